@@ -1,0 +1,164 @@
+"""Our own words, as frozen values. Everything outside is translated to and from these at the edge.
+
+Addresses stay exactly as the other side wrote them ("16504661149", no plus): a receipt must
+carry them back unchanged. An adapter converts to E.164 only in the request it builds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+
+
+class Reason(IntEnum):
+    """Why a message failed, in Digital Channels' codes (contract/third-party-messaging.txt)."""
+
+    EXPIRED = 305
+    RATE_LIMIT = 310
+    NOT_ALLOWED = 350
+    GENERAL = 500
+    UNSUPPORTED = 510
+    UNKNOWN_MESSAGE = 512
+    INVALID_STRUCTURE = 520
+    INVALID_DESTINATION = 530
+
+    @property
+    def text(self) -> str:
+        """The documented description, fit to be shown to an agent."""
+        return _REASON_TEXTS[self]
+
+
+_REASON_TEXTS = {
+    Reason.EXPIRED: "The message has expired.",
+    Reason.RATE_LIMIT: "Rate limit reached.",
+    Reason.NOT_ALLOWED: "Message not allowed.",
+    Reason.GENERAL: "General error.",
+    Reason.UNSUPPORTED: "Unsupported message.",
+    Reason.UNKNOWN_MESSAGE: "Unknown message.",
+    Reason.INVALID_STRUCTURE: "Invalid message structure.",
+    Reason.INVALID_DESTINATION: "Invalid destination.",
+}
+
+
+class ReceiptStatus(StrEnum):
+    """The three statuses that Digital Channels documents for a receipt."""
+
+    DELIVERED = "Delivered"
+    REMOVED = "Removed"
+    FAILED = "Failed"
+
+
+class UpdateStatus(StrEnum):
+    """What a provider says of a message that it took, reduced to what the ledger acts on."""
+
+    SENT = "sent"  # taken or on its way; not final
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One end of a message: a phone number or a mailbox, and the name shown beside it."""
+
+    id: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One alternative of an email body. `type` is "text" or "html"; others are kept, not sent."""
+
+    type: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentMessage:
+    """One agent message to **one** recipient: the unit of sending, of the ledger and of receipts.
+
+    An email to three people is three of these with the same `message_id`, and `recipients`
+    names all three so that each copy shows the same To line.
+    """
+
+    channel_id: str
+    message_id: str
+    sender: Address
+    to: Address
+    recipients: tuple[Address, ...]
+    type: str  # "Text", "Email", or what the sender wrote
+    text: str = ""
+    subject: str = ""
+    contents: tuple[Content, ...] = ()
+    reply_to: Address | None = None
+    trace_id: str = ""
+    index: int = 0  # place of `to` in `recipients`
+
+    @property
+    def ref(self) -> str:
+        """Our own id of this copy: letters, digits and "-", the same on every delivery."""
+        return message_ref(self.channel_id, self.message_id, self.index)
+
+
+def message_ref(channel_id: str, message_id: str, index: int = 0) -> str:
+    """The ledger's id of one recipient's copy of a message; 24 hex digits, "-n" from the second on."""
+    digest = hashlib.blake2b(f"{channel_id}\0{message_id}".encode(), digest_size=12).hexdigest()
+    return f"{digest}-{index}" if index else digest
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerMessage:
+    """What a consumer wrote, named by the provider's own id for it."""
+
+    provider: str
+    provider_id: str
+    sender: Address  # the consumer
+    to: Address  # our number or mailbox, in the provider's spelling
+    text: str
+    media_urls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryUpdate:
+    """What a provider says became of a message that it took (DLR, bounce, event).
+
+    `ref` is our own reference where the provider carried it back, and then `provider_id` is not
+    needed to find the message. `detail` is the provider's code, never text that a person wrote.
+    """
+
+    provider: str
+    provider_id: str
+    status: UpdateStatus
+    ref: str = ""
+    part: int = 0
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What we tell Digital Channels about one copy of an agent message.
+
+    `sender` and `to` keep the direction of the agent message.
+    """
+
+    channel_id: str
+    message_id: str
+    sender_id: str
+    to_id: str
+    status: ReceiptStatus
+    reason: Reason | None = None
+    detail: str = ""  # added to the reason's text; provider codes only
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionEvent:
+    """STARTED or FINISHED of one interaction; names that we do not know pass through."""
+
+    operation_id: str
+    event: str
+    interaction_id: str
+    media_type: str = ""
+    subtype: str = ""
+    extra: dict[str, object] = field(default_factory=dict)

@@ -1,0 +1,140 @@
+"""The contract of a provider adapter.
+
+An adapter does no I/O. It builds a request and reads an answer (`bridge.sending` carries both),
+verifies a callback over its raw bytes and names the events in it. Each adapter file reads in the
+same order: documentation, fields, word tables, request, answer, verify, events.
+
+SMTP is not HTTP and meets the same contract with `MailRequest` and `MailAnswer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+
+from bridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate
+
+
+class Fields(BaseModel):
+    """What an account of this provider needs from bridge.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One request's worth of a message. A text that fits is one part; an email is always one."""
+
+    number: int  # from 0
+    count: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The provider took one part. `will_confirm`: it has been asked to report delivery."""
+
+    provider_id: str
+    will_confirm: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MailRequest:
+    """One SMTP transaction to one recipient; `content` is the whole message, CRLF line ends."""
+
+    host: str
+    port: int
+    security: Literal["starttls", "tls", "none"]
+    username: str
+    password: str
+    verify_certificate: bool
+    local_hostname: str | None
+    mail_from: str
+    rcpt_to: str
+    content: bytes
+    envelope_id: str  # ENVID of RFC 3461, our own reference
+    ask_dsn: bool
+    timeout: float  # seconds, for each step
+
+
+@dataclass(frozen=True, slots=True)
+class MailAnswer:
+    """The server's last word: the step it was said at, the reply code and text, and what it offers."""
+
+    step: Literal["connect", "auth", "mail", "rcpt", "data", "done"]
+    code: int
+    text: str
+    dsn_asked: bool = False
+
+
+Request = httpx.Request | MailRequest
+Answer = httpx.Response | MailAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A provider's request to us, as it arrived. `url` is the **configured** public address plus the
+    path and query that were asked for, byte for byte: what the provider signed, whatever sits between.
+    Header names are lower case; of a repeated header all values are kept.
+    """
+
+    kind: Literal["status", "inbound"]
+    method: str
+    url: str
+    query: bytes
+    headers: Mapping[str, tuple[str, ...]]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """The single value of a header; "" when missing or sent more than once."""
+        values = self.headers.get(name.lower(), ())
+        return values[0] if len(values) == 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackAnswer:
+    """What this provider wants to hear when the callback is safely stored."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Provider(Protocol):
+    """One account at one company. `name` is its name in bridge.yaml."""
+
+    name: str
+    kind: str
+    channel_types: frozenset[str]  # which channels it can serve: "sms", "email"
+
+    def parts(self, message: AgentMessage) -> Sequence[Part]:
+        """How many requests this message takes. The same message always gives the same parts.
+
+        Raises Refused (510, 520) for a message that this provider cannot carry.
+        """
+
+    def request(self, message: AgentMessage, part: Part) -> Request:
+        """The request for one part. Raises Refused (520, 530) where it cannot be built."""
+
+    def taken(self, answer: Answer) -> Taken:
+        """Read the answer. Raises a SendError for everything but "taken"."""
+
+    def verify(self, callback: Callback) -> None:
+        """Raises BadSignature, whose kind is safe to log."""
+
+    def event_id(self, callback: Callback) -> str:
+        """The provider's own id of what happened, the same on redelivery; "" where there is none.
+
+        Called after verify; never raises for a readable or an unreadable body.
+        """
+
+    def events(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate]:
+        """Everything this callback says. Raises UnreadableEvent."""
+
+    def answer(self, callback: Callback) -> CallbackAnswer:
+        """The answer to a callback that is stored."""
