@@ -1,0 +1,299 @@
+"""The models of bridge.yaml: what is carried, for whom, by which provider, and how patiently.
+
+`bridge.configuration_file` reads the file into them. Secrets do not print.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import phonenumbers
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    SerializeAsAny,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
+
+from bridge.problems import Path, Problem, did_you_mean, refuse, shape
+from bridge.providers import KINDS
+from bridge.providers.base import Fields
+
+
+def is_loopback(url: str) -> bool:
+    """True for a URL whose host is this computer itself."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _url(value: str) -> str:
+    """An http or https URL without user, query and fragment; slashes of the path single, none at the end."""
+    try:
+        parts = urlsplit(value)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or parts.scheme not in {"http", "https"} or re.search(r"\s", value):
+        raise ValueError("should be a URL such as https://bridge.example.com")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("should have no user, no query and no fragment")
+    return urlunsplit((parts.scheme, parts.netloc, re.sub(r"/{2,}", "/", parts.path).rstrip("/"), "", ""))
+
+
+def _public_url(value: str) -> str:
+    url = _url(value)
+    if urlsplit(url).scheme == "http" and not is_loopback(url):
+        raise ValueError("should begin with https://; http is for this computer itself (localhost) only")
+    return url
+
+
+def _uuid(value: str) -> str:
+    if not re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", value):
+        raise ValueError("should be a UUID: 8-4-4-4-12 hex digits")
+    return value
+
+
+def _region(value: str) -> str:
+    if value not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("should be a country in two capital letters, such as US")
+    return value
+
+
+Url = Annotated[str, AfterValidator(_url)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+Uuid = Annotated[str, AfterValidator(_uuid)]
+Region = Annotated[str, AfterValidator(_region)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+\Z", max_length=64)]
+ChannelId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f/]+\Z", max_length=200)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+Secrets = Annotated[tuple[Secret, ...], Field(min_length=1)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Model(BaseModel):
+    """What every part of bridge.yaml has in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class DigitalChannels(Model):
+    """The Genesys side, where messages and receipts are posted."""
+
+    base_url: Url = Field(description="URL of Digital Channels, /nexus/v3 included.")
+    contact_center_id: Uuid = Field(description="UUID of the contact centre, sent as x-ccid.")
+    api_key: Secret | None = Field(None, description="Sent as x-api-key where the gateway in between asks for one.")
+    empty_signature: Literal["empty", "omit", "path"] = Field(
+        "empty", description="What is signed on a request without a body: zero bytes, nothing at all, or the path."
+    )
+    media_signature: Literal["raw_body", "file_bytes", "empty"] = Field(
+        "raw_body", description="What is signed on an upload: the whole multipart body, the file, or zero bytes."
+    )
+
+
+class Endpoint(Model):
+    """One address that Digital Channels posts to; its name ends the webhook's URL."""
+
+    secrets: Secrets = Field(
+        description="App secrets that are accepted now; the first one signs what we post.",
+    )
+    retired_secrets: tuple[Secret, ...] = Field(
+        (), description="Secrets that are refused, and named as retired when somebody still signs with one."
+    )
+
+
+class ProviderAccount(Model):
+    """One account at one company: its kind, and the fields of that kind."""
+
+    kind: str
+    fields: SerializeAsAny[Fields]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: Any, info: ValidationInfo) -> Any:
+        """The file has the fields beside `kind`; what they are is the kind's to say."""
+        if not isinstance(value, Mapping):
+            return value
+        kinds = (info.context or {}).get("kinds", KINDS)
+        kind = value.get("kind")
+        if "kind" not in value:
+            refuse((("kind",), "is missing"))
+        if not isinstance(kind, str):
+            refuse((("kind",), f"should be a text, and is {shape(kind)}"))
+        if kind not in kinds:
+            near = did_you_mean(str(kind), kinds)
+            words = ", ".join(sorted(kinds))
+            refuse((("kind",), f"should be one of {words}, and is {shape(kind)}" + (f"; {near}" if near else "")))
+        fields = {key: item for key, item in value.items() if key != "kind"}
+        return {"kind": kind, "fields": kinds[kind].fields_model.model_validate(fields)}
+
+
+class Retry(Model):
+    """How long to wait before the next attempt: first, first·factor, first·factor² … and never more than most."""
+
+    first: SomeSeconds = Field(1.0, description="Seconds before the second attempt.")
+    factor: float = Field(2.0, ge=1, le=10, description="What each wait is multiplied by to give the next.")
+    most: SomeSeconds = Field(300.0, description="Seconds that a wait has at most.")
+    jitter: float = Field(0.5, ge=0, le=1, description="Share of a wait that is left to chance, 0 to 1.")
+
+
+def _confirmed_for_sms(data: dict[str, Any]) -> str:
+    return "taken" if data.get("type") == "email" else "confirmed"
+
+
+class Channel(Model):
+    """One Genesys channel: its provider, its secrets and its policies."""
+
+    type: Literal["sms", "email"] = Field(description="What the channel carries.")
+    provider: str = Field(description="Name of the provider that carries it.")
+    endpoint: str | None = Field(
+        None,
+        description="Name of the endpoint that its webhooks arrive at.",
+        json_schema_extra={"default": "the only endpoint"},
+    )
+    contact_center_id: Uuid | None = Field(
+        None,
+        description="UUID sent as x-ccid for this channel.",
+        json_schema_extra={"default": "that of digital_channels"},
+    )
+    secrets: Secrets | None = Field(
+        None,
+        description="App secrets of this channel alone; the first one signs what we post.",
+        json_schema_extra={"default": "those of the endpoint"},
+    )
+    retired_secrets: tuple[Secret, ...] = Field((), description="Secrets of this channel alone that are now refused.")
+    time_to_live: SomeSeconds = Field(
+        14400.0, description="Seconds until the provider must have taken a message; after that it fails with 305."
+    )
+    delivered_when: Literal["taken", "confirmed"] = Field(
+        default_factory=_confirmed_for_sms,
+        description="Whether Delivered is said when the provider took the message or when it confirmed delivery.",
+        json_schema_extra={"default": "confirmed for sms, taken for email"},
+    )
+    outcome_unknown: Literal["resend", "fail"] = Field(
+        "resend", description="What to do when a request was written and no answer was read."
+    )
+    unknown_grace: Seconds = Field(
+        30.0, description="Seconds to wait, before outcome_unknown applies, for an update that proves it was sent."
+    )
+    confirm_within: SomeSeconds = Field(
+        86400.0, description="Seconds to wait for a final delivery update; after that a message is unconfirmed."
+    )
+    unconfirmed_as: Literal["none", "delivered", "failed"] = Field(
+        "none", description="Which receipt an unconfirmed message gets."
+    )
+    lane_limit: SomeSeconds = Field(
+        900.0, description="Seconds that one message may hold up its conversation; after that it fails."
+    )
+    default_region: Region | None = Field(
+        None, description="Country, in two letters, of numbers written without a country code."
+    )
+    retry: Retry | None = Field(None, description="Waits between attempts; what is not given is that of the bridge.")
+
+
+class Configuration(Model):
+    """All of bridge.yaml."""
+
+    public_url: PublicUrl = Field(
+        description="URL at which providers reach the public listener, and which they sign; https, or http on localhost."
+    )
+    digital_channels: DigitalChannels = Field(description="The Genesys side.")
+    endpoints: dict[Name, Endpoint] = Field(
+        min_length=1, description="Addresses of the messages webhook, by name: POST /webhooks/messages/<name>."
+    )
+    interactions: dict[Name, Endpoint] = Field(
+        {}, description="Addresses of the interactions webhook, by name: POST /webhooks/interactions/<name>."
+    )
+    providers: dict[Name, ProviderAccount] = Field({}, description="Accounts at SMS and email companies, by name.")
+    channels: dict[ChannelId, Channel] = Field(min_length=1, description="Channels, by Genesys channel id.")
+    retry: Retry = Field(Retry(), description="Waits between attempts.")
+
+    _warnings: tuple[Problem, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is allowed and still deserves a look."""
+        return self._warnings
+
+    def with_warnings(self, warnings: tuple[Problem, ...]) -> Self:
+        """The same configuration, with what was noticed while it was read."""
+        copy = self.model_copy()
+        copy._warnings = warnings
+        return copy
+
+    def channel(self, channel_id: str) -> Channel | None:
+        """The channel, or None when bridge.yaml does not name it."""
+        return self.channels.get(channel_id)
+
+    def endpoint_of(self, channel_id: str) -> str:
+        """Name of the endpoint of a channel. Raises KeyError for an unknown channel."""
+        return self.channels[channel_id].endpoint or next(iter(self.endpoints))
+
+    def signing_secret(self, channel_id: str) -> bytes:
+        """What signs our posts about a channel. Raises KeyError for an unknown channel."""
+        return self.secrets_for(self.endpoint_of(channel_id), channel_id)[0]
+
+    def secrets_for(self, endpoint: str, channel_id: str | None = None) -> list[bytes]:
+        """Live secrets for a webhook that came to this endpoint and names this channel.
+
+        The channel's own where it has some and belongs to this endpoint, else the endpoint's.
+        Raises KeyError for an unknown endpoint.
+        """
+        channel = self._own(endpoint, channel_id)
+        return _bytes(channel.secrets if channel and channel.secrets else self.endpoints[endpoint].secrets)
+
+    def retired_for(self, endpoint: str, channel_id: str | None = None) -> list[bytes]:
+        """Retired secrets, chosen as `secrets_for` chooses. Raises KeyError for an unknown endpoint."""
+        channel = self._own(endpoint, channel_id)
+        own = channel.retired_secrets if channel else ()
+        return _bytes((*own, *self.endpoints[endpoint].retired_secrets))
+
+    def ccid(self, channel_id: str) -> str:
+        """The x-ccid of a channel. Raises KeyError for an unknown channel."""
+        return self.channels[channel_id].contact_center_id or self.digital_channels.contact_center_id
+
+    def retry_of(self, channel_id: str) -> Retry:
+        """The waits of a channel: its own words, and the bridge's for the rest. Raises KeyError if unknown."""
+        own = self.channels[channel_id].retry
+        return self.retry.model_copy(update=own.model_dump(exclude_unset=True)) if own else self.retry
+
+    def _own(self, endpoint: str, channel_id: str | None) -> Channel | None:
+        channel = self.channels.get(channel_id) if channel_id is not None else None
+        return channel if channel and self.endpoint_of(channel_id or "") == endpoint else None
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        retries: dict[Path, Retry] = {("retry",): self.retry}
+        retries |= {
+            ("channels", name, "retry"): self.retry_of(name) for name, own in self.channels.items() if own.retry
+        }
+        refuse(
+            *(
+                (place, f"most ({retry.most:g} seconds) is less than first ({retry.first:g} seconds)")
+                for place, retry in retries.items()
+                if retry.most < retry.first
+            )
+        )
+        return self
+
+
+def _bytes(secrets: tuple[SecretStr, ...]) -> list[bytes]:
+    return [secret.get_secret_value().encode() for secret in secrets]

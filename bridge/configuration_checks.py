@@ -1,0 +1,124 @@
+"""What no single field of bridge.yaml can know: whether names, types and secrets fit together.
+
+Looks at the tree as it was read, so that it has its say also where a field was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from bridge.configuration import is_loopback
+from bridge.problems import Path, counted, did_you_mean, shape
+from bridge.providers.base import Fields
+
+SECRET_LENGTH = 16  # characters; a shorter one is for a bridge on this computer itself
+
+
+class Kind(Protocol):
+    """What a kind of provider says of itself: the class in the table of providers."""
+
+    @property
+    def fields_model(self) -> type[Fields]: ...
+
+    @property
+    def channel_types(self) -> frozenset[str]: ...
+
+
+Kinds = Mapping[str, Kind]
+
+
+class Finding(NamedTuple):
+    """Something that does not fit; a warning when it is not fatal."""
+
+    path: Path
+    what: str
+    suggestion: str = ""
+    fatal: bool = True
+
+
+def check(tree: Mapping[str, Any], kinds: Kinds, substituted: Collection[Path]) -> Iterator[Finding]:
+    """Everything that does not fit; `substituted` are the values that may not be quoted."""
+    endpoints, providers, channels = (_section(tree, name) for name in ("endpoints", "providers", "channels"))
+    for channel_id, channel in channels.items():
+        path: Path = ("channels", channel_id)
+        yield from _named((*path, "provider"), channel.get("provider"), providers, "provider", substituted)
+        yield from _named((*path, "endpoint"), channel.get("endpoint"), endpoints, "endpoint", substituted)
+        if channel.get("endpoint") is None and len(endpoints) > 1:
+            names = ", ".join(endpoints)
+            yield Finding((*path, "endpoint"), "is missing, and there are several endpoints", f"choose from {names}")
+        yield from _carried(path, channel, providers, kinds)
+    yield from _secrets(tree)
+    yield from _addresses(tree)
+    for section, entries in (("provider", providers), ("endpoint", endpoints)):
+        used = {channel.get(section) for channel in channels.values()}
+        if channels and not (section == "endpoint" and len(entries) == 1):
+            for name in entries:
+                if name not in used:
+                    yield Finding((f"{section}s", name), "is used by no channel", fatal=False)
+
+
+def _section(tree: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
+    """The entries of a section that are mappings; others were refused already, and keep their names."""
+    section = tree.get(name)
+    if not isinstance(section, Mapping):
+        return {}
+    return {key: value if isinstance(value, Mapping) else {} for key, value in section.items()}
+
+
+def _named(
+    path: Path, name: object, entries: Mapping[str, object], noun: str, substituted: Collection[Path]
+) -> Iterator[Finding]:
+    if not isinstance(name, str) or name in entries:
+        return
+    shown = shape(name) if path in substituted else f'"{name}"'
+    near = did_you_mean(name, entries)
+    known = f"there is {', '.join(entries)}" if entries else f"there is no {noun} at all"
+    yield Finding(path, f"no {noun} is named {shown}", near or known)
+
+
+def _carried(
+    path: Path, channel: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]], kinds: Kinds
+) -> Iterator[Finding]:
+    name, kind_of_channel = channel.get("provider"), channel.get("type")
+    kind = providers.get(name, {}).get("kind") if isinstance(name, str) else None
+    if not isinstance(kind, str) or kind not in kinds or kind_of_channel not in ("sms", "email"):
+        return
+    types = kinds[kind].channel_types
+    if kind_of_channel not in types:
+        carried = " and ".join(sorted(types))
+        yield Finding((*path, "provider"), f"{kind} carries {carried}, and this channel is {kind_of_channel}")
+
+
+def _secrets(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    public_url = tree.get("public_url")
+    for path, secret in _each_secret(tree):
+        if not secret:
+            continue  # refused by its field
+        if len(secret) < SECRET_LENGTH:
+            what = f"has {counted(len(secret), 'character')}; a secret needs at least {SECRET_LENGTH}"
+            yield Finding(path, what, fatal=not (isinstance(public_url, str) and is_loopback(public_url)))
+        if secret != secret.strip():
+            yield Finding(path, "has white space around it, which is then part of the secret", fatal=False)
+
+
+def _each_secret(tree: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    for section in ("endpoints", "interactions", "channels"):
+        for name, entry in _section(tree, section).items():
+            for key in ("secrets", "retired_secrets"):
+                values = entry.get(key)
+                for index, secret in enumerate(values if isinstance(values, list) else []):
+                    if isinstance(secret, str):
+                        yield (section, name, key, index), secret
+
+
+def _addresses(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    digital_channels = tree.get("digital_channels")
+    base_url = digital_channels.get("base_url") if isinstance(digital_channels, Mapping) else None
+    if not isinstance(base_url, str):
+        return
+    path: Path = ("digital_channels", "base_url")
+    if not base_url.rstrip("/").endswith("/nexus/v3"):
+        yield Finding(path, "does not end in /nexus/v3", fatal=False)
+    if base_url.startswith("http://") and not is_loopback(base_url):
+        yield Finding(path, "is http: messages and keys travel unencrypted", fatal=False)

@@ -1,0 +1,215 @@
+"""bridge.yaml, read from disk: every scalar a text, ${NAME} from the environment, file: from a mounted secret.
+
+Every problem is found in one reading and told with its line; none of them shows a value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import cast
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from bridge.configuration import Channel, Configuration, DigitalChannels, Endpoint, Retry
+from bridge.configuration_checks import Kinds, check
+from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, dotted, explain, shape
+from bridge.providers import KINDS
+
+Tree = str | None | list["Tree"] | dict[str, "Tree"]
+
+
+def load(path: str | FilePath, environ: Mapping[str, str], kinds: Kinds = KINDS) -> Configuration:
+    """Read bridge.yaml. Raises ConfigurationError holding every problem."""
+    path = FilePath(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError([Problem("", 0, f"cannot be read: {error.strerror}", file=str(path))]) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError([Problem("", 0, "is not UTF-8 text", file=str(path))]) from None
+    return parse(text, environ, folder=path.parent, file=path.name, kinds=kinds)
+
+
+def parse(
+    text: str,
+    environ: Mapping[str, str],
+    *,
+    folder: FilePath | None = None,
+    file: str = "bridge.yaml",
+    kinds: Kinds = KINDS,
+) -> Configuration:
+    """Read the text of bridge.yaml; `folder` is where a relative file: begins. Raises ConfigurationError."""
+    reading = _Reading(environ, folder or FilePath(), file)
+    tree = reading.tree(text)
+    if not isinstance(tree, dict):
+        if not reading.problems:
+            reading.tell((), f"should be a mapping, and is {shape(tree)}")
+        raise ConfigurationError(reading.problems)
+    configuration = None
+    try:
+        configuration = Configuration.model_validate(tree, context={"kinds": kinds})
+    except ValidationError as error:
+        for details in error.errors(include_url=False):
+            reading.refused(details, tree, kinds)
+    warnings: list[Problem] = []
+    for path, what, suggestion, fatal in check(tree, kinds, reading.substituted):
+        reading.tell(path, what, suggestion, None if fatal else warnings)
+    if configuration is None or reading.problems:
+        raise ConfigurationError(sorted(reading.problems, key=lambda problem: problem.line))
+    return configuration.with_warnings(tuple(warnings))
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One reading of one file: the line of each path, and what was found wrong so far."""
+
+    environ: Mapping[str, str]
+    folder: FilePath
+    file: str
+    problems: list[Problem] = field(default_factory=list)
+    lines: dict[Path, int] = field(default_factory=dict)
+    substituted: set[Path] = field(default_factory=set)  # values that do not stand in the file itself
+    broken: set[Path] = field(default_factory=set)  # told already: what follows from them is not news
+
+    def tell(self, path: Path, what: str, suggestion: str = "", to: list[Problem] | None = None) -> None:
+        """Add a problem (or a warning, to another list), unless something broken explains it."""
+        if not any(bad[: len(path)] == path or path[: len(bad)] == bad for bad in self.broken):
+            (self.problems if to is None else to).append(self._problem(path, what, suggestion))
+
+    def fail(self, path: Path, what: str, suggestion: str = "") -> None:
+        """Add a problem, and stay silent about everything that follows from it."""
+        self.broken.add(path)
+        self.problems.append(self._problem(path, what, suggestion))
+
+    def refused(self, details: ErrorDetails, tree: Mapping[str, Tree], kinds: Kinds) -> None:
+        """Add what pydantic refused."""
+        path = tuple(step for step in details["loc"] if step != "[key]")
+        if details["loc"][-1:] == ("[key]",):
+            self.tell(path, _KEYS.get(path[0], "is not a name"))
+        else:
+            self.tell(path, *explain(details, _known_keys(path[:-1], tree, kinds)))
+
+    def _problem(self, path: Path, what: str, suggestion: str) -> Problem:
+        """At the line of the path, or of the nearest thing that it is part of."""
+        line = next((self.lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.lines), 1)
+        return Problem(dotted(path), line, what, suggestion, self.file)
+
+    def tree(self, text: str) -> Tree:
+        """The YAML as mappings, lists and texts; a plain nothing is None. Problems are added, not raised."""
+        try:
+            node = yaml.compose(text, Loader=yaml.BaseLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            # The words of PyYAML may quote the file, and what stands there may be a secret.
+            what = re.sub(r"(['\"])..+?\1", "…", error.problem or "cannot be read")
+            self.problems.append(Problem("", line, f"is not YAML: {what}", _QUOTE, self.file))
+            return None
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, cast(int, error.position)) + 1
+            self.problems.append(Problem("", line, "is not YAML: holds a control character", "", self.file))
+            return None
+        return self._value(node, ()) if node else None
+
+    def _value(self, node: yaml.Node, path: Path, parents: tuple[yaml.Node, ...] = ()) -> Tree:
+        self.lines.setdefault(path, node.start_mark.line + 1)
+        if node.tag not in _PLAIN_TAGS or node in parents:
+            what = "holds itself" if node in parents else "has a YAML tag (a word that begins with !)"
+            self.fail(path, what, "" if node in parents else _QUOTE)
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._items(node, path, (*parents, node)))
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*path, i), (*parents, node)) for i, item in enumerate(node.value)]
+        if node.value == "" and node.style is None:
+            return None
+        return self._substitute(str(node.value), path)
+
+    def _items(self, node: yaml.MappingNode, path: Path, parents: tuple[yaml.Node, ...]) -> Iterator[tuple[str, Tree]]:
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                self.tell(path, f"has a key, in line {line}, that is not a text")
+                continue
+            place = (*path, key.value)
+            if key.value in seen:
+                self.problems.append(
+                    Problem(
+                        dotted(place), line, f"is written twice, in lines {seen[key.value]} and {line}", "", self.file
+                    )
+                )
+                continue
+            seen[key.value] = line
+            self.lines[place] = line
+            yield key.value, self._value(value, place, parents)
+
+    def _substitute(self, text: str, path: Path) -> str:
+        if text.startswith("file:"):
+            self.substituted.add(path)
+            return self._from_file(self._from_environment(text.removeprefix("file:"), path), path)
+        return self._from_environment(text, path)
+
+    def _from_environment(self, text: str, path: Path) -> str:
+        def value(found: re.Match[str]) -> str:
+            name = found["name"]
+            if name is None:
+                return "${"
+            self.substituted.add(path)
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or not found["end"]:
+                self.fail(path, "has ${ without the name of a variable and }", "write $${ for the two characters")
+            elif name not in self.environ:
+                near = did_you_mean(name, self.environ, cutoff=0.8)
+                self.fail(path, f"the environment variable {name} is not set", near)
+            return self.environ.get(name, "")
+
+        return re.sub(r"\$\$\{|\$\{(?P<name>[^}]*)(?P<end>\}?)", value, text)
+
+    def _from_file(self, name: str, path: Path) -> str:
+        if path in self.broken:
+            return ""
+        try:
+            text = (self.folder / name.strip()).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            self.fail(path, f"the file cannot be read: {reason}")
+            return ""
+        if not text:
+            self.fail(path, "the file is empty")
+        return text
+
+
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
+_QUOTE = "a value that begins with one of * & ! % @ ` { [ # has to stand in quotes"
+_KEYS: dict[str | int, str] = {
+    "channels": "a channel id has 1 to 200 characters, without white space and /",
+    "endpoints": "a name has 1 to 64 small letters, digits and -",
+    "interactions": "a name has 1 to 64 small letters, digits and -",
+    "providers": "a name has 1 to 64 small letters, digits and -",
+}
+
+_MODELS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Configuration,
+    ("digital_channels",): DigitalChannels,
+    ("retry",): Retry,
+    ("endpoints", "*"): Endpoint,
+    ("interactions", "*"): Endpoint,
+    ("channels", "*"): Channel,
+    ("channels", "*", "retry"): Retry,
+}
+
+
+def _known_keys(parent: Path, tree: Mapping[str, Tree], kinds: Kinds) -> list[str]:
+    """The keys that may stand beside the refused one."""
+    if parent[:1] == ("providers",):
+        accounts = tree["providers"]
+        account = accounts.get(str(parent[1])) if isinstance(accounts, dict) else None
+        kind = account.get("kind") if isinstance(account, dict) else None
+        return ["kind", *kinds[kind].fields_model.model_fields] if isinstance(kind, str) and kind in kinds else []
+    pattern = tuple("*" if place == 1 else str(step) for place, step in enumerate(parent))
+    model = _MODELS.get(pattern)
+    return list(model.model_fields) if model else []

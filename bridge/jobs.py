@@ -1,0 +1,29 @@
+"""Every job there is: what runs it, on which queue, how long it may take.
+
+A job is a wake-up that carries one id. It is queued by the ledger's script, in the same step as
+the state it belongs to; a job that runs twice, or for an id that has moved on, does nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class JobKind:
+    """`path` is what RQ imports; `timeout` in seconds is RQ's own last resort, far above ours."""
+
+    path: str
+    queue: str
+    timeout: int = 180
+
+
+OUTBOUND, RECEIPTS, INBOUND = "outbound", "receipts", "inbound"
+QUEUES = (RECEIPTS, INBOUND, OUTBOUND)  # the order in which a worker with a free hand looks
+
+JOBS = {
+    "send": JobKind("workers.jobs.send", OUTBOUND),
+    "receipts": JobKind("workers.jobs.receipts", RECEIPTS),
+    "callback": JobKind("workers.jobs.callback", INBOUND),
+    "consumer": JobKind("workers.jobs.consumer", INBOUND),
+}

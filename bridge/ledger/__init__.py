@@ -1,0 +1,270 @@
+"""The ledger: what Redis remembers of every message, and the only code that moves it.
+
+Agent messages, one entry a recipient:
+
+    accepted ──claim──▶ sending ──taken──▶ sent ──▶ delivered | removed | failed | unconfirmed
+        ▲                 │  │  │
+        │ next part       │  │  └─no answer──▶ unknown ──settle──▶ retry | failed
+        └─────────────────┘  └──retry──▶ retry ──claim──▶ sending
+
+Every transition is one atomic script (the .lua files beside this one). A claim is fenced by its
+token: whoever lost it, by a lease that ended or by an update that settled the message, gets
+"stale" and changes nothing. Each verb may be repeated blindly, since a reply can be lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from bridge.jobs import JOBS
+
+_FILES = ("common", "messages", "receipts", "tasks", "sweep")
+
+
+def _script() -> str:
+    jobs = ",".join(f"{name}={{path='{j.path}',queue='{j.queue}',timeout={j.timeout}}}" for name, j in JOBS.items())
+    here = Path(__file__).parent
+    texts = [(here / f"{name}.lua").read_text() for name in _FILES]
+    return "\n".join([f"local JOBS = {{{jobs}}}", *texts, "return verbs[ARGV[1]]()"])
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """One copy of an agent message at the door. With `reason` it ends at once as Failed."""
+
+    ref: str
+    first_ref: str
+    channel_id: str
+    message_id: str
+    sender_id: str
+    to_id: str
+    payload: bytes
+    trace_id: str
+    time_to_live: float  # seconds
+    reason: int = 0
+    detail: str = ""
+    raw: bytes = b""  # kept as a dead letter
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message or task in our hands, or `why` it is not."""
+
+    why: str
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def ours(self) -> bool:
+        return self.why == "go"
+
+    def text(self, name: str) -> str:
+        return self.fields.get(name.encode(), b"").decode()
+
+    def number(self, name: str) -> int:
+        return int(self.fields.get(name.encode(), b"0"))
+
+
+@dataclass(frozen=True, slots=True)
+class OwedReceipt:
+    """A receipt taken for posting. `accepted_at` in ms since 1970, by Redis' clock."""
+
+    ref: str
+    message_id: str
+    sender_id: str
+    to_id: str
+    status: str
+    reason: str
+    detail: str
+    accepted_at: int
+    tries: int
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """Something to be done once: read a raw callback, post a consumer message."""
+
+    id: str
+    job: str
+    lane: str
+    payload: bytes
+    trace_id: str = ""
+    channel_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the sweep found and cannot decide without the configuration."""
+
+    kind: str  # "m" or "t"
+    id: str
+    state: str
+    channel_id: str
+
+
+def lane_of(*names: str) -> str:
+    """The key of a lane: a digest, so that no address stands in a key name."""
+    return hashlib.blake2b("\0".join(names).encode(), digest_size=9).hexdigest()
+
+
+class Ledger:
+    """`keep` and `keep_dead`: seconds that finished entries and dead letters live."""
+
+    def __init__(self, redis: Redis, *, keep: float, keep_dead: float) -> None:
+        self.redis = redis
+        self._keep = int(keep * 1000)
+        self._keep_dead = int(keep_dead * 1000)
+        self._run = redis.register_script(_script())
+
+    async def _do(self, verb: str, *arguments: str | bytes | int) -> Any:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return await cast(Awaitable[Any], self._run(args=[verb, now, *arguments]))
+
+    # ------------------------------------------------------------ agent messages
+
+    async def accept(self, copies: Sequence[NewMessage]) -> list[bool]:
+        """Write all of them or nothing; True for those that are new."""
+        if not copies:
+            return []
+        flat: list[str | bytes | int] = []
+        for c in copies:
+            flat += [
+                c.ref, c.first_ref, c.channel_id, c.message_id, c.sender_id, c.to_id,
+                lane_of(c.channel_id, c.to_id), c.payload, c.trace_id, int(c.time_to_live * 1000),
+                str(c.reason) if c.reason else "", c.detail, c.raw,
+            ]  # fmt: skip
+        return [answer == b"new" for answer in await self._do("accept", self._keep, self._keep_dead, *flat)]
+
+    async def claim(self, ref: str, token: str, lease: float) -> Claimed:
+        """Take the message for `lease` seconds."""
+        return _claimed(await self._do("claim", ref, token, _ms(lease), self._keep))
+
+    async def parts(self, ref: str, token: str, count: int) -> None:
+        """Say how many parts there are, before the first of several goes out."""
+        await self._do("parts", ref, token, count)
+
+    async def taken(
+        self, ref: str, token: str, part: int, count: int, provider_id: str, *, delivered: bool, confirm_within: float
+    ) -> str:
+        """The provider took one part: "next", "sent", "delivered", or "stale"."""
+        answer = await self._do(
+            "taken", ref, token, part, count, provider_id, int(delivered), _ms(confirm_within), self._keep
+        )
+        return _word(answer)
+
+    async def retry(self, ref: str, token: str, delay: float, *, lane_limit: float, reason: int, code: str) -> str:
+        """Again in `delay` seconds: "retry", or "failed" where the time to live or the lane's limit ends first."""
+        return _word(await self._do("retry", ref, token, _ms(delay), _ms(lane_limit), reason, code, self._keep))
+
+    async def fail(self, ref: str, token: str, reason: int, detail: str) -> str:
+        return _word(await self._do("fail", ref, token, reason, detail, self._keep))
+
+    async def unknown(self, ref: str, token: str, grace: float, code: str) -> str:
+        """Nobody knows whether it was taken. An empty token is for a lease that ended."""
+        return _word(await self._do("unknown", ref, token, _ms(grace), code))
+
+    async def settle(self, ref: str, policy: str) -> str:
+        """The grace is over: `policy` is "resend" or "fail"."""
+        return _word(await self._do("settle", ref, policy, self._keep))
+
+    async def confirm_over(self, ref: str, reason: str, receipt: str) -> str:
+        """No update came within the channel's limit; `receipt` is a status or "" for none."""
+        return _word(await self._do("confirm_over", ref, "", reason, receipt, self._keep))
+
+    async def update(
+        self, ref: str, part: int, status: str, provider_id: str, reason: str, detail: str, confirm_within: float
+    ) -> str:
+        """A delivery update: the new state, "next", "noted", "parked", "repeated", "late" or "gone"."""
+        answer = await self._do(
+            "update", ref, part, status, provider_id, reason, detail, _ms(confirm_within), self._keep
+        )
+        return _word(answer)
+
+    # ------------------------------------------------------------ receipts
+
+    async def receipts_take(self, channel_id: str, limit: int, lease: float) -> list[OwedReceipt]:
+        """Up to `limit` receipts that are due, ours for `lease` seconds."""
+        rows = await self._do("receipts_take", channel_id, limit, _ms(lease))
+        texts = [[value.decode() for value in row] for row in rows]
+        return [OwedReceipt(*row[:7], int(row[7]), int(row[8]), row[9]) for row in texts]
+
+    async def receipts_done(self, channel_id: str, refs: Sequence[str]) -> None:
+        await self._do("receipts_done", channel_id, self._keep, *refs)
+
+    async def receipts_again(self, channel_id: str, delays: Mapping[str, float]) -> None:
+        """Each again after its own delay in seconds."""
+        flat: list[str | int] = []
+        for ref, delay in delays.items():
+            flat += [ref, _ms(delay)]
+        await self._do("receipts_again", channel_id, *flat)
+
+    async def receipts_refused(self, channel_id: str, ref: str, code: str, raw: bytes) -> str:
+        """Digital Channels will never take it: a dead letter."""
+        return _word(await self._do("receipts_refused", channel_id, ref, code, raw, self._keep, self._keep_dead))
+
+    # ------------------------------------------------------------ tasks
+
+    async def put_tasks(self, tasks: Sequence[NewTask]) -> list[bool]:
+        """True for those that are new."""
+        if not tasks:
+            return []
+        flat: list[str | bytes] = []
+        for t in tasks:
+            flat += [t.id, t.job, t.lane, t.payload, t.trace_id, t.channel_id]
+        return [answer == b"new" for answer in await self._do("task_put", *flat)]
+
+    async def claim_task(self, task_id: str, token: str, lease: float) -> Claimed:
+        return _claimed(await self._do("task_claim", task_id, token, _ms(lease)))
+
+    async def task_done(self, task_id: str, token: str, keep: float) -> str:
+        """`keep`: seconds for which the same id is recognised."""
+        return _word(await self._do("task_done", task_id, token, _ms(keep)))
+
+    async def task_retry(self, task_id: str, token: str, delay: float, code: str) -> str:
+        return _word(await self._do("task_retry", task_id, token, _ms(delay), code))
+
+    async def task_dead(self, task_id: str, token: str, reason: str, raw: bytes, keep: float) -> str:
+        return _word(await self._do("task_dead", task_id, token, reason, raw, _ms(keep), self._keep_dead))
+
+    # ------------------------------------------------------------ the rest
+
+    async def put_batch(self, batch_id: str, endpoint: str, trace_id: str, body: bytes) -> bool:
+        """Keep an interactions webhook as it came; False for one that is here already."""
+        return bool(await self._do("batch_put", batch_id, endpoint, trace_id, body, self._keep) == b"new")
+
+    async def bury(self, letter_id: str, what: str, channel_id: str, reason: str, raw: bytes) -> bool:
+        """A dead letter that belongs to no entry."""
+        return bool(await self._do("bury", letter_id, what, channel_id, reason, raw, self._keep_dead) == b"new")
+
+    async def sweep(self, limit: int = 200) -> list[Decision]:
+        """Queue what is due or lost; return what needs a decision. Idempotent, for any process."""
+        rows = await self._do("sweep", limit)
+        found = [(row[0].decode(), row[1].decode(), row[2].decode()) for row in rows]
+        return [Decision(member[:1], member[2:], state, channel) for member, state, channel in found]
+
+    async def entry(self, ref: str) -> dict[str, str]:
+        """What is remembered of one message, without its payload."""
+        raw = await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(f"dcb:m:{ref}"))
+        return {k.decode(): v.decode(errors="replace") for k, v in raw.items() if k != b"p"}
+
+
+def _ms(seconds: float) -> int:
+    return max(0, int(seconds * 1000))
+
+
+def _word(answer: bytes) -> str:
+    return answer.decode()
+
+
+def _claimed(answer: Sequence[Any]) -> Claimed:
+    if answer[0] != b"go":
+        return Claimed(answer[0].decode(), {})
+    pairs = answer[1]
+    return Claimed("go", dict(zip(pairs[::2], pairs[1::2], strict=True)))

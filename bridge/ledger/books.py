@@ -1,0 +1,115 @@
+"""The books: one look at Redis that says whether every message is accounted for.
+
+    accepted = delivered + removed + failed + unconfirmed + in flight
+
+`in flight` is counted apart from the other figures (the set of open messages), so that the
+difference can be other than 0, and is an alarm when it is.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from bridge.jobs import QUEUES
+
+TERMINAL = ("delivered", "removed", "failed", "unconfirmed")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelBooks:
+    """Messages of one channel, one a recipient. Ages in seconds, 0 when nothing waits."""
+
+    channel_id: str
+    accepted: int
+    delivered: int
+    removed: int
+    failed: int
+    unconfirmed: int
+    in_flight: int
+    redelivered: int
+    oldest_age: float
+    receipts_waiting: int
+    oldest_receipt_age: float
+
+    @property
+    def difference(self) -> int:
+        """0, or something was lost or counted twice."""
+        return self.accepted - self.delivered - self.removed - self.failed - self.unconfirmed - self.in_flight
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """All channels, and what waits outside of them."""
+
+    channels: tuple[ChannelBooks, ...]
+    queued: dict[str, int]  # jobs in each RQ queue
+    tasks: dict[str, int]  # callbacks and consumer messages that wait
+    counts: dict[str, int]
+    dead_letters: int
+    interaction_batches: int
+
+    @property
+    def difference(self) -> int:
+        return sum(abs(c.difference) for c in self.channels)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(c.in_flight for c in self.channels)
+
+
+async def read(redis: Redis) -> Books:
+    """Everything at one moment: one transaction after the list of channels is known."""
+    channels = sorted(name.decode() for name in await redis.smembers("dcb:channels"))  # type: ignore[misc]  # redis-py's union of sync and async
+    async with redis.pipeline(transaction=True) as pipe:
+        for channel in channels:
+            pipe.hgetall(f"dcb:books:{channel}")
+            pipe.zcard(f"dcb:open:{channel}")
+            pipe.zrange(f"dcb:open:{channel}", 0, 0, withscores=True)
+            pipe.zcard(f"dcb:receipts:{channel}")
+            pipe.zrange(f"dcb:receipts:{channel}", 0, 0, withscores=True)
+        for queue in QUEUES:
+            pipe.llen(f"rq:queue:{queue}")
+        for task in ("callback", "consumer"):
+            pipe.zcard(f"dcb:tasks:{task}")
+        pipe.hgetall("dcb:counts")
+        pipe.zcard("dcb:dead")
+        pipe.xlen("dcb:interactions")
+        rows: list[Any] = await pipe.execute()
+    found = []
+    for channel in channels:
+        counted, open_count, oldest, waiting, oldest_receipt = rows[:5]
+        rows = rows[5:]
+        numbers = {k.decode(): int(v) for k, v in counted.items()}
+        found.append(
+            ChannelBooks(
+                channel_id=channel,
+                accepted=numbers.get("accepted", 0),
+                delivered=numbers.get("delivered", 0),
+                removed=numbers.get("removed", 0),
+                failed=numbers.get("failed", 0),
+                unconfirmed=numbers.get("unconfirmed", 0),
+                in_flight=open_count,
+                redelivered=numbers.get("again", 0),
+                oldest_age=_age(oldest),
+                receipts_waiting=waiting,
+                oldest_receipt_age=_age(oldest_receipt),
+            )
+        )
+    queued = dict(zip(QUEUES, rows[: len(QUEUES)], strict=True))
+    rows = rows[len(QUEUES) :]
+    return Books(
+        channels=tuple(found),
+        queued=queued,
+        tasks={"callback": rows[0], "consumer": rows[1]},
+        counts={k.decode(): int(v) for k, v in rows[2].items()},
+        dead_letters=rows[3],
+        interaction_batches=rows[4],
+    )
+
+
+def _age(first: list[tuple[bytes, float]]) -> float:
+    return max(0.0, time.time() - first[0][1] / 1000) if first else 0.0

@@ -1,0 +1,86 @@
+-- The ledger's transitions. One script, so that whatever belongs together is written together.
+--
+-- ARGV: verb, ISO time for RQ, then what the verb needs. All times inside are Redis' own clock, in ms.
+--
+--   dcb:m:<ref>            one agent message to one recipient        dcb:lane:<lane>      members in order of acceptance
+--   dcb:t:<id>             one task: a raw callback, a consumer message   dcb:due          member -> ms when to look at it
+--   dcb:open:<channel>     ref -> ms accepted, while in flight       dcb:books:<channel>  counters
+--   dcb:receipts:<channel> ref -> ms due, until posted               dcb:dead:<id>, dcb:dead   dead letters, by time
+--
+-- A member is "m:<ref>" or "t:<id>": the key without "dcb:". Only the head of a lane has a job and a due time.
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local iso = ARGV[2]
+local REQUEUE = 15000 -- ms until a queued job that nobody claimed is looked for
+local TERMINAL = {delivered = true, failed = true, removed = true, unconfirmed = true}
+local verbs = {}
+
+-- ---------------------------------------------------------------- RQ's side: a job is a wake-up that carries an id
+
+local function queue_job(name, id, argument)
+  local job = JOBS[name]
+  local key = 'rq:job:' .. id
+  redis.call('HSET', key, 'created_at', iso, 'enqueued_at', iso, 'origin', job.queue, 'status', 'queued',
+    'description', name .. ' ' .. argument, 'timeout', job.timeout, 'result_ttl', 0, 'failure_ttl', 86400,
+    'data', '["' .. job.path .. '",null,' .. cjson.encode({argument}) .. ',{}]', 'dcb_at', now)
+  redis.call('SADD', 'rq:queues', 'rq:queue:' .. job.queue)
+  redis.call('RPUSH', 'rq:queue:' .. job.queue, id)
+end
+
+local function wake(member)
+  local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
+  local name = 'send'
+  if kind == 't' then name = redis.call('HGET', 'dcb:' .. member, 'j') end
+  if not name then return end
+  local n = redis.call('HINCRBY', 'dcb:' .. member, 'w', 1)
+  redis.call('HSET', 'dcb:' .. member, 'qa', now)
+  redis.call('ZADD', 'dcb:due', now + REQUEUE, member)
+  queue_job(name, name .. '-' .. id .. '-' .. n, id)
+end
+
+-- A queue is first in, first out: our job is gone when the oldest one left is younger than ours.
+local function job_is_lost(name, queued_at)
+  local queue = 'rq:queue:' .. JOBS[name].queue
+  local head = redis.call('LINDEX', queue, 0)
+  if not head then return true end
+  local head_at = tonumber(redis.call('HGET', 'rq:job:' .. head, 'dcb_at') or '0')
+  return head_at > queued_at
+end
+
+local function is_due(member)
+  return tonumber(redis.call('ZSCORE', 'dcb:due', member) or '0') <= now
+end
+
+-- ---------------------------------------------------------------- lanes
+
+local function lane_push(lane, member)
+  if lane == '' then wake(member) return end
+  if redis.call('RPUSH', 'dcb:lane:' .. lane, member) == 1 then wake(member) end
+end
+
+local function lane_is_head(lane, member)
+  return lane == '' or redis.call('LINDEX', 'dcb:lane:' .. lane, 0) == member
+end
+
+local function lane_leave(lane, member)
+  if lane == '' then return end
+  local key = 'dcb:lane:' .. lane
+  if redis.call('LINDEX', key, 0) == member then
+    redis.call('LPOP', key)
+    local head = redis.call('LINDEX', key, 0)
+    if head then wake(head) end
+  else
+    redis.call('LREM', key, 1, member)
+  end
+end
+
+-- ---------------------------------------------------------------- dead letters
+
+local function bury(id, what, channel, reason, raw, keep_ms)
+  redis.call('HSET', 'dcb:dead:' .. id, 'what', what, 'channel', channel, 'reason', reason, 'raw', raw, 'at', now)
+  redis.call('PEXPIRE', 'dcb:dead:' .. id, keep_ms)
+  redis.call('ZADD', 'dcb:dead', now, id)
+  redis.call('ZREMRANGEBYSCORE', 'dcb:dead', '-inf', now - keep_ms)
+  redis.call('HINCRBY', 'dcb:counts', 'dead', 1)
+end

@@ -1,0 +1,240 @@
+-- ---------------------------------------------------------------- agent messages
+
+local function wake_receipts(channel)
+  if redis.call('SET', 'dcb:receipts-woken:' .. channel, now, 'NX', 'PX', REQUEUE) then
+    local n = redis.call('HINCRBY', 'dcb:counts', 'receipt_jobs', 1)
+    queue_job('receipts', 'receipts-' .. n .. '-' .. now, channel)
+  end
+end
+
+local function owe_receipt(ref, channel)
+  redis.call('ZADD', 'dcb:receipts:' .. channel, now, ref)
+  redis.call('SADD', 'dcb:channels', channel)
+  wake_receipts(channel)
+end
+
+-- The one way into a terminal state: books, lane, due time, privacy and receipt together.
+local function finish(ref, state, reason, detail, receipt, keep_ms)
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 'ch', 'ln', 's')
+  if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
+  redis.call('HSET', key, 's', state, 'r', reason, 'd', detail, 'end', now, 'rs', receipt)
+  redis.call('HDEL', key, 'p', 'tok')
+  redis.call('ZREM', 'dcb:due', 'm:' .. ref)
+  redis.call('ZREM', 'dcb:open:' .. f[1], ref)
+  redis.call('HINCRBY', 'dcb:books:' .. f[1], state, 1)
+  lane_leave(f[2], 'm:' .. ref)
+  if receipt ~= '' then
+    owe_receipt(ref, f[1])
+  else
+    redis.call('HDEL', key, 'from', 'to')
+    redis.call('PEXPIRE', key, keep_ms)
+  end
+  return state
+end
+
+local function all_parts_are(ref, count, word)
+  for part = 0, count - 1 do
+    if redis.call('HGET', 'dcb:m:' .. ref, 'u' .. part) ~= word then return false end
+  end
+  return true
+end
+
+-- One part is known to be taken. Either the next part's turn comes, or the message is sent.
+local function part_taken(ref, part, count, provider_id, delivered, confirm_ms, keep_ms)
+  local key = 'dcb:m:' .. ref
+  redis.call('HSET', key, 'x' .. part, provider_id, 'pt', part + 1, 'n', count, 'a', 0)
+  redis.call('HDEL', key, 'tok', 'e')
+  if part + 1 < count then
+    redis.call('HSET', key, 's', 'accepted')
+    wake('m:' .. ref)
+    return 'next'
+  end
+  redis.call('HSET', key, 's', 'sent', 'sent', now)
+  if delivered == '1' or all_parts_are(ref, count, 'delivered') then
+    return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
+  end
+  lane_leave(redis.call('HGET', key, 'ln'), 'm:' .. ref)
+  redis.call('HDEL', key, 'p')
+  redis.call('ZADD', 'dcb:due', now + confirm_ms, 'm:' .. ref)
+  return 'sent'
+end
+
+
+
+-- accept keep_ms dead_keep_ms, then for each copy:
+--   ref first channel messageId from to lane payload trace ttl_ms reason detail raw
+-- `first` is the ref of the message's first copy: where it exists, the whole message is a redelivery.
+-- With a reason the message ends at once as Failed; with raw bytes they become a dead letter as well.
+-- -> for each copy "new" or "again"
+function verbs.accept()
+  local keep_ms, dead_keep_ms, fresh, answers = tonumber(ARGV[3]), tonumber(ARGV[4]), {}, {}
+  for i = 5, #ARGV, 13 do
+    local ref, first, channel = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    local key = 'dcb:m:' .. ref
+    if fresh[first] == nil then fresh[first] = redis.call('EXISTS', 'dcb:m:' .. first) == 0 end
+    if not fresh[first] or redis.call('EXISTS', key) == 1 then
+      redis.call('HINCRBY', 'dcb:books:' .. channel, 'again', 1)
+      answers[#answers + 1] = 'again'
+    else
+      local lane, ttl = ARGV[i + 6], tonumber(ARGV[i + 9])
+      redis.call('HSET', key, 's', 'accepted', 'ch', channel, 'mid', ARGV[i + 3], 'from', ARGV[i + 4],
+        'to', ARGV[i + 5], 'ln', lane, 'p', ARGV[i + 7], 'tr', ARGV[i + 8], 'at', now, 'a', 0, 'pt', 0,
+        'exp', now + ttl)
+      redis.call('HINCRBY', 'dcb:books:' .. channel, 'accepted', 1)
+      redis.call('ZADD', 'dcb:open:' .. channel, now, ref)
+      redis.call('SADD', 'dcb:channels', channel)
+      if ARGV[i + 12] ~= '' then
+        bury('m-' .. ref, 'agent message', channel, ARGV[i + 11], ARGV[i + 12], dead_keep_ms)
+      end
+      if ARGV[i + 10] ~= '' then
+        finish(ref, 'failed', ARGV[i + 10], ARGV[i + 11], 'Failed', keep_ms)
+      else
+        lane_push(lane, 'm:' .. ref)
+      end
+      answers[#answers + 1] = 'new'
+    end
+  end
+  return answers
+end
+
+-- claim ref token lease_ms keep_ms -> {"go", fields…} or {why not}
+-- The same token asking again gets "go" again: a reply can be lost on the way.
+function verbs.claim()
+  local ref, token, lease, keep_ms = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 's', 'ln', 'exp', 'tok', 'pt', 'hs')
+  if not f[1] then return {'gone'} end
+  if f[1] == 'sending' then
+    if f[4] ~= token then return {'busy'} end
+  elseif f[1] == 'accepted' or f[1] == 'retry' then
+    if not lane_is_head(f[2], 'm:' .. ref) then return {'not its turn'} end
+    if f[1] == 'retry' and tonumber(redis.call('HGET', key, 'nb') or '0') > now then return {'not yet'} end
+    if now >= tonumber(f[3]) and f[5] == '0' then
+      finish(ref, 'failed', '305', redis.call('HGET', key, 'e') or '', 'Failed', keep_ms)
+      return {'expired'}
+    end
+    redis.call('HSET', key, 's', 'sending', 'tok', token)
+    redis.call('HINCRBY', key, 'a', 1)
+    redis.call('HINCRBY', key, 'ta', 1)
+    redis.call('HSETNX', key, 'hs', now)
+    redis.call('ZADD', 'dcb:due', now + lease, 'm:' .. ref)
+  else
+    return {f[1]}
+  end
+  return {'go', redis.call('HGETALL', key)}
+end
+
+-- parts ref token count: written before the first of several parts, so that an update alone can settle one.
+function verbs.parts()
+  if redis.call('HGET', 'dcb:m:' .. ARGV[3], 'tok') ~= ARGV[4] then return 'stale' end
+  redis.call('HSET', 'dcb:m:' .. ARGV[3], 'n', ARGV[5])
+  return 'ok'
+end
+
+-- taken ref token part count provider_id delivered confirm_ms keep_ms -> new state, or "stale"
+function verbs.taken()
+  local ref, token, part, count = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'u' .. part)
+  if f[1] ~= 'sending' or f[2] ~= token then return 'stale' end
+  return part_taken(ref, part, count, ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]))
+end
+
+-- retry ref token delay_ms lane_limit_ms reason code keep_ms -> "retry" or "failed" or "stale"
+function verbs.retry()
+  local ref, token, delay, limit = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 's', 'tok', 'exp', 'hs', 'ln')
+  if f[1] ~= 'sending' or f[2] ~= token then return 'stale' end
+  local at = now + delay
+  if at > tonumber(f[3]) then return finish(ref, 'failed', '305', ARGV[8], 'Failed', tonumber(ARGV[9])) end
+  if limit > 0 and at - tonumber(f[4]) > limit then
+    return finish(ref, 'failed', ARGV[7], ARGV[8], 'Failed', tonumber(ARGV[9]))
+  end
+  redis.call('HSET', key, 's', 'retry', 'e', ARGV[8], 'nb', at)
+  redis.call('HDEL', key, 'tok', 'qa')
+  redis.call('ZADD', 'dcb:due', at, 'm:' .. ref)
+  return 'retry'
+end
+
+-- fail ref token reason detail keep_ms -> "failed" or "stale"
+function verbs.fail()
+  local ref = ARGV[3]
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok')
+  if f[1] ~= 'sending' or f[2] ~= ARGV[4] then return 'stale' end
+  return finish(ref, 'failed', ARGV[5], ARGV[6], 'Failed', tonumber(ARGV[7]))
+end
+
+-- unknown ref token grace_ms code -> "unknown" or "stale". An empty token: the lease must have ended.
+-- The lane stays where it is: if the message is sent again, it must not be overtaken.
+-- What the provider said of the part in the meantime settles it at once.
+function verbs.unknown()
+  local ref, token = ARGV[3], ARGV[4]
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 's', 'tok', 'pt')
+  if f[1] ~= 'sending' then return 'stale' end
+  if token == '' then
+    if not is_due('m:' .. ref) then return 'stale' end
+  elseif f[2] ~= token then
+    return 'stale'
+  end
+  redis.call('HSET', key, 's', 'unknown', 'e', ARGV[6])
+  redis.call('HDEL', key, 'tok')
+  redis.call('HINCRBY', key, 'unk', 1)
+  redis.call('HINCRBY', 'dcb:counts', 'unknown', 1)
+  local grace = tonumber(ARGV[5])
+  if redis.call('HEXISTS', key, 'u' .. f[3]) == 1 then grace = 0 end
+  redis.call('ZADD', 'dcb:due', now + grace, 'm:' .. ref)
+  return 'unknown'
+end
+
+-- settle ref policy keep_ms: an unknown outcome whose grace is over. policy "resend" or "fail".
+function verbs.settle()
+  local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
+  if redis.call('HGET', key, 's') ~= 'unknown' or not is_due('m:' .. ref) then return 'stale' end
+  redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. ARGV[4], 1)
+  if ARGV[4] == 'fail' then
+    return finish(ref, 'failed', '500', 'outcome unknown', 'Failed', tonumber(ARGV[5]))
+  end
+  redis.call('HSET', key, 's', 'retry', 'nb', now)
+  wake('m:' .. ref)
+  return 'retry'
+end
+
+-- confirm_over ref detail reason receipt keep_ms: sent, and nobody ever said what became of it.
+function verbs.confirm_over()
+  local ref = ARGV[3]
+  if redis.call('HGET', 'dcb:m:' .. ref, 's') ~= 'sent' then return 'stale' end
+  if not is_due('m:' .. ref) then return 'stale' end
+  return finish(ref, 'unconfirmed', ARGV[5], ARGV[4], ARGV[6], tonumber(ARGV[7]))
+end
+
+-- update ref part status provider_id reason detail confirm_ms keep_ms -> what became of it
+-- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back.
+function verbs.update()
+  local ref, part, status = ARGV[3], tonumber(ARGV[4]), ARGV[5]
+  local provider_id, reason, detail = ARGV[6], ARGV[7], ARGV[8]
+  local confirm_ms, keep_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 's', 'u' .. part, 'pt', 'n')
+  if not f[1] then return 'gone' end
+  if TERMINAL[f[1]] then return 'late' end
+  if f[2] == status or f[2] == 'delivered' or f[2] == 'failed' or f[2] == 'removed' then return 'repeated' end
+  if part > tonumber(f[3]) then return 'gone' end
+  redis.call('HSET', key, 'u' .. part, status)
+  if f[1] == 'sending' and part == tonumber(f[3]) then
+    -- The answer to the request is still on its way to a worker, or lost with it; "failed" is final either way.
+    if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
+    return 'parked'
+  end
+  if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
+  if status == 'removed' then return finish(ref, 'removed', '', '', 'Removed', keep_ms) end
+  if part == tonumber(f[3]) and f[1] ~= 'sent' then
+    -- unknown, or about to be sent again: the provider has it after all.
+    return part_taken(ref, part, tonumber(f[4] or '1'), provider_id, '0', confirm_ms, keep_ms)
+  end
+  if status == 'delivered' and f[1] == 'sent' and all_parts_are(ref, tonumber(f[4]), 'delivered') then
+    return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
+  end
+  return 'noted'
+end

@@ -1,0 +1,46 @@
+-- ---------------------------------------------------------------- interaction batches, lone dead letters, the sweep
+
+-- batch_put id endpoint trace body keep_ms: an interactions webhook, in order of arrival, until somebody takes it.
+function verbs.batch_put()
+  if not redis.call('SET', 'dcb:batch:' .. ARGV[3], now, 'NX', 'PX', ARGV[7]) then return 'again' end
+  redis.call('XADD', 'dcb:interactions', '*', 'id', ARGV[3], 'endpoint', ARGV[4], 'trace', ARGV[5], 'body', ARGV[6])
+  redis.call('HINCRBY', 'dcb:counts', 'interaction_batches', 1)
+  return 'new'
+end
+
+-- bury id what channel reason raw dead_keep_ms
+function verbs.bury()
+  if redis.call('EXISTS', 'dcb:dead:' .. ARGV[3]) == 1 then return 'again' end
+  bury(ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8]))
+  return 'new'
+end
+
+-- sweep limit -> {{member, state, channel}, …} that need a decision by somebody who knows the configuration.
+-- Due retries get their job; jobs that are lost are queued again; receipts that are due are woken.
+function verbs.sweep()
+  local out, limit = {}, tonumber(ARGV[3])
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', '-inf', now, 'LIMIT', 0, limit)) do
+    local key = 'dcb:' .. member
+    local f = redis.call('HMGET', key, 's', 'ln', 'qa', 'ch', 'j', 'at')
+    local state = f[1]
+    if not state or TERMINAL[state] or state == 'done' or state == 'dead' then
+      redis.call('ZREM', 'dcb:due', member)
+    elseif state == 'accepted' or state == 'retry' or state == 'waiting' then
+      if not lane_is_head(f[2], member) then
+        redis.call('ZREM', 'dcb:due', member)
+      elseif not f[3] or job_is_lost(f[5] or 'send', tonumber(f[3])) then
+        wake(member)
+      else -- still in the queue: look again when it has waited twice as long
+        redis.call('ZADD', 'dcb:due', now + math.max(REQUEUE, now - tonumber(f[3])), member)
+      end
+    else
+      out[#out + 1] = {member, state, f[4] or ''}
+      redis.call('ZADD', 'dcb:due', now, member) -- stays due: whoever decides moves it, and a crash repeats it
+    end
+  end
+  for _, channel in ipairs(redis.call('SMEMBERS', 'dcb:channels')) do
+    if redis.call('ZCOUNT', 'dcb:receipts:' .. channel, '-inf', now) > 0 then wake_receipts(channel) end
+  end
+  return out
+end
+

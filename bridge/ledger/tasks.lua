@@ -1,0 +1,86 @@
+-- ---------------------------------------------------------------- tasks: raw callbacks and consumer messages
+
+-- task_put then (id job lane payload trace channel)… -> for each "new" or "again"
+function verbs.task_put()
+  local answers = {}
+  for i = 3, #ARGV, 6 do
+    local key = 'dcb:t:' .. ARGV[i]
+    if redis.call('EXISTS', key) == 1 then
+      answers[#answers + 1] = 'again'
+    else
+      redis.call('HSET', key, 's', 'waiting', 'j', ARGV[i + 1], 'ln', ARGV[i + 2], 'p', ARGV[i + 3],
+        'tr', ARGV[i + 4], 'ch', ARGV[i + 5], 'at', now, 'a', 0)
+      redis.call('ZADD', 'dcb:tasks:' .. ARGV[i + 1], now, ARGV[i])
+      redis.call('HINCRBY', 'dcb:counts', ARGV[i + 1] .. '_accepted', 1)
+      lane_push(ARGV[i + 2], 't:' .. ARGV[i])
+      answers[#answers + 1] = 'new'
+    end
+  end
+  return answers
+end
+
+-- task_claim id token lease_ms -> {"go", fields…} or {why not}
+function verbs.task_claim()
+  local id, token = ARGV[3], ARGV[4]
+  local key = 'dcb:t:' .. id
+  local f = redis.call('HMGET', key, 's', 'tok', 'ln', 'nb')
+  if not f[1] then return {'gone'} end
+  if f[1] == 'running' then
+    if f[2] ~= token then return {'busy'} end
+  elseif f[1] == 'waiting' then
+    if not lane_is_head(f[3], 't:' .. id) then return {'not its turn'} end
+    if tonumber(f[4] or '0') > now then return {'not yet'} end
+    redis.call('HSET', key, 's', 'running', 'tok', token)
+    redis.call('HINCRBY', key, 'a', 1)
+    redis.call('ZADD', 'dcb:due', now + tonumber(ARGV[5]), 't:' .. id)
+  else
+    return {f[1]}
+  end
+  return {'go', redis.call('HGETALL', key)}
+end
+
+local function task_leave(id, state, keep_ms)
+  local key = 'dcb:t:' .. id
+  local f = redis.call('HMGET', key, 'ln', 'j')
+  redis.call('HSET', key, 's', state, 'end', now)
+  redis.call('HDEL', key, 'p', 'tok')
+  redis.call('PEXPIRE', key, keep_ms)
+  redis.call('ZREM', 'dcb:due', 't:' .. id)
+  redis.call('ZREM', 'dcb:tasks:' .. f[2], id)
+  redis.call('HINCRBY', 'dcb:counts', f[2] .. '_' .. state, 1)
+  lane_leave(f[1], 't:' .. id)
+end
+
+-- task_done id token keep_ms -> "done" or "stale"
+function verbs.task_done()
+  if redis.call('HGET', 'dcb:t:' .. ARGV[3], 'tok') ~= ARGV[4] then return 'stale' end
+  task_leave(ARGV[3], 'done', ARGV[5])
+  return 'done'
+end
+
+-- task_retry id token delay_ms code -> "waiting" or "stale". An empty token: the lease must have ended.
+function verbs.task_retry()
+  local id, key = ARGV[3], 'dcb:t:' .. ARGV[3]
+  local f = redis.call('HMGET', key, 's', 'tok')
+  if f[1] ~= 'running' then return 'stale' end
+  if ARGV[4] == '' then
+    if not is_due('t:' .. id) then return 'stale' end
+  elseif f[2] ~= ARGV[4] then
+    return 'stale'
+  end
+  local at = now + tonumber(ARGV[5])
+  redis.call('HSET', key, 's', 'waiting', 'e', ARGV[6], 'nb', at)
+  redis.call('HDEL', key, 'tok', 'qa')
+  redis.call('ZADD', 'dcb:due', at, 't:' .. id)
+  return 'waiting'
+end
+
+-- task_dead id token reason raw keep_ms dead_keep_ms -> "dead" or "stale"
+function verbs.task_dead()
+  local id, key = ARGV[3], 'dcb:t:' .. ARGV[3]
+  local f = redis.call('HMGET', key, 'tok', 'j', 'ch')
+  if f[1] ~= ARGV[4] then return 'stale' end
+  bury('t-' .. id, f[2], f[3], ARGV[5], ARGV[6], tonumber(ARGV[8]))
+  task_leave(id, 'dead', ARGV[7])
+  return 'dead'
+end

@@ -1,0 +1,246 @@
+"""Log lines that can be searched and hold nothing private: JSON in production, readable on a terminal.
+
+Three guards stand before a line leaves: an exception is told by its types and places only, because
+its message may quote data; a value under a private name is withheld; and of a line that another
+library wrote, only numbers are filled in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import Enum
+from types import TracebackType
+from typing import Any, Literal, TextIO
+from uuid import UUID
+
+import orjson
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+WITHHELD = "[withheld]"
+
+# Names are compared in small letters with "-" written as "_", at every depth of a line.
+PRIVATE = frozenset(
+    """
+    text body subject content contents html raw payload message messages data description
+    to from from_ from_id to_id sender recipient recipients reply_to cc bcc mail_from rcpt_to envelope
+    address addresses number numbers phone msisdn mailbox email consumer name display_name nickname
+    secret secrets secret_key retired_secrets signing_secret app_secret client_secret
+    token auth_token access_token refresh_token api_token token_key api_key apikey key x_api_key
+    password passwd username user credentials authorization proxy_authorization auth bearer
+    cookie set_cookie headers signature x_hub_signature x_twilio_signature
+    query query_string params form args kwargs environ redis_url
+    """.split()
+)
+
+# Their lines are about sockets and life cycle, and hold nothing that a request brought along.
+_TRUSTED = ("uvicorn.error",)
+_TALKATIVE = ("httpx", "httpcore", "aiohttp.access", "asyncio")  # below a warning they name every URL
+_SILENT = ("uvicorn.access",)  # the door writes its own line
+
+
+class Tokens:
+    """Stand-ins for addresses: an operator who knows a number can search for it, a reader of logs cannot."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def of(self, address: str) -> str:
+        """12 hex digits, the same for every spelling of one number ("+1 650…", "1650…") or mailbox."""
+        return hmac.new(self._key, _plain(address).encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:12]
+
+
+def _plain(address: str) -> str:
+    word = address.strip().casefold()
+    if re.fullmatch(r"\+?[0-9 ().\-/]*[0-9][0-9 ().\-/]*", word):
+        return re.sub(r"[^0-9]", "", word)
+    return word
+
+
+def configure(
+    form: Literal["auto", "json", "console"] = "auto", level: str = "info", stream: TextIO | None = None
+) -> None:
+    """Send every line, structlog's and the standard library's, to the stream (standard error unless given)."""
+    out = stream if stream is not None else sys.stderr
+    terminal = out.isatty()
+    render: Processor = (
+        structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)
+        if form == "console" or (form == "auto" and terminal)
+        else structlog.processors.JSONRenderer(serializer=_json)
+    )
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        _timestamp,
+        _exception,
+        _guard,
+    ]
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )
+    handler = _Handler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_foreign, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            keep_exc_info=True,
+            keep_stack_info=True,
+        )
+    )
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(number)
+    for name in ("uvicorn", "uvicorn.error", "rq", "rq.worker"):
+        logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).propagate = True
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))
+    for name in _SILENT:
+        logging.getLogger(name).disabled = True
+
+
+def log_uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None, /
+) -> None:  # the signature of sys.excepthook
+    """What a process says of the exception that ends it; for `sys.excepthook`, which would print the message."""
+    if isinstance(error, KeyboardInterrupt):
+        return
+    structlog.get_logger().error("uncaught", exc_info=(kind, error, trace))
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Lines of the standard library. When one cannot be written, its arguments are not printed either."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
+        self.stream.write(_json({"event": "log line failed", "level": "error", "logger": record.name}) + "\n")
+
+
+def _timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    now = datetime.now(UTC)
+    event["timestamp"] = f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+    return event
+
+
+def _foreign(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """A line of another library: its first line, with numbers filled in and other arguments withheld."""
+    record: logging.LogRecord = event["_record"]
+    event["logger"] = record.name
+    event["event"] = _filled(record).partition("\n")[0]
+    if record.exc_info and record.exc_info[1]:
+        event["exc_info"] = record.exc_info
+    return event
+
+
+def _filled(record: logging.LogRecord) -> str:
+    if record.name in _TRUSTED:
+        return record.getMessage()
+    template, args = str(record.msg), record.args
+    try:
+        if isinstance(args, Mapping):
+            return template % {key: _argument(value) for key, value in args.items()} if args else template
+        return template % tuple(map(_argument, args)) if args else template
+    except (TypeError, ValueError, KeyError):
+        return template
+
+
+def _argument(value: object) -> object:
+    return value if isinstance(value, (int, float)) and abs(value) < 1e6 else WITHHELD
+
+
+def _exception(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """An exception as types and places, with what caused it; never its message, never a local variable."""
+    given = event.pop("exc_info", None)
+    event.pop("stack_info", None)
+    if isinstance(given, tuple):
+        given = given[1]
+    elif given and not isinstance(given, BaseException):
+        given = sys.exc_info()[1]
+    if isinstance(given, BaseException):
+        event["exception"] = "\n".join(_told(given))
+    return event
+
+
+def _told(error: BaseException, seen: tuple[int, ...] = ()) -> list[str]:
+    lines = [f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")]
+    for frame in traceback.extract_tb(error.__traceback__)[-20:]:
+        place = "/".join(frame.filename.replace("\\", "/").split("/")[-2:])
+        lines.append(f"  {place}:{frame.lineno} {frame.name}")
+    seen = (*seen, id(error))
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions[:5]:
+            lines += [f"  | {line}" for line in _told(inner, seen)]
+    follows = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if follows is not None and id(follows) not in seen and len(seen) < 10:
+        word = "caused by" if error.__cause__ else "while handling"
+        first, *rest = _told(follows, seen)
+        lines += [f"{word} {first}", *rest]
+    return lines
+
+
+def _guard(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """The last look: values under private names, values that print as who knows what, queries of URLs."""
+    guarded: dict[str, Any] = {}
+    for key, value in event.items():
+        if key == "event":
+            guarded[key] = _scrubbed(str(value))
+        elif key in _OURS:
+            guarded[key] = value
+        else:
+            guarded[key] = WITHHELD if _private(key) else _plain_value(value)
+    return guarded
+
+
+_OURS = frozenset({"level", "timestamp", "logger", "exception", "_record", "_from_structlog"})
+
+
+def _private(key: object) -> bool:
+    return str(key).lower().replace("-", "_") in PRIVATE
+
+
+def _plain_value(value: object, depth: int = 0) -> object:
+    if isinstance(value, Enum):
+        value = value.value
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 53 else str(value)
+    if isinstance(value, (str, UUID)):
+        return _without_query(str(value))
+    if isinstance(value, Mapping) and depth < 4:
+        return {str(k): WITHHELD if _private(k) else _plain_value(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)) and depth < 4:
+        return [_plain_value(item, depth + 1) for item in value]
+    return f"[{type(value).__name__}]"
+
+
+def _without_query(text: str) -> str:
+    text = re.sub(r"(?<=://)[^/?#\s@]*@", "", text)
+    return re.sub(r"((?:^|\s|://)[^\s?]*/[^\s?]*\?)\S+|(://[^\s?]*\?)\S+", rf"\1\2{WITHHELD}", text)
+
+
+def _scrubbed(text: str) -> str:
+    """An event's words are fixed; whoever writes data into them anyway is cut short."""
+    text = _without_query(text)
+    text = re.sub(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+", WITHHELD, text)
+    return re.sub(r"\+?[0-9][0-9 ().\-]{5,}[0-9]", WITHHELD, text)
+
+
+def _json(value: Any, **_: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a text that is not UTF-8
+        return json.dumps(value, default=lambda other: f"[{type(other).__name__}]")

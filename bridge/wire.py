@@ -1,0 +1,316 @@
+"""Digital Channels payloads, to and from our words: a tolerant reader and a strict writer.
+
+The shapes are those of contract/third-party-messaging.txt; what they leave open is read by the
+rules of docs/digital-channels.md. The reader never raises on content: what is wrong with a
+message is said in the message, so that the door can answer 200 and send a Failed receipt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from bridge.messages import Address, AgentMessage, Content, Reason, Receipt, ReceiptStatus
+
+MAX_RECIPIENTS = 1000
+
+
+class NotJson(ValueError):
+    """The body is no JSON that anybody could read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a message cannot be carried: the reason for the agent, and fixed words for the operator."""
+
+    reason: Reason
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One message object of a webhook. `copies` has one AgentMessage per recipient.
+
+    With a `problem`, `copies` holds what could still be identified, so that each can get its receipt.
+    """
+
+    message_id: str
+    channel_id: str
+    copies: tuple[AgentMessage, ...]
+    payload: bytes  # the message object as JSON, unknown fields and all
+    problem: Problem | None = None
+
+
+# ---------------------------------------------------------------- reading
+
+
+def read_json(body: bytes) -> Any:
+    """Any JSON, in UTF-8 with or without a mark, UTF-16 or UTF-32. Raises NotJson."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:  # Node writes lone surrogates and some gateways add a mark; the standard reader takes both
+        text = body.decode(json.detect_encoding(body), "surrogatepass")
+        return _mended(json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant))
+    except (ValueError, RecursionError):
+        raise NotJson("the body is not JSON") from None
+
+
+def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incoming]:
+    """Every message of a webhook: one object, a list, or {"messages": […]}. Raises NotJson.
+
+    A message without an id gets one made of the endpoint and its bytes, so a redelivery is recognised.
+    """
+    value = read_json(body)
+    if isinstance(value, dict) and isinstance(value.get("messages"), list) and "channel" not in value:
+        items: list[Any] = value["messages"]
+    else:
+        items = value if isinstance(value, list) else [value]
+    if not items:
+        return [_incoming({}, body, endpoint, trace_id)]
+    if len(items) == 1:
+        return [_incoming(items[0], body, endpoint, trace_id)]
+    found = []
+    for place, item in enumerate(items):
+        found.append(_incoming(item, b"%d:" % place + _dumps(item), endpoint, trace_id))
+    return found
+
+
+def read_stored(payload: bytes, index: int, message_id: str, trace_id: str = "") -> AgentMessage:
+    """One copy, from what `Incoming.payload` kept. Raises ValueError when it holds no such copy."""
+    incoming = _incoming(orjson.loads(payload), payload, "", trace_id, message_id)
+    for message in incoming.copies:
+        if message.index == index:
+            return message
+    raise ValueError("the stored payload has no such copy")
+
+
+def made_up_id(endpoint: str, body: bytes) -> str:
+    """The id of a message that came without one: the same for the same bytes at the same endpoint."""
+    return "dcbridge-" + hashlib.sha256(endpoint.encode() + b"\0" + body).hexdigest()[:32]
+
+
+def _incoming(item: Any, raw: bytes, endpoint: str, trace_id: str, message_id: str = "") -> Incoming:
+    fields = item if isinstance(item, dict) else {}
+    channel = fields.get("channel")
+    channel = channel if isinstance(channel, dict) else {}
+    message_id = message_id or _word(channel.get("messageId")) or _word(fields.get("messageId"))
+    message_id = message_id or made_up_id(endpoint, raw)
+    channel_id = _word(channel.get("id"))
+    channel_type = _word(channel.get("type")).lower()
+    sender = _address(channel.get("from"))
+    recipients = _addresses(channel.get("to"))
+    context = channel.get("context")
+    reply_to = _address(context.get("replyTo")) if isinstance(context, dict) else None
+    kind = _word(fields.get("type"))
+    contents, contents_ok = _contents(fields.get("content"))
+    text = fields.get("text")
+    subject = fields.get("subject")
+    problem = None
+    if not isinstance(item, dict):
+        problem = Problem(Reason.INVALID_STRUCTURE, "the message is not an object")
+    elif not channel:
+        problem = Problem(Reason.INVALID_STRUCTURE, "channel is missing or not an object")
+    elif not channel_id:
+        problem = Problem(Reason.INVALID_STRUCTURE, "channel.id is missing or not a text")
+    elif sender is None:
+        problem = Problem(Reason.INVALID_STRUCTURE, "channel.from.id is missing or not a text")
+    elif not recipients:
+        problem = Problem(Reason.INVALID_STRUCTURE, "channel.to has no id")
+    elif len(recipients) > MAX_RECIPIENTS:
+        problem = Problem(Reason.INVALID_STRUCTURE, f"channel.to has more than {MAX_RECIPIENTS} recipients")
+    elif text is not None and not isinstance(text, str):
+        problem = Problem(Reason.INVALID_STRUCTURE, "text is not a text")
+    elif subject is not None and not isinstance(subject, str):
+        problem = Problem(Reason.INVALID_STRUCTURE, "subject is not a text")
+    elif not contents_ok:
+        problem = Problem(Reason.INVALID_STRUCTURE, "content is not a list of {type, text}")
+    elif kind.lower() == "text" and not text:
+        problem = Problem(Reason.INVALID_STRUCTURE, "text is missing or empty")
+    elif not text and not any(c.type in ("text", "html") and c.text for c in contents):
+        problem = Problem(Reason.UNSUPPORTED, "nothing in the message can be sent")
+    elif channel_type == "sms" and not text:
+        problem = Problem(Reason.UNSUPPORTED, "an SMS channel carries text only")
+    copies = tuple(
+        AgentMessage(
+            channel_id=channel_id,
+            message_id=message_id,
+            sender=sender or Address(channel_id),
+            to=to,
+            recipients=recipients,
+            type=kind,
+            text=text if isinstance(text, str) else "",
+            subject=subject if isinstance(subject, str) else "",
+            contents=contents,
+            reply_to=reply_to,
+            trace_id=trace_id,
+            index=index,
+        )
+        for index, to in enumerate(recipients[:MAX_RECIPIENTS])
+    )
+    return Incoming(message_id, channel_id, copies, _dumps(item), problem)
+
+
+def _word(value: Any) -> str:
+    """An identifier: a text as it is, a whole number as its digits, anything else as nothing."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return ""
+
+
+def _address(value: Any) -> Address | None:
+    if isinstance(value, dict):
+        found = _word(value.get("id"))
+        return Address(found, _word(value.get("name"))) if found else None
+    found = _word(value)
+    return Address(found) if found else None
+
+
+def _addresses(value: Any) -> tuple[Address, ...]:
+    """One object or a list of them; the same address twice is one recipient."""
+    found: dict[str, Address] = {}
+    for item in value if isinstance(value, list) else [value]:
+        address = _address(item)
+        if address is not None:
+            found.setdefault(address.id, address)
+    return tuple(found.values())
+
+
+def _contents(value: Any) -> tuple[tuple[Content, ...], bool]:
+    if value is None:
+        return (), True
+    if not isinstance(value, list):
+        return (), False
+    found = []
+    for item in value:
+        if not isinstance(item, dict):
+            return (), False
+        text = item.get("text")
+        if text is not None and not isinstance(text, str):
+            return (), False
+        found.append(Content(_word(item.get("type")).lower(), text or ""))
+    return tuple(found), True
+
+
+def _dumps(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except (TypeError, orjson.JSONEncodeError):  # a whole number that does not fit 64 bits, or too deep
+        try:
+            return json.dumps(value).encode()
+        except RecursionError:
+            raise NotJson("nested too deeply") from None
+
+
+def _mended(value: Any) -> Any:
+    """Lone surrogates become U+FFFD: no encoding that a provider takes can carry them."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, dict):
+        return {_mended(key): _mended(item) for key, item in value.items()}
+    return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+# ---------------------------------------------------------------- interaction batches
+
+
+def read_interactions(body: bytes) -> tuple[str, list[str]]:
+    """The operation id ("" when absent) and the interaction ids of a batch. Raises NotJson."""
+    value = read_json(body)
+    if not isinstance(value, dict):
+        return "", []
+    data = value.get("data")
+    entities = data.get("entities") if isinstance(data, dict) else None
+    ids = []
+    for event in entities if isinstance(entities, list) else []:
+        entity = event.get("entity") if isinstance(event, dict) else None
+        found = _word(entity.get("id")) if isinstance(entity, dict) else ""
+        if found:
+            ids.append(found)
+    return _word(value.get("operationId")), ids
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_consumer_message(consumer_id: str, channel_id: str, text: str) -> bytes:
+    """Step 1 of the documented SMS flow: what a consumer wrote, for POST /channels/<id>/messages."""
+    return orjson.dumps(
+        {
+            "messages": [
+                {
+                    "channel": {"from": {"id": consumer_id}, "to": {"id": channel_id}},
+                    "type": "Text",
+                    "text": text,
+                }
+            ]
+        }
+    )
+
+
+def write_receipts(receipts: Sequence[Receipt]) -> bytes:
+    """Step 5 of the documented SMS flow, for one or several receipts of one channel."""
+    return orjson.dumps({"messages": [_receipt(receipt) for receipt in receipts]})
+
+
+def _receipt(receipt: Receipt) -> dict[str, Any]:
+    written: dict[str, Any] = {
+        "channel": {
+            "from": {"id": receipt.sender_id},
+            "to": {"id": receipt.to_id},
+            "messageId": receipt.message_id,
+        },
+        "type": "Receipt",
+        "status": receipt.status.value,
+    }
+    if receipt.status is ReceiptStatus.FAILED:
+        reason = receipt.reason or Reason.GENERAL
+        message = f"{reason.text} ({receipt.detail})" if receipt.detail else reason.text
+        written["reasons"] = [{"code": int(reason), "message": message}]
+    return written
+
+
+# ---------------------------------------------------------------- answers
+
+
+def read_answer(body: bytes) -> tuple[int | None, list[str], str]:
+    """(status code, ids, what it says) of a Digital Channels answer, in any shape that is documented.
+
+    ids are texts or {"id": …}; an error can be in `status`, `error`, `message` or be plain text.
+    The code is None where there is none. What it says is cut to 500 characters.
+    """
+    try:
+        value = read_json(body)
+    except NotJson:
+        return None, [], body[:500].decode("utf-8", "replace")
+    if not isinstance(value, dict):
+        return None, [], ""
+    status = value.get("status")
+    code, said = None, ""
+    if isinstance(status, dict):
+        code = status.get("code") if isinstance(status.get("code"), int) else None
+        said = _word(status.get("message"))
+    for name in ("error_description", "error", "message"):
+        said = said or _word(value.get(name))
+    data = value.get("data")
+    listed = data.get("ids") if isinstance(data, dict) else None
+    ids = []
+    for item in listed if isinstance(listed, list) else []:
+        found = _word(item.get("id")) if isinstance(item, dict) else _word(item)
+        if found:
+            ids.append(found)
+    return code, ids, said[:500]

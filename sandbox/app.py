@@ -1,0 +1,84 @@
+"""The sandbox as one Starlette app: Digital Channels, the SMS provider, the mail server, the page.
+
+Run it with uvicorn and `timeout_graceful_shutdown` set: an open page holds an event stream, which
+`World.close_watchers` ends too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sandbox.config import SandboxConfig
+from sandbox.controls import Controls
+from sandbox.digital_channels import Messages
+from sandbox.mail import MailServer
+from sandbox.media import Media
+from sandbox.sms_callbacks import Callbacks
+from sandbox.sms_provider import SmsProvider
+from sandbox.world import World
+
+PAGE = Path(__file__).parent / "page"
+POLICY = "default-src 'none'; connect-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:"
+
+
+def build_app(config: SandboxConfig) -> Starlette:
+    """The app; its lifespan starts and stops the mail server. `app.state.world` is what it remembers."""
+    world = World(config)
+    callbacks = Callbacks(world)
+    messages, media, sms = Messages(world), Media(world), SmsProvider(world, callbacks)
+    mail = MailServer(world)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with _client() as client:
+            with world.using(client):
+                await mail.start()
+                try:
+                    yield
+                finally:
+                    await world.stop()
+                    await mail.stop()
+
+    account = "/2010-04-01/Accounts/{account}"
+    channel = "/nexus/v3/channels/{channel_id}"
+    routes = [
+        Route(f"{account}/Messages.json", sms.send, methods=["POST"]),
+        Route(f"{channel}/messages", messages.post, methods=["POST"]),
+        Route(f"{account}/Messages.json", sms.list, methods=["GET"]),
+        Route(f"{account}/Messages/{{sid}}.json", sms.one, methods=["GET"]),
+        Route(f"{channel}/media", media.upload, methods=["POST"]),
+        Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
+        *Controls(world, callbacks).routes(),
+        _file("/", "index.html", "text/html"),
+        _file("/style.css", "style.css", "text/css"),
+        _file("/page.js", "page.js", "text/javascript"),
+    ]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.state.world = world
+    return app
+
+
+def _client() -> httpx.AsyncClient:
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=1000, keepalive_timeout=30)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    return httpx.AsyncClient(transport=AiohttpTransport(client=session), timeout=30.0, trust_env=False)
+
+
+def _file(path: str, name: str, media_type: str) -> Route:
+    async def endpoint(request: Request) -> Response:
+        headers = {"cache-control": "no-store", "content-security-policy": POLICY, "x-content-type-options": "nosniff"}
+        return Response((PAGE / name).read_bytes(), headers=headers, media_type=media_type)
+
+    return Route(path, endpoint, methods=["GET"])

@@ -1,0 +1,43 @@
+"""What the two pretended worlds must know of each other and of the bridge between them."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxConfig:
+    """One sandbox. Times are seconds; the secrets are the same ones that the bridge was given."""
+
+    app_secret: str  # signs webhooks, and must have signed what the bridge posts
+    contact_center_id: str  # a UUID; the bridge sends it as x-ccid
+    twilio_account_sid: str  # "AC" and 32 hex digits
+    twilio_auth_token: str
+    mail_callback_secret: str  # bearer token of POST /callbacks/<mail_provider>/status
+
+    bridge_url: str = "http://127.0.0.1:8080"  # the bridge's public listener, no slash at the end
+    messages_endpoint: str = "main"
+    interactions_endpoint: str = "main"
+    sms_provider: str = "twilio"  # the provider's name in the bridge's callback URLs
+    mail_provider: str = "mail"
+
+    sms_channel: str = "0123456789"
+    email_channel: str = "company.com"
+    sms_number: str = "+15557650123"  # our number at the SMS provider: where consumers write to
+    email_sender: str = "no-reply@company.com"
+
+    retry_timeout: float = 2.0  # between two deliveries of one webhook
+    retry_attempts: int = 5  # redeliveries after the first delivery
+    answer_limit: float = 10.0  # how long a webhook's answer may take
+
+    status_delay: float = 0.3  # between two statuses of an SMS, and before a delivery report by mail
+    slow_answer: float = 5.0  # what the slow magic number and the slow mailbox take
+    callback_tries: int = 1  # Twilio tries a status callback once
+    retry_after: int = 2  # what the throttling magic number asks for
+
+    smtp_host: str = "127.0.0.1"
+    smtp_port: int = 1025  # 0 takes a free one; `World.smtp_port` says which
+    smtp_username: str | None = None  # asked for (AUTH PLAIN or LOGIN) when set
+    smtp_password: str | None = None
+    smtp_tls: ssl.SSLContext | None = None  # offers STARTTLS when set; AUTH is then refused without it

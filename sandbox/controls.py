@@ -1,0 +1,297 @@
+"""The sandbox's own routes: speak as the agent or the consumer, watch, break things, start afresh.
+
+Bodies are JSON with that Content-Type, which a foreign web page cannot send here without asking.
+A request that makes no sense is answered 400 {"error": "…"}.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from sandbox import webhooks
+from sandbox.magic import MAILBOXES, NUMBERS
+from sandbox.records import Interaction, Record, SentByConsumer
+from sandbox.sms_callbacks import Callbacks
+from sandbox.sms_provider import E164
+from sandbox.world import Watcher, World
+
+REPLAYED = 150
+HEARTBEAT = 15.0
+BETWEEN_EVENTS = 0.05
+SUBTYPES = "InboundNew Outbound SMS WhatsApp FacebookPublic FacebookPrivate TwitterPublic TwitterPrivate".split()
+
+
+class Wrong(Exception):
+    """The control's request makes no sense; says why."""
+
+
+class Controls:
+    def __init__(self, world: World, callbacks: Callbacks) -> None:
+        self.world = world
+        self.callbacks = callbacks
+
+    def routes(self) -> list[Route]:
+        posts: dict[str, Callable[[dict[str, Any]], Awaitable[object]]] = {
+            "/sandbox/agent/sms": self.agent_sms,
+            "/sandbox/agent/email": self.agent_email,
+            "/sandbox/agent/raw": self.agent_raw,
+            "/sandbox/interaction": self.interaction,
+            "/sandbox/consumer/sms": self.consumer_sms,
+            "/sandbox/control": self.control,
+            "/sandbox/reset": self.reset,
+        }
+        gets: dict[str, Callable[[Request], object]] = {
+            "/sandbox/state": self.state,
+            "/sandbox/counts": lambda request: self.world.counts,
+            "/sandbox/sms": lambda request: [sms.view() for sms in self.world.sms.values()],
+            "/sandbox/mail": lambda request: [mail.view() for mail in self.world.mails],
+            "/sandbox/control": lambda request: self.world.switches.view(),
+            "/sandbox/setting": lambda request: self.setting(),
+        }
+        return [
+            *(Route(path, _taking_json(act), methods=["POST"]) for path, act in posts.items()),
+            *(Route(path, _giving_json(act), methods=["GET"]) for path, act in gets.items()),
+            Route("/sandbox/events", self.events, methods=["GET"]),
+        ]
+
+    async def agent_sms(self, asked: dict[str, Any]) -> object:
+        message_id = _text(asked, "messageId") if "messageId" in asked else None
+        body = webhooks.sms_body(self.world, _text(asked, "to"), _text(asked, "text"), message_id)
+        return await self._send(body, asked)
+
+    async def agent_email(self, asked: dict[str, Any]) -> object:
+        to = asked.get("to")
+        if not isinstance(to, list) or not to:
+            raise Wrong("to: a non-empty list of {id, name}")
+        recipients = [_address(one, f"to[{at}]") for at, one in enumerate(to)]
+        reply_to = _address(asked["replyTo"], "replyTo") if asked.get("replyTo") is not None else None
+        text, html = (_text(asked, name) if asked.get(name) else None for name in ("text", "html"))
+        if text is None and html is None:
+            raise Wrong("text or html: a non-empty string")
+        message_id = _text(asked, "messageId") if "messageId" in asked else None
+        subject = asked.get("subject", "")
+        if not isinstance(subject, str):
+            raise Wrong("subject: a string")
+        body = webhooks.email_body(self.world, recipients, subject, text, html, reply_to, message_id)
+        return await self._send(body, asked)
+
+    async def _send(self, body: dict[str, Any], asked: dict[str, Any]) -> object:
+        """Send in the background; with "wait": true, answer when the bridge took it or we gave up."""
+        message = webhooks.expect(self.world, body)
+        work = webhooks.deliver(self.world, message, orjson.dumps(body))
+        if asked.get("wait"):
+            await work
+        else:
+            self.world.spawn(work)
+        return {"messageId": message.message_id, "state": message.state, "attempts": message.attempts}
+
+    async def agent_raw(self, asked: dict[str, Any]) -> object:
+        """One webhook of exactly these bytes, once; answers with what the bridge answered."""
+        body = _text(asked, "body").encode() if "body" in asked else _bytes(asked, "body_base64")
+        webhook = asked.get("webhook", "messages")
+        headers = asked.get("headers", {})
+        if webhook not in ("messages", "interactions"):
+            raise Wrong("webhook: messages or interactions")
+        if not isinstance(headers, dict) or not all(isinstance(one, str | None) for one in headers.values()):
+            raise Wrong("headers: an object of strings; null leaves a usual header out")
+        endpoint = _text(asked, "endpoint") if "endpoint" in asked else self.world.config.messages_endpoint
+        message = None
+        if webhook == "messages":
+            try:
+                message = webhooks.expect(self.world, orjson.loads(body))
+            except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+                message = None  # not a message that a receipt could ever name
+        answer = await webhooks.post(self.world, webhook, endpoint, body, headers)
+        if message is not None:
+            message.attempts, message.ms = 1, answer.ms
+            message.state = "accepted" if 200 <= answer.status < 300 else "refused"
+            self.world.tell("agent", message)
+        return {"status": answer.status, "body": answer.body.decode("utf-8", "replace"), "ms": answer.ms}
+
+    async def interaction(self, asked: dict[str, Any]) -> object:
+        """One batch of one event, or of those in "events"; ids that are not given are new."""
+        wanted = asked.get("events", [asked])
+        if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
+            raise Wrong("events: a list of {event, id, subtype, mediaType}")
+        events = [_event(one) for one in wanted]
+        operation_id = asked.get("operationId") or str(uuid.uuid4())
+        made = Interaction(self.world.next_seq(), time.time(), str(operation_id), events)
+        self.world.interactions.append(made)
+        self.world.tell("interaction", made)
+        body = orjson.dumps({"operationId": made.operation_id, "data": {"entities": events}})
+        work = webhooks.announce(self.world, made, body)
+        if asked.get("wait"):
+            await work
+        else:
+            self.world.spawn(work)
+        ids = [event["entity"]["id"] for event in events]
+        return {"operationId": made.operation_id, "ids": ids, "state": made.state, "attempts": made.attempts}
+
+    async def consumer_sms(self, asked: dict[str, Any]) -> object:
+        sender = _text(asked, "from")
+        if not E164.fullmatch(sender):
+            raise Wrong("from: a number in E.164, like +16504661149")
+        to = _text(asked, "to") if "to" in asked else self.world.config.sms_number
+        sid = _text(asked, "sid") if "sid" in asked else "SM" + uuid.uuid4().hex
+        sent = SentByConsumer(self.world.next_seq(), time.time(), sid, sender, to, _text(asked, "text"))
+        self.world.consumer.append(sent)
+        self.world.counts["consumer"] += 1
+        self.world.tell("consumer", sent)
+        if asked.get("wait"):
+            await self.callbacks.write(sent)
+        else:
+            self.world.spawn(self.callbacks.write(sent))
+        return {"sid": sid, "state": sent.state, "answer": sent.answer}
+
+    async def control(self, asked: dict[str, Any]) -> object:
+        try:
+            self.world.switches.turn(asked)
+        except ValueError as wrong:
+            raise Wrong(str(wrong)) from wrong
+        return self.world.switches.view()
+
+    async def reset(self, asked: dict[str, Any]) -> object:
+        self.world.reset()
+        return {"ok": True}
+
+    def setting(self) -> object:
+        config = self.world.config
+        return {
+            "bridge_url": config.bridge_url,
+            "sms_channel": config.sms_channel,
+            "sms_number": config.sms_number,
+            "email_channel": config.email_channel,
+            "email_sender": config.email_sender,
+            "smtp_port": self.world.smtp_port,
+            "numbers": [{"number": one.number, "says": one.says, "reason": one.reason} for one in NUMBERS],
+            "mailboxes": MAILBOXES,
+        }
+
+    def state(self, request: Request) -> object:
+        world = self.world
+        return {
+            "smtp_port": world.smtp_port,
+            "counts": world.counts,
+            "under_way": len(world.tasks),
+            "agent": list(world.agent.values()),
+            "seen": list(world.seen),
+            "consumer": list(world.consumer),
+            "sms": [sms.view() for sms in world.sms.values()],
+            "mails": [mail.view() for mail in world.mails],
+            "interactions": list(world.interactions),
+            "violations": list(world.violations),
+            "wire": [exchange.view() for exchange in world.exchanges],
+            "switches": world.switches.view(),
+        }
+
+    async def events(self, request: Request) -> Response:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        return StreamingResponse(self._stream(), media_type="text/event-stream", headers=headers)
+
+    async def _stream(self) -> AsyncIterator[bytes]:
+        watcher = Watcher()
+        self.world.watchers.add(watcher)
+        try:
+            yield _event_bytes("setting", self.setting())
+            yield b"".join(_record_bytes(kind, record) for kind, record in self.world.recent(REPLAYED))
+            yield _event_bytes("ready", {})
+            while not watcher.closed:
+                try:
+                    async with asyncio.timeout(HEARTBEAT):
+                        await watcher.ready.wait()
+                except TimeoutError:
+                    yield b": still here\n\n"
+                    continue
+                if watcher.emptied:
+                    watcher.emptied = False
+                    yield _event_bytes("reset", {})
+                yield b"".join(_record_bytes(kind, record) for kind, record in watcher.take())
+                await asyncio.sleep(BETWEEN_EVENTS)
+        finally:
+            self.world.watchers.discard(watcher)
+
+
+def _taking_json(act: Callable[[dict[str, Any]], Awaitable[object]]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            return _json({"error": "Content-Type is application/json"}, 415)
+        try:
+            body = await request.body()
+            asked = orjson.loads(body) if body else {}
+            if not isinstance(asked, dict):
+                raise Wrong("the body is an object")
+            return _json(await act(asked))
+        except orjson.JSONDecodeError as wrong:
+            return _json({"error": f"the body is JSON: {wrong}"}, 400)
+        except Wrong as wrong:
+            return _json({"error": str(wrong)}, 400)
+
+    return endpoint
+
+
+def _giving_json(act: Callable[[Request], object]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        return _json(act(request))
+
+    return endpoint
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def _event_bytes(kind: str, value: object) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (kind.encode(), orjson.dumps(value))
+
+
+def _record_bytes(kind: str, record: Record) -> bytes:
+    return _event_bytes(kind, record.view())
+
+
+def _text(asked: dict[str, Any], name: str) -> str:
+    value = asked.get(name)
+    if not isinstance(value, str) or not value:
+        raise Wrong(f"{name}: a non-empty string")
+    return value
+
+
+def _bytes(asked: dict[str, Any], name: str) -> bytes:
+    try:
+        return base64.b64decode(_text(asked, name), validate=True)
+    except binascii.Error as wrong:
+        raise Wrong(f"{name}: base64") from wrong
+
+
+def _address(value: object, where: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise Wrong(f"{where}: an object {{id, name}}")
+    address = {"id": _text(value, "id")}
+    if value.get("name"):
+        address["name"] = _text(value, "name")
+    return address
+
+
+def _event(asked: dict[str, Any]) -> dict[str, Any]:
+    event, subtype = asked.get("event"), asked.get("subtype", "InboundNew")
+    media_type = asked.get("mediaType", "chat")
+    if event not in ("STARTED", "FINISHED"):
+        raise Wrong("event: STARTED or FINISHED")
+    if subtype not in SUBTYPES:
+        raise Wrong(f"subtype: one of {', '.join(SUBTYPES)}")
+    if media_type not in ("chat", "email"):
+        raise Wrong("mediaType: chat or email")
+    interaction_id = _text(asked, "id") if asked.get("id") else str(uuid.uuid4())
+    uri = f"NexusURL/nexus/v3/chat/sessions/{uuid.uuid4()}/{interaction_id}"
+    entity = {"id": interaction_id, "mediaType": media_type, "interactionSubtype": subtype, "selfUri": uri}
+    return {"event": event, "entity": entity}

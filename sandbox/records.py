@@ -1,0 +1,178 @@
+"""What the sandbox remembers: one class for each thing that happened. `view` is its JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+SHOWN_BODY = 8000  # bytes of a body that the wire panel shows
+
+
+class Record(Protocol):
+    seq: int
+
+    def view(self) -> object:
+        """A value that orjson can write."""
+
+
+@dataclass(slots=True)
+class Receipt:
+    """What the bridge said became of one recipient's copy. `repeated` counts identical ones after the first."""
+
+    status: str
+    reasons: list[dict[str, Any]]
+    at: float
+    repeated: int = 0
+
+
+@dataclass(slots=True)
+class AgentMessage:
+    """A webhook that Digital Channels sent. `state`: sending, accepted, refused or given up."""
+
+    seq: int
+    at: float
+    channel_id: str
+    message_id: str
+    type: str
+    sender: str
+    recipients: tuple[str, ...]
+    text: str
+    subject: str = ""
+    state: str = "sending"
+    attempts: int = 0
+    ms: float = 0.0
+    receipts: dict[str, Receipt] = field(default_factory=dict)
+
+    def view(self) -> object:
+        return self
+
+
+@dataclass(slots=True)
+class SeenByAgent:
+    """A consumer's message as it reached the agent."""
+
+    seq: int
+    at: float
+    id: str
+    channel_id: str
+    sender: str
+    to: str
+    text: str
+
+    def view(self) -> object:
+        return self
+
+
+@dataclass(slots=True)
+class SentByConsumer:
+    """A consumer's message as it left the phone. `state`: sending, taken or refused (by the bridge)."""
+
+    seq: int
+    at: float
+    sid: str
+    sender: str
+    to: str
+    text: str
+    state: str = "sending"
+    answer: str = ""
+
+    def view(self) -> object:
+        return self
+
+
+@dataclass(slots=True)
+class Sms:
+    """A message that the SMS provider accepted, with every status it has had."""
+
+    seq: int
+    at: float
+    sid: str
+    to: str
+    sender: str
+    service_sid: str
+    body: str
+    segments: int
+    callback_url: str
+    status: str
+    error_code: int | None = None
+    updated: float = 0.0
+    statuses: list[str] = field(default_factory=list)
+    callbacks: list[int] = field(default_factory=list)  # the bridge's answers; 0 is none
+
+    def view(self) -> object:
+        return {
+            "seq": self.seq,
+            "sid": self.sid,
+            "to": self.to,
+            "from": self.sender,
+            "body": self.body,
+            "segments": self.segments,
+            "status": self.status,
+            "statuses": self.statuses,
+            "error_code": self.error_code,
+            "callback_url": self.callback_url,
+            "callbacks": self.callbacks,
+            "at": self.at,
+            "updated": self.updated,
+        }
+
+
+@dataclass(slots=True)
+class Interaction:
+    """One Interactions webhook. `state`: sending, taken or given up."""
+
+    seq: int
+    at: float
+    operation_id: str
+    events: list[dict[str, Any]]
+    state: str = "sending"
+    attempts: int = 0
+
+    def view(self) -> object:
+        return self
+
+
+@dataclass(slots=True)
+class Violation:
+    """A rule of the contract that the bridge broke."""
+
+    seq: int
+    at: float
+    who: str
+    rule: str
+    detail: str
+
+    def view(self) -> object:
+        return self
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer. `inward`: the bridge called the sandbox. Status 0 is no answer."""
+
+    seq: int
+    at: float
+    who: str
+    inward: bool
+    method: str
+    path: str
+    status: int
+    ms: float
+    check: str  # what was verified, "" where nothing was
+    sent: bytes
+    answered: bytes
+
+    def view(self) -> object:
+        return {
+            "seq": self.seq,
+            "at": self.at,
+            "who": self.who,
+            "inward": self.inward,
+            "method": self.method,
+            "path": self.path,
+            "status": self.status,
+            "ms": round(self.ms, 1),
+            "check": self.check,
+            "sent": self.sent[:SHOWN_BODY].decode("utf-8", "replace"),
+            "answered": self.answered[:SHOWN_BODY].decode("utf-8", "replace"),
+        }

@@ -1,0 +1,21 @@
+"""How long an SMS is: GSM-7 septets where the whole text is GSM-7, else UTF-16 code units."""
+
+from __future__ import annotations
+
+GSM7 = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+GSM7_TWO = frozenset("\f^{}\\[~]|€")
+_GSM7_ALL = GSM7 | GSM7_TWO
+
+
+def measure(text: str) -> tuple[int, int]:
+    """Length in units, and how many segments it takes (160/153 septets, 70/67 code units)."""
+    if _GSM7_ALL.issuperset(text):
+        units = len(text) + sum(text.count(character) for character in GSM7_TWO)
+        single, part = 160, 153
+    else:
+        units = len(text.encode("utf-16-le", "surrogatepass")) // 2
+        single, part = 70, 67
+    return units, 1 if units <= single else -(-units // part)

@@ -1,0 +1,106 @@
+"""How the sandbox is told to misbehave: POST /sandbox/control."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+MODES = ("ok", "500", "silent", "slow", "refuse_batch", "lost_answer")
+
+
+@dataclass(slots=True)
+class DigitalChannelsSwitch:
+    """`mode` holds for `count` requests to /channels/<id>/messages (None: until changed).
+
+    500 refuses; silent never answers; slow answers after `delay` seconds; refuse_batch answers 400 to
+    more than one message in a request; lost_answer applies the request and resets the connection.
+    `ids` is the shape of the answer's ids: strings, objects or alternate (both are documented).
+    """
+
+    mode: str = "ok"
+    count: int | None = None
+    delay: float = 0.0
+    ids: str = "alternate"
+
+    def take(self) -> str:
+        """The mode for the request at hand; counts it."""
+        mode = self.mode
+        if mode != "ok" and self.count is not None:
+            self.count -= 1
+            if self.count <= 0:
+                self.mode, self.count = "ok", None
+        return mode
+
+
+@dataclass(slots=True)
+class SmsSwitch:
+    """`delay` seconds before every answer; probabilities (0–1) of faults for numbers that are not magic."""
+
+    delay: float = 0.0
+    callbacks: bool = True
+    status_delay: float | None = None  # None: the config's
+    statuses: list[str] = field(default_factory=lambda: ["queued", "sent", "delivered"])
+    p_slow: float = 0.0
+    p_429: float = 0.0
+    p_500: float = 0.0
+    p_reset: float = 0.0
+    p_early: float = 0.0
+    p_duplicate: float = 0.0
+    p_reversed: float = 0.0
+    seed: int = 1
+
+
+@dataclass(slots=True)
+class MailSwitch:
+    """`delay` seconds before DATA is answered; `reports` off sends no delivery reports."""
+
+    delay: float = 0.0
+    reports: bool = True
+
+
+class Switches:
+    def __init__(self) -> None:
+        self.digital_channels = DigitalChannelsSwitch()
+        self.sms = SmsSwitch()
+        self.mail = MailSwitch()
+        self.random = random.Random(self.sms.seed)
+
+    def turn(self, wanted: dict[str, Any]) -> None:
+        """Set the named switches, leave the others. Raises ValueError naming the first that is wrong."""
+        groups = {"digital_channels": self.digital_channels, "sms": self.sms, "mail": self.mail}
+        for name, values in wanted.items():
+            if name not in groups or not isinstance(values, dict):
+                raise ValueError(f"{name}: expected an object named one of {', '.join(groups)}")
+            for key, value in values.items():
+                _check(name, groups[name], key, value)
+        for name, values in wanted.items():
+            for key, value in values.items():
+                setattr(groups[name], key, value)
+        if "seed" in wanted.get("sms", {}):
+            self.random.seed(self.sms.seed)
+
+    def view(self) -> object:
+        return {"digital_channels": self.digital_channels, "sms": self.sms, "mail": self.mail}
+
+
+def _check(name: str, group: object, key: str, value: object) -> None:
+    known = [field.name for field in fields(group)]  # type: ignore[arg-type]  # the three groups are dataclasses
+    if key not in known:
+        raise ValueError(f"{name}.{key}: unknown; one of {', '.join(known)}")
+    if key == "mode":
+        allowed = value in MODES
+    elif key == "ids":
+        allowed = value in ("strings", "objects", "alternate")
+    elif key == "statuses":
+        allowed = isinstance(value, list) and all(isinstance(status, str) for status in value)
+    elif key in ("callbacks", "reports"):
+        allowed = isinstance(value, bool)
+    elif key in ("count", "status_delay") and value is None:
+        allowed = True
+    elif key in ("count", "seed"):
+        allowed = isinstance(value, int)
+    else:
+        allowed = isinstance(value, int | float) and value >= 0
+    if not allowed or (isinstance(value, bool) and key not in ("callbacks", "reports")):
+        raise ValueError(f"{name}.{key}: {value!r} is not allowed")

@@ -1,0 +1,214 @@
+"""Everything that happened so far, and who is watching.
+
+Counts and logs are bounded: things that tests count are kept up to `KEPT`, the wire up to `EXCHANGES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from sandbox.config import SandboxConfig
+from sandbox.mailbox import Mail
+from sandbox.records import (
+    AgentMessage,
+    Exchange,
+    Interaction,
+    Record,
+    SeenByAgent,
+    SentByConsumer,
+    Sms,
+    Violation,
+)
+from sandbox.switches import Switches
+
+KEPT = 200_000
+KEPT_MAILS = 20_000
+EXCHANGES = 400
+WAITING = 2_000  # events a watcher may lag behind before the oldest are dropped
+
+log = logging.getLogger("sandbox")
+
+
+class Watcher:
+    """One open page: what it has not been told yet, newest version of each record once."""
+
+    def __init__(self) -> None:
+        self.waiting: OrderedDict[tuple[str, int], Record] = OrderedDict()
+        self.ready = asyncio.Event()
+        self.closed = False
+        self.emptied = False  # everything told so far is void
+
+    def tell(self, kind: str, record: Record) -> None:
+        self.waiting[(kind, record.seq)] = record
+        if len(self.waiting) > WAITING:
+            self.waiting.popitem(last=False)
+        self.ready.set()
+
+    def take(self) -> list[tuple[str, Record]]:
+        taken = [(kind, record) for (kind, _), record in self.waiting.items()]
+        self.waiting.clear()
+        self.ready.clear()
+        return taken
+
+    def forget(self) -> None:
+        self.waiting.clear()
+        self.emptied = True
+        self.ready.set()
+
+    def close(self) -> None:
+        self.closed = True
+        self.ready.set()
+
+
+class World:
+    """The state of one sandbox, owned by one event loop."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self.config = config
+        self.smtp_port = config.smtp_port
+        self.watchers: set[Watcher] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._client: httpx.AsyncClient | None = None
+        self._seq = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.switches = Switches()
+        self.counts: Counter[str] = Counter()
+        self.agent: OrderedDict[tuple[str, str], AgentMessage] = OrderedDict()
+        self.seen: deque[SeenByAgent] = deque(maxlen=KEPT)
+        self.consumer: deque[SentByConsumer] = deque(maxlen=KEPT)
+        self.sms: OrderedDict[str, Sms] = OrderedDict()
+        self.sms_by_number: dict[str, deque[Sms]] = {}
+        self.mails: deque[Mail] = deque(maxlen=KEPT_MAILS)
+        self.interactions: deque[Interaction] = deque(maxlen=10_000)
+        self.violations: deque[Violation] = deque(maxlen=10_000)
+        self.exchanges: deque[Exchange] = deque(maxlen=EXCHANGES)
+        self.media: OrderedDict[tuple[str, str], tuple[str, str, bytes]] = OrderedDict()
+        self.tries: Counter[str] = Counter()  # of magic addresses that change their mind
+
+    def reset(self) -> None:
+        """Forget everything, stop what is under way, put every switch back."""
+        for task in self.tasks:
+            task.cancel()
+        self._clear()
+        for watcher in self.watchers:
+            watcher.forget()
+
+    @property
+    def client(self) -> httpx.AsyncClient:
+        """The one client that calls the bridge; open between start and stop."""
+        assert self._client is not None, "the sandbox's lifespan has not started"
+        return self._client
+
+    @contextmanager
+    def using(self, client: httpx.AsyncClient) -> Iterator[None]:
+        self._client = client
+        try:
+            yield
+        finally:
+            self._client = None
+
+    def next_seq(self) -> int:
+        self._seq += 1
+        return self._seq
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside the request that asked for it; `reset` and the end of the lifespan cancel it."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of the sandbox failed", exc_info=error)
+
+    async def stop(self) -> None:
+        """End the watchers' streams and everything under way."""
+        self.close_watchers()
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def close_watchers(self) -> None:
+        """End every open event stream: a server that waits for its connections would wait for ever."""
+        for watcher in self.watchers:
+            watcher.close()
+
+    def tell(self, kind: str, record: Record) -> None:
+        for watcher in self.watchers:
+            watcher.tell(kind, record)
+
+    def keep_agent(self, message: AgentMessage) -> None:
+        self.agent[(message.channel_id, message.message_id)] = message
+        if len(self.agent) > KEPT:
+            self.agent.popitem(last=False)
+        self.tell("agent", message)
+
+    def keep_sms(self, sms: Sms) -> None:
+        self.sms[sms.sid] = sms
+        self.sms_by_number.setdefault(sms.to, deque()).append(sms)
+        if len(self.sms) > KEPT:
+            _, oldest = self.sms.popitem(last=False)
+            self.sms_by_number[oldest.to].popleft()
+        self.counts["sms"] += 1
+        self.tell("sms", sms)
+
+    def violation(self, who: str, rule: str, detail: str = "") -> None:
+        found = Violation(self.next_seq(), time.time(), who, rule, detail)
+        self.violations.append(found)
+        self.counts["violations"] += 1
+        self.tell("violation", found)
+
+    def exchange(
+        self,
+        who: str,
+        inward: bool,
+        method: str,
+        path: str,
+        started: float,
+        status: int,
+        sent: bytes,
+        answered: bytes,
+        check: str = "",
+    ) -> None:
+        """Note one request and its answer. `started` is time.perf_counter() at its beginning."""
+        ms = (time.perf_counter() - started) * 1000
+        made = Exchange(
+            self.next_seq(), time.time(), who, inward, method, path, status, ms, check, sent[:65536], answered[:65536]
+        )
+        self.exchanges.append(made)
+        self.tell("wire", made)
+
+    def recent(self, count: int) -> list[tuple[str, Record]]:
+        """The last `count` records of each kind, oldest first: what a page that opens now should show."""
+        kinds: dict[str, list[Record]] = {
+            "agent": _last(self.agent, count),
+            "sms": _last(self.sms, count),
+            "seen": _tail(self.seen, count),
+            "consumer": _tail(self.consumer, count),
+            "mail": _tail(self.mails, count),
+            "interaction": _tail(self.interactions, count),
+            "violation": _tail(self.violations, count),
+            "wire": _tail(self.exchanges, count),
+        }
+        found = [(kind, record) for kind, records in kinds.items() for record in records]
+        return sorted(found, key=lambda pair: pair[1].seq)
+
+
+def _last(records: OrderedDict[Any, Any], count: int) -> list[Record]:
+    return [record for _, record in zip(range(count), reversed(records.values()), strict=False)]
+
+
+def _tail(records: deque[Any], count: int) -> list[Record]:
+    return [record for _, record in zip(range(count), reversed(records), strict=False)]
