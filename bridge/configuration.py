@@ -21,7 +21,6 @@ from pydantic import (
     SecretStr,
     SerializeAsAny,
     StringConstraints,
-    ValidationInfo,
     model_validator,
 )
 
@@ -81,8 +80,8 @@ Url = Annotated[str, AfterValidator(_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Uuid = Annotated[str, AfterValidator(_uuid)]
 Region = Annotated[str, AfterValidator(_region)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+\Z", max_length=64)]
-ChannelId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f/]+\Z", max_length=200)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=64)]
+ChannelId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f/]+$", max_length=200)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 Secrets = Annotated[tuple[Secret, ...], Field(min_length=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -128,22 +127,20 @@ class ProviderAccount(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _split(cls, value: Any, info: ValidationInfo) -> Any:
+    def _split(cls, value: Any) -> Any:
         """The file has the fields beside `kind`; what they are is the kind's to say."""
         if not isinstance(value, Mapping):
             return value
-        kinds = (info.context or {}).get("kinds", KINDS)
         kind = value.get("kind")
-        if "kind" not in value:
-            refuse((("kind",), "is missing"))
         if not isinstance(kind, str):
-            refuse((("kind",), f"should be a text, and is {shape(kind)}"))
-        if kind not in kinds:
-            near = did_you_mean(str(kind), kinds)
-            words = ", ".join(sorted(kinds))
+            refuse((("kind",), f"should be a text, and is {shape(kind)}" if "kind" in value else "is missing"))
+            return value
+        if kind not in KINDS:
+            near = did_you_mean(kind, KINDS)
+            words = ", ".join(sorted(KINDS))
             refuse((("kind",), f"should be one of {words}, and is {shape(kind)}" + (f"; {near}" if near else "")))
         fields = {key: item for key, item in value.items() if key != "kind"}
-        return {"kind": kind, "fields": kinds[kind].fields_model.model_validate(fields)}
+        return {"kind": kind, "fields": KINDS[kind].fields_model.model_validate(fields)}
 
 
 class Retry(Model):
@@ -155,7 +152,7 @@ class Retry(Model):
     jitter: float = Field(0.5, ge=0, le=1, description="Share of a wait that is left to chance, 0 to 1.")
 
 
-def _confirmed_for_sms(data: dict[str, Any]) -> str:
+def _confirmed_for_sms(data: dict[str, Any]) -> Literal["taken", "confirmed"]:
     return "taken" if data.get("type") == "email" else "confirmed"
 
 
@@ -164,6 +161,12 @@ class Channel(Model):
 
     type: Literal["sms", "email"] = Field(description="What the channel carries.")
     provider: str = Field(description="Name of the provider that carries it.")
+    number: str | None = Field(
+        None,
+        min_length=1,
+        description="The channel's number or mailbox at the provider.",
+        json_schema_extra={"default": "the channel id"},
+    )
     endpoint: str | None = Field(
         None,
         description="Name of the endpoint that its webhooks arrive at.",
@@ -213,14 +216,14 @@ class Configuration(Model):
     """All of bridge.yaml."""
 
     public_url: PublicUrl = Field(
-        description="URL at which providers reach the public listener, and which they sign; https, or http on localhost."
+        description="URL at which providers reach the public listener and which they sign; https, or http on localhost."
     )
     digital_channels: DigitalChannels = Field(description="The Genesys side.")
     endpoints: dict[Name, Endpoint] = Field(
-        min_length=1, description="Addresses of the messages webhook, by name: POST /webhooks/messages/<name>."
+        min_length=1, description="Addresses of the messages webhook, by name: POST /webhooks/messages/{name}."
     )
     interactions: dict[Name, Endpoint] = Field(
-        {}, description="Addresses of the interactions webhook, by name: POST /webhooks/interactions/<name>."
+        {}, description="Addresses of the interactions webhook, by name: POST /webhooks/interactions/{name}."
     )
     providers: dict[Name, ProviderAccount] = Field({}, description="Accounts at SMS and email companies, by name.")
     channels: dict[ChannelId, Channel] = Field(min_length=1, description="Channels, by Genesys channel id.")

@@ -6,26 +6,13 @@ Looks at the tree as it was read, so that it has its say also where a field was 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from bridge.configuration import is_loopback
 from bridge.problems import Path, counted, did_you_mean, shape
-from bridge.providers.base import Fields
+from bridge.providers import KINDS
 
 SECRET_LENGTH = 16  # characters; a shorter one is for a bridge on this computer itself
-
-
-class Kind(Protocol):
-    """What a kind of provider says of itself: the class in the table of providers."""
-
-    @property
-    def fields_model(self) -> type[Fields]: ...
-
-    @property
-    def channel_types(self) -> frozenset[str]: ...
-
-
-Kinds = Mapping[str, Kind]
 
 
 class Finding(NamedTuple):
@@ -37,7 +24,7 @@ class Finding(NamedTuple):
     fatal: bool = True
 
 
-def check(tree: Mapping[str, Any], kinds: Kinds, substituted: Collection[Path]) -> Iterator[Finding]:
+def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Finding]:
     """Everything that does not fit; `substituted` are the values that may not be quoted."""
     endpoints, providers, channels = (_section(tree, name) for name in ("endpoints", "providers", "channels"))
     for channel_id, channel in channels.items():
@@ -47,7 +34,7 @@ def check(tree: Mapping[str, Any], kinds: Kinds, substituted: Collection[Path]) 
         if channel.get("endpoint") is None and len(endpoints) > 1:
             names = ", ".join(endpoints)
             yield Finding((*path, "endpoint"), "is missing, and there are several endpoints", f"choose from {names}")
-        yield from _carried(path, channel, providers, kinds)
+        yield from _carried(path, channel, providers)
     yield from _secrets(tree)
     yield from _addresses(tree)
     for section, entries in (("provider", providers), ("endpoint", endpoints)):
@@ -77,14 +64,12 @@ def _named(
     yield Finding(path, f"no {noun} is named {shown}", near or known)
 
 
-def _carried(
-    path: Path, channel: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]], kinds: Kinds
-) -> Iterator[Finding]:
+def _carried(path: Path, channel: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
     name, kind_of_channel = channel.get("provider"), channel.get("type")
     kind = providers.get(name, {}).get("kind") if isinstance(name, str) else None
-    if not isinstance(kind, str) or kind not in kinds or kind_of_channel not in ("sms", "email"):
+    if not isinstance(kind, str) or kind not in KINDS or kind_of_channel not in ("sms", "email"):
         return
-    types = kinds[kind].channel_types
+    types = KINDS[kind].channel_types
     if kind_of_channel not in types:
         carried = " and ".join(sorted(types))
         yield Finding((*path, "provider"), f"{kind} carries {carried}, and this channel is {kind_of_channel}")

@@ -16,14 +16,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bridge.configuration import Channel, Configuration, DigitalChannels, Endpoint, Retry
-from bridge.configuration_checks import Kinds, check
+from bridge.configuration_checks import check
 from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, dotted, explain, shape
-from bridge.providers import KINDS
+from bridge.providers import KINDS, build
 
 Tree = str | None | list["Tree"] | dict[str, "Tree"]
 
 
-def load(path: str | FilePath, environ: Mapping[str, str], kinds: Kinds = KINDS) -> Configuration:
+def load(path: str | FilePath, environ: Mapping[str, str]) -> Configuration:
     """Read bridge.yaml. Raises ConfigurationError holding every problem."""
     path = FilePath(path)
     try:
@@ -32,7 +32,7 @@ def load(path: str | FilePath, environ: Mapping[str, str], kinds: Kinds = KINDS)
         raise ConfigurationError([Problem("", 0, f"cannot be read: {error.strerror}", file=str(path))]) from None
     except UnicodeDecodeError:
         raise ConfigurationError([Problem("", 0, "is not UTF-8 text", file=str(path))]) from None
-    return parse(text, environ, folder=path.parent, file=path.name, kinds=kinds)
+    return parse(text, environ, folder=path.parent, file=path.name)
 
 
 def parse(
@@ -41,7 +41,6 @@ def parse(
     *,
     folder: FilePath | None = None,
     file: str = "bridge.yaml",
-    kinds: Kinds = KINDS,
 ) -> Configuration:
     """Read the text of bridge.yaml; `folder` is where a relative file: begins. Raises ConfigurationError."""
     reading = _Reading(environ, folder or FilePath(), file)
@@ -52,16 +51,27 @@ def parse(
         raise ConfigurationError(reading.problems)
     configuration = None
     try:
-        configuration = Configuration.model_validate(tree, context={"kinds": kinds})
+        configuration = Configuration.model_validate(tree)
     except ValidationError as error:
         for details in error.errors(include_url=False):
-            reading.refused(details, tree, kinds)
+            reading.refused(details, tree)
     warnings: list[Problem] = []
-    for path, what, suggestion, fatal in check(tree, kinds, reading.substituted):
+    for path, what, suggestion, fatal in check(tree, reading.substituted):
         reading.tell(path, what, suggestion, None if fatal else warnings)
+    if configuration:
+        _build(configuration, reading)
     if configuration is None or reading.problems:
         raise ConfigurationError(sorted(reading.problems, key=lambda problem: problem.line))
     return configuration.with_warnings(tuple(warnings))
+
+
+def _build(configuration: Configuration, reading: _Reading) -> None:
+    """What only the adapter knows, such as an address that the company will not call."""
+    for name, account in configuration.providers.items():
+        try:
+            build(name, account.kind, account.fields, configuration.public_url)
+        except ValueError as error:
+            reading.tell(("providers", name), str(error))
 
 
 @dataclass(slots=True)
@@ -86,13 +96,13 @@ class _Reading:
         self.broken.add(path)
         self.problems.append(self._problem(path, what, suggestion))
 
-    def refused(self, details: ErrorDetails, tree: Mapping[str, Tree], kinds: Kinds) -> None:
+    def refused(self, details: ErrorDetails, tree: Mapping[str, Tree]) -> None:
         """Add what pydantic refused."""
         path = tuple(step for step in details["loc"] if step != "[key]")
         if details["loc"][-1:] == ("[key]",):
             self.tell(path, _KEYS.get(path[0], "is not a name"))
         else:
-            self.tell(path, *explain(details, _known_keys(path[:-1], tree, kinds)))
+            self.tell(path, *explain(details, _known_keys(path[:-1], tree)))
 
     def _problem(self, path: Path, what: str, suggestion: str) -> Problem:
         """At the line of the path, or of the nearest thing that it is part of."""
@@ -125,7 +135,7 @@ class _Reading:
             return dict(self._items(node, path, (*parents, node)))
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*path, i), (*parents, node)) for i, item in enumerate(node.value)]
-        if node.value == "" and node.style is None:
+        if node.value == "" and cast(yaml.ScalarNode, node).style is None:
             return None
         return self._substitute(str(node.value), path)
 
@@ -203,13 +213,13 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
 }
 
 
-def _known_keys(parent: Path, tree: Mapping[str, Tree], kinds: Kinds) -> list[str]:
+def _known_keys(parent: Path, tree: Mapping[str, Tree]) -> list[str]:
     """The keys that may stand beside the refused one."""
     if parent[:1] == ("providers",):
         accounts = tree["providers"]
         account = accounts.get(str(parent[1])) if isinstance(accounts, dict) else None
         kind = account.get("kind") if isinstance(account, dict) else None
-        return ["kind", *kinds[kind].fields_model.model_fields] if isinstance(kind, str) and kind in kinds else []
+        return ["kind", *KINDS[kind].fields_model.model_fields] if isinstance(kind, str) and kind in KINDS else []
     pattern = tuple("*" if place == 1 else str(step) for place, step in enumerate(parent))
     model = _MODELS.get(pattern)
     return list(model.model_fields) if model else []

@@ -58,21 +58,25 @@ class DigitalChannels:
         name = endpoint if endpoint in configuration.endpoints else next(iter(configuration.endpoints))
         return Party(channel_id, configuration.secrets_for(name)[0], self._settings.contact_center_id)
 
-    async def post_consumer_message(self, channel_id: str, consumer_id: str, text: str, trace_id: str = "") -> list[str]:
+    async def post_consumer_message(
+        self, channel_id: str, consumer_id: str, text: str, trace_id: str = ""
+    ) -> list[str]:
         """Hand a consumer's text to the agent; the ids that Digital Channels gave it."""
         body = wire.write_consumer_message(consumer_id, channel_id, text)
         return _accepted(await self._post_messages(self.party(channel_id), body, trace_id))
 
-    async def post_receipts(self, channel_id: str, receipts: Sequence[Receipt], trace_id: str = "") -> None:
+    async def post_receipts(
+        self, channel_id: str, receipts: Sequence[Receipt], trace_id: str = "", endpoint: str = ""
+    ) -> None:
         """All receipts in one request: taken together or refused together."""
-        _accepted(await self._post_messages(self.party(channel_id), wire.write_receipts(receipts), trace_id))
+        _accepted(await self._post_messages(self.party(channel_id, endpoint), wire.write_receipts(receipts), trace_id))
 
     async def upload(self, channel_id: str, filename: str, mimetype: str, data: bytes, trace_id: str = "") -> Media:
         """Keep a file at Digital Channels, to be named in a message by its url."""
         boundary = secrets.token_hex(16)
         shown = filename.replace("\\", "_").replace('"', "%22").replace("\r", "").replace("\n", "")
         head = (
-            f"--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{shown}\"\r\n"
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{shown}"\r\n'
             f"Content-Type: {mimetype}\r\n\r\n"
         )
         body = head.encode() + data + f"\r\n--{boundary}--\r\n".encode()
@@ -93,7 +97,9 @@ class DigitalChannels:
 
     async def download(self, channel_id: str, media_id: str, trace_id: str = "") -> bytes:
         """The bytes of a file, up to the sender's limit."""
-        response = await self._call("GET", self.party(channel_id), f"media/{quote(media_id, safe='')}", b"", "", trace_id)
+        response = await self._call(
+            "GET", self.party(channel_id), f"media/{quote(media_id, safe='')}", b"", "", trace_id
+        )
         if response.status_code == 200:
             return response.content
         _accepted(response)
@@ -151,4 +157,3 @@ def _accepted(response: httpx.Response) -> list[str]:
     if http in (401, 403):
         raise AccountFault(f"http {http}")
     raise Refused(f"http {http}" + (f" status {code}" if code is not None else ""))
-

@@ -2,7 +2,8 @@
 
     SendError
     ├── Unreachable       nobody was spoken to: DNS, connect, TLS, pool      again
-    ├── Throttled         the provider said "later"                         again, not before retry_after; 310 at the end
+    ├── Throttled         the provider said "later"                        again, not before retry_after; 310 at the end
+    ├── Deferred          "not now", and not because of a rate             again; the mapped reason at the end
     ├── OutcomeUnknown    the request was written and no answer was read    the channel's policy
     ├── Refused           the provider said no to this message              Failed with the mapped reason
     ├── AccountFault      credentials, credit, suspended account            again; the operator is told; 500 at the end
@@ -65,6 +66,12 @@ class Throttled(SendError):
 
     again = True
     final_reason = Reason.RATE_LIMIT
+
+
+class Deferred(SendError):
+    """The provider said "not now" for another reason than a rate: SMTP's 4xx."""
+
+    again = True
 
 
 class OutcomeUnknown(SendError):

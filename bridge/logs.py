@@ -14,7 +14,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from types import TracebackType
@@ -28,23 +28,28 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 WITHHELD = "[withheld]"
 
 # Names are compared in small letters with "-" written as "_", at every depth of a line.
-PRIVATE = frozenset(
-    """
+_PRIVATE_WORDS = """
     text body subject content contents html raw payload message messages data description
     to from from_ from_id to_id sender recipient recipients reply_to cc bcc mail_from rcpt_to envelope
-    address addresses number numbers phone msisdn mailbox email consumer name display_name nickname
+    address addresses number numbers phone msisdn mailbox email consumer display_name nickname
     secret secrets secret_key retired_secrets signing_secret app_secret client_secret
     token auth_token access_token refresh_token api_token token_key api_key apikey key x_api_key
     password passwd username user credentials authorization proxy_authorization auth bearer
     cookie set_cookie headers signature x_hub_signature x_twilio_signature
     query query_string params form args kwargs environ redis_url
-    """.split()
-)
+"""
+PRIVATE = frozenset(_PRIVATE_WORDS.split())
 
 # Their lines are about sockets and life cycle, and hold nothing that a request brought along.
 _TRUSTED = ("uvicorn.error",)
 _TALKATIVE = ("httpx", "httpcore", "aiohttp.access", "asyncio")  # below a warning they name every URL
 _SILENT = ("uvicorn.access",)  # the door writes its own line
+
+
+class Token(str):
+    """A stand-in for an address. Its type is what lets it pass under a private name."""
+
+    __slots__ = ()
 
 
 class Tokens:
@@ -53,9 +58,10 @@ class Tokens:
     def __init__(self, key: bytes) -> None:
         self._key = key
 
-    def of(self, address: str) -> str:
+    def of(self, address: str) -> Token:
         """12 hex digits, the same for every spelling of one number ("+1 650…", "1650…") or mailbox."""
-        return hmac.new(self._key, _plain(address).encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:12]
+        plain = _plain(address).encode("utf-8", "surrogatepass")
+        return Token(hmac.new(self._key, plain, hashlib.sha256).hexdigest()[:12])
 
 
 def _plain(address: str) -> str:
@@ -90,15 +96,7 @@ def configure(
         logger_factory=structlog.WriteLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
-    handler = _Handler(out)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_foreign, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
-            keep_exc_info=True,
-            keep_stack_info=True,
-        )
-    )
+    handler = _Handler(out, [*shared, render])
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
         root.removeHandler(old)
@@ -125,6 +123,16 @@ def log_uncaught(
 class _Handler(logging.StreamHandler[TextIO]):
     """Lines of the standard library. When one cannot be written, its arguments are not printed either."""
 
+    def __init__(self, stream: TextIO, processors: Sequence[Processor]) -> None:
+        super().__init__(stream)
+        self._processors = processors
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: Any = {"event": _filled(record).partition("\n")[0], "logger": record.name, "exc_info": record.exc_info}
+        for process in self._processors:
+            line = process(None, record.levelname.lower(), line)
+        return str(line)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the library's name)
         self.stream.write(_json({"event": "log line failed", "level": "error", "logger": record.name}) + "\n")
 
@@ -135,17 +143,8 @@ def _timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def _foreign(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """A line of another library: its first line, with numbers filled in and other arguments withheld."""
-    record: logging.LogRecord = event["_record"]
-    event["logger"] = record.name
-    event["event"] = _filled(record).partition("\n")[0]
-    if record.exc_info and record.exc_info[1]:
-        event["exc_info"] = record.exc_info
-    return event
-
-
 def _filled(record: logging.LogRecord) -> str:
+    """A line of another library with its numbers filled in and other arguments withheld."""
     if record.name in _TRUSTED:
         return record.getMessage()
     template, args = str(record.msg), record.args
@@ -191,6 +190,10 @@ def _told(error: BaseException, seen: tuple[int, ...] = ()) -> list[str]:
     return lines
 
 
+# Our own references (bridge.messages.message_ref and the ids of tasks): hex digits, too many for a number.
+_REF = re.compile(r"([a-z]{1,2}-)?[0-9a-f]{20,64}(-[0-9]+)?")
+
+
 def _guard(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """The last look: values under private names, values that print as who knows what, queries of URLs."""
     guarded: dict[str, Any] = {}
@@ -200,14 +203,17 @@ def _guard(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         elif key in _OURS:
             guarded[key] = value
         else:
-            guarded[key] = WITHHELD if _private(key) else _plain_value(value)
+            guarded[key] = WITHHELD if _private(key, value) else _plain_value(value)
     return guarded
 
 
-_OURS = frozenset({"level", "timestamp", "logger", "exception", "_record", "_from_structlog"})
+_OURS = frozenset({"level", "timestamp", "logger", "exception"})
 
 
-def _private(key: object) -> bool:
+def _private(key: object, value: object) -> bool:
+    """A token, nothing, and our own reference of a message may stand under any name."""
+    if value is None or isinstance(value, Token) or (isinstance(value, str) and _REF.fullmatch(value)):
+        return False
     return str(key).lower().replace("-", "_") in PRIVATE
 
 
@@ -221,7 +227,7 @@ def _plain_value(value: object, depth: int = 0) -> object:
     if isinstance(value, (str, UUID)):
         return _without_query(str(value))
     if isinstance(value, Mapping) and depth < 4:
-        return {str(k): WITHHELD if _private(k) else _plain_value(v, depth + 1) for k, v in value.items()}
+        return {str(k): WITHHELD if _private(k, v) else _plain_value(v, depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)) and depth < 4:
         return [_plain_value(item, depth + 1) for item in value]
     return f"[{type(value).__name__}]"

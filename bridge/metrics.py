@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections import deque
+from collections.abc import Container, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from bridge.ledger.books import Books
+from bridge.ledger.books import Books, together
 
 _ANSWER = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 8, 10)
 _FATE = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200, 172800)
@@ -25,7 +27,11 @@ class Metrics:
             ["route", "name", "outcome"], registry=r,
         )  # fmt: skip
         self.answer_seconds = Histogram(
-            "dcbridge_answer_seconds", "Time from the request line to the answer.", ["route"], buckets=_ANSWER, registry=r
+            "dcbridge_answer_seconds",
+            "Time from the request line to the answer.",
+            ["route"],
+            buckets=_ANSWER,
+            registry=r,
         )
         self.headroom_seconds = Gauge(
             "dcbridge_headroom_seconds", "Ten seconds less the slowest answer of the last minute.", registry=r
@@ -50,7 +56,11 @@ class Metrics:
             "dcbridge_receipts", "Receipts posted, by status and outcome.", ["channel", "status", "outcome"], registry=r
         )
         self.receipt_seconds = Histogram(
-            "dcbridge_receipt_seconds", "Time from acceptance to the posted receipt.", ["channel"], buckets=_FATE, registry=r
+            "dcbridge_receipt_seconds",
+            "Time from acceptance to the posted receipt.",
+            ["channel"],
+            buckets=_FATE,
+            registry=r,
         )
         self.consumer_messages = Counter(
             "dcbridge_consumer_messages", "Consumers' messages posted, by outcome.", ["channel", "outcome"], registry=r
@@ -59,19 +69,43 @@ class Metrics:
             "dcbridge_faults", "What an operator has to look at, by kind.", ["kind", "name"], registry=r
         )
 
-    def render(self, books: Books | None) -> bytes:
-        """The text exposition, with the books where Redis could be read."""
+        self._slowest: deque[tuple[float, float]] = deque()  # (when, seconds), falling: the maximum of a minute
+        self.headroom_seconds.set_function(self._headroom)
+
+    def note_answer(self, seconds: float) -> None:
+        """Remember how long an answer took, for the headroom."""
+        now = time.monotonic()
+        while self._slowest and self._slowest[-1][1] <= seconds:
+            self._slowest.pop()
+        self._slowest.append((now, seconds))
+        while self._slowest[0][0] < now - 60:
+            self._slowest.popleft()
+
+    def _headroom(self) -> float:
+        now = time.monotonic()
+        while self._slowest and self._slowest[0][0] < now - 60:
+            self._slowest.popleft()
+        return 10.0 - (self._slowest[0][1] if self._slowest else 0.0)
+
+    def render(self, books: Books | None, channels: Container[str] = ()) -> bytes:
+        """The text exposition, with the books where Redis could be read.
+
+        Channels that are not configured are added up as "(unknown)": a label is never data.
+        """
         text = generate_latest(self.registry)
         if books is None:
             return text
         extra = CollectorRegistry()
-        extra.register(_BooksCollector(books))
+        extra.register(_BooksCollector(books, channels))
         return text + generate_latest(extra)
 
 
 class _BooksCollector(Collector):
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, channels: Container[str]) -> None:
         self._books = books
+        known = [c for c in books.channels if c.channel_id in channels]
+        strays = [c for c in books.channels if c.channel_id not in channels]
+        self._channels = [*known, together("(unknown)", strays)] if strays else known
 
     def collect(self) -> Iterable[Metric]:
         def gauge(name: str, help_text: str, labels: tuple[str, ...] = ("channel",)) -> GaugeMetricFamily:
@@ -83,7 +117,7 @@ class _BooksCollector(Collector):
         oldest = gauge("oldest_waiting_seconds", "Age of the oldest message in flight.")
         waiting = gauge("receipts_waiting", "Receipts not yet posted.")
         late = gauge("oldest_receipt_seconds", "How long the oldest receipt has been due.")
-        for c in self._books.channels:
+        for c in self._channels:
             for state in ("accepted", "delivered", "removed", "failed", "unconfirmed", "redelivered"):
                 total.add_metric([c.channel_id, state], getattr(c, state))
             for family, value in (

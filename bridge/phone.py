@@ -40,6 +40,11 @@ def from_e164(number: str) -> str:
     return digits if digits.isascii() and digits.isdigit() else number
 
 
+def same_address(ours: str, theirs: str) -> bool:
+    """True for two spellings of one number, or of one mailbox."""
+    return from_e164(ours.strip()).casefold() == from_e164(theirs.strip()).casefold()
+
+
 def _e164(number: str, default_region: str | None) -> str | None:
     written = number.strip()
     if not _WRITTEN_NUMBER.fullmatch(written):

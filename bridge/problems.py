@@ -118,6 +118,10 @@ def explain(error: ErrorDetails, known_keys: Iterable[str] = ()) -> tuple[str, s
         words = wanted.replace(" or ", ", ").split(", ")
         near = did_you_mean(value, words) if isinstance(value, str) else ""
         return f"should be {wanted}, and is {shape(value)}", near
+    if kind in ("too_short", "string_too_short") and not value:
+        return "should not be empty", ""
+    if kind == "string_pattern_mismatch":
+        return f"should match {context['pattern']}, and is {shape(value)}", ""
     if kind.startswith(_SAFE):
         return error["msg"].replace("Input should", "should").replace("String should", "should"), ""
     return f"is not of the right form ({kind}); it is {shape(value)}", ""

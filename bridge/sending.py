@@ -52,9 +52,7 @@ class Sender:
         def session() -> aiohttp.ClientSession:
             # Idle connections are closed before the usual server does it: a request that meets a closing
             # connection is an unknown outcome.
-            connector = aiohttp.TCPConnector(
-                limit=connections, keepalive_timeout=4.0, ttl_dns_cache=30, ssl=context
-            )
+            connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=4.0, ttl_dns_cache=30, ssl=context)
             return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
         self._client = httpx.AsyncClient(
@@ -64,7 +62,9 @@ class Sender:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, e: BaseException | None, t: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, t: TracebackType | None
+    ) -> None:
         await self._client.aclose()
 
     async def send(self, request: Request) -> Answer:
@@ -84,7 +84,9 @@ class Sender:
         except httpx.HTTPError as error:
             if isinstance(error.__cause__, _NEVER_CONNECTED) or isinstance(error, httpx.UnsupportedProtocol):
                 raise Unreachable(_what_failed(error.__cause__)) from None
-            raise OutcomeUnknown("timeout" if isinstance(error, httpx.TimeoutException) else "connection lost") from None
+            raise OutcomeUnknown(
+                "timeout" if isinstance(error, httpx.TimeoutException) else "connection lost"
+            ) from None
         except (aiohttp.ClientError, OSError) as error:  # what the transport's table does not know
             if isinstance(error, _NEVER_CONNECTED):
                 raise Unreachable(_what_failed(error)) from None

@@ -122,7 +122,7 @@ class Settings(BaseSettings):
             raise ValueError("Sentinel is not supported yet; use redis://, rediss:// or unix://")
         if parts.scheme not in {"redis", "rediss", "unix"}:
             raise ValueError("should begin with redis://, rediss:// or unix://")
-        if parts.scheme == "unix" and not parts.path:
+        if parts.scheme == "unix" and not parts.path.strip("/"):
             raise ValueError("should name a socket: unix:///path/to/redis.sock")
         if parts.scheme != "unix" and (not parts.hostname or port == 0):
             raise ValueError("should name a host: redis://host:6379/0")

@@ -228,20 +228,19 @@ def _no_constant(name: str) -> Any:
 # ---------------------------------------------------------------- interaction batches
 
 
-def read_interactions(body: bytes) -> tuple[str, list[str]]:
-    """The operation id ("" when absent) and the interaction ids of a batch. Raises NotJson."""
+def read_interactions(body: bytes) -> tuple[str, list[tuple[str, str]]]:
+    """The operation id ("" when absent) and (interaction id, event) of each entity. Raises NotJson."""
     value = read_json(body)
     if not isinstance(value, dict):
         return "", []
     data = value.get("data")
     entities = data.get("entities") if isinstance(data, dict) else None
-    ids = []
+    found = []
     for event in entities if isinstance(entities, list) else []:
         entity = event.get("entity") if isinstance(event, dict) else None
-        found = _word(entity.get("id")) if isinstance(entity, dict) else ""
-        if found:
-            ids.append(found)
-    return _word(value.get("operationId")), ids
+        interaction = _word(entity.get("id")) if isinstance(entity, dict) else ""
+        found.append((interaction, _word(event.get("event")) if isinstance(event, dict) else ""))
+    return _word(value.get("operationId")), found
 
 
 # ---------------------------------------------------------------- writing

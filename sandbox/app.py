@@ -54,7 +54,7 @@ def build_app(config: SandboxConfig) -> Starlette:
     routes = [
         Route(f"{account}/Messages.json", sms.send, methods=["POST"]),
         Route(f"{channel}/messages", messages.post, methods=["POST"]),
-        Route(f"{account}/Messages.json", sms.list, methods=["GET"]),
+        Route(f"{account}/Messages.json", sms.search, methods=["GET"]),
         Route(f"{account}/Messages/{{sid}}.json", sms.one, methods=["GET"]),
         Route(f"{channel}/media", media.upload, methods=["POST"]),
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),

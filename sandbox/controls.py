@@ -29,10 +29,19 @@ from sandbox.world import Watcher, World
 REPLAYED = 150
 HEARTBEAT = 15.0
 BETWEEN_EVENTS = 0.05
-SUBTYPES = "InboundNew Outbound SMS WhatsApp FacebookPublic FacebookPrivate TwitterPublic TwitterPrivate".split()
+SUBTYPES = (
+    "InboundNew",
+    "Outbound",
+    "SMS",
+    "WhatsApp",
+    "FacebookPublic",
+    "FacebookPrivate",
+    "TwitterPublic",
+    "TwitterPrivate",
+)
 
 
-class Wrong(Exception):
+class WrongError(Exception):
     """The control's request makes no sense; says why."""
 
 
@@ -73,16 +82,16 @@ class Controls:
     async def agent_email(self, asked: dict[str, Any]) -> object:
         to = asked.get("to")
         if not isinstance(to, list) or not to:
-            raise Wrong("to: a non-empty list of {id, name}")
+            raise WrongError("to: a non-empty list of {id, name}")
         recipients = [_address(one, f"to[{at}]") for at, one in enumerate(to)]
         reply_to = _address(asked["replyTo"], "replyTo") if asked.get("replyTo") is not None else None
         text, html = (_text(asked, name) if asked.get(name) else None for name in ("text", "html"))
         if text is None and html is None:
-            raise Wrong("text or html: a non-empty string")
+            raise WrongError("text or html: a non-empty string")
         message_id = _text(asked, "messageId") if "messageId" in asked else None
         subject = asked.get("subject", "")
         if not isinstance(subject, str):
-            raise Wrong("subject: a string")
+            raise WrongError("subject: a string")
         body = webhooks.email_body(self.world, recipients, subject, text, html, reply_to, message_id)
         return await self._send(body, asked)
 
@@ -102,9 +111,9 @@ class Controls:
         webhook = asked.get("webhook", "messages")
         headers = asked.get("headers", {})
         if webhook not in ("messages", "interactions"):
-            raise Wrong("webhook: messages or interactions")
+            raise WrongError("webhook: messages or interactions")
         if not isinstance(headers, dict) or not all(isinstance(one, str | None) for one in headers.values()):
-            raise Wrong("headers: an object of strings; null leaves a usual header out")
+            raise WrongError("headers: an object of strings; null leaves a usual header out")
         endpoint = _text(asked, "endpoint") if "endpoint" in asked else self.world.config.messages_endpoint
         message = None
         if webhook == "messages":
@@ -123,7 +132,7 @@ class Controls:
         """One batch of one event, or of those in "events"; ids that are not given are new."""
         wanted = asked.get("events", [asked])
         if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
-            raise Wrong("events: a list of {event, id, subtype, mediaType}")
+            raise WrongError("events: a list of {event, id, subtype, mediaType}")
         events = [_event(one) for one in wanted]
         operation_id = asked.get("operationId") or str(uuid.uuid4())
         made = Interaction(self.world.next_seq(), time.time(), str(operation_id), events)
@@ -141,7 +150,7 @@ class Controls:
     async def consumer_sms(self, asked: dict[str, Any]) -> object:
         sender = _text(asked, "from")
         if not E164.fullmatch(sender):
-            raise Wrong("from: a number in E.164, like +16504661149")
+            raise WrongError("from: a number in E.164, like +16504661149")
         to = _text(asked, "to") if "to" in asked else self.world.config.sms_number
         sid = _text(asked, "sid") if "sid" in asked else "SM" + uuid.uuid4().hex
         sent = SentByConsumer(self.world.next_seq(), time.time(), sid, sender, to, _text(asked, "text"))
@@ -158,7 +167,7 @@ class Controls:
         try:
             self.world.switches.turn(asked)
         except ValueError as wrong:
-            raise Wrong(str(wrong)) from wrong
+            raise WrongError(str(wrong)) from wrong
         return self.world.switches.view()
 
     async def reset(self, asked: dict[str, Any]) -> object:
@@ -227,14 +236,10 @@ def _taking_json(act: Callable[[dict[str, Any]], Awaitable[object]]) -> Callable
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return _json({"error": "Content-Type is application/json"}, 415)
         try:
-            body = await request.body()
-            asked = orjson.loads(body) if body else {}
-            if not isinstance(asked, dict):
-                raise Wrong("the body is an object")
-            return _json(await act(asked))
+            return _json(await act(_object(await request.body())))
         except orjson.JSONDecodeError as wrong:
             return _json({"error": f"the body is JSON: {wrong}"}, 400)
-        except Wrong as wrong:
+        except WrongError as wrong:
             return _json({"error": str(wrong)}, 400)
 
     return endpoint
@@ -259,10 +264,17 @@ def _record_bytes(kind: str, record: Record) -> bytes:
     return _event_bytes(kind, record.view())
 
 
+def _object(body: bytes) -> dict[str, Any]:
+    value = orjson.loads(body) if body else {}
+    if not isinstance(value, dict):
+        raise WrongError("the body is an object")
+    return value
+
+
 def _text(asked: dict[str, Any], name: str) -> str:
     value = asked.get(name)
     if not isinstance(value, str) or not value:
-        raise Wrong(f"{name}: a non-empty string")
+        raise WrongError(f"{name}: a non-empty string")
     return value
 
 
@@ -270,12 +282,12 @@ def _bytes(asked: dict[str, Any], name: str) -> bytes:
     try:
         return base64.b64decode(_text(asked, name), validate=True)
     except binascii.Error as wrong:
-        raise Wrong(f"{name}: base64") from wrong
+        raise WrongError(f"{name}: base64") from wrong
 
 
 def _address(value: object, where: str) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise Wrong(f"{where}: an object {{id, name}}")
+        raise WrongError(f"{where}: an object {{id, name}}")
     address = {"id": _text(value, "id")}
     if value.get("name"):
         address["name"] = _text(value, "name")
@@ -286,11 +298,11 @@ def _event(asked: dict[str, Any]) -> dict[str, Any]:
     event, subtype = asked.get("event"), asked.get("subtype", "InboundNew")
     media_type = asked.get("mediaType", "chat")
     if event not in ("STARTED", "FINISHED"):
-        raise Wrong("event: STARTED or FINISHED")
+        raise WrongError("event: STARTED or FINISHED")
     if subtype not in SUBTYPES:
-        raise Wrong(f"subtype: one of {', '.join(SUBTYPES)}")
+        raise WrongError(f"subtype: one of {', '.join(SUBTYPES)}")
     if media_type not in ("chat", "email"):
-        raise Wrong("mediaType: chat or email")
+        raise WrongError("mediaType: chat or email")
     interaction_id = _text(asked, "id") if asked.get("id") else str(uuid.uuid4())
     uri = f"NexusURL/nexus/v3/chat/sessions/{uuid.uuid4()}/{interaction_id}"
     entity = {"id": interaction_id, "mediaType": media_type, "interactionSubtype": subtype, "selfUri": uri}

@@ -32,6 +32,20 @@ def decode_xtext(text: str) -> str:
     return plain.decode()
 
 
+def read_ret(text: str) -> str:
+    """FULL, HDRS, or "" where RET was not given. Raises ValueError."""
+    if text.upper() not in ("", "FULL", "HDRS"):
+        raise ValueError("RET is FULL or HDRS")
+    return text.upper()
+
+
+def read_envid(text: str) -> str:
+    """Raises ValueError."""
+    if len(text) > 100:
+        raise ValueError("ENVID is 100 characters at most")
+    return decode_xtext(text)
+
+
 def read_notify(text: str) -> tuple[str, ...]:
     """Raises ValueError unless NEVER stands alone or each of SUCCESS, FAILURE, DELAY at most once."""
     words = tuple(text.upper().split(","))

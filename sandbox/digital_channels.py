@@ -25,7 +25,7 @@ STATUSES = ("Delivered", "Removed", "Failed")
 REASON_CODES = (305, 310, 350, 500, 510, 512, 520, 530)
 
 
-class Broken(Exception):
+class BrokenRuleError(Exception):
     """The request breaks the contract; carries the HTTP status and the rule."""
 
     def __init__(self, status: int, rule: str) -> None:
@@ -74,7 +74,7 @@ class Messages:
             return Response(answer, 500, media_type="application/json")
         try:
             answer, status = self._apply(request, body, mode), 200
-        except Broken as broken:
+        except BrokenRuleError as broken:
             answer, status = error(broken.status, broken.rule), broken.status
             self.world.violation(WHO, broken.rule, f"answered {broken.status}")
         if mode == "lost_answer":
@@ -93,14 +93,14 @@ class Messages:
         try:
             value = orjson.loads(body)
         except orjson.JSONDecodeError as wrong:
-            raise Broken(400, "the body is JSON") from wrong
+            raise BrokenRuleError(400, "the body is JSON") from wrong
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             self.world.violation(WHO, "Content-Type is application/json")
         if not isinstance(value, dict) or not isinstance(value.get("messages"), list) or not value["messages"]:
-            raise Broken(400, "messages is a non-empty list")
+            raise BrokenRuleError(400, "messages is a non-empty list")
         self._extras(value, ("messages",), "")
         if mode == "refuse_batch" and len(value["messages"]) > 1:
-            raise Broken(400, "told to refuse more than one message in a request")
+            raise BrokenRuleError(400, "told to refuse more than one message in a request")
         read = [self._read(channel, message, f"messages[{at}]") for at, message in enumerate(value["messages"])]
         ids: list[str] = []
         for one in read:
@@ -121,7 +121,7 @@ class Messages:
             self._extras(channel, ("from", "to"), f"{where}.channel.")
             text = message.get("text")
             if not isinstance(text, str) or not text:
-                raise Broken(400, f"{where}.text is a non-empty string")
+                raise BrokenRuleError(400, f"{where}.text is a non-empty string")
             if channel_id == self.world.config.sms_channel and to != channel_id:
                 self.world.violation(WHO, "a consumer's SMS goes to the channel's id", f"{where}.channel.to.id is {to}")
             return _Text(sender, to, text)
@@ -129,31 +129,31 @@ class Messages:
             self._extras(message, ("channel", "type", "status", "reasons"), f"{where}.")
             self._extras(channel, ("from", "to", "messageId"), f"{where}.channel.")
             return self._read_receipt(channel_id, message, channel, sender, to, where)
-        raise Broken(400, f"{where}.type is Text or Receipt")
+        raise BrokenRuleError(400, f"{where}.type is Text or Receipt")
 
     def _read_receipt(
         self, channel_id: str, value: dict[str, Any], channel: dict[str, Any], sender: str, to: str, where: str
     ) -> _Receipt:
         status = value.get("status")
         if status not in STATUSES:
-            raise Broken(400, f"{where}.status is one of {', '.join(STATUSES)}")
+            raise BrokenRuleError(400, f"{where}.status is one of {', '.join(STATUSES)}")
         message_id = channel.get("messageId")
         if not isinstance(message_id, str):
-            raise Broken(400, f"{where}.channel.messageId is a string")
+            raise BrokenRuleError(400, f"{where}.channel.messageId is a string")
         message = self.world.agent.get((channel_id, message_id))
         if message is None:
-            raise Broken(400, f"unknown message: {where}.channel.messageId")
+            raise BrokenRuleError(400, f"unknown message: {where}.channel.messageId")
         if sender != message.sender:
-            raise Broken(400, f"{where}.channel.from is the sender of the agent's message, not its recipient")
+            raise BrokenRuleError(400, f"{where}.channel.from is the sender of the agent's message, not its recipient")
         if to not in message.recipients:
-            raise Broken(400, f"{where}.channel.to is one of the recipients of the agent's message")
+            raise BrokenRuleError(400, f"{where}.channel.to is one of the recipients of the agent's message")
         reasons = value.get("reasons")
         if reasons is None:
             return _Receipt(message, to, status, [])
         if status != "Failed":
-            raise Broken(400, f"{where}.reasons goes with Failed only")
+            raise BrokenRuleError(400, f"{where}.reasons goes with Failed only")
         if not isinstance(reasons, list) or not reasons:
-            raise Broken(400, f"{where}.reasons is a non-empty list")
+            raise BrokenRuleError(400, f"{where}.reasons is a non-empty list")
         for at, reason in enumerate(reasons):
             self._reason(reason, f"{where}.reasons[{at}]")
         return _Receipt(message, to, status, reasons)
@@ -162,18 +162,18 @@ class Messages:
         reason = an_object(value, where)
         code = reason.get("code")
         if isinstance(code, bool) or not isinstance(code, int) or code not in REASON_CODES:
-            raise Broken(400, f"{where}.code is one of {', '.join(map(str, REASON_CODES))}")
+            raise BrokenRuleError(400, f"{where}.code is one of {', '.join(map(str, REASON_CODES))}")
         if "message" in reason and not isinstance(reason["message"], str):
-            raise Broken(400, f"{where}.message is a string")
+            raise BrokenRuleError(400, f"{where}.message is a string")
         self._extras(reason, ("code", "message"), f"{where}.")
 
     def _address(self, value: object, where: str) -> str:
         address = an_object(value, where)
         found = address.get("id")
         if not isinstance(found, str) or not found:
-            raise Broken(400, f"{where}.id is a non-empty string")
+            raise BrokenRuleError(400, f"{where}.id is a non-empty string")
         if "name" in address and not isinstance(address["name"], str):
-            raise Broken(400, f"{where}.name is a string")
+            raise BrokenRuleError(400, f"{where}.name is a string")
         self._extras(address, ("id", "name"), f"{where}.")
         return found
 
@@ -220,15 +220,15 @@ class Messages:
 
 
 def check_caller(world: World, request: Request, channel_id: str, body: bytes) -> None:
-    """What all four operations demand. Raises Broken 401, 403 or 404."""
+    """What all four operations demand. Raises BrokenRuleError 401, 403 or 404."""
     given = [value for name, value in request.headers.raw if name == b"x-hub-signature"]
     verdict = signature.verify(given, body, [world.config.app_secret.encode()])
     if not verdict.ok:
-        raise Broken(401, f"X-Hub-Signature is right for these bytes: {verdict.wrong}")
+        raise BrokenRuleError(401, f"X-Hub-Signature is right for these bytes: {verdict.wrong}")
     if request.headers.get("x-ccid") != world.config.contact_center_id:
-        raise Broken(403, "x-ccid is the contact center's id")
+        raise BrokenRuleError(403, "x-ccid is the contact center's id")
     if channel_id not in (world.config.sms_channel, world.config.email_channel):
-        raise Broken(404, "Channel not found")
+        raise BrokenRuleError(404, "Channel not found")
 
 
 def error(code: int, message: str) -> bytes:
@@ -237,7 +237,7 @@ def error(code: int, message: str) -> bytes:
 
 def an_object(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Broken(400, f"{where} is an object")
+        raise BrokenRuleError(400, f"{where} is an object")
     return value
 
 

@@ -15,7 +15,7 @@ import aiohttp
 import httpx
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
-from sandbox.delivery_report import Outcome, decode_xtext, read_notify, read_orcpt, write
+from sandbox.delivery_report import Outcome, read_envid, read_notify, read_orcpt, read_ret, write
 from sandbox.mailbox import Mail, Recipient
 from sandbox.world import World
 
@@ -83,21 +83,18 @@ class _Session(SMTP):
         await self.push("530 5.7.0 Authentication required")
         return True
 
-    async def smtp_MAIL(self, arg: str | None) -> None:
+    async def smtp_MAIL(self, arg: str | None) -> None:  # noqa: N802  # aiosmtpd finds commands by these names
         try:
             rest, asked = _take_parameters(arg, ("RET", "ENVID"))
-            if asked.get("RET", "FULL").upper() not in ("FULL", "HDRS"):
-                raise ValueError("RET is FULL or HDRS")
-            if len(asked.get("ENVID", "")) > 100:
-                raise ValueError("ENVID is 100 characters at most")
-            asked["ENVID"] = decode_xtext(asked.get("ENVID", ""))
+            asked["RET"] = read_ret(asked.get("RET", ""))
+            asked["ENVID"] = read_envid(asked.get("ENVID", ""))
         except ValueError as wrong:
             await self.push(f"501 5.5.4 {wrong}")
             return
         self.asked = asked
         await super().smtp_MAIL(rest)
 
-    async def smtp_RCPT(self, arg: str | None) -> None:
+    async def smtp_RCPT(self, arg: str | None) -> None:  # noqa: N802
         try:
             rest, asked = _take_parameters(arg, ("NOTIFY", "ORCPT"))
             if "NOTIFY" in asked:
@@ -152,7 +149,7 @@ class MailServer:
         envelope.mail_from = address
         envelope.mail_options.extend(options)
         envelope.envelope_id = server.asked["ENVID"]
-        envelope.returned = server.asked.get("RET", "").upper()
+        envelope.returned = server.asked["RET"]
         return "250 2.1.0 OK"
 
     async def handle_RCPT(  # noqa: N802

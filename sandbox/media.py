@@ -15,7 +15,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandbox.digital_channels import WHO, Broken, check_caller, error
+from sandbox.digital_channels import WHO, BrokenRuleError, check_caller, error
 from sandbox.world import World
 
 KEPT = 1_000
@@ -40,7 +40,7 @@ class Media:
         try:
             check_caller(self.world, request, channel, body)
             response = act(request, channel, body)
-        except Broken as broken:
+        except BrokenRuleError as broken:
             self.world.violation(WHO, broken.rule, f"answered {broken.status}")
             response = Response(error(broken.status, broken.rule), broken.status, media_type="application/json")
         check = "" if response.status_code == 401 else "signature"
@@ -54,7 +54,7 @@ class Media:
     def _store(self, request: Request, channel: str, body: bytes) -> Response:
         filename, mimetype, content = file_part(request.headers.get("content-type", ""), body)
         if not mimetype.startswith(ALLOWED):
-            raise Broken(415, f"{mimetype} is not an allowed media type")
+            raise BrokenRuleError(415, f"{mimetype} is not an allowed media type")
         media_id = str(uuid.uuid4())
         self.world.media[(channel, media_id)] = (filename, mimetype, content)
         if len(self.world.media) > KEPT:
@@ -74,7 +74,7 @@ class Media:
     def _found(self, request: Request, channel: str) -> tuple[str, str, bytes]:
         found = self.world.media.get((channel, request.path_params["media_id"]))
         if found is None:
-            raise Broken(404, "Media not found")
+            raise BrokenRuleError(404, "Media not found")
         return found
 
 
@@ -90,24 +90,24 @@ def _described(media_id: str, filename: str, mimetype: str, length: int) -> Resp
 
 
 def file_part(content_type: str, body: bytes) -> tuple[str, str, bytes]:
-    """File name, media type and bytes of the multipart part named `file`. Raises Broken 400."""
+    """File name, media type and bytes of the multipart part named `file`. Raises BrokenRuleError 400."""
     header = Message()
     header["content-type"] = content_type
     boundary = header.get_param("boundary")
     if header.get_content_type() != "multipart/form-data" or not isinstance(boundary, str):
-        raise Broken(400, "an upload is multipart/form-data with a boundary")
+        raise BrokenRuleError(400, "an upload is multipart/form-data with a boundary")
     delimiter = b"\r\n--" + boundary.encode("latin-1")
     sections = (b"\r\n" + body).split(delimiter)
     if len(sections) < 3 or not sections[-1].startswith(b"--"):
-        raise Broken(400, "the multipart body ends with its closing boundary")
+        raise BrokenRuleError(400, "the multipart body ends with its closing boundary")
     for section in sections[1:-1]:
         head, blank, content = section.partition(b"\r\n\r\n")
         if not blank:
-            raise Broken(400, "a part has headers, a blank line and content")
+            raise BrokenRuleError(400, "a part has headers, a blank line and content")
         headers = Message()
         for line in re.split(rb"\r\n", head.strip()):
             name, _, value = line.decode("utf-8", "replace").partition(":")
             headers[name.strip()] = value.strip()
         if headers.get_param("name", header="content-disposition") == "file":
             return headers.get_filename("file"), headers.get_content_type(), content
-    raise Broken(400, "an upload has a part named file")
+    raise BrokenRuleError(400, "an upload has a part named file")

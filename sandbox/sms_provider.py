@@ -35,16 +35,38 @@ WHO = "SMS provider"
 API_VERSION = "2010-04-01"
 LONGEST_BODY = 1600
 FIELDS = frozenset(
-    "To From MessagingServiceSid Body MediaUrl StatusCallback ApplicationSid ValidityPeriod SmartEncoded SendAsMms"
-    " ShortenUrls ScheduleType SendAt ContentSid ContentVariables RiskCheck MaxPrice ProvideFeedback Attempt"
-    " ForceDelivery ContentRetention AddressRetention PersistentAction".split()
+    (
+        "To",
+        "From",
+        "MessagingServiceSid",
+        "Body",
+        "MediaUrl",
+        "StatusCallback",
+        "ApplicationSid",
+        "ValidityPeriod",
+        "SmartEncoded",
+        "SendAsMms",
+        "ShortenUrls",
+        "ScheduleType",
+        "SendAt",
+        "ContentSid",
+        "ContentVariables",
+        "RiskCheck",
+        "MaxPrice",
+        "ProvideFeedback",
+        "Attempt",
+        "ForceDelivery",
+        "ContentRetention",
+        "AddressRetention",
+        "PersistentAction",
+    )
 )
 REPEATABLE = frozenset(("MediaUrl", "PersistentAction"))
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """An answer other than 201: HTTP status, Twilio's code, its sentence."""
 
     def __init__(self, http: int, code: int, message: str, retry_after: int | None = None) -> None:
@@ -79,7 +101,7 @@ class SmsProvider:
                 await reset(request)
                 return Response(status_code=500)
             sms = self._take(fields, segments)
-        except Refused as refused:
+        except RefusedError as refused:
             return self._refusal(request, started, body, refused)
         answer = orjson.dumps(resource(self.world, sms))
         if behaviour.answer == "slow":
@@ -96,12 +118,12 @@ class SmsProvider:
         self._note(request, started, 201, body, answer)
         return Response(answer, 201, media_type="application/json")
 
-    async def list(self, request: Request) -> Response:
+    async def search(self, request: Request) -> Response:
         started = time.perf_counter()
         try:
             self._caller(request)
             found = self._search(request.query_params)
-        except Refused as refused:
+        except RefusedError as refused:
             return self._refusal(request, started, b"", refused)
         size = int(request.query_params.get("PageSize", "50"))
         page = int(request.query_params.get("Page", "0"))
@@ -129,10 +151,8 @@ class SmsProvider:
         started = time.perf_counter()
         try:
             self._caller(request)
-            sms = self.world.sms.get(request.path_params["sid"])
-            if sms is None:
-                raise Refused(404, 20404, "The requested resource was not found")
-        except Refused as refused:
+            sms = self._known(request.path_params["sid"])
+        except RefusedError as refused:
             return self._refusal(request, started, b"", refused)
         answer = orjson.dumps(resource(self.world, sms))
         self._note(request, started, 200, b"", answer)
@@ -141,9 +161,15 @@ class SmsProvider:
     def _caller(self, request: Request) -> None:
         given = request.headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(given, self._authorization):
-            raise Refused(401, 20003, "Authenticate")
+            raise RefusedError(401, 20003, "Authenticate")
         if request.path_params["account"] != self.world.config.twilio_account_sid:
-            raise Refused(404, 20404, "The requested resource was not found")
+            raise RefusedError(404, 20404, "The requested resource was not found")
+
+    def _known(self, sid: str) -> Sms:
+        sms = self.world.sms.get(sid)
+        if sms is None:
+            raise RefusedError(404, 20404, "The requested resource was not found")
+        return sms
 
     def _behaviour(self, to: str) -> Behaviour:
         magic = BEHAVIOURS.get(to)
@@ -176,7 +202,7 @@ class SmsProvider:
                 self.world.tries[to] = 0
                 return
         wait = self.world.config.retry_after if refusal.retry_after else None
-        raise Refused(refusal.http, refusal.code, refusal.message, wait)
+        raise RefusedError(refusal.http, refusal.code, refusal.message, wait)
 
     def _take(self, fields: Mapping[str, str], segments: int) -> Sms:
         sender, service = fields.get("From", ""), fields.get("MessagingServiceSid", "")
@@ -198,13 +224,14 @@ class SmsProvider:
     def _search(self, query: Mapping[str, str]) -> list[Sms]:
         for name in query:
             if name not in ("To", "From", "DateSent", "DateSent<", "DateSent>", "PageSize", "Page", "PageToken"):
-                raise Refused(400, 20001, f"Unknown parameter {name}")
+                raise RefusedError(400, 20001, f"Unknown parameter {name}")
         try:
             exact, before, after = (_day(query.get(name)) for name in ("DateSent", "DateSent<", "DateSent>"))
-            if not 1 <= int(query.get("PageSize", "50")) <= 1000 or int(query.get("Page", "0")) < 0:
-                raise ValueError("PageSize is 1 to 1000, Page 0 or more")
+            size, page = int(query.get("PageSize", "50")), int(query.get("Page", "0"))
         except ValueError as wrong:
-            raise Refused(400, 20001, str(wrong)) from wrong
+            raise RefusedError(400, 20001, str(wrong)) from wrong
+        if not 1 <= size <= 1000 or page < 0:
+            raise RefusedError(400, 20001, "PageSize is 1 to 1000, Page 0 or more")
         pool = self.world.sms_by_number.get(query["To"], deque()) if "To" in query else self.world.sms.values()
         return [
             sms
@@ -215,7 +242,7 @@ class SmsProvider:
             and (after is None or sms.at >= after)
         ]
 
-    def _refusal(self, request: Request, started: float, body: bytes, refused: Refused) -> Response:
+    def _refusal(self, request: Request, started: float, body: bytes, refused: RefusedError) -> Response:
         self.world.counts[f"sms.refused.{refused.code}"] += 1
         answer = orjson.dumps(
             {
@@ -236,47 +263,47 @@ class SmsProvider:
 
 
 def read_form(content_type: str, body: bytes) -> dict[str, str]:
-    """The form's fields; of a repeatable field the first value. Raises Refused 20001."""
+    """The form's fields; of a repeatable field the first value. Raises RefusedError 20001."""
     if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
-        raise Refused(400, 20001, "The body is application/x-www-form-urlencoded")
+        raise RefusedError(400, 20001, "The body is application/x-www-form-urlencoded")
     try:
         pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict") if body else []
     except (UnicodeDecodeError, ValueError) as wrong:
-        raise Refused(400, 20001, "The body is a percent-encoded UTF-8 form") from wrong
+        raise RefusedError(400, 20001, "The body is a percent-encoded UTF-8 form") from wrong
     fields: dict[str, str] = {}
     for name, value in pairs:
         if name not in FIELDS:
-            raise Refused(400, 20001, f"Unknown parameter {name}")
+            raise RefusedError(400, 20001, f"Unknown parameter {name}")
         if name in fields and name not in REPEATABLE:
-            raise Refused(400, 20001, f"Parameter {name} is given twice")
+            raise RefusedError(400, 20001, f"Parameter {name} is given twice")
         fields.setdefault(name, value)
     return fields
 
 
 def check_fields(fields: Mapping[str, str]) -> int:
-    """The number of segments. Raises Refused with the code that Twilio documents for the fault."""
+    """The number of segments. Raises RefusedError with the code that Twilio documents for the fault."""
     if not fields.get("To"):
-        raise Refused(400, 21604, "A 'To' phone number is required.")
+        raise RefusedError(400, 21604, "A 'To' phone number is required.")
     if not E164.fullmatch(fields["To"]):
-        raise Refused(400, 21211, f"Invalid 'To' Phone Number: {fields['To']}")
+        raise RefusedError(400, 21211, f"Invalid 'To' Phone Number: {fields['To']}")
     if not fields.get("From") and not fields.get("MessagingServiceSid"):
-        raise Refused(400, 21603, "A 'From' phone number is required.")
+        raise RefusedError(400, 21603, "A 'From' phone number is required.")
     if fields.get("From") and not SENDER.fullmatch(fields["From"]):
-        raise Refused(400, 21212, f"Invalid 'From' Phone Number: {fields['From']}")
+        raise RefusedError(400, 21212, f"Invalid 'From' Phone Number: {fields['From']}")
     if fields.get("MessagingServiceSid") and not re.fullmatch(r"MG[0-9a-f]{32}", fields["MessagingServiceSid"]):
-        raise Refused(400, 21701, "Invalid Messaging Service SID")
+        raise RefusedError(400, 21701, "Invalid Messaging Service SID")
     body = fields.get("Body", "")
     if not body and "MediaUrl" not in fields and "ContentSid" not in fields:
-        raise Refused(400, 21602, "Message body is required.")
+        raise RefusedError(400, 21602, "Message body is required.")
     units, segments = measure(body)
     if units > LONGEST_BODY:
-        raise Refused(400, 21617, "The concatenated message body exceeds the 1600 character limit")
+        raise RefusedError(400, 21617, "The concatenated message body exceeds the 1600 character limit")
     callback = fields.get("StatusCallback")
     if callback is not None and not is_callback_url(callback):
-        raise Refused(400, 21609, f"The StatusCallback URL {callback} is not a valid URL.")
+        raise RefusedError(400, 21609, f"The StatusCallback URL {callback} is not a valid URL.")
     period = fields.get("ValidityPeriod")
     if period is not None and not (period.isascii() and period.isdigit() and 1 <= int(period) <= 36000):
-        raise Refused(400, 20001, "ValidityPeriod is 1 to 36000")
+        raise RefusedError(400, 20001, "ValidityPeriod is 1 to 36000")
     return segments
 
 

@@ -71,7 +71,10 @@ def email_body(
 
 
 def expect(world: World, body: dict[str, Any]) -> AgentMessage:
-    """Remember a message before it is sent, so that its receipts are known. Raises KeyError, TypeError on other shapes."""
+    """Remember a message before it is sent, so that its receipts are known.
+
+    Raises KeyError, TypeError or AttributeError where `body` is not shaped like a message.
+    """
     channel = body["channel"]
     to = channel["to"] if isinstance(channel["to"], list) else [channel["to"]]
     text = body.get("text") or "\n".join(part["text"] for part in body.get("content", ()) if part["type"] == "text")

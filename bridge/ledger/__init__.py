@@ -51,6 +51,7 @@ class NewMessage:
     reason: int = 0
     detail: str = ""
     raw: bytes = b""  # kept as a dead letter
+    copies: int = 1  # of the whole message; of several, the payload is stored once
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,9 @@ class Ledger:
         for c in copies:
             flat += [
                 c.ref, c.first_ref, c.channel_id, c.message_id, c.sender_id, c.to_id,
-                lane_of(c.channel_id, c.to_id), c.payload, c.trace_id, int(c.time_to_live * 1000),
-                str(c.reason) if c.reason else "", c.detail, c.raw,
+                lane_of(c.channel_id, c.to_id), c.payload if c.ref == c.first_ref else b"",
+                c.trace_id, int(c.time_to_live * 1000),
+                str(c.reason) if c.reason else "", c.detail, c.raw, c.copies,
             ]  # fmt: skip
         return [answer == b"new" for answer in await self._do("accept", self._keep, self._keep_dead, *flat)]
 
@@ -193,7 +195,10 @@ class Ledger:
         """Up to `limit` receipts that are due, ours for `lease` seconds."""
         rows = await self._do("receipts_take", channel_id, limit, _ms(lease))
         texts = [[value.decode() for value in row] for row in rows]
-        return [OwedReceipt(*row[:7], int(row[7]), int(row[8]), row[9]) for row in texts]
+        return [
+            OwedReceipt(ref, mid, sender, to, status, reason, detail, int(at), int(tries), trace)
+            for ref, mid, sender, to, status, reason, detail, at, tries, trace in texts
+        ]
 
     async def receipts_done(self, channel_id: str, refs: Sequence[str]) -> None:
         await self._do("receipts_done", channel_id, self._keep, *refs)
@@ -242,6 +247,14 @@ class Ledger:
     async def bury(self, letter_id: str, what: str, channel_id: str, reason: str, raw: bytes) -> bool:
         """A dead letter that belongs to no entry."""
         return bool(await self._do("bury", letter_id, what, channel_id, reason, raw, self._keep_dead) == b"new")
+
+    async def remember_stray(self, channel_id: str, endpoint: str) -> None:
+        """A channel that is not configured was named at this endpoint: its receipts are signed as the endpoint does."""
+        await self.redis.hset("dcb:strays", channel_id, endpoint)
+
+    async def endpoint_of_stray(self, channel_id: str) -> str:
+        found = await cast(Awaitable[bytes | None], self.redis.hget("dcb:strays", channel_id))
+        return found.decode() if found else ""
 
     async def sweep(self, limit: int = 200) -> list[Decision]:
         """Queue what is due or lost; return what needs a decision. Idempotent, for any process."""

@@ -9,8 +9,9 @@ difference can be other than 0, and is an alarm when it is.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, cast
 
 from redis.asyncio import Redis
 
@@ -61,9 +62,20 @@ class Books:
         return sum(c.in_flight for c in self.channels)
 
 
+def together(name: str, channels: Sequence[ChannelBooks]) -> ChannelBooks:
+    """Several channels as one: figures added, ages the oldest."""
+    figures = {
+        f.name: (max if f.name.endswith("_age") else sum)(getattr(c, f.name) for c in channels)
+        for f in fields(ChannelBooks)
+        if f.name != "channel_id"
+    }
+    return ChannelBooks(name, **figures)
+
+
 async def read(redis: Redis) -> Books:
     """Everything at one moment: one transaction after the list of channels is known."""
-    channels = sorted(name.decode() for name in await redis.smembers("dcb:channels"))  # type: ignore[misc]  # redis-py's union of sync and async
+    names = cast(set[bytes], await redis.smembers("dcb:channels"))
+    channels = sorted(name.decode() for name in names)
     async with redis.pipeline(transaction=True) as pipe:
         for channel in channels:
             pipe.hgetall(f"dcb:books:{channel}")

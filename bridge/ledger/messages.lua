@@ -13,13 +13,21 @@ local function owe_receipt(ref, channel)
   wake_receipts(channel)
 end
 
+-- The copies of a message to several recipients share one payload; the last copy to need it takes it along.
+local function drop_payload(key)
+  local first = redis.call('HGET', key, 'ps')
+  redis.call('HDEL', key, 'p', 'ps')
+  if first and redis.call('HINCRBY', 'dcb:p:' .. first, 'n', -1) <= 0 then redis.call('DEL', 'dcb:p:' .. first) end
+end
+
 -- The one way into a terminal state: books, lane, due time, privacy and receipt together.
 local function finish(ref, state, reason, detail, receipt, keep_ms)
   local key = 'dcb:m:' .. ref
   local f = redis.call('HMGET', key, 'ch', 'ln', 's')
   if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
   redis.call('HSET', key, 's', state, 'r', reason, 'd', detail, 'end', now, 'rs', receipt)
-  redis.call('HDEL', key, 'p', 'tok')
+  redis.call('HDEL', key, 'tok')
+  drop_payload(key)
   redis.call('ZREM', 'dcb:due', 'm:' .. ref)
   redis.call('ZREM', 'dcb:open:' .. f[1], ref)
   redis.call('HINCRBY', 'dcb:books:' .. f[1], state, 1)
@@ -55,7 +63,7 @@ local function part_taken(ref, part, count, provider_id, delivered, confirm_ms, 
     return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
   end
   lane_leave(redis.call('HGET', key, 'ln'), 'm:' .. ref)
-  redis.call('HDEL', key, 'p')
+  drop_payload(key)
   redis.call('ZADD', 'dcb:due', now + confirm_ms, 'm:' .. ref)
   return 'sent'
 end
@@ -63,13 +71,14 @@ end
 
 
 -- accept keep_ms dead_keep_ms, then for each copy:
---   ref first channel messageId from to lane payload trace ttl_ms reason detail raw
+--   ref first channel messageId from to lane payload trace ttl_ms reason detail raw copies
+-- Of several copies only the first brings the payload.
 -- `first` is the ref of the message's first copy: where it exists, the whole message is a redelivery.
 -- With a reason the message ends at once as Failed; with raw bytes they become a dead letter as well.
 -- -> for each copy "new" or "again"
 function verbs.accept()
   local keep_ms, dead_keep_ms, fresh, answers = tonumber(ARGV[3]), tonumber(ARGV[4]), {}, {}
-  for i = 5, #ARGV, 13 do
+  for i = 5, #ARGV, 14 do
     local ref, first, channel = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     local key = 'dcb:m:' .. ref
     if fresh[first] == nil then fresh[first] = redis.call('EXISTS', 'dcb:m:' .. first) == 0 end
@@ -79,8 +88,13 @@ function verbs.accept()
     else
       local lane, ttl = ARGV[i + 6], tonumber(ARGV[i + 9])
       redis.call('HSET', key, 's', 'accepted', 'ch', channel, 'mid', ARGV[i + 3], 'from', ARGV[i + 4],
-        'to', ARGV[i + 5], 'ln', lane, 'p', ARGV[i + 7], 'tr', ARGV[i + 8], 'at', now, 'a', 0, 'pt', 0,
-        'exp', now + ttl)
+        'to', ARGV[i + 5], 'ln', lane, 'tr', ARGV[i + 8], 'at', now, 'a', 0, 'pt', 0, 'exp', now + ttl)
+      if ARGV[i + 13] == '1' then
+        redis.call('HSET', key, 'p', ARGV[i + 7])
+      else
+        if ref == first then redis.call('HSET', 'dcb:p:' .. first, 'p', ARGV[i + 7], 'n', ARGV[i + 13]) end
+        redis.call('HSET', key, 'ps', first)
+      end
       redis.call('HINCRBY', 'dcb:books:' .. channel, 'accepted', 1)
       redis.call('ZADD', 'dcb:open:' .. channel, now, ref)
       redis.call('SADD', 'dcb:channels', channel)
@@ -122,7 +136,12 @@ function verbs.claim()
   else
     return {f[1]}
   end
-  return {'go', redis.call('HGETALL', key)}
+  local all, first = redis.call('HGETALL', key), redis.call('HGET', key, 'ps')
+  if first then
+    all[#all + 1] = 'p'
+    all[#all + 1] = redis.call('HGET', 'dcb:p:' .. first, 'p')
+  end
+  return {'go', all}
 end
 
 -- parts ref token count: written before the first of several parts, so that an update alone can settle one.

@@ -50,25 +50,32 @@ class MailRequest:
     port: int
     security: Literal["starttls", "tls", "none"]
     username: str
-    password: str
+    password: str = field(repr=False)
     verify_certificate: bool
     local_hostname: str | None
-    mail_from: str
-    rcpt_to: str
-    content: bytes
+    mail_from: str = field(repr=False)
+    rcpt_to: str = field(repr=False)
+    content: bytes = field(repr=False)
     envelope_id: str  # ENVID of RFC 3461, our own reference
     ask_dsn: bool
-    timeout: float  # seconds, for each step
+    timeout: float  # seconds for each step, and twice that for all steps before the content
+    provider_id: str  # names this copy to `taken`: the server's own queue id is free text
+
+
+MailStep = Literal["connect", "auth", "mail", "rcpt", "data", "done"]
 
 
 @dataclass(frozen=True, slots=True)
 class MailAnswer:
-    """The server's last word: the step it was said at, the reply code and text, and what it offers."""
+    """The server's last word: the step it was said at, the reply code and text, and whether it was asked
+    to report. `provider_id` is the request's.
+    """
 
-    step: Literal["connect", "auth", "mail", "rcpt", "data", "done"]
+    step: MailStep
     code: int
-    text: str
+    text: str = field(repr=False)  # may quote an address
     dsn_asked: bool = False
+    provider_id: str = ""
 
 
 Request = httpx.Request | MailRequest

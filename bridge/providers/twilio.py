@@ -47,7 +47,7 @@ class TwilioFields(Fields):
     """An account at Twilio or at a company with the same API."""
 
     account_sid: str = Field(
-        pattern=r"^[A-Za-z0-9-]+\Z", description="Account SID, AC and 32 hex digits; it is part of the URL."
+        pattern=r"^[A-Za-z0-9-]+$", description="Account SID, AC and 32 hex digits; it is part of the URL."
     )
     auth_token: Secret = Field(
         description="Auth token; signs callbacks, and is the password of requests when no API key is given."
@@ -59,12 +59,12 @@ class TwilioFields(Fields):
         {}, description="Shared keys by key id, for an account whose callbacks are signed with HMAC_SHA256."
     )
     api_key_sid: str | None = Field(
-        None, pattern=r"^[^:\s]+\Z", description="API key SID, the user name of requests in place of the account SID."
+        None, pattern=r"^[^:\s]+$", description="API key SID, the user name of requests in place of the account SID."
     )
     api_key_secret: Secret | None = Field(None, description="Secret of the API key.")
     base_url: str = Field(
         "https://api.twilio.com",
-        pattern=r"^https?://[^\s?#@]+\Z",
+        pattern=r"^https?://[^\s?#@]+$",
         description="URL before /2010-04-01, another one for a company with the same API.",
     )
     messaging_service_sid: str | None = Field(
@@ -77,13 +77,13 @@ class TwilioFields(Fields):
         None,
         ge=1,
         le=36000,
-        description="Seconds that Twilio may queue a message, 1 to 36000; its own default is 36000.",
+        description="Seconds that Twilio may queue a message, 1 to 36000; its default is 36000.",
     )
     status_callbacks: bool = Field(True, description="Whether Twilio is asked to report what became of each message.")
     default_region: str | None = Field(
         None,
-        pattern=r"^[A-Z]{2}\Z",
-        description="Country in two capital letters whose national numbers are read; without it, all are international.",
+        pattern=r"^[A-Z]{2}$",
+        description="Country in two capital letters whose national numbers are read; else all are international.",
     )
 
     @field_validator("base_url")
@@ -222,7 +222,7 @@ class Twilio:
         matched = False
         for url in _with_and_without_port(callback.url):
             for secret in secrets:
-                digest = hmac.new(secret, url.encode() + payload, _HASHES[algorithm]).digest()
+                digest = hmac.new(secret, url.encode("utf-8", "replace") + payload, _HASHES[algorithm]).digest()
                 matched |= hmac.compare_digest(base64.b64encode(digest), given[0].strip().encode("utf-8", "replace"))
         if not matched:
             raise BadSignature("no secret matches")
@@ -338,7 +338,7 @@ def _word(item: str) -> tuple[str, str]:
 
 def _query(callback: Callback) -> bytes:
     """The query as it was signed."""
-    return callback.url.partition("?")[2].encode()
+    return callback.url.partition("?")[2].encode("utf-8", "replace")
 
 
 def _is_form(callback: Callback) -> bool:
@@ -366,7 +366,7 @@ def _with_and_without_port(url: str) -> tuple[str, str]:
     """Twilio is not consistent about the port; its own SDK tries both."""
     scheme, _, rest = url.partition("://")
     host = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    bare = re.sub(r":[0-9]*\Z", "", host)
+    bare = re.sub(r":[0-9]*$", "", host)
     other = bare if bare != host else f"{host}:{443 if scheme == 'https' else 80}"
     return url, f"{scheme}://{other}{rest[len(host) :]}"
 

@@ -1,0 +1,37 @@
+"""A provider's callback as the door stores it and a worker reads it: byte for byte."""
+
+from __future__ import annotations
+
+import base64
+
+import orjson
+
+from bridge.providers.base import Callback
+
+
+def pack(provider: str, callback: Callback) -> bytes:
+    """JSON that holds the whole callback; bodies and queries in base64, since they are bytes."""
+    return orjson.dumps(
+        {
+            "provider": provider,
+            "kind": callback.kind,
+            "method": callback.method,
+            "url": callback.url,
+            "query": base64.b64encode(callback.query).decode(),
+            "headers": {name: list(values) for name, values in callback.headers.items()},
+            "body": base64.b64encode(callback.body).decode(),
+        }
+    )
+
+
+def unpack(payload: bytes) -> tuple[str, Callback]:
+    """The provider's name and the callback, from what `pack` wrote."""
+    value = orjson.loads(payload)
+    return value["provider"], Callback(
+        kind=value["kind"],
+        method=value["method"],
+        url=value["url"],
+        query=base64.b64decode(value["query"]),
+        headers={name: tuple(values) for name, values in value["headers"].items()},
+        body=base64.b64decode(value["body"]),
+    )

@@ -1,0 +1,183 @@
+"""docs/configuration.md, written from the models.
+
+python -m bridge.configuration_reference > docs/configuration.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from bridge.configuration import Channel, Configuration, DigitalChannels, Endpoint, Retry
+from bridge.providers import KINDS
+from bridge.settings import PREFIX, Settings
+
+EXAMPLE = """\
+public_url: https://bridge.example.com       # what providers call and sign
+
+digital_channels:
+  base_url: https://digital.example.com/nexus/v3
+  contact_center_id: 5f3c0c2e-6d0d-4a5e-9b1c-2f6a3f0f7a11   # x-ccid
+  api_key: ${DIGITAL_CHANNELS_API_KEY}       # from the environment
+
+endpoints:                                   # POST /webhooks/messages/{name}
+  main:
+    secrets:
+      - file:/run/secrets/app_secret         # from a mounted file; the first one signs
+    retired_secrets:
+      - ${OLD_APP_SECRET}
+
+interactions:                                # POST /webhooks/interactions/{name}
+  events:
+    secrets: ["${INTERACTIONS_SECRET}"]
+
+providers:
+  twilio:                                    # callbacks: /callbacks/twilio/status and /callbacks/twilio/inbound
+    kind: twilio
+    account_sid: AC00000000000000000000000000000000
+    auth_token: ${TWILIO_AUTH_TOKEN}
+  mail:
+    kind: smtp
+    host: smtp.example.com
+    username: bridge
+    password: ${SMTP_PASSWORD}
+
+channels:
+  0123456789:                                # the channel id of Digital Channels; the zero stays
+    type: sms
+    provider: twilio
+    default_region: US
+    outcome_unknown: fail                    # rather lose one than send one twice
+  company.com:
+    type: email
+    provider: mail
+    time_to_live: 86400                      # a day
+
+retry:
+  first: 1
+  factor: 2
+  most: 300
+"""
+
+_INTRODUCTION = """\
+# Configuration
+
+What the bridge carries, and for whom, is in one file, `bridge.yaml`. How a process runs is in environment variables.
+`dcbridge check` reads both and tells everything that is wrong, with its line.
+
+This page is written by `python -m bridge.configuration_reference > docs/configuration.md`.
+"""
+
+_RULES = """\
+## bridge.yaml
+
+* Every value is read as text and then as what its field asks for: the channel id `0123456789` keeps its zero, and `no`
+  is a word until a field wants true or false.
+* `${NAME}` anywhere in a value is taken from the environment; a variable that is not set is an error. `$${` stands for
+  the two characters `${`.
+* `file:/run/secrets/name` is the content of that file without the line ends at its end. A relative path begins where
+  bridge.yaml is.
+* A key written twice is an error, and so is one that nobody knows.
+* A secret has at least 16 characters, unless `public_url` is this computer itself.
+"""
+
+_SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("The file", Configuration),
+    ("digital_channels", DigitalChannels),
+    ("endpoints.*name* and interactions.*name*", Endpoint),
+    ("channels.*id*", Channel),
+    ("retry and channels.*id*.retry", Retry),
+)
+
+
+def markdown() -> str:
+    """The whole page."""
+    parts = [_INTRODUCTION, _RULES, f"### Example\n\n```yaml\n{EXAMPLE}```\n"]
+    parts += [f"### {title}\n\n{_table(model)}" for title, model in _SECTIONS]
+    for kind, adapter in sorted(KINDS.items()):
+        carries = " and ".join(sorted(adapter.channel_types))
+        kind_row = f"| `kind` | `{kind}` | required | This kind of provider; it carries {carries}. |"
+        parts.append(f"### providers.*name* of kind {kind}\n\n{_table(adapter.fields_model, first=kind_row)}")
+    variables = _table(Settings, prefix=PREFIX)
+    parts.append(
+        "## Environment variables\n\nIn a pod set `enableServiceLinks: false`: for a Service called `dcbridge-public`"
+        f" Kubernetes would set `DCBRIDGE_PUBLIC_PORT` to a URL.\n\n{variables}"
+    )
+    return "\n".join(parts)
+
+
+def _table(model: type[BaseModel], prefix: str = "", first: str = "") -> str:
+    rows = [first] if first else []
+    for name, field in model.model_fields.items():
+        shown = f"{prefix}{name.upper()}" if prefix else name
+        sentence = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{shown}` | {_type(field)} | {_default(field)} | {sentence} |")
+    return "\n".join(["| name | value | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def _type(field: FieldInfo) -> str:
+    words = _words(field.annotation)
+    limits = ", ".join(_limits(field))
+    unit = next((unit for unit in ("seconds", "days", "bytes") if _begins_with(field, unit)), "")
+    return " ".join(filter(None, [unit or words, f"({limits})" if limits else ""]))
+
+
+def _begins_with(field: FieldInfo, unit: str) -> bool:
+    return (field.description or "").lower().startswith(unit + " ") and field.annotation in (int, float)
+
+
+def _limits(field: FieldInfo) -> Iterator[str]:
+    """The bounds of a number; they may stand in an Annotated of their own."""
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    for item in field.metadata:
+        for part in item.metadata if isinstance(item, FieldInfo) else [item]:
+            for word, sign in signs.items():
+                bound = getattr(part, word, None)
+                if isinstance(bound, (int, float)):
+                    yield f"{sign} {bound:g}" if isinstance(bound, float) else f"{sign} {bound}"
+
+
+def _words(annotation: Any) -> str:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _words(args[0])
+    if origin is Literal:
+        return ", ".join(f"`{word}`" for word in args)
+    if origin in (Union, UnionType):
+        return " or ".join(_words(arg) for arg in args if arg is not NoneType)
+    if origin in (list, tuple):
+        return f"list of {_words(args[0])}s"
+    if origin is dict:
+        return f"{_words(args[1])}s by name"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "mapping"
+    return {str: "text", SecretStr: "secret", int: "whole number", float: "number", bool: "true or false"}.get(
+        annotation, getattr(annotation, "__name__", "value")
+    )
+
+
+def _default(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "default" in extra:
+        return str(extra["default"])
+    if field.is_required():
+        return "required"
+    value = field.get_default()
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is None or (isinstance(value, (str, tuple, dict)) and not value):
+        return "none"
+    if isinstance(value, BaseModel):
+        return "see below"
+    if isinstance(value, bool):
+        return "`true`" if value else "`false`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(markdown())

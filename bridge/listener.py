@@ -1,0 +1,80 @@
+"""A uvicorn server that leaves signals to its process, and the operator's page: health and metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Generator
+
+import uvicorn
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Two listeners share one process: it decides what a signal means, not either of them."""
+        yield
+
+
+class Listener:
+    """One address and the app behind it. `serve` runs until `stop` is called or it is cancelled."""
+
+    def __init__(self, app: ASGIApp, host: str, port: int, *, graceful: float = 10.0, backlog: int = 2048) -> None:
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            lifespan="off",
+            backlog=backlog,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=int(graceful),
+            h11_max_incomplete_event_size=65536,
+        )
+        self._server = _Server(config)
+        # Bound here and not by uvicorn, which would end the whole process when the port is taken.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((host, port))
+        self.port: int = self._socket.getsockname()[1]
+
+    async def serve(self) -> None:
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Close the door: requests under way are answered, new ones are not taken."""
+        self._server.should_exit = True
+
+
+def operator_app(ready: Callable[[], Awaitable[bool]], scrape: Callable[[], Awaitable[bytes]]) -> Starlette:
+    """`/healthz`: this process runs. `/readyz`: Redis can be used. `/metrics`: Prometheus text."""
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(_request: Request) -> Response:
+        try:
+            good = await ready()
+        except (RedisError, OSError, TimeoutError):
+            good = False
+        if good:
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "not ready", "because": "Redis cannot be written"}, 503)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(await scrape(), media_type=METRICS_TYPE)
+
+    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])

@@ -1,0 +1,5 @@
+"""`python -m dcbridge` is `dcbridge`."""
+
+from dcbridge.cli import main
+
+main()

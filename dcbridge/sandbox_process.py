@@ -1,0 +1,35 @@
+"""The sandbox as a process of `dcbridge dev`: arguments are the folder and the public, page and mail ports."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from bridge import logs
+from dcbridge.dev import NUMBER, read
+from sandbox.app import build_app
+from sandbox.config import SandboxConfig
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until SIGTERM."""
+    folder, public, page, mail = Path(arguments[0]), int(arguments[1]), int(arguments[2]), int(arguments[3])
+    logs.configure("json", "info")
+    config = SandboxConfig(
+        app_secret=read(folder, "app_secret"),
+        contact_center_id=read(folder, "contact_center_id"),
+        twilio_account_sid=read(folder, "account_sid"),
+        twilio_auth_token=read(folder, "twilio_auth_token"),
+        mail_callback_secret=read(folder, "mail_callback_secret"),
+        bridge_url=f"http://127.0.0.1:{public}",
+        sms_number=NUMBER,
+        smtp_port=mail,
+    )
+    uvicorn.run(
+        build_app(config), host="127.0.0.1", port=page, log_config=None, access_log=False, timeout_graceful_shutdown=2
+    )
+
+
+main(sys.argv[1:])

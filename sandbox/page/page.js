@@ -1,0 +1,415 @@
+// The page of the sandbox: everything it shows arrives as server-sent events, everything it does is one POST.
+// Data reaches the document through textContent only.
+
+const at = (id) => document.getElementById(id);
+const digits = (number) => number.replace(/\D/g, "");
+const KEPT_ROWS = 200;
+
+const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), interaction: new Map() };
+let setting = { sms_number: "", sms_channel: "", email_channel: "", numbers: [], mailboxes: [] };
+let openInteraction = null;
+let violations = 0;
+let live = false; // false while the recent past is replayed
+const stale = new Set();
+
+function make(tag, options = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(options)) {
+    if (name === "text") node.textContent = value;
+    else if (name === "class") node.className = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children.filter(Boolean));
+  return node;
+}
+
+function clock(seconds) {
+  const time = new Date(seconds * 1000);
+  return make("time", { datetime: time.toISOString(), text: time.toLocaleTimeString([], { hour12: false }) });
+}
+
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    if (/^[\w%.]+=[^\s]*$/.test(text)) {
+      return [...new URLSearchParams(text)].map(([name, value]) => `${name} = ${value}`).join("\n");
+    }
+    return text;
+  }
+}
+
+async function post(path, body) {
+  try {
+    const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
+    const value = await answer.json();
+    if (!answer.ok) say(value.error ?? `The sandbox answered ${answer.status}.`);
+    return answer.ok ? value : null;
+  } catch {
+    say("The sandbox does not answer.");
+    return null;
+  }
+}
+
+let hush;
+function say(text) {
+  at("toast").textContent = text;
+  at("toast").hidden = false;
+  clearTimeout(hush);
+  hush = setTimeout(() => { at("toast").hidden = true; }, 5000);
+}
+
+// --- states in words -------------------------------------------------------------------------
+
+function receiptState(message, recipient) {
+  const receipt = message.receipts[recipient];
+  if (!receipt) {
+    return {
+      sending: ["wait", message.attempts ? `no answer, delivery ${message.attempts + 1}` : "sending"],
+      accepted: ["", "✓ accepted"],
+      refused: ["bad", "✕ refused by the bridge"],
+      "given up": ["bad", "✕ the bridge did not answer"],
+    }[message.state];
+  }
+  if (receipt.status === "Delivered") return ["good", "✓✓ delivered"];
+  if (receipt.status === "Removed") return ["wait", "removed"];
+  return ["bad", "✕ failed", receipt.reasons.map((one) => [one.code, one.message].filter(Boolean).join(" · ")).join(", ")];
+}
+
+const PHONE_STATES = {
+  queued: ["wait", "✓ accepted"], accepted: ["wait", "✓ accepted"], sent: ["wait", "✓✓ sent"], delivered: ["good", "✓✓ delivered"],
+  undelivered: ["bad", "✕ never arrived"], failed: ["bad", "✕ failed"],
+};
+
+function meta(record, [kind, words, why]) {
+  return make("div", { class: "meta" }, clock(record.at), make("span", { class: `state ${kind}`, text: words }), why && make("span", { class: "why", text: why }));
+}
+
+// --- conversations ---------------------------------------------------------------------------
+
+const isSms = (record) => record.channel_id === setting.sms_channel;
+const current = () => digits(at("number").value);
+
+function fill(list, records, draw, nothing) {
+  const near = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+  const before = Number(list.dataset.newest ?? 0);
+  list.replaceChildren(...records.map((record) => {
+    const node = draw(record);
+    if (live && record.seq > before) node.classList.add("new");
+    return node;
+  }));
+  if (!records.length) list.append(make("li", { class: "empty", text: nothing }));
+  const newest = records.length ? records.at(-1).seq : 0;
+  if (near || newest > before) list.scrollTop = list.scrollHeight;
+  list.dataset.newest = newest;
+}
+
+const bySeq = (one, other) => one.seq - other.seq;
+const last = (records) => records.sort(bySeq).slice(-KEPT_ROWS);
+
+function drawThread() {
+  const number = current();
+  const sent = [...seen.agent.values()].filter((one) => isSms(one) && one.recipients.some((to) => digits(to) === number));
+  const heard = [...seen.seen.values()].filter((one) => digits(one.sender) === number);
+  fill(at("thread"), last([...sent, ...heard]), (one) => one.recipients
+    ? make("li", { class: "said mine" }, make("div", { class: "bubble", text: one.text }), meta(one, receiptState(one, one.recipients[0])))
+    : make("li", { class: "said" }, make("div", { class: "bubble", text: one.text }), make("div", { class: "meta" }, clock(one.at), make("span", { text: "from the consumer" }))),
+  "Write as the agent: the message travels through the bridge to the phone on the right.");
+}
+
+function drawPhone() {
+  const number = current();
+  at("phone-number").textContent = `+${number}`;
+  at("phone-from").textContent = setting.sms_number;
+  const got = [...seen.sms.values()].filter((one) => digits(one.to) === number);
+  const wrote = [...seen.consumer.values()].filter((one) => digits(one.sender) === number);
+  fill(at("texts"), last([...got, ...wrote]), (one) => {
+    if (!one.sid || one.answer !== undefined) {
+      const state = { sending: ["wait", "sending"], taken: ["good", "✓ sent"], refused: ["bad", "✕ not taken", `the bridge answered: ${one.answer}`] }[one.state];
+      return make("li", { class: "said mine" }, make("div", { class: "bubble", text: one.text }), meta(one, state));
+    }
+    const [kind, words] = PHONE_STATES[one.status] ?? ["wait", one.status];
+    const look = kind === "bad" ? "never" : one.status === "delivered" ? "" : "on-its-way";
+    return make("li", { class: `said ${look}` }, make("div", { class: "bubble", text: one.body }), meta(one, [kind, words, one.error_code && `provider code ${one.error_code}`]));
+  }, "Nothing here yet.");
+}
+
+function drawPeople() {
+  const latest = new Map();
+  const note = (number, seq) => latest.set(number, Math.max(seq, latest.get(number) ?? 0));
+  for (const one of seen.agent.values()) if (isSms(one)) one.recipients.forEach((to) => note(digits(to), one.seq));
+  for (const one of seen.seen.values()) note(digits(one.sender), one.seq);
+  const numbers = [...latest].sort((one, other) => other[1] - one[1]).slice(0, 12).map(([number]) => number);
+  const focused = at("people").contains(document.activeElement) ? document.activeElement.dataset.number : null;
+  at("people").replaceChildren(...numbers.map((number) => {
+    const button = make("button", { type: "button", "aria-pressed": String(number === current()), "data-number": number, text: `+${number}` });
+    button.addEventListener("click", () => talkTo(number));
+    return button;
+  }));
+  const chosen = at("people").querySelector('[aria-pressed="true"]');
+  if (chosen) at("people").scrollLeft = chosen.offsetLeft - at("people").clientWidth / 2;
+  const magic = setting.numbers.find((one) => digits(one.number) === current());
+  at("magic-number").value = magic ? magic.number : "";
+  if (focused) at("people").querySelector(`[data-number="${CSS.escape(focused)}"]`)?.focus();
+}
+
+function talkTo(number) {
+  at("number").value = number;
+  at("thread").dataset.newest = at("texts").dataset.newest = Number.MAX_SAFE_INTEGER;
+  redraw("people", "thread", "phone");
+}
+
+// --- email, interactions ---------------------------------------------------------------------
+
+function drawLetters() {
+  const letters = last([...seen.agent.values()].filter((one) => !isSms(one)));
+  fill(at("letters"), letters, (one) => make("li", { class: "said mine" },
+    make("div", { class: "bubble" }, make("strong", { text: one.subject || "(no subject)" }), document.createTextNode(one.text)),
+    make("div", { class: "each" }, ...one.recipients.map((to) => {
+      const [kind, words, why] = receiptState(one, to);
+      return make("div", { class: "meta" }, make("span", { text: to }), make("span", { class: `state ${kind}`, text: words }), why && make("span", { class: "why", text: why }));
+    }))), "Write an email to several people: each of them gets a receipt of their own.");
+}
+
+const openMails = new Set();
+function drawMails() {
+  const mails = [...seen.mail.values()].sort((one, other) => other.seq - one.seq).slice(0, KEPT_ROWS);
+  at("mails").replaceChildren(...mails.map((mail) => {
+    const failed = mail.recipients.some((one) => one.status === "failed");
+    const arrived = mail.recipients.every((one) => one.status === "delivered");
+    const [kind, words] = failed ? ["bad", "bounced"] : arrived ? ["good", "delivered"] : ["wait", "taken"];
+    const pair = (name, value) => value ? [make("dt", { text: name }), make("dd", { text: value })] : [];
+    const letter = make("div", { class: "letter" },
+      make("dl", {},
+        ...pair("From", mail.from), ...pair("To", mail.to), ...pair("Reply to", mail.reply_to),
+        ...pair("Envelope", `${mail.mail_from} to ${mail.recipients.map((one) => one.address).join(", ")}`),
+        ...pair("Reports", mail.recipients.map((one) => one.notify.join(", ").toLowerCase() || "not asked for").join("; "))),
+      make("pre", { text: mail.text.trim() || "(no text part)" }),
+      mail.html && make("details", { class: "source" }, make("summary", { text: "HTML part" }), make("pre", { text: mail.html.trim() })));
+    const details = make("details", openMails.has(mail.seq) ? { open: "" } : {}, make("summary", {},
+      make("span", { class: "to", text: mail.recipients.map((one) => one.address).join(", ") }), clock(mail.at),
+      make("span", { class: "subject", text: mail.subject || "(no subject)" }), make("span", { class: `pill ${kind}`, text: words })), letter);
+    details.addEventListener("toggle", () => { if (details.open) openMails.add(mail.seq); else openMails.delete(mail.seq); });
+    return details;
+  }));
+  if (!mails.length) at("mails").append(make("p", { class: "empty", text: "Mail that the bridge sends arrives here, whoever it is for." }));
+}
+
+function drawInteractions() {
+  const rows = last([...seen.interaction.values()]).reverse();
+  at("interactions").replaceChildren(...rows.flatMap((one) => one.events.map((event) => make("li", {},
+    clock(one.at), make("strong", { text: event.event }), make("code", { text: event.entity.id, title: event.entity.id }),
+    make("span", { text: event.entity.interactionSubtype }),
+    make("span", { class: `pill ${one.state === "taken" ? "good" : one.state === "sending" ? "wait" : "bad"}`, text: one.state })))));
+  if (!rows.length) at("interactions").append(make("li", { class: "empty", text: "Start an interaction: the bridge passes the event on to its subscribers." }));
+}
+
+function drawCounts() {
+  let delivered = 0;
+  let failed = 0;
+  for (const one of seen.agent.values()) {
+    for (const receipt of Object.values(one.receipts)) {
+      delivered += receipt.status === "Delivered";
+      failed += receipt.status === "Failed";
+    }
+  }
+  at("count-agent").textContent = seen.agent.size;
+  at("count-delivered").textContent = delivered;
+  at("count-failed").textContent = failed;
+  at("count-seen").textContent = seen.seen.size;
+  at("count-violations").textContent = violations;
+  at("count-violations").classList.toggle("bad", violations > 0);
+}
+
+// --- the wire --------------------------------------------------------------------------------
+
+function statusKind(status) {
+  return status >= 200 && status < 300 ? "good" : status === 0 || status >= 500 || status === 429 ? "wait" : "bad";
+}
+
+function addRequest(one) {
+  const check = one.check ? `${one.check} ✓` : "";
+  const row = make("details", { "data-who": one.who }, make("summary", {},
+    clock(one.at),
+    make("span", { class: "way" }, one.inward ? make("b", { text: "bridge" }) : one.who, " → ", one.inward ? one.who : make("b", { text: "bridge" })),
+    make("span", { class: "method", text: one.method }),
+    make("span", { class: "path", text: one.path, title: one.path }),
+    make("span", { class: "check", text: check }),
+    make("span", { class: "ms", text: `${one.ms < 10 ? one.ms.toFixed(1) : Math.round(one.ms)} ms` }),
+    make("span", { class: `pill ${statusKind(one.status)}`, text: one.status || "none" })));
+  row.addEventListener("toggle", () => {
+    if (!row.open || row.childElementCount > 1) return;
+    row.append(make("div", { class: "bodies" },
+      make("div", {}, make("h3", { text: "Sent" }), make("pre", { text: pretty(one.sent) || "(nothing)", tabindex: "0" })),
+      make("div", {}, make("h3", { text: "Answered" }), make("pre", { text: pretty(one.answered) || "(nothing)", tabindex: "0" }))));
+  });
+  row.hidden = Boolean(at("who").value) && one.who !== at("who").value;
+  const log = at("log-requests");
+  log.querySelector(".empty")?.remove();
+  log.prepend(row);
+  while (log.childElementCount > KEPT_ROWS) log.lastElementChild.remove();
+}
+
+function addViolation(one) {
+  violations += 1;
+  const log = at("log-violations");
+  log.querySelector(".empty")?.remove();
+  log.prepend(make("li", {}, clock(one.at), make("span", { text: one.who }), make("strong", { text: one.rule }), make("span", { class: "detail", text: one.detail })));
+  while (log.childElementCount > KEPT_ROWS) log.lastElementChild.remove();
+}
+
+// --- drawing when something changed ----------------------------------------------------------
+
+const drawings = { people: drawPeople, thread: drawThread, phone: drawPhone, letters: drawLetters, mails: drawMails, interactions: drawInteractions, counts: drawCounts };
+const touches = {
+  agent: ["people", "thread", "letters", "counts"], sms: ["phone"], seen: ["people", "thread", "counts"], consumer: ["phone"],
+  mail: ["mails"], interaction: ["interactions"],
+};
+
+function redraw(...names) {
+  if (!stale.size) {
+    requestAnimationFrame(() => {
+      const wanted = [...stale];
+      stale.clear();
+      wanted.forEach((name) => drawings[name]());
+    });
+  }
+  names.forEach((name) => stale.add(name));
+}
+
+function forget() {
+  Object.values(seen).forEach((records) => records.clear());
+  violations = 0;
+  openMails.clear();
+  openInteraction = null;
+  at("finish").disabled = true;
+  for (const [id, words] of [["log-requests", "Every request and answer shows up here as it happens."], ["log-violations", "The bridge has kept every rule so far."]]) {
+    at(id).replaceChildren(make(id === "log-violations" ? "li" : "p", { class: "empty", text: words }));
+  }
+  for (const id of ["thread", "texts", "letters"]) at(id).dataset.newest = 0;
+  redraw(...Object.keys(drawings));
+}
+
+function connect() {
+  const source = new EventSource("/sandbox/events");
+  const on = (kind, act) => source.addEventListener(kind, (event) => act(JSON.parse(event.data)));
+  on("setting", (value) => {
+    live = false;
+    setting = value;
+    forget();
+    const option = (one, key) => make("option", { value: one[key], text: `${one[key]} – ${one.says}${one.reason ? ` (${one.reason})` : ""}` });
+    const choose = () => make("option", { value: "", text: "Choose one…" });
+    at("magic-number").replaceChildren(choose(), ...value.numbers.map((one) => option(one, "number")));
+    at("magic-mailbox").replaceChildren(choose(), ...value.mailboxes.map((one) => option(one, "local")));
+    at("mail-port").textContent = `SMTP port ${value.smtp_port}`;
+  });
+  on("reset", forget);
+  on("ready", () => {
+    requestAnimationFrame(() => { live = true; });
+    at("link-dot").classList.add("on");
+    at("link-text").textContent = "Live";
+  });
+  for (const kind of Object.keys(seen)) {
+    on(kind, (record) => {
+      seen[kind].set(record.seq, record);
+      if (kind === "seen" && live && !current()) talkTo(digits(record.sender));
+      redraw(...touches[kind]);
+    });
+  }
+  on("wire", addRequest);
+  on("violation", (one) => { addViolation(one); redraw("counts"); });
+  source.onerror = () => {
+    at("link-dot").classList.remove("on");
+    at("link-text").textContent = "Reconnecting";
+  };
+}
+
+// --- what a person does ----------------------------------------------------------------------
+
+function tabs(ids) {
+  const all = ids.map(at);
+  const choose = (chosen) => all.forEach((tab) => {
+    tab.setAttribute("aria-selected", String(tab === chosen));
+    tab.tabIndex = tab === chosen ? 0 : -1;
+    at(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
+  });
+  all.forEach((tab, index) => {
+    tab.addEventListener("click", () => choose(tab));
+    tab.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!step) return;
+      const next = all[(index + step + all.length) % all.length];
+      choose(next);
+      next.focus();
+    });
+  });
+}
+
+function sendOnEnter(area) {
+  area.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    area.form.requestSubmit();
+  });
+}
+
+function addresses(text) {
+  return text.split(",").map((one) => one.trim()).filter(Boolean).map((one) => {
+    const found = one.match(/^(.*?)\s*<([^<>]+)>$/);
+    return found ? { name: found[1].replace(/^"|"$/g, ""), id: found[2].trim() } : { id: one };
+  });
+}
+
+at("sms-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (await post("/sandbox/agent/sms", { to: at("number").value.trim(), text: at("sms-text").value })) at("sms-text").value = "";
+});
+
+at("email-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const reply = at("email-reply").value.trim();
+  const body = { to: addresses(at("email-to").value), subject: at("email-subject").value, text: at("email-text").value };
+  if (reply) body.replyTo = { id: reply };
+  if (await post("/sandbox/agent/email", body)) at("email-text").value = "";
+});
+
+at("phone-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (await post("/sandbox/consumer/sms", { from: `+${current()}`, text: at("phone-text").value })) at("phone-text").value = "";
+});
+
+at("start").addEventListener("click", async () => {
+  const made = await post("/sandbox/interaction", { event: "STARTED", subtype: at("subtype").value });
+  if (!made) return;
+  openInteraction = made.ids[0];
+  at("finish").disabled = false;
+});
+
+at("finish").addEventListener("click", async () => {
+  if (!openInteraction) return;
+  await post("/sandbox/interaction", { event: "FINISHED", id: openInteraction, subtype: at("subtype").value });
+  openInteraction = null;
+  at("finish").disabled = true;
+});
+
+at("number").addEventListener("input", () => redraw("people", "thread", "phone"));
+at("magic-number").addEventListener("change", (event) => {
+  if (!event.target.value) return;
+  talkTo(digits(event.target.value));
+  at("sms-text").focus();
+});
+at("magic-mailbox").addEventListener("change", (event) => {
+  if (!event.target.value) return;
+  at("email-to").value = [at("email-to").value.trim().replace(/,$/, ""), `${event.target.value}@mail.com`].filter(Boolean).join(", ");
+  event.target.value = "";
+  at("email-to").focus();
+});
+at("who").addEventListener("change", (event) => {
+  for (const row of at("log-requests").children) row.hidden = Boolean(event.target.value) && row.dataset.who !== event.target.value;
+});
+at("reset").addEventListener("click", () => post("/sandbox/reset", {}));
+
+tabs(["tab-sms", "tab-email", "tab-interactions"]);
+tabs(["tab-requests", "tab-violations"]);
+sendOnEnter(at("sms-text"));
+connect();

@@ -1,0 +1,44 @@
+"""The public application: four routes, and a plain answer for everything else."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service import callbacks, webhooks
+from service.door import Door, plain, route
+
+
+def build(door: Door) -> Starlette:
+    """The app behind the public listener."""
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        outcome = {404: "unknown route", 405: "method not allowed"}.get(status, "refused")
+        door.metrics.requests.labels("none", "(unknown)", outcome).inc()
+        response = plain(status, outcome)
+        if isinstance(error, HTTPException) and error.headers:
+            response.headers.update(error.headers)
+        return response
+
+    return Starlette(
+        routes=[
+            Route(
+                "/webhooks/messages/{endpoint}", route(door, "messages_webhook", webhooks.messages), methods=["POST"]
+            ),
+            Route(
+                "/webhooks/interactions/{endpoint}",
+                route(door, "interactions_webhook", webhooks.interactions),
+                methods=["POST"],
+            ),
+            Route(
+                "/callbacks/{provider}/{kind}",
+                route(door, "provider_callback", callbacks.callback),
+                methods=["GET", "POST"],
+            ),
+        ],
+        exception_handlers={HTTPException: http_error},
+    )

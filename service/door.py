@@ -1,0 +1,143 @@
+"""What every public route has in common: the limits, the signature, the time, the answer and its one log line."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import orjson
+import structlog
+from redis.exceptions import RedisError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from bridge import signature
+from bridge.configuration import Configuration
+from bridge.ledger import Ledger
+from bridge.logs import Tokens
+from bridge.metrics import Metrics
+from bridge.providers.base import Provider
+from bridge.settings import Settings
+from service.group_commit import GroupCommit
+
+log = structlog.get_logger()
+
+TEN_SECONDS = 10.0  # the sender's limit (contract/third-party-messaging.txt, "API Overview")
+RETRY_AFTER = "5"  # seconds
+_TRACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What the handlers work with, built once in main."""
+
+    settings: Settings
+    configuration: Configuration
+    ledger: Ledger
+    commit: GroupCommit
+    providers: dict[str, Provider]
+    tokens: Tokens
+    metrics: Metrics
+
+
+class Refusal(Exception):
+    """An answer other than 200, decided: the status, a word for the metric, and what to tell the sender."""
+
+    def __init__(self, status: int, outcome: str, says: str) -> None:
+        super().__init__(outcome)
+        self.status, self.outcome, self.says = status, outcome, says
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a handler did: its answer, and the facts for the log line."""
+
+    response: Response
+    word: str
+    facts: dict[str, object]
+
+
+Handler = Callable[[Door, Request, str], Awaitable[Outcome]]
+
+
+def route(door: Door, name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """Wrap a handler: it has `answer_within` seconds, and whatever happens the sender gets a plain answer."""
+
+    async def endpoint(request: Request) -> Response:
+        began = time.monotonic()
+        trace = trace_of(request)
+        facts: dict[str, object] = {}
+        configured = next(iter(request.path_params.values()), "")
+        with structlog.contextvars.bound_contextvars(trace=trace):
+            try:
+                async with asyncio.timeout(door.settings.answer_within):
+                    outcome = await handler(door, request, trace)
+                response, word, facts = outcome.response, outcome.word, outcome.facts
+            except Refusal as refusal:
+                response, word = plain(refusal.status, refusal.says), refusal.outcome
+                if refusal.outcome.startswith("unknown "):
+                    configured = "(unknown)"  # what a stranger typed is no label
+            except ClientDisconnect:
+                response, word = plain(400, "the request did not arrive whole"), "disconnected"
+            except (RedisError, OSError, TimeoutError) as error:
+                response, word = plain(503, "not stored; send it again"), "unavailable"
+                response.headers["Retry-After"] = RETRY_AFTER
+                facts = {"error": type(error).__name__}
+            except Exception:
+                log.error("answer_failed_by_a_bug", route=name, exc_info=True)
+                response, word = plain(503, "not stored; send it again"), "bug"
+                response.headers["Retry-After"] = RETRY_AFTER
+            seconds = time.monotonic() - began
+            door.metrics.requests.labels(name, configured, word).inc()
+            door.metrics.answer_seconds.labels(name).observe(seconds)
+            door.metrics.note_answer(seconds)
+            tell = log.info if response.status_code < 300 else log.warning
+            tell(name, name=configured, status=response.status_code, outcome=word, ms=round(seconds * 1000, 1), **facts)
+            return response
+
+    return endpoint
+
+
+def plain(status: int, says: str) -> Response:
+    """A small JSON answer."""
+    return json_answer({"error": says}, status)
+
+
+def json_answer(value: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type="application/json")
+
+
+def trace_of(request: Request) -> str:
+    """The sender's X-B3-TraceId, an opaque text, or one of ours."""
+    given = request.headers.get("x-b3-traceid", "")
+    return given if _TRACE.match(given) else uuid.uuid4().hex
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The raw bytes. Raises Refusal 413 as soon as they are known to be too many."""
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and (len(declared) > 15 or int(declared) > limit):
+        raise Refusal(413, "too large", f"a body may have {limit} bytes")
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            raise Refusal(413, "too large", f"a body may have {limit} bytes")
+    return bytes(body)
+
+
+def check_signature(
+    door: Door, request: Request, body: bytes, name: str, secrets: list[bytes], retired: list[bytes]
+) -> None:
+    """Raises Refusal 401 unless X-Hub-Signature is right for these bytes."""
+    sent = [value for key, value in request.scope["headers"] if key == b"x-hub-signature"]
+    verdict = signature.verify(sent, body, secrets, retired)
+    door.metrics.signatures.labels("webhook", name, "valid" if verdict.ok else verdict.wrong).inc()
+    if verdict.index is None:
+        log.warning("signature_refused", endpoint=name, why=verdict.wrong, bytes=len(body))
+        raise Refusal(401, "signature refused", "X-Hub-Signature is missing or wrong")
+    door.metrics.secret_uses.labels(name, str(verdict.index)).inc()

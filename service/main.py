@@ -1,0 +1,88 @@
+"""The service process: the public listener and the operator's, in one event loop, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+import uvloop
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from bridge.configuration import Configuration
+from bridge.ledger import Ledger
+from bridge.ledger.books import read
+from bridge.listener import Listener, operator_app
+from bridge.logs import Tokens
+from bridge.metrics import Metrics
+from bridge.providers import build as build_provider
+from bridge.redis_connection import connect, unsafe
+from bridge.settings import Settings
+from service import app
+from service.door import Door
+from service.group_commit import GroupCommit
+
+log = structlog.get_logger()
+
+DAY = 86400.0
+
+
+def run(settings: Settings, configuration: Configuration) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first."""
+    uvloop.run(serve(settings, configuration))
+
+
+async def serve(settings: Settings, configuration: Configuration) -> None:
+    """As `run`, in a loop that is there already."""
+    redis = connect(settings)
+    metrics = Metrics()
+    ledger = Ledger(redis, keep=settings.retention_days * DAY, keep_dead=settings.dead_letter_days * DAY)
+    door = Door(
+        settings=settings,
+        configuration=configuration,
+        ledger=ledger,
+        commit=GroupCommit(ledger),
+        providers={
+            name: build_provider(name, account.kind, account.fields, configuration.public_url)
+            for name, account in configuration.providers.items()
+        },
+        tokens=Tokens(settings.token_key.get_secret_value().encode()),
+        metrics=metrics,
+    )
+
+    async def ready() -> bool:
+        return bool(await redis.set("dcb:probe", 1, ex=60))
+
+    async def scrape() -> bytes:
+        try:
+            return metrics.render(await read(redis), configuration.channels)
+        except (RedisError, OSError):
+            return metrics.render(None)
+
+    public = Listener(app.build(door), settings.public_host, settings.public_port)
+    operator = Listener(operator_app(ready, scrape), settings.operator_host, settings.operator_port)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    servers = [asyncio.create_task(public.serve()), asyncio.create_task(operator.serve())]
+    log.info("service_started", public_port=public.port, operator_port=operator.port, redis=settings.redis_place)
+    await _say_what_is_unsafe(redis)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, *servers], return_when=asyncio.FIRST_COMPLETED)
+    log.info("service_stops")
+    public.stop()
+    await servers[0]
+    operator.stop()
+    await servers[1]
+    stopping.cancel()
+    await redis.aclose()
+    log.info("service_stopped")
+
+
+async def _say_what_is_unsafe(redis: Redis) -> None:
+    try:
+        for what in await unsafe(redis):
+            log.warning("redis_is_not_safe", what=what)
+    except (RedisError, OSError) as error:
+        log.warning("redis_does_not_answer", error=type(error).__name__)

@@ -1,0 +1,154 @@
+"""The two webhooks of Digital Channels: messages to consumers, and interaction events.
+
+After a valid signature the answer is 200 whatever the body holds: what cannot be carried is kept as
+a dead letter and, where the message can be named, ends with a Failed receipt. A 4XX is documented
+nowhere for these webhooks and would lose the message (GENESYS page, "Webhook Genesys sends").
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import structlog
+from starlette.requests import Request
+
+from bridge import wire
+from bridge.ledger import NewMessage
+from bridge.messages import AgentMessage, Reason
+from service.door import Door, Outcome, Refusal, check_signature, json_answer, read_body
+
+log = structlog.get_logger()
+
+UNCONFIGURED_TTL = 3600.0  # seconds; such a message ends at once, so nothing waits for it
+
+
+async def messages(door: Door, request: Request, trace: str) -> Outcome:
+    """POST /webhooks/messages/{endpoint}: 200 {"messageId": …} when every message is durable."""
+    endpoint = request.path_params["endpoint"]
+    if endpoint not in door.configuration.endpoints:
+        raise Refusal(404, "unknown endpoint", "no such endpoint")
+    body = await read_body(request, door.settings.body_limit)
+    _verify(door, request, body, endpoint)
+    try:
+        incoming = wire.read_webhook(body, endpoint, trace)
+    except wire.NotJson:
+        return await _not_json(door, endpoint, body)
+    copies: list[NewMessage] = []
+    for one in incoming:
+        found = _copies(door, one, trace)
+        if found and door.configuration.channel(one.channel_id) is None:
+            await door.ledger.remember_stray(one.channel_id, endpoint)
+        if not found:
+            letter = f"w-{hashlib.blake2b(one.message_id.encode() + one.payload, digest_size=12).hexdigest()}"
+            await door.ledger.bury(letter, "agent message", one.channel_id, _why(door, one), one.payload)
+        copies += found
+    fresh = await door.commit.accept(copies)
+    ids = [one.message_id for one in incoming]
+    answer: dict[str, object] = {"messageId": ids[0]}
+    if len(ids) > 1:
+        answer["messages"] = [{"messageId": message_id} for message_id in ids]
+    problems = sorted({p for one in incoming if (p := _why(door, one))})
+    word = "accepted" if any(fresh) else "redelivered" if fresh else "unreadable"
+    if problems:
+        word = "accepted with problems"
+        log.warning("message_cannot_be_carried", endpoint=endpoint, problems=problems)
+    refs = [copy.ref for copy in copies]
+    facts: dict[str, object] = {"refs": refs if len(refs) > 1 else refs[0] if refs else None, "bytes": len(body)}
+    return Outcome(json_answer(answer), word, facts)
+
+
+def _verify(door: Door, request: Request, body: bytes, endpoint: str) -> None:
+    """Channels may have secrets of their own. The unverified body is looked at for one thing: which of them apply."""
+    configuration = door.configuration
+    own = [
+        channel_id
+        for channel_id, channel in configuration.channels.items()
+        if channel.secrets and configuration.endpoint_of(channel_id) == endpoint
+    ]
+    named: list[str | None] = [None]
+    if own:
+        try:
+            named = list({one.channel_id for one in wire.read_webhook(body, endpoint)}) or [None]
+        except wire.NotJson:
+            named = [None]
+    for channel_id in named:
+        check_signature(
+            door, request, body, endpoint,
+            configuration.secrets_for(endpoint, channel_id), configuration.retired_for(endpoint, channel_id),
+        )  # fmt: skip
+
+
+async def _not_json(door: Door, endpoint: str, body: bytes) -> Outcome:
+    message_id = wire.made_up_id(endpoint, body)
+    await door.ledger.bury(f"w-{message_id}", "agent message", "", "520 the body is not JSON", body)
+    log.warning("message_cannot_be_carried", endpoint=endpoint, problems=["the body is not JSON"])
+    return Outcome(json_answer({"messageId": message_id}), "unreadable", {"bytes": len(body)})
+
+
+def _problem(door: Door, one: wire.Incoming) -> wire.Problem | None:
+    if one.channel_id and door.configuration.channel(one.channel_id) is None:
+        return wire.Problem(Reason.INVALID_DESTINATION, "the channel is not configured")
+    return one.problem
+
+
+def _why(door: Door, one: wire.Incoming) -> str:
+    problem = _problem(door, one)
+    return f"{int(problem.reason)} {problem.what}" if problem else ""
+
+
+def _copies(door: Door, one: wire.Incoming, trace: str) -> list[NewMessage]:
+    """What the ledger is to hold; nothing where no receipt could name the message."""
+    if not one.channel_id:
+        return []
+    problem = _problem(door, one)
+    channel = door.configuration.channel(one.channel_id)
+
+    def copy(message: AgentMessage) -> NewMessage:
+        first = one.copies[0].ref
+        return NewMessage(
+            ref=message.ref,
+            first_ref=first,
+            channel_id=one.channel_id,
+            message_id=one.message_id,
+            sender_id=message.sender.id,
+            to_id=message.to.id,
+            payload=one.payload,
+            trace_id=trace,
+            time_to_live=channel.time_to_live if channel else UNCONFIGURED_TTL,
+            reason=int(problem.reason) if problem else 0,
+            detail=problem.what if problem else "",
+            raw=one.payload if problem and message.index == 0 else b"",
+            copies=len(one.copies),
+        )
+
+    return [copy(message) for message in one.copies]
+
+
+async def interactions(door: Door, request: Request, trace: str) -> Outcome:
+    """POST /webhooks/interactions/{endpoint}: exactly 200 when the batch is durable, as it came."""
+    endpoint = request.path_params["endpoint"]
+    known = door.configuration.interactions.get(endpoint)
+    if known is None:
+        raise Refusal(404, "unknown endpoint", "no such endpoint")
+    body = await read_body(request, door.settings.body_limit)
+    check_signature(
+        door, request, body, f"interactions/{endpoint}",
+        [s.get_secret_value().encode() for s in known.secrets],
+        [s.get_secret_value().encode() for s in known.retired_secrets],
+    )  # fmt: skip
+    try:
+        operation, events = wire.read_interactions(body)
+    except wire.NotJson:
+        letter = f"i-{wire.made_up_id(endpoint, body)}"
+        await door.ledger.bury(letter, "interaction batch", "", "520 the body is not JSON", body)
+        answer = json_answer({"status": {"code": 0}, "data": {"ids": []}})
+        return Outcome(answer, "unreadable", {"bytes": len(body)})
+    # Redelivery repeats the operation, perhaps not its bytes; without an operation the bytes are all there is.
+    same = repr((endpoint, operation, events)).encode() if operation else endpoint.encode() + b"\0" + body
+    fresh = await door.ledger.put_batch(hashlib.sha256(same).hexdigest()[:32], endpoint, trace, body)
+    ids = [{"id": interaction} for interaction, _event in events if interaction]
+    return Outcome(
+        json_answer({"status": {"code": 0}, "data": {"ids": ids}}),
+        "accepted" if fresh else "redelivered",
+        {"events": len(events), "bytes": len(body)},
+    )

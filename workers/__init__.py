@@ -1,0 +1,1 @@
+"""The hands: the RQ worker and the jobs it runs."""

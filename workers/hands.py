@@ -1,0 +1,119 @@
+"""What a job works with, built once a process and handed in; nothing is made at import.
+
+Under dcbridge's own worker all jobs share one set, with its pools of connections. Under the stock
+`rq worker`, where each job gets an event loop of its own, a job builds a set and closes it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from bridge.configuration import Channel, Configuration
+from bridge.configuration_file import load
+from bridge.digital_channels import DigitalChannels
+from bridge.ledger import Ledger
+from bridge.logs import Tokens
+from bridge.metrics import Metrics
+from bridge.providers import build
+from bridge.providers.base import Provider
+from bridge.redis_connection import connect
+from bridge.sending import Sender
+from bridge.settings import Settings, read_settings
+
+T = TypeVar("T")
+DAY = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """One process' tools."""
+
+    settings: Settings
+    configuration: Configuration
+    redis: Redis
+    ledger: Ledger
+    sender: Sender
+    digital_channels: DigitalChannels
+    providers: dict[str, Provider]
+    tokens: Tokens
+    metrics: Metrics
+
+    def channel(self, channel_id: str) -> Channel | None:
+        return self.configuration.channel(channel_id)
+
+    async def surely(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Write down what has happened outside, through a Redis that is away for a while.
+
+        Tried until the lease is over; the ledger's verbs may be repeated. Raises the last RedisError.
+        """
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type((RedisError, OSError)),
+            stop=stop_after_delay(self.settings.lease),
+            wait=wait_exponential_jitter(initial=0.05, max=2.0),
+            reraise=True,
+        ):
+            with attempt:
+                return await write()
+        raise AssertionError("AsyncRetrying either returns or raises")
+
+
+@asynccontextmanager
+async def open_hands(
+    settings: Settings, configuration: Configuration, metrics: Metrics | None = None
+) -> AsyncIterator[Hands]:
+    """Build a set for the running event loop, and close it."""
+    async with AsyncExitStack() as stack:
+        redis = connect(settings)
+        stack.push_async_callback(redis.aclose)
+        sender = await stack.enter_async_context(
+            Sender(
+                connect_timeout=settings.connect_timeout,
+                write_timeout=settings.write_timeout,
+                read_timeout=settings.read_timeout,
+                pool_timeout=settings.pool_timeout,
+                connections=settings.concurrency + 50,
+            )
+        )
+        yield Hands(
+            settings=settings,
+            configuration=configuration,
+            redis=redis,
+            ledger=Ledger(redis, keep=settings.retention_days * DAY, keep_dead=settings.dead_letter_days * DAY),
+            sender=sender,
+            digital_channels=DigitalChannels(configuration, sender),
+            providers={
+                name: build(name, account.kind, account.fields, configuration.public_url)
+                for name, account in configuration.providers.items()
+            },
+            tokens=Tokens(settings.token_key.get_secret_value().encode()),
+            metrics=metrics or Metrics(),
+        )
+
+
+_SHARED: ContextVar[Hands] = ContextVar("hands")
+
+
+def share(hands: Hands) -> None:
+    """Give these hands to every job started from the running context."""
+    _SHARED.set(hands)
+
+
+@asynccontextmanager
+async def hands() -> AsyncIterator[Hands]:
+    """The shared set, or one of the job's own from the environment."""
+    shared = _SHARED.get(None)
+    if shared is not None:
+        yield shared
+        return
+    settings, _warnings = read_settings(os.environ)
+    async with open_hands(settings, load(settings.config, os.environ)) as own:
+        yield own

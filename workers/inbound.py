@@ -1,0 +1,166 @@
+"""What comes from a provider: read a callback, and hand what a consumer wrote to Digital Channels."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+import orjson
+import structlog
+
+from bridge.callbacks import unpack
+from bridge.errors import OutcomeUnknown, SendError, UnreadableEvent
+from bridge.ledger import Claimed, NewTask, lane_of
+from bridge.messages import ConsumerMessage, DeliveryUpdate
+from bridge.phone import same_address
+from bridge.providers.base import Callback
+from workers import outcome
+from workers.hands import DAY, Hands
+
+log = structlog.get_logger()
+
+CONSUMER_TIME_TO_LIVE = DAY  # seconds a consumer's message is tried before it becomes a dead letter
+
+
+async def read_callback(h: Hands, task_id: str) -> None:
+    """Name every event of a callback: updates move the ledger, messages become tasks of their own."""
+    claim = outcome.token()
+    claimed = await h.ledger.claim_task(task_id, claim, h.settings.lease)
+    if not claimed.ours:
+        return
+    keep = h.settings.callback_dedupe_days * DAY
+    name = "?"
+    with structlog.contextvars.bound_contextvars(callback=task_id, trace=claimed.text("tr")):
+        try:
+            name, callback = unpack(claimed.fields[b"p"])
+            events = h.providers[name].events(callback)
+            tasks = _tasks(h, name, callback, events, claimed.text("tr"))
+        except UnreadableEvent as error:
+            await _dead(h, task_id, claim, claimed, error.kind, name, keep)
+            return
+        except Exception:
+            log.error("callback_not_read_by_a_bug", provider=name, exc_info=True)
+            await _dead(h, task_id, claim, claimed, "internal error", name, keep)
+            return
+        await h.ledger.put_tasks(tasks)
+        for event in events:
+            if isinstance(event, DeliveryUpdate):
+                await _apply(h, event, claimed)
+        await h.ledger.task_done(task_id, claim, keep)
+
+
+def _tasks(
+    h: Hands, name: str, callback: Callback, events: Sequence[ConsumerMessage | DeliveryUpdate], trace: str
+) -> list[NewTask]:
+    """One task for each consumer message. Raises UnreadableEvent when none of our channels has its address."""
+    tasks = []
+    for event in events:
+        if not isinstance(event, ConsumerMessage):
+            continue
+        channel_id = channel_for(h, name, event.to.id)
+        if channel_id is None:
+            raise UnreadableEvent("no channel has this address")
+        digest = hashlib.blake2b(f"{name}\0{event.provider_id}".encode(), digest_size=12).hexdigest()
+        payload = {"from": event.sender.id, "text": event.text, "media": event.media_urls, "provider": name}
+        tasks.append(
+            NewTask(
+                f"c-{digest}",
+                "consumer",
+                lane_of("in", channel_id, event.sender.id),
+                orjson.dumps(payload),
+                trace,
+                channel_id,
+            )
+        )
+    return tasks
+
+
+def channel_for(h: Hands, provider: str, address: str) -> str | None:
+    """The channel that this provider's number or mailbox belongs to."""
+    for channel_id, channel in h.configuration.channels.items():
+        if channel.provider == provider and same_address(channel.number or channel_id, address):
+            return channel_id
+    return None
+
+
+async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> None:
+    entry = await h.ledger.entry(update.ref) if update.ref else {}
+    channel = h.channel(entry.get("ch", ""))
+    result = "gone"
+    if entry:
+        result = await h.ledger.update(
+            update.ref,
+            update.part,
+            update.status.value,
+            update.provider_id,
+            str(int(update.reason)) if update.reason else "",
+            update.detail,
+            channel.confirm_within if channel else DAY,
+        )
+    h.metrics.updates.labels(update.provider, result).inc()
+    log.info(
+        "delivery_update",
+        provider=update.provider,
+        message=update.ref,
+        trace=entry.get("tr") or claimed.text("tr"),
+        part=update.part + 1,
+        status=update.status.value,
+        code=update.detail or None,
+        outcome=result,
+    )
+    if result == "gone":  # a message we never sent, or one so old that it is forgotten
+        letter = f"u-{hashlib.blake2b(claimed.fields[b'p'], digest_size=12).hexdigest()}"
+        await h.ledger.bury(letter, "delivery update", "", "512 unknown message", claimed.fields[b"p"])
+
+
+async def _dead(h: Hands, task_id: str, claim: str, claimed: Claimed, why: str, provider: str, keep: float) -> None:
+    h.metrics.faults.labels("callback_unreadable", provider).inc()
+    log.error("callback_unreadable", provider=provider, why=why)
+    await h.surely(lambda: h.ledger.task_dead(task_id, claim, why, claimed.fields[b"p"], keep))
+
+
+async def post_consumer_message(h: Hands, task_id: str) -> None:
+    """Hand one consumer message to the agent. Digital Channels documents no idempotency for this call, so a
+    timeout is tried once more and said in the log; a connection that never was, 429 and 5xx are tried for a day.
+    """
+    claim = outcome.token()
+    claimed = await h.ledger.claim_task(task_id, claim, h.settings.lease)
+    if not claimed.ours:
+        return
+    channel_id = claimed.text("ch")
+    stored = orjson.loads(claimed.fields[b"p"])
+    consumer = h.tokens.of(stored["from"])
+    keep = h.settings.callback_dedupe_days * DAY
+    with structlog.contextvars.bound_contextvars(
+        message=task_id, trace=claimed.text("tr"), channel=channel_id, consumer=consumer
+    ):
+        try:
+            text = "\n".join([stored["text"], *stored["media"]]) if stored["media"] else stored["text"]
+            ids = await h.digital_channels.post_consumer_message(channel_id, stored["from"], text, claimed.text("tr"))
+        except SendError as error:
+            await _not_posted(h, task_id, claim, claimed, error, keep)
+            return
+        await h.surely(lambda: h.ledger.task_done(task_id, claim, keep))
+        h.metrics.consumer_messages.labels(channel_id, "posted").inc()
+        log.info("consumer_message_posted", attempt=claimed.number("a"), ids=ids)
+
+
+async def _not_posted(h: Hands, task_id: str, claim: str, claimed: Claimed, error: SendError, keep: float) -> None:
+    channel_id, attempt = claimed.text("ch"), claimed.number("a")
+    h.metrics.consumer_messages.labels(channel_id, error.outcome).inc()
+    if error.page:
+        h.metrics.faults.labels(error.outcome, "digital-channels").inc()
+    unanswered = isinstance(error, OutcomeUnknown) and not error.code.startswith("http ")
+    again = (error.again or error.taken is None) and not (unanswered and attempt > 1)
+    age = time.time() - claimed.number("at") / 1000
+    if again and age < CONSUMER_TIME_TO_LIVE:
+        if unanswered:
+            log.warning("possible_duplicate", outcome=error.outcome, code=error.code, attempt=attempt)
+        retry = h.configuration.retry_of(channel_id) if h.channel(channel_id) else h.configuration.retry
+        delay = outcome.wait(retry, attempt, error.retry_after)
+        await h.surely(lambda: h.ledger.task_retry(task_id, claim, delay, error.code))
+        log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
+        return
+    log.error("consumer_message_dead", outcome=error.outcome, code=error.code, attempt=attempt)
+    await h.surely(lambda: h.ledger.task_dead(task_id, claim, error.code, claimed.fields[b"p"], keep))

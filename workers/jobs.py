@@ -1,0 +1,30 @@
+"""What RQ imports and runs: one function a job, each with one id. Which worker loop runs it is not its concern."""
+
+from __future__ import annotations
+
+from workers import inbound, outbound, receipts_out
+from workers.hands import hands
+
+
+async def send(ref: str) -> None:
+    """Hand one part of one agent message to its provider."""
+    async with hands() as h:
+        await outbound.send(h, ref)
+
+
+async def receipts(channel_id: str) -> None:
+    """Post the receipts of one channel that are due."""
+    async with hands() as h:
+        await receipts_out.post(h, channel_id)
+
+
+async def callback(task_id: str) -> None:
+    """Read one provider callback."""
+    async with hands() as h:
+        await inbound.read_callback(h, task_id)
+
+
+async def consumer(task_id: str) -> None:
+    """Hand one consumer message to Digital Channels."""
+    async with hands() as h:
+        await inbound.post_consumer_message(h, task_id)

@@ -1,0 +1,120 @@
+"""An agent message on its way out: claim, one request, write down what came of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import structlog
+
+from bridge import wire
+from bridge.configuration import Channel
+from bridge.errors import AccountFault, Refused, SendError
+from bridge.ledger import Claimed
+from bridge.messages import Address, AgentMessage
+from bridge.providers.base import Part, Provider, Request, Taken
+from workers import outcome
+from workers.hands import Hands
+
+log = structlog.get_logger()
+
+
+async def send(h: Hands, ref: str) -> None:
+    """Hand the next part of a message to its provider. Does nothing when it is not this message's turn."""
+    claim = outcome.token()
+    claimed = await h.ledger.claim(ref, claim, h.settings.lease)
+    if not claimed.ours:
+        log.debug("message_left_alone", message=ref, why=claimed.why)
+        return
+    channel_id, attempt = claimed.text("ch"), claimed.number("a")
+    with structlog.contextvars.bound_contextvars(message=ref, trace=claimed.text("tr"), channel=channel_id):
+        channel = h.channel(channel_id)
+        try:
+            if channel is None:
+                raise AccountFault("channel is not configured")
+            provider = h.providers[channel.provider]
+            part, request = await _prepare(h, ref, claim, claimed, channel, provider)
+        except SendError as error:
+            await outcome.not_taken(h, ref, claim, attempt, error)
+            return
+        except Exception:
+            await _our_bug(h, ref, claim)
+            return
+        await _send_part(h, ref, claim, attempt, channel, provider, part, request)
+
+
+async def _prepare(
+    h: Hands, ref: str, claim: str, claimed: Claimed, channel: Channel, provider: Provider
+) -> tuple[Part, Request]:
+    """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
+    index = int(ref.partition("-")[2] or "0")
+    stored = wire.read_stored(claimed.fields[b"p"], index, claimed.text("mid"), claimed.text("tr"))
+    message = _as_the_provider_knows_us(stored, channel)
+    parts = provider.parts(message)
+    number = claimed.number("pt")
+    if number >= len(parts):
+        raise Refused("no such part")
+    if len(parts) > 1 and number == 0:
+        await h.ledger.parts(ref, claim, len(parts))
+    return parts[number], provider.request(message, parts[number])
+
+
+def _as_the_provider_knows_us(message: AgentMessage, channel: Channel) -> AgentMessage:
+    if channel.number is None:
+        return message
+    return replace(message, sender=Address(channel.number, message.sender.name))
+
+
+async def _send_part(
+    h: Hands, ref: str, claim: str, attempt: int, channel: Channel, provider: Provider, part: Part, request: Request
+) -> None:
+    began = time.monotonic()
+    understood = True
+    try:
+        answer = await h.sender.send(request)
+        taken = provider.taken(answer)
+    except SendError as error:
+        h.metrics.sends.labels(provider.name, error.outcome).inc()
+        h.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
+        if not outcome.is_sent_blindly(error):
+            await outcome.not_taken(h, ref, claim, attempt, error)
+            return
+        h.metrics.faults.labels(error.outcome, provider.name).inc()
+        log.error("answer_unreadable", provider=provider.name, code=error.code)
+        taken, understood = Taken(""), False
+    except Exception as error:  # the adapter tripped over an answer: the provider probably has the message
+        h.metrics.faults.labels("bug", provider.name).inc()
+        log.error("answer_not_understood", provider=provider.name, bug=type(error).__name__, exc_info=True)
+        taken, understood = Taken(""), False
+    else:
+        h.metrics.sends.labels(provider.name, "taken").inc()
+        h.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
+    delivered = understood and channel.delivered_when == "taken" and part.number + 1 == part.count
+    state = await h.surely(
+        lambda: h.ledger.taken(
+            ref,
+            claim,
+            part.number,
+            part.count,
+            taken.provider_id,
+            delivered=delivered,
+            confirm_within=channel.confirm_within,
+        )
+    )
+    log.info(
+        "message_sent",
+        provider=provider.name,
+        part=part.number + 1,
+        parts=part.count,
+        provider_id=taken.provider_id,
+        attempt=attempt,
+        ms=round((time.monotonic() - began) * 1000),
+        state=state,
+    )
+
+
+async def _our_bug(h: Hands, ref: str, claim: str) -> None:
+    """A fault of ours before anything was sent: the agent is told, an operator is called."""
+    h.metrics.faults.labels("bug", "").inc()
+    log.error("message_failed_by_a_bug", exc_info=True)
+    await h.surely(lambda: h.ledger.fail(ref, claim, 500, "internal error"))

@@ -1,0 +1,54 @@
+"""The one place that acts on how a send ended (the table in docs/architecture.md, "Failures")."""
+
+from __future__ import annotations
+
+import random
+import secrets
+
+import structlog
+
+from bridge.configuration import Retry
+from bridge.errors import SendError, Unreadable
+from workers.hands import Hands
+
+log = structlog.get_logger()
+
+
+def token() -> str:
+    """What fences one claim."""
+    return secrets.token_hex(8)
+
+
+def wait(retry: Retry, attempt: int, at_least: float | None = None) -> float:
+    """Seconds before the next attempt; `attempt` counts from 1. Never less than a Retry-After."""
+    steady = min(retry.most, retry.first * retry.factor ** min(attempt - 1, 60))
+    return max(steady * (1 - retry.jitter * random.random()), at_least or 0.0)
+
+
+async def not_taken(h: Hands, ref: str, claim: str, attempt: int, error: SendError) -> str:
+    """Write down a send that ended in an error; the state that follows."""
+    entry_channel = structlog.contextvars.get_contextvars().get("channel", "")
+    channel = h.channel(entry_channel)
+    retry = h.configuration.retry_of(entry_channel) if channel else h.configuration.retry
+    if error.page:
+        h.metrics.faults.labels(error.outcome, channel.provider if channel else "").inc()
+    if error.taken is None:
+        grace = channel.unknown_grace if channel else 30.0
+        state = await h.surely(lambda: h.ledger.unknown(ref, claim, grace, error.code))
+    elif error.again:
+        delay = wait(retry, attempt, error.retry_after)
+        # A fault of the account is not the message's: only the time to live ends its wait.
+        limit = 0.0 if error.page or channel is None else channel.lane_limit
+        state = await h.surely(
+            lambda: h.ledger.retry(ref, claim, delay, lane_limit=limit, reason=error.reason, code=error.code)
+        )
+    else:
+        state = await h.surely(lambda: h.ledger.fail(ref, claim, error.reason, error.code))
+    tell = log.error if error.page else log.warning
+    tell("message_not_taken", outcome=error.outcome, code=error.code, attempt=attempt, state=state)
+    return state
+
+
+def is_sent_blindly(error: SendError) -> bool:
+    """True where the provider has it although its answer could not be read."""
+    return isinstance(error, Unreadable)

@@ -1,0 +1,99 @@
+"""Receipts on their way to Digital Channels: those of one channel travel together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from bridge import wire
+from bridge.errors import SendError
+from bridge.ledger import OwedReceipt
+from bridge.messages import Reason, Receipt, ReceiptStatus
+from workers import outcome
+from workers.hands import Hands
+
+log = structlog.get_logger()
+
+
+async def post(h: Hands, channel_id: str) -> None:
+    """Post what is due, in one request. A batch that is refused is tried again one by one."""
+    if h.settings.receipt_linger:
+        await asyncio.sleep(h.settings.receipt_linger)
+    owed = await h.ledger.receipts_take(channel_id, h.settings.receipt_batch, h.settings.lease)
+    if not owed:
+        return
+    error = await _post(h, channel_id, owed)
+    if error is None:
+        return
+    if error.again or error.taken is None or len(owed) == 1:
+        await _not_taken(h, channel_id, owed, error)
+        return
+    log.warning("receipt_batch_refused", channel=channel_id, receipts=len(owed), code=error.code)
+    for one in owed:
+        alone = await _post(h, channel_id, [one])
+        if alone is not None:
+            await _not_taken(h, channel_id, [one], alone)
+
+
+async def _post(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> SendError | None:
+    """None when they were taken and that is written down."""
+    endpoint = "" if h.channel(channel_id) else await h.ledger.endpoint_of_stray(channel_id)
+    try:
+        await h.digital_channels.post_receipts(
+            channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint
+        )
+    except SendError as error:
+        return error
+    await h.surely(lambda: h.ledger.receipts_done(channel_id, [o.ref for o in owed]))
+    now = time.time()
+    for o in owed:
+        seconds = max(0.0, now - o.accepted_at / 1000)
+        h.metrics.receipts.labels(channel_id, o.status, "posted").inc()
+        h.metrics.receipt_seconds.labels(channel_id).observe(seconds)
+        log.info(
+            "receipt_posted",
+            message=o.ref,
+            trace=o.trace_id,
+            channel=channel_id,
+            status=o.status,
+            reason=o.reason or None,
+            seconds_since_accepted=round(seconds, 3),
+        )
+    return None
+
+
+async def _not_taken(h: Hands, channel_id: str, owed: Sequence[OwedReceipt], error: SendError) -> None:
+    """A receipt says the same however often it is said, so an unknown outcome is simply tried again."""
+    if error.page:
+        h.metrics.faults.labels(error.outcome, "digital-channels").inc()
+    if error.again or error.taken is None:
+        retry = h.configuration.retry
+        delays = {o.ref: outcome.wait(retry, o.tries + 1, error.retry_after) for o in owed}
+        await h.surely(lambda: h.ledger.receipts_again(channel_id, delays))
+        for o in owed:
+            h.metrics.receipts.labels(channel_id, o.status, error.outcome).inc()
+        log.warning(
+            "receipts_postponed", channel=channel_id, receipts=len(owed), outcome=error.outcome, code=error.code
+        )
+        return
+    for o in owed:
+        raw = wire.write_receipts([_receipt(channel_id, o)])
+        await h.surely(lambda o=o, raw=raw: h.ledger.receipts_refused(channel_id, o.ref, error.code, raw))  # type: ignore[misc]
+        h.metrics.receipts.labels(channel_id, o.status, error.outcome).inc()
+        h.metrics.faults.labels("receipt_refused", channel_id).inc()
+        log.error("receipt_refused", message=o.ref, trace=o.trace_id, channel=channel_id, code=error.code)
+
+
+def _receipt(channel_id: str, owed: OwedReceipt) -> Receipt:
+    return Receipt(
+        channel_id=channel_id,
+        message_id=owed.message_id,
+        sender_id=owed.sender_id,
+        to_id=owed.to_id,
+        status=ReceiptStatus(owed.status),
+        reason=Reason(int(owed.reason)) if owed.reason else None,
+        detail=owed.detail,
+    )

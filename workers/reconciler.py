@@ -1,0 +1,59 @@
+"""Finds what was left behind: every few seconds, in every worker, each step safe to repeat."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from redis.exceptions import RedisError
+
+from bridge.ledger import Decision
+from workers.hands import Hands
+
+log = structlog.get_logger()
+
+
+async def keep_sweeping(h: Hands) -> None:
+    """Sweep until cancelled. A Redis that is away is waited for."""
+    while True:
+        try:
+            while await sweep(h) >= 200:
+                pass
+        except (RedisError, OSError) as error:
+            log.warning("sweep_postponed", error=type(error).__name__)
+        except Exception:
+            log.error("sweep_failed_by_a_bug", exc_info=True)
+        await asyncio.sleep(h.settings.reconcile_every)
+
+
+async def sweep(h: Hands) -> int:
+    """One look: what is due gets its job, the rest is decided here; how many decisions there were."""
+    decisions = await h.ledger.sweep()
+    for decision in decisions:
+        state = await _decide(h, decision)
+        if state != "stale":
+            log.warning(
+                "left_behind",
+                message=decision.id,
+                channel=decision.channel_id,
+                was=decision.state,
+                state=state,
+            )
+    return len(decisions)
+
+
+async def _decide(h: Hands, found: Decision) -> str:
+    channel = h.channel(found.channel_id)
+    match found.kind, found.state:
+        case "m", "sending":
+            return await h.ledger.unknown(found.id, "", channel.unknown_grace if channel else 30.0, "lease ended")
+        case "m", "unknown":
+            return await h.ledger.settle(found.id, channel.outcome_unknown if channel else "fail")
+        case "m", "sent":
+            policy = channel.unconfirmed_as if channel else "none"
+            receipt = {"none": "", "delivered": "Delivered", "failed": "Failed"}[policy]
+            return await h.ledger.confirm_over(found.id, "500" if receipt == "Failed" else "", receipt)
+        case "t", "running":
+            return await h.ledger.task_retry(found.id, "", 0.0, "lease ended")
+        case _:
+            return "stale"

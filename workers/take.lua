@@ -1,0 +1,28 @@
+-- Take up to ARGV[1] jobs from the queues in their order, as started by worker ARGV[2].
+-- ARGV: limit, worker name, ISO time, Unix time when RQ may call them abandoned, an id popped already or "", queues…
+-- -> {{job id, queue, data}, …}. A job whose hash is gone is skipped: the ledger knows what it was for.
+local out, left = {}, tonumber(ARGV[1])
+if redis.call('EXISTS', 'rq:suspended') == 1 and ARGV[5] == '' then return out end
+
+local function start(id, queue)
+  local key = 'rq:job:' .. id
+  local data = redis.call('HGET', key, 'data')
+  if not data then return end
+  redis.call('HSET', key, 'status', 'started', 'started_at', ARGV[3], 'worker_name', ARGV[2])
+  redis.call('ZADD', 'rq:wip:' .. queue, ARGV[4], id .. ':' .. ARGV[2])
+  out[#out + 1] = {id, queue, data}
+end
+
+if ARGV[5] ~= '' then
+  start(ARGV[5], ARGV[6])
+  left = left - 1
+end
+for i = 6, #ARGV do
+  if left <= 0 then break end
+  local ids = redis.call('LPOP', 'rq:queue:' .. ARGV[i], left)
+  if ids then
+    for _, id in ipairs(ids) do start(id, ARGV[i]) end
+    left = left - #ids
+  end
+end
+return out

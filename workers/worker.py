@@ -1,0 +1,230 @@
+"""An RQ worker that carries many jobs at once in one event loop.
+
+`rq worker -w workers.worker.RelayWorker --serializer rq.serializers.JSONSerializer outbound` and
+`dcbridge worker` both run it. It keeps RQ's books (`rq info`, the started registry, birth, heartbeat
+and death), and differs from the stock loop in three things:
+
+* up to `concurrency` jobs are in flight, taken in batches by one script;
+* SIGTERM sets a flag and nothing else: what is in flight finishes, within `drain_seconds`; a second
+  one stops at once. The stock worker raises out of the handler and loses what it had just popped;
+* a job that is lost here is no message lost: the ledger's sweep queues it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+import structlog
+import uvloop
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from rq.utils import import_attribute
+from rq.worker import BaseWorker, WorkerStatus
+
+from bridge.configuration import Configuration
+from bridge.configuration_file import load
+from bridge.ledger.books import read
+from bridge.listener import Listener, operator_app
+from bridge.metrics import Metrics
+from bridge.redis_connection import connect
+from bridge.settings import Settings, read_settings
+from workers.hands import Hands, open_hands, share
+from workers.reconciler import keep_sweeping
+
+log = structlog.get_logger()
+
+BLOCK = 1.0  # seconds that an idle worker waits for a job before it looks at its flags
+HEARTBEAT = 15.0  # seconds
+WIP = 180.0  # seconds after which RQ may call a started job abandoned
+
+
+class RelayWorker(BaseWorker):
+    """See the module. `listen`: open the worker's operator listener; off for several on one port."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        settings: Settings | None = None,
+        configuration: Configuration | None = None,
+        listen: bool = False,
+        **named: Any,
+    ) -> None:
+        super().__init__(*arguments, **named)
+        self.settings = settings or read_settings(os.environ)[0]
+        self.configuration = configuration or load(self.settings.config, os.environ)
+        self._listen = listen
+        self._burst = False
+        self._running: set[asyncio.Task[None]] = set()
+        self._signals = 0
+        self._stop = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._done: list[tuple[str, str]] = []
+
+    def work(self, burst: bool = False, *_arguments: Any, **_named: Any) -> bool:
+        """Run until SIGTERM or, with `burst`, until nothing is left. True when there was something to do.
+
+        The stock loop's other options do not apply here and are not looked at.
+        """
+        self._burst = burst
+        return uvloop.run(self._work())
+
+    async def _work(self) -> bool:
+        self._stop, self._changed = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        metrics = Metrics()
+        async with open_hands(self.settings, self.configuration, metrics) as h:
+            share(h)
+            queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
+            helpers = [asyncio.create_task(keep_sweeping(h)), asyncio.create_task(self._keep_alive())]
+            listener = self._listener(h, metrics)
+            try:
+                if listener is not None:
+                    helpers.append(asyncio.create_task(listener.serve()))
+                worked = await self._loop(h, queue_side)
+                await self._drain()
+            finally:
+                for helper in helpers:
+                    helper.cancel()
+                await asyncio.gather(*helpers, return_exceptions=True)
+                with suppress(RedisError, OSError):
+                    await self._flush(queue_side)
+                with suppress(RedisError, OSError):
+                    await asyncio.to_thread(self.register_death)
+                await queue_side.aclose()
+        log.info("worker_stopped", left_in_flight=len(self._running))
+        return worked
+
+    def _listener(self, h: Hands, metrics: Metrics) -> Listener | None:
+        if not self._listen:
+            return None
+
+        async def scrape() -> bytes:
+            try:
+                return metrics.render(await read(h.redis), h.configuration.channels)
+            except (RedisError, OSError):
+                return metrics.render(None)
+
+        async def ready() -> bool:
+            return bool(await h.redis.ping())
+
+        return Listener(operator_app(ready, scrape), self.settings.worker_host, self.settings.worker_port)
+
+    # ------------------------------------------------------------ the loop
+
+    async def _loop(self, h: Hands, redis: Redis) -> bool:
+        take = redis.register_script((Path(__file__).parent / "take.lua").read_text())
+        names = [queue.name for queue in self.queues]
+        keys = [queue.key for queue in self.queues]
+        log.info("worker_started", queues=names, concurrency=self.settings.concurrency)
+        worked, trouble = False, 0.0
+        while not self._stop.is_set():
+            room = self.settings.concurrency - len(self._running)
+            if room <= 0:
+                self._changed.clear()
+                await self._changed.wait()
+                continue
+            try:
+                if self._done:
+                    await self._flush(redis)
+                jobs = await self._take(take, room, "", names)
+                if not jobs and self._burst:
+                    if not self._running:
+                        return worked
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                if not jobs:
+                    found = await cast(Any, redis.blpop(keys, BLOCK))
+                    if found is None:
+                        continue
+                    name = names[keys.index(found[0].decode())]
+                    order = [name, *(n for n in names if n != name)]
+                    jobs = await self._take(take, room, found[1].decode(), order)
+                trouble = 0.0
+            except (RedisError, OSError) as error:
+                trouble = min(2.0, trouble * 2 or 0.1)
+                log.warning("worker_waits_for_redis", error=type(error).__name__)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), trouble)
+                continue
+            for job_id, queue, data in jobs:
+                worked = True
+                task = asyncio.create_task(self._run(job_id, queue, data))
+                self._running.add(task)
+                task.add_done_callback(self._finished)
+        return worked
+
+    async def _take(self, take: Any, room: int, popped: str, names: list[str]) -> list[tuple[str, str, bytes]]:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        rows = await take(args=[min(room, 64), self.name, now, int(time.time() + WIP), popped, *names])
+        return [(row[0].decode(), row[1].decode(), row[2]) for row in rows]
+
+    async def _run(self, job_id: str, queue: str, data: bytes) -> None:
+        try:
+            path, _instance, arguments, named = orjson.loads(data)
+            await import_attribute(path)(*arguments, **named)
+        except (RedisError, OSError) as error:  # the ledger still holds it: a sweep queues it again
+            log.warning("job_interrupted", job=job_id, error=type(error).__name__)
+        except Exception:
+            log.error("job_failed_by_a_bug", job=job_id, exc_info=True)
+        self._done.append((job_id, queue))
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._changed.set()
+
+    async def _flush(self, redis: Redis) -> None:
+        """Tell RQ what is done, in one pipeline."""
+        done, self._done = self._done, []
+        if not done:
+            return
+        async with redis.pipeline(transaction=False) as pipe:
+            for job_id, queue in done:
+                pipe.delete(f"rq:job:{job_id}")
+                pipe.zrem(f"rq:wip:{queue}", f"{job_id}:{self.name}")
+            pipe.hincrby(self.key, "successful_job_count", len(done))
+            await pipe.execute()
+
+    # ------------------------------------------------------------ life and death
+
+    async def _keep_alive(self) -> None:
+        born = False
+        while True:
+            try:
+                if born:
+                    await asyncio.to_thread(self.heartbeat)
+                else:
+                    await asyncio.to_thread(self.register_birth)
+                    await asyncio.to_thread(self.set_state, WorkerStatus.BUSY)
+                    born = True
+                await asyncio.sleep(HEARTBEAT)
+            except (RedisError, OSError):
+                await asyncio.sleep(1.0)
+
+    async def _drain(self) -> None:
+        """Let what is in flight finish. What does not keeps its lease in the ledger and is recovered there."""
+        if not self._running:
+            return
+        log.info("worker_drains", in_flight=len(self._running))
+        end = time.monotonic() + self.settings.drain_seconds
+        while self._running and time.monotonic() < end and self._signals < 2:
+            self._changed.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), 0.2)
+        for task in self._running:
+            task.cancel()
+
+    def _asked_to_stop(self) -> None:
+        self._signals += 1
+        self._stop.set()
+        self._changed.set()
