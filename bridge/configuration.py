@@ -51,7 +51,7 @@ def _url(value: str) -> str:
     except ValueError:
         whole = False
     if not whole or parts.scheme not in {"http", "https"} or re.search(r"\s", value):
-        raise ValueError("should be a URL such as https://bridge.example.com")
+        raise ValueError("should be a whole URL: https://, a host and perhaps a path")
     if parts.username is not None or parts.query or parts.fragment:
         raise ValueError("should have no user, no query and no fragment")
     return urlunsplit((parts.scheme, parts.netloc, re.sub(r"/{2,}", "/", parts.path).rstrip("/"), "", ""))

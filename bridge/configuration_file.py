@@ -98,6 +98,8 @@ class _Reading:
 
     def refused(self, details: ErrorDetails, tree: Mapping[str, Tree]) -> None:
         """Add what pydantic refused."""
+        if details["type"] == "default_factory_not_called":
+            return  # follows from another field that was refused
         path = tuple(step for step in details["loc"] if step != "[key]")
         if details["loc"][-1:] == ("[key]",):
             self.tell(path, _KEYS.get(path[0], "is not a name"))
@@ -116,7 +118,7 @@ class _Reading:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             # The words of PyYAML may quote the file, and what stands there may be a secret.
-            what = re.sub(r"(['\"])..+?\1", "…", error.problem or "cannot be read")
+            what = re.sub(r"(['\"])[^'\"\s]{2,}\1", "…", error.problem or "cannot be read")
             self.problems.append(Problem("", line, f"is not YAML: {what}", _QUOTE, self.file))
             return None
         except yaml.reader.ReaderError as error:

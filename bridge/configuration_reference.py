@@ -79,7 +79,7 @@ _RULES = """\
 * Every value is read as text and then as what its field asks for: the channel id `0123456789` keeps its zero, and `no`
   is a word until a field wants true or false.
 * `${NAME}` anywhere in a value is taken from the environment; a variable that is not set is an error. `$${` stands for
-  the two characters `${`.
+  the two characters `${`. Inside `[ ]` it stands in quotes: `["${NAME}"]`.
 * `file:/run/secrets/name` is the content of that file without the line ends at its end. A relative path begins where
   bridge.yaml is.
 * A key written twice is an error, and so is one that nobody knows.

@@ -44,9 +44,10 @@ class Listener:
             h11_max_incomplete_event_size=65536,
         )
         self._server = _Server(config)
-        # Bound here and not by uvicorn, which would end the whole process when the port is taken.
+        # Bound here and not by uvicorn, which would end the whole process when the port is taken. The protocol
+        # is named because asyncio turns Nagle's delay (40 ms an answer) off only for sockets that say TCP.
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((host, port))
         self.port: int = self._socket.getsockname()[1]

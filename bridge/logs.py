@@ -105,6 +105,7 @@ def configure(
     for name in ("uvicorn", "uvicorn.error", "rq", "rq.worker"):
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    logging.getLogger("uvicorn.error").setLevel(max(number, logging.WARNING))  # each process says itself that it is up
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(number, logging.WARNING))
     for name in _SILENT:

@@ -32,7 +32,7 @@ _Lost = (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError, OSError
 async def send_mail(request: MailRequest, *, tls: ssl.SSLContext | None = None) -> MailAnswer:
     """Hand one message to the server. Raises Unreachable, OutcomeUnknown, AccountFault or Refused (530).
 
-    The server's own refusals are answers, not errors. All of it takes three timeouts and 2 seconds at
+    The server's own refusals are answers, not errors. All of it takes two timeouts and 2 seconds at
     most. `tls` stands in for the system's trusted certificates.
     """
     client = aiosmtplib.SMTP(
@@ -61,7 +61,7 @@ class _Transaction:
 
     async def run(self) -> MailAnswer:
         try:
-            async with asyncio.timeout(2 * self._request.timeout):
+            async with asyncio.timeout(self._request.timeout):
                 answer = await self._open() or await self._envelope()
         except aiosmtplib.SMTPResponseException:
             raise Unreachable("not SMTP") from None  # a reply that no step expects and no code explains

@@ -1,4 +1,4 @@
-"""Our own words, as frozen values. Everything outside is translated to and from these at the edge.
+"""Our own words, as frozen values; what is private does not print. Everything outside is translated to and from these at the edge.
 
 Addresses stay exactly as the other side wrote them ("16504661149", no plus): a receipt must
 carry them back unchanged. An adapter converts to E.164 only in the request it builds.
@@ -62,8 +62,8 @@ class UpdateStatus(StrEnum):
 class Address:
     """One end of a message: a phone number or a mailbox, and the name shown beside it."""
 
-    id: str
-    name: str = ""
+    id: str = field(repr=False)
+    name: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Content:
     """One alternative of an email body. `type` is "text" or "html"; others are kept, not sent."""
 
     type: str
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ class AgentMessage:
 
     channel_id: str
     message_id: str
-    sender: Address
-    to: Address
-    recipients: tuple[Address, ...]
+    sender: Address = field(repr=False)
+    to: Address = field(repr=False)
+    recipients: tuple[Address, ...] = field(repr=False)
     type: str  # "Text", "Email", or what the sender wrote
-    text: str = ""
-    subject: str = ""
-    contents: tuple[Content, ...] = ()
-    reply_to: Address | None = None
+    text: str = field(default="", repr=False)
+    subject: str = field(default="", repr=False)
+    contents: tuple[Content, ...] = field(default=(), repr=False)
+    reply_to: Address | None = field(default=None, repr=False)
     trace_id: str = ""
     index: int = 0  # place of `to` in `recipients`
 
@@ -113,10 +113,10 @@ class ConsumerMessage:
 
     provider: str
     provider_id: str
-    sender: Address  # the consumer
-    to: Address  # our number or mailbox, in the provider's spelling
-    text: str
-    media_urls: tuple[str, ...] = ()
+    sender: Address = field(repr=False)  # the consumer
+    to: Address = field(repr=False)  # our number or mailbox, in the provider's spelling
+    text: str = field(repr=False)
+    media_urls: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ class Receipt:
 
     channel_id: str
     message_id: str
-    sender_id: str
-    to_id: str
+    sender_id: str = field(repr=False)
+    to_id: str = field(repr=False)
     status: ReceiptStatus
     reason: Reason | None = None
     detail: str = ""  # added to the reason's text; provider codes only

@@ -129,6 +129,6 @@ def explain(error: ErrorDetails, known_keys: Iterable[str] = ()) -> tuple[str, s
 
 def _without(text: str, value: object) -> str:
     """A validator's own words, with the refused value replaced by its shape should they quote it."""
-    if isinstance(value, str) and value and value in text:
+    if isinstance(value, str) and len(value) >= 8 and value in text:
         return text.replace(value, shape(value))
     return text

@@ -89,9 +89,9 @@ def _which_kind_of_wrong(
     if len(body) <= 65536:
         try:
             value = orjson.loads(body)
-        except orjson.JSONDecodeError:
+            rewritten = (orjson.dumps(value), orjson.dumps(value, option=orjson.OPT_INDENT_2))
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # no JSON, or deeper than orjson writes (254)
             return "no secret matches"
-        for written in (orjson.dumps(value), orjson.dumps(value, option=orjson.OPT_INDENT_2)):
-            if matches(secrets, written):
-                return "matches after re-serialising"
+        if any(matches(secrets, written) for written in rewritten):
+            return "matches after re-serialising"
     return "no secret matches"

@@ -74,15 +74,21 @@ def dev(
     worker_port: Annotated[int, typer.Option(help="Port of the worker's operator listener.")] = 8082,
     page_port: Annotated[int, typer.Option(help="Port of the page, and of both pretended worlds.")] = 8090,
     mail_port: Annotated[int, typer.Option(help="Port of the pretended mail server.")] = 8025,
-    demo: Annotated[
-        bool, typer.Option("--demo", help="Play the documented flows, compare each step, and stop.")
-    ] = False,
 ) -> None:
     """Run everything on this computer: Redis, both outside worlds, the service and a worker."""
-    from dcbridge.dev import Ports, run
+    from dcbridge.dev import run
+    from dcbridge.parts import Ports
 
     ports = Ports(public=port, operator=operator_port, worker=worker_port, page=page_port, mail=mail_port)
-    raise typer.Exit(run(folder, ports, demo=demo))
+    raise typer.Exit(run(folder, ports))
+
+
+@app.command()
+def demo() -> None:
+    """Play the documented SMS and email flows through real processes, and compare each step with the document."""
+    from dcbridge.dev import run_demo
+
+    raise typer.Exit(run_demo())
 
 
 @app.command()

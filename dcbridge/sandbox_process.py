@@ -1,14 +1,20 @@
-"""The sandbox as a process of `dcbridge dev`: arguments are the folder and the public, page and mail ports."""
+"""The sandbox as a process of `dcbridge dev`: arguments are the folder and the public, page and mail ports.
+
+A fifth one, JSON, changes other values of its config: the tests ask for shorter waits.
+"""
 
 from __future__ import annotations
 
+import json
+import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
 
 from bridge import logs
-from dcbridge.dev import NUMBER, read
+from dcbridge.parts import NUMBER, read
 from sandbox.app import build_app
 from sandbox.config import SandboxConfig
 
@@ -17,6 +23,7 @@ def main(arguments: list[str]) -> None:
     """Serve until SIGTERM."""
     folder, public, page, mail = Path(arguments[0]), int(arguments[1]), int(arguments[2]), int(arguments[3])
     logs.configure("json", "info")
+    logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells every command
     config = SandboxConfig(
         app_secret=read(folder, "app_secret"),
         contact_center_id=read(folder, "contact_center_id"),
@@ -27,6 +34,8 @@ def main(arguments: list[str]) -> None:
         sms_number=NUMBER,
         smtp_port=mail,
     )
+    if len(arguments) > 4:
+        config = replace(config, **json.loads(arguments[4]))
     uvicorn.run(
         build_app(config), host="127.0.0.1", port=page, log_config=None, access_log=False, timeout_graceful_shutdown=2
     )

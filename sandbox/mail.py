@@ -6,10 +6,11 @@ Extensions: 8BITMIME, SIZE, SMTPUTF8, DSN (RFC 3461), AUTH and STARTTLS where co
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections import defaultdict
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import httpx
@@ -118,6 +119,7 @@ class MailServer:
 
     async def start(self) -> None:
         """Raises OSError when the port is taken."""
+        logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd warns of itself at every login
         loop = asyncio.get_running_loop()
         config = self.world.config
         self._server = await loop.create_server(lambda: _Session(self, loop), config.smtp_host, config.smtp_port)
@@ -163,6 +165,8 @@ class MailServer:
                 refusal = REFUSED_TWICE[local]
             else:
                 self.world.tries[address] = 0
+        if address == self.world.switches.mail.refuse:
+            refusal = REFUSED_AT_RCPT["policy"]
         if refusal is not None:
             self._note(f"RCPT {address}", time.perf_counter(), refusal, b"")
             return refusal
@@ -278,5 +282,6 @@ def _take_parameters(arg: str | None, names: tuple[str, ...]) -> tuple[str | Non
 
 
 def _abort(session: SMTP) -> None:
-    if isinstance(session.transport, asyncio.WriteTransport):
-        session.transport.abort()
+    """Cast and not asked: uvloop's transports do not descend from asyncio's."""
+    if session.transport is not None:
+        cast(asyncio.WriteTransport, session.transport).abort()

@@ -53,10 +53,14 @@ class SmsSwitch:
 
 @dataclass(slots=True)
 class MailSwitch:
-    """`delay` seconds before DATA is answered; `reports` off sends no delivery reports."""
+    """`delay` seconds before DATA is answered; `reports` off sends no delivery reports.
+
+    `refuse` is a mailbox that is refused as the magic "policy" is, with 554 5.7.1.
+    """
 
     delay: float = 0.0
     reports: bool = True
+    refuse: str = ""
 
 
 class Switches:
@@ -94,6 +98,8 @@ def _check(name: str, group: object, key: str, value: object) -> None:
         allowed = value in ("strings", "objects", "alternate")
     elif key == "statuses":
         allowed = isinstance(value, list) and all(isinstance(status, str) for status in value)
+    elif key == "refuse":
+        allowed = isinstance(value, str)
     elif key in ("callbacks", "reports"):
         allowed = isinstance(value, bool)
     elif key in ("count", "status_delay") and value is None:

@@ -140,7 +140,7 @@ class Ledger:
                 c.ref, c.first_ref, c.channel_id, c.message_id, c.sender_id, c.to_id,
                 lane_of(c.channel_id, c.to_id), c.payload if c.ref == c.first_ref else b"",
                 c.trace_id, int(c.time_to_live * 1000),
-                str(c.reason) if c.reason else "", c.detail, c.raw, c.copies,
+                str(int(c.reason)) if c.reason else "", c.detail, c.raw, c.copies,
             ]  # fmt: skip
         return [answer == b"new" for answer in await self._do("accept", self._keep, self._keep_dead, *flat)]
 
@@ -163,14 +163,14 @@ class Ledger:
 
     async def retry(self, ref: str, token: str, delay: float, *, lane_limit: float, reason: int, code: str) -> str:
         """Again in `delay` seconds: "retry", or "failed" where the time to live or the lane's limit ends first."""
-        return _word(await self._do("retry", ref, token, _ms(delay), _ms(lane_limit), reason, code, self._keep))
+        return _word(await self._do("retry", ref, token, _ms(delay), _ms(lane_limit), int(reason), code, self._keep))
 
     async def fail(self, ref: str, token: str, reason: int, detail: str) -> str:
-        return _word(await self._do("fail", ref, token, reason, detail, self._keep))
+        return _word(await self._do("fail", ref, token, int(reason), detail, self._keep))
 
     async def unknown(self, ref: str, token: str, grace: float, code: str) -> str:
-        """Nobody knows whether it was taken. An empty token is for a lease that ended."""
-        return _word(await self._do("unknown", ref, token, _ms(grace), code))
+        """Nobody knows whether it was taken, unless an update said so meanwhile. Without a token: a lease ended."""
+        return _word(await self._do("unknown", ref, token, _ms(grace), code, self._keep))
 
     async def settle(self, ref: str, policy: str) -> str:
         """The grace is over: `policy` is "resend" or "fail"."""

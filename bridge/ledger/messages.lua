@@ -68,7 +68,14 @@ local function part_taken(ref, part, count, provider_id, delivered, confirm_ms, 
   return 'sent'
 end
 
-
+-- What the provider said of the part while its request was under way outweighs how the request ended:
+-- without this, a part that is known to be taken would be sent again. nil where it said nothing.
+local function told_meanwhile(ref, part, keep_ms)
+  local key = 'dcb:m:' .. ref
+  if redis.call('HEXISTS', key, 'u' .. part) == 0 then return nil end
+  local f = redis.call('HMGET', key, 'n', 'px', 'pc')
+  return part_taken(ref, tonumber(part), tonumber(f[1] or '1'), f[2], '0', tonumber(f[3]), keep_ms)
+end
 
 -- accept keep_ms dead_keep_ms, then for each copy:
 --   ref first channel messageId from to lane payload trace ttl_ms reason detail raw copies
@@ -163,8 +170,10 @@ end
 function verbs.retry()
   local ref, token, delay, limit = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'tok', 'exp', 'hs', 'ln')
+  local f = redis.call('HMGET', key, 's', 'tok', 'exp', 'hs', 'pt')
   if f[1] ~= 'sending' or f[2] ~= token then return 'stale' end
+  local known = told_meanwhile(ref, f[5], tonumber(ARGV[9]))
+  if known then return known end
   local at = now + delay
   if at > tonumber(f[3]) then return finish(ref, 'failed', '305', ARGV[8], 'Failed', tonumber(ARGV[9])) end
   if limit > 0 and at - tonumber(f[4]) > limit then
@@ -179,12 +188,14 @@ end
 -- fail ref token reason detail keep_ms -> "failed" or "stale"
 function verbs.fail()
   local ref = ARGV[3]
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok')
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'pt')
   if f[1] ~= 'sending' or f[2] ~= ARGV[4] then return 'stale' end
+  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]))
+  if known then return known end
   return finish(ref, 'failed', ARGV[5], ARGV[6], 'Failed', tonumber(ARGV[7]))
 end
 
--- unknown ref token grace_ms code -> "unknown" or "stale". An empty token: the lease must have ended.
+-- unknown ref token grace_ms code keep_ms -> "unknown" or "stale". An empty token: the lease must have ended.
 -- The lane stays where it is: if the message is sent again, it must not be overtaken.
 -- What the provider said of the part in the meantime settles it at once.
 function verbs.unknown()
@@ -197,13 +208,13 @@ function verbs.unknown()
   elseif f[2] ~= token then
     return 'stale'
   end
+  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]))
+  if known then return known end
   redis.call('HSET', key, 's', 'unknown', 'e', ARGV[6])
   redis.call('HDEL', key, 'tok')
   redis.call('HINCRBY', key, 'unk', 1)
   redis.call('HINCRBY', 'dcb:counts', 'unknown', 1)
-  local grace = tonumber(ARGV[5])
-  if redis.call('HEXISTS', key, 'u' .. f[3]) == 1 then grace = 0 end
-  redis.call('ZADD', 'dcb:due', now + grace, 'm:' .. ref)
+  redis.call('ZADD', 'dcb:due', now + tonumber(ARGV[5]), 'm:' .. ref)
   return 'unknown'
 end
 
@@ -241,13 +252,13 @@ function verbs.update()
   if f[2] == status or f[2] == 'delivered' or f[2] == 'failed' or f[2] == 'removed' then return 'repeated' end
   if part > tonumber(f[3]) then return 'gone' end
   redis.call('HSET', key, 'u' .. part, status)
-  if f[1] == 'sending' and part == tonumber(f[3]) then
-    -- The answer to the request is still on its way to a worker, or lost with it; "failed" is final either way.
-    if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
-    return 'parked'
-  end
   if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
   if status == 'removed' then return finish(ref, 'removed', '', '', 'Removed', keep_ms) end
+  if f[1] == 'sending' and part == tonumber(f[3]) then
+    -- The answer to the request is still on its way to a worker, or lost with it.
+    redis.call('HSET', key, 'px', provider_id, 'pc', confirm_ms)
+    return 'parked'
+  end
   if part == tonumber(f[3]) and f[1] ~= 'sent' then
     -- unknown, or about to be sent again: the provider has it after all.
     return part_taken(ref, part, tonumber(f[4] or '1'), provider_id, '0', confirm_ms, keep_ms)

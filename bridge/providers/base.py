@@ -31,7 +31,7 @@ class Part:
 
     number: int  # from 0
     count: int
-    text: str
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class MailRequest:
     content: bytes = field(repr=False)
     envelope_id: str  # ENVID of RFC 3461, our own reference
     ask_dsn: bool
-    timeout: float  # seconds for each step, and twice that for all steps before the content
+    timeout: float  # seconds for all steps before the content, and again for the content and its answer
     provider_id: str  # names this copy to `taken`: the server's own queue id is free text
 
 
@@ -91,10 +91,10 @@ class Callback:
 
     kind: Literal["status", "inbound"]
     method: str
-    url: str
-    query: bytes
-    headers: Mapping[str, tuple[str, ...]]
-    body: bytes
+    url: str = field(repr=False)
+    query: bytes = field(repr=False)
+    headers: Mapping[str, tuple[str, ...]] = field(repr=False)
+    body: bytes = field(repr=False)
 
     def header(self, name: str) -> str:
         """The single value of a header; "" when missing or sent more than once."""

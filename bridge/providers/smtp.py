@@ -72,10 +72,7 @@ class SmtpFields(Fields):
         (), description="Secret, or several during a rotation, with which reports are posted to the status callback."
     )
     timeout: float = Field(
-        20.0,
-        gt=0,
-        le=600,
-        description="Seconds for each step of the conversation, and twice that for all before the text.",
+        15.0, gt=0, le=600, description="Seconds for all before the content, and again for the content and its answer."
     )
 
     @field_validator("mail_from")

@@ -223,7 +223,8 @@ function drawCounts() {
 
 // --- the wire --------------------------------------------------------------------------------
 
-function statusKind(status) {
+function statusKind(status, method) {
+  if (method === "SMTP" && status) return status < 400 ? "good" : status < 500 ? "wait" : "bad";
   return status >= 200 && status < 300 ? "good" : status === 0 || status >= 500 || status === 429 ? "wait" : "bad";
 }
 
@@ -236,7 +237,7 @@ function addRequest(one) {
     make("span", { class: "path", text: one.path, title: one.path }),
     make("span", { class: "check", text: check }),
     make("span", { class: "ms", text: `${one.ms < 10 ? one.ms.toFixed(1) : Math.round(one.ms)} ms` }),
-    make("span", { class: `pill ${statusKind(one.status)}`, text: one.status || "none" })));
+    make("span", { class: `pill ${statusKind(one.status, one.method)}`, text: one.status || "none" })));
   row.addEventListener("toggle", () => {
     if (!row.open || row.childElementCount > 1) return;
     row.append(make("div", { class: "bodies" },

@@ -39,6 +39,16 @@ def test_reading(value: str, expected: float | None) -> None:
     assert seconds(value, NOON) == expected
 
 
+def test_a_date_without_a_zone_is_utc_wherever_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/Bogota")
+    time.tzset()
+    try:
+        assert seconds("Sun Nov  6 08:50:37 1994", NOON) == 60.0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_a_date_is_counted_from_now() -> None:
     wait = seconds(formatdate(time.time() + 30, usegmt=True))
     assert wait is not None

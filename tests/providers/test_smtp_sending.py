@@ -171,6 +171,7 @@ def test_an_address_that_is_none_is_refused_without_being_quoted(wrong: str, rig
     ("address", "rcpt_to", "ascii_only"),
     [
         ("ana@bücher.example", "ana@xn--bcher-kva.example", True),
+        ("ana@BÜCHER.example", "ana@xn--bcher-kva.example", True),
         ("ana@straße.example", "ana@xn--strae-oqa.example", True),  # not strasse.example, which is somebody else's
         ("josé@example.com", "josé@example.com", False),
         ("josé@bücher.example", "josé@xn--bcher-kva.example", False),

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from two_worlds import CCID, SECRET, Worlds, two_worlds
 
 from bridge import signature
+from tests.sandbox.two_worlds import CCID, SECRET, Worlds, two_worlds
 
 CHANNEL = {"from": {"id": "0123456789"}, "to": {"id": "16504661149"}, "messageId": "m-0"}
 TEXT = {"channel": {"from": {"id": "16504661149"}, "to": {"id": "0123456789"}}, "type": "Text", "text": "Hello"}

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import aiosmtplib
+import httpx
 import pytest
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from two_worlds import Worlds, two_worlds
+
+from tests.sandbox.two_worlds import SID, TOKEN, Worlds, two_worlds
 
 SENDER = "no-reply@company.com"
 
@@ -188,7 +191,6 @@ async def test_a_magic_mailbox_does_what_its_row_says(local: str, codes: list[in
                 found.append((await deliver(worlds, [f"{local}@mail.com"]))[0])
             except aiosmtplib.SMTPResponseException as refused:
                 found.append(refused.code)
-                assert refused.message[:4] in ("5.1.", "5.7.", "4.2.", "4.7.", "5.3.")
         assert found == codes
         assert len(worlds.world.mails) == codes.count(250)
 
@@ -201,6 +203,24 @@ async def test_a_slow_mailbox_and_one_that_hangs_up() -> None:
         with pytest.raises((aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPReadTimeoutError, ConnectionError)):
             await deliver(worlds, ["drop@mail.com"])
         assert len(worlds.world.mails) == 1
+
+
+def test_hanging_up_and_starttls_work_on_uvloop(tmp_path: Path) -> None:
+    async def story() -> None:
+        server, client = _certificate(tmp_path)
+        async with two_worlds() as worlds:
+            with pytest.raises((aiosmtplib.SMTPServerDisconnected, ConnectionError)):
+                await deliver(worlds, ["drop@mail.com"])
+            fields = {"To": "+15005550014", "From": "+15557650123", "Body": "Hello"}
+            path = f"/2010-04-01/Accounts/{SID}/Messages.json"
+            with pytest.raises(httpx.ReadError):
+                await worlds.http.post(path, data=fields, auth=(SID, TOKEN))
+        async with two_worlds(smtp_tls=server) as worlds:
+            there: dict[str, Any] = {"hostname": "localhost", "port": worlds.world.smtp_port, "tls_context": client}
+            await aiosmtplib.send(letter("a@mail.com"), start_tls=True, **there)
+            assert [mail.encrypted for mail in worlds.world.mails] == [True]
+
+    uvloop.run(story())
 
 
 async def test_smtplib_delivers_utf8_addresses() -> None:
@@ -234,7 +254,12 @@ async def test_login_is_demanded_when_configured() -> None:
 async def test_starttls_comes_before_login(tmp_path: Path) -> None:
     server, client = _certificate(tmp_path)
     async with two_worlds(smtp_username="user", smtp_password="secret", smtp_tls=server) as worlds:
-        there = {"hostname": "localhost", "port": worlds.world.smtp_port, "username": "user", "password": "secret"}
+        there: dict[str, Any] = {
+            "hostname": "localhost",
+            "port": worlds.world.smtp_port,
+            "username": "user",
+            "password": "secret",
+        }
         with pytest.raises(aiosmtplib.SMTPException):
             await aiosmtplib.send(letter("a@mail.com"), start_tls=False, **there)
         await aiosmtplib.send(letter("a@mail.com"), start_tls=True, tls_context=client, **there)

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from two_worlds import Worlds, two_worlds
 
 import sandbox
 from sandbox.magic import MAILBOXES, NUMBERS
+from tests.sandbox.two_worlds import Worlds, two_worlds
 
 
 async def events(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
@@ -108,10 +108,10 @@ async def test_a_control_that_makes_no_sense_says_why(path: str, body: dict[str,
         assert not worlds.bridge.heard
 
 
-async def test_a_foreign_page_cannot_press_the_buttons(worlds_body: bytes = b'{"to":"1","text":"x"}') -> None:
+async def test_a_foreign_page_cannot_press_the_buttons() -> None:
     async with two_worlds() as worlds:
         plain = await worlds.http.post(
-            "/sandbox/agent/sms", content=worlds_body, headers={"content-type": "text/plain"}
+            "/sandbox/agent/sms", content=b'{"to":"1","text":"x"}', headers={"content-type": "text/plain"}
         )
         assert plain.status_code == 415
         assert not worlds.bridge.heard

@@ -9,19 +9,19 @@ from urllib.parse import urlencode
 
 import httpx
 import pytest
-from twilio.base.exceptions import TwilioRestException
-from twilio.http.http_client import TwilioHttpClient
-from twilio.http.response import Response as TwilioResponse
-from twilio.request_validator import RequestValidator
-from twilio.rest import Client
-from two_worlds import SID, TOKEN, Worlds, mute, replying, two_worlds
+from twilio.base.exceptions import TwilioRestException  # type: ignore[import-untyped]
+from twilio.http.http_client import TwilioHttpClient  # type: ignore[import-untyped]
+from twilio.http.response import Response as TwilioResponse  # type: ignore[import-untyped]
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
 
 from sandbox.magic import NUMBERS, MagicNumber
+from tests.sandbox.two_worlds import SID, TOKEN, Worlds, mute, replying, two_worlds
 
 SENDER = "+15557650123"
 
 
-class _Redirected(TwilioHttpClient):
+class _Redirected(TwilioHttpClient):  # type: ignore[misc]  # the SDK has no types
     """Twilio's client, calling the sandbox where it would call api.twilio.com."""
 
     def __init__(self, url: str) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 import pytest
-from two_worlds import SECRET, Reply, mute, replying, two_worlds
 
 from bridge import signature
+from tests.sandbox.two_worlds import SECRET, Reply, mute, replying, two_worlds
 
 
 async def test_an_sms_is_the_documented_body_signed() -> None:

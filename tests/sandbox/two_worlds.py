@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -138,20 +137,19 @@ class Worlds:
         )
 
 
-@asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_level="critical", lifespan="on", timeout_graceful_shutdown=1)
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started:
-            assert not task.done(), "the server did not start"
-            await asyncio.sleep(0.005)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await task
+async def started(app: Starlette) -> tuple[uvicorn.Server, str]:
+    """A server that runs on this loop until `shutdown`, and its URL.
+
+    uvicorn binds: asyncio sets TCP_NODELAY only where a socket names its protocol, which
+    socket.create_server's does not, and each answer would then wait 40 ms.
+    """
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="on", timeout_graceful_shutdown=1)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    assert server.started, "the server did not start"
+    return server, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
 
 
 @asynccontextmanager
@@ -159,7 +157,11 @@ async def two_worlds(**changes: Any) -> AsyncIterator[Worlds]:
     """Both of them running; `changes` go into the sandbox's config."""
     bridge = Bridge()
     routes = [Route("/{path:path}", bridge.answer, methods=["GET", "POST"])]
-    async with serving(Starlette(routes=routes)) as bridge_url:
-        app = build_app(replace(CONFIG, **{"bridge_url": bridge_url, **changes}))
-        async with serving(app) as url, httpx.AsyncClient(base_url=url, timeout=5.0) as http:
+    bridge_server, bridge_url = await started(Starlette(routes=routes))
+    app = build_app(replace(CONFIG, **{"bridge_url": bridge_url, **changes}))
+    sandbox_server, url = await started(app)
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=5.0) as http:
             yield Worlds(app.state.world, bridge, http, url, bridge_url)
+    finally:
+        await asyncio.gather(sandbox_server.shutdown(), bridge_server.shutdown())
