@@ -104,15 +104,3 @@ def measure(folder: Path, rounds: int = 3, count: int = 20_000) -> list[str]:
         f"ratio                                               {middle(ratios):8.2f}   ({spread})",
         f"answer p50 / p99, ms                                {middle(p50):8.1f} / {middle(p99):.1f}",
     ]
-
-
-def main() -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as name:
-        for row in measure(Path(name)):
-            print(row)  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()

@@ -24,10 +24,10 @@ from bridge.redis_connection import connect
 from bridge.settings import read_settings
 from service import app
 from service.door import Door
-from service.group_commit import GroupCommit
+from service.inbox import Inbox
 
 
-class _Forgets(GroupCommit):
+class _Forgets(Ledger):
     async def accept(self, copies: Sequence[NewMessage]) -> list[bool]:
         return [True] * len(copies)
 
@@ -37,9 +37,9 @@ async def main(kind: str, port: int) -> None:
     settings, _ = read_settings(os.environ)
     logs.configure("json", "info", open(os.devnull, "w"))  # noqa: SIM115, ASYNC230  (for the life of the process)
     redis = connect(settings)
-    ledger = Ledger(redis, keep=86400, keep_dead=86400)
-    commit = _Forgets(ledger) if kind == "bare" else GroupCommit(ledger)
-    door = Door(settings, load(settings.config, os.environ), ledger, commit, {}, Tokens(b"k" * 32), Metrics())
+    ledger = (_Forgets if kind == "bare" else Ledger)(redis, keep=86400, keep_dead=86400)
+    inbox = Inbox(ledger, settings)
+    door = Door(settings, load(settings.config, os.environ), ledger, inbox, {}, Tokens(b"k" * 32), Metrics())
     listener = Listener(app.build(door), "127.0.0.1", port)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, listener.stop)
     await listener.serve()

@@ -1,4 +1,4 @@
-"""A provider's callback as the door stores it and a worker reads it: byte for byte."""
+"""A provider's callback as the door stores it and a worker reads it: byte for byte, and in which order it is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 
 import orjson
 
+from bridge.ledger import lane_of
 from bridge.providers.base import Callback
 
 
@@ -35,3 +36,13 @@ def unpack(payload: bytes) -> tuple[str, Callback]:
         headers={name: tuple(values) for name, values in value["headers"].items()},
         body=base64.b64decode(value["body"]),
     )
+
+
+def callback_lane(provider: str, kind: str) -> str:
+    """What consumers write is read in the order in which it came; delivery updates need no order."""
+    return lane_of("callback", provider) if kind == "inbound" else ""
+
+
+def consumer_lane(channel_id: str, sender: str) -> str:
+    """One conversation, on its way to the agent."""
+    return lane_of("in", channel_id, sender)

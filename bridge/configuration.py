@@ -119,10 +119,27 @@ class Endpoint(Model):
     )
 
 
+class Pace(Model):
+    """How fast messages leave. Those that wait for their turn hold no worker."""
+
+    per_second: float = Field(0.0, ge=0, allow_inf_nan=False, description="Messages a second; 0 is no limit.")
+    burst: int = Field(1, ge=1, description="Messages that may leave at once after a pause.")
+    in_flight: int = Field(0, ge=0, description="Requests under way at one time; 0 is no limit.")
+
+
+class Breaker(Model):
+    """When to stop speaking to a provider that cannot be reached or does not know us, and when to try again."""
+
+    failures: int = Field(5, ge=1, description="Failures in a row after which nothing is sent; a refused account: one.")
+    first: SomeSeconds = Field(5.0, description="Seconds until the oldest message is tried again.")
+    most: SomeSeconds = Field(60.0, description="Seconds between two such tries at most.")
+
+
 class ProviderAccount(Model):
     """One account at one company: its kind, and the fields of that kind."""
 
     kind: str
+    pace: Pace = Field(Pace(), description="Limits of the whole account, shared by all workers.")
     fields: SerializeAsAny[Fields]
 
     @model_validator(mode="before")
@@ -139,8 +156,9 @@ class ProviderAccount(Model):
             near = did_you_mean(kind, KINDS)
             words = ", ".join(sorted(KINDS))
             refuse((("kind",), f"should be one of {words}, and is {shape(kind)}" + (f"; {near}" if near else "")))
-        fields = {key: item for key, item in value.items() if key != "kind"}
-        return {"kind": kind, "fields": KINDS[kind].fields_model.model_validate(fields)}
+        fields = {key: item for key, item in value.items() if key not in ("kind", "pace")}
+        pace = {"pace": value["pace"]} if "pace" in value else {}
+        return {"kind": kind, **pace, "fields": KINDS[kind].fields_model.model_validate(fields)}
 
 
 class Retry(Model):
@@ -194,6 +212,12 @@ class Channel(Model):
     outcome_unknown: Literal["resend", "fail"] = Field(
         "resend", description="What to do when a request was written and no answer was read."
     )
+    resends: int = Field(
+        2,
+        ge=0,
+        le=20,
+        description="Times that a message of unknown outcome is sent again at most; after that it fails.",
+    )
     unknown_grace: Seconds = Field(
         30.0, description="Seconds to wait, before outcome_unknown applies, for an update that proves it was sent."
     )
@@ -209,6 +233,7 @@ class Channel(Model):
     default_region: Region | None = Field(
         None, description="Country, in two letters, of numbers written without a country code."
     )
+    pace: Pace = Field(Pace(), description="Limits of this channel, besides those of its provider.")
     retry: Retry | None = Field(None, description="Waits between attempts; what is not given is that of the bridge.")
 
 
@@ -228,6 +253,7 @@ class Configuration(Model):
     providers: dict[Name, ProviderAccount] = Field({}, description="Accounts at SMS and email companies, by name.")
     channels: dict[ChannelId, Channel] = Field(min_length=1, description="Channels, by Genesys channel id.")
     retry: Retry = Field(Retry(), description="Waits between attempts.")
+    breaker: Breaker = Field(Breaker(), description="When a provider that fails is left alone.")
 
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 
@@ -273,6 +299,13 @@ class Configuration(Model):
         """The x-ccid of a channel. Raises KeyError for an unknown channel."""
         return self.channels[channel_id].contact_center_id or self.digital_channels.contact_center_id
 
+    def limits(self) -> dict[str, str]:
+        """Channel id -> provider and both paces, as the ledger keeps them."""
+        return {
+            channel_id: f"{channel.provider} {_written(self.providers[channel.provider].pace)} {_written(channel.pace)}"
+            for channel_id, channel in self.channels.items()
+        }
+
     def retry_of(self, channel_id: str) -> Retry:
         """The waits of a channel: its own words, and the bridge's for the rest. Raises KeyError if unknown."""
         own = self.channels[channel_id].retry
@@ -296,6 +329,10 @@ class Configuration(Model):
             )
         )
         return self
+
+
+def _written(pace: Pace) -> str:
+    return f"{pace.per_second:g} {pace.burst} {pace.in_flight}"
 
 
 def _bytes(secrets: tuple[SecretStr, ...]) -> list[bytes]:

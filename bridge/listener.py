@@ -14,6 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from bridge.problems import ConfigurationError, Problem
+
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -27,7 +29,10 @@ class _Server(uvicorn.Server):
 class Listener:
     """One address and the app behind it. `serve` runs until `stop` is called or it is cancelled."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int, *, graceful: float = 10.0, backlog: int = 2048) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, *, graceful: float = 10.0, backlog: int = 2048, setting: str = ""
+    ) -> None:
+        """`setting` is what an operator would change. Raises ConfigurationError when the address cannot be had."""
         config = uvicorn.Config(
             app,
             host=host,
@@ -49,7 +54,12 @@ class Listener:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind((host, port))
+        try:
+            self._socket.bind((host, port))
+        except OSError as error:
+            self._socket.close()
+            why = f"{host}:{port} cannot be listened on: {error.strerror}"
+            raise ConfigurationError([Problem(setting, 0, why)]) from None
         self.port: int = self._socket.getsockname()[1]
 
     async def serve(self) -> None:

@@ -1,4 +1,4 @@
-"""Our own words, as frozen values; what is private does not print. Everything outside is translated to and from these at the edge.
+"""Our own words, as frozen values. Everything outside is translated to and from these at the edge.
 
 Addresses stay exactly as the other side wrote them ("16504661149", no plus): a receipt must
 carry them back unchanged. An adapter converts to E.164 only in the request it builds.

@@ -65,6 +65,12 @@ class Metrics:
         self.consumer_messages = Counter(
             "dcbridge_consumer_messages", "Consumers' messages posted, by outcome.", ["channel", "outcome"], registry=r
         )
+        self.journal_written = Counter(
+            "dcbridge_journal_written", "Callbacks kept in the journal because Redis was away.", registry=r
+        )
+        self.journal_waiting = Gauge(
+            "dcbridge_journal_waiting", "Callbacks in the journal that Redis does not hold yet.", registry=r
+        )
         self.faults = Counter(
             "dcbridge_faults", "What an operator has to look at, by kind.", ["kind", "name"], registry=r
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import phonenumbers
 
@@ -45,6 +46,7 @@ def same_address(ours: str, theirs: str) -> bool:
     return from_e164(ours.strip()).casefold() == from_e164(theirs.strip()).casefold()
 
 
+@lru_cache(maxsize=4096)
 def _e164(number: str, default_region: str | None) -> str | None:
     written = number.strip()
     if not _WRITTEN_NUMBER.fullmatch(written):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import aiohttp
 import httpx
@@ -46,18 +46,20 @@ class Sender:
         self._whole = connect_timeout + write_timeout + read_timeout
         self._timeout = httpx.Timeout(
             connect=connect_timeout, write=write_timeout, read=read_timeout, pool=pool_timeout + connect_timeout
-        )
+        ).as_dict()
         context = tls or ssl.create_default_context()
 
         def session() -> aiohttp.ClientSession:
             # Idle connections are closed before the usual server does it: a request that meets a closing
             # connection is an unknown outcome.
             connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=4.0, ttl_dns_cache=30, ssl=context)
-            return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            return aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "dcbridge"}
+            )
 
-        self._client = httpx.AsyncClient(
-            transport=AiohttpTransport(client=session), timeout=self._timeout, trust_env=False, follow_redirects=False
-        )
+        # The transport alone: a client would add redirects, cookies and authentication, none of which a request
+        # that is already signed may meet, and their cost to each message.
+        self._transport = AiohttpTransport(client=session)
 
     async def __aenter__(self) -> Self:
         return self
@@ -65,7 +67,7 @@ class Sender:
     async def __aexit__(
         self, kind: type[BaseException] | None, e: BaseException | None, t: TracebackType | None
     ) -> None:
-        await self._client.aclose()
+        await self._transport.aclose()
 
     async def send(self, request: Request) -> Answer:
         """The answer, read whole. Raises Unreachable, or OutcomeUnknown once bytes may have arrived."""
@@ -75,7 +77,7 @@ class Sender:
 
     async def http(self, request: httpx.Request) -> httpx.Response:
         """As `send`, for HTTP. A status of 4xx or 5xx is an answer, not an error."""
-        request.extensions.setdefault("timeout", self._timeout.as_dict())
+        request.extensions.setdefault("timeout", self._timeout)
         try:
             async with asyncio.timeout(self._whole):
                 return await self._exchange(request)
@@ -85,7 +87,7 @@ class Sender:
             if isinstance(error.__cause__, _NEVER_CONNECTED) or isinstance(error, httpx.UnsupportedProtocol):
                 raise Unreachable(_what_failed(error.__cause__)) from None
             raise OutcomeUnknown(
-                "timeout" if isinstance(error, httpx.TimeoutException) else "connection lost"
+                "timeout" if isinstance(error.__cause__, TimeoutError) else "connection lost"
             ) from None
         except (aiohttp.ClientError, OSError) as error:  # what the transport's table does not know
             if isinstance(error, _NEVER_CONNECTED):
@@ -93,17 +95,16 @@ class Sender:
             raise OutcomeUnknown("connection lost") from None
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        response = await self._client.send(request, stream=True)
+        response = await self._transport.handle_async_request(request)
         try:
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
+            body = b""
+            async for chunk in cast(httpx.AsyncByteStream, response.stream):
                 body += chunk
                 if len(body) > ANSWER_LIMIT:
                     break
         finally:
             await response.aclose()
-        headers = [(k, v) for k, v in response.headers.raw if k.lower() not in (b"content-encoding", b"content-length")]
-        return httpx.Response(response.status_code, headers=headers, content=bytes(body), request=request)
+        return httpx.Response(response.status_code, headers=response.headers, content=body, request=request)
 
 
 def _what_failed(cause: BaseException | None) -> str:

@@ -5,16 +5,17 @@ What the bridge carries, and for whom, is in bridge.yaml (`bridge.configuration`
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections.abc import Mapping
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, explain, refuse
+from bridge.redis_address import read_address
 
 PREFIX = "DCBRIDGE_"
 
@@ -36,9 +37,30 @@ class Settings(BaseSettings):
 
     config: str = Field("bridge.yaml", min_length=1, description="Path of bridge.yaml.")
     redis_url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="Address of Redis: redis://, rediss:// (TLS) or unix://."
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Address of Redis: redis://user:password@host:6379/0, rediss:// (TLS), unix:///path, or"
+        " redis+sentinel://user:password@one:26379,two:26379/service/0 (rediss+sentinel:// with TLS); the sentinels'"
+        " own password is `?sentinel_password=`.",
     )
     redis_timeout: Seconds = Field(3.0, description="Seconds to wait for Redis to connect or to answer.")
+    redis_ca_file: str = Field("", description="Path of the certificates that Redis' own is checked against (TLS).")
+    redis_client_certificate: str = Field("", description="Path of the certificate that is shown to Redis (TLS).")
+    redis_client_key: str = Field("", description="Path of the key of that certificate.")
+    durability: Annotated[Literal["always", "waitaof"], BeforeValidator(_lower)] = Field(
+        "always",
+        description="What 200 waits for: `always` relies on `appendfsync always`, `waitaof` asks Redis 7.2 or later to"
+        " say that the write is on its disk.",
+    )
+    replicas: int = Field(
+        0, ge=0, le=10, description="Replicas that must hold a message before it is answered 200; 503 where fewer do."
+    )
+
+    journal: str = Field(
+        "",
+        description="Folder for callbacks that arrive while Redis is away, for one door alone; without it they are"
+        " answered 503, and most SMS providers do not send them again. It holds what consumers wrote.",
+    )
+    journal_limit: int = Field(256 << 20, ge=1 << 16, description="Bytes that the journal may take; more is 503.")
 
     public_host: str = Field("0.0.0.0", description="Address that the public listener binds.")  # noqa: S104 (public)
     public_port: Port = Field(8080, description="Port of the public listener: webhooks and callbacks.")
@@ -66,7 +88,9 @@ class Settings(BaseSettings):
 
     concurrency: int = Field(200, ge=1, le=10_000, description="Messages that one worker has in flight.")
     lease: Seconds = Field(45.0, description="Seconds that a worker may hold a message without a word.")
-    reconcile_every: Seconds = Field(2.0, description="Seconds between two looks for messages that were left behind.")
+    reconcile_every: Seconds = Field(
+        0.25, description="Seconds between two looks for messages that are due or were left behind."
+    )
     drain_seconds: Seconds = Field(
         20.0, description="Seconds that a worker lets what is in flight finish after SIGTERM."
     )
@@ -107,25 +131,12 @@ class Settings(BaseSettings):
     @property
     def redis_place(self) -> str:
         """Where Redis is, fit for a log line: no user, no password, no query."""
-        parts = urlsplit(self.redis_url.get_secret_value())
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return read_address(self.redis_url.get_secret_value()).place
 
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: SecretStr) -> SecretStr:
-        try:
-            parts = urlsplit(value.get_secret_value())
-            port = parts.port if parts.scheme in {"redis", "rediss"} else None
-        except ValueError:
-            raise ValueError("is not a URL") from None
-        if parts.scheme.startswith("redis+sentinel"):
-            raise ValueError("Sentinel is not supported yet; use redis://, rediss:// or unix://")
-        if parts.scheme not in {"redis", "rediss", "unix"}:
-            raise ValueError("should begin with redis://, rediss:// or unix://")
-        if parts.scheme == "unix" and not parts.path.strip("/"):
-            raise ValueError("should name a socket: unix:///path/to/redis.sock")
-        if parts.scheme != "unix" and (not parts.hostname or port == 0):
-            raise ValueError("should name a host: redis://host:6379/0")
+        read_address(value.get_secret_value())
         return value
 
     @field_validator("token_key")
@@ -156,8 +167,22 @@ class Settings(BaseSettings):
             complaints.append((("reconcile_every",), f"should be less than lease ({self.lease:g} seconds)"))
         if self.public_port and self.public_port == self.operator_port and self._hosts_meet():
             complaints.append((("operator_port",), "should differ from public_port, or listen on another address"))
+        complaints += self._about_tls()
         refuse(*complaints)
         return self
+
+    def _about_tls(self) -> list[tuple[Path, str]]:
+        files = ("redis_ca_file", "redis_client_certificate", "redis_client_key")
+        given = [name for name in files if getattr(self, name)]
+        complaints: list[tuple[Path, str]] = []
+        if given and not read_address(self.redis_url.get_secret_value()).tls:
+            complaints += [((name,), "needs a redis_url with TLS: rediss:// or rediss+sentinel://") for name in given]
+        if self.redis_client_key and not self.redis_client_certificate:
+            complaints.append((("redis_client_key",), "needs redis_client_certificate"))
+        for name in given:
+            if not os.access(getattr(self, name), os.R_OK):
+                complaints.append(((name,), "should name a file that can be read"))
+        return complaints
 
     def _hosts_meet(self) -> bool:
         hosts = {self.public_host, self.operator_host}

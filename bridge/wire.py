@@ -158,10 +158,13 @@ def _incoming(item: Any, raw: bytes, endpoint: str, trace_id: str, message_id: s
 
 
 def _word(value: Any) -> str:
-    """An identifier: a text as it is, a whole number as its digits, anything else as nothing."""
+    """An identifier: a text as it is, a whole number as its digits, anything else as nothing.
+
+    No number beyond 64 bits: what is stored is read by orjson, to which it is no whole number.
+    """
     if isinstance(value, str):
         return value.strip()
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63:
         return str(value)
     return ""
 

@@ -1,11 +1,15 @@
-"""Is there a Redis, can it be written, and would it lose anything?"""
+"""Is there a Redis, can it be written, and would it lose anything? Can the journal be written?"""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from redis.exceptions import RedisError
 
+from bridge.problems import ConfigurationError
 from bridge.redis_connection import connect, unsafe
 from bridge.settings import Settings
+from service.journal_files import probe
 
 
 async def redis_problems(settings: Settings) -> list[str]:
@@ -13,7 +17,7 @@ async def redis_problems(settings: Settings) -> list[str]:
     redis = connect(settings)
     try:
         await redis.set("dcb:probe", 1, ex=60)
-        return await unsafe(redis)
+        return await unsafe(redis, settings)
     except (RedisError, OSError) as error:
         said = str(error).split(". ")[0]
         return [
@@ -21,3 +25,14 @@ async def redis_problems(settings: Settings) -> list[str]:
         ]
     finally:
         await redis.aclose()
+
+
+def journal_problems(settings: Settings) -> list[str]:
+    """Whether something can be written and fsynced in the journal's folder; a door may be using it meanwhile."""
+    if not settings.journal:
+        return []
+    try:
+        probe(Path(settings.journal))
+    except ConfigurationError as error:
+        return [str(problem) for problem in error.problems]
+    return []

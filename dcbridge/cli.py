@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from bridge.configuration import Configuration
-from bridge.configuration_file import load
 from bridge.problems import ConfigurationError
-from bridge.settings import Settings, read_settings
+from bridge.settings import read_settings
+from dcbridge import dead
+from dcbridge.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused
 
 app = typer.Typer(
     name="dcbridge",
@@ -24,44 +23,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False, soft_wrap=True)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="bridge.yaml; else DCBRIDGE_CONFIG, else ./bridge.yaml")
-]
+app.add_typer(dead.app, name="dead")
 
 
 def main() -> None:
     """The entry point of the `dcbridge` command."""
     app()
-
-
-def read_all(config: Path | None) -> tuple[Settings, Configuration]:
-    """Settings and bridge.yaml, or every problem of both on standard error and exit code 2."""
-    environ = dict(os.environ)
-    if config is not None:
-        environ["DCBRIDGE_CONFIG"] = str(config)
-    problems: list[str] = []
-    settings = configuration = None
-    try:
-        settings, warnings = read_settings(environ)
-        for warning in warnings:
-            err.print(f"warning: {warning}", style="yellow", markup=False)
-    except ConfigurationError as error:
-        problems += map(str, error.problems)
-    try:
-        configuration = load(settings.config if settings else environ.get("DCBRIDGE_CONFIG", "bridge.yaml"), environ)
-        for warning in configuration.warnings:
-            err.print(f"warning: {warning}", style="yellow", markup=False)
-    except ConfigurationError as error:
-        problems += map(str, error.problems)
-    if settings is None or configuration is None:
-        for problem in problems:
-            err.print(f"error: {problem}", style="red", markup=False)
-        err.print(f"{len(problems)} problem{'s' * (len(problems) != 1)}; nothing was started.", markup=False)
-        raise typer.Exit(2)
-    return settings, configuration
 
 
 @app.command()
@@ -100,7 +67,10 @@ def serve(config: ConfigOption = None) -> None:
     settings, configuration = read_all(config)
     logs.configure(settings.log_format, settings.log_level)
     sys.excepthook = logs.log_uncaught
-    run(settings, configuration)
+    try:
+        run(settings, configuration)
+    except ConfigurationError as error:
+        raise refused(list(map(str, error.problems))) from None
 
 
 @app.command()
@@ -118,13 +88,18 @@ def worker(
     settings, configuration = read_all(config)
     logs.configure(settings.log_format, settings.log_level)
     sys.excepthook = logs.log_uncaught
-    raise typer.Exit(run(settings, configuration, queues or [], burst=burst))
+    try:
+        code = run(settings, configuration, queues or [], burst=burst)
+    except ConfigurationError as error:
+        raise refused(list(map(str, error.problems))) from None
+    raise typer.Exit(code)
 
 
 @app.command()
 def check(config: ConfigOption = None) -> None:
-    """Check the configuration, the providers' settings, and that Redis is there and safe."""
-    from dcbridge.check import redis_problems
+    """Check the configuration, the providers' settings, the journal, and that Redis is there and safe."""
+    from bridge.redis_connection import worth_knowing
+    from dcbridge.check import journal_problems, redis_problems
 
     settings, configuration = read_all(config)
     counted = [
@@ -134,9 +109,11 @@ def check(config: ConfigOption = None) -> None:
     ]
     words = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counted)
     out.print(f"ok: {settings.config}: {words}", markup=False)
-    problems = asyncio.run(redis_problems(settings))
+    for warning in worth_knowing(settings):
+        err.print(f"warning: redis: {warning}", style="yellow", markup=False)
+    problems = [*journal_problems(settings), *(f"redis: {p}" for p in asyncio.run(redis_problems(settings)))]
     for problem in problems:
-        err.print(f"error: redis: {problem}", style="red", markup=False)
+        err.print(f"error: {problem}", style="red", markup=False)
     if problems:
         raise typer.Exit(1)
     out.print(f"ok: {settings.redis_place}: written, append-only, fsynced on every write, evicts nothing", markup=False)
@@ -149,17 +126,47 @@ def token(
     """The stand-in for an address in the logs (needs DCBRIDGE_TOKEN_KEY, the same as the bridge's)."""
     from bridge.logs import Tokens
 
-    settings, _ = read_settings(os.environ)
+    try:
+        settings, _ = read_settings(os.environ)
+    except ConfigurationError as error:
+        raise refused(list(map(str, error.problems))) from None
     if settings.token_key_is_random:
-        err.print("error: DCBRIDGE_TOKEN_KEY is not set; take the value that the bridge runs with", style="red")
-        raise typer.Exit(2)
+        raise refused(["DCBRIDGE_TOKEN_KEY: is not set; take the value that the bridge runs with"])
     out.print(Tokens(settings.token_key.get_secret_value().encode()).of(address), markup=False)
 
 
 @app.command()
-def books(config: ConfigOption = None) -> None:
-    """Show whether every accepted message is accounted for; exit code 1 when one is not."""
+def books(
+    limit: Annotated[int, typer.Option(min=1, help="Messages out of place that are shown at most.")] = 100,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show whether every accepted message is accounted for; exit code 1 and the messages when one is not."""
     from dcbridge.books import show
 
-    settings, _configuration = read_all(config)
-    raise typer.Exit(asyncio.run(show(settings, out)))
+    raise at_the_ledger(config, lambda desk: show(desk, limit, as_json))
+
+
+@app.command()
+def trace(
+    given: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="A messageId of Digital Channels, or an id from the logs: 24 hex digits, with -n for the n-th further"
+            " recipient, or a task, b-… or c-….",
+        ),
+    ],
+    channel: Annotated[
+        str | None, typer.Option(help="Channel of a messageId; without it, every channel is looked at.")
+    ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show the life of one message hop by hop: times, attempts, the provider's answers; exit code 1 if nobody knows it.
+
+    Nothing private is shown: no text, no subject, no number, no address.
+    """
+    from dcbridge.trace import show
+
+    raise at_the_ledger(config, lambda desk: show(desk, given, channel, as_json))

@@ -136,6 +136,7 @@ def environment(folder: Path, ports: Ports, redis_url: str) -> dict[str, str]:
     return kept | {
         "DCBRIDGE_CONFIG": str(folder / "bridge.yaml"),
         "DCBRIDGE_REDIS_URL": redis_url,
+        "DCBRIDGE_JOURNAL": str(folder / "journal"),
         "DCBRIDGE_PUBLIC_HOST": "127.0.0.1",
         "DCBRIDGE_PUBLIC_PORT": str(ports.public),
         "DCBRIDGE_OPERATOR_PORT": str(ports.operator),

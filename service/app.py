@@ -24,7 +24,7 @@ def build(door: Door) -> Starlette:
             response.headers.update(error.headers)
         return response
 
-    return Starlette(
+    public = Starlette(
         routes=[
             Route(
                 "/webhooks/messages/{endpoint}", route(door, "messages_webhook", webhooks.messages), methods=["POST"]
@@ -42,3 +42,6 @@ def build(door: Door) -> Starlette:
         ],
         exception_handlers={HTTPException: http_error},
     )
+    # A redirect is documented nowhere for a webhook, and its Location would be what the Host header says.
+    public.router.redirect_slashes = False
+    return public

@@ -10,9 +10,9 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bridge.callbacks import pack
+from bridge.callbacks import callback_lane, pack
 from bridge.errors import BadCallback
-from bridge.ledger import NewTask, lane_of
+from bridge.ledger import NewTask
 from bridge.providers.base import Callback
 from service.door import Door, Outcome, Refusal, read_body
 
@@ -40,8 +40,6 @@ async def callback(door: Door, request: Request, trace: str) -> Outcome:
     # A provider without an id of its own gets no deduplication: the same words twice are two messages.
     event = provider.event_id(received) or uuid.uuid4().hex
     digest = hashlib.blake2b(f"{provider.name}\0{kind}\0{event}".encode(), digest_size=12).hexdigest()
-    # What consumers write is read in the order in which it came; delivery updates need no order.
-    lane = lane_of("callback", provider.name) if kind == "inbound" else ""
     stored = Callback(
         kind=received.kind,
         method=received.method,
@@ -50,11 +48,11 @@ async def callback(door: Door, request: Request, trace: str) -> Outcome:
         headers={name: values for name, values in received.headers.items() if name not in _NOT_STORED},
         body=received.body,
     )
-    task = NewTask(f"b-{digest}", "callback", lane, pack(provider.name, stored), trace)
-    [fresh] = await door.ledger.put_tasks([task])
+    task = NewTask(f"b-{digest}", "callback", callback_lane(provider.name, kind), pack(provider.name, stored), trace)
+    word = await door.inbox.put(task)
     answer = provider.answer(received)
     response = Response(answer.body, answer.status, dict(answer.headers), media_type=answer.content_type or None)
-    return Outcome(response, "accepted" if fresh else "repeated", {"kind": kind, "bytes": len(body)})
+    return Outcome(response, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(body)})
 
 
 def _callback(door: Door, request: Request, kind: Literal["status", "inbound"], body: bytes) -> Callback:

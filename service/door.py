@@ -22,7 +22,7 @@ from bridge.logs import Tokens
 from bridge.metrics import Metrics
 from bridge.providers.base import Provider
 from bridge.settings import Settings
-from service.group_commit import GroupCommit
+from service.inbox import Inbox
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ class Door:
     settings: Settings
     configuration: Configuration
     ledger: Ledger
-    commit: GroupCommit
+    inbox: Inbox
     providers: dict[str, Provider]
     tokens: Tokens
     metrics: Metrics

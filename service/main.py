@@ -11,17 +11,19 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bridge.configuration import Configuration
+from bridge.durability import Durable
 from bridge.ledger import Ledger
 from bridge.ledger.books import read
 from bridge.listener import Listener, operator_app
 from bridge.logs import Tokens
 from bridge.metrics import Metrics
 from bridge.providers import build as build_provider
-from bridge.redis_connection import connect, unsafe
+from bridge.redis_connection import connect, unsafe, worth_knowing
 from bridge.settings import Settings
 from service import app
 from service.door import Door
-from service.group_commit import GroupCommit
+from service.inbox import Inbox
+from service.journal import open_journal
 
 log = structlog.get_logger()
 
@@ -29,20 +31,30 @@ DAY = 86400.0
 
 
 def run(settings: Settings, configuration: Configuration) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are answered first."""
+    """Serve until SIGTERM or SIGINT; requests under way are answered first.
+
+    Raises ConfigurationError, before anything listens, when the journal cannot be used.
+    """
     uvloop.run(serve(settings, configuration))
 
 
 async def serve(settings: Settings, configuration: Configuration) -> None:
     """As `run`, in a loop that is there already."""
-    redis = connect(settings)
     metrics = Metrics()
-    ledger = Ledger(redis, keep=settings.retention_days * DAY, keep_dead=settings.dead_letter_days * DAY)
+    journal = open_journal(settings, metrics)
+    redis = connect(settings)
+    ledger = Ledger(
+        redis,
+        keep=settings.retention_days * DAY,
+        keep_dead=settings.dead_letter_days * DAY,
+        durable=Durable(settings),
+    )
+    inbox = Inbox(ledger, settings, journal)
     door = Door(
         settings=settings,
         configuration=configuration,
         ledger=ledger,
-        commit=GroupCommit(ledger),
+        inbox=inbox,
         providers={
             name: build_provider(name, account.kind, account.fields, configuration.public_url)
             for name, account in configuration.providers.items()
@@ -51,8 +63,17 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         metrics=metrics,
     )
 
+    reached = False
+
     async def ready() -> bool:
-        return bool(await redis.set("dcb:probe", 1, ex=60))
+        """Redis answers; or it did before and the journal takes callbacks, which must not be turned away unread."""
+        nonlocal reached
+        try:
+            async with asyncio.timeout(settings.redis_timeout):
+                reached = bool(await redis.set("dcb:probe", 1, ex=60))
+        except (RedisError, OSError, TimeoutError):
+            return journal is not None and journal.takes_more and (reached or journal.waiting > 0)
+        return reached
 
     async def scrape() -> bytes:
         try:
@@ -60,14 +81,17 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         except (RedisError, OSError):
             return metrics.render(None)
 
-    public = Listener(app.build(door), settings.public_host, settings.public_port)
-    operator = Listener(operator_app(ready, scrape), settings.operator_host, settings.operator_port)
+    public = Listener(app.build(door), settings.public_host, settings.public_port, setting="DCBRIDGE_PUBLIC_PORT")
+    operator = Listener(
+        operator_app(ready, scrape), settings.operator_host, settings.operator_port, setting="DCBRIDGE_OPERATOR_PORT"
+    )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     servers = [asyncio.create_task(public.serve()), asyncio.create_task(operator.serve())]
+    draining = asyncio.create_task(inbox.drain())
     log.info("service_started", public_port=public.port, operator_port=operator.port, redis=settings.redis_place)
-    await _say_what_is_unsafe(redis)
+    await _say_what_is_unsafe(redis, settings)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *servers], return_when=asyncio.FIRST_COMPLETED)
     log.info("service_stops")
@@ -76,13 +100,16 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     operator.stop()
     await servers[1]
     stopping.cancel()
+    draining.cancel()
+    if journal is not None:
+        await journal.close()
     await redis.aclose()
     log.info("service_stopped")
 
 
-async def _say_what_is_unsafe(redis: Redis) -> None:
+async def _say_what_is_unsafe(redis: Redis, settings: Settings) -> None:
     try:
-        for what in await unsafe(redis):
+        for what in [*worth_knowing(settings), *await unsafe(redis, settings)]:
             log.warning("redis_is_not_safe", what=what)
     except (RedisError, OSError) as error:
         log.warning("redis_does_not_answer", error=type(error).__name__)

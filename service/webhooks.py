@@ -7,19 +7,15 @@ nowhere for these webhooks and would lose the message (GENESYS page, "Webhook Ge
 
 from __future__ import annotations
 
-import hashlib
-
 import structlog
 from starlette.requests import Request
 
 from bridge import wire
+from bridge.acceptance import batch_id, copies_of, lone_letter_id, why
 from bridge.ledger import NewMessage
-from bridge.messages import AgentMessage, Reason
 from service.door import Door, Outcome, Refusal, check_signature, json_answer, read_body
 
 log = structlog.get_logger()
-
-UNCONFIGURED_TTL = 3600.0  # seconds; such a message ends at once, so nothing waits for it
 
 
 async def messages(door: Door, request: Request, trace: str) -> Outcome:
@@ -35,25 +31,26 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
         return await _not_json(door, endpoint, body)
     copies: list[NewMessage] = []
     for one in incoming:
-        found = _copies(door, one, trace)
+        found = copies_of(door.configuration, one, trace)
         if found and door.configuration.channel(one.channel_id) is None:
             await door.ledger.remember_stray(one.channel_id, endpoint)
         if not found:
-            letter = f"w-{hashlib.blake2b(one.message_id.encode() + one.payload, digest_size=12).hexdigest()}"
-            await door.ledger.bury(letter, "agent message", one.channel_id, _why(door, one), one.payload)
+            problem = why(door.configuration, one)
+            await door.ledger.bury(lone_letter_id(one), "agent message", one.channel_id, problem, one.payload)
         copies += found
-    fresh = await door.commit.accept(copies)
+    fresh = await door.ledger.accept(copies)
     ids = [one.message_id for one in incoming]
     answer: dict[str, object] = {"messageId": ids[0]}
     if len(ids) > 1:
         answer["messages"] = [{"messageId": message_id} for message_id in ids]
-    problems = sorted({p for one in incoming if (p := _why(door, one))})
+    problems = sorted({p for one in incoming if (p := why(door.configuration, one))})
     word = "accepted" if any(fresh) else "redelivered" if fresh else "unreadable"
     if problems:
         word = "accepted with problems"
         log.warning("message_cannot_be_carried", endpoint=endpoint, problems=problems)
     refs = [copy.ref for copy in copies]
-    facts: dict[str, object] = {"refs": refs if len(refs) > 1 else refs[0] if refs else None, "bytes": len(body)}
+    consumers = [door.tokens.of(copy.to_id) for copy in copies]
+    facts: dict[str, object] = {"refs": refs, "message_ids": ids, "consumers": consumers, "bytes": len(body)}
     return Outcome(json_answer(answer), word, facts)
 
 
@@ -85,45 +82,6 @@ async def _not_json(door: Door, endpoint: str, body: bytes) -> Outcome:
     return Outcome(json_answer({"messageId": message_id}), "unreadable", {"bytes": len(body)})
 
 
-def _problem(door: Door, one: wire.Incoming) -> wire.Problem | None:
-    if one.channel_id and door.configuration.channel(one.channel_id) is None:
-        return wire.Problem(Reason.INVALID_DESTINATION, "the channel is not configured")
-    return one.problem
-
-
-def _why(door: Door, one: wire.Incoming) -> str:
-    problem = _problem(door, one)
-    return f"{int(problem.reason)} {problem.what}" if problem else ""
-
-
-def _copies(door: Door, one: wire.Incoming, trace: str) -> list[NewMessage]:
-    """What the ledger is to hold; nothing where no receipt could name the message."""
-    if not one.channel_id:
-        return []
-    problem = _problem(door, one)
-    channel = door.configuration.channel(one.channel_id)
-
-    def copy(message: AgentMessage) -> NewMessage:
-        first = one.copies[0].ref
-        return NewMessage(
-            ref=message.ref,
-            first_ref=first,
-            channel_id=one.channel_id,
-            message_id=one.message_id,
-            sender_id=message.sender.id,
-            to_id=message.to.id,
-            payload=one.payload,
-            trace_id=trace,
-            time_to_live=channel.time_to_live if channel else UNCONFIGURED_TTL,
-            reason=int(problem.reason) if problem else 0,
-            detail=problem.what if problem else "",
-            raw=one.payload if problem and message.index == 0 else b"",
-            copies=len(one.copies),
-        )
-
-    return [copy(message) for message in one.copies]
-
-
 async def interactions(door: Door, request: Request, trace: str) -> Outcome:
     """POST /webhooks/interactions/{endpoint}: exactly 200 when the batch is durable, as it came."""
     endpoint = request.path_params["endpoint"]
@@ -143,9 +101,7 @@ async def interactions(door: Door, request: Request, trace: str) -> Outcome:
         await door.ledger.bury(letter, "interaction batch", "", "520 the body is not JSON", body)
         answer = json_answer({"status": {"code": 0}, "data": {"ids": []}})
         return Outcome(answer, "unreadable", {"bytes": len(body)})
-    # Redelivery repeats the operation, perhaps not its bytes; without an operation the bytes are all there is.
-    same = repr((endpoint, operation, events)).encode() if operation else endpoint.encode() + b"\0" + body
-    fresh = await door.ledger.put_batch(hashlib.sha256(same).hexdigest()[:32], endpoint, trace, body)
+    fresh = await door.ledger.put_batch(batch_id(endpoint, body, operation, events), endpoint, trace, body)
     ids = [{"id": interaction} for interaction, _event in events if interaction]
     return Outcome(
         json_answer({"status": {"code": 0}, "data": {"ids": ids}}),

@@ -39,11 +39,11 @@ PATIENCE = 90.0  # seconds; a test that waits longer than this has failed
 
 # Short waits, so that what is left behind is found soon. A lease outlasts the four timeouts by 5 seconds.
 SETTINGS = {
-    "DCBRIDGE_CONNECT_TIMEOUT": "1",
-    "DCBRIDGE_WRITE_TIMEOUT": "1",
-    "DCBRIDGE_READ_TIMEOUT": "3",
-    "DCBRIDGE_POOL_TIMEOUT": "1",
-    "DCBRIDGE_LEASE": "11",
+    "DCBRIDGE_CONNECT_TIMEOUT": "0.5",
+    "DCBRIDGE_WRITE_TIMEOUT": "0.5",
+    "DCBRIDGE_READ_TIMEOUT": "2.5",
+    "DCBRIDGE_POOL_TIMEOUT": "0.5",
+    "DCBRIDGE_LEASE": "9",
     "DCBRIDGE_REDIS_TIMEOUT": "1.5",
     "DCBRIDGE_ANSWER_WITHIN": "5",
     "DCBRIDGE_RECONCILE_EVERY": "0.2",
@@ -104,7 +104,8 @@ class Stack:
         prepare(self.folder, self.ports)
         self._configure(channels or {})
         self.secret = self.kept("app_secret").encode()
-        self.environ = environment(self.folder, self.ports, self.redis.url) | SETTINGS | dict(settings or {})
+        told_to_all = environment(self.folder, self.ports, self.redis.url) | {"PYTHONPATH": str(ROOT)}
+        self.environ = told_to_all | SETTINGS | dict(settings or {})
         told = json.dumps({**SANDBOX, **(sandbox or {})})
         self._commands = {
             "sandbox": [*sandbox_arguments(self.folder, self.ports), told],
@@ -154,6 +155,7 @@ class Stack:
 
     def run(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         """Any process in the stack's environment; what it says goes to its log."""
+        assert name not in self.processes or self.processes[name].poll() is not None, f"the {name} runs already"
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 command, env=self.environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -254,10 +256,14 @@ class Stack:
         """A plain connection, for a look at the keys."""
         return redis.Redis(port=self.redis.port)
 
-    def entry(self, message_id: str, channel: str = SMS, copy: int = 0) -> dict[str, str]:
-        """What the ledger holds of one message."""
+    def ref(self, message_id: str, channel: str = SMS) -> str:
+        """What the bridge calls this message."""
+        return message_ref(channel, message_id)
+
+    def entry(self, message_id: str, channel: str = SMS) -> dict[str, str]:
+        """What the ledger holds of one message, or of its first copy."""
         with self.ledger() as connection:
-            found: Any = connection.hgetall(f"dcb:m:{message_ref(channel, message_id, copy)}")
+            found: Any = connection.hgetall(f"dcb:m:{self.ref(message_id, channel)}")
         return {k.decode(): v.decode(errors="replace") for k, v in found.items()}
 
     def metrics(self, name: str) -> str:

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from bridge.configuration import Channel, Configuration
 from bridge.configuration_file import load
@@ -58,7 +58,7 @@ class Hands:
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type((RedisError, OSError)),
             stop=stop_after_delay(self.settings.lease),
-            wait=wait_exponential_jitter(initial=0.05, max=2.0),
+            wait=wait_random_exponential(multiplier=0.1, max=2.0),
             reraise=True,
         ):
             with attempt:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import orjson
 import structlog
 
-from bridge.callbacks import unpack
+from bridge.callbacks import consumer_lane, unpack
 from bridge.errors import OutcomeUnknown, SendError, UnreadableEvent
-from bridge.ledger import Claimed, NewTask, lane_of
+from bridge.ledger import Claimed, NewTask
 from bridge.messages import ConsumerMessage, DeliveryUpdate
 from bridge.phone import same_address
 from bridge.providers.base import Callback
@@ -67,7 +67,7 @@ def _tasks(
             NewTask(
                 f"c-{digest}",
                 "consumer",
-                lane_of("in", channel_id, event.sender.id),
+                consumer_lane(channel_id, event.sender.id),
                 orjson.dumps(payload),
                 trace,
                 channel_id,

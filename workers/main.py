@@ -12,6 +12,7 @@ from rq.serializers import JSONSerializer
 
 from bridge.configuration import Configuration
 from bridge.jobs import QUEUES
+from bridge.redis_connection import connect_sync
 from bridge.settings import Settings
 from workers.worker import RelayWorker
 
@@ -24,9 +25,7 @@ def run(settings: Settings, configuration: Configuration, queues: Sequence[str],
     if strange:
         log.error("no_such_queue", queues=strange, known=list(QUEUES))
         return 2
-    connection = Redis.from_url(
-        settings.redis_url.get_secret_value(), socket_timeout=10.0, socket_connect_timeout=settings.redis_timeout
-    )
+    connection = connect_sync(settings, patience=10.0)
     _wait_for(connection)
     worker = RelayWorker(
         list(queues or QUEUES),

@@ -27,7 +27,9 @@ async def send(h: Hands, ref: str) -> None:
         log.debug("message_left_alone", message=ref, why=claimed.why)
         return
     channel_id, attempt = claimed.text("ch"), claimed.number("a")
-    with structlog.contextvars.bound_contextvars(message=ref, trace=claimed.text("tr"), channel=channel_id):
+    with structlog.contextvars.bound_contextvars(
+        message=ref, trace=claimed.text("tr"), channel=channel_id, consumer=h.tokens.of(claimed.text("to"))
+    ):
         channel = h.channel(channel_id)
         try:
             if channel is None:

@@ -8,7 +8,7 @@ import secrets
 import structlog
 
 from bridge.configuration import Retry
-from bridge.errors import SendError, Unreadable
+from bridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
 from workers.hands import Hands
 
 log = structlog.get_logger()
@@ -32,6 +32,8 @@ async def not_taken(h: Hands, ref: str, claim: str, attempt: int, error: SendErr
     retry = h.configuration.retry_of(entry_channel) if channel else h.configuration.retry
     if error.page:
         h.metrics.faults.labels(error.outcome, channel.provider if channel else "").inc()
+    if channel is not None:
+        await _tell_the_breaker(h, channel.provider, ref, error)
     if error.taken is None:
         grace = channel.unknown_grace if channel else 30.0
         state = await h.surely(lambda: h.ledger.unknown(ref, claim, grace, error.code))
@@ -47,6 +49,30 @@ async def not_taken(h: Hands, ref: str, claim: str, attempt: int, error: SendErr
     tell = log.error if error.page else log.warning
     tell("message_not_taken", outcome=error.outcome, code=error.code, attempt=attempt, state=state)
     return state
+
+
+async def _tell_the_breaker(h: Hands, provider: str, ref: str, error: SendError) -> None:
+    """Failures of the way or the account count against the provider; anything that it said about a message does not."""
+    breaker = h.configuration.breaker
+    if error.whole_account and error.retry_after:
+        await h.surely(lambda: h.ledger.pause(provider, error.retry_after or 0.0))
+    if isinstance(error, Unreachable | OutcomeUnknown | AccountFault):
+        state = await h.surely(
+            lambda: h.ledger.trouble(
+                provider,
+                ref,
+                error.code,
+                at_once=isinstance(error, AccountFault),
+                threshold=breaker.failures,
+                first=breaker.first,
+                most=breaker.most,
+            )
+        )
+        if state == "opened":
+            h.metrics.faults.labels("breaker_opened", provider).inc()
+            log.error("breaker_opened", provider=provider, outcome=error.outcome, code=error.code)
+    else:
+        await h.surely(lambda: h.ledger.contact(provider, ref))
 
 
 def is_sent_blindly(error: SendError) -> bool:

@@ -48,7 +48,9 @@ async def _decide(h: Hands, found: Decision) -> str:
         case "m", "sending":
             return await h.ledger.unknown(found.id, "", channel.unknown_grace if channel else 30.0, "lease ended")
         case "m", "unknown":
-            return await h.ledger.settle(found.id, channel.outcome_unknown if channel else "fail")
+            if channel is None:
+                return await h.ledger.settle(found.id, "fail")
+            return await h.ledger.settle(found.id, channel.outcome_unknown, channel.resends)
         case "m", "sent":
             policy = channel.unconfirmed_as if channel else "none"
             receipt = {"none": "", "delivered": "Delivered", "failed": "Failed"}[policy]

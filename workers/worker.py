@@ -84,6 +84,7 @@ class RelayWorker(BaseWorker):
         metrics = Metrics()
         async with open_hands(self.settings, self.configuration, metrics) as h:
             share(h)
+            await h.surely(lambda: h.ledger.limits(self.configuration.limits()))
             queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
             helpers = [asyncio.create_task(keep_sweeping(h)), asyncio.create_task(self._keep_alive())]
             listener = self._listener(h, metrics)
@@ -117,7 +118,12 @@ class RelayWorker(BaseWorker):
         async def ready() -> bool:
             return bool(await h.redis.ping())
 
-        return Listener(operator_app(ready, scrape), self.settings.worker_host, self.settings.worker_port)
+        return Listener(
+            operator_app(ready, scrape),
+            self.settings.worker_host,
+            self.settings.worker_port,
+            setting="DCBRIDGE_WORKER_PORT",
+        )
 
     # ------------------------------------------------------------ the loop
 
@@ -142,6 +148,10 @@ class RelayWorker(BaseWorker):
                         return worked
                     self._changed.clear()
                     await self._changed.wait()
+                    continue
+                if not jobs and await redis.exists("rq:suspended"):  # a blocking pop would not look
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stop.wait(), BLOCK)
                     continue
                 if not jobs:
                     found = await cast(Any, redis.blpop(keys, BLOCK))

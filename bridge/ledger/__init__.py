@@ -17,22 +17,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 from redis.asyncio import Redis
 
+from bridge.durability import Durable
 from bridge.jobs import JOBS
+from bridge.ledger.batch import Batch
 
-_FILES = ("common", "messages", "receipts", "tasks", "sweep")
+_FILES = ("common", "history", "pacing", "messages", "receipts", "tasks", "letters", "sweep", "run")
 
 
 def _script() -> str:
     jobs = ",".join(f"{name}={{path='{j.path}',queue='{j.queue}',timeout={j.timeout}}}" for name, j in JOBS.items())
     here = Path(__file__).parent
     texts = [(here / f"{name}.lua").read_text() for name in _FILES]
-    return "\n".join([f"local JOBS = {{{jobs}}}", *texts, "return verbs[ARGV[1]]()"])
+    return "\n".join([f"local JOBS = {{{jobs}}}", *texts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +117,13 @@ def lane_of(*names: str) -> str:
 
 
 class Ledger:
-    """`keep` and `keep_dead`: seconds that finished entries and dead letters live."""
+    """`keep` and `keep_dead`: seconds that finished entries and dead letters live. `durable`: see Batch."""
 
-    def __init__(self, redis: Redis, *, keep: float, keep_dead: float) -> None:
+    def __init__(self, redis: Redis, *, keep: float, keep_dead: float, durable: Durable | None = None) -> None:
         self.redis = redis
         self._keep = int(keep * 1000)
         self._keep_dead = int(keep_dead * 1000)
-        self._run = redis.register_script(_script())
-
-    async def _do(self, verb: str, *arguments: str | bytes | int) -> Any:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return await cast(Awaitable[Any], self._run(args=[verb, now, *arguments]))
+        self._do = Batch(redis, _script(), durable).call
 
     # ------------------------------------------------------------ agent messages
 
@@ -134,7 +131,10 @@ class Ledger:
         """Write all of them or nothing; True for those that are new."""
         if not copies:
             return []
-        flat: list[str | bytes | int] = []
+        return [answer == b"new" for answer in await self._do("accept", *self._accepting(copies))]
+
+    def _accepting(self, copies: Sequence[NewMessage]) -> list[str | bytes | int]:
+        flat: list[str | bytes | int] = [self._keep, self._keep_dead]
         for c in copies:
             flat += [
                 c.ref, c.first_ref, c.channel_id, c.message_id, c.sender_id, c.to_id,
@@ -142,7 +142,7 @@ class Ledger:
                 c.trace_id, int(c.time_to_live * 1000),
                 str(int(c.reason)) if c.reason else "", c.detail, c.raw, c.copies,
             ]  # fmt: skip
-        return [answer == b"new" for answer in await self._do("accept", self._keep, self._keep_dead, *flat)]
+        return flat
 
     async def claim(self, ref: str, token: str, lease: float) -> Claimed:
         """Take the message for `lease` seconds."""
@@ -172,9 +172,9 @@ class Ledger:
         """Nobody knows whether it was taken, unless an update said so meanwhile. Without a token: a lease ended."""
         return _word(await self._do("unknown", ref, token, _ms(grace), code, self._keep))
 
-    async def settle(self, ref: str, policy: str) -> str:
-        """The grace is over: `policy` is "resend" or "fail"."""
-        return _word(await self._do("settle", ref, policy, self._keep))
+    async def settle(self, ref: str, policy: str, most: int = 2) -> str:
+        """The grace is over: `policy` is "resend", at most `most` times, or "fail"."""
+        return _word(await self._do("settle", ref, policy, self._keep, most))
 
     async def confirm_over(self, ref: str, reason: str, receipt: str) -> str:
         """No update came within the channel's limit; `receipt` is a status or "" for none."""
@@ -188,6 +188,30 @@ class Ledger:
             "update", ref, part, status, provider_id, reason, detail, _ms(confirm_within), self._keep
         )
         return _word(answer)
+
+    # ------------------------------------------------------------ pacing and the breaker of a provider's account
+
+    async def limits(self, lines: Mapping[str, str]) -> None:
+        """Channel id -> what pacing.lua calls dcb:limits; channels that are not named have none."""
+        flat: list[str] = []
+        for channel_id, line in lines.items():
+            flat += [channel_id, line]
+        await self._do("limits", *flat)
+
+    async def pause(self, provider: str, seconds: float) -> None:
+        """The provider asked the whole account to wait."""
+        await self._do("pause", provider, max(1, _ms(seconds)))
+
+    async def trouble(
+        self, provider: str, ref: str, code: str, *, at_once: bool, threshold: int, first: float, most: float
+    ) -> str:
+        """A send failed for no fault of the message: "closed", "opened" or "open" is the breaker now."""
+        answer = await self._do("trouble", provider, ref, code, int(at_once), threshold, _ms(first), _ms(most))
+        return _word(answer)
+
+    async def contact(self, provider: str, ref: str) -> None:
+        """The provider answered, if only to refuse this message: its account works."""
+        await self._do("contact", provider, ref)
 
     # ------------------------------------------------------------ receipts
 
@@ -258,13 +282,20 @@ class Ledger:
 
     async def sweep(self, limit: int = 200) -> list[Decision]:
         """Queue what is due or lost; return what needs a decision. Idempotent, for any process."""
-        rows = await self._do("sweep", limit)
+        rows = await self._do("sweep", limit, self._keep_dead)
         found = [(row[0].decode(), row[1].decode(), row[2].decode()) for row in rows]
         return [Decision(member[:1], member[2:], state, channel) for member, state, channel in found]
 
     async def entry(self, ref: str) -> dict[str, str]:
         """What is remembered of one message, without its payload."""
-        raw = await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(f"dcb:m:{ref}"))
+        return await self._fields(f"dcb:m:{ref}")
+
+    async def task(self, task_id: str) -> dict[str, str]:
+        """What is remembered of one task, without its payload."""
+        return await self._fields(f"dcb:t:{task_id}")
+
+    async def _fields(self, key: str) -> dict[str, str]:
+        raw = await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(key))
         return {k.decode(): v.decode(errors="replace") for k, v in raw.items() if k != b"p"}
 
 

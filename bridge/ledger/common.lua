@@ -1,17 +1,20 @@
 -- The ledger's transitions. One script, so that whatever belongs together is written together.
 --
--- ARGV: verb, ISO time for RQ, then what the verb needs. All times inside are Redis' own clock, in ms.
+-- A call carries the ISO time for RQ and any number of verbs, each as: how many words, verb, arguments.
+-- While a verb runs, ARGV is its own: verb, ISO time, arguments. Times inside are Redis' own clock, in ms.
 --
 --   dcb:m:<ref>            one agent message to one recipient        dcb:lane:<lane>      members in order of acceptance
 --   dcb:t:<id>             one task: a raw callback, a consumer message   dcb:due          member -> ms when to look at it
 --   dcb:open:<channel>     ref -> ms accepted, while in flight       dcb:books:<channel>  counters
 --   dcb:receipts:<channel> ref -> ms due, until posted               dcb:dead:<id>, dcb:dead   dead letters, by time
+--   dcb:p:<ref of the first copy>  the payload; dcb:pn:<same> how many copies still need it, where there are several
 --
 -- A member is "m:<ref>" or "t:<id>": the key without "dcb:". Only the head of a lane has a job and a due time.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local iso = ARGV[2]
+local given, ARGV = ARGV, {}
+local iso = given[1]
 local REQUEUE = 15000 -- ms until a queued job that nobody claimed is looked for
 local TERMINAL = {delivered = true, failed = true, removed = true, unconfirmed = true}
 local verbs = {}
@@ -77,10 +80,18 @@ end
 
 -- ---------------------------------------------------------------- dead letters
 
+-- Raw bytes end with the setting of today, whatever it was when they were buried.
+local function forget_letters(keep_ms)
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:dead', '-inf', now - keep_ms, 'LIMIT', 0, 100)) do
+    redis.call('DEL', 'dcb:dead:' .. id)
+    redis.call('ZREM', 'dcb:dead', id)
+  end
+end
+
 local function bury(id, what, channel, reason, raw, keep_ms)
   redis.call('HSET', 'dcb:dead:' .. id, 'what', what, 'channel', channel, 'reason', reason, 'raw', raw, 'at', now)
   redis.call('PEXPIRE', 'dcb:dead:' .. id, keep_ms)
   redis.call('ZADD', 'dcb:dead', now, id)
-  redis.call('ZREMRANGEBYSCORE', 'dcb:dead', '-inf', now - keep_ms)
+  forget_letters(keep_ms)
   redis.call('HINCRBY', 'dcb:counts', 'dead', 1)
 end

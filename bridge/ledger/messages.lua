@@ -13,11 +13,14 @@ local function owe_receipt(ref, channel)
   wake_receipts(channel)
 end
 
--- The copies of a message to several recipients share one payload; the last copy to need it takes it along.
+-- The payload is a key of its own: without it an entry is small enough for Redis' compact encoding. Copies of a
+-- message to several recipients share one; the last copy to need it takes it along.
 local function drop_payload(key)
   local first = redis.call('HGET', key, 'ps')
-  redis.call('HDEL', key, 'p', 'ps')
-  if first and redis.call('HINCRBY', 'dcb:p:' .. first, 'n', -1) <= 0 then redis.call('DEL', 'dcb:p:' .. first) end
+  if not first then return end
+  redis.call('HDEL', key, 'ps')
+  if redis.call('EXISTS', 'dcb:pn:' .. first) == 1 and redis.call('DECR', 'dcb:pn:' .. first) > 0 then return end
+  redis.call('DEL', 'dcb:p:' .. first, 'dcb:pn:' .. first)
 end
 
 -- The one way into a terminal state: books, lane, due time, privacy and receipt together.
@@ -70,9 +73,10 @@ end
 
 -- What the provider said of the part while its request was under way outweighs how the request ended:
 -- without this, a part that is known to be taken would be sent again. nil where it said nothing.
-local function told_meanwhile(ref, part, keep_ms)
+local function told_meanwhile(ref, part, keep_ms, code)
   local key = 'dcb:m:' .. ref
   if redis.call('HEXISTS', key, 'u' .. part) == 0 then return nil end
+  note_attempt(key, 'told', '0', code)
   local f = redis.call('HMGET', key, 'n', 'px', 'pc')
   return part_taken(ref, tonumber(part), tonumber(f[1] or '1'), f[2], '0', tonumber(f[3]), keep_ms)
 end
@@ -95,12 +99,11 @@ function verbs.accept()
     else
       local lane, ttl = ARGV[i + 6], tonumber(ARGV[i + 9])
       redis.call('HSET', key, 's', 'accepted', 'ch', channel, 'mid', ARGV[i + 3], 'from', ARGV[i + 4],
-        'to', ARGV[i + 5], 'ln', lane, 'tr', ARGV[i + 8], 'at', now, 'a', 0, 'pt', 0, 'exp', now + ttl)
-      if ARGV[i + 13] == '1' then
-        redis.call('HSET', key, 'p', ARGV[i + 7])
-      else
-        if ref == first then redis.call('HSET', 'dcb:p:' .. first, 'p', ARGV[i + 7], 'n', ARGV[i + 13]) end
-        redis.call('HSET', key, 'ps', first)
+        'to', ARGV[i + 5], 'ln', lane, 'tr', ARGV[i + 8], 'at', now, 'a', 0, 'pt', 0,
+        'exp', now + ttl, 'ps', first)
+      if ref == first then
+        redis.call('SET', 'dcb:p:' .. first, ARGV[i + 7])
+        if ARGV[i + 13] ~= '1' then redis.call('SET', 'dcb:pn:' .. first, ARGV[i + 13]) end
       end
       redis.call('HINCRBY', 'dcb:books:' .. channel, 'accepted', 1)
       redis.call('ZADD', 'dcb:open:' .. channel, now, ref)
@@ -124,7 +127,7 @@ end
 function verbs.claim()
   local ref, token, lease, keep_ms = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'ln', 'exp', 'tok', 'pt', 'hs')
+  local f = redis.call('HMGET', key, 's', 'ln', 'exp', 'tok', 'pt', 'hs', 'ch', 'at')
   if not f[1] then return {'gone'} end
   if f[1] == 'sending' then
     if f[4] ~= token then return {'busy'} end
@@ -135,10 +138,12 @@ function verbs.claim()
       finish(ref, 'failed', '305', redis.call('HGET', key, 'e') or '', 'Failed', keep_ms)
       return {'expired'}
     end
+    local why = held_back(ref, f[7], f[8], tonumber(f[3]), lease)
+    if why then return {why} end
     redis.call('HSET', key, 's', 'sending', 'tok', token)
     redis.call('HINCRBY', key, 'a', 1)
     redis.call('HINCRBY', key, 'ta', 1)
-    redis.call('HSETNX', key, 'hs', now)
+    if redis.call('HSETNX', key, 'hs', now) == 0 then redis.call('HSET', key, 'cs', now) end
     redis.call('ZADD', 'dcb:due', now + lease, 'm:' .. ref)
   else
     return {f[1]}
@@ -146,7 +151,7 @@ function verbs.claim()
   local all, first = redis.call('HGETALL', key), redis.call('HGET', key, 'ps')
   if first then
     all[#all + 1] = 'p'
-    all[#all + 1] = redis.call('HGET', 'dcb:p:' .. first, 'p')
+    all[#all + 1] = redis.call('GET', 'dcb:p:' .. first)
   end
   return {'go', all}
 end
@@ -161,8 +166,11 @@ end
 -- taken ref token part count provider_id delivered confirm_ms keep_ms -> new state, or "stale"
 function verbs.taken()
   local ref, token, part, count = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'u' .. part)
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'u' .. part, 'cs', 'ch')
   if f[1] ~= 'sending' or f[2] ~= token then return 'stale' end
+  landed(ref, f[5])
+  provider_took(f[5])
+  if f[4] or count > 1 then note_attempt('dcb:m:' .. ref, 'taken', part) end
   return part_taken(ref, part, count, ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]))
 end
 
@@ -170,15 +178,21 @@ end
 function verbs.retry()
   local ref, token, delay, limit = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'tok', 'exp', 'hs', 'pt')
+  local f = redis.call('HMGET', key, 's', 'tok', 'exp', 'hs', 'pt', 'ch')
   if f[1] ~= 'sending' or f[2] ~= token then return 'stale' end
-  local known = told_meanwhile(ref, f[5], tonumber(ARGV[9]))
+  landed(ref, f[6])
+  local known = told_meanwhile(ref, f[5], tonumber(ARGV[9]), ARGV[8])
   if known then return known end
   local at = now + delay
-  if at > tonumber(f[3]) then return finish(ref, 'failed', '305', ARGV[8], 'Failed', tonumber(ARGV[9])) end
+  if at > tonumber(f[3]) then
+    note_attempt(key, 'failed', '305', ARGV[8])
+    return finish(ref, 'failed', '305', ARGV[8], 'Failed', tonumber(ARGV[9]))
+  end
   if limit > 0 and at - tonumber(f[4]) > limit then
+    note_attempt(key, 'failed', ARGV[7], ARGV[8])
     return finish(ref, 'failed', ARGV[7], ARGV[8], 'Failed', tonumber(ARGV[9]))
   end
+  note_attempt(key, 'retry', delay, ARGV[8])
   redis.call('HSET', key, 's', 'retry', 'e', ARGV[8], 'nb', at)
   redis.call('HDEL', key, 'tok', 'qa')
   redis.call('ZADD', 'dcb:due', at, 'm:' .. ref)
@@ -188,10 +202,12 @@ end
 -- fail ref token reason detail keep_ms -> "failed" or "stale"
 function verbs.fail()
   local ref = ARGV[3]
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'pt')
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'pt', 'ch')
   if f[1] ~= 'sending' or f[2] ~= ARGV[4] then return 'stale' end
-  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]))
+  landed(ref, f[4])
+  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]), ARGV[6])
   if known then return known end
+  note_attempt('dcb:m:' .. ref, 'failed', ARGV[5], ARGV[6])
   return finish(ref, 'failed', ARGV[5], ARGV[6], 'Failed', tonumber(ARGV[7]))
 end
 
@@ -201,15 +217,17 @@ end
 function verbs.unknown()
   local ref, token = ARGV[3], ARGV[4]
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'tok', 'pt')
+  local f = redis.call('HMGET', key, 's', 'tok', 'pt', 'ch')
   if f[1] ~= 'sending' then return 'stale' end
   if token == '' then
     if not is_due('m:' .. ref) then return 'stale' end
   elseif f[2] ~= token then
     return 'stale'
   end
-  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]))
+  landed(ref, f[4])
+  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]), ARGV[6])
   if known then return known end
+  note_attempt(key, 'unknown', ARGV[5], ARGV[6])
   redis.call('HSET', key, 's', 'unknown', 'e', ARGV[6])
   redis.call('HDEL', key, 'tok')
   redis.call('HINCRBY', key, 'unk', 1)
@@ -218,12 +236,16 @@ function verbs.unknown()
   return 'unknown'
 end
 
--- settle ref policy keep_ms: an unknown outcome whose grace is over. policy "resend" or "fail".
+-- settle ref policy keep_ms most: an unknown outcome whose grace is over. policy "resend" or "fail"; a message
+-- that has been sent again `most` times fails as well.
 function verbs.settle()
   local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
   if redis.call('HGET', key, 's') ~= 'unknown' or not is_due('m:' .. ref) then return 'stale' end
-  redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. ARGV[4], 1)
-  if ARGV[4] == 'fail' then
+  local policy = ARGV[4]
+  if tonumber(redis.call('HGET', key, 'unk') or '0') > tonumber(ARGV[6]) then policy = 'fail' end
+  redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. policy, 1)
+  note(key, 'settled', policy)
+  if policy == 'fail' then
     return finish(ref, 'failed', '500', 'outcome unknown', 'Failed', tonumber(ARGV[5]))
   end
   redis.call('HSET', key, 's', 'retry', 'nb', now)
@@ -241,17 +263,18 @@ end
 
 -- update ref part status provider_id reason detail confirm_ms keep_ms -> what became of it
 -- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back.
-function verbs.update()
+local function apply_update()
   local ref, part, status = ARGV[3], tonumber(ARGV[4]), ARGV[5]
   local provider_id, reason, detail = ARGV[6], ARGV[7], ARGV[8]
   local confirm_ms, keep_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'u' .. part, 'pt', 'n')
+  local f = redis.call('HMGET', key, 's', 'u' .. part, 'pt', 'n', 'ch')
   if not f[1] then return 'gone' end
   if TERMINAL[f[1]] then return 'late' end
   if f[2] == status or f[2] == 'delivered' or f[2] == 'failed' or f[2] == 'removed' then return 'repeated' end
   if part > tonumber(f[3]) then return 'gone' end
   redis.call('HSET', key, 'u' .. part, status)
+  if f[1] == 'sending' and (status == 'failed' or status == 'removed') then landed(ref, f[5]) end
   if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
   if status == 'removed' then return finish(ref, 'removed', '', '', 'Removed', keep_ms) end
   if f[1] == 'sending' and part == tonumber(f[3]) then
@@ -267,4 +290,10 @@ function verbs.update()
     return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
   end
   return 'noted'
+end
+
+function verbs.update()
+  local result = apply_update()
+  note('dcb:m:' .. ARGV[3], 'update', ARGV[4], ARGV[5], result, ARGV[8])
+  return result
 end

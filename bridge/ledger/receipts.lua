@@ -48,6 +48,7 @@ function verbs.receipts_refused()
   if redis.call('ZREM', 'dcb:receipts:' .. channel, ref) == 0 then return 'stale' end
   bury('r-' .. ref, 'receipt', channel, ARGV[5], ARGV[6], tonumber(ARGV[8]))
   redis.call('HSET', 'dcb:m:' .. ref, 'rx', ARGV[5])
+  note('dcb:m:' .. ref, 'receipt', 'refused', ARGV[5])
   redis.call('HDEL', 'dcb:m:' .. ref, 'from', 'to')
   redis.call('PEXPIRE', 'dcb:m:' .. ref, ARGV[7])
   return 'refused'

@@ -15,10 +15,11 @@ function verbs.bury()
   return 'new'
 end
 
--- sweep limit -> {{member, state, channel}, …} that need a decision by somebody who knows the configuration.
+-- sweep limit dead_keep_ms -> {{member, state, channel}, …} that need a decision by somebody who knows the configuration.
 -- Due retries get their job; jobs that are lost are queued again; receipts that are due are woken.
 function verbs.sweep()
   local out, limit = {}, tonumber(ARGV[3])
+  forget_letters(tonumber(ARGV[4]))
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', '-inf', now, 'LIMIT', 0, limit)) do
     local key = 'dcb:' .. member
     local f = redis.call('HMGET', key, 's', 'ln', 'qa', 'ch', 'j', 'at')
@@ -38,6 +39,7 @@ function verbs.sweep()
       redis.call('ZADD', 'dcb:due', now, member) -- stays due: whoever decides moves it, and a crash repeats it
     end
   end
+  look_at_breakers()
   for _, channel in ipairs(redis.call('SMEMBERS', 'dcb:channels')) do
     if redis.call('ZCOUNT', 'dcb:receipts:' .. channel, '-inf', now) > 0 then wake_receipts(channel) end
   end

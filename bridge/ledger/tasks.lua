@@ -70,6 +70,7 @@ function verbs.task_retry()
   end
   local at = now + tonumber(ARGV[5])
   redis.call('HSET', key, 's', 'waiting', 'e', ARGV[6], 'nb', at)
+  note(key, 'try', redis.call('HGET', key, 'a'), 0, 'retry', ARGV[5], ARGV[6])
   redis.call('HDEL', key, 'tok', 'qa')
   redis.call('ZADD', 'dcb:due', at, 't:' .. id)
   return 'waiting'
@@ -81,6 +82,7 @@ function verbs.task_dead()
   local f = redis.call('HMGET', key, 'tok', 'j', 'ch')
   if f[1] ~= ARGV[4] then return 'stale' end
   bury('t-' .. id, f[2], f[3], ARGV[5], ARGV[6], tonumber(ARGV[8]))
+  note(key, 'try', redis.call('HGET', key, 'a'), 0, 'dead', 0, ARGV[5])
   task_leave(id, 'dead', ARGV[7])
   return 'dead'
 end

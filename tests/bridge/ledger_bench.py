@@ -129,11 +129,12 @@ class Bench:
         for pattern in ("dcb:m:*", "dcb:t:*", "rq:job:*"):
             for key in await self.keys(pattern):
                 for name in ("at", "exp", "hs", "nb", "qa", "sent", "dcb_at"):
-                    if await cast(Awaitable[bool], self.redis.hexists(key, name)):
-                        await cast(Awaitable[int], self.redis.hincrby(key, name, -ms))
+                    if await self.redis.hexists(key, name):
+                        await self.redis.hincrby(key, name, -ms)
         for pattern in ("dcb:due", "dcb:open:*", "dcb:receipts:*", "dcb:tasks:*"):
             for key in await self.keys(pattern):
-                for member, score in await self.redis.zrange(key, 0, -1, withscores=True):
+                rows: Any = await self.redis.zrange(key, 0, -1, withscores=True)
+                for member, score in rows:
                     await self.redis.zadd(key, {member: score - ms})
         for pattern in ("dcb:m:*", "dcb:t:*", "dcb:receipts-woken:*", "dcb:dead:*", "dcb:batch:*"):
             for key in await self.keys(pattern):
@@ -148,10 +149,11 @@ class Bench:
         """Every key and value, for looking whether something is left."""
         found = []
         for key in await self.keys("*"):
-            found += [key.encode(), await self.redis.dump(key) or b""]
-            kind = await self.redis.type(key)
-            if kind == b"hash":  # a dump may be compressed
-                found += [b"\0".join(p) for p in (await cast(Awaitable[Any], self.redis.hgetall(key))).items()]
+            if await self.redis.type(key) == b"hash":  # a dump of one may be compressed
+                fields = await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(key))
+                found += [key.encode(), *map(b"\0".join, fields.items())]
+            else:
+                found += [key.encode(), await self.redis.dump(key) or b""]
         return b"\n".join(found)
 
     async def _hget(self, key: str, name: str) -> bytes:
@@ -161,4 +163,3 @@ class Bench:
 
     async def _list(self, key: str) -> list[bytes]:
         return await cast(Awaitable[list[bytes]], self.redis.lrange(key, 0, -1))
-

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from ledger_bench import CHANNEL, Bench, new_message
 from redis.asyncio import Redis
 
 from bridge.ledger import NewTask
 from bridge.ledger.books import ChannelBooks, read, together
+from tests.bridge.ledger_bench import CHANNEL, Bench, new_message
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ async def test_every_figure(bench: Bench) -> None:
 async def test_a_figure_that_is_off_by_one_shows(bench: Bench, figure: str, by: int) -> None:
     await bench.sending()
     assert await bench.difference() == 0
-    await bench.redis.hincrby(f"dcb:books:{CHANNEL}", figure, by)  # type: ignore[misc]
+    await bench.redis.hincrby(f"dcb:books:{CHANNEL}", figure, by)
     assert await bench.difference() == 1
 
 
@@ -74,5 +74,3 @@ def test_two_channels_that_are_off_in_opposite_ways_do_not_make_it_right() -> No
     both = together("(unknown)", [more, less])
     assert (both.accepted, both.redelivered, both.oldest_age, both.oldest_receipt_age) == (2, 7, 20.0, 5.0)
     assert both.difference == 0  # why Books.difference adds amounts and not signs
-
-

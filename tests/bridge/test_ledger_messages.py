@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import redis as sync_redis
-from ledger_bench import CHANNEL, CONSUMER, KEEP, KEEP_DEAD, PAYLOAD, Bench, copies_of, new_message
 from redis.asyncio import Redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -15,6 +14,7 @@ from rq.utils import import_attribute
 
 from bridge.ledger import NewTask
 from dcbridge.embedded_redis import EmbeddedRedis
+from tests.bridge.ledger_bench import CHANNEL, CONSUMER, KEEP, KEEP_DEAD, PAYLOAD, Bench, copies_of, new_message
 
 SECRET_TEXT = b'{"text":"a very private text"}'
 
@@ -246,6 +246,7 @@ async def test_every_job_is_one_that_rq_can_fetch_and_run(
                 assert job.get_status() == "queued"
                 assert f"rq:queue:{job.origin}" == queue
                 assert (job.kwargs, job.timeout, job.result_ttl) == ({}, 180, 0)
+                assert job.func_name is not None
                 assert inspect.iscoroutinefunction(import_attribute(job.func_name))
                 [argument] = job.args
                 assert PAYLOAD.decode() not in str(job.description)
@@ -309,7 +310,7 @@ async def test_a_batch_of_interactions_is_kept_once_and_in_order(bench: Bench) -
     assert await bench.ledger.put_batch("1", "main", "t", b"first \xff")
     assert await bench.ledger.put_batch("2", "main", "t", b"second")
     assert not await bench.ledger.put_batch("1", "main", "t", b"first again")
-    entries: list[Any] = await bench.redis.xrange("dcb:interactions")
+    entries: Any = await bench.redis.xrange("dcb:interactions")
     assert [fields[b"body"] for _, fields in entries] == [b"first \xff", b"second"]
     await bench.pass_time(KEEP + 1)
     assert await bench.ledger.put_batch("1", "main", "t", b"much later")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from ledger_bench import CHANNEL, Bench
 from redis.asyncio import Redis
 
 from bridge.ledger import Decision, NewTask
 from bridge.ledger.books import read
+from tests.bridge.ledger_bench import CHANNEL, Bench
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
-from ledger_bench import CHANNEL, CONSUMER, Bench, new_message
 from redis.asyncio import Redis
 
 from bridge.ledger import lane_of
 from bridge.ledger.books import TERMINAL
+from tests.bridge.ledger_bench import CHANNEL, CONSUMER, Bench, new_message
 
 REF = new_message().ref
 
@@ -158,6 +158,7 @@ VERBS: dict[str, Callable[[Bench], Awaitable[str]]] = {
 async def _claim(b: Bench, token: str) -> str:
     return (await b.ledger.claim(REF, token, 60.0)).why
 
+
 # Two lines a state: what the verb answers, and the state afterwards ("." where it stays as it was).
 GRID = """
                 claim    taken    instant  again    fail     unknown  swept    resend   give_up  no_word     +sent    +deliv   +failed  +remov
@@ -247,7 +248,7 @@ async def _is_consistent(bench: Bench, state: str, verb: str) -> None:
     status = {"delivered": "Delivered", "failed": "Failed", "removed": "Removed"}.get(state)
     assert receipts == ({("m-1", status)} if status else set()), verb
     if state in (*TERMINAL, "sent"):
-        assert not await bench.redis.hexists(f"dcb:m:{REF}", "p"), verb  # type: ignore[misc]
+        assert not await bench.redis.hexists(f"dcb:m:{REF}", "p"), verb
 
 
 async def test_the_same_claim_again_counts_one_attempt_and_keeps_its_lease(bench: Bench) -> None:

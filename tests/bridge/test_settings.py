@@ -39,13 +39,20 @@ REFUSED = [
      "JSON"),
     ("log_level", "verbose", "should be debug, info, warning or error, and is a text of 7 characters", "Warning"),
     ("token_key", "fifteen letters", "should have at least 16 characters", "sixteen letters!"),
-    ("redis_url", f"http://:{CANARY}@redis", "should begin with redis://, rediss:// or unix://",
-     f"redis://:{CANARY}@redis"),
+    ("redis_url", f"http://:{CANARY}@redis",
+     "should begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://", f"redis://:{CANARY}@redis"),
     ("redis_url", "redis:///0", "should name a host: redis://host:6379/0", "rediss://host/0"),
     ("redis_url", "redis://host:port", "is not a URL", "redis://host:1"),
     ("redis_url", "unix://", "should name a socket: unix:///path/to/redis.sock", "unix:///run/redis.sock"),
-    ("redis_url", "redis+sentinel://host", "Sentinel is not supported yet; use redis://, rediss:// or unix://",
-     "redis://host"),
+    ("redis_url", "redis://one,two", "should name a host: redis://host:6379/0", "redis+sentinel://one,two/service"),
+    ("redis_url", "redis+sentinel://one,two",
+     "should name sentinels and a service: redis+sentinel://one:26379,two:26379/service/0",
+     f"rediss+sentinel://user:{CANARY}@one:26379,[::1]:5/service/2"),
+    ("redis_url", "redis://host/first", "should end with the number of a database, as in /0", "redis://host/1"),
+    ("redis_ca_file", __file__, "needs a redis_url with TLS: rediss:// or rediss+sentinel://", ""),
+    ("durability", "never", "should be always or waitaof, and is a text of 5 characters", "WAITAOF"),
+    ("replicas", "-1", "should be greater than or equal to 0", "2"),
+    ("journal_limit", "65535", "should be greater than or equal to 65536", "65536"),
 ]  # fmt: skip
 
 
@@ -109,6 +116,15 @@ def test_secrets_do_not_print() -> None:
     with pytest.raises(ConfigurationError) as told:
         read_settings({"DCBRIDGE_REDIS_URL": f"{CANARY}://", "DCBRIDGE_PUBLIC_PORT": CANARY, "DCBRIDGE_LEASE": CANARY})
     assert CANARY not in str(told.value) + repr(told.value) + repr(told.value.problems)
+
+
+def test_files_for_tls_are_there_and_belong_together() -> None:
+    tls = {"redis_url": "rediss://redis"}
+    assert problems(**tls, redis_ca_file="/nowhere/ca.pem") == [
+        "DCBRIDGE_REDIS_CA_FILE: should name a file that can be read"
+    ]
+    assert problems(**tls, redis_client_key=__file__) == ["DCBRIDGE_REDIS_CLIENT_KEY: needs redis_client_certificate"]
+    accepted(**tls, redis_ca_file=__file__, redis_client_certificate=__file__, redis_client_key=__file__)
 
 
 def test_settings_cannot_be_changed() -> None:

@@ -59,8 +59,10 @@ def test_a_message_that_is_never_heard_of_again_is_in_flight_and_then_unconfirme
     assert stack.message(message)["receipts"] == {}
 
 
-@pytest.mark.parametrize("statuses", [["sent", "delivered", "delivered"], ["delivered", "sent", "queued"]])
-def test_statuses_that_come_twice_or_in_reverse_make_one_receipt(stack: Stack, statuses: list[str]) -> None:
+@pytest.mark.parametrize(
+    "statuses", [["sent", "delivered", "delivered"], ["delivered", "sent", "queued"], ["delivered", "failed"]]
+)
+def test_statuses_that_come_twice_in_reverse_or_too_late_make_one_receipt(stack: Stack, statuses: list[str]) -> None:
     stack.control(sms={"statuses": statuses})
     message = stack.agent_writes(to=stack.new_number())
     assert stack.receipt(message)["status"] == "Delivered"

@@ -67,8 +67,6 @@ def test_a_callback_that_comes_twice_reaches_the_agent_once(stack: Stack) -> Non
 def test_an_interaction_event_is_kept_once_however_often_it_comes(stack: Stack) -> None:
     before = stack.books().interaction_batches
     for _ in range(2):
-        made = stack.sandbox(
-            "interaction", {"event": "STARTED", "id": "0b1c", "operationId": "op-7", "wait": True}
-        )
+        made = stack.sandbox("interaction", {"event": "STARTED", "id": "0b1c", "operationId": "op-7", "wait": True})
         assert made["state"] == "taken"
     assert stack.books().interaction_batches == before + 1

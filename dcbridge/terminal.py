@@ -1,0 +1,143 @@
+"""What the commands have in common: two consoles, the configuration, the ledger, and how they put things."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bridge.configuration import Configuration
+from bridge.configuration_file import load
+from bridge.durability import Durable
+from bridge.ledger import Ledger
+from bridge.problems import ConfigurationError
+from bridge.redis_connection import connect
+from bridge.settings import Settings, read_settings
+
+DAY = 86400.0
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="bridge.yaml; else DCBRIDGE_CONFIG, else ./bridge.yaml")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+
+
+def read_all(config: Path | None) -> tuple[Settings, Configuration]:
+    """Settings and bridge.yaml, or every problem of both on standard error and exit code 2."""
+    environ = dict(os.environ)
+    if config is not None:
+        environ["DCBRIDGE_CONFIG"] = str(config)
+    problems: list[str] = []
+    settings = configuration = None
+    try:
+        settings, warnings = read_settings(environ)
+        for warning in warnings:
+            err.print(f"warning: {warning}", style="yellow", markup=False)
+    except ConfigurationError as error:
+        problems += map(str, error.problems)
+    try:
+        configuration = load(settings.config if settings else environ.get("DCBRIDGE_CONFIG", "bridge.yaml"), environ)
+        for warning in configuration.warnings:
+            err.print(f"warning: {warning}", style="yellow", markup=False)
+    except ConfigurationError as error:
+        problems += map(str, error.problems)
+    if settings is None or configuration is None:
+        raise refused(problems)
+    return settings, configuration
+
+
+def refused(problems: list[str]) -> typer.Exit:
+    """Say every problem on standard error; exit code 2."""
+    for problem in problems:
+        err.print(f"error: {problem}", style="red", markup=False)
+    err.print(f"{len(problems)} problem{'s' * (len(problems) != 1)}; nothing was started.", markup=False)
+    return typer.Exit(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What a command that looks into the ledger works with."""
+
+    settings: Settings
+    configuration: Configuration
+    ledger: Ledger
+
+
+def at_the_ledger(config: Path | None, work: Callable[[Desk], Awaitable[int]]) -> typer.Exit:
+    """Run one command's work; its exit code, or 2 when Redis cannot be reached."""
+    settings, configuration = read_all(config)
+
+    async def run() -> int:
+        redis = connect(settings)
+        ledger = Ledger(
+            redis,
+            keep=settings.retention_days * DAY,
+            keep_dead=settings.dead_letter_days * DAY,
+            durable=Durable(settings),
+        )
+        try:
+            return await work(Desk(settings, configuration, ledger))
+        except (RedisError, OSError) as error:
+            say_error(f"{settings.redis_place} cannot be reached: {type(error).__name__}")
+            return 2
+        finally:
+            await redis.aclose()
+
+    return typer.Exit(asyncio.run(run()))
+
+
+def say_error(words: str) -> None:
+    err.print(f"error: {printable(words)}", style="red", markup=False)
+
+
+def say_warning(words: str) -> None:
+    err.print(f"warning: {printable(words)}", style="yellow", markup=False)
+
+
+def progress() -> Progress:
+    """A bar on standard error, where that is a terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+
+
+def print_table(table: Table) -> None:
+    """As wide as it is where that is no terminal: a program that reads it wants whole words."""
+    out.print(table, crop=False, width=None if out.is_terminal else 1000)
+
+
+def print_json(value: object) -> None:
+    """One line of JSON, as it is: no wrapping and no colour."""
+    typer.echo(orjson.dumps(value))
+
+
+def printable(text: str) -> str:
+    """No control character of what others wrote reaches a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def utc(seconds: float) -> str:
+    """ "2026-11-22T02:03:54.123Z"."""
+    moment = datetime.fromtimestamp(round(seconds, 3), UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def span(seconds: float) -> str:
+    """ "4.2 s", "5 min", "3 h" or "12 d": two figures are enough for a person."""
+    for unit, size in (("d", DAY), ("h", 3600.0), ("min", 60.0)):
+        if abs(seconds) >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.3g} s"

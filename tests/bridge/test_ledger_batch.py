@@ -1,0 +1,122 @@
+"""Group commit: what waits at one moment shares a script, and each gets its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from bridge.ledger import Ledger
+from bridge.redis_connection import connect
+from bridge.settings import Settings
+from dcbridge.embedded_redis import EmbeddedRedis, free_port
+from tests.bridge.ledger_bench import Bench, new_message
+
+
+async def scripts(redis: Redis) -> int:
+    """How many scripts this server has run."""
+    stats = await redis.info("commandstats")
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("eval", "evalsha"))
+
+
+@pytest.mark.parametrize(("waiting", "most"), [(1, 1), (64, 1), (65, 2), (200, 4)])
+async def test_what_waits_together_travels_together(redis: Redis, waiting: int, most: int) -> None:
+    bench = Bench(redis)
+    await bench.put("first")  # the script is known by then
+    before = await scripts(redis)
+    messages = [new_message(f"m-{n}", to_id=str(n)) for n in range(waiting)]
+    answers = await asyncio.gather(*(bench.ledger.accept([message]) for message in messages))
+    assert answers == [[True]] * waiting
+    assert await scripts(redis) - before == most
+    assert await bench.queued() == [new_message("first").ref, *(message.ref for message in messages)]
+
+
+async def test_each_gets_the_answer_to_its_own_question(redis: Redis) -> None:
+    bench = Bench(redis)
+    known = await bench.sending("known")
+    found = await asyncio.gather(
+        bench.ledger.accept([new_message("known"), new_message("new")]),
+        bench.ledger.claim("f" * 24, "t", 60.0),
+        bench.taken(known, "another's"),
+        bench.taken(known),
+        bench.ledger.accept([new_message("new")]),
+        bench.ledger.sweep(),
+    )
+    accepted, claimed, stale, sent, again, decisions = found
+    assert (accepted, again, decisions) == ([False, True], [False], [])
+    assert (claimed.why, stale, sent) == ("gone", "stale", "sent")
+
+
+async def test_one_that_fails_in_the_script_fails_alone(redis: Redis) -> None:
+    bench = Bench(redis)
+    await redis.set(f"dcb:m:{new_message('odd').ref}", "not a hash")
+    odd, good = await asyncio.gather(
+        bench.ledger.claim(new_message("odd").ref, "t", 60.0),
+        bench.ledger.accept([new_message("good")]),
+        return_exceptions=True,
+    )
+    assert isinstance(odd, ResponseError)
+    assert good == [True]
+
+
+async def test_who_stops_waiting_takes_nobody_along(redis: Redis) -> None:
+    bench = Bench(redis)
+    tasks = [asyncio.create_task(bench.ledger.accept([new_message(f"m-{n}")])) for n in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert (found[0], found[2]) == ([True], [True])
+    assert isinstance(found[1], asyncio.CancelledError)
+    assert await bench.ledger.accept([new_message("m-1")]) in ([True], [False])  # it may have been written
+
+
+# ---------------------------------------------------------------- a Redis that goes away
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A Redis that this test alone may stop and kill."""
+    server = EmbeddedRedis(tmp_path, free_port())
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_a_redis_that_hangs_fails_only_what_was_under_way(own_server: EmbeddedRedis) -> None:
+    redis = connect(Settings(redis_url=SecretStr(own_server.url), redis_timeout=0.3))
+    ledger = Ledger(redis, keep=100.0, keep_dead=100.0)
+    assert await ledger.accept([new_message("before")]) == [True]
+    assert own_server.process is not None
+    os.kill(own_server.process.pid, signal.SIGSTOP)
+    try:
+        under_way = [asyncio.create_task(ledger.accept([new_message(f"m-{n}")])) for n in range(3)]
+        await asyncio.sleep(0.05)  # they are written, and nobody answers
+        later = asyncio.create_task(ledger.accept([new_message("later")]))
+        failed = await asyncio.gather(*under_way, return_exceptions=True)
+    finally:
+        os.kill(own_server.process.pid, signal.SIGCONT)
+    assert all(isinstance(error, RedisError) for error in failed)
+    assert await later == [True]
+    assert await ledger.accept([new_message("after")]) == [True]
+    assert (await Bench(redis).difference()) == 0
+    await redis.aclose()
+
+
+async def test_what_was_answered_is_there_after_a_kill(own_server: EmbeddedRedis) -> None:
+    redis = connect(Settings(redis_url=SecretStr(own_server.url), redis_timeout=1.0))
+    bench = Bench(redis)
+    refs = [await bench.put(f"m-{n}") for n in range(5)]
+    own_server.kill()
+    with pytest.raises((RedisError, OSError)):
+        await bench.put("lost")
+    own_server.start()
+    assert [await bench.state(ref) for ref in refs] == ["accepted"] * 5
+    assert await bench.difference() == 0
+    await redis.aclose()

@@ -1,0 +1,73 @@
+"""A worker dies with a request on the wire: what is known of it decides whether it is sent again."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from bridge.jobs import QUEUES
+from tests.stack import Stack, until
+
+SLOW = "15005550006"  # the provider takes it at once and answers late; its statuses come after the answer
+
+
+@pytest.fixture
+def slow_stack() -> Iterator[Stack]:
+    with Stack(sandbox={"slow_answer": 1.5}) as running:
+        yield running
+
+
+def dies_while_sending(stack: Stack) -> str:
+    """The provider has the message, its answer will not be read, and the worker is gone."""
+    message = stack.agent_writes(to=SLOW)
+    until(lambda: stack.texts_to(SLOW), "the provider took it", pause=0.01)
+    assert stack.entry(message)["s"] == "sending"
+    stack.kill("worker")
+    return message
+
+
+def test_a_message_that_the_provider_confirmed_is_not_sent_again(slow_stack: Stack) -> None:
+    message = dies_while_sending(slow_stack)
+    until(lambda: slow_stack.texts_to(SLOW)[0]["status"] == "delivered", "the consumer has it")
+    slow_stack.start("worker")
+    assert slow_stack.receipt(message)["status"] == "Delivered"
+    assert slow_stack.settled().difference == 0
+    assert len(slow_stack.texts_to(SLOW)) == 1
+
+
+def test_a_message_that_nobody_confirmed_is_sent_again_and_counted(slow_stack: Stack) -> None:
+    slow_stack.control(sms={"callbacks": False})
+    message = dies_while_sending(slow_stack)
+    until(lambda: slow_stack.texts_to(SLOW)[0]["status"] == "delivered", "the consumer has it, and nobody says so")
+    slow_stack.control(sms={"callbacks": True})
+    slow_stack.start("worker")
+    assert slow_stack.receipt(message)["status"] == "Delivered"
+    assert len(slow_stack.texts_to(SLOW)) == 2
+    assert slow_stack.books().counts["unknown_resend"] == 1
+    assert slow_stack.settled().difference == 0
+
+
+def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(slow_stack: Stack) -> None:
+    slow_stack.control(sms={"callbacks": False})
+    message = slow_stack.agent_writes(to=SLOW)
+    until(lambda: slow_stack.texts_to(SLOW), "the provider took it", pause=0.01)
+    slow_stack.processes["worker"].send_signal(signal.SIGSTOP)
+    assert slow_stack.entry(message)["s"] == "sending"
+    until(lambda: slow_stack.texts_to(SLOW)[0]["status"] == "delivered", "the consumer has it, and nobody says so")
+    slow_stack.control(sms={"callbacks": True})
+    slow_stack.run("second", [*slow_stack.rq_worker, "-w", "workers.worker.RelayWorker", *QUEUES])
+    assert slow_stack.receipt(message)["status"] == "Delivered"
+    slow_stack.processes["worker"].send_signal(signal.SIGCONT)
+    until(lambda: woken(slow_stack, message), "the first worker has its say")
+    assert slow_stack.entry(message)["s"] == "delivered"
+    assert slow_stack.settled().difference == 0
+    assert len(slow_stack.texts_to(SLOW)) == 2
+    assert slow_stack.violations() == []
+
+
+def woken(stack: Stack, message: str) -> bool:
+    """The first worker wrote down what came of its request, and was told that it is no longer its turn."""
+    said = stack.lines("worker", "message_sent") + stack.lines("worker", "message_not_taken")
+    return any(line["message"] == stack.ref(message) and line["state"] == "stale" for line in said)

@@ -1,0 +1,267 @@
+"""POST /webhooks/messages/{endpoint}: what is answered, what is stored, what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from bridge.signature import sign
+from tests.service.open_door import (
+    LIMIT,
+    OLDER,
+    OTHER,
+    OWN,
+    OWN_CHANNEL,
+    RETIRED,
+    SECOND,
+    SECRET,
+    SMS,
+    OpenDoor,
+    sms,
+)
+
+EMAIL: dict[str, Any] = {
+    "channel": {
+        "id": "company.com",
+        "type": "email",
+        "from": {"id": "no-reply@company.com"},
+        "to": [{"id": "recipient-1@mail.com"}, {"id": "recipient-2@mail.com"}],
+        "messageId": "f7acbac6-68db-4031-aec2-4bbd02627c4b",
+    },
+    "type": "Email",
+    "subject": "Subject",
+    "content": [{"type": "text", "text": "Plain text email body"}],
+}
+
+
+# ---------------------------------------------------------------- the documented way
+
+
+async def test_the_documented_sms_is_answered_when_it_is_stored(door: OpenDoor) -> None:
+    answer = await door.webhook(sms(), headers={"X-B3-TraceId": "05bb858a-3468-4c82-a8ce-3b1a9c4e4b67"})
+    assert (answer.status_code, answer.json()) == (200, {"messageId": "1613474523265-0"})
+    assert answer.headers["content-type"] == "application/json"
+    entry = await door.entry()
+    assert (entry["s"], entry["to"], entry["from"]) == ("accepted", "16504661149", SMS)
+    assert entry["tr"] == "05bb858a-3468-4c82-a8ce-3b1a9c4e4b67"
+    assert (await door.books()).queued == {"outbound": 1, "receipts": 0, "inbound": 0}
+
+
+async def test_the_documented_email_is_one_entry_for_each_recipient(door: OpenDoor) -> None:
+    answer = await door.webhook(EMAIL)
+    assert answer.json() == {"messageId": "f7acbac6-68db-4031-aec2-4bbd02627c4b"}
+    [books] = (await door.books()).channels
+    assert (books.channel_id, books.accepted, books.in_flight) == ("company.com", 2, 2)
+
+
+async def test_a_redelivery_gets_the_same_answer_and_is_stored_once(door: OpenDoor) -> None:
+    answers = [await door.webhook(sms()) for _ in range(3)]
+    assert {answer.content for answer in answers} == {b'{"messageId":"1613474523265-0"}'}
+    [books] = (await door.books()).channels
+    assert (books.accepted, books.redelivered) == (1, 2)
+    assert door.counted("dcbridge_requests_total", route="messages_webhook", name="main", outcome="redelivered") == 2
+
+
+async def test_several_messages_are_all_named(door: OpenDoor) -> None:
+    for body in ([sms("1"), sms("2")], {"messages": [sms("3"), sms("4")]}):
+        answer = await door.webhook(body)
+        first, second = answer.json()["messages"]
+        assert answer.json()["messageId"] == first["messageId"]
+        assert int(second["messageId"]) == int(first["messageId"]) + 1
+    assert (await door.books()).in_flight == 4
+
+
+async def test_a_message_without_an_id_is_given_one_and_recognised_again(door: OpenDoor) -> None:
+    first, again = await door.webhook(sms(None)), await door.webhook(sms(None))
+    assert first.content == again.content
+    assert (await door.entry(first.json()["messageId"]))["s"] == "accepted"
+    assert (await door.books()).in_flight == 1
+
+
+# ---------------------------------------------------------------- who may knock
+
+
+@pytest.mark.parametrize(
+    ("path", "secret", "body", "status"),
+    [
+        ("/webhooks/messages/main", SECRET, sms(), 200),
+        ("/webhooks/messages/main", OLDER, sms(), 200),
+        ("/webhooks/messages/main", RETIRED, sms(), 401),
+        ("/webhooks/messages/main", SECRET + "x", sms(), 401),
+        ("/webhooks/messages/main", OTHER, sms(), 401),
+        ("/webhooks/messages/second", OTHER, sms(channel=SECOND), 200),
+        ("/webhooks/messages/second", SECRET, sms(channel=SECOND), 401),
+        ("/webhooks/messages/main", OWN, sms(channel=OWN_CHANNEL), 200),
+        ("/webhooks/messages/main", SECRET, sms(channel=OWN_CHANNEL), 401),
+        ("/webhooks/messages/main", OWN, sms(), 401),
+        ("/webhooks/messages/main", OWN, [sms(channel=OWN_CHANNEL), sms()], 401),
+        ("/webhooks/messages/main", SECRET, [sms(channel=OWN_CHANNEL), sms()], 401),
+        ("/webhooks/messages/main", OWN, [sms(channel=OWN_CHANNEL), sms("2", channel=OWN_CHANNEL)], 200),
+        ("/webhooks/messages/main", SECRET, b"no json", 200),
+        ("/webhooks/messages/main", OWN, b"no json", 401),
+        ("/webhooks/messages/main", SECRET, b"", 200),
+        ("/webhooks/messages/nowhere", SECRET, sms(), 404),
+    ],
+)
+async def test_who_may_knock_where(door: OpenDoor, path: str, secret: str, body: object, status: int) -> None:
+    answer = await door.webhook(body, path=path, secret=secret)
+    assert answer.status_code == status
+    stored = await door.redis.dbsize()
+    assert (stored > 0) == (status == 200)
+    assert "retry-after" not in answer.headers
+
+
+async def test_each_use_of_a_secret_is_counted_by_its_place(door: OpenDoor) -> None:
+    for secret in (SECRET, OLDER, OLDER, RETIRED, "nobody's"):
+        await door.webhook(sms(), secret=secret)
+    assert door.counted("dcbridge_secret_uses_total", name="main", secret="0") == 1
+    assert door.counted("dcbridge_secret_uses_total", name="main", secret="1") == 2
+    counted = {
+        verdict: door.counted("dcbridge_signatures_total", route="webhook", name="main", verdict=verdict)
+        for verdict in ("valid", "matches a retired secret", "no secret matches", "missing")
+    }
+    assert counted == {"valid": 3, "matches a retired secret": 1, "no secret matches": 1, "missing": 0}
+
+
+@pytest.mark.parametrize("depth", [2, 300, 1000])
+async def test_a_stranger_is_told_no_whatever_the_body(door: OpenDoor, depth: int) -> None:
+    answer = await door.webhook(b"[" * depth + b"]" * depth, secret="nobody's")
+    assert (answer.status_code, answer.json()) == (401, {"error": "X-Hub-Signature is missing or wrong"})
+
+
+async def test_a_header_twice_or_not_at_all(door: OpenDoor) -> None:
+    raw = orjson.dumps(sms())
+    right = ("X-Hub-Signature", sign(SECRET.encode(), raw))
+    for headers, status in (([], 401), ([right, right], 401), ([right], 200)):
+        answer = await door.http.post("/webhooks/messages/main", content=raw, headers=headers)
+        assert answer.status_code == status
+
+
+# ---------------------------------------------------------------- what cannot be carried
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "detail"),
+    [
+        (sms(text=5), "520", "text is not a text"),
+        (sms(text=""), "520", "text is missing or empty"),
+        ({**sms(), "text": None, "type": "RichMedia"}, "510", "nothing in the message can be sent"),
+        (sms(channel="nobody"), "530", "the channel is not configured"),
+    ],
+)
+async def test_what_can_be_named_fails_with_a_receipt_and_is_kept(
+    door: OpenDoor, body: dict[str, Any], reason: str, detail: str
+) -> None:
+    answer = await door.webhook(body)
+    assert (answer.status_code, answer.json()) == (200, {"messageId": "1613474523265-0"})
+    channel = body["channel"]["id"]
+    entry = await door.entry(channel=channel)
+    assert (entry["s"], entry["r"], entry["d"]) == ("failed", reason, detail)
+    [owed] = await door.door.ledger.receipts_take(channel, 10, 60.0)
+    assert (owed.status, owed.reason, owed.to_id, owed.sender_id) == ("Failed", reason, "16504661149", channel)
+    [letter] = await door.dead_letters()
+    assert orjson.loads(letter[b"raw"]) == body
+    assert (await door.books()).difference == 0
+    assert await door.door.ledger.endpoint_of_stray("nobody") == ("main" if channel == "nobody" else "")
+
+
+NOTHING: list[bytes] = [b"[]", b'{"messages":[]}']
+NAMELESS: list[bytes] = [
+    b"", b"no json", b"\xff\xfe\x00", b"[" * 2000, b"{'channel': 1}", b"text=1", b"null", b'"text"', b"{}",
+    b'{"channel":{"messageId":"7"}}', b'{"channel":{"id":"0123456789","messageId":"7"}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", NOTHING + NAMELESS)
+async def test_what_cannot_be_named_is_kept_as_it_came(door: OpenDoor, body: bytes) -> None:
+    for _ in range(2):  # and once, however often it comes
+        answer = await door.webhook(body)
+        assert answer.status_code == 200
+        assert answer.json()["messageId"]
+    [letter] = await door.dead_letters()
+    assert letter[b"raw"] == (b"{}" if body in NOTHING else body)
+    assert letter[b"reason"].startswith(b"520 ")
+    assert (await door.books()).queued["receipts"] == 0
+
+
+async def test_a_bad_message_does_not_take_its_good_neighbours_along(door: OpenDoor) -> None:
+    answer = await door.webhook([sms("1"), 7, sms("3", text=5), sms("4")])
+    assert [message["messageId"] for message in answer.json()["messages"]][::3] == ["1", "4"]
+    [books] = (await door.books()).channels
+    assert (books.accepted, books.failed, books.in_flight) == (3, 1, 2)
+    assert len(await door.dead_letters()) == 2
+
+
+# ---------------------------------------------------------------- sizes
+
+
+def sized(size: int) -> bytes:
+    body = orjson.dumps(sms())
+    return body + b" " * (size - len(body))
+
+
+async def _chunks(body: bytes) -> AsyncIterator[bytes]:
+    for place in range(0, len(body), 1000):
+        yield body[place : place + 1000]
+
+
+@pytest.mark.parametrize(("size", "status"), [(LIMIT, 200), (LIMIT + 1, 413)])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_body_may_be_as_long_as_the_limit(door: OpenDoor, size: int, status: int, streamed: bool) -> None:
+    body = sized(size)
+    headers = {"X-Hub-Signature": sign(SECRET.encode(), body)}
+    content = _chunks(body) if streamed else body
+    answer = await door.http.post("/webhooks/messages/main", content=content, headers=headers)
+    assert ("content-length" in answer.request.headers) != streamed
+    assert answer.status_code == status
+    assert (await door.webhook(sms("next"))).status_code == 200
+
+
+@pytest.mark.parametrize("declared", ["99999999999999999999", "4097"])
+async def test_a_body_that_is_declared_too_long_is_not_waited_for(door: OpenDoor, declared: str) -> None:
+    host, port = str(door.http.base_url.host), door.http.base_url.port
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(b"POST /webhooks/messages/main HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n" % declared.encode())
+    await writer.drain()
+    status = await reader.readline()
+    writer.close()
+    assert status.split()[1] in (b"413", b"400")  # the HTTP parser refuses a length beyond 64 bits itself
+
+
+# ---------------------------------------------------------------- traces
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("05bb858a-3468-4c82-a8ce-3b1a9c4e4b67", True),
+        ("463ac35c9f6413ad", True),
+        ("a.b_c:d-e", True),
+        ("x" * 64, True),
+        ("x" * 65, False),
+        ("two words", False),
+        ('"quoted"', False),
+        ("<script>", False),
+        ("{event}", False),
+        ("a%0ab", False),
+        ("", False),
+        (None, False),
+    ],
+)
+async def test_a_trace_is_kept_where_it_is_harmless(door: OpenDoor, given: str | None, kept: bool) -> None:
+    await door.webhook(sms(), headers={"X-B3-TraceId": given})
+    trace = (await door.entry())["tr"]
+    assert (trace == given) if kept else (len(trace) == 32 and trace.isalnum() and trace != given)
+
+
+async def test_bytes_that_are_no_text_in_a_trace(redis: Redis, door: OpenDoor) -> None:
+    raw = orjson.dumps(sms())
+    headers = [(b"X-Hub-Signature", sign(SECRET.encode(), raw).encode()), (b"X-B3-TraceId", b"\xff\xfe\x80")]
+    answer = await door.http.post("/webhooks/messages/main", content=raw, headers=headers)
+    assert answer.status_code == 200
+    assert (await door.entry())["tr"].isalnum()

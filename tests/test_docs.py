@@ -1,0 +1,167 @@
+"""The pages are held to the code: what they name exists, and what exists and matters is named."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import typer.main
+
+from bridge import errors
+from bridge.configuration_file import parse
+from bridge.ledger.books import Books, ChannelBooks
+from bridge.metrics import Metrics
+from bridge.settings import PREFIX, Settings
+from dcbridge.cli import app
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DOCS = ROOT / "docs"
+
+
+def by_path(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def exported() -> set[str]:
+    """Every metric family as Prometheus sees it."""
+    nothing: dict[str, Any] = {field.name: 0 for field in fields(ChannelBooks)}
+    channel = ChannelBooks(**nothing | {"channel_id": "0123456789"})
+    books = Books((channel,), {"outbound": 0}, {"callback": 0}, {"unknown": 0}, 0, 0)
+    text = Metrics().render(books, {"0123456789"}).decode()
+    return {name for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE) if not name.endswith("_created")}
+
+
+def test_every_metric_is_explained_and_every_explained_metric_exists() -> None:
+    named = set(re.findall(r"\bdcbridge_[a-z_]+[a-z]", text_of("docs/operations.md")))
+    assert named == exported()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_path)
+def test_metrics_that_a_page_names_exist(page: Path) -> None:
+    assert set(re.findall(r"\bdcbridge_[a-z_]+[a-z]", page.read_text(encoding="utf-8"))) <= exported()
+
+
+def code_of(text: str) -> list[str]:
+    """What stands in backticks, fenced, or indented by four or more."""
+    fences = re.findall(r"^ *```[a-z]*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    spans = re.findall(r"`([^`\n]+)`", text)
+    indented = re.findall(r"^ {4,}(\S.*)$", text, re.MULTILINE)
+    return [*fences, *spans, *indented]
+
+
+def commands() -> set[tuple[str, ...]]:
+    found: set[tuple[str, ...]] = set()
+
+    def walk(command: object, path: tuple[str, ...]) -> None:
+        for name, inner in getattr(command, "commands", {}).items():
+            found.add((*path, name))
+            walk(inner, (*path, name))
+
+    walk(typer.main.get_command(app), ())
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_path)
+def test_commands_that_a_page_names_exist(page: Path) -> None:
+    known = commands()
+    groups = {path[0] for path in known if len(path) > 1}
+    for code in code_of(page.read_text(encoding="utf-8")):
+        for first, second in re.findall(r"(?:^|[\s/])dcbridge ([a-z]+)(?: ([a-z]+))?", code, re.MULTILINE):
+            assert (first,) in known, code
+            if first in groups and second:
+                assert (first, second) in known, code
+
+
+def test_every_command_is_told_somewhere() -> None:
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert [path for path in commands() if f"dcbridge {' '.join(path)}" not in text] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives to headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_path)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        there = (page.parent / target).resolve() if target else page
+        assert there.exists(), target
+        if anchor:
+            assert anchor in anchors(there), f"{target}#{anchor}"
+
+
+def direct_dependencies() -> list[str]:
+    project = tomllib.loads(text_of("pyproject.toml"))
+    lists = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]
+    wanted = [one for found in (*lists, *project["dependency-groups"].values()) for one in found]
+    return sorted({re.split(r"[\s<>=;\[]", one)[0] for one in wanted if isinstance(one, str)})
+
+
+def test_every_direct_dependency_has_its_line_and_every_line_its_dependency() -> None:
+    lines = re.findall(r"^\| `([A-Za-z0-9-]+)` \|", text_of("docs/dependencies.md"), re.MULTILINE)
+    assert sorted(lines) == direct_dependencies()
+
+
+def redis_keys() -> set[str]:
+    """What keys begin with, as the scripts write them: "dcb:m:", "dcb:due", "rq:job:"."""
+    scripts = [*ROOT.glob("bridge/ledger/*.lua"), *ROOT.glob("workers/*.lua")]
+    assert scripts
+    found = {key for script in scripts for key in re.findall(r"'((?:dcb|rq):[a-z-]+:?)", script.read_text())}
+    modules = [path for room in ("bridge", "service", "workers") for path in ROOT.glob(f"{room}/**/*.py")]
+    return found | {key for module in modules for key in re.findall(r"\"(dcb:[a-z-]+:?)", module.read_text())}
+
+
+def test_every_redis_key_is_explained() -> None:
+    table = text_of("docs/architecture.md").partition("## Redis keys")[2].partition("\n## ")[0]
+    assert [key for key in sorted(redis_keys()) if f"`{key}" not in table] == []
+
+
+def test_every_failure_is_explained() -> None:
+    page = text_of("docs/architecture.md").partition("## Failures")[2]
+    kinds = [*errors.SendError.__subclasses__(), errors.BadCallback, *errors.BadCallback.__subclasses__()]
+    assert [kind.__name__ for kind in kinds if f"`{kind.__name__}`" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_path)
+def test_settings_that_a_page_names_exist(page: Path) -> None:
+    named = set(re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]", page.read_text(encoding="utf-8")))
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert named - known - {"DCBRIDGE_PUBLIC_PORT"} == set()
+
+
+def whole_configurations() -> list[tuple[str, str]]:
+    """Every YAML block with channels and a public URL, with the page it stands on."""
+    found = []
+    for page in PAGES:
+        for indent, block in re.findall(
+            r"^( *)```yaml\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        ):
+            lines = [line.removeprefix(indent) for line in block.splitlines()]
+            if {"public_url:", "channels:"} <= {line.partition(" ")[0] for line in lines}:
+                found.append((by_path(page), "\n".join(lines)))
+    return found
+
+
+def test_the_readme_has_a_whole_configuration() -> None:
+    assert "README.md" in [page for page, _ in whole_configurations()]
+
+
+@pytest.mark.parametrize(("page", "text"), whole_configurations(), ids=[page for page, _ in whole_configurations()])
+def test_whole_configurations_are_accepted_without_a_warning(page: str, text: str) -> None:
+    text = re.sub(r"file:[^\s\"\]]+", "${A_MOUNTED_FILE}", text)
+    environ = {name: f"{number:032x}" for number, name in enumerate(re.findall(r"(?<!\$)\$\{([A-Z_]+)\}", text))}
+    assert parse(text, environ).warnings == ()

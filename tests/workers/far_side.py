@@ -1,0 +1,172 @@
+"""A worker's tools, with a provider and a Digital Channels behind them that answer what a test tells them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from bridge.acceptance import copies_of
+from bridge.configuration import Configuration
+from bridge.configuration_file import parse
+from bridge.ledger.books import read
+from bridge.settings import Settings
+from bridge.wire import read_webhook
+from dcbridge.embedded_redis import free_port
+from tests.listening import listening
+from workers.hands import Hands, open_hands
+
+SMS, CONSUMER, NUMBER = "0123456789", "16504661149", "+15557650123"
+TOKEN = "the-auth-token-of-twilio"
+CONFIGURATION = """
+public_url: http://127.0.0.1:8080
+digital_channels:
+  base_url: {url}/nexus/v3
+  contact_center_id: 0ff723ff-6c6f-44e0-9ce3-ce579337eadd
+endpoints:
+  main: {{secrets: [the-app-secret-of-now]}}
+retry: {{first: 2, factor: 3, most: 10, jitter: 0.5}}
+providers:
+  twilio: {{kind: twilio, base_url: {url}, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
+  nowhere: {{kind: twilio, base_url: {nowhere}, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
+channels:
+  "0123456789": {{type: sms, provider: twilio, number: "+15557650123", lane_limit: 900, unknown_grace: 7}}
+  taken: {{type: sms, provider: twilio, number: "+15557650124", delivered_when: taken}}
+  unreachable: {{type: sms, provider: nowhere, number: "+15557650125"}}
+  fails: {{type: sms, provider: twilio, number: "+15557650126", outcome_unknown: fail, unconfirmed_as: failed}}
+  hurried: {{type: sms, provider: twilio, number: "+15557650127", lane_limit: 1, unconfirmed_as: delivered}}
+"""
+
+Reply = Callable[[Request], Awaitable[Response]]
+
+
+def saying(status: int, value: object = b"", **headers: str) -> Reply:
+    body = value if isinstance(value, bytes) else orjson.dumps(value)
+
+    async def reply(_request: Request) -> Response:
+        return Response(body, status, headers={name.replace("_", "-"): said for name, said in headers.items()})
+
+    return reply
+
+
+TAKEN = saying(201, {"sid": "SM1"})
+STORED = saying(200, {"status": {"code": 0}, "data": {"ids": ["1"]}})
+
+
+async def hang_up(request: Request) -> Response:
+    """Read the request and close the connection without a word."""
+    request.receive.__self__.transport.close()  # type: ignore[attr-defined]  # uvicorn's own object
+    await asyncio.sleep(0.01)
+    return Response()
+
+
+@dataclass(slots=True)
+class Side:
+    """One pretended world: `replies` are used up in turn, then `usual`. `heard` are the bodies."""
+
+    usual: Reply
+    replies: list[Reply] = field(default_factory=list)
+    heard: list[bytes] = field(default_factory=list)
+
+    async def answer(self, request: Request) -> Response:
+        self.heard.append(await request.body())
+        return await (self.replies.pop(0) if self.replies else self.usual)(request)
+
+    @property
+    def forms(self) -> list[dict[str, str]]:
+        return [dict(parse_qsl(body.decode())) for body in self.heard]
+
+    @property
+    def messages(self) -> list[list[dict[str, Any]]]:
+        return [orjson.loads(body)["messages"] for body in self.heard]
+
+
+@dataclass(slots=True)
+class FarSide:
+    provider: Side
+    agents: Side
+    hands: Hands
+    redis: Redis
+
+    async def accept(self, message_id: str = "m-1", channel: str = SMS, **changes: Any) -> str:
+        """Take one message in as the door does; its ref."""
+        address = {
+            "id": channel,
+            "type": "sms",
+            "from": {"id": channel},
+            "to": {"id": changes.get("to", CONSUMER)},
+            "messageId": message_id,
+        }
+        body = orjson.dumps({"channel": address, "type": "Text", "text": changes.get("text", "Agent message text")})
+        [one] = read_webhook(body, "main", "trace")
+        copies = copies_of(self.hands.configuration, one, "trace")
+        assert await self.hands.ledger.accept(copies) == [True]
+        return copies[0].ref
+
+    async def entry(self, ref: str) -> dict[str, str]:
+        return await self.hands.ledger.entry(ref)
+
+    async def wait_of(self, ref: str) -> float:
+        """Seconds until the message is looked at again, by Redis' clock."""
+        due = await self.redis.zscore("dcb:due", f"m:{ref}")
+        seconds, micros = await self.redis.time()
+        assert due is not None
+        return due / 1000 - seconds - micros / 1e6
+
+    async def difference(self) -> int:
+        return (await read(self.redis)).difference
+
+    def counted(self, name: str, /, **labels: str) -> float:
+        return self.hands.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def configuration(url: str) -> Configuration:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    return parse(CONFIGURATION.format(url=url, nowhere=nowhere, token=TOKEN), {})
+
+
+def settings(redis_url: str, **changes: Any) -> Settings:
+    given: dict[str, Any] = {
+        "redis_url": SecretStr(redis_url),
+        "token_key": SecretStr("0123456789abcdef"),
+        "connect_timeout": 1.0,
+        "write_timeout": 1.0,
+        "read_timeout": 1.0,
+        "pool_timeout": 1.0,
+        "lease": 10.0,
+        "receipt_linger": 0.0,
+    }
+    return Settings(**(given | changes))
+
+
+@asynccontextmanager
+async def worlds() -> AsyncIterator[tuple[Side, Side, str]]:
+    """(provider, agents, their URL): both behind one listener."""
+    provider, agents = Side(TAKEN), Side(STORED)
+    routes = [
+        Route("/2010-04-01/{path:path}", provider.answer, methods=["POST"]),
+        Route("/nexus/v3/{path:path}", agents.answer, methods=["POST"]),
+    ]
+    async with listening(Starlette(routes=routes)) as url:
+        yield provider, agents, url
+
+
+@asynccontextmanager
+async def far_side(redis: Redis, redis_url: str, **changes: Any) -> AsyncIterator[FarSide]:
+    """Both worlds and the hands; `changes` are settings."""
+    async with (
+        worlds() as (provider, agents, url),
+        open_hands(settings(redis_url, **changes), configuration(url)) as hands,
+    ):
+        yield FarSide(provider, agents, hands, redis)

@@ -1,0 +1,254 @@
+"""What the reconciler decides, and what becomes of callbacks, consumers' messages and receipts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from bridge.callbacks import pack
+from bridge.ledger import NewTask
+from bridge.ledger.books import read
+from bridge.providers.base import Callback
+from tests.bridge.ledger_bench import Bench, new_message
+from tests.workers.far_side import CONSUMER, NUMBER, SMS, FarSide, Reply, hang_up, saying
+from workers import inbound, outbound, receipts_out
+from workers.reconciler import sweep
+
+# ---------------------------------------------------------------- the reconciler
+
+
+@pytest.mark.parametrize(
+    ("channel", "then", "reason", "receipts"),
+    [(SMS, "retry", None, []), ("fails", "failed", "500", ["Failed"]), ("gone", "failed", "500", ["Failed"])],
+)
+async def test_a_lease_that_ended(
+    side: FarSide, channel: str, then: str, reason: str | None, receipts: list[str]
+) -> None:
+    """The worker died with the request on the wire: unknown, a while of grace, then the channel's policy."""
+    bench = Bench(side.redis)
+    ref = await bench.sending(channel_id=channel, lease=60.0)
+    assert await sweep(side.hands) == 0
+    await bench.pass_time(61)
+    assert await sweep(side.hands) == 1
+    assert (await side.entry(ref))["s"] == "unknown"
+    assert await sweep(side.hands) == 0
+    await bench.pass_time(31)
+    assert await sweep(side.hands) == 1
+    entry = await side.entry(ref)
+    assert (entry["s"], entry.get("r") or None) == (then, reason)
+    assert [status for _, status, _ in await bench.owed(channel)] == receipts
+    assert await side.difference() == 0
+
+
+@pytest.mark.parametrize(
+    ("channel", "receipts"),
+    [
+        (SMS, []),
+        ("fails", [("m-1", "Failed", "500")]),
+        ("hurried", [("m-1", "Delivered", "")]),
+        ("gone", []),
+    ],
+)
+async def test_no_word_came_within_the_channels_limit(
+    side: FarSide, channel: str, receipts: list[tuple[str, str, str]]
+) -> None:
+    bench = Bench(side.redis)
+    ref = await bench.sent(channel_id=channel)
+    await bench.pass_time(101)
+    await sweep(side.hands)
+    assert (await side.entry(ref))["s"] == "unconfirmed"
+    assert await bench.owed(channel) == receipts
+    assert await bench.update(ref, "delivered") == "late"
+
+
+async def test_a_message_of_unknown_outcome_is_sent_again_a_few_times_and_then_fails(side: FarSide) -> None:
+    """A provider that takes everything and answers nothing must not hear of one message for ever."""
+    side.provider.usual = hang_up
+    bench = Bench(side.redis)
+    ref = await side.accept()
+    for _ in range(20):
+        await outbound.send(side.hands, ref)
+        await bench.pass_time(8)
+        await sweep(side.hands)
+    assert (await side.entry(ref))["s"] == "failed"
+    assert len(side.provider.heard) == 1 + side.hands.configuration.channels[SMS].resends
+
+
+async def test_a_task_whose_worker_died_waits_again(side: FarSide) -> None:
+    bench = Bench(side.redis)
+    await side.hands.ledger.put_tasks([NewTask("c-1", "consumer", "lane", b"{}", "", SMS)])
+    await side.hands.ledger.claim_task("c-1", "dead worker", 60.0)
+    await bench.pass_time(61)
+    assert await sweep(side.hands) == 1
+    assert (await side.hands.ledger.claim_task("c-1", "another", 60.0)).ours
+
+
+# ---------------------------------------------------------------- callbacks
+
+
+def status_callback(ref: str, status: str = "delivered", **form: str) -> bytes:
+    said = {"MessageSid": "SM1", "MessageStatus": status} | form
+    body = "&".join(f"{name}={value}" for name, value in said.items()).encode()
+    headers = {"content-type": ("application/x-www-form-urlencoded",)}
+    query = f"m={ref}&p=0"
+    url = f"http://127.0.0.1:8080/callbacks/twilio/status?{query}"
+    return pack("twilio", Callback("status", "POST", url, query.encode(), headers, body))
+
+
+def inbound_callback(to: str = NUMBER, text: str = "Hello", sid: str = "SM9") -> bytes:
+    form = f"MessageSid={sid}&From=%2B{CONSUMER}&To={to.replace('+', '%2B')}&Body={text}"
+    headers = {"content-type": ("application/x-www-form-urlencoded",)}
+    url = "http://127.0.0.1:8080/callbacks/twilio/inbound"
+    return pack("twilio", Callback("inbound", "POST", url, b"", headers, form.encode()))
+
+
+async def read_one(side: FarSide, payload: bytes, task: str = "b-1") -> dict[str, str]:
+    await side.hands.ledger.put_tasks([NewTask(task, "callback", "", payload, "trace")])
+    await inbound.read_callback(side.hands, task)
+    return await side.hands.ledger.task(task)
+
+
+async def letters(side: FarSide) -> list[tuple[str, str]]:
+    found = []
+    for letter in await side.redis.zrange("dcb:dead", 0, -1):
+        fields: Any = side.redis.hmget(f"dcb:dead:{letter.decode()}", "what", "reason")  # type: ignore[union-attr]
+        what, reason = await fields
+        found.append((what.decode(), reason.decode()))
+    return found
+
+
+async def test_an_update_moves_its_message_and_the_receipt_is_owed(side: FarSide) -> None:
+    ref = await side.accept()
+    await outbound.send(side.hands, ref)
+    assert (await read_one(side, status_callback(ref)))["s"] == "done"
+    assert (await side.entry(ref))["s"] == "delivered"
+    await receipts_out.post(side.hands, SMS)
+    [[receipt]] = side.agents.messages
+    assert (receipt["status"], receipt["channel"]["messageId"]) == ("Delivered", "m-1")
+
+
+async def test_an_update_for_a_message_that_nobody_knows_is_kept(side: FarSide) -> None:
+    assert (await read_one(side, status_callback("f" * 24)))["s"] == "done"
+    assert await letters(side) == [("delivery update", "512 unknown message")]
+
+
+@pytest.mark.parametrize(
+    ("payload", "why"),
+    [
+        (inbound_callback(to="+19999999999"), "no channel has this address"),
+        (status_callback("x").replace(b"twilio", b"nobody", 1), "internal error"),
+        (b"not what pack wrote", "internal error"),
+    ],
+)
+async def test_a_callback_that_cannot_be_read_is_kept_with_its_bytes(side: FarSide, payload: bytes, why: str) -> None:
+    assert (await read_one(side, payload))["s"] == "dead"
+    assert await letters(side) == [("callback", why)]
+
+
+async def test_a_consumers_message_becomes_a_task_once(side: FarSide) -> None:
+    for task in ("b-1", "b-2"):  # the same message in two callbacks
+        await read_one(side, inbound_callback(), task)
+    books = await read(side.redis)
+    assert (books.tasks, books.counts["consumer_accepted"]) == ({"callback": 0, "consumer": 1}, 1)
+
+
+# ---------------------------------------------------------------- consumers' messages
+
+
+async def consumer_task(side: FarSide, *media: str) -> None:
+    payload = orjson.dumps({"from": CONSUMER, "text": "Hello", "media": media, "provider": "twilio"})
+    await side.hands.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
+
+
+async def test_a_consumers_message_reaches_the_agent(side: FarSide) -> None:
+    await consumer_task(side, "https://example.com/1.png")
+    await inbound.post_consumer_message(side.hands, "c-1")
+    [[message]] = side.agents.messages
+    assert message["text"] == "Hello\nhttps://example.com/1.png"
+    assert message["channel"] == {"from": {"id": CONSUMER}, "to": {"id": SMS}}
+    await inbound.post_consumer_message(side.hands, "c-1")
+    assert len(side.agents.heard) == 1
+
+
+@pytest.mark.parametrize(
+    ("replies", "states"),
+    [
+        ([hang_up, hang_up], ["waiting", "dead"]),  # asked once more, at the risk of a duplicate
+        ([hang_up, saying(200, {"status": {"code": 0}})], ["waiting", "done"]),
+        ([saying(500), saying(500), saying(500)], ["waiting", "waiting", "waiting"]),
+        ([saying(429, b"", Retry_After="30")], ["waiting"]),
+        ([saying(401)], ["waiting"]),
+        ([saying(404, {"status": {"code": 404}})], ["dead"]),
+        ([saying(200, b"<html>")], ["dead"]),
+        ([saying(200, {"status": {"code": 2}})], ["dead"]),
+    ],
+)
+async def test_a_consumers_message_that_was_not_taken(side: FarSide, replies: list[Reply], states: list[str]) -> None:
+    side.agents.replies = list(replies)
+    bench, found = Bench(side.redis), []
+    await consumer_task(side)
+    for _ in replies:
+        await inbound.post_consumer_message(side.hands, "c-1")
+        found.append((await side.hands.ledger.task("c-1"))["s"])
+        await bench.pass_time(31)
+    assert found == states
+    assert len(await letters(side)) == states.count("dead")
+
+
+# ---------------------------------------------------------------- receipts
+
+
+async def owe(side: FarSide, count: int) -> list[str]:
+    bench, refs = Bench(side.redis), []
+    for number in range(count):
+        ref = await bench.sending(f"m-{number}", to_id=str(number))
+        await bench.ledger.fail(ref, "mine", 530, "21211")
+        refs.append(ref)
+    return refs
+
+
+async def test_receipts_of_a_channel_travel_together(side: FarSide) -> None:
+    refs = await owe(side, 3)
+    await receipts_out.post(side.hands, SMS)
+    [batch] = side.agents.messages
+    assert [message["channel"]["messageId"] for message in batch] == ["m-0", "m-1", "m-2"]
+    assert [message["reasons"][0]["code"] for message in batch] == [530] * 3
+    assert all([(await side.entry(ref))["rp"] for ref in refs])
+    await receipts_out.post(side.hands, SMS)
+    assert len(side.agents.heard) == 1
+
+
+async def test_a_batch_that_is_refused_is_tried_one_by_one_and_only_the_bad_one_is_buried(side: FarSide) -> None:
+    refs = await owe(side, 3)
+    refused, good = saying(400, {"status": {"code": 400}}), saying(200, {"status": {"code": 0}})
+    side.agents.replies = [refused, good, refused, good]
+    await receipts_out.post(side.hands, SMS)
+    assert [len(batch) for batch in side.agents.messages] == [3, 1, 1, 1]
+    posted = ["rp" in await side.entry(ref) for ref in refs]
+    assert posted == [True, False, True]
+    assert await letters(side) == [("receipt", "http 400 status 400")]
+    assert side.counted("dcbridge_faults_total", kind="receipt_refused", name=SMS) == 1
+
+
+@pytest.mark.parametrize("reply", [saying(500), saying(429), saying(401), hang_up], ids=["500", "429", "401", "lost"])
+async def test_receipts_that_may_not_have_arrived_are_posted_again(side: FarSide, reply: Reply) -> None:
+    await owe(side, 2)
+    side.agents.replies = [reply]
+    await receipts_out.post(side.hands, SMS)
+    assert await letters(side) == []
+    await Bench(side.redis).pass_time(31)
+    await receipts_out.post(side.hands, SMS)
+    first, again = [sorted(batch, key=orjson.dumps) for batch in side.agents.messages]
+    assert first == again
+    assert (await read(side.redis)).channels[0].receipts_waiting == 0
+
+
+async def test_the_receipt_of_a_channel_that_is_not_configured_is_signed_as_its_endpoint(side: FarSide) -> None:
+    copy = new_message("m-1", channel_id="nobody", reason=530, detail="the channel is not configured", raw=b"{}")
+    await side.hands.ledger.accept([copy])
+    await side.hands.ledger.remember_stray("nobody", "main")
+    await receipts_out.post(side.hands, "nobody")
+    [[receipt]] = side.agents.messages
+    assert receipt["status"] == "Failed"

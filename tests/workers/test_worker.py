@@ -1,0 +1,263 @@
+"""The worker as a process: RQ's books, a burst, a suspension, and the end by SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bridge.ledger import NewTask
+from dcbridge.embedded_redis import EmbeddedRedis, free_port
+from tests.bridge.ledger_bench import Bench
+from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, settings, worlds
+from tests.workers.far_side import configuration as configured
+from workers.hands import open_hands
+
+PATIENCE = 30.0  # seconds after which a test that waits has failed
+
+
+class Work(FarSide):
+    """Both worlds, a ledger, and the environment of a worker process."""
+
+    environment: dict[str, str]
+
+    async def run(self, *arguments: str) -> Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, env=self.environment, stdout=PIPE, stderr=PIPE
+        )
+
+    async def done(self, process: Process) -> tuple[int, str]:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+        return process.returncode or 0, (out + err).decode()
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not await holds():  # noqa: ASYNC110 (what is waited for happens in another process)
+                await asyncio.sleep(0.02)
+
+    async def workers(self) -> set[bytes]:
+        return await cast(Awaitable[set[bytes]], self.redis.smembers("rq:workers"))
+
+
+@pytest.fixture
+async def work(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[Work]:
+    async with worlds() as (provider, agents, url), open_hands(settings(redis_server.url), configured(url)) as hands:
+        opened = Work(provider, agents, hands, redis)
+        yaml = tmp_path / "bridge.yaml"
+        yaml.write_text(CONFIGURATION.format(url=url, nowhere=f"http://127.0.0.1:{free_port()}", token=TOKEN))
+        opened.environment = {k: v for k, v in os.environ.items() if not k.startswith("DCBRIDGE_")} | {
+            "DCBRIDGE_CONFIG": str(yaml),
+            "DCBRIDGE_REDIS_URL": redis_server.url,
+            "DCBRIDGE_TOKEN_KEY": "0123456789abcdef",
+            "DCBRIDGE_WORKER_PORT": str(free_port()),
+            "DCBRIDGE_RECONCILE_EVERY": "0.1",
+        }
+        yield opened
+
+
+@asynccontextmanager
+async def working(work: Work, *arguments: str) -> AsyncIterator[Process]:
+    """A worker that is known to RQ; whatever is left of it at the end is killed."""
+    process = await work.run("-m", "dcbridge", "worker", *arguments)
+
+    async def born() -> bool:
+        return bool(await work.workers()) or process.returncode is not None
+
+    try:
+        await work.until(born)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def said_so(process: Process, word: bytes) -> None:
+    """Read the log up to the line with this word."""
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while word not in (line := await process.stderr.readline()):
+            assert line, "the worker ended without a word of it"
+
+
+async def in_state(work: Work, refs: list[str], state: str) -> bool:
+    return [(await work.entry(ref))["s"] for ref in refs] == [state] * len(refs)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "dcbridge", "worker", "--burst"],
+        ["-m", "rq.cli", "worker", "-b", "-w", "workers.worker.RelayWorker", "-S", "json", "-u", "URL",
+         "receipts", "inbound", "outbound"],
+    ],
+    ids=["dcbridge worker", "rq worker -w"],
+)  # fmt: skip
+async def test_a_burst_does_all_there_is_and_leaves_nothing_behind(
+    work: Work, redis_server: EmbeddedRedis, command: list[str]
+) -> None:
+    refs = [await work.accept(f"m-{n}", to=f"1650466{n:04}") for n in range(20)]
+    refs += [await work.accept("taken", channel="taken")]
+    payload = b'{"from":"16504661149","text":"Hello","media":[],"provider":"twilio"}'
+    await work.hands.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "", SMS)])
+    process = await work.run(*[redis_server.url if word == "URL" else word for word in command])
+    code, said = await work.done(process)
+    assert code == 0, said
+    assert len(work.provider.heard) == 21
+    assert await in_state(work, refs[:20], "sent")
+    assert await in_state(work, refs[20:], "delivered")
+    kinds = sorted(message["type"] for batch in work.agents.messages for message in batch)
+    assert kinds == ["Receipt", "Text"]
+    bench = Bench(work.redis)
+    assert await bench.keys("rq:job:*") == []
+    assert await bench.keys("rq:wip:*") == []
+    assert await work.workers() == set()
+    assert await work.difference() == 0
+
+
+async def test_rq_info_shows_what_waits_and_who_works(work: Work, redis_server: EmbeddedRedis) -> None:
+    for number in range(3):
+        await work.accept(f"m-{number}", to=str(16504660000 + number))
+    bench = Bench(work.redis)
+    ref = await bench.sending("m-9", to_id="another")
+    await bench.ledger.fail(ref, "mine", 530, "")
+    code, said = await work.done(await work.run("-m", "rq.cli", "info", "-r", "-u", redis_server.url))
+    assert code == 0, said
+    lines = [line.split() for line in said.splitlines()]
+    assert [line[:3] for line in lines if line[:1] == ["queue"]] == [
+        ["queue", "receipts", "1,"],
+        ["queue", "outbound", "4,"],
+    ]
+    await bench.drop_jobs()
+    async with working(work):
+        code, said = await work.done(await work.run("-m", "rq.cli", "info", "-r", "-W", "-u", redis_server.url))
+    [worker] = [line for line in said.splitlines() if line.startswith("worker")]
+    assert "receipts,inbound,outbound" in worker
+
+
+async def test_a_worker_is_born_beats_and_dies_in_rqs_books(work: Work) -> None:
+    async with working(work) as process:
+        [key] = await work.workers()
+        fields = await cast(Awaitable[dict[bytes, bytes]], work.redis.hgetall(key.decode()))
+        assert {b"birth", b"last_heartbeat", b"pid"} <= fields.keys()
+        assert fields[b"queues"] == b"receipts,inbound,outbound"
+        assert 0 < await work.redis.ttl(key.decode()) < 1000
+        process.send_signal(signal.SIGTERM)
+        code, said = await work.done(process)
+    assert code == 0, said
+    assert await work.workers() == set()
+
+
+async def test_sigterm_lets_what_is_in_flight_finish_and_takes_nothing_new(work: Work) -> None:
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: Request) -> Response:
+        arrived.set()
+        await release.wait()
+        return await TAKEN(request)
+
+    work.provider.usual = slow
+    first = await work.accept("m-1")
+    async with working(work) as process:
+        async with asyncio.timeout(PATIENCE):
+            await arrived.wait()
+        process.send_signal(signal.SIGTERM)
+        gone = f"http://127.0.0.1:{work.environment['DCBRIDGE_WORKER_PORT']}/healthz"
+        async with httpx.AsyncClient() as http:
+            assert (await http.get(gone)).status_code == 200  # it drains, and says that it lives
+        await said_so(process, b"worker_drains")
+        later = await work.accept("m-2", to="16504660000")
+        assert process.returncode is None
+        release.set()
+        code, said = await work.done(process)
+    assert code == 0, said
+    assert await in_state(work, [first], "sent")
+    assert await in_state(work, [later], "accepted")
+    assert len(work.provider.heard) == 1
+    assert await Bench(work.redis).queued() == [later]
+
+
+async def test_sigterm_under_load_loses_and_repeats_nothing(work: Work) -> None:
+    refs = [await work.accept(f"m-{n}", to=str(16504660000 + n)) for n in range(60)]
+    for count in (5, 30):
+        async with working(work) as process:
+            wanted = count
+
+            async def some() -> bool:
+                return len(work.provider.heard) >= wanted  # noqa: B023 (used within its round)
+
+            await work.until(some)
+            process.send_signal(signal.SIGTERM)
+            assert (await work.done(process))[0] == 0
+    process = await work.run("-m", "dcbridge", "worker", "--burst")
+    assert (await work.done(process))[0] == 0
+    assert await in_state(work, refs, "sent")
+    assert len(work.provider.heard) == 60
+    assert len({form["To"] for form in work.provider.forms}) == 60
+
+
+async def test_a_suspended_worker_leaves_jobs_where_they_are_until_it_is_resumed(work: Work) -> None:
+    await work.redis.set("rq:suspended", 1)
+    ref = await work.accept()
+
+    async def looks() -> int:
+        stats: Any = await work.redis.info("commandstats")
+        return int(stats["cmdstat_evalsha"]["calls"])
+
+    async with working(work):
+        before = await looks()
+
+        async def looked_often() -> bool:
+            return await looks() > before + 15
+
+        await work.until(looked_often)
+        assert await in_state(work, [ref], "accepted")
+        await work.redis.delete("rq:suspended")
+
+        async def sent() -> bool:
+            return await in_state(work, [ref], "sent")
+
+        await work.until(sent)
+
+
+async def test_a_job_that_was_lost_is_found_by_the_worker_itself(work: Work) -> None:
+    bench = Bench(work.redis)
+    refs = [await work.accept(f"m-{n}", to=str(16504660000 + n)) for n in range(3)]
+    await bench.drop_jobs()
+    await bench.pass_time(16)
+    async with working(work):
+
+        async def sent() -> bool:
+            return await in_state(work, refs, "sent")
+
+        await work.until(sent)
+
+
+async def test_a_job_that_makes_no_sense_harms_nobody(work: Work) -> None:
+    for number, data in enumerate([b"no json", b"[]", b'["no.such.module.f",null,["x"],{}]']):
+        await work.redis.hset(f"rq:job:odd-{number}", mapping={"data": data})
+        await work.redis.rpush("rq:queue:outbound", f"odd-{number}")
+    await work.redis.rpush("rq:queue:outbound", "a job whose hash is gone")
+    ref = await work.accept()
+    code, said = await work.done(await work.run("-m", "dcbridge", "worker", "--burst"))
+    assert code == 0, said
+    assert await in_state(work, [ref], "sent")
+    assert said.count("job_failed_by_a_bug") == 3
+
+
+async def test_a_queue_that_does_not_exist_is_a_mistake(work: Work) -> None:
+    code, said = await work.done(await work.run("-m", "dcbridge", "worker", "outbond"))
+    assert (code, "no_such_queue" in said) == (2, True)
