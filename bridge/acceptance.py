@@ -26,6 +26,15 @@ def why(configuration: Configuration, one: wire.Incoming) -> str:
     return f"{int(problem.reason)} {problem.what}" if problem else ""
 
 
+ELSEWHERE = "530 the channel belongs to another endpoint than "  # and the endpoint that it came to
+
+
+def belongs_elsewhere(configuration: Configuration, one: wire.Incoming, endpoint: str) -> bool:
+    """True for a channel of another endpoint: this endpoint's secret does not speak for it."""
+    known = configuration.channel(one.channel_id) is not None
+    return known and configuration.endpoint_of(one.channel_id) != endpoint
+
+
 def copies_of(configuration: Configuration, one: wire.Incoming, trace: str) -> list[NewMessage]:
     """What the ledger is to hold; nothing where no receipt could name the message."""
     if not one.channel_id:

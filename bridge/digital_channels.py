@@ -139,13 +139,13 @@ class DigitalChannels:
 def _accepted(response: httpx.Response) -> list[str]:
     """The ids of a taken call. Raises what follows from any other answer.
 
-    Which cause gives which status is not documented, so: 401 and 403 are a fault of the configuration
+    Which cause gives which status is not documented, so: 3xx, 401 and 403 are a fault of the configuration
     and wait for an operator, other 4xx are about this request, 429 and 5xx pass.
     """
     http = response.status_code
-    code, ids, _said = wire.read_answer(response.content)
+    code, ids, said = wire.read_answer(response.content)
     if 200 <= http < 300:
-        if code in (0, 1) or (code is None and not response.content.strip()):
+        if code in (0, 1) or (code is None and not said.strip()):
             return ids
         if code is None:  # a page of something in between says 200 as well
             raise Unreadable(f"http {http} without a status")
@@ -154,6 +154,6 @@ def _accepted(response: httpx.Response) -> list[str]:
         raise Throttled(f"http {http}", retry_after=retry_after.seconds(response.headers.get("retry-after", "")))
     if http >= 500 or http == 408:
         raise OutcomeUnknown(f"http {http}")
-    if http in (401, 403):
+    if http in (401, 403) or 300 <= http < 400:  # a redirect: base_url is not Digital Channels' own
         raise AccountFault(f"http {http}")
     raise Refused(f"http {http}" + (f" status {code}" if code is not None else ""))

@@ -6,8 +6,9 @@ each script travels as one pipeline: the script, a small write, WAIT or WAITAOF.
 * One pipeline, so one connection: WAIT counts what its own connection wrote. When the connection
   breaks and redis-py goes to another one, perhaps to a new primary after a failover, the script is
   repeated there too; a WAIT alone would be answered at once for a write that the new primary never saw.
-* The small write: a message that is redelivered after a 503 changes nothing, and for a connection that
-  wrote nothing WAIT asks nobody. Replicas take writes in order, so whoever has this one has all before it.
+* The small write: a message that is redelivered after a 503 changes nothing, and a connection that wrote
+  nothing has nothing to wait for (Redis 6.2 counts every command, Valkey 8 writes only). Replicas take
+  writes in order, so whoever has this one has all before it.
 """
 
 from __future__ import annotations

@@ -102,8 +102,9 @@ def configure(
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(number)
-    for name in ("uvicorn", "uvicorn.error", "rq", "rq.worker"):
+    for name in ("uvicorn", "uvicorn.error", "rq", "rq.worker", "rq.job"):
         logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).setLevel(logging.NOTSET)
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.error").setLevel(max(number, logging.WARNING))  # each process says itself that it is up
     for name in _TALKATIVE:

@@ -144,4 +144,9 @@ class _BooksCollector(Collector):
         dead.add_metric([], self._books.dead_letters)
         batches = gauge("interaction_batches", "Interaction batches kept.", ())
         batches.add_metric([], self._books.interaction_batches)
-        return [total, flight, difference, oldest, waiting, late, queued, tasks, events, dead, batches]
+        is_open = gauge("breaker_open", "1 while nothing is sent to a provider.", ("provider",))
+        parked = gauge("parked", "Messages that wait for a provider's breaker to close.", ("provider",))
+        for provider, count in sorted(self._books.parked.items()):
+            is_open.add_metric([provider], int(provider in self._books.open_breakers))
+            parked.add_metric([provider], count)
+        return [total, flight, difference, oldest, waiting, late, queued, tasks, events, dead, batches, is_open, parked]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import orjson
 
 from bridge import wire
-from bridge.acceptance import batch_id, copies_of, lone_letter_id, why
+from bridge.acceptance import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
 from bridge.callbacks import callback_lane, consumer_lane, unpack
 from bridge.configuration import Configuration
 from bridge.ledger import Ledger, NewMessage, NewTask
@@ -53,7 +53,7 @@ class Replay:
             case What.AGENT_MESSAGE if letter.id.startswith("m-"):
                 return Replayed(False, _TOLD.format(letter.reason))
             case What.AGENT_MESSAGE:
-                return await self._agent_message(letter.id, raw)
+                return await self._agent_message(letter.id, letter.reason, raw)
             case What.RECEIPT:
                 return await self._receipt(letter.id, raw)
             case What.CALLBACK | What.CONSUMER:
@@ -65,7 +65,7 @@ class Replay:
             case _:
                 return Replayed(False, f"this version does not know how to put back a letter of kind {letter.what}")
 
-    async def _agent_message(self, letter_id: str, raw: bytes) -> Replayed:
+    async def _agent_message(self, letter_id: str, reason: str, raw: bytes) -> Replayed:
         """Read it as the door does. A message whose receipt could not be signed is left alone."""
         incoming = self._incoming(letter_id, raw)
         if isinstance(incoming, str):
@@ -73,7 +73,10 @@ class Replay:
         copies: list[NewMessage] = []
         ends: list[str] = []
         trace = uuid.uuid4().hex
+        came_to = reason.removeprefix(ELSEWHERE) if reason.startswith(ELSEWHERE) else ""
         for one in incoming:
+            if came_to and belongs_elsewhere(self._configuration, one, came_to):
+                return Replayed(False, "its channel still belongs to another endpoint than the one it came to")
             found = copies_of(self._configuration, one, trace)
             problem = why(self._configuration, one)
             if not found or self._configuration.channel(one.channel_id) is None:

@@ -54,7 +54,9 @@ class Sender:
             # connection is an unknown outcome.
             connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=4.0, ttl_dns_cache=30, ssl=context)
             return aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar(), headers={"User-Agent": "dcbridge"}
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": "dcbridge", "Accept-Encoding": "identity"},
             )
 
         # The transport alone: a client would add redirects, cookies and authentication, none of which a request

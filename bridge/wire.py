@@ -10,18 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from bridge.messages import Address, AgentMessage, Content, Reason, Receipt, ReceiptStatus
 
-MAX_RECIPIENTS = 1000
+MAX_RECIPIENTS = 1000  # of one message
+MAX_MESSAGES = 500  # of one webhook; today's carry one
+MAX_COPIES = 2000  # messages times recipients: what one write to Redis may hold up others for
 
 
 class NotJson(ValueError):
-    """The body is no JSON that anybody could read."""
+    """The body is no JSON that anybody could read, or more of it than one webhook can mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,16 @@ def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incomin
     else:
         items = value if isinstance(value, list) else [value]
     if not items:
-        return [_incoming({}, body, endpoint, trace_id)]
+        return [replace(_incoming({}, body, endpoint, trace_id), payload=body)]
+    if len(items) > MAX_MESSAGES:
+        raise NotJson(f"the body holds more than {MAX_MESSAGES} messages")
     if len(items) == 1:
         return [_incoming(items[0], body, endpoint, trace_id)]
     found = []
     for place, item in enumerate(items):
         found.append(_incoming(item, b"%d:" % place + _dumps(item), endpoint, trace_id))
+    if sum(len(one.copies) for one in found) > MAX_COPIES:
+        raise NotJson(f"the body holds more than {MAX_COPIES} copies of messages")
     return found
 
 

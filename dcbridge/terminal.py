@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +28,9 @@ from bridge.settings import Settings, read_settings
 
 DAY = 86400.0
 
-out = Console(highlight=False, soft_wrap=True)
+# Into a pipe nothing is folded to a screen that is not there: an id must come out in one piece.
+PIPE_WIDTH = 400
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 err = Console(highlight=False, soft_wrap=True, stderr=True)
 
 ConfigOption = Annotated[

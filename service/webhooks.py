@@ -7,11 +7,14 @@ nowhere for these webhooks and would lose the message (GENESYS page, "Webhook Ge
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+
 import structlog
 from starlette.requests import Request
 
 from bridge import wire
-from bridge.acceptance import batch_id, copies_of, lone_letter_id, why
+from bridge.acceptance import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
 from bridge.ledger import NewMessage
 from service.door import Door, Outcome, Refusal, check_signature, json_answer, read_body
 
@@ -27,23 +30,32 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
     _verify(door, request, body, endpoint)
     try:
         incoming = wire.read_webhook(body, endpoint, trace)
-    except wire.NotJson:
-        return await _not_json(door, endpoint, body)
+    except wire.NotJson as error:
+        return await _not_json(door, endpoint, body, str(error))
     copies: list[NewMessage] = []
+    strangers: list[str] = []
+    beside: list[Awaitable[object]] = []  # written together: the ledger puts what waits at one moment into one script
     for one in incoming:
+        if belongs_elsewhere(door.configuration, one, endpoint):
+            strangers.append(problem := ELSEWHERE + endpoint)
+            letter = lone_letter_id(one)
+            beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.payload))
+            continue
         found = copies_of(door.configuration, one, trace)
         if found and door.configuration.channel(one.channel_id) is None:
-            await door.ledger.remember_stray(one.channel_id, endpoint)
+            beside.append(door.ledger.remember_stray(one.channel_id, endpoint))
         if not found:
             problem = why(door.configuration, one)
-            await door.ledger.bury(lone_letter_id(one), "agent message", one.channel_id, problem, one.payload)
+            letter = lone_letter_id(one)
+            beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.payload))
         copies += found
+    await asyncio.gather(*beside)
     fresh = await door.ledger.accept(copies)
     ids = [one.message_id for one in incoming]
     answer: dict[str, object] = {"messageId": ids[0]}
     if len(ids) > 1:
         answer["messages"] = [{"messageId": message_id} for message_id in ids]
-    problems = sorted({p for one in incoming if (p := why(door.configuration, one))})
+    problems = sorted({*strangers, *(p for one in incoming if (p := why(door.configuration, one)))})
     word = "accepted" if any(fresh) else "redelivered" if fresh else "unreadable"
     if problems:
         word = "accepted with problems"
@@ -75,10 +87,10 @@ def _verify(door: Door, request: Request, body: bytes, endpoint: str) -> None:
         )  # fmt: skip
 
 
-async def _not_json(door: Door, endpoint: str, body: bytes) -> Outcome:
+async def _not_json(door: Door, endpoint: str, body: bytes, what: str) -> Outcome:
     message_id = wire.made_up_id(endpoint, body)
-    await door.ledger.bury(f"w-{message_id}", "agent message", "", "520 the body is not JSON", body)
-    log.warning("message_cannot_be_carried", endpoint=endpoint, problems=["the body is not JSON"])
+    await door.ledger.bury(f"w-{message_id}", "agent message", "", f"520 {what}", body)
+    log.warning("message_cannot_be_carried", endpoint=endpoint, problems=[what])
     return Outcome(json_answer({"messageId": message_id}), "unreadable", {"bytes": len(body)})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -30,3 +31,12 @@ async def redis(redis_server: EmbeddedRedis) -> AsyncIterator[Redis]:
     async with Redis.from_url(redis_server.url) as client:
         await client.flushall()
         yield client
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A server that one test alone may stop, kill and start again."""
+    server = EmbeddedRedis(tmp_path / "own-redis", free_port())
+    server.start()
+    yield server
+    server.kill()

@@ -36,7 +36,7 @@ def exported() -> set[str]:
     """Every metric family as Prometheus sees it."""
     nothing: dict[str, Any] = {field.name: 0 for field in fields(ChannelBooks)}
     channel = ChannelBooks(**nothing | {"channel_id": "0123456789"})
-    books = Books((channel,), {"outbound": 0}, {"callback": 0}, {"unknown": 0}, 0, 0)
+    books = Books((channel,), {"outbound": 0}, {"callback": 0}, {"unknown": 0}, 0, 0, {"acme": 0}, frozenset())
     text = Metrics().render(books, {"0123456789"}).decode()
     return {name for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE) if not name.endswith("_created")}
 

@@ -28,7 +28,7 @@ async def post(h: Hands, channel_id: str) -> None:
     error = await _post(h, channel_id, owed)
     if error is None:
         return
-    if error.again or error.taken is None or len(owed) == 1:
+    if error.again or error.taken is not False or len(owed) == 1:
         await _not_taken(h, channel_id, owed, error)
         return
     log.warning("receipt_batch_refused", channel=channel_id, receipts=len(owed), code=error.code)
@@ -66,10 +66,10 @@ async def _post(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> SendE
 
 
 async def _not_taken(h: Hands, channel_id: str, owed: Sequence[OwedReceipt], error: SendError) -> None:
-    """A receipt says the same however often it is said, so an unknown outcome is simply tried again."""
+    """A receipt says the same however often it is said, so what was perhaps or probably taken is simply tried again."""
     if error.page:
         h.metrics.faults.labels(error.outcome, "digital-channels").inc()
-    if error.again or error.taken is None:
+    if error.again or error.taken is not False:
         retry = h.configuration.retry
         delays = {o.ref: outcome.wait(retry, o.tries + 1, error.retry_after) for o in owed}
         await h.surely(lambda: h.ledger.receipts_again(channel_id, delays))

@@ -7,7 +7,7 @@ import asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from bridge.ledger import Decision
+from bridge.ledger import SWEEP, Decision
 from workers.hands import Hands
 
 log = structlog.get_logger()
@@ -17,8 +17,9 @@ async def keep_sweeping(h: Hands) -> None:
     """Sweep until cancelled. A Redis that is away is waited for."""
     while True:
         try:
-            while await sweep(h) >= 200:
-                pass
+            for _ in range(100):  # a long queue must not keep what is due behind it waiting for the next look
+                if await sweep(h) < SWEEP:
+                    break
         except (RedisError, OSError) as error:
             log.warning("sweep_postponed", error=type(error).__name__)
         except Exception:
@@ -27,8 +28,8 @@ async def keep_sweeping(h: Hands) -> None:
 
 
 async def sweep(h: Hands) -> int:
-    """One look: what is due gets its job, the rest is decided here; how many decisions there were."""
-    decisions = await h.ledger.sweep()
+    """One look: what is due gets its job, the rest is decided here; how many there were to look at."""
+    looked, decisions = await h.ledger.sweep_counted()
     for decision in decisions:
         state = await _decide(h, decision)
         if state != "stale":
@@ -39,7 +40,7 @@ async def sweep(h: Hands) -> int:
                 was=decision.state,
                 state=state,
             )
-    return len(decisions)
+    return looked
 
 
 async def _decide(h: Hands, found: Decision) -> str:

@@ -9,6 +9,7 @@ local function start(id, queue)
   local data = redis.call('HGET', key, 'data')
   if not data then return end
   redis.call('HSET', key, 'status', 'started', 'started_at', ARGV[3], 'worker_name', ARGV[2])
+  redis.call('EXPIRE', key, 3600) -- what a killed worker leaves goes by itself; the ledger does not need it
   redis.call('ZADD', 'rq:wip:' .. queue, ARGV[4], id .. ':' .. ARGV[2])
   out[#out + 1] = {id, queue, data}
 end
@@ -19,6 +20,7 @@ if ARGV[5] ~= '' then
 end
 for i = 6, #ARGV do
   if left <= 0 then break end
+  redis.call('ZREMRANGEBYSCORE', 'rq:wip:' .. ARGV[i], '-inf', tonumber(ARGV[4]) - 300)
   local ids = redis.call('LPOP', 'rq:queue:' .. ARGV[i], left)
   if ids then
     for _, id in ipairs(ids) do start(id, ARGV[i]) end

@@ -26,6 +26,8 @@ from bridge.durability import Durable
 from bridge.jobs import JOBS
 from bridge.ledger.batch import Batch
 
+SWEEP = 500  # members that one sweep looks at
+
 _FILES = ("common", "history", "pacing", "messages", "receipts", "tasks", "letters", "sweep", "run")
 
 
@@ -280,11 +282,15 @@ class Ledger:
         found = await cast(Awaitable[bytes | None], self.redis.hget("dcb:strays", channel_id))
         return found.decode() if found else ""
 
-    async def sweep(self, limit: int = 200) -> list[Decision]:
+    async def sweep(self, limit: int = SWEEP) -> list[Decision]:
         """Queue what is due or lost; return what needs a decision. Idempotent, for any process."""
-        rows = await self._do("sweep", limit, self._keep_dead)
+        return (await self.sweep_counted(limit))[1]
+
+    async def sweep_counted(self, limit: int = SWEEP) -> tuple[int, list[Decision]]:
+        """As `sweep`, and how many it looked at: `limit` means that there may be more."""
+        looked, *rows = await self._do("sweep", limit, self._keep_dead)
         found = [(row[0].decode(), row[1].decode(), row[2].decode()) for row in rows]
-        return [Decision(member[:1], member[2:], state, channel) for member, state, channel in found]
+        return int(looked), [Decision(member[:1], member[2:], state, channel) for member, state, channel in found]
 
     async def entry(self, ref: str) -> dict[str, str]:
         """What is remembered of one message, without its payload."""

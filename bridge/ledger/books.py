@@ -52,6 +52,8 @@ class Books:
     counts: dict[str, int]
     dead_letters: int
     interaction_batches: int
+    parked: dict[str, int]  # messages that wait for a provider whose breaker is open, or has just closed
+    open_breakers: frozenset[str]
 
     @property
     def difference(self) -> int:
@@ -76,6 +78,7 @@ async def read(redis: Redis) -> Books:
     """Everything at one moment: one transaction after the list of channels is known."""
     names = cast(set[bytes], await redis.smembers("dcb:channels"))
     channels = sorted(name.decode() for name in names)
+    breakers = sorted(n.decode() for n in cast(set[bytes], await redis.smembers("dcb:breakers")))
     async with redis.pipeline(transaction=True) as pipe:
         for channel in channels:
             pipe.hgetall(f"dcb:books:{channel}")
@@ -87,6 +90,9 @@ async def read(redis: Redis) -> Books:
             pipe.llen(f"rq:queue:{queue}")
         for task in ("callback", "consumer"):
             pipe.zcard(f"dcb:tasks:{task}")
+        for provider in breakers:
+            pipe.exists(f"dcb:breaker:{provider}")
+            pipe.zcard(f"dcb:parked:{provider}")
         pipe.hgetall("dcb:counts")
         pipe.zcard("dcb:dead")
         pipe.xlen("dcb:interactions")
@@ -117,9 +123,11 @@ async def read(redis: Redis) -> Books:
         channels=tuple(found),
         queued=queued,
         tasks={"callback": rows[0], "consumer": rows[1]},
-        counts={k.decode(): int(v) for k, v in rows[2].items()},
-        dead_letters=rows[3],
-        interaction_batches=rows[4],
+        counts={k.decode(): int(v) for k, v in rows[-3].items()},
+        dead_letters=rows[-2],
+        interaction_batches=rows[-1],
+        parked=dict(zip(breakers, rows[3:-3:2], strict=True)),
+        open_breakers=frozenset(p for p, is_open in zip(breakers, rows[2:-3:2], strict=True) if is_open),
     )
 
 

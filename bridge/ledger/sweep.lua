@@ -15,12 +15,14 @@ function verbs.bury()
   return 'new'
 end
 
--- sweep limit dead_keep_ms -> {{member, state, channel}, …} that need a decision by somebody who knows the configuration.
+-- sweep limit dead_keep_ms -> {how many were looked at, {member, state, channel}, …}: what needs a decision by somebody
+-- who knows the configuration.
 -- Due retries get their job; jobs that are lost are queued again; receipts that are due are woken.
 function verbs.sweep()
-  local out, limit = {}, tonumber(ARGV[3])
+  local out, limit, looked = {}, tonumber(ARGV[3]), 0
   forget_letters(tonumber(ARGV[4]))
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', '-inf', now, 'LIMIT', 0, limit)) do
+    looked = looked + 1
     local key = 'dcb:' .. member
     local f = redis.call('HMGET', key, 's', 'ln', 'qa', 'ch', 'j', 'at')
     local state = f[1]
@@ -43,6 +45,7 @@ function verbs.sweep()
   for _, channel in ipairs(redis.call('SMEMBERS', 'dcb:channels')) do
     if redis.call('ZCOUNT', 'dcb:receipts:' .. channel, '-inf', now) > 0 then wake_receipts(channel) end
   end
+  table.insert(out, 1, looked)
   return out
 end
 

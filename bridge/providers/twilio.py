@@ -79,6 +79,12 @@ class TwilioFields(Fields):
         le=36000,
         description="Seconds that Twilio may queue a message, 1 to 36000; its default is 36000.",
     )
+    callback_retries: int = Field(
+        5,
+        ge=0,
+        le=5,
+        description="Times that Twilio is asked to repeat a status callback that was not answered with 200.",
+    )
     status_callbacks: bool = Field(True, description="Whether Twilio is asked to report what became of each message.")
     default_region: str | None = Field(
         None,
@@ -165,6 +171,9 @@ class Twilio:
         self.name = name
         self._fields = fields
         self._status_url = f"{public_url.rstrip('/')}/callbacks/{name}/status"
+        # Twilio tries a status callback once unless the URL's fragment asks for more; the fragment itself is not sent.
+        # https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
+        self._override = f"#rc={fields.callback_retries}&rp=all" if fields.callback_retries else ""
         if fields.status_callbacks and "_" in (urlsplit(public_url).hostname or ""):
             raise ValueError("public_url: Twilio calls no host with an underscore in its name")
         user = fields.api_key_sid or fields.account_sid
@@ -193,7 +202,8 @@ class Twilio:
                 raise Refused("no sender", reason=Reason.INVALID_STRUCTURE)
             form["From"] = phone.sender_id(sender, fields.default_region)
         if fields.status_callbacks:
-            form["StatusCallback"] = f"{self._status_url}?{urlencode({'m': message.ref, 'p': part.number})}"
+            ours = urlencode({"m": message.ref, "p": part.number})
+            form["StatusCallback"] = f"{self._status_url}?{ours}{self._override}"
         if fields.validity_period is not None:
             form["ValidityPeriod"] = str(fields.validity_period)
         return httpx.Request(
@@ -220,7 +230,8 @@ class Twilio:
         algorithm, secrets = self._signed_with(callback)
         payload = _signed_parameters(callback)
         matched = False
-        for url in _with_and_without_port(callback.url):
+        urls = list(_with_and_without_port(callback.url))
+        for url in [*urls, *(url + self._override for url in urls if self._override)]:
             for secret in secrets:
                 digest = hmac.new(secret, url.encode("utf-8", "replace") + payload, _HASHES[algorithm]).digest()
                 matched |= hmac.compare_digest(base64.b64encode(digest), given[0].strip().encode("utf-8", "replace"))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -16,7 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 from bridge.ledger import Ledger
 from bridge.redis_connection import connect
 from bridge.settings import Settings
-from dcbridge.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.embedded_redis import EmbeddedRedis
 from tests.bridge.ledger_bench import Bench, new_message
 
 
@@ -80,28 +78,19 @@ async def test_who_stops_waiting_takes_nobody_along(redis: Redis) -> None:
 # ---------------------------------------------------------------- a Redis that goes away
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis that this test alone may stop and kill."""
-    server = EmbeddedRedis(tmp_path, free_port())
-    server.start()
-    yield server
-    server.kill()
-
-
-async def test_a_redis_that_hangs_fails_only_what_was_under_way(own_server: EmbeddedRedis) -> None:
-    redis = connect(Settings(redis_url=SecretStr(own_server.url), redis_timeout=0.3))
+async def test_a_redis_that_hangs_fails_only_what_was_under_way(own_redis: EmbeddedRedis) -> None:
+    redis = connect(Settings(redis_url=SecretStr(own_redis.url), redis_timeout=0.3))
     ledger = Ledger(redis, keep=100.0, keep_dead=100.0)
     assert await ledger.accept([new_message("before")]) == [True]
-    assert own_server.process is not None
-    os.kill(own_server.process.pid, signal.SIGSTOP)
+    assert own_redis.process is not None
+    os.kill(own_redis.process.pid, signal.SIGSTOP)
     try:
         under_way = [asyncio.create_task(ledger.accept([new_message(f"m-{n}")])) for n in range(3)]
         await asyncio.sleep(0.05)  # they are written, and nobody answers
         later = asyncio.create_task(ledger.accept([new_message("later")]))
         failed = await asyncio.gather(*under_way, return_exceptions=True)
     finally:
-        os.kill(own_server.process.pid, signal.SIGCONT)
+        os.kill(own_redis.process.pid, signal.SIGCONT)
     assert all(isinstance(error, RedisError) for error in failed)
     assert await later == [True]
     assert await ledger.accept([new_message("after")]) == [True]
@@ -109,14 +98,14 @@ async def test_a_redis_that_hangs_fails_only_what_was_under_way(own_server: Embe
     await redis.aclose()
 
 
-async def test_what_was_answered_is_there_after_a_kill(own_server: EmbeddedRedis) -> None:
-    redis = connect(Settings(redis_url=SecretStr(own_server.url), redis_timeout=1.0))
+async def test_what_was_answered_is_there_after_a_kill(own_redis: EmbeddedRedis) -> None:
+    redis = connect(Settings(redis_url=SecretStr(own_redis.url), redis_timeout=1.0))
     bench = Bench(redis)
     refs = [await bench.put(f"m-{n}") for n in range(5)]
-    own_server.kill()
+    own_redis.kill()
     with pytest.raises((RedisError, OSError)):
         await bench.put("lost")
-    own_server.start()
+    own_redis.start()
     assert [await bench.state(ref) for ref in refs] == ["accepted"] * 5
     assert await bench.difference() == 0
     await redis.aclose()

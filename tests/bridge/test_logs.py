@@ -75,10 +75,11 @@ def test_time_is_utc_in_milliseconds(stream: io.StringIO) -> None:
 
 def test_the_standard_library_goes_through_the_same_door(stream: io.StringIO) -> None:
     with structlog.contextvars.bound_contextvars(trace="t-1"):
-        logging.getLogger("uvicorn.error").info("Uvicorn running on %s", "socket 3")
+        logging.getLogger("uvicorn.error").info("Started server process [%d]", 4)
+        logging.getLogger("uvicorn.error").warning("Uvicorn lost %s", "socket 3")
         logging.getLogger("rq.worker").warning("Worker %s: %d jobs", CANARY, 3)
     first, second = lines(stream)
-    assert (first["event"], first["logger"], first["level"]) == ("Uvicorn running on socket 3", "uvicorn.error", "info")
+    assert (first["event"], first["logger"], first["level"]) == ("Uvicorn lost socket 3", "uvicorn.error", "warning")
     assert (second["event"], second["trace"]) == (f"Worker {WITHHELD}: 3 jobs", "t-1")
 
 

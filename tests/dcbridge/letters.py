@@ -49,6 +49,8 @@ async def refused_receipt(desk: Desk) -> str:
     ref = await desk.sending("m-1", sender_id=SENDER, to_id=CONSUMER)
     await desk.ledger.fail(ref, "mine", 530, "21211")
     await desk.ledger.receipts_take(CHANNEL, 10, 60.0)
+    await desk.ledger.receipts_again(CHANNEL, {ref: 0.0})
+    await desk.ledger.receipts_take(CHANNEL, 10, 60.0)
     raw = orjson.dumps({"messages": [{"channel": {"from": {"id": SENDER}, "to": {"id": CONSUMER}}}]})
     await desk.ledger.receipts_refused(CHANNEL, ref, "http 404", raw)
     return f"r-{ref}"

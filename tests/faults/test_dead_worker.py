@@ -58,10 +58,10 @@ def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(slow_stack: Stac
     until(lambda: slow_stack.texts_to(SLOW)[0]["status"] == "delivered", "the consumer has it, and nobody says so")
     slow_stack.control(sms={"callbacks": True})
     slow_stack.run("second", [*slow_stack.rq_worker, "-w", "workers.worker.RelayWorker", *QUEUES])
-    assert slow_stack.receipt(message)["status"] == "Delivered"
+    until(lambda: len(slow_stack.texts_to(SLOW)) == 2, "the second worker is sending it", pause=0.01)
     slow_stack.processes["worker"].send_signal(signal.SIGCONT)
-    until(lambda: woken(slow_stack, message), "the first worker has its say")
-    assert slow_stack.entry(message)["s"] == "delivered"
+    until(lambda: woken(slow_stack, message), "the first worker has its say, and it is no longer its turn")
+    assert slow_stack.receipt(message)["status"] == "Delivered"
     assert slow_stack.settled().difference == 0
     assert len(slow_stack.texts_to(SLOW)) == 2
     assert slow_stack.violations() == []

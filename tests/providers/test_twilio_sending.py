@@ -109,6 +109,7 @@ def test_the_request_is_the_one_that_twilios_client_writes(
     client = Client(str(user), str(secret), account_sid=ACCOUNT)
     client.api.base_url = url
     callback = f"https://bridge.example.com/base/callbacks/acme/status?m={said.ref}&p=0"
+    callback += "" if fields.get("callback_retries") == 0 else "#rc=5&rp=all"
     more = {} if fields.get("status_callbacks") is False else {"status_callback": callback}
     client.messages.create(to="+16504661149", body=TEXT, **theirs, **more)
     client.http_client.session.close()
@@ -136,7 +137,9 @@ def test_a_long_text_goes_in_parts_that_name_themselves() -> None:
     assert [(part.number, part.count) for part in parts] == [(0, 2), (1, 2)]
     assert "".join(part.text for part in parts) == said.text
     forms = [parse_qs(provider.request(said, part).content.decode()) for part in parts]
-    assert [form["StatusCallback"][0].rpartition("?")[2] for form in forms] == [f"m={said.ref}&p={n}" for n in (0, 1)]
+    assert [form["StatusCallback"][0].rpartition("?")[2] for form in forms] == [
+        f"m={said.ref}&p={n}#rc=5&rp=all" for n in (0, 1)
+    ]
     assert [form["Body"][0] for form in forms] == [part.text for part in parts]
 
 

@@ -73,7 +73,7 @@ def value(metrics: Metrics, name: str) -> float:
 
 async def lane(server: EmbeddedRedis) -> list[int]:
     async with Redis.from_url(server.url) as client:
-        members: Any = await client.lrange(f"dcb:lane:{LANE}", 0, -1)  # type: ignore[misc]  # redis-py: either kind
+        members: Any = await client.lrange(f"dcb:lane:{LANE}", 0, -1)
     return [int(member.decode().removeprefix("t:b-")) for member in members]
 
 

@@ -164,6 +164,7 @@ def test_a_disk_that_fails_fails_the_append_and_nothing_that_was_written_before(
         files.append([big])
         assert files.records == 3
         assert drained(files) == [task(1), task(3), big]
+        assert files.damage.aside == 0  # what did not fit was taken back
 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ async def test_what_cannot_be_named_is_kept_as_it_came(door: OpenDoor, body: byt
         assert answer.status_code == 200
         assert answer.json()["messageId"]
     [letter] = await door.dead_letters()
-    assert letter[b"raw"] == (b"{}" if body in NOTHING else body)
+    assert letter[b"raw"] == body
     assert letter[b"reason"].startswith(b"520 ")
     assert (await door.books()).queued["receipts"] == 0
 
@@ -265,3 +265,30 @@ async def test_bytes_that_are_no_text_in_a_trace(redis: Redis, door: OpenDoor) -
     answer = await door.http.post("/webhooks/messages/main", content=raw, headers=headers)
     assert answer.status_code == 200
     assert (await door.entry())["tr"].isalnum()
+
+
+async def test_the_secret_of_one_endpoint_opens_no_channel_of_another(door: OpenDoor) -> None:
+    """Another tenant could otherwise send as that channel, or take its messageIds in advance."""
+    answer = await door.webhook(sms(channel=SECOND))
+    assert (answer.status_code, await door.entry(channel=SECOND)) == (200, {})
+    [letter] = await door.dead_letters()
+    assert letter[b"reason"] == b"530 the channel belongs to another endpoint than main"
+    answer = await door.webhook(sms(channel=SECOND), path="/webhooks/messages/second", secret=OTHER)
+    assert (answer.status_code, (await door.entry(channel=SECOND))["s"]) == (200, "accepted")
+
+
+@pytest.mark.parametrize(
+    ("body", "entries"),
+    [
+        ([0] * 501, 0),
+        ([sms(f"m-{n}") for n in range(501)], 0),
+        ([sms(f"m-{n}") for n in range(500)], 500),
+    ],
+    ids=["many that are nothing", "one too many", "as many as may be"],
+)
+async def test_a_list_without_end_is_kept_whole_and_holds_up_nobody(door: OpenDoor, body: object, entries: int) -> None:
+    answer = await door.webhook(body)
+    assert answer.status_code == 200
+    letters = await door.dead_letters()
+    assert [letter[b"raw"] for letter in letters] == ([] if entries else [orjson.dumps(body)])
+    assert (await door.books()).in_flight == entries

@@ -5,23 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
 
-from dcbridge.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.embedded_redis import EmbeddedRedis
 from tests.service.open_door import MAIL_SECRET, OpenDoor, open_door, sms
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    """A Redis that this test alone may stop and kill."""
-    server = EmbeddedRedis(tmp_path, free_port())
-    server.start()
-    yield server
-    server.kill()
 
 
 async def message(door: OpenDoor) -> httpx.Response:
@@ -54,13 +44,13 @@ def is_a_promise_to_take_it_later(answer: httpx.Response) -> bool:
     return said == (503, "5", {"error": "not stored; send it again"})
 
 
-async def test_a_redis_that_is_gone(own_server: EmbeddedRedis) -> None:
-    async with open_door(own_server.url, redis_timeout=0.5) as door:
-        own_server.kill()
+async def test_a_redis_that_is_gone(own_redis: EmbeddedRedis) -> None:
+    async with open_door(own_redis.url, redis_timeout=0.5) as door:
+        own_redis.kill()
         for knock in KNOCKS:
             assert is_a_promise_to_take_it_later(await knock(door)), knock.__name__
         assert (await door.webhook(sms(), secret="a-secret-of-nobody")).status_code == 401  # that needs no Redis
-        own_server.start()
+        own_redis.start()
         for knock in KNOCKS:
             assert (await knock(door)).status_code == 200, knock.__name__
         assert (await door.books()).difference == 0
@@ -72,14 +62,14 @@ async def test_a_redis_that_is_gone(own_server: EmbeddedRedis) -> None:
     ("redis_timeout", "answer_within"),
     [(0.2, 9.0), (0.9, 1.0)],  # Redis' own limit ends the wait, or the door's
 )
-async def test_a_redis_that_hangs(own_server: EmbeddedRedis, redis_timeout: float, answer_within: float) -> None:
-    async with open_door(own_server.url, redis_timeout=redis_timeout, answer_within=answer_within) as door:
-        assert own_server.process is not None
-        os.kill(own_server.process.pid, signal.SIGSTOP)
+async def test_a_redis_that_hangs(own_redis: EmbeddedRedis, redis_timeout: float, answer_within: float) -> None:
+    async with open_door(own_redis.url, redis_timeout=redis_timeout, answer_within=answer_within) as door:
+        assert own_redis.process is not None
+        os.kill(own_redis.process.pid, signal.SIGSTOP)
         try:
             answers = await asyncio.gather(*(knock(door) for knock in KNOCKS))
         finally:
-            os.kill(own_server.process.pid, signal.SIGCONT)
+            os.kill(own_redis.process.pid, signal.SIGCONT)
         assert all(map(is_a_promise_to_take_it_later, answers))
         for knock in KNOCKS:  # sent again, as it was told; what had been written all the same is not written twice
             assert (await knock(door)).status_code == 200, knock.__name__
@@ -88,8 +78,8 @@ async def test_a_redis_that_hangs(own_server: EmbeddedRedis, redis_timeout: floa
         assert [(c.channel_id, c.accepted) for c in books.channels] == [("0123456789", 1), ("nobody", 1)]
 
 
-async def test_a_redis_that_takes_no_writes(own_server: EmbeddedRedis) -> None:
-    async with open_door(own_server.url) as door:
+async def test_a_redis_that_takes_no_writes(own_redis: EmbeddedRedis) -> None:
+    async with open_door(own_redis.url) as door:
         await door.redis.config_set("maxmemory", "1")
         for knock in (message, interaction, report):
             assert is_a_promise_to_take_it_later(await knock(door)), knock.__name__
@@ -99,8 +89,8 @@ async def test_a_redis_that_takes_no_writes(own_server: EmbeddedRedis) -> None:
         assert (await door.books()).difference == 0
 
 
-async def test_many_at_once_share_few_scripts_and_each_hears_of_its_own(own_server: EmbeddedRedis) -> None:
-    async with open_door(own_server.url) as door:
+async def test_many_at_once_share_few_scripts_and_each_hears_of_its_own(own_redis: EmbeddedRedis) -> None:
+    async with open_door(own_redis.url) as door:
         await door.webhook(sms("first"))
         before = (await door.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
         ids = [f"m-{n // 2}" for n in range(128)]  # each of them twice

@@ -5,26 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import httpx
 import orjson
-import pytest
 
 from bridge.signature import sign
 from dcbridge.embedded_redis import EmbeddedRedis, free_port
 from service.main import serve
 from tests.service.open_door import SECRET, configuration, settings, sms
-
-
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[EmbeddedRedis]:
-    server = EmbeddedRedis(tmp_path, free_port())
-    server.start()
-    yield server
-    server.kill()
 
 
 @asynccontextmanager
@@ -53,8 +43,8 @@ async def _until_it_listens(client: httpx.AsyncClient, task: asyncio.Task[None])
     await task
 
 
-async def test_the_operators_page(own_server: EmbeddedRedis) -> None:
-    async with running(own_server.url) as (public, operator):
+async def test_the_operators_page(own_redis: EmbeddedRedis) -> None:
+    async with running(own_redis.url) as (public, operator):
         raw = orjson.dumps(sms())
         signed = {"X-Hub-Signature": sign(SECRET.encode(), raw)}
         answer = await public.post("/webhooks/messages/main", content=raw, headers=signed)
@@ -76,10 +66,10 @@ async def test_the_operators_page(own_server: EmbeddedRedis) -> None:
             assert (await operator.post(path)).status_code == 404
 
 
-async def test_without_redis_it_lives_is_not_ready_and_still_has_its_own_figures(own_server: EmbeddedRedis) -> None:
-    async with running(own_server.url) as (public, operator):
+async def test_without_redis_it_lives_is_not_ready_and_still_has_its_own_figures(own_redis: EmbeddedRedis) -> None:
+    async with running(own_redis.url) as (public, operator):
         assert (await operator.get("/readyz")).status_code == 200
-        own_server.kill()
+        own_redis.kill()
         assert (await public.get("/nowhere")).status_code == 404
         assert (await operator.get("/healthz")).status_code == 200
         ready = await operator.get("/readyz")
@@ -88,11 +78,11 @@ async def test_without_redis_it_lives_is_not_ready_and_still_has_its_own_figures
         assert metrics.status_code == 200
         assert 'outcome="unknown route"' in metrics.text
         assert "dcbridge_books_total" not in metrics.text
-        own_server.start()
+        own_redis.start()
         assert (await operator.get("/readyz")).status_code == 200
 
 
-async def test_a_request_under_way_is_answered_before_the_end(own_server: EmbeddedRedis) -> None:
+async def test_a_request_under_way_is_answered_before_the_end(own_redis: EmbeddedRedis) -> None:
     raw = orjson.dumps(sms())
     began = asyncio.Event()
 
@@ -102,7 +92,7 @@ async def test_a_request_under_way_is_answered_before_the_end(own_server: Embedd
         await asyncio.sleep(0.3)
         yield raw[10:]
 
-    async with running(own_server.url) as (public, _):
+    async with running(own_redis.url) as (public, _):
         headers = {"X-Hub-Signature": sign(SECRET.encode(), raw)}
         under_way = asyncio.create_task(public.post("/webhooks/messages/main", content=slowly(), headers=headers))
         await began.wait()

@@ -19,11 +19,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bridge.ledger import NewTask
-from dcbridge.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.embedded_redis import EmbeddedRedis
 from tests.bridge.ledger_bench import Bench
+from tests.stack import quiet_port
 from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, settings, worlds
 from tests.workers.far_side import configuration as configured
 from workers.hands import open_hands
+from workers.main import run
 
 PATIENCE = 30.0  # seconds after which a test that waits has failed
 
@@ -57,12 +59,12 @@ async def work(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Asy
     async with worlds() as (provider, agents, url), open_hands(settings(redis_server.url), configured(url)) as hands:
         opened = Work(provider, agents, hands, redis)
         yaml = tmp_path / "bridge.yaml"
-        yaml.write_text(CONFIGURATION.format(url=url, nowhere=f"http://127.0.0.1:{free_port()}", token=TOKEN))
+        yaml.write_text(CONFIGURATION.format(url=url, nowhere="http://127.0.0.1:1", token=TOKEN))
         opened.environment = {k: v for k, v in os.environ.items() if not k.startswith("DCBRIDGE_")} | {
             "DCBRIDGE_CONFIG": str(yaml),
             "DCBRIDGE_REDIS_URL": redis_server.url,
             "DCBRIDGE_TOKEN_KEY": "0123456789abcdef",
-            "DCBRIDGE_WORKER_PORT": str(free_port()),
+            "DCBRIDGE_WORKER_PORT": str(quiet_port()),
             "DCBRIDGE_RECONCILE_EVERY": "0.1",
         }
         yield opened
@@ -109,6 +111,11 @@ async def in_state(work: Work, refs: list[str], state: str) -> bool:
 async def test_a_burst_does_all_there_is_and_leaves_nothing_behind(
     work: Work, redis_server: EmbeddedRedis, command: list[str]
 ) -> None:
+    nonsense = [b"no json", b"[]", b'["no.such.module.f",null,["x"],{}]']
+    for number, data in enumerate(nonsense):
+        await work.redis.hset(f"rq:job:odd-{number}", mapping={"data": data})
+        await work.redis.rpush("rq:queue:outbound", f"odd-{number}")
+    await work.redis.rpush("rq:queue:outbound", "a job whose hash is gone")
     refs = [await work.accept(f"m-{n}", to=f"1650466{n:04}") for n in range(20)]
     refs += [await work.accept("taken", channel="taken")]
     payload = b'{"from":"16504661149","text":"Hello","media":[],"provider":"twilio"}'
@@ -116,6 +123,7 @@ async def test_a_burst_does_all_there_is_and_leaves_nothing_behind(
     process = await work.run(*[redis_server.url if word == "URL" else word for word in command])
     code, said = await work.done(process)
     assert code == 0, said
+    assert said.count("job_failed_by_a_bug") == len(nonsense)
     assert len(work.provider.heard) == 21
     assert await in_state(work, refs[:20], "sent")
     assert await in_state(work, refs[20:], "delivered")
@@ -128,36 +136,38 @@ async def test_a_burst_does_all_there_is_and_leaves_nothing_behind(
     assert await work.difference() == 0
 
 
-async def test_rq_info_shows_what_waits_and_who_works(work: Work, redis_server: EmbeddedRedis) -> None:
-    for number in range(3):
-        await work.accept(f"m-{number}", to=str(16504660000 + number))
-    bench = Bench(work.redis)
-    ref = await bench.sending("m-9", to_id="another")
-    await bench.ledger.fail(ref, "mine", 530, "")
-    code, said = await work.done(await work.run("-m", "rq.cli", "info", "-r", "-u", redis_server.url))
-    assert code == 0, said
-    lines = [line.split() for line in said.splitlines()]
-    assert [line[:3] for line in lines if line[:1] == ["queue"]] == [
-        ["queue", "receipts", "1,"],
-        ["queue", "outbound", "4,"],
-    ]
-    await bench.drop_jobs()
-    async with working(work):
-        code, said = await work.done(await work.run("-m", "rq.cli", "info", "-r", "-W", "-u", redis_server.url))
-    [worker] = [line for line in said.splitlines() if line.startswith("worker")]
-    assert "receipts,inbound,outbound" in worker
+async def test_rqs_own_tools_see_the_worker_and_steer_it(work: Work, redis_server: EmbeddedRedis) -> None:
+    await work.redis.set("rq:suspended", 1)  # what `rq suspend` writes
+    refs = [await work.accept(f"m-{number}", to=str(16504660000 + number)) for number in range(3)]
 
+    async def looks() -> int:
+        stats: Any = await work.redis.info("commandstats")
+        return int(stats["cmdstat_evalsha"]["calls"])
 
-async def test_a_worker_is_born_beats_and_dies_in_rqs_books(work: Work) -> None:
+    async def looked_often() -> bool:
+        return await looks() > before + 15
+
+    async def sent() -> bool:
+        return await in_state(work, refs, "sent")
+
     async with working(work) as process:
+        before = await looks()
+        await work.until(looked_often)
+        assert await in_state(work, refs, "accepted")
         [key] = await work.workers()
         fields = await cast(Awaitable[dict[bytes, bytes]], work.redis.hgetall(key.decode()))
         assert {b"birth", b"last_heartbeat", b"pid"} <= fields.keys()
-        assert fields[b"queues"] == b"receipts,inbound,outbound"
         assert 0 < await work.redis.ttl(key.decode()) < 1000
+        code, said = await work.done(await work.run("-m", "rq.cli", "info", "-r", "-u", redis_server.url))
+        assert code == 0, said
+        lines = said.splitlines()
+        assert [line.split()[1:3] for line in lines if line.startswith("queue")] == [["outbound", "3,"]]
+        [worker] = [line for line in lines if line.startswith("worker")]
+        assert "receipts, inbound, outbound" in worker
+        await work.redis.delete("rq:suspended")
+        await work.until(sent)
         process.send_signal(signal.SIGTERM)
-        code, said = await work.done(process)
-    assert code == 0, said
+        assert (await work.done(process))[0] == 0
     assert await work.workers() == set()
 
 
@@ -190,18 +200,19 @@ async def test_sigterm_lets_what_is_in_flight_finish_and_takes_nothing_new(work:
     assert await Bench(work.redis).queued() == [later]
 
 
-async def test_sigterm_under_load_loses_and_repeats_nothing(work: Work) -> None:
+async def test_a_worker_finds_lost_jobs_itself_and_sigterm_under_load_loses_and_repeats_nothing(work: Work) -> None:
     refs = [await work.accept(f"m-{n}", to=str(16504660000 + n)) for n in range(60)]
-    for count in (5, 30):
-        async with working(work) as process:
-            wanted = count
+    bench = Bench(work.redis)
+    await bench.drop_jobs()
+    await bench.pass_time(16)
 
-            async def some() -> bool:
-                return len(work.provider.heard) >= wanted  # noqa: B023 (used within its round)
+    async def some() -> bool:
+        return len(work.provider.heard) >= 5
 
-            await work.until(some)
-            process.send_signal(signal.SIGTERM)
-            assert (await work.done(process))[0] == 0
+    async with working(work) as process:
+        await work.until(some)
+        process.send_signal(signal.SIGTERM)
+        assert (await work.done(process))[0] == 0
     process = await work.run("-m", "dcbridge", "worker", "--burst")
     assert (await work.done(process))[0] == 0
     assert await in_state(work, refs, "sent")
@@ -209,55 +220,6 @@ async def test_sigterm_under_load_loses_and_repeats_nothing(work: Work) -> None:
     assert len({form["To"] for form in work.provider.forms}) == 60
 
 
-async def test_a_suspended_worker_leaves_jobs_where_they_are_until_it_is_resumed(work: Work) -> None:
-    await work.redis.set("rq:suspended", 1)
-    ref = await work.accept()
-
-    async def looks() -> int:
-        stats: Any = await work.redis.info("commandstats")
-        return int(stats["cmdstat_evalsha"]["calls"])
-
-    async with working(work):
-        before = await looks()
-
-        async def looked_often() -> bool:
-            return await looks() > before + 15
-
-        await work.until(looked_often)
-        assert await in_state(work, [ref], "accepted")
-        await work.redis.delete("rq:suspended")
-
-        async def sent() -> bool:
-            return await in_state(work, [ref], "sent")
-
-        await work.until(sent)
-
-
-async def test_a_job_that_was_lost_is_found_by_the_worker_itself(work: Work) -> None:
-    bench = Bench(work.redis)
-    refs = [await work.accept(f"m-{n}", to=str(16504660000 + n)) for n in range(3)]
-    await bench.drop_jobs()
-    await bench.pass_time(16)
-    async with working(work):
-
-        async def sent() -> bool:
-            return await in_state(work, refs, "sent")
-
-        await work.until(sent)
-
-
-async def test_a_job_that_makes_no_sense_harms_nobody(work: Work) -> None:
-    for number, data in enumerate([b"no json", b"[]", b'["no.such.module.f",null,["x"],{}]']):
-        await work.redis.hset(f"rq:job:odd-{number}", mapping={"data": data})
-        await work.redis.rpush("rq:queue:outbound", f"odd-{number}")
-    await work.redis.rpush("rq:queue:outbound", "a job whose hash is gone")
-    ref = await work.accept()
-    code, said = await work.done(await work.run("-m", "dcbridge", "worker", "--burst"))
-    assert code == 0, said
-    assert await in_state(work, [ref], "sent")
-    assert said.count("job_failed_by_a_bug") == 3
-
-
-async def test_a_queue_that_does_not_exist_is_a_mistake(work: Work) -> None:
-    code, said = await work.done(await work.run("-m", "dcbridge", "worker", "outbond"))
-    assert (code, "no_such_queue" in said) == (2, True)
+def test_a_queue_that_does_not_exist_is_a_mistake() -> None:
+    there = settings("redis://127.0.0.1:1/0")
+    assert run(there, configured("http://127.0.0.1:1"), ["outbond"], burst=True) == 2

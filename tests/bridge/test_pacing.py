@@ -1,0 +1,240 @@
+"""Who may speak to a provider now: rates, places in flight, silence asked for, and the breaker."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from redis.asyncio import Redis
+
+from bridge.ledger import Claimed
+from tests.bridge.ledger_bench import CHANNEL, Bench
+
+OTHER = "9876543210"
+
+
+class PacedBench(Bench):
+    """Its clock moves what pacing stores as well."""
+
+    async def pass_time(self, seconds: float) -> None:
+        await super().pass_time(seconds)
+        ms = int(seconds * 1000)
+        for key in await self.keys("dcb:m:*"):
+            if await self.redis.hexists(key, "sl"):
+                await self.redis.hincrby(key, "sl", -ms)
+        for key in [*await self.keys("dcb:tat:*"), *await self.keys("dcb:pause:*")]:
+            value = float(cast(bytes, await self.redis.get(key)))
+            await self.redis.set(key, value - ms, keepttl=True)
+        for key in await self.keys("dcb:breaker:*"):
+            for name in ("probe", "since"):
+                await self.redis.hincrby(key, name, -ms)
+        for pattern in ("dcb:flight:*", "dcb:parked:*"):
+            for key in await self.keys(pattern):
+                rows: Any = await self.redis.zrange(key, 0, -1, withscores=True)
+                for member, score in rows:
+                    await self.redis.zadd(key, {member: score - ms})
+
+    async def limit(self, **lines: str) -> None:
+        """`provider` and `channel`: "per_second burst in_flight", for both channels of one provider."""
+        line = f"acme {lines.get('provider', '0 1 0')} {lines.get('channel', '0 1 0')}"
+        await self.ledger.limits({CHANNEL: line, OTHER: line})
+
+    async def claim(self, ref: str, token: str = "mine") -> str:
+        claimed: Claimed = await self.ledger.claim(ref, token, 60.0)
+        return claimed.why
+
+    async def heads(self, count: int, **changes: Any) -> list[str]:
+        """Messages of as many conversations, accepted one after another."""
+        refs = []
+        for n in range(count):
+            refs.append(await self.put(f"m-{n}", to_id=f"1650466{n:04d}", **changes))
+            await self.pass_time(0.005)
+        return refs
+
+    async def trouble(self, ref: str, *, at_once: bool = False) -> str:
+        return await self.ledger.trouble("acme", ref, "connect", at_once=at_once, threshold=3, first=5.0, most=8.0)
+
+
+@pytest.fixture
+def bench(redis: Redis) -> PacedBench:
+    return PacedBench(redis)
+
+
+async def test_without_limits_every_head_goes_at_once(bench: PacedBench) -> None:
+    await bench.limit()
+    assert [await bench.claim(ref) for ref in await bench.heads(5)] == ["go"] * 5
+
+
+async def test_a_rate_lets_the_burst_go_and_gives_the_rest_their_place_in_time(bench: PacedBench) -> None:
+    await bench.limit(provider="0.02 3 0")
+    refs = await bench.heads(6)
+    await bench.drop_jobs()
+    assert [await bench.claim(ref) for ref in refs] == ["go", "go", "go", "paced", "paced", "paced"]
+    assert await bench.sweep() == []
+    assert await bench.queued() == []
+    await bench.pass_time(60)
+    await bench.sweep()
+    assert await bench.queued() == [refs[3]]
+    assert await bench.claim(refs[3]) == "go"
+    await bench.pass_time(110)
+    await bench.sweep()
+    assert (await bench.queued())[1:] == refs[4:]
+    assert [await bench.claim(ref) for ref in refs[4:]] == ["go", "go"]
+
+
+async def test_a_place_in_time_is_asked_for_once(bench: PacedBench) -> None:
+    await bench.limit(provider="0.01 1 0")
+    first, second, third = await bench.heads(3)
+    assert await bench.claim(first) == "go"
+    assert [await bench.claim(second) for _ in range(5)] == ["paced"] * 5
+    assert await bench.claim(third) == "paced"
+    await bench.pass_time(110)
+    assert await bench.claim(third) == "paced"
+    assert await bench.claim(second) == "go"
+
+
+async def test_a_message_that_waits_for_its_turn_spends_no_attempt(bench: PacedBench) -> None:
+    await bench.limit(channel="0.01 1 0")
+    first, second = await bench.heads(2)
+    assert (await bench.claim(first), await bench.claim(second)) == ("go", "paced")
+    assert (await bench.ledger.entry(second))["a"] == "0"
+    assert await bench.state(second) == "accepted"
+
+
+async def test_a_channels_rate_does_not_hold_another_channel(bench: PacedBench) -> None:
+    await bench.limit(channel="0.01 1 0")
+    first, second = await bench.heads(2)
+    elsewhere = await bench.put("m-9", channel_id=OTHER)
+    assert [await bench.claim(ref) for ref in (first, second, elsewhere)] == ["go", "paced", "go"]
+
+
+@pytest.mark.parametrize("end", ["taken", "retry", "fail", "unknown", "failed by an update"])
+async def test_a_place_in_flight_goes_to_the_one_who_waited_longest(bench: PacedBench, end: str) -> None:
+    await bench.limit(provider="0 1 2")
+    refs = await bench.heads(4)
+    assert [await bench.claim(ref) for ref in refs] == ["go", "go", "held", "held"]
+    await bench.drop_jobs()
+    match end:
+        case "taken":
+            await bench.taken(refs[0])
+        case "retry":
+            await bench.retry(refs[0])
+        case "fail":
+            await bench.ledger.fail(refs[0], "mine", 530, "21211")
+        case "unknown":
+            await bench.ledger.unknown(refs[0], "mine", 30.0, "timeout")
+        case _:
+            await bench.update(refs[0], "failed", reason="530")
+    assert await bench.queued() == [refs[2]]
+    assert [await bench.claim(refs[2]), await bench.claim(refs[3])] == ["go", "held"]
+
+
+async def test_a_place_in_flight_of_a_dead_worker_is_free_when_its_lease_is_over(bench: PacedBench) -> None:
+    await bench.limit(provider="0 1 1")
+    first, second = await bench.heads(2)
+    assert [await bench.claim(first), await bench.claim(second)] == ["go", "held"]
+    await bench.pass_time(61)
+    assert await bench.claim(second) == "go"
+
+
+async def test_silence_that_the_provider_asked_for_holds_every_channel_of_it(bench: PacedBench) -> None:
+    await bench.limit()
+    await bench.ledger.pause("acme", 200.0)
+    [here] = await bench.heads(1)
+    elsewhere = await bench.put("m-9", channel_id=OTHER)
+    assert [await bench.claim(here), await bench.claim(elsewhere)] == ["paused", "paused"]
+    await bench.pass_time(250)
+    assert [await bench.claim(here), await bench.claim(elsewhere)] == ["go", "go"]
+
+
+async def test_failures_in_a_row_open_the_breaker_and_a_success_between_them_does_not(bench: PacedBench) -> None:
+    await bench.limit()
+    refs = await bench.heads(4)
+    assert [await bench.trouble(ref) for ref in refs[:2]] == ["closed", "closed"]
+    assert await bench.claim(refs[2]) == "go"
+    await bench.taken(refs[2])
+    assert [await bench.trouble(ref) for ref in refs[:2]] == ["closed", "closed"]
+    assert await bench.trouble(refs[3]) == "opened"
+
+
+async def test_a_refused_account_opens_the_breaker_at_once(bench: PacedBench) -> None:
+    await bench.limit()
+    [ref] = await bench.heads(1)
+    assert await bench.trouble(ref, at_once=True) == "opened"
+
+
+async def test_an_open_breaker_parks_probes_with_the_oldest_and_lets_all_go_when_that_is_taken(
+    bench: PacedBench,
+) -> None:
+    await bench.limit()
+    failed, *refs = await bench.heads(4)
+    assert await bench.claim(failed) == "go"
+    assert await bench.trouble(failed, at_once=True) == "opened"
+    await bench.retry(failed, delay=600.0)
+    assert [await bench.claim(ref) for ref in refs] == ["parked"] * 3
+    assert {(await bench.ledger.entry(ref))["a"] for ref in refs} == {"0"}
+    await bench.drop_jobs()
+    await bench.sweep()
+    assert await bench.queued() == []
+    await bench.pass_time(5.1)
+    await bench.sweep()
+    await bench.sweep()
+    assert await bench.queued() == [refs[0]]
+    assert [await bench.claim(ref) for ref in refs] == ["go", "parked", "parked"]
+    assert await bench.taken(refs[0]) == "sent"
+    await bench.drop_jobs()
+    await bench.sweep()
+    assert await bench.queued() == refs[1:]
+    assert [await bench.claim(ref) for ref in refs[1:]] == ["go", "go"]
+    await bench.sweep()
+    assert await bench.keys("dcb:breaker*") == []
+
+
+async def test_a_probe_that_fails_doubles_the_wait_up_to_the_most(bench: PacedBench) -> None:
+    await bench.limit()
+    failed, probe = await bench.heads(2)
+    await bench.trouble(failed, at_once=True)
+    assert await bench.claim(probe) == "parked"
+    waits = []
+    for turn in range(3):
+        await bench.pass_time(9)
+        await bench.sweep()
+        assert await bench.claim(probe, f"token-{turn}") == "go"
+        assert await bench.trouble(failed) == "open"  # somebody else's late failure says nothing of the probe
+        assert await bench.trouble(probe) == "open"
+        await bench.retry(probe, f"token-{turn}", delay=0.0)
+        waits.append(await bench._hget("dcb:breaker:acme", "wait"))
+        assert await bench.claim(probe, "early") == "parked"
+    assert waits == [b"8000", b"8000", b"8000"]
+
+
+async def test_an_answer_about_the_message_alone_closes_the_breaker(bench: PacedBench) -> None:
+    await bench.limit()
+    failed, waiting = await bench.heads(2)
+    await bench.trouble(failed, at_once=True)
+    assert await bench.claim(waiting) == "parked"
+    await bench.ledger.contact("acme", failed)
+    assert await bench.claim(waiting) == "go"
+
+
+async def test_parked_messages_expire_when_their_time_is_over(bench: PacedBench) -> None:
+    await bench.limit()
+    failed, parked = await bench.heads(2, time_to_live=60.0)
+    await bench.trouble(failed, at_once=True)
+    assert await bench.claim(parked) == "parked"
+    await bench.pass_time(61)
+    await bench.drop_jobs()
+    await bench.sweep()
+    assert parked in await bench.queued()
+    assert await bench.claim(parked) == "expired"
+    assert await bench.difference() == 0
+
+
+async def test_a_lane_behind_a_parked_head_keeps_its_order(bench: PacedBench) -> None:
+    await bench.limit()
+    [failed] = await bench.heads(1)
+    first, second = await bench.put("a"), await bench.put("b")
+    await bench.trouble(failed, at_once=True)
+    assert [await bench.claim(first), await bench.claim(second)] == ["parked", "not its turn"]
+    await bench.ledger.contact("acme", failed)
+    assert [await bench.claim(second), await bench.claim(first)] == ["not its turn", "go"]
