@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bridge.signature import sign
+from dcbridge.embedded_redis import EmbeddedRedis
 from tests.service.open_door import (
     LIMIT,
     OLDER,
@@ -22,6 +23,7 @@ from tests.service.open_door import (
     SECRET,
     SMS,
     OpenDoor,
+    open_door,
     sms,
 )
 
@@ -286,9 +288,13 @@ async def test_the_secret_of_one_endpoint_opens_no_channel_of_another(door: Open
     ],
     ids=["many that are nothing", "one too many", "as many as may be"],
 )
-async def test_a_list_without_end_is_kept_whole_and_holds_up_nobody(door: OpenDoor, body: object, entries: int) -> None:
-    answer = await door.webhook(body)
-    assert answer.status_code == 200
-    letters = await door.dead_letters()
-    assert [letter[b"raw"] for letter in letters] == ([] if entries else [orjson.dumps(body)])
-    assert (await door.books()).in_flight == entries
+async def test_a_list_without_end_is_kept_whole_and_holds_up_nobody(
+    redis_server: EmbeddedRedis, redis: Redis, body: object, entries: int
+) -> None:
+    await redis.ping()  # the fixture empties the server
+    async with open_door(redis_server.url, body_limit=1 << 20) as door:
+        answer = await door.webhook(body)
+        assert answer.status_code == 200
+        letters = await door.dead_letters()
+        assert [letter[b"raw"] for letter in letters] == ([] if entries else [orjson.dumps(body)])
+        assert (await door.books()).in_flight == entries
