@@ -67,7 +67,7 @@ def refused(problems: list[str]) -> typer.Exit:
     """Say every problem on standard error; exit code 2."""
     for problem in problems:
         err.print(f"error: {problem}", style="red", markup=False)
-    err.print(f"{len(problems)} problem{'s' * (len(problems) != 1)}; nothing was started.", markup=False)
+    err.print(f"{len(problems)} problem{'s' * (len(problems) != 1)} to mend.", markup=False)
     return typer.Exit(2)
 
 

@@ -6,8 +6,6 @@ With another server than the embedded one: PATH=/folder/of/valkey-server:$PATH p
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import os
 import signal
 import subprocess
@@ -19,10 +17,6 @@ from typing import Any
 
 import pytest
 import redis as sync
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from pydantic import SecretStr
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -34,6 +28,7 @@ from bridge.redis_address import read_address
 from bridge.redis_connection import connect, connect_sync, unsafe, worth_knowing
 from bridge.settings import Settings
 from dcbridge.embedded_redis import find_server, free_port
+from tests.certificates import self_signed
 
 CANARY = "canary-8f1e6a"
 
@@ -276,33 +271,9 @@ async def test_waitaof_waits_for_the_disk(servers: Servers) -> None:
 # ---------------------------------------------------------------- TLS
 
 
-def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that it signed itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    certificate, secret = folder / f"{name}.pem", folder / f"{name}.key"
-    certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    secret.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return certificate, secret
-
-
 async def test_tls_with_certificates_on_both_sides(servers: Servers, tmp_path: Path) -> None:
-    server, server_key = make_certificate(tmp_path, "server")
-    ours, our_key = make_certificate(tmp_path, "ours")
+    server, server_key = self_signed(tmp_path, "server")
+    ours, our_key = self_signed(tmp_path, "ours")
     port = free_port()
     try:
         servers.start(
