@@ -49,7 +49,8 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
             letter = lone_letter_id(one)
             beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.payload))
         copies += found
-    await asyncio.gather(*beside)
+    if beside:
+        await asyncio.gather(*beside)
     fresh = await door.ledger.accept(copies)
     ids = [one.message_id for one in incoming]
     answer: dict[str, object] = {"messageId": ids[0]}
