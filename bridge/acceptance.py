@@ -56,7 +56,7 @@ def copies_of(configuration: Configuration, one: wire.Incoming, trace: str) -> l
             time_to_live=channel.time_to_live if channel else UNCONFIGURED_TTL,
             reason=int(problem.reason) if problem else 0,
             detail=problem.what if problem else "",
-            raw=one.payload if problem and message.index == 0 else b"",
+            raw=(one.raw or one.payload) if problem and message.index == 0 else b"",
             copies=len(one.copies),
         )
 

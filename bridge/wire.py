@@ -46,6 +46,7 @@ class Incoming:
     copies: tuple[AgentMessage, ...]
     payload: bytes  # the message object as JSON, unknown fields and all
     problem: Problem | None = None
+    raw: bytes = b""  # the whole body as it came, where it held this message alone
 
 
 # ---------------------------------------------------------------- reading
@@ -79,7 +80,7 @@ def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incomin
     if len(items) > MAX_MESSAGES:
         raise NotJson(f"the body holds more than {MAX_MESSAGES} messages")
     if len(items) == 1:
-        return [_incoming(items[0], body, endpoint, trace_id)]
+        return [replace(_incoming(items[0], body, endpoint, trace_id), raw=body)]
     found = []
     for place, item in enumerate(items):
         found.append(_incoming(item, b"%d:" % place + _dumps(item), endpoint, trace_id))

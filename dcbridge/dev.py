@@ -48,7 +48,7 @@ def run(folder: Path, ports: Ports) -> int:
             if ended := [part for part in running.parts if part.process.poll() is not None]:
                 print(f"error: the {ended[0].name} ended by itself; see its last lines above", file=sys.stderr)
                 return 1
-    print(f"Stopped. What it knew is in {folder.name}/ for the next start.")
+    print(f"Stopped. What it knew is in {folder} for the next start.")
     return 0
 
 
@@ -131,7 +131,7 @@ def _welcome(ports: Ports, folder: Path) -> None:
         f"\n  dcbridge is running.\n\n"
         f"  Write as the agent, answer as the consumer:  http://127.0.0.1:{ports.page}/\n"
         f"  Health and metrics:                          http://127.0.0.1:{ports.operator}/metrics\n"
-        f"  Configuration and data:                      {folder.name}/\n\n"
+        f"  Configuration and data:                      {folder}\n\n"
         f"  Ctrl-C stops all of it.\n",
         flush=True,
     )

@@ -46,7 +46,7 @@ class Printer:
         said = " ".join(
             f"{key}={_value(value)}" for key, value in facts.items() if key not in _SAID_ELSEWHERE and value is not None
         )
-        event = self._paint(str(facts.get("event", "")).replace("_", " "), _LEVELS.get(level, "1"))
+        event = self._paint(str(facts.get("event", "")), _LEVELS.get(level, "1"))
         who = self._paint(name.ljust(8), _COLOURS.get(name, ""))
         return f"{self._paint(clock, '2')} {who}{event}  {self._paint(said, '2')}"
 

@@ -39,7 +39,7 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
         if belongs_elsewhere(door.configuration, one, endpoint):
             strangers.append(problem := ELSEWHERE + endpoint)
             letter = lone_letter_id(one)
-            beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.payload))
+            beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.raw or one.payload))
             continue
         found = copies_of(door.configuration, one, trace)
         if found and door.configuration.channel(one.channel_id) is None:
@@ -47,7 +47,7 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
         if not found:
             problem = why(door.configuration, one)
             letter = lone_letter_id(one)
-            beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.payload))
+            beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.raw or one.payload))
         copies += found
     if beside:
         await asyncio.gather(*beside)
