@@ -115,7 +115,7 @@ class Callbacks:
             "I-Twilio-Idempotency-Token": str(uuid.uuid4()),
         }
         override = parse_qs(fragment).get("rc", [""])[0]
-        tries = 1 + int(override) if override.isdigit() else world.config.callback_tries
+        tries = max(world.config.callback_tries, 1 + int(override) if override.isdigit() else 1)
         status, answered = 0, b""
         for attempt in range(tries):
             if attempt:
