@@ -25,8 +25,8 @@ from pydantic import (
 )
 
 from bridge.problems import Path, Problem, did_you_mean, refuse, shape
-from bridge.providers import KINDS
-from bridge.providers.base import Fields
+from bridge.providers import KINDS, build
+from bridge.providers.base import Fields, Provider
 
 
 def is_loopback(url: str) -> bool:
@@ -298,6 +298,12 @@ class Configuration(Model):
     def ccid(self, channel_id: str) -> str:
         """The x-ccid of a channel. Raises KeyError for an unknown channel."""
         return self.channels[channel_id].contact_center_id or self.digital_channels.contact_center_id
+
+    def build_providers(self) -> dict[str, Provider]:
+        """Every account by its name, ready to use. Raises ValueError for a public URL that a provider cannot call."""
+        return {
+            name: build(name, account.kind, account.fields, self.public_url) for name, account in self.providers.items()
+        }
 
     def limits(self) -> dict[str, str]:
         """Channel id -> provider and both paces, as the ledger keeps them."""

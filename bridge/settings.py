@@ -18,6 +18,7 @@ from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, exp
 from bridge.redis_address import read_address
 
 PREFIX = "DCBRIDGE_"
+DAY = 86400.0  # seconds
 
 # Time between the last byte of a provider's answer and the ledger's word for it, seconds.
 LEASE_MARGIN = 5.0

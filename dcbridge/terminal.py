@@ -24,9 +24,7 @@ from bridge.durability import Durable
 from bridge.ledger import Ledger
 from bridge.problems import ConfigurationError
 from bridge.redis_connection import connect
-from bridge.settings import Settings, read_settings
-
-DAY = 86400.0
+from bridge.settings import DAY, Settings, read_settings
 
 # Into a pipe nothing is folded to a screen that is not there: an id must come out in one piece.
 PIPE_WIDTH = 400
@@ -86,12 +84,7 @@ def at_the_ledger(config: Path | None, work: Callable[[Desk], Awaitable[int]]) -
 
     async def run() -> int:
         redis = connect(settings)
-        ledger = Ledger(
-            redis,
-            keep=settings.retention_days * DAY,
-            keep_dead=settings.dead_letter_days * DAY,
-            durable=Durable(settings),
-        )
+        ledger = Ledger.of(settings, redis, Durable(settings))
         try:
             return await work(Desk(settings, configuration, ledger))
         except (RedisError, OSError) as error:

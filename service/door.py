@@ -26,7 +26,6 @@ from service.inbox import Inbox
 
 log = structlog.get_logger()
 
-TEN_SECONDS = 10.0  # the sender's limit (contract/third-party-messaging.txt, "API Overview")
 RETRY_AFTER = "5"  # seconds
 _TRACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 

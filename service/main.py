@@ -17,7 +17,6 @@ from bridge.ledger.books import read
 from bridge.listener import Listener, operator_app
 from bridge.logs import Tokens
 from bridge.metrics import Metrics
-from bridge.providers import build as build_provider
 from bridge.redis_connection import connect, unsafe, worth_knowing
 from bridge.settings import Settings
 from service import app
@@ -26,8 +25,6 @@ from service.inbox import Inbox
 from service.journal import open_journal
 
 log = structlog.get_logger()
-
-DAY = 86400.0
 
 
 def run(settings: Settings, configuration: Configuration) -> None:
@@ -43,22 +40,14 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     metrics = Metrics()
     journal = open_journal(settings, metrics)
     redis = connect(settings)
-    ledger = Ledger(
-        redis,
-        keep=settings.retention_days * DAY,
-        keep_dead=settings.dead_letter_days * DAY,
-        durable=Durable(settings),
-    )
+    ledger = Ledger.of(settings, redis, Durable(settings))
     inbox = Inbox(ledger, settings, journal)
     door = Door(
         settings=settings,
         configuration=configuration,
         ledger=ledger,
         inbox=inbox,
-        providers={
-            name: build_provider(name, account.kind, account.fields, configuration.public_url)
-            for name, account in configuration.providers.items()
-        },
+        providers=configuration.build_providers(),
         tokens=Tokens(settings.token_key.get_secret_value().encode()),
         metrics=metrics,
     )

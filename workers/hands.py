@@ -23,14 +23,12 @@ from bridge.digital_channels import DigitalChannels
 from bridge.ledger import Ledger
 from bridge.logs import Tokens
 from bridge.metrics import Metrics
-from bridge.providers import build
 from bridge.providers.base import Provider
 from bridge.redis_connection import connect
 from bridge.sending import Sender
 from bridge.settings import Settings, read_settings
 
 T = TypeVar("T")
-DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +85,10 @@ async def open_hands(
             settings=settings,
             configuration=configuration,
             redis=redis,
-            ledger=Ledger(redis, keep=settings.retention_days * DAY, keep_dead=settings.dead_letter_days * DAY),
+            ledger=Ledger.of(settings, redis),
             sender=sender,
             digital_channels=DigitalChannels(configuration, sender),
-            providers={
-                name: build(name, account.kind, account.fields, configuration.public_url)
-                for name, account in configuration.providers.items()
-            },
+            providers=configuration.build_providers(),
             tokens=Tokens(settings.token_key.get_secret_value().encode()),
             metrics=metrics or Metrics(),
         )

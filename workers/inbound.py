@@ -15,8 +15,9 @@ from bridge.ledger import Claimed, NewTask
 from bridge.messages import ConsumerMessage, DeliveryUpdate
 from bridge.phone import same_address
 from bridge.providers.base import Callback
+from bridge.settings import DAY
 from workers import outcome
-from workers.hands import DAY, Hands
+from workers.hands import Hands
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ import structlog
 
 from bridge import wire
 from bridge.configuration import Channel
-from bridge.errors import AccountFault, Refused, SendError
+from bridge.errors import AccountFault, Refused, SendError, Unreadable
 from bridge.ledger import Claimed
 from bridge.messages import Address, AgentMessage
 from bridge.providers.base import Part, Provider, Request, Taken
@@ -26,7 +26,7 @@ async def send(h: Hands, ref: str) -> None:
     if not claimed.ours:
         log.debug("message_left_alone", message=ref, why=claimed.why)
         return
-    channel_id, attempt = claimed.text("ch"), claimed.number("a")
+    channel_id = claimed.text("ch")
     with structlog.contextvars.bound_contextvars(
         message=ref, trace=claimed.text("tr"), channel=channel_id, consumer=h.tokens.of(claimed.text("to"))
     ):
@@ -37,12 +37,12 @@ async def send(h: Hands, ref: str) -> None:
             provider = h.providers[channel.provider]
             part, request = await _prepare(h, ref, claim, claimed, channel, provider)
         except SendError as error:
-            await outcome.not_taken(h, ref, claim, attempt, error)
+            await outcome.not_taken(h, ref, claim, claimed, error)
             return
         except Exception:
             await _our_bug(h, ref, claim)
             return
-        await _send_part(h, ref, claim, attempt, channel, provider, part, request)
+        await _send_part(h, ref, claim, claimed, channel, provider, part, request)
 
 
 async def _prepare(
@@ -68,7 +68,7 @@ def _as_the_provider_knows_us(message: AgentMessage, channel: Channel) -> AgentM
 
 
 async def _send_part(
-    h: Hands, ref: str, claim: str, attempt: int, channel: Channel, provider: Provider, part: Part, request: Request
+    h: Hands, ref: str, claim: str, claimed: Claimed, channel: Channel, provider: Provider, part: Part, request: Request
 ) -> None:
     began = time.monotonic()
     understood = True
@@ -78,8 +78,8 @@ async def _send_part(
     except SendError as error:
         h.metrics.sends.labels(provider.name, error.outcome).inc()
         h.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
-        if not outcome.is_sent_blindly(error):
-            await outcome.not_taken(h, ref, claim, attempt, error)
+        if not isinstance(error, Unreadable):
+            await outcome.not_taken(h, ref, claim, claimed, error)
             return
         h.metrics.faults.labels(error.outcome, provider.name).inc()
         log.error("answer_unreadable", provider=provider.name, code=error.code)
@@ -109,7 +109,7 @@ async def _send_part(
         part=part.number + 1,
         parts=part.count,
         provider_id=taken.provider_id,
-        attempt=attempt,
+        attempt=claimed.number("a"),
         ms=round((time.monotonic() - began) * 1000),
         state=state,
     )

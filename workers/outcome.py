@@ -8,7 +8,8 @@ import secrets
 import structlog
 
 from bridge.configuration import Retry
-from bridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
+from bridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable
+from bridge.ledger import Claimed
 from workers.hands import Hands
 
 log = structlog.get_logger()
@@ -25,11 +26,11 @@ def wait(retry: Retry, attempt: int, at_least: float | None = None) -> float:
     return max(steady * (1 - retry.jitter * random.random()), at_least or 0.0)
 
 
-async def not_taken(h: Hands, ref: str, claim: str, attempt: int, error: SendError) -> str:
+async def not_taken(h: Hands, ref: str, claim: str, claimed: Claimed, error: SendError) -> str:
     """Write down a send that ended in an error; the state that follows."""
-    entry_channel = structlog.contextvars.get_contextvars().get("channel", "")
-    channel = h.channel(entry_channel)
-    retry = h.configuration.retry_of(entry_channel) if channel else h.configuration.retry
+    channel_id, attempt = claimed.text("ch"), claimed.number("a")
+    channel = h.channel(channel_id)
+    retry = h.configuration.retry_of(channel_id) if channel else h.configuration.retry
     if error.page:
         h.metrics.faults.labels(error.outcome, channel.provider if channel else "").inc()
     if channel is not None:
@@ -73,8 +74,3 @@ async def _tell_the_breaker(h: Hands, provider: str, ref: str, error: SendError)
             log.error("breaker_opened", provider=provider, outcome=error.outcome, code=error.code)
     else:
         await h.surely(lambda: h.ledger.contact(provider, ref))
-
-
-def is_sent_blindly(error: SendError) -> bool:
-    """True where the provider has it although its answer could not be read."""
-    return isinstance(error, Unreadable)

@@ -18,13 +18,14 @@ import hashlib
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from redis.asyncio import Redis
 
 from bridge.durability import Durable
 from bridge.jobs import JOBS
 from bridge.ledger.batch import Batch
+from bridge.settings import DAY, Settings
 
 SWEEP = 500  # members that one sweep looks at
 
@@ -126,6 +127,13 @@ class Ledger:
         self._keep = int(keep * 1000)
         self._keep_dead = int(keep_dead * 1000)
         self._do = Batch(redis, _script(), durable).call
+
+    @classmethod
+    def of(cls, settings: Settings, redis: Redis, durable: Durable | None = None) -> Self:
+        """The ledger of a process, kept as long as its settings say."""
+        return cls(
+            redis, keep=settings.retention_days * DAY, keep_dead=settings.dead_letter_days * DAY, durable=durable
+        )
 
     # ------------------------------------------------------------ agent messages
 

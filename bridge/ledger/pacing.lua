@@ -13,9 +13,11 @@
 -- A message that may not go keeps its state and spends no attempt; it is looked at again when its time comes.
 -- <key> is "p-<provider>" or "c-<channel>".
 
-local function limits_of(channel)
+local limits_read = {} -- what one call has read already: a batch is mostly of few channels
+
+local function read_limits(channel)
   local line = redis.call('HGET', 'dcb:limits', channel)
-  if not line then return nil end
+  if not line then return false end
   local w = {}
   for word in string.gmatch(line, '%S+') do w[#w + 1] = word end
   return {
@@ -23,6 +25,11 @@ local function limits_of(channel)
     {key = 'p-' .. w[1], rate = tonumber(w[2]), burst = tonumber(w[3]), cap = tonumber(w[4])},
     {key = 'c-' .. channel, rate = tonumber(w[5]), burst = tonumber(w[6]), cap = tonumber(w[7])},
   }
+end
+
+local function limits_of(channel)
+  if limits_read[channel] == nil then limits_read[channel] = read_limits(channel) end
+  return limits_read[channel] or nil
 end
 
 local function look_again(member, at)
@@ -138,6 +145,7 @@ end
 -- limits (channel line)…: what the configuration says; channels that are gone lose their limits.
 function verbs.limits()
   redis.call('DEL', 'dcb:limits')
+  limits_read = {}
   for i = 3, #ARGV, 2 do redis.call('HSET', 'dcb:limits', ARGV[i], ARGV[i + 1]) end
   return (#ARGV - 2) / 2
 end
