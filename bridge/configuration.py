@@ -219,7 +219,7 @@ class Channel(Model):
         description="Times that a message of unknown outcome is sent again at most; after that it fails.",
     )
     unknown_grace: Seconds = Field(
-        30.0, description="Seconds to wait, before outcome_unknown applies, for an update that proves it was sent."
+        10.0, description="Seconds to wait, before outcome_unknown applies, for an update that proves it was sent."
     )
     confirm_within: SomeSeconds = Field(
         86400.0, description="Seconds to wait for a final delivery update; after that a message is unconfirmed."

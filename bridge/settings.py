@@ -89,6 +89,9 @@ class Settings(BaseSettings):
 
     concurrency: int = Field(200, ge=1, le=10_000, description="Messages that one worker has in flight.")
     lease: Seconds = Field(45.0, description="Seconds that a worker may hold a message without a word.")
+    worker_silence: Seconds = Field(
+        10.0, description="Seconds of silence after which a worker counts as dead and what it held moves on."
+    )
     reconcile_every: Seconds = Field(
         0.25, description="Seconds between two looks for messages that are due or were left behind."
     )
@@ -164,8 +167,13 @@ class Settings(BaseSettings):
             complaints.append(
                 (("redis_timeout",), f"should be less than answer_within ({self.answer_within:g} seconds)")
             )
-        if self.reconcile_every >= self.lease:
-            complaints.append((("reconcile_every",), f"should be less than lease ({self.lease:g} seconds)"))
+        if self.reconcile_every > self.worker_silence / 4:
+            complaints.append(
+                (
+                    ("reconcile_every",),
+                    f"should be at most a quarter of worker_silence ({self.worker_silence:g} seconds)",
+                )
+            )
         if self.public_port and self.public_port == self.operator_port and self._hosts_meet():
             complaints.append((("operator_port",), "should differ from public_port, or listen on another address"))
         complaints += self._about_tls()

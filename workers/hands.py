@@ -66,9 +66,9 @@ class Hands:
 
 @asynccontextmanager
 async def open_hands(
-    settings: Settings, configuration: Configuration, metrics: Metrics | None = None
+    settings: Settings, configuration: Configuration, metrics: Metrics | None = None, worker: str = ""
 ) -> AsyncIterator[Hands]:
-    """Build a set for the running event loop, and close it."""
+    """Build a set for the running event loop, and close it. `worker`: the name under which it claims."""
     async with AsyncExitStack() as stack:
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
@@ -85,7 +85,7 @@ async def open_hands(
             settings=settings,
             configuration=configuration,
             redis=redis,
-            ledger=Ledger.of(settings, redis),
+            ledger=Ledger.of(settings, redis, worker=worker),
             sender=sender,
             digital_channels=DigitalChannels(configuration, sender),
             providers=configuration.build_providers(),

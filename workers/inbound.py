@@ -26,7 +26,7 @@ CONSUMER_TIME_TO_LIVE = DAY  # seconds a consumer's message is tried before it b
 
 async def read_callback(h: Hands, task_id: str) -> None:
     """Name every event of a callback: updates move the ledger, messages become tasks of their own."""
-    claim = outcome.token()
+    claim = h.ledger.token()
     claimed = await h.ledger.claim_task(task_id, claim, h.settings.lease)
     if not claimed.ours:
         return
@@ -125,7 +125,7 @@ async def post_consumer_message(h: Hands, task_id: str) -> None:
     """Hand one consumer message to the agent. Digital Channels documents no idempotency for this call, so a
     timeout is tried once more and said in the log; a connection that never was, 429 and 5xx are tried for a day.
     """
-    claim = outcome.token()
+    claim = h.ledger.token()
     claimed = await h.ledger.claim_task(task_id, claim, h.settings.lease)
     if not claimed.ours:
         return

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 async def send(h: Hands, ref: str) -> None:
     """Hand the next part of a message to its provider. Does nothing when it is not this message's turn."""
-    claim = outcome.token()
+    claim = h.ledger.token()
     claimed = await h.ledger.claim(ref, claim, h.settings.lease)
     if not claimed.ours:
         log.debug("message_left_alone", message=ref, why=claimed.why)

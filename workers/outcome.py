@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import secrets
 
 import structlog
 
@@ -14,10 +13,7 @@ from workers.hands import Hands
 
 log = structlog.get_logger()
 
-
-def token() -> str:
-    """What fences one claim."""
-    return secrets.token_hex(8)
+GRACE = 10.0  # seconds that an unknown outcome waits where its channel is not configured any more
 
 
 def wait(retry: Retry, attempt: int, at_least: float | None = None) -> float:
@@ -36,7 +32,7 @@ async def not_taken(h: Hands, ref: str, claim: str, claimed: Claimed, error: Sen
     if channel is not None:
         await _tell_the_breaker(h, channel.provider, ref, error)
     if error.taken is None:
-        grace = channel.unknown_grace if channel else 30.0
+        grace = channel.unknown_grace if channel else GRACE
         state = await h.surely(lambda: h.ledger.unknown(ref, claim, grace, error.code))
     elif error.again:
         delay = wait(retry, attempt, error.retry_after)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
+from redis.exceptions import RedisError
 
 from bridge import wire
 from bridge.errors import SendError
@@ -17,14 +19,32 @@ from workers.hands import Hands
 
 log = structlog.get_logger()
 
+HOLD = 12.0  # seconds that taken receipts are nobody else's, renewed while they are being posted
+
 
 async def post(h: Hands, channel_id: str) -> None:
     """Post what is due, in one request. A batch that is refused is tried again one by one."""
     if h.settings.receipt_linger:
         await asyncio.sleep(h.settings.receipt_linger)
-    owed = await h.ledger.receipts_take(channel_id, h.settings.receipt_batch, h.settings.lease)
+    owed = await h.ledger.receipts_take(channel_id, h.settings.receipt_batch, HOLD)
     if not owed:
         return
+    holding = asyncio.create_task(_hold(h, channel_id, [o.ref for o in owed]))
+    try:
+        await _post_and_note(h, channel_id, owed)
+    finally:
+        holding.cancel()
+
+
+async def _hold(h: Hands, channel_id: str, refs: Sequence[str]) -> None:
+    """Keep them ours while the request is under way. A worker that is killed stops, and another takes them."""
+    while True:
+        await asyncio.sleep(HOLD / 3)
+        with suppress(RedisError, OSError):
+            await h.ledger.receipts_hold(channel_id, refs, HOLD)
+
+
+async def _post_and_note(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> None:
     error = await _post(h, channel_id, owed)
     if error is None:
         return

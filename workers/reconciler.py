@@ -8,6 +8,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from bridge.ledger import SWEEP, Decision
+from workers import outcome
 from workers.hands import Hands
 
 log = structlog.get_logger()
@@ -47,7 +48,9 @@ async def _decide(h: Hands, found: Decision) -> str:
     channel = h.channel(found.channel_id)
     match found.kind, found.state:
         case "m", "sending":
-            return await h.ledger.unknown(found.id, "", channel.unknown_grace if channel else 30.0, "lease ended")
+            return await h.ledger.unknown(
+                found.id, "", channel.unknown_grace if channel else outcome.GRACE, "lease ended"
+            )
         case "m", "unknown":
             if channel is None:
                 return await h.ledger.settle(found.id, "fail")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import time
 from contextlib import suppress
@@ -82,8 +83,9 @@ class RelayWorker(BaseWorker):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         metrics = Metrics()
-        async with open_hands(self.settings, self.configuration, metrics) as h:
+        async with open_hands(self.settings, self.configuration, metrics, worker=secrets.token_hex(4)) as h:
             share(h)
+            await h.surely(h.ledger.alive)
             await h.surely(lambda: h.ledger.limits(self.configuration.limits()))
             queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
             helpers = [asyncio.create_task(keep_sweeping(h)), asyncio.create_task(self._keep_alive())]
@@ -98,6 +100,7 @@ class RelayWorker(BaseWorker):
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
                 with suppress(RedisError, OSError):
+                    await h.ledger.farewell()
                     await self._flush(queue_side)
                 with suppress(RedisError, OSError):
                     await asyncio.to_thread(self.register_death)

@@ -15,6 +15,7 @@ token: whoever lost it, by a lease that ended or by an update that settled the m
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from bridge.settings import DAY, Settings
 
 SWEEP = 500  # members that one sweep looks at
 
-_FILES = ("common", "history", "pacing", "messages", "receipts", "tasks", "letters", "sweep", "run")
+_FILES = ("common", "owners", "history", "pacing", "messages", "receipts", "tasks", "letters", "sweep", "run")
 
 
 def _script() -> str:
@@ -120,20 +121,53 @@ def lane_of(*names: str) -> str:
 
 
 class Ledger:
-    """`keep` and `keep_dead`: seconds that finished entries and dead letters live. `durable`: see Batch."""
+    """`keep` and `keep_dead`: seconds that finished entries and dead letters live. `durable`: see Batch.
 
-    def __init__(self, redis: Redis, *, keep: float, keep_dead: float, durable: Durable | None = None) -> None:
+    `worker`: a name for the claims of this process; without one a claim ends with its lease alone.
+    `silence`: seconds after which a worker that says nothing counts as dead.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        keep: float,
+        keep_dead: float,
+        durable: Durable | None = None,
+        worker: str = "",
+        silence: float = 10.0,
+    ) -> None:
         self.redis = redis
         self._keep = int(keep * 1000)
         self._keep_dead = int(keep_dead * 1000)
+        self._worker, self._silence = worker, int(silence * 1000)
         self._do = Batch(redis, _script(), durable).call
 
     @classmethod
-    def of(cls, settings: Settings, redis: Redis, durable: Durable | None = None) -> Self:
+    def of(cls, settings: Settings, redis: Redis, durable: Durable | None = None, worker: str = "") -> Self:
         """The ledger of a process, kept as long as its settings say."""
         return cls(
-            redis, keep=settings.retention_days * DAY, keep_dead=settings.dead_letter_days * DAY, durable=durable
+            redis,
+            keep=settings.retention_days * DAY,
+            keep_dead=settings.dead_letter_days * DAY,
+            durable=durable,
+            worker=worker,
+            silence=settings.worker_silence,
         )
+
+    # ------------------------------------------------------------ whose claims these are
+
+    def token(self) -> str:
+        """What fences one claim, and says whose it is."""
+        return f"{self._worker}.{secrets.token_hex(8)}"
+
+    async def alive(self) -> None:
+        """Say that this worker lives. Each sweep says it again; claims of a silent worker end early."""
+        await self._do("alive", self._worker, self._silence)
+
+    async def farewell(self) -> None:
+        """This worker holds nothing any more that it will finish."""
+        await self._do("farewell", self._worker)
 
     # ------------------------------------------------------------ agent messages
 
@@ -234,6 +268,10 @@ class Ledger:
             for ref, mid, sender, to, status, reason, detail, at, tries, trace in texts
         ]
 
+    async def receipts_hold(self, channel_id: str, refs: Sequence[str], lease: float) -> None:
+        """Ours for another `lease` seconds, those that are still owed."""
+        await self._do("receipts_hold", channel_id, _ms(lease), *refs)
+
     async def receipts_done(self, channel_id: str, refs: Sequence[str]) -> None:
         await self._do("receipts_done", channel_id, self._keep, *refs)
 
@@ -296,7 +334,7 @@ class Ledger:
 
     async def sweep_counted(self, limit: int = SWEEP) -> tuple[int, list[Decision]]:
         """As `sweep`, and how many it looked at: `limit` means that there may be more."""
-        looked, *rows = await self._do("sweep", limit, self._keep_dead)
+        looked, *rows = await self._do("sweep", limit, self._keep_dead, self._worker, self._silence)
         found = [(row[0].decode(), row[1].decode(), row[2].decode()) for row in rows]
         return int(looked), [Decision(member[:1], member[2:], state, channel) for member, state, channel in found]
 

@@ -29,7 +29,7 @@ local function finish(ref, state, reason, detail, receipt, keep_ms)
   local f = redis.call('HMGET', key, 'ch', 'ln', 's')
   if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
   redis.call('HSET', key, 's', state, 'r', reason, 'd', detail, 'end', now, 'rs', receipt)
-  redis.call('HDEL', key, 'tok')
+  redis.call('HDEL', key, 'tok', 'le')
   drop_payload(key)
   redis.call('ZREM', 'dcb:due', 'm:' .. ref)
   redis.call('ZREM', 'dcb:open:' .. f[1], ref)
@@ -55,7 +55,7 @@ end
 local function part_taken(ref, part, count, provider_id, delivered, confirm_ms, keep_ms)
   local key = 'dcb:m:' .. ref
   redis.call('HSET', key, 'x' .. part, provider_id, 'pt', part + 1, 'n', count, 'a', 0)
-  redis.call('HDEL', key, 'tok', 'e')
+  redis.call('HDEL', key, 'tok', 'le', 'e')
   if part + 1 < count then
     redis.call('HSET', key, 's', 'accepted')
     wake('m:' .. ref)
@@ -79,6 +79,34 @@ local function told_meanwhile(ref, part, keep_ms, code)
   note_attempt(key, 'told', '0', code)
   local f = redis.call('HMGET', key, 'n', 'px', 'pc')
   return part_taken(ref, tonumber(part), tonumber(f[1] or '1'), f[2], '0', tonumber(f[3]), keep_ms)
+end
+
+-- What somebody who knows says of a part: the state, and "repeated", "late" or "gone" where it changes nothing.
+-- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back.
+local function apply_update(ref, part, status, provider_id, reason, detail, confirm_ms, keep_ms)
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 's', 'u' .. part, 'pt', 'n', 'ch')
+  if not f[1] then return 'gone' end
+  if TERMINAL[f[1]] then return 'late' end
+  if f[2] == status or f[2] == 'delivered' or f[2] == 'failed' or f[2] == 'removed' then return 'repeated' end
+  if part > tonumber(f[3]) then return 'gone' end
+  redis.call('HSET', key, 'u' .. part, status)
+  if f[1] == 'sending' and (status == 'failed' or status == 'removed') then landed(ref, f[5]) end
+  if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
+  if status == 'removed' then return finish(ref, 'removed', '', '', 'Removed', keep_ms) end
+  if f[1] == 'sending' and part == tonumber(f[3]) then
+    -- The answer to the request is still on its way to a worker, or lost with it.
+    redis.call('HSET', key, 'px', provider_id, 'pc', confirm_ms)
+    return 'parked'
+  end
+  if part == tonumber(f[3]) and f[1] ~= 'sent' then
+    -- unknown, or about to be sent again: the provider has it after all.
+    return part_taken(ref, part, tonumber(f[4] or '1'), provider_id, '0', confirm_ms, keep_ms)
+  end
+  if status == 'delivered' and f[1] == 'sent' and all_parts_are(ref, tonumber(f[4]), 'delivered') then
+    return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
+  end
+  return 'noted'
 end
 
 -- accept keep_ms dead_keep_ms, then for each copy:
@@ -140,11 +168,11 @@ function verbs.claim()
     end
     local why = held_back(ref, f[7], f[8], tonumber(f[3]), lease)
     if why then return {why} end
-    redis.call('HSET', key, 's', 'sending', 'tok', token)
+    redis.call('HSET', key, 's', 'sending', 'tok', token, 'le', now + lease)
     redis.call('HINCRBY', key, 'a', 1)
     redis.call('HINCRBY', key, 'ta', 1)
     if redis.call('HSETNX', key, 'hs', now) == 0 then redis.call('HSET', key, 'cs', now) end
-    redis.call('ZADD', 'dcb:due', now + lease, 'm:' .. ref)
+    redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
   else
     return {f[1]}
   end
@@ -164,10 +192,17 @@ function verbs.parts()
 end
 
 -- taken ref token part count provider_id delivered confirm_ms keep_ms -> new state, or "stale"
+-- A worker that was given up for dead and answers after all still brings a fact: the provider has this part.
 function verbs.taken()
   local ref, token, part, count = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'u' .. part, 'cs', 'ch')
-  if f[1] ~= 'sending' or f[2] ~= token then return 'stale' end
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'u' .. part, 'cs', 'ch', 'pt')
+  if f[1] ~= 'sending' or f[2] ~= token then
+    if tonumber(f[6]) ~= part or not (f[1] == 'unknown' or f[1] == 'retry' or f[1] == 'sending') then return 'stale' end
+    local status = ARGV[8] == '1' and 'delivered' or 'sent'
+    local became = apply_update(ref, part, status, ARGV[7], '', '', tonumber(ARGV[9]), tonumber(ARGV[10]))
+    note('dcb:m:' .. ref, 'update', part, status, became, 'late answer')
+    return became
+  end
   landed(ref, f[5])
   provider_took(f[5])
   if f[4] or count > 1 then note_attempt('dcb:m:' .. ref, 'taken', part) end
@@ -194,7 +229,7 @@ function verbs.retry()
   end
   note_attempt(key, 'retry', delay, ARGV[8])
   redis.call('HSET', key, 's', 'retry', 'e', ARGV[8], 'nb', at)
-  redis.call('HDEL', key, 'tok', 'qa')
+  redis.call('HDEL', key, 'tok', 'le', 'qa')
   redis.call('ZADD', 'dcb:due', at, 'm:' .. ref)
   return 'retry'
 end
@@ -229,7 +264,7 @@ function verbs.unknown()
   if known then return known end
   note_attempt(key, 'unknown', ARGV[5], ARGV[6])
   redis.call('HSET', key, 's', 'unknown', 'e', ARGV[6])
-  redis.call('HDEL', key, 'tok')
+  redis.call('HDEL', key, 'tok', 'le')
   redis.call('HINCRBY', key, 'unk', 1)
   redis.call('HINCRBY', 'dcb:counts', 'unknown', 1)
   redis.call('ZADD', 'dcb:due', now + tonumber(ARGV[5]), 'm:' .. ref)
@@ -262,38 +297,8 @@ function verbs.confirm_over()
 end
 
 -- update ref part status provider_id reason detail confirm_ms keep_ms -> what became of it
--- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back.
-local function apply_update()
-  local ref, part, status = ARGV[3], tonumber(ARGV[4]), ARGV[5]
-  local provider_id, reason, detail = ARGV[6], ARGV[7], ARGV[8]
-  local confirm_ms, keep_ms = tonumber(ARGV[9]), tonumber(ARGV[10])
-  local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'u' .. part, 'pt', 'n', 'ch')
-  if not f[1] then return 'gone' end
-  if TERMINAL[f[1]] then return 'late' end
-  if f[2] == status or f[2] == 'delivered' or f[2] == 'failed' or f[2] == 'removed' then return 'repeated' end
-  if part > tonumber(f[3]) then return 'gone' end
-  redis.call('HSET', key, 'u' .. part, status)
-  if f[1] == 'sending' and (status == 'failed' or status == 'removed') then landed(ref, f[5]) end
-  if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
-  if status == 'removed' then return finish(ref, 'removed', '', '', 'Removed', keep_ms) end
-  if f[1] == 'sending' and part == tonumber(f[3]) then
-    -- The answer to the request is still on its way to a worker, or lost with it.
-    redis.call('HSET', key, 'px', provider_id, 'pc', confirm_ms)
-    return 'parked'
-  end
-  if part == tonumber(f[3]) and f[1] ~= 'sent' then
-    -- unknown, or about to be sent again: the provider has it after all.
-    return part_taken(ref, part, tonumber(f[4] or '1'), provider_id, '0', confirm_ms, keep_ms)
-  end
-  if status == 'delivered' and f[1] == 'sent' and all_parts_are(ref, tonumber(f[4]), 'delivered') then
-    return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
-  end
-  return 'noted'
-end
-
 function verbs.update()
-  local result = apply_update()
+  local result = apply_update(ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]))
   note('dcb:m:' .. ARGV[3], 'update', ARGV[4], ARGV[5], result, ARGV[8])
   return result
 end

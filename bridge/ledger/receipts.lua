@@ -19,6 +19,12 @@ function verbs.receipts_take()
   return out
 end
 
+-- receipts_hold channel lease_ms ref…: whoever took them is still at it.
+function verbs.receipts_hold()
+  for i = 5, #ARGV do redis.call('ZADD', 'dcb:receipts:' .. ARGV[3], 'XX', now + tonumber(ARGV[4]), ARGV[i]) end
+  return 'ok'
+end
+
 -- receipts_done channel keep_ms ref…
 function verbs.receipts_done()
   for i = 5, #ARGV do

@@ -15,16 +15,18 @@ function verbs.bury()
   return 'new'
 end
 
--- sweep limit dead_keep_ms -> {how many were looked at, {member, state, channel}, …}: what needs a decision by somebody
+-- sweep limit dead_keep_ms worker silence_ms -> {how many were looked at, {member, state, channel}, …}: what needs a decision by somebody
 -- who knows the configuration.
 -- Due retries get their job; jobs that are lost are queued again; receipts that are due are woken.
 function verbs.sweep()
   local out, limit, looked = {}, tonumber(ARGV[3]), 0
   forget_letters(tonumber(ARGV[4]))
+  watch(tonumber(ARGV[6]))
+  if ARGV[5] ~= '' then say_alive(ARGV[5], tonumber(ARGV[6])) end
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', '-inf', now, 'LIMIT', 0, limit)) do
     looked = looked + 1
     local key = 'dcb:' .. member
-    local f = redis.call('HMGET', key, 's', 'ln', 'qa', 'ch', 'j', 'at')
+    local f = redis.call('HMGET', key, 's', 'ln', 'qa', 'ch', 'j', 'tok', 'le')
     local state = f[1]
     if not state or TERMINAL[state] or state == 'done' or state == 'dead' then
       redis.call('ZREM', 'dcb:due', member)
@@ -36,7 +38,7 @@ function verbs.sweep()
       else -- still in the queue: look again when it has waited twice as long
         redis.call('ZADD', 'dcb:due', now + math.max(REQUEUE, now - tonumber(f[3])), member)
       end
-    else
+    elseif not still_held(member, f[6], f[7]) then
       out[#out + 1] = {member, state, f[4] or ''}
       redis.call('ZADD', 'dcb:due', now, member) -- stays due: whoever decides moves it, and a crash repeats it
     end

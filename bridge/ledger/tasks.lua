@@ -30,9 +30,9 @@ function verbs.task_claim()
   elseif f[1] == 'waiting' then
     if not lane_is_head(f[3], 't:' .. id) then return {'not its turn'} end
     if tonumber(f[4] or '0') > now then return {'not yet'} end
-    redis.call('HSET', key, 's', 'running', 'tok', token)
+    redis.call('HSET', key, 's', 'running', 'tok', token, 'le', now + tonumber(ARGV[5]))
     redis.call('HINCRBY', key, 'a', 1)
-    redis.call('ZADD', 'dcb:due', now + tonumber(ARGV[5]), 't:' .. id)
+    redis.call('ZADD', 'dcb:due', first_look(token, tonumber(ARGV[5])), 't:' .. id)
   else
     return {f[1]}
   end
@@ -43,7 +43,7 @@ local function task_leave(id, state, keep_ms)
   local key = 'dcb:t:' .. id
   local f = redis.call('HMGET', key, 'ln', 'j')
   redis.call('HSET', key, 's', state, 'end', now)
-  redis.call('HDEL', key, 'p', 'tok')
+  redis.call('HDEL', key, 'p', 'tok', 'le')
   redis.call('PEXPIRE', key, keep_ms)
   redis.call('ZREM', 'dcb:due', 't:' .. id)
   redis.call('ZREM', 'dcb:tasks:' .. f[2], id)
@@ -71,7 +71,7 @@ function verbs.task_retry()
   local at = now + tonumber(ARGV[5])
   redis.call('HSET', key, 's', 'waiting', 'e', ARGV[6], 'nb', at)
   note(key, 'try', redis.call('HGET', key, 'a'), 0, 'retry', ARGV[5], ARGV[6])
-  redis.call('HDEL', key, 'tok', 'qa')
+  redis.call('HDEL', key, 'tok', 'le', 'qa')
   redis.call('ZADD', 'dcb:due', at, 't:' .. id)
   return 'waiting'
 end

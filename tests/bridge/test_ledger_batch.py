@@ -47,9 +47,9 @@ async def test_each_gets_the_answer_to_its_own_question(redis: Redis) -> None:
         bench.ledger.accept([new_message("new")]),
         bench.ledger.sweep(),
     )
-    accepted, claimed, stale, sent, again, decisions = found
+    accepted, claimed, late, sent, again, decisions = found
     assert (accepted, again, decisions) == ([False, True], [False], [])
-    assert (claimed.why, stale, sent) == ("gone", "stale", "sent")
+    assert (claimed.why, late, sent) == ("gone", "parked", "sent")
 
 
 async def test_one_that_fails_in_the_script_fails_alone(redis: Redis) -> None:

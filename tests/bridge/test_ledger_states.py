@@ -172,22 +172,22 @@ too_old         expired  stale    stale    stale    stale    stale    stale    s
                 failed   .        .        .        .        .        .        .        .        .           sent     delivered failed  removed
 sending         go       sent     delivered retry   failed   unknown  stale    stale    stale    stale       parked   parked   failed   removed
                 .        sent     delivered retry   failed   unknown  .        .        .        .           .        .        failed   removed
-another_has_it  busy     stale    stale    stale    stale    stale    stale    stale    stale    stale       parked   parked   failed   removed
-                .        .        .        .        .        .        .        .        .        .           .        .        failed   removed
+another_has_it  busy     parked   parked    stale    stale    stale    stale    stale    stale    stale       parked   parked   failed   removed
+                .        .        .         .        .        .        .        .        .        .           .        .        failed   removed
 lease_over      go       sent     delivered retry   failed   unknown  unknown  stale    stale    stale       parked   parked   failed   removed
                 .        sent     delivered retry   failed   unknown  unknown  .        .        .           .        .        failed   removed
 told_sent       go       sent     delivered sent    sent     sent     stale    stale    stale    stale       repeated parked   failed   removed
                 .        sent     delivered sent    sent     sent     .        .        .        .           .        .        failed   removed
 told_delivered  go       delivered delivered delivered delivered delivered stale stale  stale    stale       repeated repeated repeated repeated
                 .        delivered delivered delivered delivered delivered .   .        .        .           .        .        .        .
-retry_later     not_yet  stale    stale    stale    stale    stale    stale    stale    stale    stale       sent     delivered failed  removed
-                .        .        .        .        .        .        .        .        .        .           sent     delivered failed  removed
-retry_due       go       stale    stale    stale    stale    stale    stale    stale    stale    stale       sent     delivered failed  removed
-                sending  .        .        .        .        .        .        .        .        .           sent     delivered failed  removed
-unknown         unknown  stale    stale    stale    stale    stale    stale    stale    stale    stale       sent     delivered failed  removed
-                .        .        .        .        .        .        .        .        .        .           sent     delivered failed  removed
-grace_over      unknown  stale    stale    stale    stale    stale    stale    retry    failed   stale       sent     delivered failed  removed
-                .        .        .        .        .        .        .        retry    failed   .           sent     delivered failed  removed
+retry_later     not_yet  sent     delivered stale    stale    stale    stale    stale    stale    stale       sent     delivered failed   removed
+                .        sent     delivered .        .        .        .        .        .        .           sent     delivered failed   removed
+retry_due       go       sent     delivered stale    stale    stale    stale    stale    stale    stale       sent     delivered failed   removed
+                sending  sent     delivered .        .        .        .        .        .        .           sent     delivered failed   removed
+unknown         unknown  sent     delivered stale    stale    stale    stale    stale    stale    stale       sent     delivered failed   removed
+                .        sent     delivered .        .        .        .        .        .        .           sent     delivered failed   removed
+grace_over      unknown  sent     delivered stale    stale    stale    stale    retry    failed   stale       sent     delivered failed   removed
+                .        sent     delivered .        .        .        .        retry    failed   .           sent     delivered failed   removed
 sent            sent     stale    stale    stale    stale    stale    stale    stale    stale    stale       noted    delivered failed  removed
                 .        .        .        .        .        .        .        .        .        .           .        delivered failed  removed
 told_sent_after sent     stale    stale    stale    stale    stale    stale    stale    stale    stale       repeated delivered failed  removed
@@ -268,13 +268,30 @@ async def test_who_lost_the_claim_changes_nothing_even_after_the_message_moved_o
     assert await bench.ledger.settle(ref, "resend") == "retry"
     assert (await bench.ledger.claim(ref, "second", 60.0)).ours
     entry = await bench.ledger.entry(ref)
-    assert await bench.taken(ref, "first") == "stale"
     assert await bench.retry(ref, "first") == "stale"
     assert await bench.ledger.fail(ref, "first", 500, "x") == "stale"
     assert await bench.ledger.unknown(ref, "first", 0.0, "x") == "stale"
     await bench.ledger.parts(ref, "first", 7)
     assert await bench.ledger.entry(ref) == entry
     assert await bench.taken(ref, "second") == "sent"
+    assert await bench.taken(ref, "first") == "stale"
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_worker_given_up_for_dead_that_answers_after_all_is_believed(bench: Bench, again: bool) -> None:
+    """The provider has the message: it is not sent again, or not a third time."""
+    ref = await bench.sending(token="first", lease=60.0)
+    await bench.pass_time(61)
+    assert await bench.ledger.unknown(ref, "", 5.0, "lease ended") == "unknown"
+    if again:
+        await bench.pass_time(6)
+        assert await bench.ledger.settle(ref, "resend") == "retry"
+        assert (await bench.ledger.claim(ref, "second", 60.0)).ours
+        assert await bench.taken(ref, "first") == "parked"
+        assert await bench.ledger.unknown(ref, "second", 5.0, "timeout") == "sent"
+    else:
+        assert await bench.taken(ref, "first") == "sent"
+    assert (await bench.ledger.claim(ref, "third", 60.0)).why == "sent"
 
 
 @pytest.mark.parametrize("verb", ["claim", "taken", "instant", "again", "fail", "unknown"])

@@ -27,7 +27,7 @@ REFUSED = [
     ("lease", "39.9", "should be at least 40 seconds: the four timeouts of a provider add up to 35, and 5 are needed"
      " to write down the answer", "40"),
     ("redis_timeout", "8", "should be less than answer_within (8 seconds)", "7.9"),
-    ("reconcile_every", "45", "should be less than lease (45 seconds)", "44"),
+    ("reconcile_every", "2.6", "should be at most a quarter of worker_silence (10 seconds)", "2.5"),
     ("operator_port", "8080", "should differ from public_port, or listen on another address", "8081"),
     ("answer_within", "10", "should be less than 10", "9.9"),
     ("public_port", "65536", "should be less than or equal to 65535", "65535"),
