@@ -1,26 +1,28 @@
-"""The one place that sends: HTTP through httpx over aiohttp, mail through `bridge.mail_transport`.
+"""The one place that sends: HTTP by aiohttp in httpx's words, mail through `bridge.mail_transport`.
 
 It answers one question besides carrying bytes: if this failed, can the other side have taken it?
-httpx-aiohttp 0.2 reports a connection that broke after the request as httpx.ConnectTimeout (its table
-maps every aiohttp.ClientConnectionError so), hence the cause is asked, never the httpx class.
+Adapters build an httpx.Request and read an httpx.Response; between the two aiohttp speaks for itself. Its own
+errors tell "never connected" from "broke afterwards", and a request costs half of what it does through
+httpx-aiohttp (docs/performance.md), which also reports a connection that broke afterwards as ConnectTimeout.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from functools import lru_cache
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
+import yarl
 
 from bridge.errors import OutcomeUnknown, Unreachable
 from bridge.mail_transport import send_mail
 from bridge.providers.base import Answer, MailRequest, Request
 
-ANSWER_LIMIT = 1024 * 1024  # bytes of an answer that are read; no provider's comes near it
+ANSWER_LIMIT = 1024 * 1024  # bytes of an answer that are read, unpacked; no provider's comes near it
 
 # The connection was never there: name, route, refusal, certificate, or waiting for a free one.
 _NEVER_CONNECTED = (
@@ -28,6 +30,23 @@ _NEVER_CONNECTED = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
 )
+_OURS_TO_SAY = frozenset({b"host", b"content-length"})  # aiohttp writes them
+_UNPACKED = frozenset({b"content-encoding", b"transfer-encoding"})  # no longer true of what was read
+
+
+class _Read(httpx.Response):
+    """A response that was read already; httpx' own would stream the bytes through itself once more."""
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, request: httpx.Request) -> None:
+        super().__init__(status, headers=headers, stream=_NOTHING, request=request)
+        self._body = body
+
+    @property
+    def content(self) -> bytes:
+        return self._body
+
+
+_NOTHING = httpx.AsyncByteStream()
 
 
 class Sender:
@@ -44,32 +63,35 @@ class Sender:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._whole = connect_timeout + write_timeout + read_timeout
-        self._timeout = httpx.Timeout(
-            connect=connect_timeout, write=write_timeout, read=read_timeout, pool=pool_timeout + connect_timeout
-        ).as_dict()
-        context = tls or ssl.create_default_context()
-
-        def session() -> aiohttp.ClientSession:
-            # Idle connections are closed before the usual server does it: a request that meets a closing
-            # connection is an unknown outcome.
-            connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=4.0, ttl_dns_cache=30, ssl=context)
-            return aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": "dcbridge", "Accept-Encoding": "identity"},
-            )
-
-        # The transport alone: a client would add redirects, cookies and authentication, none of which a request
-        # that is already signed may meet, and their cost to each message.
-        self._transport = AiohttpTransport(client=session)
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=pool_timeout + connect_timeout, sock_connect=connect_timeout, sock_read=read_timeout
+        )
+        self._connections, self._tls = connections, tls
+        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        # Idle connections are closed before the usual server does it: a request that meets a closing
+        # connection is an unknown outcome. No redirects, cookies or proxies: a request is signed already.
+        connector = aiohttp.TCPConnector(
+            limit=self._connections,
+            keepalive_timeout=4.0,
+            ttl_dns_cache=30,
+            ssl=self._tls or ssl.create_default_context(),
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "dcbridge", "Accept-Encoding": "identity"},
+            skip_auto_headers=("Content-Type",),
+            timeout=self._timeout,
+        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, e: BaseException | None, t: TracebackType | None
     ) -> None:
-        await self._transport.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     async def send(self, request: Request) -> Answer:
         """The answer, read whole. Raises Unreachable, or OutcomeUnknown once bytes may have arrived."""
@@ -79,34 +101,36 @@ class Sender:
 
     async def http(self, request: httpx.Request) -> httpx.Response:
         """As `send`, for HTTP. A status of 4xx or 5xx is an answer, not an error."""
-        request.extensions.setdefault("timeout", self._timeout)
         try:
             async with asyncio.timeout(self._whole):
                 return await self._exchange(request)
+        except _NEVER_CONNECTED as error:
+            raise Unreachable(_what_failed(error)) from None
         except TimeoutError:
             raise OutcomeUnknown("timeout") from None
-        except httpx.HTTPError as error:
-            if isinstance(error.__cause__, _NEVER_CONNECTED) or isinstance(error, httpx.UnsupportedProtocol):
-                raise Unreachable(_what_failed(error.__cause__)) from None
-            raise OutcomeUnknown(
-                "timeout" if isinstance(error.__cause__, TimeoutError) else "connection lost"
-            ) from None
-        except (aiohttp.ClientError, OSError) as error:  # what the transport's table does not know
-            if isinstance(error, _NEVER_CONNECTED):
-                raise Unreachable(_what_failed(error)) from None
+        except (aiohttp.ClientError, OSError):
             raise OutcomeUnknown("connection lost") from None
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        response = await self._transport.handle_async_request(request)
-        try:
+        if self._session is None:
+            raise RuntimeError("Sender is used inside `async with`")
+        headers = [
+            (n.decode("ascii"), v.decode("latin-1")) for n, v in request.headers.raw if n.lower() not in _OURS_TO_SAY
+        ]
+        async with self._session.request(
+            request.method, _address(str(request.url)), headers=headers, data=request.content, allow_redirects=False
+        ) as response:
             body = b""
-            async for chunk in cast(httpx.AsyncByteStream, response.stream):
+            while len(body) <= ANSWER_LIMIT and (chunk := await response.content.readany()):
                 body += chunk
-                if len(body) > ANSWER_LIMIT:
-                    break
-        finally:
-            await response.aclose()
-        return httpx.Response(response.status_code, headers=response.headers, content=body, request=request)
+            told = [(name, value) for name, value in response.raw_headers if name.lower() not in _UNPACKED]
+            return _Read(response.status, told, body, request)
+
+
+@lru_cache(maxsize=1024)
+def _address(url: str) -> yarl.URL:
+    """As httpx wrote it: escaped already."""
+    return yarl.URL(url, encoded=True)
 
 
 def _what_failed(cause: BaseException | None) -> str:

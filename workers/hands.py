@@ -53,6 +53,10 @@ class Hands:
 
         Tried until the lease is over; the ledger's verbs may be repeated. Raises the last RedisError.
         """
+        try:
+            return await write()
+        except (RedisError, OSError):
+            pass
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type((RedisError, OSError)),
             stop=stop_after_delay(self.settings.lease),
