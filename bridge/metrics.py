@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Container, Iterable
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
@@ -15,6 +16,11 @@ from bridge.ledger.books import Books, together
 
 _ANSWER = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 8, 10)
 _FATE = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200, 172800)
+
+
+def _keep_children(metric: Counter | Histogram) -> None:
+    """Looking a child up by its labels takes locks and joins words, for every message anew: remember it."""
+    metric.labels = lru_cache(maxsize=None)(metric.labels)  # type: ignore[method-assign,assignment]
 
 
 class Metrics:
@@ -75,6 +81,9 @@ class Metrics:
             "dcbridge_faults", "What an operator has to look at, by kind.", ["kind", "name"], registry=r
         )
 
+        for metric in vars(self).values():
+            if isinstance(metric, Counter | Histogram):
+                _keep_children(metric)
         self._slowest: deque[tuple[float, float]] = deque()  # (when, seconds), falling: the maximum of a minute
         self.headroom_seconds.set_function(self._headroom)
 

@@ -10,6 +10,7 @@ import uvloop
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from bridge.collector import spare_the_collector
 from bridge.configuration import Configuration
 from bridge.durability import Durable
 from bridge.ledger import Ledger
@@ -81,6 +82,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     draining = asyncio.create_task(inbox.drain())
     log.info("service_started", public_port=public.port, operator_port=operator.port, redis=settings.redis_place)
     await _say_what_is_unsafe(redis, settings)
+    spare_the_collector()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *servers], return_when=asyncio.FIRST_COMPLETED)
     log.info("service_stops")

@@ -13,7 +13,6 @@ and death), and differs from the stock loop in three things:
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import secrets
 import signal
@@ -32,6 +31,7 @@ from redis.exceptions import RedisError
 from rq.utils import import_attribute
 from rq.worker import BaseWorker, WorkerStatus
 
+from bridge.collector import spare_the_collector
 from bridge.configuration import Configuration
 from bridge.configuration_file import load
 from bridge.ledger.books import read
@@ -50,13 +50,6 @@ WIP = 180.0  # seconds after which RQ may call a started job abandoned
 
 
 _function = lru_cache(import_attribute)  # RQ's own way, once for each of our few jobs
-
-
-def _spare_the_collector() -> None:
-    """What is loaded by now stays; with hundreds of messages in flight a look after each 700 objects finds nothing."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 class RelayWorker(BaseWorker):
@@ -97,7 +90,7 @@ class RelayWorker(BaseWorker):
         metrics = Metrics()
         async with open_hands(self.settings, self.configuration, metrics, worker=secrets.token_hex(4)) as h:
             share(h)
-            _spare_the_collector()
+            spare_the_collector()
             await h.surely(h.ledger.alive)
             await h.surely(lambda: h.ledger.limits(self.configuration.limits()))
             queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
