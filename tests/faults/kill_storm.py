@@ -6,16 +6,14 @@ python -m tests.faults.kill_storm --messages 2000 --seconds 120
 from __future__ import annotations
 
 import argparse
-import itertools
 import random
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
-from tests.stack import SMS, Stack, until
+from tests.faults.verdict import Verdict, judge
+from tests.stack import Stack, until
 
 WORLD = {
     "delay": 0.02, "status_delay": 0.02, "p_429": 0.02, "p_reset": 0.01, "p_early": 0.05,
@@ -24,53 +22,44 @@ WORLD = {
 
 
 @dataclass
-class Figures:
-    """One storm. What must be 0 has no comment."""
+class Storm:
+    """One storm."""
 
-    messages: int = 0  # that Digital Channels sent
-    accepted: int = 0  # answered 200 in the end
-    sends: int = 0  # that the provider took
-    delivered: int = 0  # terminal receipts, by status
-    failed: int = 0
-    kills_of_service: int = 0  # …
-    kills_of_worker: int = 0  # …
+    messages: int  # that Digital Channels sent
+    verdict: Verdict = field(default_factory=Verdict)
+    kills_of_service: int = 0
+    kills_of_worker: int = 0
     redeliveries: int = 0  # webhooks that Digital Channels sent again
-    doubled_after_unknown: int = 0  # sent twice: the request was on the wire when the worker died
-    repeated_receipts: int = 0  # the same words again: the answer was lost with the worker
     seconds_after_last_kill: float = 0.0  # until the last terminal receipt
-    without_receipt: int = 0
-    never_sent: int = 0
-    doubled_without_reason: int = 0
-    out_of_order: int = 0
-    books_difference: int = 0
-    violations: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
 
     def wrong(self) -> list[str]:
         """What breaks a promise."""
-        zero = ("failed", "without_receipt", "never_sent", "doubled_without_reason", "out_of_order", "books_difference")
-        found = [f"{name} is {getattr(self, name)}" for name in zero if getattr(self, name)]
-        if not self.messages == self.accepted == self.delivered:
+        found = self.late + self.verdict.faults
+        if not self.messages == self.verdict.accepted == self.verdict.delivered:
             found.append("messages, accepted and delivered differ")
-        return found + self.violations
+        return found
 
     def __str__(self) -> str:
-        shown = [f for f in fields(self) if f.name != "violations"]
-        return "\n".join(f"{f.name.replace('_', ' '):>26} {getattr(self, f.name):g}" for f in shown)
+        own = ("messages", "kills_of_service", "kills_of_worker", "redeliveries", "seconds_after_last_kill")
+        return "\n".join(
+            [*(f"{name.replace('_', ' '):>32} {getattr(self, name):g}" for name in own), str(self.verdict)]
+        )
 
 
-def storm(stack: Stack, messages: int, seconds: float, seed: int = 1) -> Figures:
+def storm(stack: Stack, messages: int, seconds: float, seed: int = 1) -> Storm:
     """Send `messages` over `seconds` and kill meanwhile; wait until nothing is in flight."""
     dice = random.Random(seed)
     stack.control(sms=WORLD | {"seed": seed})
-    figures = Figures(messages=messages)
+    found = Storm(messages)
     numbers = [f"1650{2_000_000 + n:07d}" for n in range(max(1, messages // 4))]
     sent = threading.Event()
     agent = threading.Thread(target=_write, args=(stack, messages, seconds * 0.8, numbers, sent))
     agent.start()
     end = time.monotonic() + seconds
-    while time.monotonic() < end or not sent.is_set():
+    while time.monotonic() < end or not sent.is_set() or min(found.kills_of_service, found.kills_of_worker) < 2:
         time.sleep(dice.uniform(0.2, 2.0))
-        _kill(stack, dice, figures)
+        _kill(stack, dice, found)
     agent.join()
     last_kill = time.monotonic()
 
@@ -80,12 +69,13 @@ def storm(stack: Stack, messages: int, seconds: float, seed: int = 1) -> Figures
 
     try:
         until(all_told, "each message has its receipt", 180, pause=0.2)
-        figures.seconds_after_last_kill = time.monotonic() - last_kill
+        found.seconds_after_last_kill = time.monotonic() - last_kill
         stack.settled()
     except AssertionError as late:
-        figures.violations.append(str(late))
-    _count(stack, figures)
-    return figures
+        found.late.append(str(late))
+    found.verdict = judge(stack)
+    found.redeliveries = stack.sandbox("counts").get("redeliveries", 0)
+    return found
 
 
 def _write(stack: Stack, messages: int, seconds: float, numbers: list[str], sent: threading.Event) -> None:
@@ -97,48 +87,14 @@ def _write(stack: Stack, messages: int, seconds: float, numbers: list[str], sent
     sent.set()
 
 
-def _kill(stack: Stack, dice: random.Random, figures: Figures) -> None:
+def _kill(stack: Stack, dice: random.Random, found: Storm) -> None:
     """One of them, or both at once; it is missing for a moment, and not always waited for."""
     victims = dice.choice([("service",), ("worker",), ("worker",), ("service", "worker")])
     stack.kill(*victims)
-    figures.kills_of_service += "service" in victims
-    figures.kills_of_worker += "worker" in victims
+    found.kills_of_service += "service" in victims
+    found.kills_of_worker += "worker" in victims
     time.sleep(dice.uniform(0.0, 0.5))
     stack.start(*victims, wait=dice.random() < 0.7)
-
-
-def _count(stack: Stack, figures: Figures) -> None:
-    state = stack.state()
-    books = stack.books()
-    sends: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for sms in state["sms"]:
-        sends[sms["body"]].append(sms)
-    statuses: Counter[str] = Counter()
-    first_sends: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for message in state["agent"]:
-        figures.accepted += message["state"] == "accepted"
-        receipts = list(message["receipts"].values())
-        figures.without_receipt += len(receipts) != 1
-        statuses.update(receipt["status"] for receipt in receipts)
-        figures.repeated_receipts += sum(receipt["repeated"] for receipt in receipts)
-        mine, entry = sends[message["text"]], stack.entry(message["message_id"], SMS)
-        figures.never_sent += not mine
-        if len(mine) > 1:
-            if int(entry.get("unk", "0")) >= len(mine) - 1:
-                figures.doubled_after_unknown += len(mine) - 1
-            else:
-                figures.doubled_without_reason += 1
-        if mine:
-            first_sends[mine[0]["to"]].append((int(entry["at"]), mine[0]["seq"]))
-    for places in first_sends.values():
-        places.sort()
-        for (at, seq), (next_at, next_seq) in itertools.pairwise(places):
-            figures.out_of_order += next_at > at and next_seq < seq
-    figures.sends = len(state["sms"])
-    figures.delivered, figures.failed = statuses["Delivered"], statuses["Failed"]
-    figures.redeliveries = stack.sandbox("counts").get("redeliveries", 0)
-    figures.books_difference = books.difference + books.in_flight
-    figures.violations += [f"{v['who']}: {v['rule']}: {v['detail']}" for v in state["violations"]]
 
 
 def main() -> int:
@@ -149,11 +105,11 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=1)
     asked = options.parse_args()
     with Stack(sandbox={"callback_tries": 100}) as stack:
-        figures = storm(stack, asked.messages, asked.seconds, asked.seed)
-        print(figures)  # noqa: T201 (a script prints)
-        for wrong in figures.wrong()[:20]:
+        found = storm(stack, asked.messages, asked.seconds, asked.seed)
+        print(found)  # noqa: T201 (a script prints)
+        for wrong in found.wrong()[:20]:
             print(f"wrong: {wrong}")  # noqa: T201
-    return 1 if figures.wrong() else 0
+    return 1 if found.wrong() else 0
 
 
 if __name__ == "__main__":

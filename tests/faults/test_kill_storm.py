@@ -7,7 +7,7 @@ from tests.stack import Stack
 
 
 def test_every_message_ends_in_one_receipt_whoever_is_killed(own_stack: Stack) -> None:
-    figures = storm(own_stack, messages=300, seconds=15)
-    assert figures.kills_of_service >= 2
-    assert figures.kills_of_worker >= 2
-    assert figures.wrong() == [], str(figures)
+    found = storm(own_stack, messages=300, seconds=15)
+    assert found.kills_of_service >= 2
+    assert found.kills_of_worker >= 2
+    assert found.wrong() == [], str(found)
