@@ -48,13 +48,14 @@ class Hands:
     def channel(self, channel_id: str) -> Channel | None:
         return self.configuration.channel(channel_id)
 
-    async def surely(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Write down what has happened outside, through a Redis that is away for a while.
+    async def surely(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Claim something, or write down what has happened outside, through a Redis that is away for a while.
 
-        Tried until the lease is over; the ledger's verbs may be repeated. Raises the last RedisError.
+        Tried until a lease is over; the ledger's verbs may be repeated. Raises the last RedisError. A claim whose
+        reply was lost is asked for again as well: it may have been granted, and would be nobody's for a lease.
         """
         try:
-            return await write()
+            return await ask()
         except (RedisError, OSError):
             pass
         async for attempt in AsyncRetrying(
@@ -64,7 +65,7 @@ class Hands:
             reraise=True,
         ):
             with attempt:
-                return await write()
+                return await ask()
         raise AssertionError("AsyncRetrying either returns or raises")
 
 

@@ -27,7 +27,7 @@ CONSUMER_TIME_TO_LIVE = DAY  # seconds a consumer's message is tried before it b
 async def read_callback(h: Hands, task_id: str) -> None:
     """Name every event of a callback: updates move the ledger, messages become tasks of their own."""
     claim = h.ledger.token()
-    claimed = await h.ledger.claim_task(task_id, claim, h.settings.lease)
+    claimed = await h.surely(lambda: h.ledger.claim_task(task_id, claim, h.settings.lease))
     if not claimed.ours:
         return
     keep = h.settings.callback_dedupe_days * DAY
@@ -44,11 +44,11 @@ async def read_callback(h: Hands, task_id: str) -> None:
             log.error("callback_not_read_by_a_bug", provider=name, exc_info=True)
             await _dead(h, task_id, claim, claimed, "internal error", name, keep)
             return
-        await h.ledger.put_tasks(tasks)
+        await h.surely(lambda: h.ledger.put_tasks(tasks))
         for event in events:
             if isinstance(event, DeliveryUpdate):
                 await _apply(h, event, claimed)
-        await h.ledger.task_done(task_id, claim, keep)
+        await h.surely(lambda: h.ledger.task_done(task_id, claim, keep))
 
 
 def _tasks(
@@ -86,18 +86,20 @@ def channel_for(h: Hands, provider: str, address: str) -> str | None:
 
 
 async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> None:
-    entry = await h.ledger.entry(update.ref) if update.ref else {}
+    entry = await h.surely(lambda: h.ledger.entry(update.ref)) if update.ref else {}
     channel = h.channel(entry.get("ch", ""))
     result = "gone"
     if entry:
-        result = await h.ledger.update(
-            update.ref,
-            update.part,
-            update.status.value,
-            update.provider_id,
-            str(int(update.reason)) if update.reason else "",
-            update.detail,
-            channel.confirm_within if channel else DAY,
+        result = await h.surely(
+            lambda: h.ledger.update(
+                update.ref,
+                update.part,
+                update.status.value,
+                update.provider_id,
+                str(int(update.reason)) if update.reason else "",
+                update.detail,
+                channel.confirm_within if channel else DAY,
+            )
         )
     h.metrics.updates.labels(update.provider, result).inc()
     log.info(
@@ -111,8 +113,9 @@ async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> None:
         outcome=result,
     )
     if result == "gone":  # a message we never sent, or one so old that it is forgotten
-        letter = f"u-{hashlib.blake2b(claimed.fields[b'p'], digest_size=12).hexdigest()}"
-        await h.ledger.bury(letter, "delivery update", "", "512 unknown message", claimed.fields[b"p"])
+        raw = claimed.fields[b"p"]
+        letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
+        await h.surely(lambda: h.ledger.bury(letter, "delivery update", "", "512 unknown message", raw))
 
 
 async def _dead(h: Hands, task_id: str, claim: str, claimed: Claimed, why: str, provider: str, keep: float) -> None:
@@ -126,7 +129,7 @@ async def post_consumer_message(h: Hands, task_id: str) -> None:
     timeout is tried once more and said in the log; a connection that never was, 429 and 5xx are tried for a day.
     """
     claim = h.ledger.token()
-    claimed = await h.ledger.claim_task(task_id, claim, h.settings.lease)
+    claimed = await h.surely(lambda: h.ledger.claim_task(task_id, claim, h.settings.lease))
     if not claimed.ours:
         return
     channel_id = claimed.text("ch")

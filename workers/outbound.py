@@ -22,7 +22,7 @@ log = structlog.get_logger()
 async def send(h: Hands, ref: str) -> None:
     """Hand the next part of a message to its provider. Does nothing when it is not this message's turn."""
     claim = h.ledger.token()
-    claimed = await h.ledger.claim(ref, claim, h.settings.lease)
+    claimed = await h.surely(lambda: h.ledger.claim(ref, claim, h.settings.lease))
     if not claimed.ours:
         log.debug("message_left_alone", message=ref, why=claimed.why)
         return
@@ -57,7 +57,7 @@ async def _prepare(
     if number >= len(parts):
         raise Refused("no such part")
     if len(parts) > 1 and number == 0:
-        await h.ledger.parts(ref, claim, len(parts))
+        await h.surely(lambda: h.ledger.parts(ref, claim, len(parts)))
     return parts[number], provider.request(message, parts[number])
 
 

@@ -151,7 +151,7 @@ function verbs.accept()
 end
 
 -- claim ref token lease_ms keep_ms -> {"go", fields…} or {why not}
--- The same token asking again gets "go" again: a reply can be lost on the way.
+-- The same token asking again gets "go" again, and its whole lease: a reply can be lost on the way.
 function verbs.claim()
   local ref, token, lease, keep_ms = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local key = 'dcb:m:' .. ref
@@ -159,6 +159,8 @@ function verbs.claim()
   if not f[1] then return {'gone'} end
   if f[1] == 'sending' then
     if f[4] ~= token then return {'busy'} end
+    redis.call('HSET', key, 'le', now + lease)
+    redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
   elseif f[1] == 'accepted' or f[1] == 'retry' then
     if not lane_is_head(f[2], 'm:' .. ref) then return {'not its turn'} end
     if f[1] == 'retry' and tonumber(redis.call('HGET', key, 'nb') or '0') > now then return {'not yet'} end

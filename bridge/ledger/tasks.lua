@@ -21,18 +21,20 @@ end
 
 -- task_claim id token lease_ms -> {"go", fields…} or {why not}
 function verbs.task_claim()
-  local id, token = ARGV[3], ARGV[4]
+  local id, token, lease = ARGV[3], ARGV[4], tonumber(ARGV[5])
   local key = 'dcb:t:' .. id
   local f = redis.call('HMGET', key, 's', 'tok', 'ln', 'nb')
   if not f[1] then return {'gone'} end
   if f[1] == 'running' then
     if f[2] ~= token then return {'busy'} end
+    redis.call('HSET', key, 'le', now + lease)
+    redis.call('ZADD', 'dcb:due', first_look(token, lease), 't:' .. id)
   elseif f[1] == 'waiting' then
     if not lane_is_head(f[3], 't:' .. id) then return {'not its turn'} end
     if tonumber(f[4] or '0') > now then return {'not yet'} end
-    redis.call('HSET', key, 's', 'running', 'tok', token, 'le', now + tonumber(ARGV[5]))
+    redis.call('HSET', key, 's', 'running', 'tok', token, 'le', now + lease)
     redis.call('HINCRBY', key, 'a', 1)
-    redis.call('ZADD', 'dcb:due', first_look(token, tonumber(ARGV[5])), 't:' .. id)
+    redis.call('ZADD', 'dcb:due', first_look(token, lease), 't:' .. id)
   else
     return {f[1]}
   end

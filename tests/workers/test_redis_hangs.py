@@ -1,0 +1,116 @@
+"""Redis hangs at any step of a job: the job waits and goes on, and nothing is in doubt that was not before.
+
+What was asked of a Redis that hangs is done when it wakes up, also where nobody waits for the answer any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from redis.asyncio import Redis
+
+from bridge.ledger import Ledger, NewTask
+from dcbridge.embedded_redis import EmbeddedRedis
+from tests.bridge.ledger_bench import Bench
+from tests.workers.far_side import SMS, FarSide, far_side
+from tests.workers.test_reconciler_and_inbound import inbound_callback, status_callback
+from workers import inbound, outbound
+from workers.hands import Hands
+
+HANGS = 1.5  # seconds: longer than a call waits, and than its one repetition
+
+
+@pytest.fixture
+async def side(own_redis: EmbeddedRedis) -> AsyncIterator[FarSide]:
+    async with Redis.from_url(own_redis.url) as client, far_side(client, own_redis.url, redis_timeout=0.3) as opened:
+        yield opened
+
+
+class HangsAt:
+    """A ledger whose Redis stops just before the first call of one verb, and goes on a little later."""
+
+    def __init__(self, ledger: Ledger, verb: str, server: EmbeddedRedis) -> None:
+        self._ledger, self._verb, self._server = ledger, verb, server
+        self.hung = False
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._ledger, name)
+        if name != self._verb or self.hung:
+            return real
+
+        async def hanging(*arguments: Any, **named: Any) -> Any:
+            assert self._server.process is not None
+            self.hung = True
+            os.kill(self._server.process.pid, signal.SIGSTOP)
+            asyncio.get_running_loop().call_later(HANGS, os.kill, self._server.process.pid, signal.SIGCONT)
+            return await real(*arguments, **named)
+
+        return hanging
+
+
+def hands_that_hang(side: FarSide, verb: str, server: EmbeddedRedis) -> tuple[Hands, HangsAt]:
+    ledger = HangsAt(side.hands.ledger, verb, server)
+    return replace(side.hands, ledger=cast(Ledger, ledger)), ledger
+
+
+@pytest.mark.parametrize("verb", ["claim", "parts", "taken"])
+async def test_a_message_is_sent_once_and_never_in_doubt(side: FarSide, own_redis: EmbeddedRedis, verb: str) -> None:
+    ref = await side.accept(text="word " * 400)
+    hands, ledger = hands_that_hang(side, verb, own_redis)
+    await outbound.send(hands, ref)
+    await outbound.send(hands, ref)
+    assert ledger.hung
+    entry = await side.entry(ref)
+    assert (entry["s"], entry["ta"], entry.get("unk")) == ("sent", "2", None)
+    assert len(side.provider.heard) == 2  # its two parts
+    assert await side.difference() == 0
+
+
+@pytest.mark.parametrize("verb", ["claim_task", "put_tasks", "entry", "update", "task_done"])
+async def test_a_callback_is_read_at_once_when_redis_goes_on(
+    side: FarSide, own_redis: EmbeddedRedis, verb: str
+) -> None:
+    """Left for its lease to end, a status would come after its message was sent again for want of it."""
+    ref = await side.accept()
+    await outbound.send(side.hands, ref)
+    await side.hands.ledger.put_tasks([NewTask("b-1", "callback", "", status_callback(ref), "trace")])
+    hands, ledger = hands_that_hang(side, verb, own_redis)
+    await inbound.read_callback(hands, "b-1")
+    assert ledger.hung
+    assert ((await side.hands.ledger.task("b-1"))["s"], (await side.entry(ref))["s"]) == ("done", "delivered")
+
+
+@pytest.mark.parametrize("verb", ["claim_task", "task_done"])
+async def test_a_consumers_message_is_posted_once(side: FarSide, own_redis: EmbeddedRedis, verb: str) -> None:
+    await side.hands.ledger.put_tasks([NewTask("b-1", "callback", "", inbound_callback(), "trace")])
+    await inbound.read_callback(side.hands, "b-1")
+    [task] = [key.removeprefix("dcb:t:") for key in await Bench(side.redis).keys("dcb:t:c-*")]
+    hands, ledger = hands_that_hang(side, verb, own_redis)
+    await inbound.post_consumer_message(hands, task)
+    assert ledger.hung
+    assert (await side.hands.ledger.task(task))["s"] == "done"
+    assert len(side.agents.heard) == 1
+
+
+async def test_a_claim_that_is_asked_for_again_has_its_whole_lease(side: FarSide) -> None:
+    ledger, ref = side.hands.ledger, await side.accept()
+    await ledger.put_tasks([NewTask("c-1", "consumer", "", b"{}", "", SMS)])
+    for _ in range(2):
+        assert (await ledger.claim(ref, "mine", 60.0)).ours
+        assert (await ledger.claim_task("c-1", "mine", 60.0)).ours
+        for member in (f"m:{ref}", "t:c-1"):
+            seconds, _ = await side.redis.time()
+            due = await side.redis.zscore("dcb:due", member)
+            ends: Any = side.redis.hget(f"dcb:{member}", "le")
+            assert int(await ends or 0) > (seconds + 50) * 1000
+            assert due is not None
+            assert due > seconds * 1000
+            await side.redis.zadd("dcb:due", {member: 1})
+            stored: Any = side.redis.hset(f"dcb:{member}", "le", 1)
+            await stored
