@@ -93,19 +93,14 @@ class Stack:
         sandbox: Mapping[str, object] | None = None,
         channels: Mapping[str, Mapping[str, object]] | None = None,
         parts: tuple[str, ...] = ("sandbox", "service", "worker"),
-        workers: int = 1,
     ) -> None:
-        """`settings` and `sandbox` change the values above; `channels` adds to what bridge.yaml says of each.
-
-        Further workers are named "worker-2", "worker-3" …
-        """
+        """`settings` and `sandbox` change the values above; `channels` adds to what bridge.yaml says of each."""
         self._own = None if folder else tempfile.TemporaryDirectory(prefix="dcbridge-test-", ignore_cleanup_errors=True)
         self.folder = (folder or Path(self._own.name if self._own else "")).resolve()
         self.ports = Ports(*(quiet_port() for _ in range(5)))
         self.redis = EmbeddedRedis(self.folder / "redis", quiet_port())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.workers = ("worker", *(f"worker-{n}" for n in range(2, workers + 1)))
-        self._wanted = (*parts, *self.workers[1:])
+        self._wanted = parts
         prepare(self.folder, self.ports)
         self._configure(channels or {})
         self.secret = self.kept("app_secret").encode()
@@ -122,12 +117,6 @@ class Stack:
             "service": f"http://127.0.0.1:{self.ports.operator}/readyz",
             "worker": f"http://127.0.0.1:{self.ports.worker}/readyz",
         }
-        self._own_environ: dict[str, dict[str, str]] = {}
-        for name in self.workers[1:]:
-            port = quiet_port()
-            self._commands[name] = WORKER
-            self._ready[name] = f"http://127.0.0.1:{port}/readyz"
-            self._own_environ[name] = {"DCBRIDGE_WORKER_PORT": str(port)}
         self.public = f"http://127.0.0.1:{self.ports.public}"
         self.client = httpx.Client(
             trust_env=False, timeout=10.0, limits=httpx.Limits(max_connections=200, max_keepalive_connections=50)
@@ -167,10 +156,9 @@ class Stack:
     def run(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         """Any process in the stack's environment; what it says goes to its log."""
         assert name not in self.processes or self.processes[name].poll() is not None, f"the {name} runs already"
-        environ = self.environ | self._own_environ.get(name, {})
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, env=environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                command, env=self.environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         return self.processes[name]
@@ -215,8 +203,7 @@ class Stack:
 
     def stop(self) -> None:
         """End what is running, gently at first, and remove the folder."""
-        order = (*self.workers, "service", "sandbox")
-        running = [self.processes[name] for name in order if name in self.processes]
+        running = [self.processes[name] for name in ("worker", "service", "sandbox") if name in self.processes]
         running += [process for process in self.processes.values() if process not in running]
         for process in running:
             process.terminate()
