@@ -30,6 +30,8 @@ async def reset(request: Request) -> None:
     transport = getattr(getattr(request.receive, "__self__", None), "transport", None)
     if transport is None:
         raise TypeError("a reset needs uvicorn's own transport")
+    if transport.is_closing():  # the caller was quicker
+        return
     tcp = transport.get_extra_info("socket")
     tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()

@@ -56,13 +56,8 @@ def terminate_again_and_again(
     times: int, *, workers: int = 2, rate: float = 30.0, say: Callable[[str], None] = lambda line: None
 ) -> Report:
     """A bridge of its own whose workers are terminated in turn. `rate` in agents' messages a second."""
-    with Stack(parts=("sandbox", "service")) as stack:
-        warm = WarmWorkers(stack, workers)
-        try:
-            warm.start(*warm.workers)
-            return _loop(stack, warm, times, rate, say)
-        finally:
-            warm.stop()
+    with Stack(parts=("sandbox", "service")) as stack, WarmWorkers(stack, workers) as warm:
+        return _loop(stack, warm, times, rate, say)
 
 
 def _loop(stack: Stack, workers: WarmWorkers, times: int, rate: float, say: Callable[[str], None]) -> Report:
@@ -71,7 +66,7 @@ def _loop(stack: Stack, workers: WarmWorkers, times: int, rate: float, say: Call
     began = time.monotonic()
     with Traffic(stack, conversations=CONVERSATIONS, rate=rate) as traffic:
         for turn in range(times):
-            name = workers.workers[turn % len(workers.workers)]
+            name = workers.names[turn % len(workers.names)]
             told = time.monotonic()
             report.exits.update(workers.terminate(name))
             report.longest_drain = max(report.longest_drain, time.monotonic() - told)
@@ -85,7 +80,7 @@ def _loop(stack: Stack, workers: WarmWorkers, times: int, rate: float, say: Call
             stack.settled()
         except AssertionError as stuck:
             report.faults.append(str(stuck))
-    report.drained = sum(len(stack.lines(name, "worker_drains")) for name in workers.workers)
+    report.drained = sum(len(stack.lines(name, "worker_drains")) for name in workers.names)
     report.verdict = verdict = judge(stack)
     report.faults += verdict.faults
     if set(report.exits) != {0}:

@@ -23,8 +23,10 @@ from bridge.settings import Settings
 from tests.faults.stranded import KINDS, Stranded
 from tests.faults.traffic import Traffic
 from tests.faults.verdict import Verdict, judge
+from tests.faults.warm_workers import WarmWorkers
 from tests.stack import SETTINGS, SMS, Stack, sms_body, until
 
+WORKERS = 2
 MOVES_WITHIN = 30.0  # seconds until a message moves again that a killed worker held
 DOUBTFUL = {"p_500": 0.02, "p_reset": 0.01}  # a reset comes after the body: half of these messages were taken
 ODD = {"p_slow": 0.05, "p_429": 0.02, "p_early": 0.02, "p_duplicate": 0.05, "p_reversed": 0.05}
@@ -47,7 +49,7 @@ class Plan:
 
     conversations: int
     seconds: float
-    rate: float = 40.0
+    rate: float = 25.0
     seed: int = 1
     hang: float = 0.0  # seconds
     redis_kills: int = 0
@@ -111,8 +113,26 @@ class Report:
         return "\n".join(f"{name:>20}  {value}" for name, value in rows)
 
 
-def soak(stack: Stack, plan: Plan, say: Callable[[str], None] = lambda line: None) -> Report:
-    """Run the plan on a running stack, and judge."""
+def soak(
+    plan: Plan,
+    *,
+    folder: Path | None = None,
+    shipped: bool = True,
+    sandbox: Mapping[str, object] = SANDBOX,
+    say: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Run the plan on a bridge of its own, and judge. `shipped`: with the settings that the product has by itself."""
+    settings, channel = (as_shipped(), channel_as_shipped()) if shipped else ({}, {})
+    with (
+        Stack(
+            folder, settings=settings, sandbox=sandbox, channels={SMS: channel}, parts=("sandbox", "service")
+        ) as stack,
+        WarmWorkers(stack, WORKERS) as workers,
+    ):
+        return _soak(stack, workers, plan, say)
+
+
+def _soak(stack: Stack, workers: WarmWorkers, plan: Plan, say: Callable[[str], None]) -> Report:
     report = Report(plan)
     stack.control(sms=plan.world)
     by_hand: list[str] = []
@@ -123,9 +143,9 @@ def soak(stack: Stack, plan: Plan, say: Callable[[str], None] = lambda line: Non
         began = time.monotonic()
         stranded = Stranded(connection)
         if plan.kills_workers:
-            _kill_workers(stack, plan, report, stranded, say)
+            _kill_workers(stack, workers, plan, report, stranded, say)
         elif plan.hang:
-            by_hand = _hang(stack, plan, report)
+            by_hand = _hang(stack, workers, plan, report)
         else:
             _kill_redis(stack, plan, report)
         traffic.stop(plan.patience)
@@ -140,7 +160,9 @@ def soak(stack: Stack, plan: Plan, say: Callable[[str], None] = lambda line: Non
 # ---------------------------------------------------------------- what goes wrong meanwhile
 
 
-def _kill_workers(stack: Stack, plan: Plan, report: Report, stranded: Stranded, say: Callable[[str], None]) -> None:
+def _kill_workers(
+    stack: Stack, workers: WarmWorkers, plan: Plan, report: Report, stranded: Stranded, say: Callable[[str], None]
+) -> None:
     """One or both, at any moment of their lives, for up to three seconds."""
     dice = random.Random(plan.seed)
     began = time.monotonic()
@@ -150,11 +172,11 @@ def _kill_workers(stack: Stack, plan: Plan, report: Report, stranded: Stranded, 
     while (now := time.monotonic()) < end or report.kills < 2:
         for name in [name for name, when in dead.items() if when <= now]:
             del dead[name]
-            stack.start(name, wait=False)
+            workers.start(name, wait=False)
         if now >= next_kill:
-            victims = dice.choice([stack.workers[:1], stack.workers[1:2], stack.workers])
-            victims = tuple(name for name in victims if name not in dead)
-            stack.kill(*victims)
+            chosen = dice.choice([workers.names[:1], workers.names[1:], workers.names])
+            victims = [name for name in chosen if name not in dead]
+            workers.kill(*victims)
             stranded.note()
             report.kills += len(victims)
             dead |= {name: now + dice.uniform(0.0, 3.0) for name in victims}
@@ -164,17 +186,16 @@ def _kill_workers(stack: Stack, plan: Plan, report: Report, stranded: Stranded, 
             report.rq_info = _rq_info(stack)
         if now - began > told + 20:
             told = now - began
-            counts = stack.sandbox("counts")
-            ended = counts.get("receipts.Delivered", 0)
-            say(f"{told:.0f} s: {counts['agent']} written, {ended} delivered, {report.kills} kills")
+            [books] = stack.books().channels
+            say(f"{told:.0f} s: {books.accepted} accepted, {books.in_flight} in flight, {report.kills} kills")
         time.sleep(0.1)
-    stack.start(*dead, wait=False)
+    workers.start(*dead, wait=False)
     report.rq_info = report.rq_info or _rq_info(stack)
 
 
-def _hang(stack: Stack, plan: Plan, report: Report) -> list[str]:
+def _hang(stack: Stack, workers: WarmWorkers, plan: Plan, report: Report) -> list[str]:
     """In the middle of it Redis holds its connections and answers nothing."""
-    running = dict(stack.processes)
+    running = workers.pids
     body = sms_body(stack.new_id(), "16503999999", "taken by hand")
     stack.expects(body)
     time.sleep(plan.seconds / 3)
@@ -191,7 +212,7 @@ def _hang(stack: Stack, plan: Plan, report: Report) -> list[str]:
     report.hung = time.monotonic() - began
     until(lambda: stack.webhook(body).status_code == 200, "the service goes on")
     time.sleep(plan.seconds * 2 / 3)
-    if stack.processes != running or any(process.poll() is not None for process in running.values()):
+    if workers.pids != running or any(process.poll() is not None for process in stack.processes.values()):
         report.faults.append("a process did not live through it")
     return [body["channel"]["messageId"]]
 
@@ -275,17 +296,14 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     options.add_argument("--conversations", type=int, default=2000)
     options.add_argument("--seconds", type=float, default=240.0)
-    options.add_argument("--rate", type=float, default=40.0, help="agents' messages a second")
+    options.add_argument("--rate", type=float, default=25.0, help="agents' messages a second")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--hang", type=float, default=0.0, help="seconds that Redis hangs; no worker is killed")
     options.add_argument("--redis-kills", type=int, default=0, help="times that Redis is killed; no worker is killed")
     options.add_argument("--folder", type=Path, help="where logs and data are kept; a temporary one if not given")
     asked = options.parse_args()
     plan = Plan(asked.conversations, asked.seconds, asked.rate, asked.seed, asked.hang, asked.redis_kills)
-    with Stack(
-        asked.folder, settings=as_shipped(), sandbox=SANDBOX, channels={SMS: channel_as_shipped()}, workers=2
-    ) as stack:
-        report = soak(stack, plan, say=lambda line: print(line, flush=True))  # noqa: T201 (a script prints)
+    report = soak(plan, folder=asked.folder, say=lambda line: print(line, flush=True))  # noqa: T201 (a script prints)
     for title, text in (
         ("rq info, meanwhile", report.rq_info),
         ("dcbridge trace, of the message with the most attempts", report.hardest),

@@ -30,8 +30,9 @@ class Stranded:
     def note(self) -> None:
         now = time.monotonic()
         for member, looks in {**self._under_way(), **self._receipts()}.items():
-            self._waiting.setdefault(member, (now, looks))
-            self.found[member[0]] += 1
+            if member not in self._waiting:
+                self._waiting[member] = (now, looks)
+                self.found[member[0]] += 1
 
     def look(self) -> None:
         members = list(self._waiting)

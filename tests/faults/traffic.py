@@ -18,6 +18,7 @@ import aiohttp
 from tests.stack import Stack
 
 LONGEST = 5  # messages of a burst
+LONG = 0.05  # share of the agents' messages that are too long for one SMS request, and travel in two parts
 
 
 class Traffic:
@@ -89,7 +90,8 @@ class Traffic:
     async def _agent(self, session: aiohttp.ClientSession, place: int, numbers: range) -> None:
         for n in numbers:
             name = f"soak-{place}-{n}"
-            asked = {"to": self._numbers[place], "text": f"agent {name}", "messageId": name, "wait": True}
+            text = f"agent {name} " * (120 if self._dice.random() < LONG else 1)
+            asked = {"to": self._numbers[place], "text": text, "messageId": name, "wait": True}
             await self._ask(session, "agent/sms", asked)
 
     async def _consumer(self, session: aiohttp.ClientSession, place: int, numbers: list[int]) -> None:

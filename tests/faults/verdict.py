@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from bridge.ledger.history import hops_of
 from bridge.messages import message_ref
@@ -15,6 +16,7 @@ from tests.stack import SMS, Stack
 
 RESENDS = 2  # a channel's `resends`, which no test of these changes
 Entry = dict[str, str]
+Place = tuple[int, int, str, list[int]]  # in a lane: when accepted, part, name, and each time that it was seen
 
 
 @dataclass
@@ -87,55 +89,59 @@ def entries(stack: Stack, keys: Iterable[str]) -> list[Entry]:
 def _agents(stack: Stack, verdict: Verdict, state: Mapping[str, Any], by_hand: Collection[str]) -> None:
     messages = [message for message in state["agent"] if message["channel_id"] == SMS]
     known = entries(stack, (f"dcb:m:{message_ref(SMS, message['message_id'])}" for message in messages))
-    sends: defaultdict[str, list[int]] = defaultdict(list)
+    sends: defaultdict[str, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for sms in state["sms"]:
-        sends[sms["body"]].append(sms["seq"])
-    lanes: defaultdict[str, list[tuple[int, str, list[int]]]] = defaultdict(list)
+        query = parse_qs(urlsplit(sms["callback_url"]).query)
+        sends[query["m"][0]][int(query["p"][0])].append(sms["seq"])
+    lanes: defaultdict[str, list[Place]] = defaultdict(list)
     for message, entry in zip(messages, known, strict=True):
-        name, mine = message["message_id"], sends[message["text"]]
+        name, parts = message["message_id"], sends[message_ref(SMS, message["message_id"])]
         if message["state"] != "accepted" and name not in by_hand:
             verdict.faults.append(f"{name}: the webhook was {message['state']}")
             continue
         verdict.accepted += 1
-        _receipts(verdict, name, message["receipts"], entry, mine)
-        _doubled(verdict, name, entry, mine)
-        if mine:
-            lanes[message["recipients"][0]].append((int(entry["at"]), name, mine))
+        _receipts(verdict, name, message["receipts"], entry, parts)
+        _doubled(verdict, name, entry, parts)
+        for part, mine in sorted(parts.items()):
+            lanes[message["recipients"][0]].append((int(entry["at"]), part, f"{name} part {part + 1}", mine))
     for lane in lanes.values():
         verdict.misordered += _misordered(verdict, lane)
 
 
-def _receipts(verdict: Verdict, name: str, receipts: Mapping[str, Any], entry: Entry, sends: list[int]) -> None:
+def _receipts(
+    verdict: Verdict, name: str, receipts: Mapping[str, Any], entry: Entry, parts: Mapping[int, list[int]]
+) -> None:
+    whole = len(parts) == int(entry.get("n", "1"))
     statuses = Counter(receipt["status"] for receipt in receipts.values())
     verdict.receipts_repeated += sum(receipt["repeated"] for receipt in receipts.values())
     verdict.delivered += statuses["Delivered"]
     verdict.failed += statuses["Failed"]
     verdict.removed += statuses["Removed"]
-    if not statuses or (statuses["Delivered"] and not sends):
+    if not statuses or (statuses["Delivered"] and not whole):
         verdict.lost += 1
-        verdict.faults.append(f"{name}: lost: {entry.get('s')}, {len(receipts)} receipts, sent {len(sends)} times")
+        verdict.faults.append(f"{name}: lost: {entry.get('s')}, {len(receipts)} receipts, sent parts {list(parts)}")
     if statuses["Failed"] and int(entry.get("unk", "0")) <= RESENDS:
         verdict.faults.append(f"{name}: failed with {entry.get('r')} {entry.get('d')}")
 
 
-def _doubled(verdict: Verdict, name: str, entry: Entry, sends: list[int]) -> None:
-    """Each send after the first must have a line in the message's history: unknown, and settled as resend."""
-    again = len(sends) - 1
+def _doubled(verdict: Verdict, name: str, entry: Entry, parts: Mapping[int, list[int]]) -> None:
+    """Each send after a part's first must have a line in the message's history: unknown, and settled as resend."""
+    again = sum(len(sends) - 1 for sends in parts.values())
     if again <= 0:
         return
     allowed = sum(hop.what == "outcome still unknown: resend" for hop in hops_of(entry))
     verdict.doubled += again
     if again > allowed:
         verdict.doubled_without_reason += again - allowed
-        verdict.faults.append(f"{name}: sent {len(sends)} times, and its history allows {allowed} more than one")
+        verdict.faults.append(f"{name}: sent {again} times too often, and its history allows {allowed}")
 
 
-def _misordered(verdict: Verdict, lane: list[tuple[int, str, list[int]]]) -> int:
-    """Every send of a message stands before the first one of the next."""
+def _misordered(verdict: Verdict, lane: list[Place]) -> int:
+    """Every send of a message stands before the first one of the next, and so with its parts."""
     lane.sort()
     found = 0
-    for (at, name, sends), (next_at, next_name, next_sends) in itertools.pairwise(lane):
-        if next_at > at and min(next_sends) < max(sends):
+    for (at, part, name, sends), (next_at, next_part, next_name, next_sends) in itertools.pairwise(lane):
+        if (next_at > at or next_part > part) and min(next_sends) < max(sends):
             found += 1
             verdict.faults.append(f"{next_name}: overtook {name}: sends {next_sends} and {sends}")
     return found
@@ -149,7 +155,7 @@ def _consumers(stack: Stack, verdict: Verdict, state: Mapping[str, Any]) -> None
     for one in state["seen"]:
         seen[one["text"]].append(one["seq"])
     tasks = entries(stack, (f"dcb:t:{_task_id(sent['sid'])}" for sent in state["consumer"]))
-    lanes: defaultdict[str, list[tuple[int, str, list[int]]]] = defaultdict(list)
+    lanes: defaultdict[str, list[Place]] = defaultdict(list)
     for sent, task in zip(state["consumer"], tasks, strict=True):
         name, mine = sent["text"], seen[sent["text"]]
         if sent["state"] != "taken":
@@ -160,7 +166,7 @@ def _consumers(stack: Stack, verdict: Verdict, state: Mapping[str, Any]) -> None
             verdict.consumer_lost += 1
             verdict.faults.append(f"{name}: no agent saw it; its task is {task.get('s')}")
             continue
-        lanes[sent["sender"]].append((sent["seq"], name, mine))
+        lanes[sent["sender"]].append((sent["seq"], 0, name, mine))
         again, allowed = len(mine) - 1, int(task.get("a", "0")) - 1
         verdict.consumer_doubled += again
         if again > allowed:
