@@ -31,8 +31,9 @@ async def keep_sweeping(h: Hands) -> None:
 async def sweep(h: Hands) -> int:
     """One look: what is due gets its job, the rest is decided here; how many there were to look at."""
     looked, decisions = await h.ledger.sweep_counted()
-    for decision in decisions:
-        state = await _decide(h, decision)
+    # At once, and so in few scripts: one by one they would take so long that this worker seemed dead meanwhile.
+    states = await asyncio.gather(*(_decide(h, decision) for decision in decisions))
+    for decision, state in zip(decisions, states, strict=True):
         if state != "stale":
             log.warning(
                 "left_behind",

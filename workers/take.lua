@@ -1,7 +1,11 @@
 -- Take up to ARGV[1] jobs from the queues in their order, as started by worker ARGV[2].
 -- ARGV: limit, worker name, ISO time, Unix time when RQ may call them abandoned, an id popped already or "", queues…
 -- -> {{job id, queue, data}, …}. A job whose hash is gone is skipped: the ledger knows what it was for.
+-- What a job is for is looked at soon: a worker that is killed now has claimed nothing, and nobody would miss it.
 local out, left = {}, tonumber(ARGV[1])
+local LOOK = 5000 -- ms
+local clock = redis.call('TIME')
+local look = clock[1] * 1000 + math.floor(clock[2] / 1000) + LOOK
 if redis.call('EXISTS', 'rq:suspended') == 1 and ARGV[5] == '' then return out end
 
 local function start(id, queue)
@@ -11,6 +15,10 @@ local function start(id, queue)
   redis.call('HSET', key, 'status', 'started', 'started_at', ARGV[3], 'worker_name', ARGV[2])
   redis.call('EXPIRE', key, 3600) -- what a killed worker leaves goes by itself; the ledger does not need it
   redis.call('ZADD', 'rq:wip:' .. queue, ARGV[4], id .. ':' .. ARGV[2])
+  local name, its = string.match(id, '^(%a+)-(.+)-%d+$')
+  if name and name ~= 'receipts' then
+    redis.call('ZADD', 'dcb:due', 'XX', 'LT', look, (name == 'send' and 'm:' or 't:') .. its)
+  end
   out[#out + 1] = {id, queue, data}
 end
 

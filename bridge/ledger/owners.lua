@@ -1,12 +1,16 @@
 -- ---------------------------------------------------------------- who holds a claim, and whether it is still alive
 --
---   dcb:alive:<worker>     there while the worker says so; a worker that is killed stops saying so
---   dcb:watched            ms of the last sweep; dcb:watched-since: ms since which sweeps have come without a pause
+--   dcb:alive:<worker>     the watched time at which that worker last said so; "gone" after its farewell
+--   dcb:watched            hash: at, ms of the last sweep; clock, the watched time in ms
+--
+-- Watched time goes on while somebody sweeps and stands still while nobody does. Only in it a worker can be silent: a
+-- Redis that hung lets nobody die, and workers that are all killed again and again are found all the same.
 --
 -- A claim's token is "<worker>.<random>". A living worker keeps its claim until the lease ends; that of one that is
 -- silent ends at the next look. A token without a worker (the stock `rq worker`) has its lease alone.
 
 local LOOK = 3000 -- ms between two looks at a claim
+local REMEMBERED = 3600000 -- ms that a worker's last word is kept: longer than any lease
 local silence_read = nil
 
 local function owner_of(token)
@@ -19,16 +23,29 @@ local function first_look(token, lease)
   return now + math.min(lease, LOOK)
 end
 
--- Silence counts only while somebody was there to hear: a Redis that hung, or that nobody swept, lets no worker die.
-local function watch(silence)
-  silence_read = silence
-  local last = tonumber(redis.call('GET', 'dcb:watched') or '0')
-  if now - last > 2000 then redis.call('SET', 'dcb:watched-since', now) end
-  if now - last > 500 or now < last then redis.call('SET', 'dcb:watched', now) end
+local function watched_time()
+  return tonumber(redis.call('HGET', 'dcb:watched', 'clock') or '0')
 end
 
-local function watched_long_enough()
-  return now - tonumber(redis.call('GET', 'dcb:watched-since') or '0') >= (silence_read or 0)
+-- A sweep was there. A pause counts as a quarter of a silence at most, so that everyone has time to speak after it.
+local function watch(silence)
+  silence_read = silence
+  local passed = now - tonumber(redis.call('HGET', 'dcb:watched', 'at') or '0')
+  local most = silence / 4
+  if passed < 0 or passed >= math.min(500, most) then
+    redis.call('HINCRBY', 'dcb:watched', 'clock', math.max(0, math.floor(math.min(passed, most))))
+    redis.call('HSET', 'dcb:watched', 'at', now)
+  end
+end
+
+local function is_silent(worker)
+  local key = 'dcb:alive:' .. worker
+  local word = redis.call('GET', key)
+  if not word then -- never heard of, or forgotten with the data: from now on it may be missed
+    redis.call('SET', key, watched_time(), 'PX', REMEMBERED)
+    return false
+  end
+  return word == 'gone' or watched_time() - tonumber(word) >= silence_read
 end
 
 -- Is a claim that is due still somebody's? Then it is looked at again later.
@@ -37,15 +54,16 @@ local function still_held(member, token, lease_ends)
   if owner == '' then return false end
   local ends = tonumber(lease_ends or '0')
   if ends <= now then return false end
-  if redis.call('EXISTS', 'dcb:alive:' .. owner) == 0 and watched_long_enough() then return false end
+  if is_silent(owner) then return false end
   redis.call('ZADD', 'dcb:due', math.min(ends, now + LOOK), member)
   return true
 end
 
 -- alive worker silence_ms: said by a worker about itself, long before its silence would be noticed.
 local function say_alive(worker, silence)
-  local key = 'dcb:alive:' .. worker
-  if redis.call('PTTL', key) < silence * 0.75 then redis.call('SET', key, now, 'PX', silence) end
+  local key, time = 'dcb:alive:' .. worker, watched_time()
+  local word = tonumber(redis.call('GET', key) or '')
+  if not word or time - word >= silence / 4 then redis.call('SET', key, time, 'PX', REMEMBERED) end
 end
 
 function verbs.alive()
@@ -55,5 +73,6 @@ end
 
 -- farewell worker: what it still holds is looked at as a dead worker's.
 function verbs.farewell()
-  return redis.call('DEL', 'dcb:alive:' .. ARGV[3])
+  redis.call('SET', 'dcb:alive:' .. ARGV[3], 'gone', 'PX', REMEMBERED)
+  return 'ok'
 end

@@ -23,11 +23,15 @@ def worker(redis: Redis, name: str) -> Ledger:
     return Ledger(redis, keep=1000.0, keep_dead=1000.0, worker=name, silence=SILENCE)
 
 
-async def be_watched(redis: Redis) -> None:
-    """As if somebody had swept without a pause for an hour."""
-    await redis.set("dcb:watched-since", 0)
+async def hear_nothing(redis: Redis, seconds: float) -> None:
+    """As if somebody had swept all the time, and no worker had said a word."""
+    await redis.hincrby("dcb:watched", "clock", int(seconds * 1000))
+
+
+async def pause(redis: Redis, seconds: float = 30.0) -> None:
+    """As if nobody had swept for so long."""
     now, _ = await redis.time()
-    await redis.set("dcb:watched", now * 1000)
+    await redis.hset("dcb:watched", "at", str(int((now - seconds) * 1000)))
 
 
 async def look_now(redis: Redis) -> None:
@@ -53,12 +57,12 @@ async def test_what_a_living_worker_holds_is_left_alone_and_what_a_dead_one_held
 ) -> None:
     mine, other = worker(bench.redis, "mine"), worker(bench.redis, "other")
     ref = await held(bench, mine, kind)
-    await be_watched(bench.redis)
+    await hear_nothing(bench.redis, SILENCE * 0.5)
     await look_now(bench.redis)
     assert await other.sweep() == []
     first_look = await bench.redis.zscore("dcb:due", f"{kind}:{ref}")
     assert first_look is not None
-    await bench.redis.delete("dcb:alive:mine")
+    await hear_nothing(bench.redis, SILENCE * 0.5)
     await look_now(bench.redis)
     state = "sending" if kind == "m" else "running"
     assert [(d.kind, d.id, d.state) for d in await other.sweep()] == [(kind, ref, state)]
@@ -87,7 +91,6 @@ async def test_a_worker_that_says_nothing_for_its_silence_is_dead(bench: Bench) 
             break
         await asyncio.sleep(0.05)
     assert [d.id for d in found] == [ref]
-    assert not await bench.redis.exists("dcb:alive:mine")
 
 
 async def test_a_sweep_says_that_its_own_worker_lives(bench: Bench) -> None:
@@ -100,28 +103,41 @@ async def test_a_sweep_says_that_its_own_worker_lives(bench: Bench) -> None:
         assert await other.sweep() == []
 
 
-@pytest.mark.parametrize("pause", ["nobody swept", "redis was new"])
-async def test_after_a_time_in_which_nobody_could_be_heard_nobody_is_dead(bench: Bench, pause: str) -> None:
-    """Redis hung for half a minute: every worker's word has run out, and every one of them lives."""
+@pytest.mark.parametrize("what", ["nobody swept", "redis was new"])
+async def test_after_a_time_in_which_nobody_could_be_heard_nobody_is_dead(bench: Bench, what: str) -> None:
+    """Redis hung for half a minute: every worker's word is old, and every one of them lives."""
     mine, other = worker(bench.redis, "mine"), worker(bench.redis, "other")
     await held(bench, mine, "m")
-    await bench.redis.delete("dcb:alive:mine")
-    if pause == "nobody swept":
-        await be_watched(bench.redis)
-        now, _ = await bench.redis.time()
-        await bench.redis.set("dcb:watched", (now - 30) * 1000)
+    if what == "nobody swept":
+        await pause(bench.redis)
+    else:
+        await bench.redis.delete("dcb:alive:mine", "dcb:watched")
     await look_now(bench.redis)
     assert await other.sweep() == []
     await mine.sweep()  # it says so, well within its silence
-    await be_watched(bench.redis)
+    await hear_nothing(bench.redis, SILENCE * 0.9)
     await look_now(bench.redis)
     assert await other.sweep() == []
+
+
+async def test_a_dead_worker_is_found_also_where_those_who_look_for_it_die_again_and_again(bench: Bench) -> None:
+    """Each pause counts for a little, and all of them for a silence."""
+    mine = worker(bench.redis, "mine")
+    ref = await held(bench, mine, "m")
+    looks = 0
+    found: list[Decision] = []
+    while not found and looks < 10:
+        await pause(bench.redis)
+        await look_now(bench.redis)
+        found = await worker(bench.redis, f"another-{looks}").sweep()
+        looks += 1
+    assert [d.id for d in found] == [ref]
+    assert looks > 2
 
 
 async def test_who_says_farewell_is_not_waited_for(bench: Bench) -> None:
     mine, other = worker(bench.redis, "mine"), worker(bench.redis, "other")
     ref = await held(bench, mine, "m")
-    await be_watched(bench.redis)
     await mine.farewell()
     await look_now(bench.redis)
     assert [d.id for d in await other.sweep()] == [ref]

@@ -76,6 +76,22 @@ async def test_a_message_of_unknown_outcome_is_sent_again_a_few_times_and_then_f
     assert len(side.provider.heard) == 1 + side.hands.configuration.channels[SMS].resends
 
 
+async def test_many_decisions_are_few_scripts(side: FarSide) -> None:
+    """One by one, a hundred would take a second, and the worker that makes them is silent meanwhile."""
+    bench = Bench(side.redis)
+    refs = [await bench.sending(f"m-{n}", to_id=f"1650466{n:04}") for n in range(100)]
+    await bench.pass_time(61)
+
+    async def scripts() -> int:
+        stats: Any = await side.redis.info("commandstats")
+        return int(stats["cmdstat_evalsha"]["calls"])
+
+    before = await scripts()
+    assert await sweep(side.hands) == 100
+    assert await scripts() - before < 10
+    assert {(await side.entry(ref))["s"] for ref in refs} == {"unknown"}
+
+
 async def test_a_task_whose_worker_died_waits_again(side: FarSide) -> None:
     bench = Bench(side.redis)
     await side.hands.ledger.put_tasks([NewTask("c-1", "consumer", "lane", b"{}", "", SMS)])

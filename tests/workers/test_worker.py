@@ -21,7 +21,7 @@ from starlette.responses import Response
 from bridge.ledger import NewTask
 from dcbridge.embedded_redis import EmbeddedRedis
 from tests.bridge.ledger_bench import Bench
-from tests.stack import quiet_port
+from tests.stack import ROOT, quiet_port
 from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, settings, worlds
 from tests.workers.far_side import configuration as configured
 from workers.hands import open_hands
@@ -218,6 +218,27 @@ async def test_a_worker_finds_lost_jobs_itself_and_sigterm_under_load_loses_and_
     assert await in_state(work, refs, "sent")
     assert len(work.provider.heard) == 60
     assert len({form["To"] for form in work.provider.forms}) == 60
+
+
+@pytest.mark.parametrize("kind", ["m", "t"])
+async def test_a_job_that_was_taken_and_has_claimed_nothing_is_missed_soon(work: Work, kind: str) -> None:
+    """Its worker was killed between the two. It had waited long, and was not to be looked at for as long again."""
+    if kind == "m":
+        member = f"m:{await work.accept()}"
+    else:
+        await work.hands.ledger.put_tasks([NewTask("b-1", "callback", "", b"{}")])
+        member = "t:b-1"
+    queue = "outbound" if kind == "m" else "inbound"
+    seconds, _ = await work.redis.time()
+    await work.redis.zadd("dcb:due", {member: (seconds + 600) * 1000})
+    take = work.redis.register_script((ROOT / "workers" / "take.lua").read_text())
+    assert len(await take(args=[64, "killed", "2026-11-22T10:00:00Z", seconds + 180, "", queue])) == 1
+    due = await work.redis.zscore("dcb:due", member)
+    assert due is not None
+    assert due < (seconds + 10) * 1000
+    await work.redis.zadd("dcb:due", {member: 1})
+    await work.hands.ledger.sweep()
+    assert await Bench(work.redis).queued(queue) == [member[2:]]
 
 
 def test_a_queue_that_does_not_exist_is_a_mistake() -> None:
