@@ -1,106 +1,97 @@
-"""Webhooks accepted and durable per second, beside the same app without Redis."""
+"""Webhooks accepted and durable per second by one process, beside the same server with less to do."""
 
 from __future__ import annotations
 
-import signal
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-import orjson
 import uvloop
 
-from benchmarks.load import Result, drive, http_post
-from bridge import signature
-from dcbridge.embedded_redis import EmbeddedRedis, free_port
-from dcbridge.parts import Ports, environment, prepare, read
+from benchmarks.load import Result, drive, percentile
+from benchmarks.messages import ENDPOINT, signed
+from benchmarks.stage import SECRET, Stage, Wrong
+from benchmarks.table import Line, column
 
 CONNECTIONS = 64
+LESS = {"signature": "signature and JSON only", "forgets": "its ledger forgets"}  # the baselines
+KINDS = (*LESS, "full")
 
 
-def requests(secret: bytes, count: int, label: str) -> list[bytes]:
-    """Signed SMS webhooks, one conversation in fifty messages."""
-    made = []
-    for n in range(count):
-        body = orjson.dumps(
-            {
-                "channel": {
-                    "id": "0123456789",
-                    "type": "sms",
-                    "from": {"id": "0123456789"},
-                    "to": {"id": f"1650{n % max(1, count // 50):07d}"},
-                    "messageId": f"{label}-{n}",
-                },
-                "type": "Text",
-                "text": "Your parcel is at the depot. You can fetch it until six.",
-            }
-        )
-        made.append(http_post("/webhooks/messages/main", body, {signature.HEADER: signature.sign(secret, body)}))
-    return made
+@dataclass(frozen=True, slots=True)
+class Size:
+    """`count` webhooks are counted in each run, after a tenth as many to warm up."""
+
+    count: int = 20_000
 
 
-def once(kind: str, prepared: list[bytes], told: Mapping[str, str]) -> Result:
-    """One server process, all prepared requests through it; the first tenth warms it up and is not counted."""
-    port = free_port()
-    server = subprocess.Popen([sys.executable, "-m", "benchmarks.door_server", kind, str(port)], env=dict(told))
+SMALL = Size(count=2_000)
+
+
+def once(stage: Stage, kind: str, count: int) -> dict[str, float]:
+    """One server process. Raises Wrong unless each webhook was answered 200."""
+    stage.start(kind, "-m", "benchmarks.door_server", kind, str(stage.door))
     try:
-        _wait_for(port)
-        warm = len(prepared) // 10
-        uvloop.run(drive(port, _feed(prepared[:warm]), CONNECTIONS))
-        return uvloop.run(drive(port, _feed(prepared[warm:]), CONNECTIONS))
+        unsigned = f"http://127.0.0.1:{stage.door}/webhooks/messages/{ENDPOINT}"
+        stage.wait_for(kind, unsigned, status=401, method="POST")
+        warm, counted = prepared(f"{kind}-warm", count // 10 or 1), prepared(kind, count)
+        _checked(uvloop.run(drive(stage.door, warm, CONNECTIONS)))
+        nobody = {"seconds": 0.0, "cpu": 0.0, "delivered": 0.0}
+        before = stage.sample(nobody)
+        result = _checked(uvloop.run(drive(stage.door, counted, CONNECTIONS)))
+        after = stage.sample(nobody)
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
+        stage.end(kind)
+    each = 1000 / count
+    return {
+        "answered": result.statuses[200],
+        "rate": result.rate,
+        "p50": percentile(result.latencies, 0.5) * 1000,
+        "p99": percentile(result.latencies, 0.99) * 1000,
+        "cpu": (after.cpu[kind] - before.cpu[kind]) * each,
+        "redis": (after.cpu["redis"] - before.cpu["redis"]) * each,
+        "load": result.cpu * each,
+    }
 
 
-def _feed(prepared: list[bytes]) -> Callable[[], bytes | None]:
-    rest = iter(prepared)
-    return lambda: next(rest, None)
+def prepared(label: str, count: int) -> Iterator[bytes]:
+    """Signed before the clock runs; one conversation in fifty messages."""
+    return iter([request for _, request in signed(SECRET.encode(), label, max(1, count // 50), count)])
 
 
-def _wait_for(port: int) -> None:
-    for _ in range(300):
-        try:
-            httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
-        except httpx.HTTPError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError("the server did not come up")
+def _checked(result: Result) -> Result:
+    if set(result.statuses) != {200}:
+        raise Wrong(f"not every answer was 200: {dict(result.statuses)}")
+    return result
 
 
-def measure(folder: Path, rounds: int = 3, count: int = 20_000) -> list[str]:
-    """Rows of the table: bare and full in turn, each ratio from one pair."""
-    ports = Ports()
-    prepare(folder, ports)
-    secret = read(folder, "app_secret").encode()
-    ratios, bare_rates, full_rates, p50, p99 = [], [], [], [], []
-    for turn in range(rounds):
-        redis = EmbeddedRedis(folder / f"redis-{turn}", free_port())
-        redis.start()
-        told = environment(folder, ports, redis.url)
-        try:
-            bare = once("bare", requests(secret, count, f"b{turn}"), told)
-            full = once("full", requests(secret, count, f"f{turn}"), told)
-        finally:
-            redis.stop()
-        for result in (bare, full):
-            if set(result.statuses) != {200}:
-                raise RuntimeError(f"not every answer was 200: {dict(result.statuses)}")
-        ratios.append(full.rate / bare.rate)
-        bare_rates.append(bare.rate)
-        full_rates.append(full.rate)
-        p50.append(full.percentile(0.5))
-        p99.append(full.percentile(0.99))
-    middle = statistics.median
-    spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
+async def _accepted(stage: Stage) -> int:
+    return (await stage.books()).accepted
+
+
+def measure(folder: Path, runs: int, size: Size = Size()) -> list[Line]:
+    """The three kinds in turn, on a Redis of each run's own."""
+    count = size.count
+    seen: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    for run in range(runs):
+        with Stage(folder / f"door-{run}") as stage:
+            for kind in KINDS:
+                seen[kind].append(once(stage, kind, count))
+            written = uvloop.run(_accepted(stage))
+            if written != count + (count // 10 or 1):
+                raise Wrong(f"{written} messages in the ledger of {count + (count // 10 or 1)} that were answered 200")
+
+    def line(what: str, name: str, digits: int, beside: str = "", aim: str = "") -> Line:
+        base = (LESS[beside], column(seen[beside], name)) if beside else ("", ())
+        return Line(what, column(seen["full"], name), digits, *base, aim)
+
     return [
-        f"webhooks accepted and durable /s (64 connections)   {middle(full_rates):8.0f}",
-        f"the same app, signature and JSON only /s            {middle(bare_rates):8.0f}",
-        f"ratio                                               {middle(ratios):8.2f}   ({spread})",
-        f"answer p50 / p99, ms                                {middle(p50):8.1f} / {middle(p99):.1f}",
+        line("webhooks accepted and durable, one process, 64 connections, /s", "rate", 0, "signature", "ratio ≥ 0.65"),
+        line("… the same beside the whole service without a memory, /s", "rate", 0, "forgets"),
+        line("… answered within, p50, ms", "p50", 1, "signature"),
+        line("… answered within, p99, ms", "p99", 1, "signature", "≤ 30"),
+        line("… processor time of the service for each, ms", "cpu", 3, "signature"),
+        line("… the same beside the whole service without a memory, ms", "cpu", 3, "forgets"),
+        line("… processor time of Redis for each, ms", "redis", 3),
+        line("… processor time of the load generator for each, ms", "load", 3),
     ]

@@ -1,7 +1,8 @@
-"""The public app as a process of its own: `python -m benchmarks.door_server bare|full PORT`.
+"""The public listener as a process of its own: `python -m benchmarks.door_server full|forgets|signature PORT`.
 
-`full` is the service as it is. `bare` is the same app whose ledger forgets: signature, JSON and
-answer, no Redis. It is the baseline, the most that the rest could ever reach.
+`full` is the service as it is. Two baselines say what the rest could ever reach: `forgets` is the same
+app whose ledger keeps nothing; `signature` is the same server and framework with a handler that reads
+the body, verifies it, reads its JSON and answers.
 """
 
 from __future__ import annotations
@@ -12,16 +13,24 @@ import signal
 import sys
 from collections.abc import Sequence
 
+import orjson
 import uvloop
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from bridge import logs
+from bridge.configuration import Configuration
 from bridge.configuration_file import load
+from bridge.durability import Durable
 from bridge.ledger import Ledger, NewMessage
 from bridge.listener import Listener
 from bridge.logs import Tokens
 from bridge.metrics import Metrics
 from bridge.redis_connection import connect
-from bridge.settings import read_settings
+from bridge.settings import Settings, read_settings
+from bridge.signature import HEADER, verify
 from service import app
 from service.door import Door
 from service.inbox import Inbox
@@ -32,18 +41,37 @@ class _Forgets(Ledger):
         return [True] * len(copies)
 
 
+def signature_only(configuration: Configuration) -> Starlette:
+    """What cannot be left out."""
+
+    async def messages(request: Request) -> Response:
+        endpoint, body = request.path_params["endpoint"], await request.body()
+        given = request.headers.getlist(HEADER)
+        if not verify([value.encode() for value in given], body, configuration.secrets_for(endpoint)).ok:
+            return Response(status_code=401)
+        message_id = orjson.loads(body)["channel"]["messageId"]
+        return Response(orjson.dumps({"messageId": message_id}), media_type="application/json")
+
+    return Starlette(routes=[Route("/webhooks/messages/{endpoint}", messages, methods=["POST"])])
+
+
+def whole_door(kind: str, settings: Settings, configuration: Configuration) -> Starlette:
+    """The service's own app, with or without a memory."""
+    logs.configure("json", "info", open(os.devnull, "w"))  # noqa: SIM115  (for the life of the process)
+    ledger = (_Forgets if kind == "forgets" else Ledger).of(settings, connect(settings), Durable(settings))
+    tokens = Tokens(settings.token_key.get_secret_value().encode())
+    inbox, providers = Inbox(ledger, settings), configuration.build_providers()
+    return app.build(Door(settings, configuration, ledger, inbox, providers, tokens, Metrics()))
+
+
 async def main(kind: str, port: int) -> None:
     """Serve until SIGTERM."""
     settings, _ = read_settings(os.environ)
-    logs.configure("json", "info", open(os.devnull, "w"))  # noqa: SIM115, ASYNC230  (for the life of the process)
-    redis = connect(settings)
-    ledger = (_Forgets if kind == "bare" else Ledger)(redis, keep=86400, keep_dead=86400)
-    inbox = Inbox(ledger, settings)
-    door = Door(settings, load(settings.config, os.environ), ledger, inbox, {}, Tokens(b"k" * 32), Metrics())
-    listener = Listener(app.build(door), "127.0.0.1", port)
+    configuration = load(settings.config, os.environ)
+    built = signature_only(configuration) if kind == "signature" else whole_door(kind, settings, configuration)
+    listener = Listener(built, "127.0.0.1", port)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, listener.stop)
     await listener.serve()
-    await redis.aclose()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,209 @@
+"""Each row of the benchmarks, so small that only one thing can be said of it: it counts what happened.
+
+No test looks at a time. That every message went its whole way once is checked by the rows themselves,
+and that they do check it is shown by runs that are spoilt here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import door, drain, profile, relay, whole
+from benchmarks.stage import Sample, Stage, Wrong
+from benchmarks.table import Line
+
+ROOT = Path(__file__).parent.parent.parent
+PAGE = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+
+
+def all_told(lines: list[Line], runs: int = 1) -> None:
+    """Every figure is there, is more than nothing, and stands on the page."""
+    for line in lines:
+        assert len(line.values) == runs, line
+        assert all(value > 0 for value in (*line.values, *line.beside)), line
+        assert not line.beside or (len(line.beside) == runs and line.baseline), line
+        assert f"| {re.sub('[0-9,]+ wait,', '200,000 wait,', line.what)} |" in PAGE, line.what
+
+
+# ---------------------------------------------------------------- the rows
+
+
+def test_the_door_beside_two_doors_with_less_to_do(tmp_path: Path) -> None:
+    all_told(door.measure(tmp_path, 1, door.SMALL))
+
+
+@pytest.mark.parametrize("kind", door.KINDS)
+def test_only_the_whole_door_writes_and_each_of_its_answers_is_a_message_in_the_ledger(
+    tmp_path: Path, kind: str
+) -> None:
+    with Stage(tmp_path) as stage:
+        assert door.once(stage, kind, 40)["answered"] == 40
+        with stage.look() as connection:
+            written = connection.hget("dcb:books:0123456789", "accepted")
+    assert written == (b"44" if kind == "full" else None)  # a tenth as many to warm up
+
+
+@pytest.mark.parametrize("kind", door.KINDS)
+def test_every_kind_of_door_verifies_what_it_is_sent(tmp_path: Path, kind: str) -> None:
+    with Stage(tmp_path) as stage:
+        stage.environ["DCBRIDGE_CONFIG"] = str(_with_another_secret(stage))
+        with pytest.raises(Wrong, match="not every answer was 200: {401: "):
+            door.once(stage, kind, 10)
+
+
+def _with_another_secret(stage: Stage) -> Path:
+    other = stage.folder / "other.yaml"
+    told = (stage.folder / "bridge.yaml").read_text()
+    other.write_text(told.replace("secrets: [benchmark-benchmark]", "secrets: [another-secret-altogether]"))
+    assert other.read_text() != told
+    return other
+
+
+def test_one_worker_beside_the_stock_one(tmp_path: Path) -> None:
+    all_told(relay.measure(tmp_path, 1, relay.SMALL))
+
+
+def test_a_slower_provider(tmp_path: Path) -> None:
+    all_told(relay.measure_slow(tmp_path, 1, replace(relay.SMALL, count=50, slow=50)))
+
+
+def test_two_workers_beside_one(tmp_path: Path) -> None:
+    all_told(relay.measure_two(tmp_path, 1, replace(relay.SMALL, count=50)))
+
+
+def test_a_run_counts_what_the_provider_took_and_both_workers_carry(tmp_path: Path) -> None:
+    run = relay.once(tmp_path / "two", 300, 50, workers=2, in_flight=8)
+    end = run.whole.last
+    assert (end.worlds["taken"], end.worlds["delivered"], run.whole.messages) == (300, 300, 300)
+    assert 1 <= end.worlds["most_in_flight"] <= 16
+    sent = [(tmp_path / "two" / f"{name}.log").read_text().count('"message_sent"') for name in run.workers]
+    assert sum(sent) == 300
+    assert all(sent)
+    assert run.figures()["memory"] > 1
+
+
+def test_the_whole_path_beside_the_stock_worker(tmp_path: Path) -> None:
+    all_told(whole.measure(tmp_path, 1, whole.SMALL))
+
+
+def test_a_long_queue_beside_a_short_one(tmp_path: Path) -> None:
+    all_told(drain.measure(tmp_path, 2, drain.SMALL)[:-1], runs=2)
+
+
+def test_as_many_wait_after_a_turn_as_before_it(tmp_path: Path) -> None:
+    with Stage(tmp_path / "turn") as stage:
+        backlog = drain.Backlog(stage, "turn", 150)
+        assert 500 < backlog.bytes < 5_000
+        asyncio.run(backlog.turn(0.5, 0.0))
+        books, told = asyncio.run(stage.books()), stage.sample().worlds
+        assert books.accepted == backlog.filled > 150
+        assert books.delivered == told["taken"] > 0
+
+
+# ---------------------------------------------------------------- runs that are spoilt
+
+GOOD = {"requests": 10.0, "asked": 10.0, "taken": 10.0, "receipts": 10.0, "delivered": 10.0}
+
+
+def test_a_run_in_which_each_message_went_once_is_taken() -> None:
+    relay.check(Sample(GOOD, {}, {}), 10)
+
+
+@pytest.mark.parametrize(("what", "count"), [(name, count) for name in GOOD for count in (9.0, 11.0)])
+def test_a_run_in_which_one_was_lost_or_doubled_is_refused(what: str, count: float) -> None:
+    with pytest.raises(Wrong):
+        relay.check(Sample(GOOD | {what: count}, {}, {}), 10)
+
+
+@pytest.mark.parametrize("spoil", ["accepted", "taken"])
+def test_a_turn_is_refused_when_the_books_and_the_worlds_differ(tmp_path: Path, spoil: str) -> None:
+    with Stage(tmp_path / "spoilt") as stage:
+        backlog = drain.Backlog(stage, "spoilt", 100)
+        if spoil == "accepted":
+            asyncio.run(stage.fill("nobody-knows", 0, 1))
+        else:
+            with stage.look() as connection:
+                connection.hincrby("dcb:books:0123456789", "delivered", 1)
+        with pytest.raises(Wrong):
+            asyncio.run(backlog.turn(0.2, 0.0))
+
+
+def test_the_whole_path_is_refused_when_a_step_is_missing_or_repeated(tmp_path: Path) -> None:
+    """On one side alone: what the worlds saw is made up."""
+    with Stage(tmp_path / "steps") as stage:
+
+        def outside() -> whole.Outside:
+            made = whole.Outside(stage, "steps")
+            made.next(0.0)
+            made.answers.note(200, 0.1)
+            made.told.note(200, 0.1)
+            made.world.sms(b"To=1&Body=steps-0+Your+parcel")
+            made.world.in_flight, made.world.taken = 0, 1
+            made.world.post(b'{"messages":[{"channel":{"messageId":"steps-0"},"status":"Delivered"}]}')
+            return made
+
+        outside().check()
+        steps: list[Callable[[whole.Outside], object]] = [
+            lambda o: o.next(0.0),
+            lambda o: o.answers.note(503, 0.1),
+            lambda o: o.answers.statuses.clear(),
+            lambda o: o.told.note(200, 0.1),
+            lambda o: o.world.sms(b"To=1&Body=steps-0+Your+parcel"),
+            lambda o: o.world.post(b'{"messages":[{"channel":{"messageId":"steps-0"},"status":"Delivered"}]}'),
+            lambda o: o.world.delivered.clear(),
+        ]
+        for spoil in steps:
+            spoilt = outside()
+            spoil(spoilt)
+            with pytest.raises(Wrong):
+                spoilt.check()
+
+
+def test_a_worker_that_ends_by_itself_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(Wrong, match="worker-0 ended by itself"):
+        relay.once(tmp_path / "ends", 5, command=("-m", "dcbridge", "worker", "no-such-queue"))
+
+
+# ---------------------------------------------------------------- the rest
+
+
+def test_the_command_prints_the_table_and_writes_every_figure(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks", "--row", "door", "--runs", "2", "--small", "--markdown"]
+    done = subprocess.run([*command, "--json", str(file)], cwd=ROOT, capture_output=True, text=True, timeout=140)
+    assert done.returncode == 0, done.stderr
+    written = json.loads(file.read_text())
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [line["what"] for line in written["lines"]]
+    assert [len(line["values"]) for line in written["lines"]] == [2] * (len(rows) - 2) + [
+        2,
+        2,
+    ]  # two looks at the noise
+    assert written["machine"] in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("measure", "inside"), [(profile.worker, "bridge/sending.py"), (profile.service, "service/door.py")]
+)
+def test_a_profile_finds_our_own_functions(
+    tmp_path: Path, measure: Callable[[Path, int], dict[str, object]], inside: str
+) -> None:
+    told = profile.told(measure(tmp_path, 400), most=1000)
+    assert int(told.split()[0]) > 10
+    assert inside in told
+    assert "benchmarks/" not in told.partition("by our function")[2]
+
+
+def test_the_command_line_and_the_page_know_the_same_rows() -> None:
+    known = set(re.findall(r'^    "([a-z]+)": \(', (ROOT / "benchmarks/__main__.py").read_text(), re.MULTILINE))
+    assert known == {"door", "relay", "slow", "two", "whole", "drain"}
+    assert {row for row in known if f"`{row}`" in PAGE} == known
