@@ -19,21 +19,26 @@ from workers.hands import Hands
 
 log = structlog.get_logger()
 
+BATCHES = 50  # that one job posts, one after another; what is left then has a job of its own
 HOLD = 12.0  # seconds that taken receipts are nobody else's, renewed while they are being posted
 
 
 async def post(h: Hands, channel_id: str) -> None:
-    """Post what is due, in one request. A batch that is refused is tried again one by one."""
+    """Post what is due, a batch to a request. A batch that is refused is tried again one by one."""
     if h.settings.receipt_linger:
         await asyncio.sleep(h.settings.receipt_linger)
-    owed = await h.ledger.receipts_take(channel_id, h.settings.receipt_batch, HOLD)
-    if not owed:
-        return
-    holding = asyncio.create_task(_hold(h, channel_id, [o.ref for o in owed]))
-    try:
-        await _post_and_note(h, channel_id, owed)
-    finally:
-        holding.cancel()
+    # A batch that was full has others behind it: lingering before each would be the most that a channel can have.
+    for _ in range(BATCHES):
+        owed = await h.ledger.receipts_take(channel_id, h.settings.receipt_batch, HOLD)
+        if not owed:
+            return
+        holding = asyncio.create_task(_hold(h, channel_id, [o.ref for o in owed]))
+        try:
+            posted = await _post_and_note(h, channel_id, owed)
+        finally:
+            holding.cancel()
+        if not posted or len(owed) < h.settings.receipt_batch:
+            return
 
 
 async def _hold(h: Hands, channel_id: str, refs: Sequence[str]) -> None:
@@ -44,18 +49,20 @@ async def _hold(h: Hands, channel_id: str, refs: Sequence[str]) -> None:
             await h.ledger.receipts_hold(channel_id, refs, HOLD)
 
 
-async def _post_and_note(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> None:
+async def _post_and_note(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> bool:
+    """True when all were taken at once."""
     error = await _post(h, channel_id, owed)
     if error is None:
-        return
+        return True
     if error.again or error.taken is not False or len(owed) == 1:
         await _not_taken(h, channel_id, owed, error)
-        return
+        return False
     log.warning("receipt_batch_refused", channel=channel_id, receipts=len(owed), code=error.code)
     for one in owed:
         alone = await _post(h, channel_id, [one])
         if alone is not None:
             await _not_taken(h, channel_id, [one], alone)
+    return False
 
 
 async def _post(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> SendError | None:

@@ -6,13 +6,15 @@ from typing import Any
 
 import orjson
 import pytest
+from redis.asyncio import Redis
 
 from bridge.callbacks import pack
 from bridge.ledger import NewTask
 from bridge.ledger.books import read
 from bridge.providers.base import Callback
+from dcbridge.embedded_redis import EmbeddedRedis
 from tests.bridge.ledger_bench import Bench, new_message
-from tests.workers.far_side import CONSUMER, NUMBER, SMS, FarSide, Reply, hang_up, saying
+from tests.workers.far_side import CONSUMER, NUMBER, SMS, FarSide, Reply, far_side, hang_up, saying
 from workers import inbound, outbound, receipts_out
 from workers.reconciler import sweep
 
@@ -234,6 +236,25 @@ async def test_receipts_of_a_channel_travel_together(side: FarSide) -> None:
     assert all([(await side.entry(ref))["rp"] for ref in refs])
     await receipts_out.post(side.hands, SMS)
     assert len(side.agents.heard) == 1
+
+
+async def test_one_job_posts_batch_after_batch_while_they_are_full(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    async with far_side(redis, redis_server.url, receipt_batch=2) as side:
+        await owe(side, 5)
+        await receipts_out.post(side.hands, SMS)
+        assert [len(batch) for batch in side.agents.messages] == [2, 2, 1]
+        assert (await read(side.redis)).channels[0].receipts_waiting == 0
+
+
+@pytest.mark.parametrize("reply", [saying(500), saying(400)], ids=["500", "400"])
+async def test_a_batch_that_is_not_taken_ends_the_job(redis: Redis, redis_server: EmbeddedRedis, reply: Reply) -> None:
+    """What is behind it has a job of its own, and a Digital Channels in trouble is not asked in a row."""
+    async with far_side(redis, redis_server.url, receipt_batch=1) as side:
+        await owe(side, 3)
+        side.agents.replies = [reply]
+        await receipts_out.post(side.hands, SMS)
+        assert len(side.agents.messages) == 1
+        assert await redis.exists("dcb:receipts-woken:" + SMS)
 
 
 async def test_a_batch_that_is_refused_is_tried_one_by_one_and_only_the_bad_one_is_buried(side: FarSide) -> None:
