@@ -56,7 +56,7 @@ def test_only_the_whole_door_writes_and_each_of_its_answers_is_a_message_in_the_
 def test_every_kind_of_door_verifies_what_it_is_sent(tmp_path: Path, kind: str) -> None:
     with Stage(tmp_path) as stage:
         stage.environ["DCBRIDGE_CONFIG"] = str(_with_another_secret(stage))
-        with pytest.raises(Wrong, match="not every answer was 200: {401: "):
+        with pytest.raises(Wrong, match=r"not every answer was 200: \{401: "):
             door.once(stage, kind, 10)
 
 
