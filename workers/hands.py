@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from redis.exceptions import RedisError, ResponseError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from bridge.configuration import Channel, Configuration
 from bridge.configuration_file import load
@@ -29,6 +29,7 @@ from bridge.sending import Sender
 from bridge.settings import Settings, read_settings
 
 T = TypeVar("T")
+OUTAGE = 3600.0  # seconds for which what was learnt is kept in memory while Redis is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,9 @@ class Hands:
     async def surely(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Claim something, or write down what has happened outside, through a Redis that is away for a while.
 
-        Tried until a lease is over; the ledger's verbs may be repeated. Raises the last RedisError. A claim whose
-        reply was lost is asked for again as well: it may have been granted, and would be nobody's for a lease.
+        Tried for as long as Redis is away, an hour at most; the ledger's verbs may be repeated. Raises the last
+        RedisError. A claim whose reply was lost is asked for again as well: it may have been granted, and would be
+        nobody's for a lease. What is learnt outlives a lease: the ledger believes it as long as nothing else is known.
         """
         try:
             return await ask()
@@ -60,13 +62,18 @@ class Hands:
             pass
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type((RedisError, OSError)),
-            stop=stop_after_delay(self.settings.lease),
+            stop=self._gives_up,
             wait=wait_random_exponential(multiplier=0.1, max=2.0),
             reraise=True,
         ):
             with attempt:
                 return await ask()
         raise AssertionError("AsyncRetrying either returns or raises")
+
+    def _gives_up(self, state: RetryCallState) -> bool:
+        """A Redis that answers, and refuses, is not away: a lease is enough for it."""
+        answered = state.outcome is not None and isinstance(state.outcome.exception(), ResponseError)
+        return (state.seconds_since_start or 0.0) > (self.settings.lease if answered else OUTAGE)
 
 
 @asynccontextmanager

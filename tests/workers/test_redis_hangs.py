@@ -33,10 +33,10 @@ async def side(own_redis: EmbeddedRedis) -> AsyncIterator[FarSide]:
 
 
 class HangsAt:
-    """A ledger whose Redis stops just before the first call of one verb, and goes on a little later."""
+    """A ledger whose Redis stops just before the first call of one verb, and goes on `seconds` later."""
 
-    def __init__(self, ledger: Ledger, verb: str, server: EmbeddedRedis) -> None:
-        self._ledger, self._verb, self._server = ledger, verb, server
+    def __init__(self, ledger: Ledger, verb: str, server: EmbeddedRedis, seconds: float) -> None:
+        self._ledger, self._verb, self._server, self._seconds = ledger, verb, server, seconds
         self.hung = False
 
     def __getattr__(self, name: str) -> Any:
@@ -48,14 +48,14 @@ class HangsAt:
             assert self._server.process is not None
             self.hung = True
             os.kill(self._server.process.pid, signal.SIGSTOP)
-            asyncio.get_running_loop().call_later(HANGS, os.kill, self._server.process.pid, signal.SIGCONT)
+            asyncio.get_running_loop().call_later(self._seconds, os.kill, self._server.process.pid, signal.SIGCONT)
             return await real(*arguments, **named)
 
         return hanging
 
 
-def hands_that_hang(side: FarSide, verb: str, server: EmbeddedRedis) -> tuple[Hands, HangsAt]:
-    ledger = HangsAt(side.hands.ledger, verb, server)
+def hands_that_hang(side: FarSide, verb: str, server: EmbeddedRedis, seconds: float = HANGS) -> tuple[Hands, HangsAt]:
+    ledger = HangsAt(side.hands.ledger, verb, server, seconds)
     return replace(side.hands, ledger=cast(Ledger, ledger)), ledger
 
 
@@ -96,6 +96,23 @@ async def test_a_consumers_message_is_posted_once(side: FarSide, own_redis: Embe
     assert ledger.hung
     assert (await side.hands.ledger.task(task))["s"] == "done"
     assert len(side.agents.heard) == 1
+
+
+@pytest.mark.parametrize("verb", ["claim", "taken"])
+async def test_redis_may_be_away_for_longer_than_a_lease(own_redis: EmbeddedRedis, verb: str) -> None:
+    """The provider has it, and the worker knows: it says so before the message is sent again for want of an answer."""
+    short = {"connect_timeout": 0.1, "write_timeout": 0.1, "read_timeout": 0.5, "pool_timeout": 0.1, "lease": 5.8}
+    async with (
+        Redis.from_url(own_redis.url) as client,
+        far_side(client, own_redis.url, redis_timeout=0.3, **short) as side,
+    ):
+        ref = await side.accept()
+        hands, ledger = hands_that_hang(side, verb, own_redis, seconds=8.0)
+        await outbound.send(hands, ref)
+        assert ledger.hung
+        entry = await side.entry(ref)
+        assert (entry["s"], entry.get("unk")) == ("sent", None)
+        assert len(side.provider.heard) == 1
 
 
 async def test_a_claim_that_is_asked_for_again_has_its_whole_lease(side: FarSide) -> None:
