@@ -46,6 +46,7 @@ log = structlog.get_logger()
 
 BLOCK = 1.0  # seconds that an idle worker waits for a job before it looks at its flags
 HEARTBEAT = 15.0  # seconds
+REMEMBERED = 30  # seconds without a heartbeat, to which RQ adds 60, until `rq info` no longer shows a killed worker
 WIP = 180.0  # seconds after which RQ may call a started job abandoned
 
 
@@ -64,6 +65,7 @@ class RelayWorker(BaseWorker):
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
+        self.worker_ttl = min(self.worker_ttl, REMEMBERED)
         self.settings = settings or read_settings(os.environ)[0]
         self.configuration = configuration or load(self.settings.config, os.environ)
         self._listen = listen

@@ -157,7 +157,7 @@ async def test_rqs_own_tools_see_the_worker_and_steer_it(work: Work, redis_serve
         [key] = await work.workers()
         fields = await cast(Awaitable[dict[bytes, bytes]], work.redis.hgetall(key.decode()))
         assert {b"birth", b"last_heartbeat", b"pid"} <= fields.keys()
-        assert 0 < await work.redis.ttl(key.decode()) < 1000
+        assert 0 < await work.redis.ttl(key.decode()) <= 90  # a killed worker is soon shown no more
         code, said = await work.done(await work.run("-m", "rq.cli", "info", "-r", "-u", redis_server.url))
         assert code == 0, said
         lines = said.splitlines()
