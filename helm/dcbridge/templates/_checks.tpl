@@ -1,0 +1,147 @@
+{{/* What no schema can say, in words that name the value and the mend. `helm lint` shows them too. */}}
+
+{{- define "dcbridge.checks" -}}
+{{- include "dcbridge.checkConfig" . -}}
+{{- include "dcbridge.checkSettings" . -}}
+{{- include "dcbridge.checkRedis" . -}}
+{{- include "dcbridge.checkWorkers" . -}}
+{{- include "dcbridge.checkSurroundings" . -}}
+{{- end -}}
+
+{{- define "dcbridge.checkConfig" -}}
+{{- if .Values.trial.enabled -}}
+  {{- if .Values.config -}}
+    {{- fail "config: must be empty while trial.enabled: a trial has a bridge.yaml of its own" -}}
+  {{- end -}}
+  {{- if not .Values.secrets.files -}}
+    {{- fail "secrets.files: must be true while trial.enabled: the sandbox reads its secrets from files" -}}
+  {{- end -}}
+{{- else if not .Values.config -}}
+  {{- fail "config: is empty; it becomes bridge.yaml: public_url, digital_channels, endpoints, providers, channels (docs/configuration.md), or set trial.enabled" -}}
+{{- end -}}
+{{- range $id, $_ := .Values.config.channels -}}
+  {{- if regexMatch "^[0-9.]+e[+][0-9]+$" $id -}}
+    {{- fail (printf "config.channels: the channel id %s was a number to YAML; write it in quotes, as in \"0123456789\":" $id) -}}
+  {{- end -}}
+{{- end -}}
+{{- include "dcbridge.byReference" (list $ "config" .Values.config false) -}}
+{{- $known := concat (keys .Values.secrets.env) (list) -}}
+{{- range .Values.extraEnv -}}{{- $known = append $known .name -}}{{- end -}}
+{{- range regexFindAll "(^|[^$])[$][{][A-Za-z_][A-Za-z0-9_]*[}]" (toYaml .Values.config) -1 -}}
+  {{- $name := regexFind "[A-Za-z_][A-Za-z0-9_]*" . -}}
+  {{- if not (has $name $known) -}}
+    {{- fail (printf "config: names ${%s}, and nothing sets it; add secrets.env.%s with the key of the Secret %s" $name $name $.Values.secrets.name) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The fields of bridge.yaml that hold a secret, at whatever depth. */}}
+{{- define "dcbridge.secretFields" -}}
+api_key api_key_secret auth_token callback_secret password previous_auth_tokens retired_secrets secrets signing_keys
+{{- end -}}
+
+{{/* (list $ path value secret): below a secret field every text is a reference. */}}
+{{- define "dcbridge.byReference" -}}
+{{- $root := index . 0 -}}{{- $path := index . 1 -}}{{- $value := index . 2 -}}{{- $secret := index . 3 -}}
+{{- $fields := splitList " " (include "dcbridge.secretFields" $root) -}}
+{{- if kindIs "map" $value -}}
+  {{- range $name, $inner := $value -}}
+    {{- include "dcbridge.byReference" (list $root (printf "%s.%s" $path $name) $inner (or $secret (has $name $fields))) -}}
+  {{- end -}}
+{{- else if kindIs "slice" $value -}}
+  {{- range $at, $inner := $value -}}
+    {{- include "dcbridge.byReference" (list $root (printf "%s[%d]" $path $at) $inner $secret) -}}
+  {{- end -}}
+{{- else if and $secret (not (kindIs "invalid" $value)) -}}
+  {{- if not (regexMatch "^([$][{][A-Za-z_][A-Za-z0-9_]*[}]|file:/.+)$" (toString $value)) -}}
+    {{- fail (printf "%s: holds a secret itself, and values end up in a ConfigMap; put it into the Secret %s and write file:/run/secrets/dcbridge/KEY, or ${NAME} with secrets.env.NAME" $path $root.Values.secrets.name) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "dcbridge.checkSettings" -}}
+{{- $elsewhere := dict
+  "config" "config" "redis_url" "redis.url or redis.urlKey" "token_key" "secrets.env.DCBRIDGE_TOKEN_KEY"
+  "journal" "service.journal.storage" "journal_limit" "service.journal.megabytes"
+  "redis_ca_file" "redis.tls.ca" "redis_client_certificate" "redis.tls.certificate" "redis_client_key" "redis.tls.key"
+-}}
+{{- $places := dict "settings" .Values.settings "service.settings" .Values.service.settings -}}
+{{- range $name, $worker := .Values.workers -}}
+  {{- $_ := set $places (printf "workers.%s.settings" $name) (($worker | default dict).settings | default dict) -}}
+{{- end -}}
+{{- $_ := set $places "workerDefaults.settings" .Values.workerDefaults.settings -}}
+{{- range $place, $settings := $places -}}
+  {{- range $name, $where := $elsewhere -}}
+    {{- if hasKey $settings $name -}}
+      {{- fail (printf "%s.%s: the chart sets this one by itself; use %s" $place $name $where) -}}
+    {{- end -}}
+  {{- end -}}
+  {{- if and (hasKey $settings "concurrency") (ne $place "service.settings") -}}
+    {{- fail (printf "%s.concurrency: use workers.NAME.concurrency or workerDefaults.concurrency" $place) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "dcbridge.checkRedis" -}}
+{{- $redis := .Values.redis -}}
+{{- if and $redis.bundled.enabled $redis.url -}}
+  {{- fail "redis.url: must be empty while redis.bundled.enabled" -}}
+{{- end -}}
+{{- if contains "@" $redis.url -}}
+  {{- fail (printf "redis.url: holds a user or a password, and values are no place for one; put the whole URL into the Secret %s under redis.urlKey (%s) and leave redis.url empty" .Values.secrets.name $redis.urlKey) -}}
+{{- end -}}
+{{- if and $redis.tls.key (not $redis.tls.certificate) -}}
+  {{- fail "redis.tls.key: needs redis.tls.certificate" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "dcbridge.queues" -}}
+outbound receipts inbound
+{{- end -}}
+
+{{- define "dcbridge.checkWorkers" -}}
+{{- $covered := list -}}
+{{- $all := splitList " " (include "dcbridge.queues" .) -}}
+{{- range $name, $_ := .Values.workers -}}
+  {{- $worker := include "dcbridge.worker" (list $ $name) | fromYaml -}}
+  {{- $covered = concat $covered ($worker.queues | default $all) -}}
+  {{- with $worker.autoscaling -}}
+    {{- if and .enabled (not .prometheusUrl) -}}
+      {{- fail (printf "workers.%s.autoscaling.prometheusUrl: is empty; KEDA asks Prometheus how long work has waited" $name) -}}
+    {{- end -}}
+    {{- if gt (int .minReplicas) (int .maxReplicas) -}}
+      {{- fail (printf "workers.%s.autoscaling: minReplicas is more than maxReplicas" $name) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- range $queue := $all -}}
+  {{- if not (has $queue $covered) -}}
+    {{- fail (printf "workers: nobody takes the queue %s, and what is in it would wait for ever; add it to the queues of a worker, or leave queues empty for all of them" $queue) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "dcbridge.checkSurroundings" -}}
+{{- if gt (int .Values.service.autoscaling.minReplicas) (int .Values.service.autoscaling.maxReplicas) -}}
+  {{- fail "service.autoscaling: minReplicas is more than maxReplicas" -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) (not .Values.config.public_url) -}}
+  {{- fail "ingress.host: is empty, and there is no config.public_url to take it from" -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+  {{- fail "httpRoute.parentRefs: is empty; name the Gateway" -}}
+{{- end -}}
+{{- with .Values.secrets.externalSecret -}}
+  {{- if and .enabled (not .store.name) -}}
+    {{- fail "secrets.externalSecret.store.name: is empty; name the store" -}}
+  {{- end -}}
+  {{- if and .enabled (not .extract) (not .data) -}}
+    {{- fail "secrets.externalSecret: needs extract (one object of the store with all keys) or data (key by key)" -}}
+  {{- end -}}
+{{- end -}}
+{{- with .Values.test -}}
+  {{- if and .endpoint (not (and .secretKey .channel .to)) -}}
+    {{- fail "test: endpoint needs secretKey, channel and to as well" -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
