@@ -96,7 +96,9 @@ class Settings(BaseSettings):
         0.25, description="Seconds between two looks for messages that are due or were left behind."
     )
     drain_seconds: Seconds = Field(
-        20.0, description="Seconds that a worker lets what is in flight finish after SIGTERM."
+        20.0,
+        description="Seconds that a worker lets what is in flight finish after SIGTERM, and a door with a journal waits"
+        " for Redis to take it.",
     )
 
     retention_days: Seconds = Field(

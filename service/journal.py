@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -41,7 +41,7 @@ class Journal:
         self._files, self._metrics = files, metrics
         # One thread: the files are only ever touched in the order in which that was asked for.
         self._thread = ThreadPoolExecutor(1, "journal")
-        self._some = asyncio.Event()
+        self._some, self._none = asyncio.Event(), asyncio.Event()
         self._waiting = self._handed = self._aside = 0
         self._left: deque[list[NewTask]] | None = None  # of the oldest segment
         self._answers = False  # Redis, to the last try
@@ -111,6 +111,17 @@ class Journal:
 
         return await self._off_the_loop(read)
 
+    async def emptied(self, seconds: float) -> None:
+        """Wait until nothing waits, `seconds` at most: the folder may go with the process, as in a pod."""
+        if not self._waiting:
+            return
+        log.info("journal_waits_to_be_empty", waiting=self._waiting)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._none.wait()
+        if self._waiting:
+            log.warning("journal_left_behind", waiting=self._waiting)
+
     async def close(self) -> None:
         """After the last write; `drain` is cancelled by whoever started it."""
         await self._off_the_loop(self._files.close)
@@ -122,7 +133,9 @@ class Journal:
     def _count(self, more: int) -> None:
         self._waiting += more
         self._metrics.journal_waiting.set(self._waiting)
-        (self._some.set if self._waiting else self._some.clear)()
+        now, other = (self._some, self._none) if self._waiting else (self._none, self._some)
+        now.set()
+        other.clear()
 
     def _tell_of_damage(self) -> None:
         """Bytes that were a record once: the disk, or somebody's hand. A person has to look."""

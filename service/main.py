@@ -88,6 +88,8 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     log.info("service_stops")
     public.stop()
     await servers[0]
+    if journal is not None:
+        await journal.emptied(settings.drain_seconds)
     operator.stop()
     await servers[1]
     stopping.cancel()

@@ -298,7 +298,7 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(command: str, t
 
 def test_the_journal_is_what_readiness_is_about() -> None:
     """A door that never reached Redis and holds nothing is not ready: its address may be wrong."""
-    with Stack(parts=()) as stack:
+    with Stack(parts=(), settings={"DCBRIDGE_DRAIN_SECONDS": "1"}) as stack:
         stack.redis.stop()
         stack.start("service", wait=False)
         readyz = f"http://127.0.0.1:{stack.ports.operator}/readyz"
@@ -311,3 +311,28 @@ def test_the_journal_is_what_readiness_is_about() -> None:
         assert until(answered, "the door listens") == 503
         assert Twilio(stack).writes().status_code == 200
         assert answered() == 200
+
+
+def test_a_door_that_is_asked_to_stop_waits_for_redis_to_take_its_journal() -> None:
+    """A pod's folder goes with the pod."""
+    with Stack(parts=("service",)) as stack:
+        stack.redis.kill()
+        assert Twilio(stack).writes().status_code == 200
+        stack.processes["service"].terminate()
+        until(lambda: stack.lines("service", "journal_waits_to_be_empty"), "the door waits")
+        assert stack.is_ready("service")
+        stack.redis.start()
+        assert stack.processes.pop("service").wait(30) == 0
+        assert stack.books().tasks["callback"] == 1
+        assert stack.lines("service", "journal_left_behind") == []
+
+
+def test_it_waits_no_longer_than_it_was_told() -> None:
+    with Stack(parts=("service",), settings={"DCBRIDGE_DRAIN_SECONDS": "0.2"}) as stack:
+        stack.redis.kill()
+        assert Twilio(stack).writes().status_code == 200
+        assert stack.terminate("service") == [0]
+        assert [line["waiting"] for line in stack.lines("service", "journal_left_behind")] == [1]
+        stack.redis.start()
+        stack.start("service")
+        until(lambda: stack.books().tasks["callback"] == 1, "the next door hands it over")
