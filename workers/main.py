@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
+import signal
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
+import uvloop
 from redis import Redis
 from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
 
 from bridge.configuration import Configuration
 from bridge.jobs import QUEUES
+from bridge.listener import Listener, operator_app
+from bridge.metrics import Metrics
 from bridge.redis_connection import connect_sync
 from bridge.settings import Settings
 from workers.worker import RelayWorker
@@ -26,7 +31,8 @@ def run(settings: Settings, configuration: Configuration, queues: Sequence[str],
         log.error("no_such_queue", queues=strange, known=list(QUEUES))
         return 2
     connection = connect_sync(settings, patience=10.0)
-    _wait_for(connection)
+    if not _answers(connection) and not uvloop.run(_wait_for(connection, settings, listen=not burst)):
+        return 0
     worker = RelayWorker(
         list(queues or QUEUES),
         connection=connection,
@@ -39,16 +45,39 @@ def run(settings: Settings, configuration: Configuration, queues: Sequence[str],
     return 0
 
 
-def _wait_for(connection: Redis) -> None:
-    """RQ asks Redis questions when a worker is made: wait until it answers."""
-    said = False
-    while True:
-        try:
-            connection.ping()
-        except (RedisError, OSError) as error:
-            if not said:
-                log.warning("worker_waits_for_redis", error=type(error).__name__)
-                said = True
-            time.sleep(0.5)
-        else:
-            return
+def _answers(connection: Redis) -> bool:
+    try:
+        return bool(connection.ping())
+    except (RedisError, OSError) as error:
+        log.warning("worker_waits_for_redis", error=type(error).__name__)
+        return False
+
+
+async def _wait_for(connection: Redis, settings: Settings, *, listen: bool) -> bool:
+    """RQ asks Redis questions when a worker is made: wait until it answers. False when asked to stop meanwhile.
+
+    The operator's page is there: a process that waits for Redis is alive, and killing it would not help.
+    """
+    stop, metrics = asyncio.Event(), Metrics()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    async def ready() -> bool:
+        return False
+
+    async def scrape() -> bytes:
+        return metrics.render(None)
+
+    app = operator_app(ready, scrape)
+    page = Listener(app, settings.worker_host, settings.worker_port, setting="DCBRIDGE_WORKER_PORT") if listen else None
+    serving = asyncio.create_task(page.serve()) if page else None
+    answers = False
+    while not answers and not stop.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.5)
+        with suppress(RedisError, OSError):
+            answers = bool(await asyncio.to_thread(connection.ping))
+    if page and serving:
+        page.stop()
+        await serving
+    return answers and not stop.is_set()

@@ -93,14 +93,15 @@ class RelayWorker(BaseWorker):
         async with open_hands(self.settings, self.configuration, metrics, worker=secrets.token_hex(4)) as h:
             share(h)
             spare_the_collector()
-            await h.surely(h.ledger.alive)
-            await h.surely(lambda: h.ledger.limits(self.configuration.limits()))
             queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
-            helpers = [asyncio.create_task(keep_sweeping(h)), asyncio.create_task(self._keep_alive())]
+            helpers = [asyncio.create_task(self._keep_alive())]
             listener = self._listener(h, metrics)
             try:
-                if listener is not None:
+                if listener is not None:  # before anything is asked of Redis, which may be away
                     helpers.append(asyncio.create_task(listener.serve()))
+                await h.surely(h.ledger.alive)
+                await h.surely(lambda: h.ledger.limits(self.configuration.limits()))
+                helpers.append(asyncio.create_task(keep_sweeping(h)))
                 worked = await self._loop(h, queue_side)
                 await self._drain()
             finally:

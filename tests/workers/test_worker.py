@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bridge.ledger import NewTask
-from dcbridge.embedded_redis import EmbeddedRedis
+from dcbridge.embedded_redis import EmbeddedRedis, free_port
 from tests.bridge.ledger_bench import Bench
 from tests.stack import ROOT, quiet_port
 from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, settings, worlds
@@ -244,3 +244,39 @@ async def test_a_job_that_was_taken_and_has_claimed_nothing_is_missed_soon(work:
 def test_a_queue_that_does_not_exist_is_a_mistake() -> None:
     there = settings("redis://127.0.0.1:1/0")
     assert run(there, configured("http://127.0.0.1:1"), ["outbond"], burst=True) == 2
+
+
+async def test_a_worker_that_waits_for_redis_is_alive_and_not_ready_and_ends_when_it_is_asked_to(work: Work) -> None:
+    nobody = free_port()
+    work.environment["DCBRIDGE_REDIS_URL"] = f"redis://127.0.0.1:{nobody}/0"
+    process = await work.run("-m", "dcbridge", "worker")
+    page = f"http://127.0.0.1:{work.environment['DCBRIDGE_WORKER_PORT']}"
+    async with httpx.AsyncClient(base_url=page) as client:
+
+        async def listens() -> bool:
+            try:
+                return (await client.get("/healthz")).status_code == 200
+            except httpx.ConnectError:
+                return False
+
+        await work.until(listens)
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/metrics")).status_code == 200
+        server = EmbeddedRedis(Path(work.environment["DCBRIDGE_CONFIG"]).parent / "late", nobody)
+        server.start()
+
+        async def is_ready() -> bool:
+            try:
+                return (await client.get("/readyz")).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        await work.until(is_ready)
+    process.terminate()
+    assert (await work.done(process))[0] == 0
+    server.stop()
+    process = await work.run("-m", "dcbridge", "worker")
+    async with httpx.AsyncClient(base_url=page) as client:
+        await work.until(listens)
+    process.terminate()
+    assert (await work.done(process))[0] == 0
