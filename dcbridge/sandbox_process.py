@@ -1,6 +1,7 @@
 """The sandbox as a process of `dcbridge dev`: arguments are the folder and the public, page and mail ports.
 
-A fifth one, JSON, changes other values of its config: the tests ask for shorter waits.
+A fifth one, JSON, changes other values of its config: the tests ask for shorter waits, and a trial in a cluster
+says where it listens (`listen`).
 """
 
 from __future__ import annotations
@@ -34,10 +35,11 @@ def main(arguments: list[str]) -> None:
         sms_number=NUMBER,
         smtp_port=mail,
     )
-    if len(arguments) > 4:
-        config = replace(config, **json.loads(arguments[4]))
+    told = json.loads(arguments[4]) if len(arguments) > 4 else {}
+    listen = told.pop("listen", "127.0.0.1")
+    config = replace(config, **told)
     uvicorn.run(
-        build_app(config), host="127.0.0.1", port=page, log_config=None, access_log=False, timeout_graceful_shutdown=2
+        build_app(config), host=listen, port=page, log_config=None, access_log=False, timeout_graceful_shutdown=2
     )
 
 

@@ -107,6 +107,8 @@ class Callbacks:
         """The bridge's last answer; (0, b"") is none. "#rc=2" on the URL asks for two more tries, as at Twilio."""
         world = self.world
         url, fragment = urldefrag(callback_url)
+        public = world.config.public_url
+        where = world.config.bridge_url + url.removeprefix(public) if public and url.startswith(public) else url
         body = urlencode(fields).encode()
         headers = {
             "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
@@ -124,7 +126,7 @@ class Callbacks:
             status, answered = 0, b""
             try:
                 async with asyncio.timeout(ANSWER_LIMIT):
-                    response = await world.client.post(url, content=body, headers=headers)
+                    response = await world.client.post(where, content=body, headers=headers)
                 status, answered = response.status_code, response.content
             except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError):
                 pass
