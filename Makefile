@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := bridge service workers sandbox dcbridge tests benchmarks
+CODE := bridge service workers sandbox dcbridge tests benchmarks helm
 
 .PHONY: run demo test lint format bench lock docs clean
 
@@ -29,8 +29,9 @@ format: $(READY)
 bench: $(READY) ## figures, each beside its baseline in the same run
 	$(BIN)/python -m benchmarks
 
-docs: $(READY) ## the pages that are made from the code
+docs: $(READY) ## the pages that are made from the code, and the chart's schema
 	$(BIN)/python -m bridge.configuration_reference > docs/configuration.md
+	$(BIN)/python -m helm.reference
 
 $(READY): requirements/dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("dcbridge needs Python 3.11 or newer; try make PYTHON=python3.12 ...") if sys.version_info < (3, 11) else None'

@@ -1,0 +1,1 @@
+"""The chart, and what of it is written from the code."""
