@@ -46,6 +46,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 lock: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) --upgrade --output-file requirements/run.txt
+	$(LOCK) --upgrade --extra image --output-file requirements/image.txt
 	$(LOCK) --upgrade --extra dev --group test --group build --output-file requirements/dev.txt
 
 clean:

@@ -1,0 +1,46 @@
+# One image with every command of dcbridge. Both stages begin with the same base, so that the virtual environment fits.
+ARG BASE=python:3.13-slim-bookworm
+
+FROM ${BASE} AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+# Versions and hashes as locked, wheels alone: nothing is compiled, and nothing that was changed on its way is installed.
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_REQUIRE_HASHES=1 PIP_ONLY_BINARY=:all: PIP_NO_COMPILE=1
+COPY requirements/image.txt requirements/build.txt requirements/
+RUN python3 -m venv /opt/build && /opt/build/bin/python -m pip install --requirement requirements/build.txt
+RUN python3 -m venv --without-pip /opt/dcbridge \
+    && /opt/build/bin/python -m pip --python /opt/dcbridge/bin/python install --requirement requirements/image.txt
+COPY pyproject.toml README.md ./
+COPY bridge bridge
+COPY service service
+COPY workers workers
+COPY sandbox sandbox
+COPY dcbridge dcbridge
+# Nobody here asks where a number is or who carries it; that data would be a sixth of the image.
+RUN /opt/build/bin/python -m hatchling build --target wheel \
+    && PIP_REQUIRE_HASHES= /opt/build/bin/python -m pip --python /opt/dcbridge/bin/python install --no-deps --no-index dist/*.whl \
+    && rm -r /opt/dcbridge/lib/python3*/site-packages/phonenumbers/geodata \
+        /opt/dcbridge/lib/python3*/site-packages/phonenumbers/carrierdata \
+        /opt/dcbridge/lib/python3*/site-packages/phonenumbers/tzdata \
+    && /opt/dcbridge/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/dcbridge/lib
+
+FROM ${BASE}
+ARG VERSION=0.1.0
+ARG REVISION=""
+LABEL org.opencontainers.image.title="dcbridge" \
+    org.opencontainers.image.description="Carries messages between Genesys Digital Channels and SMS and email providers, and loses none" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
+COPY --from=build /usr/bin/tini /usr/bin/tini
+COPY --from=build /opt/dcbridge /opt/dcbridge
+# Written once, above; the root file system may be read-only.
+ENV PATH=/opt/dcbridge/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+WORKDIR /etc/dcbridge
+USER 10001:10001
+EXPOSE 8080 8081 8082
+STOPSIGNAL SIGTERM
+# For plain Docker; Kubernetes has its own probes and does not look at this.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["python", "-m", "dcbridge.health"]
+# tini is PID 1: it hands signals on, also in the moment before Python listens for them, and buries what nobody waits for.
+ENTRYPOINT ["/usr/bin/tini", "--", "dcbridge"]
+CMD ["--help"]

@@ -1,0 +1,116 @@
+"""The chart's processes, run as its objects say, against a real Redis: a message, a rolling restart, and the probes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.helm.container import why_not
+from tests.helm.kubelet import Pod, Story, until
+from tests.helm.trial import REDIS, SANDBOX, SERVICE, WORKER, Load, Trial, roll, settled, trial
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"containers as processes: {why_not()}")
+
+QUICK = {"service": {"preStopSeconds": 1}, "settings": {"receipt_linger": 0.02, "redis_timeout": 1.5}}
+
+
+@pytest.fixture(scope="module")
+def running_trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trial, list[Pod]]]:
+    """Two doors and a worker, ready."""
+    with trial(tmp_path_factory.mktemp("trial"), QUICK) as inside:
+        pods = inside.start(REDIS, SANDBOX, SERVICE, WORKER)
+        pods += inside.start(SERVICE, suffix="1")
+        inside.ready(*pods)
+        yield inside, pods
+
+
+def test_the_check_and_the_test_message_go_through(running_trial: tuple[Trial, list[Pod]]) -> None:
+    inside, _ = running_trial
+    code, said = inside.namespace.run_job("Job", "dcbridge-check")
+    assert (code, "evicts nothing" in said) == (0, True), said
+    code, said = inside.namespace.run_job("Pod", "dcbridge-test")
+    assert (code, said.strip()) == (0, "receipt Delivered"), said
+
+
+def test_each_process_is_who_the_chart_says_and_may_do_nothing_else(running_trial: tuple[Trial, list[Pod]]) -> None:
+    _, pods = running_trial
+    for pod in pods:
+        assert pod.container.process is not None
+        process = psutil.Process(pod.container.process.pid)
+        user = 999 if "redis" in pod.name else 10001
+        assert set(process.uids()) == {user}
+        assert set(process.gids()) == {user}
+        status = dict(line.split(":\t") for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+        assert {status[name].strip() for name in ("CapPrm", "CapEff", "CapBnd", "CapInh")} == {"0" * 16}
+        assert status["NoNewPrivs"].strip() == "1"
+        told = [*process.cmdline(), *(arg for child in process.children() for arg in child.cmdline())]
+        assert [arg for arg in told if any(word in arg for word in pod.container.cluster.secret.values())] == []
+        assert pod.container.written() == []
+
+
+def test_a_rolling_restart_under_load_loses_and_repeats_nothing(running_trial: tuple[Trial, list[Pod]]) -> None:
+    inside, pods = running_trial
+    before = inside.books().channels
+    doors = [pod for pod in pods if pod.name.startswith("dcbridge-service") and pod.leaving is None]
+    hands = [pod for pod in pods if pod.name.startswith("dcbridge-worker") and pod.leaving is None]
+    counted = inside.counts()
+    with Load(inside) as load:
+        until(lambda: load.sent > 10, "messages go through")
+        new_doors, codes = roll(inside, SERVICE, doors)
+        new_hands, more = roll(inside, WORKER, hands)
+        sent = load.sent
+        until(lambda: load.sent > sent + 10, "messages go through")
+    pods += [*new_doors, *new_hands]
+    assert codes + more == [0, 0, 0]
+    assert set(load.states) == {"accepted"}
+    already = sum(channel.accepted for channel in before)
+    books = settled(inside, already + load.sent)
+    [channel] = books.channels
+    assert (channel.accepted, channel.delivered, books.difference) == (already + load.sent, already + load.sent, 0)
+    assert inside.counts()["sms"] - counted.get("sms", 0) == load.sent
+    # No connection went to a door that had left. One that is idle may be closed in the moment in which something is
+    # sent over it; then the sender sends again, and it is still one message.
+    assert inside.namespace.refused == 0
+    assert books.counts.get("unknown", 0) == 0
+    assert inside.state()["violations"] == []
+
+
+def test_the_story_of_the_probes(tmp_path: Path) -> None:
+    with trial(tmp_path, QUICK) as inside:
+        probe_story(inside)
+
+
+def probe_story(inside: Trial) -> Story:
+    """Start without Redis, work, Redis goes and comes, SIGTERM: what the kubelet finds, asserted and told."""
+    story = inside.namespace.story
+    door, hand = inside.start(SERVICE, WORKER)
+    until(lambda: door.started and hand.started, "both are alive without Redis", 90)
+    time.sleep(2.0)  # time for a wrong answer
+    assert (door.ready, hand.ready) == (False, False)
+
+    story.tell("Redis", "comes")
+    [redis] = inside.start(REDIS)
+    inside.ready(redis, door, hand)
+
+    story.tell("Redis", "goes")
+    redis.crash()
+    until(lambda: not hand.ready, "the worker is not sent to the next release")
+    time.sleep(2.0)
+    assert door.ready, "callbacks go to the journal: whoever is not ready is sent none"
+    answer = inside.client.post(f"{inside.door}/callbacks/twilio/inbound", data={"a": "b"})
+    story.tell("a callback", f"with a wrong signature is answered {answer.status_code}")
+    assert answer.status_code == 401
+
+    story.tell("Redis", "comes back")
+    [redis] = inside.start(REDIS)  # the same disk: its volume has the pod's name
+    inside.ready(redis, door, hand)
+    assert (door.restarts, hand.restarts) == (0, 0)
+    assert [hand.delete(), door.delete()] == [0, 0]
+    for pod in (door, hand):
+        taken = float(story.of(pod.name)[-1].split()[-4])
+        assert taken < pod.spec["terminationGracePeriodSeconds"]
+    return story

@@ -1,0 +1,140 @@
+"""The chart's trial, run: Redis, the sandbox, the door and the hands, as the rendered objects say, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from redis.asyncio import Redis
+
+from bridge.ledger.books import Books
+from bridge.ledger.books import read as read_books
+from tests.helm.charts import Json, objects, over, values
+from tests.helm.kubelet import Namespace, Pod, running, until
+
+REDIS, SANDBOX = ("StatefulSet", "dcbridge-redis"), ("Deployment", "dcbridge-sandbox")
+SERVICE, WORKER = ("Deployment", "dcbridge-service"), ("Deployment", "dcbridge-worker-main")
+
+
+def secret() -> dict[str, str]:
+    """What the README's first command puts into the Secret."""
+    return {
+        "token-key": secrets.token_hex(32),
+        "redis-password": secrets.token_hex(16),
+        "app_secret": secrets.token_hex(20),
+        "twilio_auth_token": secrets.token_hex(16),
+        "mail_callback_secret": secrets.token_hex(16),
+        "account_sid": "AC" + secrets.token_hex(16),
+        "contact_center_id": str(uuid.uuid4()),
+    }
+
+
+class Trial:
+    """A namespace with the trial in it. Pods are started by whoever uses it."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self.namespace, self._secret = namespace, namespace.cluster.secret
+        self.client = httpx.Client(trust_env=False, timeout=15.0)
+        self.sandbox = f"http://{namespace.address('dcbridge-sandbox')}:8090/sandbox"
+        self.door = f"http://{namespace.address('dcbridge')}"
+
+    def start(self, *parts: tuple[str, str], suffix: str = "0") -> list[Pod]:
+        return [self.namespace.run(*part, suffix=suffix) for part in parts]
+
+    def ready(self, *pods: Pod, seconds: float = 90.0) -> None:
+        def all_are() -> bool:
+            for pod in pods:
+                process = pod.container.process
+                assert process is not None
+                assert process.poll() is None, f"{pod.name} ended by itself:\n{pod.container.said()[-2000:]}"
+            return all(pod.ready for pod in pods)
+
+        until(all_are, f"{', '.join(pod.name for pod in pods)} ready", seconds)
+
+    def books(self) -> Books:
+        async def look() -> Books:
+            where = {"host": self.namespace.address("dcbridge-redis"), "password": self._secret["redis-password"]}
+            async with Redis(**where) as redis:  # type: ignore[arg-type]  # its overloads want each by name
+                return await read_books(redis)
+
+        return asyncio.run(look())
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"{self.sandbox}/state").json()
+        return found
+
+    def counts(self) -> dict[str, int]:
+        found: dict[str, int] = self.client.get(f"{self.sandbox}/counts").json()
+        return found
+
+
+@contextmanager
+def trial(folder: Path, changes: Json | None = None, image: Path | None = None) -> Iterator[Trial]:
+    found = objects(over(values("values-trial"), changes or {}))
+    with running(folder, found, secret(), image) as namespace:
+        inside = Trial(namespace)
+        try:
+            yield inside
+        finally:
+            inside.client.close()
+
+
+class Load:
+    """Agents who write while something else happens; used as a context manager."""
+
+    def __init__(self, inside: Trial, pause: float = 0.02) -> None:
+        self._trial, self._pause = inside, pause
+        self.sent = 0
+        self.states: list[str] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def _write(self) -> None:
+        with httpx.Client(trust_env=False, timeout=60.0) as client:
+            while not self._stop.wait(self._pause):
+                told = {"to": f"1650253{self.sent:04d}", "text": f"message {self.sent}", "wait": True}
+                self.states.append(client.post(f"{self._trial.sandbox}/agent/sms", json=told).json()["state"])
+                self.sent += 1
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+
+
+def roll(inside: Trial, part: tuple[str, str], old: list[Pod]) -> tuple[list[Pod], list[int]]:
+    """A rolling update as the Deployment's strategy says: (new pods, exit codes of the old ones)."""
+    strategy = inside.namespace.strategy(part[1])
+    assert strategy == {"maxUnavailable": 0, "maxSurge": 1}
+    new, codes = [], []
+    for number, leaving in enumerate(old):
+        [coming] = inside.start(part, suffix=f"new-{number}")
+        inside.ready(coming)
+        new.append(coming)
+        codes.append(leaving.delete())
+    return new, codes
+
+
+def settled(inside: Trial, messages: int) -> Books:
+    """Wait until each message has its receipt and nothing is in flight; the books."""
+
+    def still() -> bool:
+        books = inside.books()
+        owed = sum(channel.receipts_waiting for channel in books.channels)
+        ended = sum(channel.delivered + channel.failed for channel in books.channels)
+        return ended >= messages and not books.in_flight and not owed and not sum(books.tasks.values())
+
+    until(still, "nothing is in flight", 90)
+    time.sleep(0.2)
+    return inside.books()
