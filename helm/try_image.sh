@@ -11,7 +11,8 @@ work=${1:-$(mktemp -d)}
 base=localhost/python:3.13-slim-bookworm
 image=localhost/dcbridge:try
 mkdir -p "$work"
-export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot DEBIAN_FRONTEND=noninteractive
+export BUILDAH_ISOLATION=chroot DEBIAN_FRONTEND=noninteractive
+buildah() { command buildah --storage-driver vfs "$@"; }
 
 if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
     mirror=$(grep -rhs '^URIs:' /etc/apt/sources.list.d | awk '{print $2; exit}')
@@ -39,14 +40,16 @@ root=$(buildah mount "$container")
 echo "== what it says of itself"
 buildah inspect --type image --format \
     'user {{.Docker.Config.User}}  entrypoint {{.Docker.Config.Entrypoint}}  health {{.Docker.Config.Healthcheck.Test}}' "$image"
-echo "== size, MB: all, of which the base, Python's environment, tini"
+echo "== size, MB: all of it, the base, Python's environment, tini"
 du -sm "$root" | cut -f1
-python3 -c "import json,subprocess;print(round(int(json.loads(subprocess.run(['buildah','images','--json','$base'],capture_output=True,text=True).stdout)[0].get('size','0 MB').split()[0].split('.')[0])))" 2>/dev/null || true
-du -sm "$root/opt/dcbridge" "$root/usr/bin/tini"
+bare=$(buildah from --pull-never "$base")
+du -sm "$(buildah mount "$bare")" | cut -f1
+buildah rm "$bare" >/dev/null
+(cd "$root" && du -sm opt/dcbridge && du -sk usr/bin/tini)
 echo "== what fills the environment, MB"
-du -sm "$root"/opt/dcbridge/lib/python3*/site-packages/* | sort -rn | head -12
+(cd "$root"/opt/dcbridge/lib/python3*/site-packages && du -sm -- * | sort -rn | head -12)
 echo "== what must not be there"
-find "$root" -xdev \( -name 'gcc*' -o -name cc -o -name 'pip' -path '*/opt/dcbridge/*' -o -path '*/.cache/*' -o -path '*/apt/lists/*_*' \
-    -o -name '*.whl' -path '*/opt/*' -o -perm -4000 -path '*/opt/*' \) -print | grep -v '/usr/share/' || echo "nothing of it is"
+(cd "$root" && find . -xdev \( -name gcc -o -name cc -o -name pip -path './opt/*' -o -path '*/.cache/*' -o -path '*/apt/lists/*_*' \
+    -o -name '*.whl' -path './opt/*' -o -perm -4000 -path './opt/*' \) -print | grep . || echo "nothing of it is")
 echo "== a signed message through its processes"
 "${PYTHON:-.venv/bin/python}" -m tests.helm.through image "$root"

@@ -1,6 +1,9 @@
 {{/* What no schema can say, in words that name the value and the mend. `helm lint` shows them too. */}}
 
 {{- define "dcbridge.checks" -}}
+{{- if not (or .Values.config .Values.trial.enabled) -}}
+  {{- fail "config: is empty; it becomes bridge.yaml: public_url, digital_channels, endpoints, providers, channels (docs/configuration.md), or set trial.enabled" -}}
+{{- end -}}
 {{- include "dcbridge.checkConfig" . -}}
 {{- include "dcbridge.checkSettings" . -}}
 {{- include "dcbridge.checkRedis" . -}}
@@ -16,8 +19,6 @@
   {{- if not .Values.secrets.files -}}
     {{- fail "secrets.files: must be true while trial.enabled: the sandbox reads its secrets from files" -}}
   {{- end -}}
-{{- else if not .Values.config -}}
-  {{- fail "config: is empty; it becomes bridge.yaml: public_url, digital_channels, endpoints, providers, channels (docs/configuration.md), or set trial.enabled" -}}
 {{- end -}}
 {{- range $id, $_ := .Values.config.channels -}}
   {{- if regexMatch "^[0-9.]+e[+][0-9]+$" $id -}}
@@ -125,7 +126,7 @@ outbound receipts inbound
 {{- if gt (int .Values.service.autoscaling.minReplicas) (int .Values.service.autoscaling.maxReplicas) -}}
   {{- fail "service.autoscaling: minReplicas is more than maxReplicas" -}}
 {{- end -}}
-{{- if and .Values.ingress.enabled (not .Values.ingress.host) (not .Values.config.public_url) -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) (not (get (.Values.config | default dict) "public_url")) -}}
   {{- fail "ingress.host: is empty, and there is no config.public_url to take it from" -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}

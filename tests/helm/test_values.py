@@ -1,0 +1,219 @@
+"""What values may say: every setting can be reached, no secret can be written, and a mistake is named with its mend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import helm_python as helm
+import pytest
+import yaml
+from pydantic import BaseModel, SecretStr
+
+from bridge.configuration import Configuration
+from bridge.configuration_file import parse
+from bridge.jobs import QUEUES
+from bridge.providers import KINDS
+from bridge.settings import PREFIX, Settings, read_settings
+from helm import reference
+from tests.helm.charts import CHART, FILES, ROOT, Json, environment, objects, over, pods, render, the, values
+
+MINIMAL = values("minimal")
+
+# Settings that the chart gives from values of its own: what to set, and what a process is then told.
+ELSEWHERE: dict[str, tuple[Json, object]] = {
+    "config": ({}, "/etc/dcbridge/bridge.yaml"),
+    "redis_url": ({"redis": {"url": "redis://elsewhere:6379/0"}}, "redis://elsewhere:6379/0"),
+    "token_key": (
+        {"secrets": {"env": {"DCBRIDGE_TOKEN_KEY": "other"}}},
+        {"secretKeyRef": {"name": "dcbridge-secrets", "key": "other"}},
+    ),
+    "journal": ({"service": {"journal": {"storage": "emptyDir"}}}, "/var/lib/dcbridge/journal"),
+    "journal_limit": ({"service": {"journal": {"megabytes": 3}}}, "3145728"),
+    "redis_ca_file": ({"redis": {"tls": {"secretName": "tls", "ca": "a.crt"}}}, "/run/secrets/redis/a.crt"),
+    "redis_client_certificate": (
+        {"redis": {"tls": {"secretName": "tls", "certificate": "b.crt"}}},
+        "/run/secrets/redis/b.crt",
+    ),
+    "redis_client_key": (
+        {"redis": {"tls": {"secretName": "tls", "certificate": "b.crt", "key": "c.key"}}},
+        "/run/secrets/redis/c.key",
+    ),
+    "concurrency": ({"workers": {"main": {"concurrency": 7}}}, "7"),
+}
+
+
+def told(given: Json, part: str) -> dict[str, Any]:
+    kind, name = ("Deployment", f"dcbridge-{part}")
+    [container] = the(kind, name, objects(given))["spec"]["template"]["spec"]["containers"]
+    return environment(container)
+
+
+def another(name: str) -> tuple[Any, str]:
+    """A value that no default has, as values say it and as the environment does."""
+    field = Settings.model_json_schema()["properties"][name]
+    if "enum" in field:
+        word = next(word for word in field["enum"] if word != field.get("default"))
+        return word, word
+    if field["type"] == "integer":
+        number = max(field.get("minimum", 0), 3) + 1_000_000 * (field.get("maximum", 10**9) > 10**6)
+        return number, str(number)
+    return (2.25, "2.25") if field["type"] == "number" else ("some words", "some words")
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields))
+def test_every_setting_reaches_the_processes(name: str) -> None:
+    variable = PREFIX + name.upper()
+    if name in ELSEWHERE:
+        given, expected = ELSEWHERE[name]
+        part = "worker-main" if name == "concurrency" else "service"
+        assert told(over(MINIMAL, given), part)[variable] == expected
+        with pytest.raises(helm.HelmError, match=r"use [a-zA-Z.]+"):
+            render(over(MINIMAL, {"settings": {name: another(name)[0]}}))
+        return
+    value, text = another(name)
+    for part in ("service", "worker-main"):
+        assert told(over(MINIMAL, {"settings": {name: value}}), part)[variable] == text
+    assert told(over(MINIMAL, {"service": {"settings": {name: value}}}), "service")[variable] == text
+    assert told(over(MINIMAL, {"workers": {"main": {"settings": {name: value}}}}), "worker-main")[variable] == text
+    assert told(over(MINIMAL, {"workerDefaults": {"settings": {name: value}}}), "worker-main")[variable] == text
+
+
+def test_a_setting_of_a_part_goes_before_that_of_all() -> None:
+    given = over(MINIMAL, {"settings": {"lease": 60}, "workers": {"main": {"settings": {"lease": 90}}}})
+    assert told(given, "service")["DCBRIDGE_LEASE"] == "60"
+    assert told(given, "worker-main")["DCBRIDGE_LEASE"] == "90"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_process_takes_the_environment_that_it_is_given(name: str) -> None:
+    for pod, _, spec in pods(objects(name)):
+        [container] = spec["containers"]
+        if "DCBRIDGE_CONFIG" not in (given := environment(container)):
+            continue
+        texts = {key: value if isinstance(value, str) else "0123456789abcdef" for key, value in given.items()}
+        if not isinstance(given["DCBRIDGE_REDIS_URL"], str):
+            texts["DCBRIDGE_REDIS_URL"] = "rediss://redis.example.com:6379/0"
+        for path in ("CA_FILE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):  # they have to be there to be accepted
+            texts.pop(f"DCBRIDGE_REDIS_{path}", None)
+        settings, warnings = read_settings(texts)
+        assert not [w for w in warnings if "REDIS_PASSWORD" not in str(w)], pod
+        assert (settings.operator_host, settings.log_format) == ("0.0.0.0", "json")  # noqa: S104 (compared, not bound)
+
+
+def test_what_values_say_of_defaults_is_what_the_program_says() -> None:
+    chosen = {"operator_host", "worker_host", "log_format"}  # in a pod whoever asks comes from outside, and reads JSON
+    for name, value in yaml.safe_load((CHART / "values.yaml").read_text())["settings"].items():
+        assert (getattr(Settings(), name) == value) != (name in chosen)
+    assert (
+        yaml.safe_load((CHART / "values.yaml").read_text())["workerDefaults"]["concurrency"] == Settings().concurrency
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "values-trial"])
+def test_bridge_yaml_arrives_as_it_was_written_and_is_accepted(name: str) -> None:
+    maps = [o["data"]["bridge.yaml"] for o in objects(name) if o["kind"] == "ConfigMap" and "bridge.yaml" in o["data"]]
+    assert maps
+    for text in maps:
+        assert yaml.safe_load(text) == values(name)["config"]
+        variables = re.findall(r"(?<!\$)\$\{([A-Z_]+)\}", text)
+        parsed = parse(re.sub(r"file:[^\s\"\]]+", "${FILE}", text), dict.fromkeys([*variables, "FILE"], "0" * 16))
+        assert list(parsed.warnings) == []
+
+
+def test_the_trials_bridge_yaml_is_accepted() -> None:
+    text = the("ConfigMap", "dcbridge", objects("values-trial"))["data"]["bridge.yaml"]
+    files = {"account_sid": "AC" + "0" * 32, "contact_center_id": "5f3c0c2e-6d0d-4a5e-9b1c-2f6a3f0f7a11"}
+    text = re.sub(r"file:/run/secrets/dcbridge/(\w+)", lambda match: files.get(match[1], "0" * 16), text)
+    said = [str(warning) for warning in parse(text, {}).warnings]
+    assert [one for one in said if "is http" not in one] == []
+
+
+# ---------------------------------------------------------------- secrets
+
+
+def secret_fields(model: type[BaseModel]) -> Iterator[str]:
+    """Names of all fields that hold a secret, at whatever depth."""
+    for name, field in model.model_fields.items():
+        inner = list(everything_in(field.annotation))
+        if SecretStr in inner:
+            yield name
+        for one in inner:
+            if isinstance(one, type) and issubclass(one, BaseModel):
+                yield from secret_fields(one)
+
+
+def everything_in(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for inner in get_args(annotation):
+        yield from everything_in(inner)
+
+
+def test_the_chart_knows_every_field_that_holds_a_secret() -> None:
+    models = [Configuration, *(kind.fields_model for kind in KINDS.values())]
+    known = {name for model in models for name in secret_fields(model)}
+    assert {"secrets", "auth_token", "password", "signing_keys"} <= known
+    text = (CHART / "templates" / "_checks.tpl").read_text()
+    assert set(text.partition('define "dcbridge.secretFields" -}}')[2].split("{{")[0].split()) == known
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_that_is_rendered_holds_a_secret(name: str) -> None:
+    """The variables that hold one come from the Secret, and no argument names one."""
+    for pod, _, spec in pods(objects(name)):
+        [container] = spec["containers"]
+        said = " ".join([*container.get("command", []), *container.get("args", [])])
+        assert "$(" not in said, pod
+        for variable, value in environment(container).items():
+            if variable.endswith(("_KEY", "_TOKEN", "_SECRET", "_PASSWORD", "SECRET", "_AUTH")):
+                assert set(value) == {"secretKeyRef"} or value.startswith("/run/secrets/"), (pod, variable)
+    assert not [o for o in objects(name) if o["kind"] == "Secret"]
+
+
+# ---------------------------------------------------------------- mistakes
+
+MISTAKES: dict[str, Json] = yaml.safe_load((ROOT / "tests/helm/mistakes.yaml").read_text())
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_named_in_clear_words(mistake: str) -> None:
+    render(MINIMAL)
+    with pytest.raises(helm.HelmError) as refused:
+        render(over(MINIMAL, MISTAKES[mistake]["values"]))
+    assert MISTAKES[mistake]["words"] in str(refused.value)
+    assert "0123456789abcdef" not in str(refused.value)
+
+
+def test_an_escaped_variable_is_none() -> None:
+    render(over(MINIMAL, {"config": {"channels": {"0123456789": {"endpoint": "$${NAME}"}}}}))
+
+
+def test_the_queues_are_those_of_the_program() -> None:
+    schema = reference.schema()["properties"]["workerDefaults"]["properties"]["queues"]
+    text = (CHART / "templates" / "_checks.tpl").read_text()
+    assert set(schema["items"]["enum"]) == set(QUEUES)
+    assert set(text.partition('define "dcbridge.queues" -}}')[2].split("{{")[0].split()) == set(QUEUES)
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def test_the_schema_and_the_table_are_current() -> None:
+    """`python -m helm.reference` writes both."""
+    assert (CHART / "values.schema.json").read_text(encoding="utf-8") == reference.schema_text()
+    assert (CHART / "README.md").read_text(encoding="utf-8") == reference.readme()
+
+
+def test_every_value_has_its_line_and_every_line_its_value() -> None:
+    def leaves(path: str, value: Any) -> Iterator[str]:
+        if isinstance(value, dict) and value and path not in listed:
+            for name, inner in value.items():
+                yield from leaves(f"{path}.{name}" if path else name, inner)
+        else:
+            yield path
+
+    listed = [path for path, _, _ in reference.rows()]
+    assert len(set(listed)) == len(listed)
+    assert sorted(listed) == sorted(leaves("", yaml.safe_load((CHART / "values.yaml").read_text())))
+    assert not [path for path, _, meaning in reference.rows() if not meaning.endswith((".", "`"))]
