@@ -1,4 +1,4 @@
-"""values.schema.json and the table of the chart's README, from helm/values.schema.yaml, values.yaml and the settings.
+"""What of the chart is written: the schema and the README's table, from values and settings; the dashboard.
 
 python -m helm.reference
 """
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from bridge.settings import Settings
+from helm import dashboard
 
 HERE = Path(__file__).parent
 CHART = HERE / "dcbridge"
@@ -91,4 +92,5 @@ def _plain(value: Any) -> Any:
 
 if __name__ == "__main__":
     (CHART / "values.schema.json").write_text(schema_text(), encoding="utf-8")
+    (CHART / "files" / "dashboard.json").write_text(dashboard.text(), encoding="utf-8")
     (CHART / "README.md").write_text(readme(), encoding="utf-8")

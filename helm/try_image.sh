@@ -15,7 +15,7 @@ export BUILDAH_ISOLATION=chroot DEBIAN_FRONTEND=noninteractive
 buildah() { command buildah --storage-driver vfs "$@"; }
 
 if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
-    mirror=$(grep -rhs '^URIs:' /etc/apt/sources.list.d | awk '{print $2; exit}')
+    mirror=$(grep -rhs '^URIs:.*/debian$' /etc/apt/sources.list.d | awk '{print $2; exit}')
     debootstrap --variant=minbase --include=ca-certificates bookworm "$work/base" ${mirror:+"$mirror"}
     chroot "$work/base" apt-get install --yes --quiet --no-install-recommends python3 python3-venv
     rm -rf "$work"/base/var/lib/apt/lists/* "$work"/base/var/cache/apt/archives/*.deb

@@ -1,0 +1,240 @@
+"""The Grafana dashboard: rows of panels, each a question and the figures that answer it.
+
+Every pod of a bridge tells what Redis holds, so such a figure is a maximum; what a process counts itself is a sum.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+Json = dict[str, Any]
+HERE = 'bridge="$bridge"'  # the variable at the top of the page
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One graph. `unit` is Grafana's; `series` are (expression, legend); B in an expression is this bridge."""
+
+    title: str
+    unit: str
+    says: str
+    series: tuple[tuple[str, str], ...]
+
+
+ROWS: dict[str, tuple[Panel, ...]] = {
+    "Is anything lost?": (
+        Panel(
+            "Not accounted for", "short", "Other than 0 is an alarm.",
+            (("max by (channel) (abs(dcbridge_books_difference{B}))", "{{channel}}"),),
+        ),
+        Panel(
+            "In flight", "short", "Accepted and not ended, of which most wait for a provider's report.",
+            (("max by (channel) (dcbridge_in_flight{B})", "{{channel}}"),),
+        ),
+        Panel(
+            "How messages end", "ops", "Messages a second by what became of them.",
+            (("sum by (state) (max by (channel, state) (rate(dcbridge_books_total{B}[5m])))", "{{state}}"),),
+        ),
+        Panel(
+            "Dead letters", "short", "What nobody could read or take, kept for a replay.",
+            (("max(dcbridge_dead_letters{B})", "kept"),),
+        ),
+    ),
+    "The door": (
+        Panel(
+            "Requests", "reqps", "By route and what became of them.",
+            (("sum by (route, outcome) (rate(dcbridge_requests_total{B}[5m]))", "{{route}} {{outcome}}"),),
+        ),
+        Panel(
+            "Time to answer", "s", "The sender gives up after ten seconds.",
+            (
+                ("histogram_quantile(0.5, sum by (le) (rate(dcbridge_answer_seconds_bucket{B}[5m])))", "half"),
+                ("histogram_quantile(0.99, sum by (le) (rate(dcbridge_answer_seconds_bucket{B}[5m])))", "99%"),
+            ),
+        ),
+        Panel(
+            "Headroom", "s", "Ten seconds less the slowest answer of a minute.",
+            (("min by (pod) (dcbridge_headroom_seconds{B})", "{{pod}}"),),
+        ),
+        Panel(
+            "Refused signatures", "ops", "By what was wrong.",
+            (
+                (
+                    'sum by (name, verdict) (rate(dcbridge_signatures_total{B,verdict!="valid"}[5m]))',
+                    "{{name}} {{verdict}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Secrets in use", "ops", "0 is the first of the list: when it alone moves, the others can go.",
+            (("sum by (name, secret) (rate(dcbridge_secret_uses_total{B}[5m]))", "{{name}} {{secret}}"),),
+        ),
+        Panel(
+            "Callbacks in the journal", "short", "On the disk of one pod alone until Redis has them.",
+            (("max by (pod) (dcbridge_journal_waiting{B})", "{{pod}}"),),
+        ),
+    ),
+    "The hands": (
+        Panel(
+            "Oldest job", "s", "How long what could be done has waited; workers scale on it.",
+            (("max by (queue) (dcbridge_oldest_queued_seconds{B})", "{{queue}}"),),
+        ),
+        Panel(
+            "Jobs", "short", "Waiting, and under way.",
+            (
+                ("max by (queue) (dcbridge_queued_jobs{B})", "{{queue}} waiting"),
+                ("max by (queue) (dcbridge_running_jobs{B})", "{{queue}} under way"),
+            ),
+        ),
+        Panel(
+            "Workers", "short", "Heard of lately, by queue.",
+            (("max by (queue) (dcbridge_workers{B})", "{{queue}}"),),
+        ),
+        Panel(
+            "Oldest message in flight", "s", "By channel.",
+            (("max by (channel) (dcbridge_oldest_waiting_seconds{B})", "{{channel}}"),),
+        ),
+        Panel(
+            "Callbacks and consumers' messages that wait", "short", "Above 0 for long: Digital Channels is away.",
+            (("max by (task) (dcbridge_tasks_waiting{B})", "{{task}}"),),
+        ),
+    ),
+    "Providers": (
+        Panel(
+            "Requests", "reqps", "By what became of them.",
+            (("sum by (provider, outcome) (rate(dcbridge_sends_total{B}[5m]))", "{{provider}} {{outcome}}"),),
+        ),
+        Panel(
+            "Time to answer, 95%", "s", "A slower provider carries fewer messages a second.",
+            (
+                (
+                    "histogram_quantile(0.95, sum by (provider, le) (rate(dcbridge_send_seconds_bucket{B}[5m])))",
+                    "{{provider}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Breaker", "short", "1 while nothing is sent; and what waits for it.",
+            (
+                ("max by (provider) (dcbridge_breaker_open{B})", "{{provider}} open"),
+                ("max by (provider) (dcbridge_parked{B})", "{{provider}} parked"),
+            ),
+        ),
+        Panel(
+            "Delivery updates", "ops", "By what they changed.",
+            (
+                (
+                    "sum by (provider, outcome) (rate(dcbridge_delivery_updates_total{B}[5m]))",
+                    "{{provider}} {{outcome}}",
+                ),
+            ),
+        ),
+    ),
+    "Digital Channels": (
+        Panel(
+            "Receipts", "ops", "By status and outcome.",
+            (("sum by (status, outcome) (rate(dcbridge_receipts_total{B}[5m]))", "{{status}} {{outcome}}"),),
+        ),
+        Panel(
+            "Oldest receipt", "s", "How long it has been due.",
+            (("max by (channel) (dcbridge_oldest_receipt_seconds{B})", "{{channel}}"),),
+        ),
+        Panel(
+            "From acceptance to the receipt, 95%", "s", "What agents feel.",
+            (
+                (
+                    "histogram_quantile(0.95, sum by (channel, le) (rate(dcbridge_receipt_seconds_bucket{B}[15m])))",
+                    "{{channel}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Consumers' messages", "ops", "By outcome.",
+            (("sum by (channel, outcome) (rate(dcbridge_consumer_messages_total{B}[5m]))", "{{channel}} {{outcome}}"),),
+        ),
+    ),
+    "Redis": (
+        Panel(
+            "Answers", "short", "1 while it answers a scrape.",
+            (("min by (pod) (dcbridge_redis_up{B})", "{{pod}}"),),
+        ),
+        Panel(
+            "Not safe", "short", "Reasons for which it may lose messages, or let them be read.",
+            (("max(dcbridge_redis_unsafe{B})", "may lose"), ("max(dcbridge_redis_exposed{B})", "may be read")),
+        ),
+        Panel(
+            "Faults", "short", "What a person has to look at, in an hour.",
+            (("sum by (kind, name) (increase(dcbridge_faults_total{B}[1h]))", "{{kind}} {{name}}"),),
+        ),
+    ),
+}  # fmt: skip
+
+
+def dashboard() -> Json:
+    """As Grafana imports it."""
+    numbers, panels, y = count(1), [], 0
+    for title, row in ROWS.items():
+        panels.append({"id": next(numbers), "type": "row", "title": title, "gridPos": _place(0, y, 24, 1)})
+        y += 1
+        for at, panel in enumerate(row):
+            panels.append(_panel(next(numbers), panel, _place(at % 3 * 8, y + at // 3 * 7, 8, 7)))
+        y += 7 * ((len(row) + 2) // 3)
+    return {
+        "uid": "dcbridge",
+        "title": "dcbridge",
+        "tags": ["dcbridge"],
+        "schemaVersion": 39,
+        "editable": True,
+        "refresh": "30s",
+        "time": {"from": "now-6h", "to": "now"},
+        "templating": {"list": [_source(), _bridge()]},
+        "panels": panels,
+    }
+
+
+def _place(x: int, y: int, width: int, height: int) -> Json:
+    return {"x": x, "y": y, "w": width, "h": height}
+
+
+def _panel(number: int, panel: Panel, place: Json) -> Json:
+    source = {"type": "prometheus", "uid": "${source}"}
+    return {
+        "id": number,
+        "type": "timeseries",
+        "title": panel.title,
+        "description": panel.says,
+        "gridPos": place,
+        "datasource": source,
+        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0}, "overrides": []},
+        "options": {"legend": {"displayMode": "list", "placement": "bottom"}, "tooltip": {"mode": "multi"}},
+        "targets": [
+            {"refId": chr(65 + at), "datasource": source, "expr": _here(expression), "legendFormat": legend}
+            for at, (expression, legend) in enumerate(panel.series)
+        ],
+    }
+
+
+def _here(expression: str) -> str:
+    return expression.replace("{B", "{" + HERE)
+
+
+def _source() -> Json:
+    return {"name": "source", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
+
+
+def _bridge() -> Json:
+    return {
+        "name": "bridge",
+        "label": "Bridge",
+        "type": "query",
+        "datasource": {"type": "prometheus", "uid": "${source}"},
+        "query": {"query": "label_values(dcbridge_redis_up, bridge)", "refId": "bridges"},
+        "refresh": 2,
+    }
+
+
+def text() -> str:
+    return json.dumps(dashboard(), indent=1, ensure_ascii=False) + "\n"
