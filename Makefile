@@ -47,6 +47,7 @@ lock: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) --upgrade --output-file requirements/run.txt
 	$(LOCK) --upgrade --extra image --output-file requirements/image.txt
+	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build --output-file requirements/build.txt
 	$(LOCK) --upgrade --extra dev --group test --group build --output-file requirements/dev.txt
 
 clean:
