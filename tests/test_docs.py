@@ -20,7 +20,7 @@ from bridge.settings import PREFIX, Settings
 from dcbridge.cli import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("helm/**/*.md")])
 DOCS = ROOT / "docs"
 
 

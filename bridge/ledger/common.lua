@@ -16,6 +16,7 @@ local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local given, ARGV = ARGV, {}
 local iso = given[1]
 local REQUEUE = 15000 -- ms until a queued job that nobody claimed is looked for
+local LATE = 3600000 -- ms after which a redelivery is no repeated delivery any more: somebody has kept the webhook
 local TERMINAL = {delivered = true, failed = true, removed = true, unconfirmed = true}
 local verbs = {}
 

@@ -123,6 +123,8 @@ function verbs.accept()
     if fresh[first] == nil then fresh[first] = redis.call('EXISTS', 'dcb:m:' .. first) == 0 end
     if not fresh[first] or redis.call('EXISTS', key) == 1 then
       redis.call('HINCRBY', 'dcb:books:' .. channel, 'again', 1)
+      local began = tonumber(redis.call('HGET', 'dcb:m:' .. first, 'at') or now)
+      if now - began > LATE then redis.call('HINCRBY', 'dcb:counts', 'redelivered_late', 1) end
       answers[#answers + 1] = 'again'
     else
       local lane, ttl = ARGV[i + 6], tonumber(ARGV[i + 9])

@@ -13,6 +13,7 @@ from rq.serializers import JSONSerializer
 from rq.utils import import_attribute
 
 from bridge.ledger import NewTask
+from bridge.ledger.books import read
 from dcbridge.embedded_redis import EmbeddedRedis
 from tests.bridge.ledger_bench import CHANNEL, CONSUMER, KEEP, KEEP_DEAD, PAYLOAD, Bench, copies_of, new_message
 
@@ -42,6 +43,14 @@ async def test_a_redelivery_days_after_the_end_is_recognised_and_forgotten_after
     assert await bench.ledger.accept([new_message()]) == [False]
     await bench.pass_time(20)
     assert await bench.ledger.accept([new_message()]) == [True]
+
+
+async def test_a_redelivery_that_nobody_would_make_any_more_is_counted(bench: Bench) -> None:
+    await bench.put("m-1")
+    for seconds, late in ((0.0, 0), (3500.0, 0), (200.0, 1), (86400.0, 2)):
+        await bench.pass_time(seconds)
+        assert await bench.ledger.accept([new_message("m-1")]) == [False]
+        assert (await read(bench.redis)).counts.get("redelivered_late", 0) == late
 
 
 @pytest.mark.parametrize("other", [{"channel_id": "other"}, {"message_id": "m-2"}])

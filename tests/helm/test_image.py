@@ -168,4 +168,4 @@ def test_the_redis_of_compose_would_lose_nothing_and_is_reached_by_its_socket_al
 
 def test_only_the_public_port_can_be_opened_beyond_this_machine() -> None:
     opened = [port for one in services().values() for port in one.get("ports", [])]
-    assert sorted(opened) == ["${DCBRIDGE_PUBLIC:-127.0.0.1:8080}:8080", "127.0.0.1:8081:8081", "127.0.0.1:8082:8082"]
+    assert sorted(opened) == ["${BRIDGE_PUBLIC:-127.0.0.1:8080}:8080", "127.0.0.1:8081:8081", "127.0.0.1:8082:8082"]
