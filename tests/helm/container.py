@@ -160,10 +160,13 @@ class Container:
         work = self._folder / "tree"
         programs = "/opt/dcbridge/bin" if self.cluster.image else Path(sys.executable).parent
         path = f"/opt/valkey:{programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+        image = {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+        if not self.cluster.image:
+            image["PYTHONPATH"] = str(ROOT)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["unshare", "--mount", "sh", "-euc", self.script(work)],
-                env={"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"} | self.environment(),
+                env=image | self.environment(),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
             )  # fmt: skip
 
