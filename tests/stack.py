@@ -355,7 +355,7 @@ class Stack:
         """Rules of the contracts that the bridge broke."""
         return [f"{v['who']}: {v['rule']}: {v['detail']}" for v in self.state()["violations"]]
 
-    def settled(self) -> Books:
+    def settled(self, seconds: float = PATIENCE) -> Books:
         """Wait until nothing is in flight and no receipt is owed; the books."""
 
         def still() -> Books | None:
@@ -363,7 +363,7 @@ class Stack:
             owed = sum(channel.receipts_waiting for channel in books.channels)
             return None if books.in_flight or owed or sum(books.tasks.values()) else books
 
-        return until(still, "nothing is in flight", pause=0.1)
+        return until(still, "nothing is in flight", seconds, pause=0.1)
 
 
 def sms_body(message_id: str, to: str, text: str = "Agent message text") -> dict[str, Any]:

@@ -14,14 +14,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.faults import shipped
 from tests.faults.traffic import Traffic
 from tests.faults.verdict import Verdict, judge
 from tests.faults.warm_workers import WarmWorkers
-from tests.stack import Stack
+from tests.stack import SMS, Stack
 
 # Answers take long enough that each SIGTERM meets some requests on the wire; no outcome is ever in doubt.
 WORLD = {"delay": 0.2, "status_delay": 0.05, "p_slow": 0.05, "p_429": 0.01, "p_early": 0.02, "p_duplicate": 0.05}
 CONVERSATIONS = 500
+PATIENCE = 120.0  # seconds until all has ended after the last one
 
 
 @dataclass
@@ -56,7 +58,10 @@ def terminate_again_and_again(
     times: int, *, workers: int = 2, rate: float = 30.0, say: Callable[[str], None] = lambda line: None
 ) -> Report:
     """A bridge of its own whose workers are terminated in turn. `rate` in agents' messages a second."""
-    with Stack(parts=("sandbox", "service")) as stack, WarmWorkers(stack, workers) as warm:
+    with (
+        Stack(settings=shipped.settings(), channels={SMS: shipped.channel()}, parts=("sandbox", "service")) as stack,
+        WarmWorkers(stack, workers) as warm,
+    ):
         return _loop(stack, warm, times, rate, say)
 
 
@@ -73,11 +78,11 @@ def _loop(stack: Stack, workers: WarmWorkers, times: int, rate: float, say: Call
             workers.start(name)
             if turn % 25 == 24:
                 say(f"{time.monotonic() - began:.0f} s: {turn + 1} times, {traffic.written} messages written")
-        traffic.stop(60)
+        traffic.stop(PATIENCE)
         report.seconds = time.monotonic() - began
         report.faults += traffic.trouble
         try:
-            stack.settled()
+            stack.settled(PATIENCE)
         except AssertionError as stuck:
             report.faults.append(str(stuck))
     report.drained = sum(len(stack.lines(name, "worker_drains")) for name in workers.names)

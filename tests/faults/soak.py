@@ -18,29 +18,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.configuration import Channel, Retry
-from bridge.settings import Settings
+from tests.faults import shipped
 from tests.faults.stranded import KINDS, Stranded
 from tests.faults.traffic import Traffic
 from tests.faults.verdict import Verdict, judge
 from tests.faults.warm_workers import WarmWorkers
-from tests.stack import SETTINGS, SMS, Stack, sms_body, until
+from tests.stack import SMS, Stack, sms_body, until
 
 WORKERS = 2
 MOVES_WITHIN = 30.0  # seconds until a message moves again that a killed worker held
 DOUBTFUL = {"p_500": 0.02, "p_reset": 0.01}  # a reset comes after the body: half of these messages were taken
 ODD = {"p_slow": 0.05, "p_429": 0.02, "p_early": 0.02, "p_duplicate": 0.05, "p_reversed": 0.05}
 SANDBOX = {"slow_answer": 3.0, "retry_after": 1, "retry_attempts": 1000}
-
-
-def as_shipped() -> dict[str, str]:
-    """The values that every setting has which the other tests make short."""
-    fields = Settings.model_fields
-    return {name: str(fields[name.removeprefix("DCBRIDGE_").lower()].default) for name in SETTINGS}
-
-
-def channel_as_shipped() -> dict[str, object]:
-    return {"unknown_grace": Channel.model_fields["unknown_grace"].default, "retry": Retry().model_dump()}
 
 
 @dataclass(frozen=True)
@@ -117,15 +106,17 @@ def soak(
     plan: Plan,
     *,
     folder: Path | None = None,
-    shipped: bool = True,
     sandbox: Mapping[str, object] = SANDBOX,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
-    """Run the plan on a bridge of its own, and judge. `shipped`: with the settings that the product has by itself."""
-    settings, channel = (as_shipped(), channel_as_shipped()) if shipped else ({}, {})
+    """Run the plan on a bridge of its own, and judge."""
     with (
         Stack(
-            folder, settings=settings, sandbox=sandbox, channels={SMS: channel}, parts=("sandbox", "service")
+            folder,
+            settings=shipped.settings(),
+            sandbox=sandbox,
+            channels={SMS: shipped.channel()},
+            parts=("sandbox", "service"),
         ) as stack,
         WarmWorkers(stack, WORKERS) as workers,
     ):
@@ -169,7 +160,7 @@ def _kill_workers(
     end, told = began + plan.seconds, 0.0
     next_kill = began + dice.uniform(1.0, 4.0)
     dead: dict[str, float] = {}  # worker -> when it starts again
-    while (now := time.monotonic()) < end or report.kills < 2:
+    while (now := time.monotonic()) < end or (now < end + 60 and (report.kills < 2 or not stranded.found["m"])):
         for name in [name for name, when in dead.items() if when <= now]:
             del dead[name]
             workers.start(name, wait=False)

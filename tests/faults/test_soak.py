@@ -8,7 +8,7 @@ QUICK = SANDBOX | {"slow_answer": 1.0}
 
 
 def test_two_workers_are_killed_at_random_and_every_promise_holds() -> None:
-    report = soak(Plan(conversations=60, seconds=12, rate=20, patience=90), shipped=False, sandbox=QUICK)
+    report = soak(Plan(conversations=60, seconds=12, rate=20, patience=90), sandbox=QUICK)
     assert report.faults == [], str(report)
     assert report.kills >= 2
     assert report.stranded["m"] > 0
@@ -20,7 +20,7 @@ def test_two_workers_are_killed_at_random_and_every_promise_holds() -> None:
 
 
 def test_a_redis_that_hangs_makes_no_outcome_doubtful() -> None:
-    """As shipped: the hang is longer than a worker may be silent, and shorter than a lease."""
+    """It hangs for longer than a worker may be silent, and for less than a lease."""
     report = soak(Plan(conversations=60, seconds=6, rate=20, hang=12, patience=90), sandbox=QUICK)
     assert report.faults == [], str(report)
     assert report.refused_while_hung >= 1
@@ -28,8 +28,7 @@ def test_a_redis_that_hangs_makes_no_outcome_doubtful() -> None:
 
 
 def test_a_redis_that_is_killed_under_load_comes_back_with_everything() -> None:
-    plan = Plan(conversations=60, seconds=9, rate=20, redis_kills=3, patience=90)
-    report = soak(plan, shipped=False, sandbox=QUICK)
+    report = soak(Plan(conversations=60, seconds=9, rate=20, redis_kills=3, patience=90), sandbox=QUICK)
     assert report.faults == [], str(report)
     assert report.redis_kills == 3
     assert report.verdict.accepted > 50
