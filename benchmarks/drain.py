@@ -28,7 +28,7 @@ class Size:
     warm: float = 2.0
 
 
-SMALL = Size(many=2_000, few=200, seconds=2.0, warm=0.2)
+SMALL = Size(many=2_000, few=200, seconds=1.0, warm=0.2)
 
 
 class Backlog:
@@ -51,6 +51,8 @@ class Backlog:
         last = first
         while last.seconds - first.seconds < seconds:
             last = await self._look(begin)
+        if last.delivered == first.delivered:
+            last = await self._look(first.delivered)
         await asyncio.to_thread(stage.end, "worker")
         await self._check(stage.sample())
         sends = Between(first, last, "taken")
@@ -61,8 +63,8 @@ class Backlog:
             "redis": sends.cpu_ms("redis"),
         }
 
-    async def _look(self, begin: float) -> Sample:
-        """A look at the worlds, once they have begun to hear; what they took is put back."""
+    async def _look(self, beyond: float) -> Sample:
+        """A look at the worlds, once they have heard of more than that; what they took is put back."""
         deadline = time.monotonic() + PATIENCE
         while True:
             await asyncio.sleep(PAUSE)
@@ -72,7 +74,7 @@ class Backlog:
             if gone > 0:
                 await self.stage.fill(self.label, self.filled, gone)
                 self.filled += gone
-            if seen.delivered > begin:
+            if seen.delivered > beyond:
                 return seen
             if time.monotonic() > deadline:
                 raise Wrong(f"nothing was relayed in {PATIENCE:g} s")

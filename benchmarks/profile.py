@@ -1,4 +1,4 @@
-"""`python -m benchmarks.profile worker|door`: where the processor time goes, by library and by our function."""
+"""`python -m benchmarks.profile`: where the processor time goes, by topic; of worker or door also by our function."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 import asyncio
 import json
 import tempfile
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -20,7 +20,7 @@ from benchmarks.stage import OURS, Stage, Wrong
 ROOT = Path(__file__).parent.parent
 
 
-def worker(folder: Path, count: int) -> dict[str, object]:
+def worker(folder: Path, count: int) -> dict[str, Any]:
     """A worker that relays `count` messages, each past a provider that takes 200 ms."""
     file = folder / "worker.json"
     with Stage(folder / "worker") as stage:
@@ -32,7 +32,7 @@ def worker(folder: Path, count: int) -> dict[str, object]:
     return read(file)
 
 
-def service(folder: Path, count: int) -> dict[str, object]:
+def service(folder: Path, count: int) -> dict[str, Any]:
     """A service that takes `count` webhooks over 64 connections."""
     file = folder / "door.json"
     with Stage(folder / "door") as stage:
@@ -46,48 +46,49 @@ def service(folder: Path, count: int) -> dict[str, object]:
     return read(file)
 
 
-def read(file: Path) -> dict[str, object]:
+def read(file: Path) -> dict[str, Any]:
     """What Sampler.view wrote."""
-    found: dict[str, object] = json.loads(file.read_text())
+    found: dict[str, Any] = json.loads(file.read_text())
     return found
 
 
-def library(file: str) -> str:
-    """The package that a file belongs to; ours by its folder."""
-    _, _, installed = file.rpartition("site-packages/")
-    if installed != file:
-        return installed.partition("/")[0].removesuffix(".py")
-    if file.startswith(str(ROOT)):
-        return str(Path(file).relative_to(ROOT).parent)
-    return "Python's own"
+def told(found: dict[str, Any], most: int = 15) -> str:
+    """Shares of the samples: by topic, then by our own function that was innermost."""
+    total = found["samples"] or 1
+    rows = [f"{total} samples", "", "what it is spent on"]
+    rows += [f"{n / total:>6.1%}  {topic}" for topic, n in found["topics"]]
+    rows += ["", "our function that was innermost, with the libraries below it"]
+    for file, name, n in found["ours"][:most]:
+        rows.append(f"{n / total:>6.1%}  " + (f"{Path(file).relative_to(ROOT)}: {name}" if file else name))
+    return "\n".join(rows)
 
 
-def told(found: dict[str, object], most: int = 15) -> str:
-    """Shares of the samples: by library of the innermost line, then by our own function that was innermost."""
-    total = int(str(found["samples"])) or 1
-    inner, ours = found["inner"], found["ours"]
-    assert isinstance(inner, list)
-    assert isinstance(ours, list)
-    libraries: Counter[str] = Counter()
-    for file, _function, n in inner:
-        libraries[library(file)] += n
-    places = [(f"{library(file)}/{Path(file).name}: {name}" if file else name, n) for file, name, n in ours]
-    rows = [f"{total} samples", "", "by library, innermost line"]
-    rows += [f"{n / total:>6.1%}  {name}" for name, n in libraries.most_common(most)]
-    rows += ["", "by our function that was innermost, libraries below it included"]
-    rows += [f"{n / total:>6.1%}  {name}" for name, n in places[:most]]
+def both(workers: dict[str, Any], doors: dict[str, Any]) -> str:
+    """The table of docs/performance.md: shares by topic, the largest first."""
+    shares = [{topic: n / (found["samples"] or 1) for topic, n in found["topics"]} for found in (workers, doors)]
+    rows = ["| of the processor time of | worker | door |", "|---|--:|--:|"]
+    for topic in sorted({*shares[0], *shares[1]}, key=lambda topic: -sum(share.get(topic, 0) for share in shares)):
+        cells = [f"{share[topic]:.0%}" if share.get(topic, 0) >= 0.005 else "" for share in shares]
+        if any(cells):
+            rows.append(f"| {topic} | {cells[0]} | {cells[1]} |")
     return "\n".join(rows)
 
 
 def main() -> None:
     """Print it."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
-    options.add_argument("what", choices=["worker", "door"])
+    options.add_argument("what", nargs="?", choices=["worker", "door"], help="one of them in detail")
     options.add_argument("--count", type=int, default=12_000, help="messages (default 12000)")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="dcbridge-profile-") as name:
-        run = worker if asked.what == "worker" else service
-        print(told(run(Path(name), asked.count)))
+        folder = Path(name)
+        match asked.what:
+            case "worker":
+                print(told(worker(folder, asked.count)))
+            case "door":
+                print(told(service(folder, asked.count)))
+            case _:
+                print(both(worker(folder, asked.count), service(folder, asked.count)))
 
 
 if __name__ == "__main__":

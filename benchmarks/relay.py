@@ -39,6 +39,7 @@ class Run:
     whole: Between
     workers: tuple[str, ...]
     most_memory: int  # bytes of the largest worker
+    finished: float  # bytes that Redis keeps of each message when it is over
 
     def figures(self) -> dict[str, float]:
         return {
@@ -47,6 +48,7 @@ class Run:
             "redis": self.whole.cpu_ms("redis"),
             "worlds": self.whole.cpu_ms("worlds"),
             "memory": self.most_memory / 2**20,
+            "finished": self.finished,
             "in flight": self.whole.last.worlds["most_in_flight"],
         }
 
@@ -64,6 +66,7 @@ def once(
     names = tuple(f"worker-{n}" for n in range(workers))
     with Stage(folder) as stage:
         stage.start_worlds(delay_ms)
+        empty = stage.sample().memory["redis"]
         asyncio.run(stage.fill(folder.name, 0, count))
         for name in names:
             stage.start_worker(name, command, in_flight)
@@ -73,7 +76,9 @@ def once(
         end = stage.sample()
     check(end, count)
     quiet = [sample for sample in samples if not sample.worlds["asked"]]
-    return Run(steady(samples, count), Between(quiet[-1], samples[-1]), names, memory)
+    return Run(
+        steady(samples, count), Between(quiet[-1], samples[-1]), names, memory, (end.memory["redis"] - empty) / count
+    )
 
 
 def check(end: Sample, count: int) -> None:
@@ -99,6 +104,7 @@ def measure(folder: Path, runs: int, size: Size = Size()) -> list[Line]:
         line("… processor time of the worker for each, ms", "cpu", 3, "≤ 0.45"),
         line("… memory of the worker, MB", "memory", 0),
         line("… processor time of Redis for each, ms", "redis", 3),
+        line("… Redis memory for each when it is over, bytes", "finished", 0, beside=False),
         line("… processor time of the pretended worlds for each, ms", "worlds", 3, beside=False),
     ]
 

@@ -18,15 +18,42 @@ EVERY = 0.004  # seconds of processor time; the kernel rarely has a finer one
 
 Place = tuple[str, str]  # file, function
 
+# What a message needs, by the files that do it. A sample belongs to the innermost of its files that is named here.
+TOPICS = {
+    "log lines": ("/bridge/logs.py", "/structlog/"),
+    "counters for Prometheus": ("/bridge/metrics.py", "/prometheus_client/"),
+    "the request to the provider": ("/bridge/sending.py", "/aiohttp/", "/httpx/", "/httpx_aiohttp/", "/yarl/"),
+    "the ledger and Redis": ("/bridge/ledger/", "/bridge/durability.py", "/bridge/redis_connection.py", "/redis/"),
+    "numbers, texts and the provider's form": (
+        "/bridge/phone.py",
+        "/bridge/sms.py",
+        "/bridge/providers/",
+        "/phonenumbers/",
+    ),
+    "reading and writing Digital Channels": ("/bridge/wire.py", "/bridge/acceptance.py", "/bridge/digital_channels.py"),
+    "the signature": ("/bridge/signature.py",),
+    "the HTTP server": ("/uvicorn/", "/starlette/", "/bridge/listener.py"),
+    "the handler": ("/service/",),
+    "taking and ending jobs": ("/workers/worker.py", "/rq/"),
+    "the job": ("/workers/",),
+}
+REST = "the event loop and the rest of Python"
+
+
+def topic_of(file: str) -> str:
+    """What a file is for; "" where it has no topic of its own."""
+    return next((topic for topic, parts in TOPICS.items() if any(part in file for part in parts)), "")
+
 
 class Sampler:
-    """Counts the innermost place, and each place of ours that is somewhere above it, once a sample."""
+    """Counts each sample's topic, and the innermost place in a file of ours."""
 
     def __init__(self, root: Path) -> None:
         self._root = f"{root}/"
         self.samples = 0
-        self.inner: Counter[Place] = Counter()
-        self.ours: Counter[Place] = Counter()  # the innermost place in a file of ours
+        self.topics: Counter[str] = Counter()
+        self._known: dict[str, str] = {}
+        self.ours: Counter[Place] = Counter()
 
     def start(self) -> None:
         signal.signal(signal.SIGPROF, self._tick)
@@ -44,9 +71,14 @@ class Sampler:
         if any(file.startswith("<frozen importlib") for file, _ in places):
             return  # starting up is no message's
         self.samples += 1
-        self.inner[places[0]] += 1
+        self.topics[next(filter(None, (self._topic(file) for file, _ in places)), REST)] += 1
         mine = next((place for place in places if self._is_ours(place[0])), None)
-        self.ours[mine or ("", "the event loop")] += 1
+        self.ours[mine or ("", REST)] += 1
+
+    def _topic(self, file: str) -> str:
+        if file not in self._known:
+            self._known[file] = topic_of(file)
+        return self._known[file]
 
     def _is_ours(self, file: str) -> bool:
         return file.startswith(self._root) and "site-packages" not in file and "/benchmarks/" not in file
@@ -54,7 +86,7 @@ class Sampler:
     def view(self) -> dict[str, object]:
         return {
             "samples": self.samples,
-            "inner": [[*place, n] for place, n in self.inner.most_common()],
+            "topics": self.topics.most_common(),
             "ours": [[*place, n] for place, n in self.ours.most_common()],
         }
 

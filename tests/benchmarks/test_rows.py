@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,16 +179,15 @@ def test_a_worker_that_ends_by_itself_is_no_run(tmp_path: Path) -> None:
 
 def test_the_command_prints_the_table_and_writes_every_figure(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "benchmarks", "--row", "door", "--runs", "2", "--small", "--markdown"]
+    command = [sys.executable, "-m", "benchmarks", "--row", "door", "--runs", "1", "--small", "--markdown"]
     done = subprocess.run([*command, "--json", str(file)], cwd=ROOT, capture_output=True, text=True, timeout=140)
     assert done.returncode == 0, done.stderr
     written = json.loads(file.read_text())
     rows = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [line["what"] for line in written["lines"]]
-    assert [len(line["values"]) for line in written["lines"]] == [2] * (len(rows) - 2) + [
-        2,
-        2,
-    ]  # two looks at the noise
+    once, noise = written["lines"][:-2], written["lines"][-2:]
+    assert [len(line["values"]) for line in once] == [1] * len(once)
+    assert [len(line["values"]) for line in noise] == [2, 2]  # before and after
     assert written["machine"] in done.stdout
 
 
@@ -195,12 +195,19 @@ def test_the_command_prints_the_table_and_writes_every_figure(tmp_path: Path) ->
     ("measure", "inside"), [(profile.worker, "bridge/sending.py"), (profile.service, "service/door.py")]
 )
 def test_a_profile_finds_our_own_functions(
-    tmp_path: Path, measure: Callable[[Path, int], dict[str, object]], inside: str
+    tmp_path: Path, measure: Callable[[Path, int], dict[str, Any]], inside: str
 ) -> None:
     told = profile.told(measure(tmp_path, 400), most=1000)
     assert int(told.split()[0]) > 10
     assert inside in told
-    assert "benchmarks/" not in told.partition("by our function")[2]
+    assert "the ledger and Redis" in told
+    assert "benchmarks/" not in told
+
+
+def test_two_profiles_are_one_table() -> None:
+    workers = {"samples": 200, "topics": [["log lines", 20], ["the job", 180]]}
+    doors = {"samples": 100, "topics": [["log lines", 100]]}
+    assert profile.both(workers, doors).splitlines()[2:] == ["| log lines | 10% | 100% |", "| the job | 90% |  |"]
 
 
 def test_the_command_line_and_the_page_know_the_same_rows() -> None:
