@@ -11,11 +11,11 @@ import pytest
 
 from tests.helm.container import why_not
 from tests.helm.kubelet import Pod, Story, until
-from tests.helm.trial import REDIS, SANDBOX, SERVICE, WORKER, Load, Trial, roll, settled, trial
+from tests.helm.trial import REDIS, SANDBOX, SERVICE, WORKER, Knocks, Load, Trial, roll, settled, trial
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"containers as processes: {why_not()}")
 
-QUICK = {"service": {"preStopSeconds": 1}, "settings": {"receipt_linger": 0.02, "redis_timeout": 1.5}}
+QUICK = {"service": {"preStopSeconds": 2}, "settings": {"receipt_linger": 0.02, "redis_timeout": 1.5}}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_rolling_restart_under_load_loses_and_repeats_nothing(running_trial: t
     doors = [pod for pod in pods if pod.name.startswith("dcbridge-service") and pod.leaving is None]
     hands = [pod for pod in pods if pod.name.startswith("dcbridge-worker") and pod.leaving is None]
     counted = inside.counts()
-    with Load(inside) as load:
+    with Load(inside) as load, Knocks(inside.namespace.address("dcbridge")) as knocks:
         until(lambda: load.sent > 10, "messages go through")
         new_doors, codes = roll(inside, SERVICE, doors)
         new_hands, more = roll(inside, WORKER, hands)
@@ -74,7 +74,8 @@ def test_a_rolling_restart_under_load_loses_and_repeats_nothing(running_trial: t
     assert inside.counts()["sms"] - counted.get("sms", 0) == load.sent
     # No connection went to a door that had left. One that is idle may be closed in the moment in which something is
     # sent over it; then the sender sends again, and it is still one message.
-    assert inside.namespace.refused == 0
+    assert (knocks.failed, inside.namespace.refused) == (0, 0)
+    assert knocks.answered > 20
     assert books.counts.get("unknown", 0) == 0
     assert inside.state()["violations"] == []
 

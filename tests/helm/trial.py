@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import secrets
 import threading
 import time
@@ -105,6 +106,35 @@ class Load:
                 self.sent += 1
 
     def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+
+
+class Knocks:
+    """Somebody who opens a connection for each request, as health checks of load balancers do."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self.answered = self.failed = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._knock)
+
+    def _knock(self) -> None:
+        while not self._stop.wait(0.03):
+            connection = http.client.HTTPConnection(self._address, 80, timeout=15)
+            try:
+                connection.request("GET", "/nobody-home")
+                self.answered += connection.getresponse().status == 404
+            except (OSError, http.client.HTTPException):
+                self.failed += 1
+            finally:
+                connection.close()
+
+    def __enter__(self) -> Knocks:
         self._thread.start()
         return self
 
