@@ -77,6 +77,8 @@ class Messages:
         except BrokenRuleError as broken:
             answer, status = error(broken.status, broken.rule), broken.status
             self.world.violation(WHO, broken.rule, f"answered {broken.status}")
+        if mode == "late":
+            await asyncio.sleep(delay)
         if mode == "lost_answer":
             self._note(request, started, 0, body, b"", "told to lose the answer")
             await reset(request)

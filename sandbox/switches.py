@@ -6,15 +6,16 @@ import random
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-MODES = ("ok", "500", "silent", "slow", "refuse_batch", "lost_answer")
+MODES = ("ok", "500", "silent", "slow", "late", "refuse_batch", "lost_answer")
 
 
 @dataclass(slots=True)
 class DigitalChannelsSwitch:
     """`mode` holds for `count` requests to /channels/<id>/messages (None: until changed).
 
-    500 refuses; silent never answers; slow answers after `delay` seconds; refuse_batch answers 400 to
-    more than one message in a request; lost_answer applies the request and resets the connection.
+    500 refuses; silent never answers; slow applies and answers after `delay` seconds; late applies at once
+    and answers after `delay`; refuse_batch answers 400 to more than one message in a request; lost_answer
+    applies the request and resets the connection.
     `ids` is the shape of the answer's ids: strings, objects or alternate (both are documented).
     """
 

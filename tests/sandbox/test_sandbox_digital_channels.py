@@ -170,6 +170,13 @@ async def test_it_misbehaves_as_told_and_no_longer_than_told() -> None:
         with pytest.raises(httpx.ReadTimeout):
             await worlds.http.post("/nexus/v3/channels/0123456789/messages", content=b"{}", timeout=0.1)
         assert len(worlds.world.seen) == before
+        await worlds.control("/control", {"digital_channels": {"mode": "late", "count": 1, "delay": 0.5}})
+        asked = asyncio.create_task(worlds.nexus(batch(TEXT)))
+        while len(worlds.world.seen) == before:  # noqa: ASYNC110  # applied first, answered in its own time
+            await asyncio.sleep(0.01)
+        assert not asked.done()
+        assert (await asked).status_code == 200
+        before += 1
         await worlds.control("/control", {"digital_channels": {"mode": "lost_answer", "count": 1}})
         with pytest.raises(httpx.ReadError):
             await worlds.nexus(batch(TEXT))
