@@ -7,6 +7,7 @@ Under dcbridge's own worker all jobs share one set, with its pools of connection
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
@@ -69,6 +70,14 @@ class Hands:
             with attempt:
                 return await ask()
         raise AssertionError("AsyncRetrying either returns or raises")
+
+    def stood_still(self, since: float) -> bool:
+        """Whether it is long since a claim was asked for (`since` by time.monotonic()), asked before anything is sent.
+
+        A process that stood still (a paused machine, no memory, no CPU) may have been given up, and what it holds been
+        sent by another. It has to claim again, with the same token, before it sends.
+        """
+        return time.monotonic() - since > self.settings.worker_silence / 2
 
     def _gives_up(self, state: RetryCallState) -> bool:
         """A Redis that answers, and refuses, is not away: a lease is enough for it."""

@@ -129,9 +129,16 @@ async def post_consumer_message(h: Hands, task_id: str) -> None:
     timeout is tried once more and said in the log; a connection that never was, 429 and 5xx are tried for a day.
     """
     claim = h.ledger.token()
+    while not await _post_consumer_message(h, task_id, claim):
+        log.warning("worker_stood_still", message=task_id)
+
+
+async def _post_consumer_message(h: Hands, task_id: str, claim: str) -> bool:
+    """False when nothing was posted, because the process stood still after the claim."""
+    since = time.monotonic()
     claimed = await h.surely(lambda: h.ledger.claim_task(task_id, claim, h.settings.lease))
     if not claimed.ours:
-        return
+        return True
     channel_id = claimed.text("ch")
     stored = orjson.loads(claimed.fields[b"p"])
     consumer = h.tokens.of(stored["from"])
@@ -141,13 +148,16 @@ async def post_consumer_message(h: Hands, task_id: str) -> None:
     ):
         try:
             text = "\n".join([stored["text"], *stored["media"]]) if stored["media"] else stored["text"]
+            if h.stood_still(since):
+                return False
             ids = await h.digital_channels.post_consumer_message(channel_id, stored["from"], text, claimed.text("tr"))
         except SendError as error:
             await _not_posted(h, task_id, claim, claimed, error, keep)
-            return
+            return True
         await h.surely(lambda: h.ledger.task_done(task_id, claim, keep))
         h.metrics.consumer_messages.labels(channel_id, "posted").inc()
         log.info("consumer_message_posted", attempt=claimed.number("a"), ids=ids)
+        return True
 
 
 async def _not_posted(h: Hands, task_id: str, claim: str, claimed: Claimed, error: SendError, keep: float) -> None:

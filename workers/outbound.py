@@ -22,10 +22,17 @@ log = structlog.get_logger()
 async def send(h: Hands, ref: str) -> None:
     """Hand the next part of a message to its provider. Does nothing when it is not this message's turn."""
     claim = h.ledger.token()
+    while not await _send(h, ref, claim):
+        log.warning("worker_stood_still", message=ref)
+
+
+async def _send(h: Hands, ref: str, claim: str) -> bool:
+    """False when nothing was sent, because the process stood still after the claim."""
+    since = time.monotonic()
     claimed = await h.surely(lambda: h.ledger.claim(ref, claim, h.settings.lease))
     if not claimed.ours:
         log.debug("message_left_alone", message=ref, why=claimed.why)
-        return
+        return True
     channel_id = claimed.text("ch")
     with structlog.contextvars.bound_contextvars(
         message=ref, trace=claimed.text("tr"), channel=channel_id, consumer=h.tokens.of(claimed.text("to"))
@@ -38,11 +45,14 @@ async def send(h: Hands, ref: str) -> None:
             part, request = await _prepare(h, ref, claim, claimed, channel, provider)
         except SendError as error:
             await outcome.not_taken(h, ref, claim, claimed, error)
-            return
+            return True
         except Exception:
             await _our_bug(h, ref, claim)
-            return
+            return True
+        if h.stood_still(since):
+            return False
         await _send_part(h, ref, claim, claimed, channel, provider, part, request)
+        return True
 
 
 async def _prepare(
