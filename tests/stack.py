@@ -119,7 +119,9 @@ class Stack:
         }
         self.public = f"http://127.0.0.1:{self.ports.public}"
         self.client = httpx.Client(
-            trust_env=False, timeout=10.0, limits=httpx.Limits(max_connections=200, max_keepalive_connections=50)
+            trust_env=False,
+            timeout=10.0,
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=2.0),
         )
         self._messages = random.randrange(10**9)
 

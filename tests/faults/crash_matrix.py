@@ -1,0 +1,78 @@
+"""Every point of the path × every way to fail there: nothing lost, nothing doubled, nothing out of order.
+
+python -m tests.faults.crash_matrix                    # all cells with the product's own leases, as a table
+python -m tests.faults.crash_matrix --markdown         # … and the table of docs/crash-matrix.md written anew
+python -m tests.faults.crash_matrix --only "claim" --short
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from rich.console import Console
+
+from tests.faults.crash_cell import CELLS, QUARTERS, Bridges, Cell, Outcome, quarter
+from tests.faults.crash_table import said, summary, table, write_page
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "crash-matrix.md"
+
+
+def play_all(cells: Sequence[Cell], *, jobs: int, short: bool, tell: Callable[[Outcome], None]) -> list[Outcome]:
+    """`jobs` bridges at once, each taking the next cell; the outcomes in the order of the cells."""
+    waiting: queue.SimpleQueue[Cell] = queue.SimpleQueue()
+    for cell in cells:
+        waiting.put(cell)
+    played: dict[Cell, Outcome] = {}
+
+    def work() -> None:
+        with Bridges(short=short) as bridges:
+            while True:
+                try:
+                    cell = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                played[cell] = bridges.play(cell)
+                tell(played[cell])
+
+    with ThreadPoolExecutor(jobs) as threads:
+        for done in [threads.submit(work) for _ in range(jobs)]:
+            done.result()
+    return [played[cell] for cell in cells]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table; 1 when a cell is red."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    options.add_argument("--only", default="", help="cells whose name holds this: a point, or point-FAULT")
+    options.add_argument("--suite", action="store_true", help="the cells that the tests play, no others")
+    options.add_argument("--jobs", type=int, default=2, help="bridges at once")
+    options.add_argument("--short", action="store_true", help="short leases, as the tests have them")
+    options.add_argument("--markdown", action="store_true", help=f"write {PAGE.name} anew")
+    asked = options.parse_args(arguments)
+    chosen = [cell for number in range(QUARTERS) for cell in quarter(number)] if asked.suite else CELLS
+    cells = [cell for cell in chosen if asked.only in str(cell)]
+    screen = Console()
+    began = time.monotonic()
+
+    def tell(outcome: Outcome) -> None:
+        colour = "red" if outcome.wrong() else "green"
+        screen.print(f"[{colour}]{outcome.cell}[/]: {said(outcome)}", highlight=False)
+
+    played = play_all(cells, jobs=asked.jobs, short=asked.short, tell=tell)
+    screen.print(table(played))
+    seconds = time.monotonic() - began
+    for line in summary(played, seconds):
+        screen.print(line, highlight=False)
+    if asked.markdown:
+        write_page(PAGE, played, seconds)
+    return 1 if any(outcome.wrong() for outcome in played) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

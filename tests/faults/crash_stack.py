@@ -1,0 +1,195 @@
+"""A whole bridge whose service and worker run under the launcher of crash_points.py, each behind a proxy of its own.
+
+As in production every part is a process; the two under test reach Redis through a proxy that can lose replies, and
+are told over a Unix socket at which point to fail.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import queue
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+from tests.faults.crash_points import SERVICE, WORKER
+from tests.faults.crash_points import main as launch
+from tests.faults.redis_proxy import RedisProxy
+from tests.stack import SETTINGS, SMS, Stack, quiet_port, until
+
+SHORT = {"DCBRIDGE_WORKER_SILENCE": "2"}  # seconds; beside what tests/stack.py makes short
+GRACE = 2.0  # seconds that an unknown outcome waits for a callback
+LAUNCHER = "tests.faults.crash_points"
+RELIEF = "relief"  # a second worker, which takes over
+PARTS = {SERVICE: "serve", WORKER: "worker"}
+
+
+class Line:
+    """The harness' end of the lines to the processes: orders out, "reached" in. One process of a part at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        self._open: dict[int, socket.socket] = {}  # by process id
+        self._said: queue.Queue[dict[str, Any]] = queue.Queue()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for one in self._open.values():
+            one.close()
+
+    def order(self, pid: int, **order: object) -> None:
+        self._open[pid].sendall(json.dumps(order).encode() + b"\n")
+
+    def arm(self, pid: int, point: str, nth: int, do: str) -> None:
+        """The process will stop at the n-th pass from now on. AssertionError when it does not confirm that."""
+        until(lambda: pid in self._open, "the process is on the line", 20)
+        self.forget()
+        self.order(pid, point=point, nth=nth, do=do)
+        assert self.next("armed", 10), "the process took the order"
+
+    def next(self, word: str, seconds: float) -> dict[str, Any] | None:
+        """What a process says next with this word in it, or None."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                said = self._said.get(timeout=left)
+            except queue.Empty:
+                break
+            if word in said:
+                return said
+        return None
+
+    def forget(self) -> None:
+        while not self._said.empty():
+            self._said.get_nowait()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._listen, args=(connection,), daemon=True).start()
+
+    def _listen(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("r") as lines:
+            try:
+                for text in lines:
+                    said = json.loads(text)
+                    if "here" in said:
+                        self._open[said["here"]] = connection
+                    else:
+                        self._said.put(said)
+            except OSError:
+                return
+
+
+class Forked:
+    """A process of ours, forked from one that has imported everything: a tenth of a second instead of two.
+
+    What a stack asks of a subprocess.Popen, and no more.
+    """
+
+    _context = multiprocessing.get_context("forkserver")
+    _context.set_forkserver_preload(
+        ["dcbridge.cli", "service.main", "workers.main", "workers.jobs", "tests.faults.crash_table"]
+    )
+
+    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
+        self._process = self._context.Process(target=_launch, args=(list(arguments), dict(environ), str(log)))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+        self.kill, self.terminate = self._process.kill, self._process.terminate
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("a forked process", timeout or 0.0)
+        return self._process.exitcode
+
+
+def _launch(arguments: list[str], environ: dict[str, str], log: str) -> None:
+    """In the child."""
+    os.environ.clear()
+    os.environ.update(environ)
+    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    launch(arguments)
+
+
+class CrashStack(Stack):
+    """`short`: waits and leases as tests/stack.py has them, and processes that start warm; else the product's own."""
+
+    def __init__(self, *, short: bool = True) -> None:
+        self._warm = short
+        super().__init__(
+            settings=SHORT,
+            sandbox={"callback_tries": 60, "slow_answer": 0.6},
+            channels={SMS: {"outcome_unknown": "resend", "unknown_grace": GRACE}},
+        )
+        if not short:
+            self.environ = {name: value for name, value in self.environ.items() if name not in {**SETTINGS, **SHORT}}
+        self.proxies = {part: RedisProxy(self.redis.port) for part in PARTS}
+        self._opened = ExitStack()
+        for proxy in self.proxies.values():
+            self._opened.enter_context(proxy)
+        self.line = Line(self.folder / "line")
+        self._opened.callback(self.line.close)
+        for part, command in PARTS.items():
+            self._commands[part] = [
+                "-m", LAUNCHER, "--harness", str(self.folder / "line"), "--witness", str(self.witness),
+                "--set", f"DCBRIDGE_REDIS_URL={self.proxies[part].url}", "--", command,
+            ]  # fmt: skip
+        port = quiet_port()
+        self._commands[RELIEF] = [
+            "-m", LAUNCHER, "--witness", str(self.witness), "--set", f"DCBRIDGE_WORKER_PORT={port}", "--", "worker"
+        ]  # fmt: skip
+        self._ready[RELIEF] = f"http://127.0.0.1:{port}/readyz"
+
+    def run(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        if not self._warm or LAUNCHER not in command:
+            return super().run(name, command)
+        assert name not in self.processes or self.processes[name].poll() is not None, f"the {name} runs already"
+        forked = Forked(command[command.index(LAUNCHER) + 1 :], self.environ, self.log(name))
+        self.processes[name] = cast(subprocess.Popen[bytes], forked)
+        return self.processes[name]
+
+    @property
+    def witness(self) -> Path:
+        return self.folder / "witness.jsonl"
+
+    def stop(self) -> None:
+        super_folder, self._own = self._own, None  # the sockets in it are closed first
+        super().stop()
+        self._opened.close()
+        if super_folder is not None:
+            super_folder.cleanup()
+
+    def pid(self, part: str) -> int:
+        return self.processes[part].pid
+
+    def run_id(self) -> str:
+        """What names one life of Redis."""
+        with self.ledger() as connection:
+            info: Any = connection.info("server")
+        return str(info["run_id"])

@@ -1,0 +1,96 @@
+"""The crash matrix as a person reads it: on a terminal, and in docs/crash-matrix.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from tests.faults.crash_cell import Outcome
+from tests.faults.crash_points import FAULTS, POINTS
+
+BEGIN, END = "<!-- the table begins -->\n", "<!-- the table ends -->\n"
+AIM = 30.0  # seconds within which an interrupted message should move again
+
+
+def said(outcome: Outcome) -> str:
+    """One cell in a line."""
+    if wrong := outcome.wrong():
+        return "; ".join([*wrong, outcome.proof])
+    subject = outcome.subject.split()[0][:40]
+    return f"{_short(outcome)}; {outcome.proof}; {subject}; all ended after {outcome.settled:.1f} s"
+
+
+def _short(outcome: Outcome) -> str:
+    """What a green cell shows: seconds until it moved, and every repetition."""
+    found, moved = outcome.findings, outcome.moved or 0.0
+    words = [f"{moved:.1f} s" if moved >= 0.05 else "at once"]
+    if found.doubled_unknown:
+        words.append(f"{found.doubled_unknown} sent twice")
+    if found.posted_twice_unknown:
+        words.append(f"{found.posted_twice_unknown} posted twice")
+    if found.receipts_repeated_unknown:
+        words.append(f"{found.receipts_repeated_unknown} receipts repeated")
+    return ", ".join(words)
+
+
+def _rows(played: Sequence[Outcome]) -> list[tuple[str, str, list[Outcome | None]]]:
+    """Point, what is said of it, and its outcomes by fault."""
+    by_cell = {(one.cell.point.name, one.cell.fault): one for one in played}
+    return [
+        (point.name, point.says, [by_cell.get((point.name, fault)) for fault in FAULTS])
+        for point in POINTS
+        if any((point.name, fault) in by_cell for fault in FAULTS)
+    ]
+
+
+def table(played: Sequence[Outcome]) -> Table:
+    """For a terminal."""
+    shown = Table(title="the crash matrix")
+    for column in ("point", *FAULTS.values()):
+        shown.add_column(column)
+    for name, _says, outcomes in _rows(played):
+        cells = [
+            "" if one is None else f"[red]{'; '.join(one.wrong())}[/]" if one.wrong() else f"[green]{_short(one)}[/]"
+            for one in outcomes
+        ]
+        shown.add_row(name, *cells)
+    return shown
+
+
+def summary(played: Sequence[Outcome], seconds: float) -> list[str]:
+    """All cells together."""
+    green = [one for one in played if not one.wrong()]
+    moved = sorted(one.moved or 0.0 for one in green)
+    slow = sum(seconds > AIM for seconds in moved)
+    messages = sum(one.findings.messages for one in green)
+    twice = sum(one.findings.doubled_unknown for one in green)
+    return [
+        f"{len(green)} of {len(played)} cells green in {seconds:.0f} s; {messages} messages in the green ones: none"
+        f" lost, none out of order, none without its one terminal receipt, the books balanced at every look.",
+        f"Sent twice: {twice}, each with its outcome really unknown.",
+        f"Until the interrupted message moved again: {moved[len(moved) // 2]:.1f} s in the middle,"
+        f" {moved[-1]:.1f} s at most; {slow} cells above {AIM:g} s."
+        if moved
+        else "Nothing moved.",
+    ]
+
+
+def markdown(played: Sequence[Outcome], seconds: float) -> str:
+    """For the page."""
+    lines = [f"| point | {' | '.join(FAULTS.values())} |", f"|---|{'---|' * len(FAULTS)}"]
+    for name, says, outcomes in _rows(played):
+        cells = [
+            "–" if one is None else f"**red**: {'; '.join(one.wrong())}" if one.wrong() else _short(one)
+            for one in outcomes
+        ]
+        lines.append(f"| {name}{f' ({says})' if says else ''} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *summary(played, seconds), ""])
+
+
+def write_page(page: Path, played: Sequence[Outcome], seconds: float) -> None:
+    """Put the table between its two marks."""
+    text = page.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)
+    page.write_text(f"{head}{BEGIN}\n{markdown(played, seconds)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
