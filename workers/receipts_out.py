@@ -78,8 +78,8 @@ async def _post(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> SendE
     now = time.time()
     for o in owed:
         seconds = max(0.0, now - o.accepted_at / 1000)
-        h.metrics.receipts.labels(channel_id, o.status, "posted").inc()
-        h.metrics.receipt_seconds.labels(channel_id).observe(seconds)
+        h.metrics.receipts.labels(_label(h, channel_id), o.status, "posted").inc()
+        h.metrics.receipt_seconds.labels(_label(h, channel_id)).observe(seconds)
         log.info(
             "receipt_posted",
             message=o.ref,
@@ -101,7 +101,7 @@ async def _not_taken(h: Hands, channel_id: str, owed: Sequence[OwedReceipt], err
         delays = {o.ref: outcome.wait(retry, o.tries + 1, error.retry_after) for o in owed}
         await h.surely(lambda: h.ledger.receipts_again(channel_id, delays))
         for o in owed:
-            h.metrics.receipts.labels(channel_id, o.status, error.outcome).inc()
+            h.metrics.receipts.labels(_label(h, channel_id), o.status, error.outcome).inc()
         log.warning(
             "receipts_postponed", channel=channel_id, receipts=len(owed), outcome=error.outcome, code=error.code
         )
@@ -109,9 +109,14 @@ async def _not_taken(h: Hands, channel_id: str, owed: Sequence[OwedReceipt], err
     for o in owed:
         raw = wire.write_receipts([_receipt(channel_id, o)])
         await h.surely(lambda o=o, raw=raw: h.ledger.receipts_refused(channel_id, o.ref, error.code, raw))  # type: ignore[misc]
-        h.metrics.receipts.labels(channel_id, o.status, error.outcome).inc()
-        h.metrics.faults.labels("receipt_refused", channel_id).inc()
+        h.metrics.receipts.labels(_label(h, channel_id), o.status, error.outcome).inc()
+        h.metrics.faults.labels("receipt_refused", _label(h, channel_id)).inc()
         log.error("receipt_refused", message=o.ref, trace=o.trace_id, channel=channel_id, code=error.code)
+
+
+def _label(h: Hands, channel_id: str) -> str:
+    """A channel that is not configured is one that a webhook named: data, and no label."""
+    return channel_id if h.channel(channel_id) else "(unknown)"
 
 
 def _receipt(channel_id: str, owed: OwedReceipt) -> Receipt:

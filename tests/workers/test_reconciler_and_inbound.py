@@ -289,3 +289,16 @@ async def test_the_receipt_of_a_channel_that_is_not_configured_is_signed_as_its_
     await receipts_out.post(side.hands, "nobody")
     [[receipt]] = side.agents.messages
     assert receipt["status"] == "Failed"
+    # Whoever holds a secret may name any channel: it is no label.
+    assert side.counted("dcbridge_receipts_total", channel="(unknown)", status="Failed", outcome="posted") == 1
+    assert side.counted("dcbridge_receipts_total", channel="nobody", status="Failed", outcome="posted") == 0
+
+
+async def test_a_refused_receipt_of_a_channel_that_is_not_configured_is_no_label_either(side: FarSide) -> None:
+    copy = new_message("m-1", channel_id="nobody", reason=530, detail="the channel is not configured", raw=b"{}")
+    await side.hands.ledger.accept([copy])
+    await side.hands.ledger.remember_stray("nobody", "main")
+    side.agents.replies = [saying(400), saying(400)]
+    await receipts_out.post(side.hands, "nobody")
+    assert side.counted("dcbridge_faults_total", kind="receipt_refused", name="(unknown)") == 1
+    assert b"nobody" not in side.hands.metrics.render(None)
