@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Container, Iterable
 from functools import lru_cache
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
@@ -13,6 +14,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from bridge.ledger.books import Books, together
+from bridge.ledger.overview import Overview
+
+VERSION = version("dcbridge")
+_RARE = ("unknown", "unknown_resend", "unknown_fail", "dead", "breaker_opened")
 
 _ANSWER = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 8, 10)
 _FATE = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200, 172800)
@@ -81,11 +86,26 @@ class Metrics:
             "dcbridge_faults", "What an operator has to look at, by kind.", ["kind", "name"], registry=r
         )
 
+        self.redis_up = Gauge("dcbridge_redis_up", "1 when Redis answered this scrape.", registry=r)
+        Gauge("dcbridge_build_info", "Which version this process runs.", ["version"], registry=r).labels(VERSION).set(1)
+
         for metric in vars(self).values():
             if isinstance(metric, Counter | Histogram):
                 _keep_children(metric)
         self._slowest: deque[tuple[float, float]] = deque()  # (when, seconds), falling: the maximum of a minute
         self.headroom_seconds.set_function(self._headroom)
+
+    def begin_at_zero(self, providers: Iterable[str], channels: Iterable[str]) -> None:
+        """Tell of every fault before there is one: an alarm on a rise does not see a figure that begins at 1."""
+        kinds = ("account_fault", "unreadable", "callback_unreadable", "bug", "breaker_opened")
+        for kind, name in [
+            *((kind, name) for kind in kinds for name in providers),
+            *(("receipt_refused", name) for name in channels),
+            ("account_fault", "digital-channels"),
+            ("journal_damaged", "journal"),
+            ("bug", ""),
+        ]:
+            self.faults.labels(kind, name)
 
     def note_answer(self, seconds: float) -> None:
         """Remember how long an answer took, for the headroom."""
@@ -102,16 +122,20 @@ class Metrics:
             self._slowest.popleft()
         return 10.0 - (self._slowest[0][1] if self._slowest else 0.0)
 
-    def render(self, books: Books | None, channels: Container[str] = ()) -> bytes:
-        """The text exposition, with the books where Redis could be read.
+    def render(
+        self, books: Books | None, channels: Container[str] = (), overview: Overview | None = None, unsafe: int = 0
+    ) -> bytes:
+        """The text exposition, with the books and the overview where Redis could be read.
 
         Channels that are not configured are added up as "(unknown)": a label is never data.
         """
+        self.redis_up.set(int(books is not None))
         text = generate_latest(self.registry)
-        if books is None:
-            return text
         extra = CollectorRegistry()
-        extra.register(_BooksCollector(books, channels))
+        if books is not None:
+            extra.register(_BooksCollector(books, channels))
+        if overview is not None:
+            extra.register(_OverviewCollector(overview, channels, unsafe))
         return text + generate_latest(extra)
 
 
@@ -147,15 +171,53 @@ class _BooksCollector(Collector):
         for name, depth in self._books.tasks.items():
             tasks.add_metric([name], depth)
         events = CounterMetricFamily("dcbridge_ledger_events", "What the ledger counted.", labels=["event"])
-        for name, count in sorted(self._books.counts.items()):
+        for name, count in sorted((dict.fromkeys(_RARE, 0) | self._books.counts).items()):  # as `begin_at_zero`
             events.add_metric([name], count)
         dead = gauge("dead_letters", "Dead letters kept.", ())
         dead.add_metric([], self._books.dead_letters)
         batches = gauge("interaction_batches", "Interaction batches kept.", ())
         batches.add_metric([], self._books.interaction_batches)
-        is_open = gauge("breaker_open", "1 while nothing is sent to a provider.", ("provider",))
-        parked = gauge("parked", "Messages that wait for a provider's breaker to close.", ("provider",))
-        for provider, count in sorted(self._books.parked.items()):
-            is_open.add_metric([provider], int(provider in self._books.open_breakers))
-            parked.add_metric([provider], count)
-        return [total, flight, difference, oldest, waiting, late, queued, tasks, events, dead, batches, is_open, parked]
+        return [total, flight, difference, oldest, waiting, late, queued, tasks, events, dead, batches]
+
+
+class _OverviewCollector(Collector):
+    def __init__(self, overview: Overview, channels: Container[str], unsafe: int) -> None:
+        self._overview, self._channels, self._unsafe = overview, channels, unsafe
+
+    def collect(self) -> Iterable[Metric]:
+        now = self._overview
+
+        def gauge(name: str, help_text: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"dcbridge_{name}", help_text, labels=labels)
+
+        queued = gauge("oldest_queued_seconds", "How long the first job of a queue has waited.", "queue")
+        workers = gauge("workers", "Workers that were heard of lately and take from this queue.", "queue")
+        for queue in now.queues:
+            queued.add_metric([queue.name], queue.oldest_age)
+            taking = sum(queue.name in worker.queues for worker in now.workers if not worker.silent)
+            workers.add_metric([queue.name], taking)
+        is_open = gauge("breaker_open", "1 while nothing is sent to a provider.", "provider")
+        parked = gauge("parked", "Messages that wait for a provider's breaker to close.", "provider")
+        paused = gauge("paused_seconds", "For how long a provider asked not to be spoken to.", "provider")
+        for one in now.providers:
+            is_open.add_metric([one.name], int(one.open))
+            parked.add_metric([one.name], one.parked)
+            paused.add_metric([one.name], one.paused_for)
+        booked = gauge(
+            "pace_booked_seconds", "How long a message that comes now would wait for its turn.", "of", "name"
+        )
+        held = gauge("held", "Messages that wait for a place among the requests under way.", "of", "name")
+        under_way = gauge("requests_under_way", "Requests under way where there is a cap.", "of", "name")
+        paces = [("provider", one.name, one.pace) for one in now.providers]
+        paces += [("channel", name, pace) for name, pace in now.paces.items() if name in self._channels]
+        for of, name, pace in paces:
+            if pace.per_second:
+                booked.add_metric([of, name], pace.booked_ahead)
+            if pace.cap:
+                held.add_metric([of, name], pace.held)
+                under_way.add_metric([of, name], pace.in_flight)
+        unsafe = gauge("redis_unsafe", "What `dcbridge check` has to say against Redis, things.")
+        unsafe.add_metric([], self._unsafe)
+        suspended = gauge("suspended", "1 while `rq suspend` keeps workers from taking anything.")
+        suspended.add_metric([], int(now.suspended))
+        return [queued, workers, is_open, parked, paused, booked, held, under_way, unsafe, suspended]

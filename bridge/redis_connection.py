@@ -19,6 +19,7 @@ from bridge.settings import Settings
 OLDEST = (6, 2)
 KNOWS_WAITAOF = (7, 2)
 NEARLY_FULL = 0.85  # of maxmemory
+NOT_CHECKED = "CONFIG GET is not allowed: maxmemory-policy and appendfsync could not be checked"
 _ONE_QUESTION = 2  # sentinels that may be dead before a living one is asked, within `redis_timeout`
 
 
@@ -137,7 +138,7 @@ async def unsafe(redis: Redis, settings: Settings) -> list[str]:
         # One name a call: Redis 6.2 takes no more.
         config: dict[Any, Any] = await redis.config_get("maxmemory-policy") | await redis.config_get("appendfsync")
     except RedisError:
-        return [*found, "CONFIG GET is not allowed: maxmemory-policy and appendfsync could not be checked"]
+        return [*found, NOT_CHECKED]
     policy = _text(config, "maxmemory-policy")
     if policy and policy != "noeviction":
         found.append(f"maxmemory-policy is {policy}: messages can be evicted; set `maxmemory-policy noeviction`")

@@ -14,11 +14,11 @@ from bridge.collector import spare_the_collector
 from bridge.configuration import Configuration
 from bridge.durability import Durable
 from bridge.ledger import Ledger
-from bridge.ledger.books import read
 from bridge.listener import Listener, operator_app
 from bridge.logs import Tokens
 from bridge.metrics import Metrics
 from bridge.redis_connection import connect, unsafe, worth_knowing
+from bridge.scrape import Scrape
 from bridge.settings import Settings
 from service import app
 from service.door import Door
@@ -65,12 +65,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
             return journal is not None and journal.takes_more and (reached or journal.waiting > 0)
         return reached
 
-    async def scrape() -> bytes:
-        try:
-            return metrics.render(await read(redis), configuration.channels)
-        except (RedisError, OSError):
-            return metrics.render(None)
-
+    scrape = Scrape(metrics, redis, settings, configuration)
     public = Listener(app.build(door), settings.public_host, settings.public_port, setting="DCBRIDGE_PUBLIC_PORT")
     operator = Listener(
         operator_app(ready, scrape), settings.operator_host, settings.operator_port, setting="DCBRIDGE_OPERATOR_PORT"

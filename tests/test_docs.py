@@ -15,6 +15,7 @@ import typer.main
 from bridge import errors
 from bridge.configuration_file import parse
 from bridge.ledger.books import Books, ChannelBooks
+from bridge.ledger.overview import Overview
 from bridge.metrics import Metrics
 from bridge.settings import PREFIX, Settings
 from dcbridge.cli import app
@@ -36,8 +37,8 @@ def exported() -> set[str]:
     """Every metric family as Prometheus sees it."""
     nothing: dict[str, Any] = {field.name: 0 for field in fields(ChannelBooks)}
     channel = ChannelBooks(**nothing | {"channel_id": "0123456789"})
-    books = Books((channel,), {"outbound": 0}, {"callback": 0}, {"unknown": 0}, 0, 0, {"acme": 0}, frozenset())
-    text = Metrics().render(books, {"0123456789"}).decode()
+    books = Books((channel,), {"outbound": 0}, {"callback": 0}, {"unknown": 0}, 0, 0)
+    text = Metrics().render(books, {"0123456789"}, Overview(0.0, (), (), (), {}, suspended=False)).decode()
     return {name for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE) if not name.endswith("_created")}
 
 

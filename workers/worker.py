@@ -34,10 +34,10 @@ from rq.worker import BaseWorker, WorkerStatus
 from bridge.collector import spare_the_collector
 from bridge.configuration import Configuration
 from bridge.configuration_file import load
-from bridge.ledger.books import read
 from bridge.listener import Listener, operator_app
-from bridge.metrics import Metrics
+from bridge.metrics import VERSION, Metrics
 from bridge.redis_connection import connect
+from bridge.scrape import Scrape
 from bridge.settings import Settings, read_settings
 from workers.hands import Hands, open_hands, share
 from workers.reconciler import keep_sweeping
@@ -72,6 +72,7 @@ class RelayWorker(BaseWorker):
         self._burst = False
         self._running: set[asyncio.Task[None]] = set()
         self._signals = 0
+        self._claims_as = secrets.token_hex(4)
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
         self._done: list[tuple[str, str]] = []
@@ -90,7 +91,7 @@ class RelayWorker(BaseWorker):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         metrics = Metrics()
-        async with open_hands(self.settings, self.configuration, metrics, worker=secrets.token_hex(4)) as h:
+        async with open_hands(self.settings, self.configuration, metrics, worker=self._claims_as) as h:
             share(h)
             spare_the_collector()
             queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
@@ -121,17 +122,11 @@ class RelayWorker(BaseWorker):
         if not self._listen:
             return None
 
-        async def scrape() -> bytes:
-            try:
-                return metrics.render(await read(h.redis), h.configuration.channels)
-            except (RedisError, OSError):
-                return metrics.render(None)
-
         async def ready() -> bool:
             return bool(await h.redis.ping())
 
         return Listener(
-            operator_app(ready, scrape),
+            operator_app(ready, Scrape(metrics, h.redis, self.settings, self.configuration)),
             self.settings.worker_host,
             self.settings.worker_port,
             setting="DCBRIDGE_WORKER_PORT",
@@ -221,6 +216,11 @@ class RelayWorker(BaseWorker):
             await pipe.execute()
 
     # ------------------------------------------------------------ life and death
+
+    def serialize(self) -> dict[str, Any]:
+        """What RQ's registry holds of a worker, and what `dcbridge status` tells of it besides."""
+        ours = {"dcbridge": VERSION, "concurrency": self.settings.concurrency, "claims_as": self._claims_as}
+        return {**super().serialize(), **ours}
 
     async def _keep_alive(self) -> None:
         born = False

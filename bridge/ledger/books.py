@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from bridge.jobs import QUEUES
 
 TERMINAL = ("delivered", "removed", "failed", "unconfirmed")
+OWED = 20  # receipts of a channel that are looked at for the oldest: those due first, and those due last
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,6 @@ class Books:
     counts: dict[str, int]
     dead_letters: int
     interaction_batches: int
-    parked: dict[str, int]  # messages that wait for a provider whose breaker is open, or has just closed
-    open_breakers: frozenset[str]
 
     @property
     def difference(self) -> int:
@@ -78,29 +77,27 @@ async def read(redis: Redis) -> Books:
     """Everything at one moment: one transaction after the list of channels is known."""
     names = cast(set[bytes], await redis.smembers("dcb:channels"))
     channels = sorted(name.decode() for name in names)
-    breakers = sorted(n.decode() for n in cast(set[bytes], await redis.smembers("dcb:breakers")))
     async with redis.pipeline(transaction=True) as pipe:
         for channel in channels:
             pipe.hgetall(f"dcb:books:{channel}")
             pipe.zcard(f"dcb:open:{channel}")
             pipe.zrange(f"dcb:open:{channel}", 0, 0, withscores=True)
             pipe.zcard(f"dcb:receipts:{channel}")
-            pipe.zrange(f"dcb:receipts:{channel}", 0, 0, withscores=True)
+            pipe.zrange(f"dcb:receipts:{channel}", 0, OWED // 2 - 1)
+            pipe.zrange(f"dcb:receipts:{channel}", -(OWED // 2), -1)
         for queue in QUEUES:
             pipe.llen(f"rq:queue:{queue}")
         for task in ("callback", "consumer"):
             pipe.zcard(f"dcb:tasks:{task}")
-        for provider in breakers:
-            pipe.exists(f"dcb:breaker:{provider}")
-            pipe.zcard(f"dcb:parked:{provider}")
         pipe.hgetall("dcb:counts")
         pipe.zcard("dcb:dead")
         pipe.xlen("dcb:interactions")
         rows: list[Any] = await pipe.execute()
+    owed_for = await _owed_for(redis, [set(rows[n * 6 + 4] + rows[n * 6 + 5]) for n in range(len(channels))])
     found = []
-    for channel in channels:
-        counted, open_count, oldest, waiting, oldest_receipt = rows[:5]
-        rows = rows[5:]
+    for channel, longest in zip(channels, owed_for, strict=True):
+        counted, open_count, oldest, waiting = rows[:4]
+        rows = rows[6:]
         numbers = {k.decode(): int(v) for k, v in counted.items()}
         found.append(
             ChannelBooks(
@@ -114,7 +111,7 @@ async def read(redis: Redis) -> Books:
                 redelivered=numbers.get("again", 0),
                 oldest_age=_age(oldest),
                 receipts_waiting=waiting,
-                oldest_receipt_age=_age(oldest_receipt),
+                oldest_receipt_age=longest,
             )
         )
     queued = dict(zip(QUEUES, rows[: len(QUEUES)], strict=True))
@@ -126,9 +123,23 @@ async def read(redis: Redis) -> Books:
         counts={k.decode(): int(v) for k, v in rows[-3].items()},
         dead_letters=rows[-2],
         interaction_batches=rows[-1],
-        parked=dict(zip(breakers, rows[3:-3:2], strict=True)),
-        open_breakers=frozenset(p for p, is_open in zip(breakers, rows[2:-3:2], strict=True) if is_open),
     )
+
+
+async def _owed_for(redis: Redis, owed: Sequence[set[bytes]]) -> list[float]:
+    """How long the oldest of each of these has been owed; 0 where there is none.
+
+    When a receipt is due says nothing of that: each try puts it off. The longest waits are those of the oldest, so
+    with a backlog of any size both ends of the order are near enough.
+    """
+    refs = [ref.decode() for some in owed for ref in some]
+    async with redis.pipeline(transaction=False) as pipe:
+        for ref in refs:
+            pipe.hmget(f"dcb:m:{ref}", "ro", "end")
+        rows: list[list[bytes | None]] = await pipe.execute()
+    since = dict(zip(refs, (int(again or end or 0) for again, end in rows), strict=True))
+    firsts = [min((since[ref.decode()] for ref in some if since[ref.decode()]), default=0) for some in owed]
+    return [max(0.0, time.time() - first / 1000) if first else 0.0 for first in firsts]
 
 
 def _age(first: list[tuple[bytes, float]]) -> float:

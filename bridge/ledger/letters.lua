@@ -55,7 +55,7 @@ function verbs.receipt_owe()
   if not f[1] then return 'forgotten' end
   if f[3] then return 'posted' end
   if not f[4] then return 'owed' end
-  redis.call('HSET', key, 'from', ARGV[4], 'to', ARGV[5])
+  redis.call('HSET', key, 'from', ARGV[4], 'to', ARGV[5], 'ro', now)
   redis.call('HDEL', key, 'rx', 'rt')
   redis.call('PERSIST', key)
   note(key, 'receipt', 'again')
