@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import orjson
 
@@ -41,6 +42,12 @@ def unpack(payload: bytes) -> tuple[str, Callback]:
 def callback_lane(provider: str, kind: str) -> str:
     """What consumers write is read in the order in which it came; delivery updates need no order."""
     return lane_of("callback", provider) if kind == "inbound" else ""
+
+
+def consumer_task_id(provider: str, provider_id: str) -> str:
+    """The task that hands one consumer's message to Digital Channels, named by the provider's own id for it."""
+    digest = hashlib.blake2b(f"{provider}\0{provider_id}".encode(), digest_size=12).hexdigest()
+    return f"c-{digest}"
 
 
 def consumer_lane(channel_id: str, sender: str) -> str:

@@ -11,9 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.ledger.books import TERMINAL, Books, read
-from dcbridge.terminal import Desk, out, print_json, print_table, printable, progress
+from dcbridge.terminal import Desk, out, print_block, print_json, printable, progress
 
 _COLUMNS = ("accepted", "delivered", "removed", "failed", "unconfirmed", "in_flight", "difference", "receipts_waiting")
+# For a screen of 80 columns.
+_ROOMY = 110
+_BROKEN = {
+    "delivered": "deliv-\nered",
+    "unconfirmed": "uncon-\nfirmed",
+    "in_flight": "in\nflight",
+    "difference": "differ-\nence",
+    "receipts_waiting": "receipts\nwaiting",
+}
 _CHUNK = 500  # messages looked at in one round trip
 
 
@@ -92,13 +101,14 @@ async def _look(redis: Redis, refs: Sequence[tuple[str, str]], found: dict[str, 
 
 
 def _print(books: Books, found: Sequence[OutOfPlace], limit: int) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("channel")
+    narrow = out.is_terminal and out.width < _ROOMY
+    table = Table(box=None, pad_edge=False, padding=(0, 1 if narrow else 2, 0, 0))
+    table.add_column("channel", overflow="fold")
     for name in _COLUMNS:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column((_BROKEN if narrow else {}).get(name, name.replace("_", " ")), justify="right", no_wrap=True)
     for channel in books.channels:
         table.add_row(printable(channel.channel_id), *(str(getattr(channel, name)) for name in _COLUMNS))
-    print_table(table)
+    print_block(table)
     queued = ", ".join(f"{name} {depth}" for name, depth in books.queued.items())
     out.print(
         f"queued jobs: {queued}; dead letters: {books.dead_letters}; interaction batches: {books.interaction_batches}"
@@ -115,7 +125,7 @@ def _print(books: Books, found: Sequence[OutOfPlace], limit: int) -> None:
         listed.add_column(name, overflow="fold")
     for one in found[:limit]:
         listed.add_row(*(Text(printable(cell)) for cell in (one.ref, one.channel, one.state, one.what)))
-    print_table(listed)
+    print_block(listed)
     if len(found) > limit:
         out.print(f"The first {limit}; --limit shows more.")
 

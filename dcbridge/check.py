@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from bridge.problems import ConfigurationError
 from bridge.redis_connection import connect, unsafe
 from bridge.settings import Settings
+from dcbridge.terminal import what_ails
 from service.journal_files import probe
 
 
@@ -19,10 +20,7 @@ async def redis_problems(settings: Settings) -> list[str]:
         await redis.set("dcb:probe", 1, ex=60)
         return await unsafe(redis, settings)
     except (RedisError, OSError) as error:
-        said = str(error).split(". ")[0]
-        return [
-            f"{settings.redis_place} cannot be written: {type(error).__name__}: {said}; is DCBRIDGE_REDIS_URL right?"
-        ]
+        return [what_ails(settings, error)]
     finally:
         await redis.aclose()
 

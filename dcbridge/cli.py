@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ import typer
 from bridge.problems import ConfigurationError
 from bridge.settings import read_settings
 from dcbridge import dead
-from dcbridge.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused
+from dcbridge.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 
 app = typer.Typer(
     name="dcbridge",
@@ -23,7 +24,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(dead.app, name="dead")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"dcbridge {version('dcbridge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
+    """Carries messages between Genesys Digital Channels and SMS and email providers, and loses none."""
 
 
 def main() -> None:
@@ -31,7 +46,7 @@ def main() -> None:
     app()
 
 
-@app.command()
+@app.command(short_help="Run everything on this computer, both worlds included.")
 def dev(
     folder: Annotated[Path, typer.Option(help="Where the data, the secrets and bridge.yaml are kept.")] = Path(
         ".dcbridge"
@@ -50,7 +65,7 @@ def dev(
     raise typer.Exit(run(folder, ports))
 
 
-@app.command()
+@app.command(short_help="Play the documented flows and compare each step.")
 def demo() -> None:
     """Play the documented SMS and email flows through real processes, and compare each step with the document."""
     from dcbridge.dev import run_demo
@@ -58,7 +73,7 @@ def demo() -> None:
     raise typer.Exit(run_demo())
 
 
-@app.command()
+@app.command(short_help="Run the service: webhooks and callbacks.")
 def serve(config: ConfigOption = None) -> None:
     """Run the service: webhooks and callbacks on the public port, health and metrics on the operator port."""
     from bridge import logs
@@ -73,7 +88,7 @@ def serve(config: ConfigOption = None) -> None:
         raise refused(list(map(str, error.problems))) from None
 
 
-@app.command()
+@app.command(short_help="Run a worker: send, post receipts, read callbacks.")
 def worker(
     queues: Annotated[
         list[str] | None, typer.Argument(help="Queues in the order to look at; all of them if none.")
@@ -95,7 +110,7 @@ def worker(
     raise typer.Exit(code)
 
 
-@app.command()
+@app.command(short_help="Is the configuration right, and is Redis safe?")
 def check(config: ConfigOption = None) -> None:
     """Check the configuration, the providers' settings, the journal, and that Redis is there and safe."""
     from bridge.redis_connection import worth_knowing
@@ -119,9 +134,11 @@ def check(config: ConfigOption = None) -> None:
     out.print(f"ok: {settings.redis_place}: written, append-only, fsynced on every write, evicts nothing", markup=False)
 
 
-@app.command()
+@app.command(short_help="The stand-in for an address in the logs.")
 def token(
-    address: Annotated[str, typer.Argument(help="A number or a mailbox, in any spelling.")],
+    address: Annotated[
+        str, typer.Argument(help='A number or a mailbox, in any spelling; "-" reads it from standard input.')
+    ],
 ) -> None:
     """The stand-in for an address in the logs (needs DCBRIDGE_TOKEN_KEY, the same as the bridge's)."""
     from bridge.logs import Tokens
@@ -132,10 +149,10 @@ def token(
         raise refused(list(map(str, error.problems))) from None
     if settings.token_key_is_random:
         raise refused(["DCBRIDGE_TOKEN_KEY: is not set; take the value that the bridge runs with"])
-    out.print(Tokens(settings.token_key.get_secret_value().encode()).of(address), markup=False)
+    out.print(Tokens(settings.token_key.get_secret_value().encode()).of(typed(address)), markup=False)
 
 
-@app.command()
+@app.command(short_help="Is every accepted message accounted for?")
 def books(
     limit: Annotated[int, typer.Option(min=1, help="Messages out of place that are shown at most.")] = 100,
     as_json: JsonOption = False,
@@ -147,19 +164,53 @@ def books(
     raise at_the_ledger(config, lambda desk: show(desk, limit, as_json))
 
 
-@app.command()
+@app.command(short_help="What runs, what waits and why; is anything wrong?")
+def status(
+    channel: Annotated[str | None, typer.Option(help="Only this channel, and the provider that carries it.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only this provider, and the channels that it carries.")] = None,
+    heads: Annotated[int, typer.Option(min=0, max=200, help="Conversations that wait longest, shown at most.")] = 10,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what runs, what waits and why: workers, queues, providers, channels; exit code 1 when something is wrong.
+
+    What is wrong comes first, in words. The cost does not grow with the number of messages: where many
+    are in flight, figures that would take a look at each are estimates, and say so with a ~ or "about".
+    Nothing private is shown; with DCBRIDGE_TOKEN_KEY, consumers go by the tokens of the logs.
+    """
+    from dcbridge.status import Wanted, show
+    from dcbridge.status import watch as keep_looking
+
+    wanted = Wanted(channel, provider, heads)
+    if watch:
+        raise at_the_ledger(config, lambda desk: keep_looking(desk, wanted, as_json, every), interrupted=0)
+    raise at_the_ledger(config, lambda desk: show(desk, wanted, as_json))
+
+
+@app.command(short_help="Where is my message? Its life, hop by hop.")
 def trace(
     given: Annotated[
         str,
         typer.Argument(
             metavar="ID",
-            help="A messageId of Digital Channels, or an id from the logs: 24 hex digits, with -n for the n-th further"
-            " recipient, or a task, b-… or c-….",
+            help="A messageId of Digital Channels; an id from the logs (24 hex digits, b-… or c-…); an email's"
+            " Message-ID; a provider's id of what a consumer wrote; a consumer's number or mailbox, for what waits."
+            ' "-" reads it from standard input.',
         ),
     ],
     channel: Annotated[
-        str | None, typer.Option(help="Channel of a messageId; without it, every channel is looked at.")
+        str | None, typer.Option(help="Channel of a messageId or an address; without it, every channel is looked at.")
     ] = None,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="Look at everything that is remembered: for any id of a provider, a trace id, a token from the logs,"
+            " or what was sent to an address and has ended. Takes a minute for some millions.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -169,4 +220,8 @@ def trace(
     """
     from dcbridge.trace import show
 
-    raise at_the_ledger(config, lambda desk: show(desk, given, channel, as_json))
+    named = typed(given)
+    raise at_the_ledger(config, lambda desk: show(desk, named, channel, search, as_json))
+
+
+app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, replay, drop.")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -23,8 +24,8 @@ from dcbridge.terminal import (
     JsonOption,
     at_the_ledger,
     out,
+    print_block,
     print_json,
-    print_table,
     printable,
     progress,
     say_error,
@@ -39,13 +40,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_ROOMY = 110  # columns from which on a letter is told in full on one line
 _FEW = 20  # letters whose fate is told one by one
 _DROP_AT_ONCE = 100
 
 WhatOption = Annotated[What | None, typer.Option("--what", help="Only letters of this kind.")]
 ChannelOption = Annotated[str, typer.Option("--channel", help="Only letters of this channel id.")]
 SinceOption = Annotated[
-    str, typer.Option("--since", help="Only letters that are younger: 90s, 30m, 2h, 7d, or an ISO time.")
+    str, typer.Option("--since", help="Only letters younger than this: 90s, 30m, 2h, 7d, or an ISO time.")
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Only letters with this in their reason.")]
 IdsArgument = Annotated[list[str] | None, typer.Argument(help="Letters by id; or choose with the options below.")]
@@ -53,7 +55,7 @@ AllOption = Annotated[bool, typer.Option("--all", help="Every letter there is.")
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
 
 
-@app.command("list")
+@app.command("list", short_help="List letters, the newest first.")
 def list_letters(
     what: WhatOption = None,
     channel: ChannelOption = "",
@@ -68,7 +70,7 @@ def list_letters(
     raise at_the_ledger(config, lambda desk: _list(desk, selection, limit, as_json))
 
 
-@app.command()
+@app.command(short_help="Show one letter, and what a replay would do.")
 def show(
     letter_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a letter, as `list` shows it.")],
     raw: Annotated[
@@ -81,7 +83,7 @@ def show(
     raise at_the_ledger(config, lambda desk: _show(desk, letter_id, raw, as_json))
 
 
-@app.command()
+@app.command(short_help="Put letters back where they came from.")
 def replay(
     ids: IdsArgument = None,
     what: WhatOption = None,
@@ -105,7 +107,7 @@ def replay(
     raise at_the_ledger(config, lambda desk: _replay(desk, chosen, dry_run, pace))
 
 
-@app.command()
+@app.command(short_help="Forget letters for good.")
 def drop(
     ids: IdsArgument = None,
     what: WhatOption = None,
@@ -114,11 +116,15 @@ def drop(
     reason: ReasonOption = "",
     everything: AllOption = False,
     dry_run: DryRunOption = False,
+    sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also where several would be dropped.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Forget letters for good, raw bytes and all; exit code 1 when none matches."""
+    """Forget letters for good, raw bytes and all; exit code 1 when none matches.
+
+    On a terminal it asks before it drops more than one.
+    """
     chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
-    raise at_the_ledger(config, lambda desk: _drop(desk, chosen, dry_run))
+    raise at_the_ledger(config, lambda desk: _drop(desk, chosen, dry_run, sure))
 
 
 # ---------------------------------------------------------------- which letters
@@ -156,7 +162,9 @@ def _moment(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter(f"--since should be 90s, 30m, 2h, 7d or an ISO time, and is {text!r}") from None
+        raise typer.BadParameter(
+            f"should be 90s, 30m, 2h, 7d or an ISO time, and is {text!r}", param_hint="'--since'"
+        ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
@@ -165,7 +173,9 @@ def _rate(text: str) -> float:
     if not text:
         return 0.0
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?(/s)?", text) or not float(text.removesuffix("/s")):
-        raise typer.BadParameter(f"--rate should be a number of letters a second, such as 5 or 0.5/s, and is {text!r}")
+        raise typer.BadParameter(
+            f"should be a number of letters a second, such as 5 or 0.5/s, and is {text!r}", param_hint="'--rate'"
+        )
     return float(text.removesuffix("/s"))
 
 
@@ -189,17 +199,32 @@ async def _list(desk: Desk, selection: Selection, limit: int, as_json: bool) -> 
     if not found:
         out.print("No dead letter matches." if ids or selection != Selection() else "There are no dead letters.")
         return 1
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("id", "what", "channel", "since", "age", "bytes", "reason"):
-        table.add_column(name, justify="right" if name in ("age", "bytes") else "left", overflow="fold")
-    now = time.time()
-    for letter in found[:limit]:
-        cells = (letter.id, letter.what, letter.channel_id, utc(letter.at), span(now - letter.at), str(letter.size))
-        table.add_row(*(Text(printable(cell)) for cell in (*cells, letter.reason)))
-    print_table(table)
+    print_block(_table(found[:limit], roomy=not out.is_terminal or out.width >= _ROOMY))
     if len(found) > limit:
         out.print(f"The newest {limit} of {len(found)}; --limit shows more.")
     return 0
+
+
+def _table(letters: Sequence[Letter], *, roomy: bool) -> Table:
+    """A line a letter, with its id in one piece; where there is no room, without the exact time and the size."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in (
+        "id",
+        "what",
+        "channel",
+        *(("since",) if roomy else ()),
+        "age",
+        *(("bytes",) if roomy else ()),
+        "reason",
+    ):
+        right = name in ("age", "bytes")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right or name == "id")
+    now = time.time()
+    for letter in letters:
+        cells = [letter.id, letter.what, letter.channel_id, *([utc(letter.at)] if roomy else []), span(now - letter.at)]
+        cells += [*([str(letter.size)] if roomy else []), letter.reason]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
 
 
 async def _show(desk: Desk, letter_id: str, raw: bool, as_json: bool) -> int:
@@ -223,10 +248,12 @@ async def _show(desk: Desk, letter_id: str, raw: bool, as_json: bool) -> int:
         print_json(facts)
         return 0
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in facts.items():
         if value != "":
             table.add_row(Text(name.replace("_", " "), "dim"), Text(printable(str(value))))
-    print_table(table)
+    print_block(table)
     return 0
 
 
@@ -237,23 +264,27 @@ async def _replay(desk: Desk, chosen: Chosen, dry_run: bool, rate: float) -> int
     told: list[tuple[str, Replayed]] = []
     counts: Counter[tuple[bool, str]] = Counter()
     began, tried = time.monotonic(), 0
-    with progress() as bar:
-        task = bar.add_task("would be replayed" if dry_run else "replaying", total=len(ids))
-        place = 0
-        async for letter in letters.read(ids):
-            letter_id, place = ids[place], place + 1
-            bar.update(task, completed=place)
-            if letter is None and not chosen.ids:
-                continue
-            if letter is not None and not chosen.selection.has(letter):
-                continue
-            if letter is not None and rate and not dry_run:
-                await asyncio.sleep(max(0.0, began + tried / rate - time.monotonic()))
-            tried += 1
-            result = await replayer.one(letter) if letter is not None else GONE
-            counts[result.done, result.says] += 1
-            if len(told) < _FEW + 1:
-                told.append((letter_id, result))
+    try:
+        with progress() as bar:
+            task = bar.add_task("would be replayed" if dry_run else "replaying", total=len(ids))
+            place = 0
+            async for letter in letters.read(ids):
+                letter_id, place = ids[place], place + 1
+                bar.update(task, completed=place)
+                if letter is None and not chosen.ids:
+                    continue
+                if letter is not None and not chosen.selection.has(letter):
+                    continue
+                if letter is not None and rate and not dry_run:
+                    await asyncio.sleep(max(0.0, began + tried / rate - time.monotonic()))
+                tried += 1
+                result = await replayer.one(letter) if letter is not None else GONE
+                counts[result.done, result.says] += 1
+                if len(told) < _FEW + 1:
+                    told.append((letter_id, result))
+    except asyncio.CancelledError:
+        say_error(f"interrupted; {_put_back(counts)} were replayed, and have left. Say it again to go on")
+        raise
     if not counts:
         out.print("No dead letter matches.")
         return 1
@@ -265,17 +296,29 @@ async def _replay(desk: Desk, chosen: Chosen, dry_run: bool, rate: float) -> int
     else:
         for (done, says), count in counts.most_common():
             out.print(printable(f"{count} {word if done else 'stay'}: {says}"), markup=False)
-    put_back = sum(count for (done, _), count in counts.items() if done)
+    put_back = _put_back(counts)
     out.print(f"{put_back} {word}, {counts.total() - put_back} not.")
     return 0 if put_back else 1
 
 
-async def _drop(desk: Desk, chosen: Chosen, dry_run: bool) -> int:
+def _put_back(counts: Mapping[tuple[bool, str], int]) -> int:
+    return sum(count for (done, _), count in counts.items() if done)
+
+
+def _agreed(count: int) -> bool:
+    """What a person at a terminal says; a script is taken at its word."""
+    return not sys.stdin.isatty() or typer.confirm(f"Forget {count} letters for good, raw bytes and all?", err=True)
+
+
+async def _drop(desk: Desk, chosen: Chosen, dry_run: bool, sure: bool) -> int:
     letters = DeadLetters(desk.ledger)
     ids = await chosen.ids_of(letters)
     found = [letter.id async for letter in _matching(letters, ids, chosen.selection)]
     for missing in set(chosen.ids) - set(found):
         say_error(f"there is no dead letter {missing}")
+    if len(found) > 1 and not (sure or dry_run or _agreed(len(found))):
+        out.print("Nothing was dropped.")
+        return 1
     dropped = 0
     with progress() as bar:
         task = bar.add_task("would be dropped" if dry_run else "dropping", total=len(found))

@@ -30,6 +30,7 @@ from dcbridge.parts import (
     start,
     stop_all,
     wait_until_ready,
+    write_env,
 )
 from dcbridge.recorder import Recorder
 
@@ -103,6 +104,7 @@ class _Running:
             self._why = str(error)
             return self
         told = environment(self._folder, self._ports, self._redis.url)
+        write_env(self._folder, self._ports, self._redis.url)
         for name, arguments in (
             ("sandbox", sandbox_arguments(self._folder, self._ports)),
             ("service", SERVICE),
@@ -131,7 +133,8 @@ def _welcome(ports: Ports, folder: Path) -> None:
         f"\n  dcbridge is running.\n\n"
         f"  Write as the agent, answer as the consumer:  http://127.0.0.1:{ports.page}/\n"
         f"  Health and metrics:                          http://127.0.0.1:{ports.operator}/metrics\n"
-        f"  Configuration and data:                      {folder}\n\n"
+        f"  Configuration and data:                      {folder}\n"
+        f"  Another shell for dcbridge status, trace …:  . {folder / 'env'}\n\n"
         f"  Ctrl-C stops all of it.\n",
         flush=True,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import signal
 import subprocess
 import sys
@@ -120,9 +121,10 @@ def prepare(folder: Path, ports: Ports) -> None:
         account_sid=read(folder, "account_sid"),
         contact_center_id=read(folder, "contact_center_id"),
     )
-    path = folder / "bridge.yaml"
-    if not path.exists() or ports != Ports():
+    path, made_for = folder / "bridge.yaml", folder / "ports"
+    if not path.exists() or (ports != Ports() and (not made_for.exists() or made_for.read_text() != f"{ports}\n")):
         path.write_text(text)
+    made_for.write_text(f"{ports}\n")
 
 
 def read(folder: Path, name: str) -> str:
@@ -145,6 +147,16 @@ def environment(folder: Path, ports: Ports, redis_url: str) -> dict[str, str]:
         "DCBRIDGE_LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def write_env(folder: Path, ports: Ports, redis_url: str) -> Path:
+    """A file for a shell: after `. <file>` the other commands speak to this bridge. It holds the key of the tokens."""
+    told = environment(folder, ports, redis_url)
+    names = ("DCBRIDGE_CONFIG", "DCBRIDGE_REDIS_URL", "DCBRIDGE_JOURNAL", "DCBRIDGE_TOKEN_KEY")
+    path = folder / "env"
+    path.touch(mode=0o600)
+    path.write_text("".join(f"export {name}={shlex.quote(told[name])}\n" for name in names))
+    return path
 
 
 def sandbox_arguments(folder: Path, ports: Ports) -> list[str]:

@@ -13,10 +13,10 @@ from typing import Annotated
 
 import orjson
 import typer
+from redis import exceptions as redis_errors
 from redis.exceptions import RedisError
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from bridge.configuration import Configuration
 from bridge.configuration_file import load
@@ -37,7 +37,7 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 
 
-def read_all(config: Path | None) -> tuple[Settings, Configuration]:
+def read_all(config: Path | None, *, warnings: bool = True) -> tuple[Settings, Configuration]:
     """Settings and bridge.yaml, or every problem of both on standard error and exit code 2."""
     environ = dict(os.environ)
     if config is not None:
@@ -45,14 +45,14 @@ def read_all(config: Path | None) -> tuple[Settings, Configuration]:
     problems: list[str] = []
     settings = configuration = None
     try:
-        settings, warnings = read_settings(environ)
-        for warning in warnings:
+        settings, noticed = read_settings(environ)
+        for warning in noticed if warnings else ():
             err.print(f"warning: {warning}", style="yellow", markup=False)
     except ConfigurationError as error:
         problems += map(str, error.problems)
     try:
         configuration = load(settings.config if settings else environ.get("DCBRIDGE_CONFIG", "bridge.yaml"), environ)
-        for warning in configuration.warnings:
+        for warning in configuration.warnings if warnings else ():
             err.print(f"warning: {warning}", style="yellow", markup=False)
     except ConfigurationError as error:
         problems += map(str, error.problems)
@@ -78,9 +78,9 @@ class Desk:
     ledger: Ledger
 
 
-def at_the_ledger(config: Path | None, work: Callable[[Desk], Awaitable[int]]) -> typer.Exit:
-    """Run one command's work; its exit code, or 2 when Redis cannot be reached."""
-    settings, configuration = read_all(config)
+def at_the_ledger(config: Path | None, work: Callable[[Desk], Awaitable[int]], *, interrupted: int = 130) -> typer.Exit:
+    """Run one command's work; its exit code, 2 when Redis cannot be reached, `interrupted` after Ctrl-C."""
+    settings, configuration = read_all(config, warnings=False)  # `check` and the processes themselves tell of them
 
     async def run() -> int:
         redis = connect(settings)
@@ -88,12 +88,33 @@ def at_the_ledger(config: Path | None, work: Callable[[Desk], Awaitable[int]]) -
         try:
             return await work(Desk(settings, configuration, ledger))
         except (RedisError, OSError) as error:
-            say_error(f"{settings.redis_place} cannot be reached: {type(error).__name__}")
+            say_error(what_ails(settings, error))
             return 2
         finally:
             await redis.aclose()
 
-    return typer.Exit(asyncio.run(run()))
+    try:
+        return typer.Exit(asyncio.run(run()))
+    except KeyboardInterrupt:
+        return typer.Exit(interrupted)
+
+
+def what_ails(settings: Settings, error: Exception) -> str:
+    """Why Redis could not be asked, and what to look at; nothing of what it said itself."""
+    place = settings.redis_place
+    match error:
+        case redis_errors.AuthenticationError():
+            return f"{place} does not let us in: the user or the password of DCBRIDGE_REDIS_URL is wrong"
+        case redis_errors.BusyLoadingError():
+            return f"{place} is still loading its data: try again in a moment"
+        case redis_errors.NoPermissionError():
+            return f"{place} does not let this user do that: look at its ACL"
+        case redis_errors.TimeoutError() | TimeoutError():
+            return f"{place} does not answer within {settings.redis_timeout:g} seconds"
+        case redis_errors.ConnectionError() | OSError():
+            return f"{place} cannot be reached: does Redis run there, and is DCBRIDGE_REDIS_URL right?"
+        case _:
+            return f"{place} refused a command: {type(error).__name__}"
 
 
 def say_error(words: str) -> None:
@@ -110,14 +131,25 @@ def progress() -> Progress:
     return Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
 
 
-def print_table(table: Table) -> None:
-    """As wide as it is where that is no terminal: a program that reads it wants whole words."""
-    out.print(table, crop=False, width=None if out.is_terminal else 1000)
+def print_block(block: RenderableType) -> None:
+    """A table or several. Where that is no terminal, as wide as it is and without blanks at the end of a line."""
+    if out.is_terminal:
+        out.print(block, soft_wrap=False)
+        return
+    with out.capture() as written:
+        out.print(block, crop=False, width=1000)
+    for line in written.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def print_json(value: object) -> None:
     """One line of JSON, as it is: no wrapping and no colour."""
     typer.echo(orjson.dumps(value))
+
+
+def typed(given: str) -> str:
+    """What was given, or for "-" the first line of standard input: it stays out of the shell's history."""
+    return sys.stdin.readline().strip() if given == "-" else given
 
 
 def printable(text: str) -> str:
@@ -137,3 +169,8 @@ def span(seconds: float) -> str:
         if abs(seconds) >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.3g} s"
+
+
+def about(seconds: float) -> str:
+    """As `span`, to a tenth of a second: for what is looked at again and again."""
+    return f"{seconds:.1f} s" if abs(seconds) < 10 else f"{seconds:.0f} s" if abs(seconds) < 120 else span(seconds)

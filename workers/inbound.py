@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import orjson
 import structlog
 
-from bridge.callbacks import consumer_lane, unpack
+from bridge.callbacks import consumer_lane, consumer_task_id, unpack
 from bridge.errors import OutcomeUnknown, SendError, UnreadableEvent
 from bridge.ledger import Claimed, NewTask
 from bridge.messages import ConsumerMessage, DeliveryUpdate
@@ -62,11 +62,10 @@ def _tasks(
         channel_id = channel_for(h, name, event.to.id)
         if channel_id is None:
             raise UnreadableEvent("no channel has this address")
-        digest = hashlib.blake2b(f"{name}\0{event.provider_id}".encode(), digest_size=12).hexdigest()
         payload = {"from": event.sender.id, "text": event.text, "media": event.media_urls, "provider": name}
         tasks.append(
             NewTask(
-                f"c-{digest}",
+                consumer_task_id(name, event.provider_id),
                 "consumer",
                 consumer_lane(channel_id, event.sender.id),
                 orjson.dumps(payload),

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from bridge.messages import Reason
 
 KEPT = 32  # lines, as in history.lua
+WAITED = 1.0  # seconds before the first attempt that are worth a hop
 
 Fact = str | int | float
 
@@ -39,6 +40,8 @@ def hops_of(entry: Mapping[str, str], *, due: float | None = None, receipt_due: 
         elif "end" in entry:
             found.append(Hop(began, "attempt 1: begun, and ended by an update"))
     found += lines
+    if "hs" in entry and _at(entry, "hs") - _at(entry, "at") >= WAITED:
+        found.append(Hop(_at(entry, "hs"), "its turn came"))
     if entry.get("s") == "sending":
         found.append(Hop(_at(entry, "cs" if "cs" in entry else "hs"), f"attempt {entry.get('ta', '1')}: under way"))
     found += _what_is_next(entry, due)

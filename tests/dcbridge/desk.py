@@ -6,16 +6,21 @@ import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from redis.asyncio import Redis
+from rq.serializers import JSONSerializer
 from typer.testing import CliRunner
 
 from bridge.configuration_file import load
+from bridge.jobs import QUEUES
+from bridge.redis_connection import connect_sync
+from bridge.settings import read_settings
 from dcbridge.cli import app
 from dcbridge.parts import Ports, environment, prepare
 from tests.bridge.ledger_bench import Bench
+from workers.worker import RelayWorker
 
 DAY = 86400.0
 TEXT, SENDER, CONSUMER = "canary-text", "canary-sender", "16504660000"  # none of them is ever to be seen
@@ -50,11 +55,11 @@ class Desk(Bench):
         self.environ = environment(folder, Ports(), url)
         self.configuration = load(self.environ["DCBRIDGE_CONFIG"], self.environ)
 
-    async def types(self, *arguments: str, **settings: str) -> Said:
+    async def types(self, *arguments: str, stdin: str = "", **settings: str) -> Said:
         """`dcbridge …` with these words; `settings` are those of the environment."""
         gone = {name: None for name in os.environ if name.startswith("DCBRIDGE_")}
         environ = gone | self.environ | settings | {"COLUMNS": "200"}
-        result = await asyncio.to_thread(lambda: CliRunner().invoke(app, list(arguments), env=environ))
+        result = await asyncio.to_thread(lambda: CliRunner().invoke(app, list(arguments), input=stdin, env=environ))
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert not any(word in result.stderr for word in PRIVATE)
@@ -77,6 +82,20 @@ class Desk(Bench):
         """What happened, of the only life."""
         [life] = await self.trace(*arguments)
         return [hop["what"] for hop in life["hops"]]
+
+    async def hires(self, *queues: str) -> RelayWorker:
+        """A worker that is registered and says that it lives, and does nothing."""
+        settings = read_settings(self.environ)[0]
+        worker = RelayWorker(
+            list(queues or QUEUES),
+            connection=connect_sync(settings),
+            serializer=JSONSerializer,
+            settings=settings,
+            configuration=self.configuration,
+        )
+        cast(Any, worker).register_birth()
+        await self.redis.set(f"dcb:alive:{worker._claims_as}", 1, px=600_000)
+        return worker
 
     async def everything(self) -> dict[str, object]:
         """Every key and its value, to see that nothing changed."""
