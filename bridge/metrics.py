@@ -123,11 +123,18 @@ class Metrics:
         return 10.0 - (self._slowest[0][1] if self._slowest else 0.0)
 
     def render(
-        self, books: Books | None, channels: Container[str] = (), overview: Overview | None = None, unsafe: int = 0
+        self,
+        books: Books | None,
+        channels: Container[str] = (),
+        overview: Overview | None = None,
+        *,
+        unsafe: int = 0,
+        exposed: int = 0,
     ) -> bytes:
         """The text exposition, with the books and the overview where Redis could be read.
 
-        Channels that are not configured are added up as "(unknown)": a label is never data.
+        Channels that are not configured are added up as "(unknown)": a label is never data. `unsafe`, `exposed`: how
+        many things about Redis would lose messages, and let others read them.
         """
         self.redis_up.set(int(books is not None))
         text = generate_latest(self.registry)
@@ -135,7 +142,7 @@ class Metrics:
         if books is not None:
             extra.register(_BooksCollector(books, channels))
         if overview is not None:
-            extra.register(_OverviewCollector(overview, channels, unsafe))
+            extra.register(_OverviewCollector(overview, channels, unsafe, exposed))
         return text + generate_latest(extra)
 
 
@@ -181,8 +188,8 @@ class _BooksCollector(Collector):
 
 
 class _OverviewCollector(Collector):
-    def __init__(self, overview: Overview, channels: Container[str], unsafe: int) -> None:
-        self._overview, self._channels, self._unsafe = overview, channels, unsafe
+    def __init__(self, overview: Overview, channels: Container[str], unsafe: int, exposed: int) -> None:
+        self._overview, self._channels, self._unsafe, self._exposed = overview, channels, unsafe, exposed
 
     def collect(self) -> Iterable[Metric]:
         now = self._overview
@@ -191,9 +198,11 @@ class _OverviewCollector(Collector):
             return GaugeMetricFamily(f"dcbridge_{name}", help_text, labels=labels)
 
         queued = gauge("oldest_queued_seconds", "How long the first job of a queue has waited.", "queue")
+        running = gauge("running_jobs", "Jobs that workers have in their hands.", "queue")
         workers = gauge("workers", "Workers that were heard of lately and take from this queue.", "queue")
         for queue in now.queues:
             queued.add_metric([queue.name], queue.oldest_age)
+            running.add_metric([queue.name], queue.started)
             taking = sum(queue.name in worker.queues for worker in now.workers if not worker.silent)
             workers.add_metric([queue.name], taking)
         is_open = gauge("breaker_open", "1 while nothing is sent to a provider.", "provider")
@@ -216,8 +225,11 @@ class _OverviewCollector(Collector):
             if pace.cap:
                 held.add_metric([of, name], pace.held)
                 under_way.add_metric([of, name], pace.in_flight)
-        unsafe = gauge("redis_unsafe", "What `dcbridge check` has to say against Redis, things.")
+        unsafe = gauge("redis_unsafe", "Things about Redis that would lose messages, or refuse them.")
         unsafe.add_metric([], self._unsafe)
+        exposed = gauge("redis_exposed", "Things about the connection to Redis that let others read messages.")
+        exposed.add_metric([], self._exposed)
         suspended = gauge("suspended", "1 while `rq suspend` keeps workers from taking anything.")
         suspended.add_metric([], int(now.suspended))
-        return [queued, workers, is_open, parked, paused, booked, held, under_way, unsafe, suspended]
+        of_providers = [is_open, parked, paused, booked, held, under_way]
+        return [queued, running, workers, *of_providers, unsafe, exposed, suspended]

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from bridge.configuration import Configuration
 from bridge.ledger import books, overview
 from bridge.metrics import Metrics
-from bridge.redis_connection import NOT_CHECKED, unsafe
+from bridge.redis_connection import NOT_CHECKED, unsafe, worth_knowing
 from bridge.settings import Settings
 
 SAFETY_KEPT = 60.0  # seconds between two looks at how Redis is set up
@@ -26,6 +26,7 @@ class Scrape:
     def __init__(self, metrics: Metrics, redis: Redis, settings: Settings, configuration: Configuration) -> None:
         self._metrics, self._redis, self._settings, self._configuration = metrics, redis, settings, configuration
         self._unsafe, self._looked = 0, float("-inf")
+        self._exposed = len(worth_knowing(settings))
         metrics.begin_at_zero(configuration.providers, configuration.channels)
 
     async def __call__(self) -> bytes:
@@ -35,7 +36,9 @@ class Scrape:
             await self._look_at_safety()
         except (RedisError, OSError):
             return self._metrics.render(None)
-        return self._metrics.render(found, self._configuration.channels, now, self._unsafe)
+        return self._metrics.render(
+            found, self._configuration.channels, now, unsafe=self._unsafe, exposed=self._exposed
+        )
 
     async def _look_at_safety(self) -> None:
         if time.monotonic() - self._looked < SAFETY_KEPT:

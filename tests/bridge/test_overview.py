@@ -208,6 +208,8 @@ async def test_what_alarms_look_at_is_told_before_anything_has_happened(
     for name, labels, value in (
         ("redis_up", {}, 1),
         ("redis_unsafe", {}, 0),
+        ("redis_exposed", {}, 0),
+        ("running_jobs", {"queue": "inbound"}, 0),
         ("suspended", {}, 0),
         ("build_info", {"version": VERSION}, 1),
         ("breaker_open", {"provider": "twilio"}, 0),
@@ -232,8 +234,10 @@ async def test_a_scrape_tells_of_workers_breakers_and_paces(bench: PacedBench, t
     worker = made(told, "outbound")
     cast(Any, worker).register_birth()
     await bench.redis.set(f"dcb:alive:{worker._claims_as}", 1, px=10_000)
+    await bench.redis.zadd("rq:wip:outbound", {f"send-1:{worker.name}": 1, f"send-2:{worker.name}": 2})
     found = await scraped(bench, told)
     assert found[key("workers", queue="outbound")] == 1
+    assert found[key("running_jobs", queue="outbound")] == 2
     assert found[key("workers", queue="inbound")] == 0
     assert found[key("breaker_open", provider="mail")] == 1
     assert found[key("breaker_open", provider="twilio")] == 0
@@ -250,6 +254,11 @@ async def test_a_redis_that_would_lose_messages_is_counted(bench: PacedBench, to
         assert (await scraped(bench, told))[key("redis_unsafe")] == 1
     finally:
         await bench.redis.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_a_connection_to_redis_that_others_can_read_is_counted(bench: PacedBench, told: dict[str, str]) -> None:
+    told["DCBRIDGE_REDIS_URL"] = "redis://redis.example.com:6379/0"  # what is said of it; the bench has its own
+    assert (await scraped(bench, told))[key("redis_exposed")] == 1
 
 
 async def test_without_redis_a_scrape_says_so_and_keeps_its_own_counters(told: dict[str, str]) -> None:
