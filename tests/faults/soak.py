@@ -26,10 +26,11 @@ from tests.faults.warm_workers import WarmWorkers
 from tests.stack import SMS, Stack, sms_body, until
 
 WORKERS = 2
+LONG_OUTAGE = 12.0  # seconds; the first one of several, the others are shorter than four
 MOVES_WITHIN = 30.0  # seconds until a message moves again that a killed worker held
 DOUBTFUL = {"p_500": 0.02, "p_reset": 0.01}  # a reset comes after the body: half of these messages were taken
 ODD = {"p_slow": 0.05, "p_429": 0.02, "p_early": 0.02, "p_duplicate": 0.05, "p_reversed": 0.05}
-SANDBOX = {"slow_answer": 3.0, "retry_after": 1, "retry_attempts": 1000}
+SANDBOX: dict[str, float] = {"slow_answer": 3.0, "retry_after": 1, "retry_attempts": 1000}
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,25 @@ class Plan:
         return not self.hang and not self.redis_kills
 
     @property
+    def outage(self) -> float:
+        """Seconds that Redis is away at the longest: longer than a worker may be silent."""
+        return self.hang or (LONG_OUTAGE if self.redis_kills else 0.0)
+
+    @property
     def world(self) -> dict[str, float]:
-        return ODD | (DOUBTFUL if self.kills_workers else {}) | {"delay": 0.05, "seed": self.seed}
+        slow = {"p_slow": 0.2} if self.outage else {}
+        return ODD | slow | (DOUBTFUL if self.kills_workers else {}) | {"delay": 0.05, "seed": self.seed}
+
+    @property
+    def sandbox(self) -> dict[str, float]:
+        """A slow answer outlasts an outage: some requests are on the wire from before it until after it."""
+        return SANDBOX | ({"slow_answer": self.outage + 2} if self.outage else {})
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The product's own; where Redis goes away, a provider may take longer than that."""
+        longer = {"DCBRIDGE_READ_TIMEOUT": f"{2 * self.outage + 10}", "DCBRIDGE_LEASE": f"{2 * self.outage + 60}"}
+        return shipped.settings() | (longer if self.outage else {})
 
 
 @dataclass
@@ -106,15 +124,14 @@ def soak(
     plan: Plan,
     *,
     folder: Path | None = None,
-    sandbox: Mapping[str, object] = SANDBOX,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Run the plan on a bridge of its own, and judge."""
     with (
         Stack(
             folder,
-            settings=shipped.settings(),
-            sandbox=sandbox,
+            settings=plan.settings,
+            sandbox=plan.sandbox,
             channels={SMS: shipped.channel()},
             parts=("sandbox", "service"),
         ) as stack,
@@ -193,6 +210,7 @@ def _hang(stack: Stack, workers: WarmWorkers, plan: Plan, report: Report) -> lis
     report.rq_info = _rq_info(stack)
     began = time.monotonic()
     stack.freeze_redis()
+    stack.control(sms={"p_slow": 0.0})
     while time.monotonic() < began + plan.hang:
         answer = stack.webhook(body)
         if answer.status_code != 503 or int(answer.headers.get("Retry-After", "0")) <= 0:
@@ -209,13 +227,15 @@ def _hang(stack: Stack, workers: WarmWorkers, plan: Plan, report: Report) -> lis
 
 
 def _kill_redis(stack: Stack, plan: Plan, report: Report) -> None:
+    """Again and again, and for longer than a worker may be silent the first time."""
     dice = random.Random(plan.seed)
     for turn in range(plan.redis_kills):
         time.sleep(plan.seconds / (plan.redis_kills + 1) * dice.uniform(0.6, 1.4))
         if turn == plan.redis_kills // 2:
             report.rq_info = _rq_info(stack)
         stack.redis.kill()
-        time.sleep(dice.uniform(0.0, 4.0))
+        stack.control(sms={"p_slow": 0.0})
+        time.sleep(dice.uniform(0.0, 4.0) if turn else LONG_OUTAGE)
         stack.redis.start()
         report.redis_kills += 1
     time.sleep(plan.seconds / (plan.redis_kills + 1))
