@@ -137,6 +137,16 @@ class DeliveryUpdate:
 
 
 @dataclass(frozen=True, slots=True)
+class Fate:
+    """What a provider that is asked says of one message that it has. `detail` is its code, nothing that was written."""
+
+    provider_id: str
+    status: UpdateStatus
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What we tell Digital Channels about one copy of an agent message.
 

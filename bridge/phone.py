@@ -12,6 +12,7 @@ from bridge.messages import Reason
 
 _WRITTEN_NUMBER = re.compile(r"\+?[0-9(][0-9 ().\-/]*", re.ASCII)
 _NOT_DIGITS = re.compile(r"[^0-9]", re.ASCII)
+E164 = re.compile(r"\+[1-9][0-9]{1,14}", re.ASCII)
 _SHORT_CODE = re.compile(r"[0-9]{3,8}", re.ASCII)
 
 

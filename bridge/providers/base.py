@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-from bridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate
+from bridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Fate
 
 
 class Fields(BaseModel):
@@ -112,12 +112,62 @@ class CallbackAnswer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a provider's list that may be the message in question. `same`: its text is the part's."""
+
+    fate: Fate
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one page of a provider's list says: the rows from our sender to this recipient since the time in question.
+
+    `following` asks for the next page; None where this was the last. `older`: whatever is on later pages, and was
+    sent on, was sent on before that time.
+    """
+
+    rows: Sequence[Row]
+    following: Request | None
+    older: bool = False
+
+
+class Asking(Protocol):
+    """How an account is asked what became of a message. No I/O here either: it builds requests and reads answers.
+
+    There are two questions. `about` names a message by the provider's own id, and `said` reads the answer. `search`
+    is for a part whose request was written and whose answer was never read: nobody has an id, so the provider's list
+    is gone through with `page`, and `bridge.asking` decides what the rows mean, knowing whose each of them is.
+    Whatever is not an answer (429, 5xx, login) is raised as the SendError that it would be for a send.
+    """
+
+    lag: float  # seconds, from when nobody waits for the answer any more, until the list surely has the message
+
+    def about(self, provider_id: str) -> Request:
+        """Ask for one message by the provider's id."""
+
+    def said(self, answer: Answer) -> Fate | None:
+        """What `about` was answered; None: the provider has no such message. Raises a SendError."""
+
+    def search(self, message: AgentMessage, part: Part) -> Request:
+        """Ask for the first page of what was sent to this recipient, newest first."""
+
+    def page(self, answer: Answer, message: AgentMessage, part: Part, age: float) -> Page:
+        """One page. `age`: seconds since the first request that may have been taken was begun, by one clock; what
+        the provider dates is compared with the date of its own answer, so two clocks need not agree.
+
+        Raises a SendError; Unreadable where the answer is no list.
+        """
+
+
 class Provider(Protocol):
     """One account at one company. `name` is its name in bridge.yaml."""
 
     name: str
     kind: str
     channel_types: frozenset[str]  # which channels it can serve: "sms", "email"
+    asking: Asking | None  # None: it cannot be asked, and the channel's policies apply
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
         """How many requests this message takes. The same message always gives the same parts.

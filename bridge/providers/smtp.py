@@ -37,7 +37,7 @@ from bridge.errors import (
     UnreadableEvent,
 )
 from bridge.messages import Address, AgentMessage, DeliveryUpdate, Reason, UpdateStatus, message_ref
-from bridge.providers.base import Answer, Callback, CallbackAnswer, Fields, MailAnswer, MailRequest, Part, Taken
+from bridge.providers.base import Answer, Asking, Callback, CallbackAnswer, Fields, MailAnswer, MailRequest, Part, Taken
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
 OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str | SecretStr) else value)
@@ -148,6 +148,7 @@ class Smtp:
     kind = "smtp"
     fields_model = SmtpFields
     channel_types = frozenset({"email"})
+    asking: Asking | None = None  # a mail server keeps nothing that could be asked for
 
     def __init__(self, name: str, fields: SmtpFields, public_url: str) -> None:
         """`public_url` is not used: mail carries no callback address."""

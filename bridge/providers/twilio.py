@@ -5,6 +5,8 @@ https://www.twilio.com/docs/usage/webhooks/webhooks-security      signature
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 https://www.twilio.com/docs/messaging/guides/webhook-request      consumer messages
 
+What became of a message can also be asked: `twilio_asking`. Words that both directions share: `twilio_words`.
+
 Our own reference travels in the query of StatusCallback, which Twilio signs and sends back: an
 update that arrives before the answer to the send still finds its message.
 """
@@ -20,22 +22,14 @@ from typing import Annotated
 from urllib.parse import unquote_to_bytes, urlencode, urlsplit
 
 import httpx
-import orjson
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from bridge import phone, retry_after, sms
-from bridge.errors import (
-    AccountFault,
-    BadSignature,
-    OutcomeUnknown,
-    Refused,
-    SendError,
-    Throttled,
-    Unreadable,
-    UnreadableEvent,
-)
-from bridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
-from bridge.providers.base import Answer, Callback, CallbackAnswer, Fields, Part, Taken
+from bridge import phone, sms
+from bridge.errors import BadSignature, Refused, Unreadable, UnreadableEvent
+from bridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason
+from bridge.providers.base import Answer, Asking, Callback, CallbackAnswer, Fields, Part, Taken
+from bridge.providers.twilio_asking import TwilioAsking
+from bridge.providers.twilio_words import error_of, fate_of, json_object
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
@@ -86,6 +80,17 @@ class TwilioFields(Fields):
         description="Times that Twilio is asked to repeat a status callback that was not answered with 200.",
     )
     status_callbacks: bool = Field(True, description="Whether Twilio is asked to report what became of each message.")
+    ask: bool = Field(
+        True,
+        description="Whether Twilio is asked about messages whose outcome or delivery it never told; needs the right to"
+        " read Messages.",
+    )
+    list_lag: float = Field(
+        10.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds after which a message that Twilio took is surely in its list of messages.",
+    )
     default_region: str | None = Field(
         None,
         pattern=r"^[A-Z]{2}$",
@@ -104,58 +109,11 @@ class TwilioFields(Fields):
         return self
 
 
-_STATUSES = {
-    "accepted": UpdateStatus.SENT,
-    "scheduled": UpdateStatus.SENT,
-    "queued": UpdateStatus.SENT,
-    "sending": UpdateStatus.SENT,
-    "sent": UpdateStatus.SENT,
-    "delivered": UpdateStatus.DELIVERED,
-    "read": UpdateStatus.DELIVERED,
-    "undelivered": UpdateStatus.FAILED,
-    "failed": UpdateStatus.FAILED,
-    "partially_delivered": UpdateStatus.FAILED,
-    "canceled": UpdateStatus.REMOVED,
-}
-
-
-def _codes(error: type[SendError], reason: Reason, codes: str) -> dict[str, tuple[type[SendError], Reason]]:
-    return dict.fromkeys(codes.split(), (error, reason))
-
-
-# https://www.twilio.com/docs/api/errors: what follows from a code, and what the agent is told.
-# On a status callback only the reason counts. A code that is not here: Refused, 500.
-_CODES: dict[str, tuple[type[SendError], Reason]] = {
-    **_codes(Throttled, Reason.RATE_LIMIT, "429 20429 14107 21611 30001 30017 63018"),
-    # 20404: of what the URL names only the account can be missing.
-    **_codes(AccountFault, Reason.GENERAL, "20003 20005 20403 20404 30002"),
-    **_codes(Refused, Reason.RATE_LIMIT, "30022 30023 30027 63017 63038"),
-    **_codes(Refused, Reason.EXPIRED, "30036"),
-    **_codes(
-        Refused,
-        Reason.NOT_ALLOWED,
-        "21212 21408 21606 21607 21608 21610 21703 30004 30007 30010 30018 30024 30032 30034 63033",
-    ),
-    **_codes(
-        Refused,
-        Reason.INVALID_DESTINATION,
-        "21211 21214 21217 21604 21612 21614 30005 30006 63024",
-    ),
-    **_codes(
-        Refused,
-        Reason.INVALID_STRUCTURE,
-        "21602 21603 21609 21617 21620 21623 21624 21656 30012 30013 30400",
-    ),
-    **_codes(Refused, Reason.UNSUPPORTED, "11751 12300 21621 21622 30011 30019 63005 63034"),
-    **_codes(Refused, Reason.GENERAL, "30003 30008 30009 30410"),
-    **dict.fromkeys(map(str, range(11200, 11238)), (Refused, Reason.GENERAL)),
-}
-
 _HASHES = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
 _FORM = "application/x-www-form-urlencoded"
 _EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _REF = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
-_CODE = re.compile(r"[0-9]{1,6}", re.ASCII)
+_PART = re.compile(r"[0-9]{1,6}", re.ASCII)
 _MEDIA_URL = re.compile(r"MediaUrl([0-9]{1,3})", re.ASCII)
 
 
@@ -178,14 +136,18 @@ class Twilio:
             raise ValueError("public_url: Twilio calls no host with an underscore in its name")
         user = fields.api_key_sid or fields.account_sid
         password = (fields.api_key_secret or fields.auth_token).get_secret_value()
-        authorization = b"Basic " + base64.b64encode(f"{user}:{password}".encode())
+        login = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
         # Made once: reading a URL and packing headers would be a tenth of what a message costs.
         self._headers = [
-            (b"Authorization", authorization),
+            (b"Authorization", login.encode()),
             (b"Content-Type", _FORM.encode()),
             (b"Accept", b"application/json"),
         ]
         self._url = httpx.URL(f"{fields.base_url}/2010-04-01/Accounts/{fields.account_sid}/Messages.json")
+        self.asking: Asking | None = None
+        if fields.ask:
+            headers = {"Authorization": login, "Accept": "application/json"}
+            self.asking = TwilioAsking(str(self._url), headers, self._ends, fields.list_lag)
         self._tokens = [_bytes(token) for token in (fields.auth_token, *fields.previous_auth_tokens)]
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
@@ -197,16 +159,22 @@ class Twilio:
         pieces = sms.split(message.text, MOST_CHARACTERS)
         return [Part(number, len(pieces), piece) for number, piece in enumerate(pieces)]
 
-    def request(self, message: AgentMessage, part: Part) -> httpx.Request:
+    def _ends(self, message: AgentMessage) -> dict[str, str]:
+        """To, and From or MessagingServiceSid or both."""
         fields = self._fields
-        form = {"To": phone.to_e164(message.to.id, fields.default_region), "Body": part.text}
+        ends = {"To": phone.to_e164(message.to.id, fields.default_region)}
         if fields.messaging_service_sid:
-            form["MessagingServiceSid"] = fields.messaging_service_sid
+            ends["MessagingServiceSid"] = fields.messaging_service_sid
         if fields.from_number or not fields.messaging_service_sid:
             sender = fields.from_number or message.sender.id
             if not sender:
                 raise Refused("no sender", reason=Reason.INVALID_STRUCTURE)
-            form["From"] = phone.sender_id(sender, fields.default_region)
+            ends["From"] = phone.sender_id(sender, fields.default_region)
+        return ends
+
+    def request(self, message: AgentMessage, part: Part) -> httpx.Request:
+        fields = self._fields
+        form = {**self._ends(message), "Body": part.text}
         if fields.status_callbacks:
             ours = urlencode({"m": message.ref, "p": part.number})
             form["StatusCallback"] = f"{self._status_url}?{ours}{self._override}"
@@ -218,13 +186,12 @@ class Twilio:
 
     def taken(self, answer: Answer) -> Taken:
         assert isinstance(answer, httpx.Response)
-        body = _object(answer.content)
         if answer.is_success:
-            sid = body.get("sid")
+            sid = json_object(answer.content).get("sid")
             if not isinstance(sid, str) or not sid:
                 raise Unreadable(f"HTTP {answer.status_code}")
             return Taken(sid, will_confirm=self._fields.status_callbacks)
-        raise _error(answer, str(body.get("code", "")))
+        raise error_of(answer)
 
     def verify(self, callback: Callback) -> None:
         given = callback.headers.get("x-twilio-signature", ())
@@ -275,10 +242,7 @@ class Twilio:
     def _update(self, callback: Callback, said: dict[str, str]) -> DeliveryUpdate:
         if not said.get("MessageStatus"):
             raise UnreadableEvent("no MessageStatus")
-        status = _STATUSES.get(said["MessageStatus"].lower(), UpdateStatus.SENT)
-        code = said.get("ErrorCode", "")
-        code = code if _CODE.fullmatch(code) and code != "0" else ""
-        reason = _CODES.get(code, (Refused, Reason.GENERAL))[1] if status is UpdateStatus.FAILED else None
+        status, reason, code = fate_of(said["MessageStatus"], said.get("ErrorCode", ""))
         ours = _decoded(_query(callback))
         ref, part = ours.get("m", ""), ours.get("p", "")
         return DeliveryUpdate(
@@ -286,7 +250,7 @@ class Twilio:
             provider_id=said["MessageSid"],
             status=status,
             ref=ref if _REF.fullmatch(ref) else "",
-            part=int(part) if _CODE.fullmatch(part) else 0,
+            part=int(part) if _PART.fullmatch(part) else 0,
             reason=reason,
             detail=code,
         )
@@ -312,33 +276,6 @@ class Twilio:
         if callback.kind == "inbound":
             return CallbackAnswer(200, _EMPTY_TWIML, "text/xml")
         return CallbackAnswer(200)
-
-
-def _error(answer: httpx.Response, code: str) -> SendError:
-    status = answer.status_code
-    code = code if _CODE.fullmatch(code) else ""
-    error, reason = _CODES.get(code, (Refused, Reason.GENERAL))
-    if status == 429:
-        error, reason = Throttled, Reason.RATE_LIMIT
-    elif status >= 500 or status == 408:
-        error, reason = OutcomeUnknown, Reason.GENERAL
-    elif status in (401, 402) or (status == 403 and not code) or status < 400:
-        error, reason = AccountFault, Reason.GENERAL  # a redirect is a wrong base_url: nothing was taken
-    return error(
-        code or f"HTTP {status}",
-        reason=reason,
-        retry_after=retry_after.seconds(answer.headers.get("Retry-After", "")),
-        whole_account=status == 429,
-    )
-
-
-def _object(body: bytes) -> dict[str, object]:
-    """A JSON object; {} for anything else."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _bytes(secret: SecretStr) -> bytes:

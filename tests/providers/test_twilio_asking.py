@@ -1,0 +1,390 @@
+"""Twilio, asked what became of a message: our requests and pages against Twilio's own client, and every answer."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any, ClassVar
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import orjson
+import pytest
+from twilio.rest import Client  # type: ignore[import-untyped] # it ships no types
+
+from bridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, Unreadable
+from bridge.messages import Address, AgentMessage, Fate, Reason, UpdateStatus
+from bridge.providers.base import Asking, Page, Part, Request
+from bridge.providers.smtp import Smtp
+from bridge.providers.twilio import Twilio, TwilioFields
+from bridge.providers.twilio_asking import SLACK
+
+ACCOUNT = "AC" + "0" * 32
+LIST = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+SERVICE = "MG" + "1" * 32
+NOW = 1_800_000_000
+AGE = 20.0  # seconds since the request in question began
+
+
+def twilio(**fields: object) -> Twilio:
+    return Twilio(
+        "acme",
+        TwilioFields.model_validate({"account_sid": ACCOUNT, "auth_token": "12345", **fields}),
+        "https://bridge.example.com/base",
+    )
+
+
+def asking(**fields: object) -> Asking:
+    found = twilio(**fields).asking
+    assert found is not None
+    return found
+
+
+def message() -> AgentMessage:
+    to = Address("16504661149")
+    return AgentMessage("0123456789", "m-1", Address("12025550123"), to, (to,), "Text", "Hello")
+
+
+def date(at: float) -> str:
+    return format_datetime(datetime.fromtimestamp(at, UTC))
+
+
+def listed(sid: str = "SM1", at: float | None = NOW - AGE, **changes: object) -> dict[str, object]:
+    """One row of Twilio's list, as its documentation has it."""
+    row: dict[str, object] = {
+        "sid": sid,
+        "account_sid": ACCOUNT,
+        "api_version": "2010-04-01",
+        "body": "Hello",
+        "date_created": None if at is None else date(at),
+        "date_sent": None if at is None else date(at),
+        "date_updated": None if at is None else date(at),
+        "direction": "outbound-api",
+        "error_code": None,
+        "error_message": None,
+        "from": "+12025550123",
+        "messaging_service_sid": None,
+        "num_media": "0",
+        "num_segments": "1",
+        "price": None,
+        "price_unit": "USD",
+        "status": "sent",
+        "subresource_uris": {},
+        "to": "+16504661149",
+        "uri": f"/2010-04-01/Accounts/{ACCOUNT}/Messages/{sid}.json",
+    }
+    return row | {name.removesuffix("_"): value for name, value in changes.items()}
+
+
+def answered(body: object, status: int = 200, at: float | None = NOW, **headers: str) -> httpx.Response:
+    dated = {"Date": date(at)} if at is not None else {}
+    content = body if isinstance(body, bytes) else orjson.dumps(body)
+    named = {name.replace("_", "-"): said for name, said in headers.items()}
+    return httpx.Response(status, content=content, headers=dated | named)
+
+
+def page(*rows: object, following: object = None, **fields: object) -> Page:
+    said, body = message(), {"messages": list(rows), "next_page_uri": following}
+    return asking(**fields).page(answered(body), said, Part(0, 1, "Hello"), AGE)
+
+
+# ---------------------------------------------------------------- the requests
+
+
+class Recorder(BaseHTTPRequestHandler):
+    """Two pages of one list, one message by itself, and what was asked for."""
+
+    arrived: ClassVar[list[tuple[str, str, str]]] = []
+
+    def do_GET(self) -> None:
+        self.arrived.append((self.command, self.path, self.headers["Authorization"]))
+        query = dict(parse_qsl(urlsplit(self.path).query))
+        following = None if "Page" in query else f"{LIST}?To=%2B16504661149&PageSize=200&Page=1&PageToken=PASM1"
+        body: object = listed("SM7", status="delivered")
+        if urlsplit(self.path).path == LIST:
+            sid = "SM2" if "Page" in query else "SM1"
+            meta = {"page": 0, "page_size": 200, "start": 0, "end": 0, "uri": self.path}
+            body = {"messages": [listed(sid)], "first_page_uri": None, "previous_page_uri": None, **meta}
+            body = {**body, "next_page_uri": following}
+        answer = orjson.dumps(body)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def loopback() -> Iterator[str]:
+    Recorder.arrived.clear()
+    server = HTTPServer(("127.0.0.1", 0), Recorder)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def client(url: str, user: str = ACCOUNT, password: str = "12345") -> Any:
+    made = Client(user, password, account_sid=ACCOUNT)
+    made.api.base_url = url
+    return made
+
+
+def parsed(arrived: tuple[str, str, str]) -> tuple[str, str, list[tuple[str, str]], str]:
+    method, path, login = arrived
+    return method, urlsplit(path).path, sorted(parse_qsl(urlsplit(path).query, strict_parsing=True)), login
+
+
+def test_the_search_and_its_pages_are_those_of_twilios_client(loopback: str) -> None:
+    ours, part = asking(base_url=loopback), Part(0, 1, "Hello")
+    rows: list[str] = []
+    request: Request | None = ours.search(message(), part)
+    with httpx.Client() as http:
+        while request is not None:
+            assert isinstance(request, httpx.Request)
+            found = ours.page(http.send(request), message(), part, 1e9)
+            rows += [row.fate.provider_id for row in found.rows]
+            request = found.following
+    theirs = client(loopback)
+    seen = theirs.messages.list(to="+16504661149", from_="+12025550123", page_size=200)
+    theirs.http_client.session.close()
+    assert rows == [one.sid for one in seen] == ["SM1", "SM2"]
+    mine, twilios = Recorder.arrived[:2], Recorder.arrived[2:]
+    assert len(twilios) == 2
+    assert [parsed(one) for one in mine] == [parsed(one) for one in twilios]
+
+
+def test_a_question_by_sid_is_that_of_twilios_client_and_so_is_what_is_read(loopback: str) -> None:
+    ours = asking(base_url=loopback, api_key_sid="SK1", api_key_secret="s")
+    with httpx.Client() as http:
+        request = ours.about("SM7")
+        assert isinstance(request, httpx.Request)
+        fate = ours.said(http.send(request))
+    theirs = client(loopback, "SK1", "s")
+    seen = theirs.messages("SM7").fetch()
+    theirs.http_client.session.close()
+    assert fate == Fate(seen.sid, UpdateStatus(seen.status))
+    mine, twilios = Recorder.arrived
+    assert urlsplit(mine[1]).path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages/SM7.json"
+    assert parsed(mine) == parsed(twilios)
+
+
+@pytest.mark.parametrize(
+    ("fields", "query"),
+    [
+        ({}, {"To": "+16504661149", "From": "+12025550123"}),
+        ({"from_number": "+12025550199"}, {"To": "+16504661149", "From": "+12025550199"}),
+        ({"from_number": "898989"}, {"To": "+16504661149"}),
+        ({"from_number": "Company"}, {"To": "+16504661149"}),
+        ({"messaging_service_sid": SERVICE}, {"To": "+16504661149"}),
+        (
+            {"messaging_service_sid": SERVICE, "from_number": "+12025550199"},
+            {"To": "+16504661149", "From": "+12025550199"},
+        ),
+    ],
+)
+def test_who_is_searched_for(fields: dict[str, object], query: dict[str, str]) -> None:
+    request = asking(**fields).search(message(), Part(0, 1, "Hello"))
+    assert isinstance(request, httpx.Request)
+    assert dict(request.url.params) == {**query, "PageSize": "200"}
+    assert request.headers["Authorization"] == "Basic " + base64.b64encode(f"{ACCOUNT}:12345".encode()).decode()
+
+
+def test_a_sid_cannot_lead_elsewhere() -> None:
+    request = asking().about("../../Calls?x=1#")
+    assert isinstance(request, httpx.Request)
+    assert str(request.url).endswith("/Messages/..%2F..%2FCalls%3Fx%3D1%23.json")
+
+
+# ---------------------------------------------------------------- the rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"to": "+16504661140"}, {}),
+        ({"from_": "+12025550124"}, {}),
+        ({"direction": "inbound"}, {}),
+        ({"direction": "outbound-reply"}, {}),
+        ({"from_": None, "messaging_service_sid": None}, {"messaging_service_sid": SERVICE}),
+        ({"at": NOW - AGE - SLACK - 1}, {}),
+    ],
+)
+def test_what_is_not_between_us_and_the_recipient_in_that_time_is_no_row(
+    changes: dict[str, Any], fields: dict[str, object]
+) -> None:
+    assert page(listed(**changes), **fields).rows == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({}, {}),
+        ({"direction": None}, {}),
+        ({"from_": "COMPANY"}, {"from_number": "Company"}),
+        ({"from_": "+19999999999", "messaging_service_sid": SERVICE}, {"messaging_service_sid": SERVICE}),
+        ({"from_": None, "messaging_service_sid": SERVICE, "status": "accepted"}, {"messaging_service_sid": SERVICE}),
+        ({"at": NOW - AGE - SLACK}, {}),
+        ({"at": None, "status": "queued"}, {}),  # no date: it cannot be ruled out
+        ({"date_sent": None, "status": "queued"}, {}),
+        ({"body": " Hello\r\n"}, {}),
+    ],
+)
+def test_and_what_is_one_step_away_from_it_is_one(changes: dict[str, Any], fields: dict[str, object]) -> None:
+    [row] = page(listed(**changes), **fields).rows
+    assert row.same
+
+
+@pytest.mark.parametrize("body", ["hello", "Hello!", "Sent from your Twilio trial account - Hello", "", None])
+def test_another_text_is_a_row_that_is_not_the_same(body: str | None) -> None:
+    [row] = page(listed(body=body)).rows
+    assert not row.same
+
+
+def test_a_text_is_compared_as_it_went_out() -> None:
+    part = Part(1, 2, "a\ud83db ")
+    [row] = asking().page(answered({"messages": [listed(body="a?b")]}), message(), part, AGE).rows
+    assert row.same
+
+
+def test_time_is_told_by_the_date_of_the_answer_and_not_by_our_clock() -> None:
+    said, body = message(), {"messages": [listed(at=1_000_000_000.0)]}
+    for now, rows in ((1_000_000_000 + AGE, 1), (1_000_000_000 + AGE + SLACK + 1, 0)):
+        found = asking().page(answered(body, at=now), said, Part(0, 1, "Hello"), AGE)
+        assert len(found.rows) == rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "older"),
+    [
+        ([], False),
+        ([listed()], False),
+        ([listed(at=NOW - 3600)], True),
+        ([listed(), listed(at=NOW - 3600)], True),
+        ([listed(at=None)], False),
+        ([listed(at=NOW - 3600), listed(at=None)], True),
+        ([listed(date_sent=date(NOW - 3600), date_created=date(NOW))], True),
+    ],
+)
+def test_a_page_says_whether_later_ones_are_older_than_the_time_in_question(rows: list[object], older: bool) -> None:
+    assert page(*rows).older is older
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path", "then"),
+    [
+        (
+            "https://api.twilio.com",
+            f"{LIST}?Page=1&PageToken=PA1",
+            f"https://api.twilio.com{LIST}?Page=1&PageToken=PA1",
+        ),
+        ("https://a.example.com/laml", f"{LIST}?Page=1", f"https://a.example.com/laml{LIST}?Page=1"),
+        ("https://a.example.com/laml", f"/laml{LIST}?Page=1", f"https://a.example.com/laml{LIST}?Page=1"),
+        (
+            "https://api.twilio.com",
+            f"https://elsewhere.example.com{LIST}?Page=1",
+            f"https://api.twilio.com{LIST}?Page=1",
+        ),
+        ("https://api.twilio.com", None, None),
+        ("https://api.twilio.com", "", None),
+    ],
+)
+def test_the_next_page_is_always_of_our_own_list(base_url: str, path: str | None, then: str | None) -> None:
+    following = page(following=path, base_url=base_url).following
+    assert (str(following.url) if isinstance(following, httpx.Request) else following) == then
+
+
+@pytest.mark.parametrize("path", ["/2010-04-01/Accounts/AC9/Messages.json?Page=1", "/Calls.json", "?Page=1", 7])
+def test_another_list_is_not_gone_through(path: object) -> None:
+    with pytest.raises(Unreadable):
+        page(following=path)
+
+
+# ---------------------------------------------------------------- the fates
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "fate"),
+    [
+        ("accepted", None, Fate("SM1", UpdateStatus.SENT)),
+        ("queued", None, Fate("SM1", UpdateStatus.SENT)),
+        ("sending", None, Fate("SM1", UpdateStatus.SENT)),
+        ("sent", None, Fate("SM1", UpdateStatus.SENT)),
+        ("delivered", None, Fate("SM1", UpdateStatus.DELIVERED)),
+        ("delivered", 0, Fate("SM1", UpdateStatus.DELIVERED)),
+        ("read", None, Fate("SM1", UpdateStatus.DELIVERED)),
+        ("undelivered", 30005, Fate("SM1", UpdateStatus.FAILED, Reason.INVALID_DESTINATION, "30005")),
+        ("failed", "30007", Fate("SM1", UpdateStatus.FAILED, Reason.NOT_ALLOWED, "30007")),
+        ("failed", None, Fate("SM1", UpdateStatus.FAILED, Reason.GENERAL)),
+        ("failed", "call +1555", Fate("SM1", UpdateStatus.FAILED, Reason.GENERAL)),
+        ("canceled", None, Fate("SM1", UpdateStatus.REMOVED)),
+        ("something new", None, Fate("SM1", UpdateStatus.SENT)),
+    ],
+)
+def test_what_became_of_it(status: str, code: object, fate: Fate) -> None:
+    one = listed(status=status, error_code=code)
+    assert asking().said(answered(one)) == fate
+    assert page(one).rows[0].fate == fate
+
+
+def test_a_message_that_twilio_does_not_know() -> None:
+    assert asking().said(answered({"code": 20404, "status": 404}, 404)) is None
+
+
+ERRORS: list[tuple[object, int, type[SendError]]] = [
+    ({"code": 20429}, 429, Throttled),
+    ({"code": 20003}, 401, AccountFault),
+    (b"", 403, AccountFault),
+    (b"no such page", 404, Refused),
+    ({"code": 20500}, 500, OutcomeUnknown),
+    (b"", 503, OutcomeUnknown),
+    (b"<html>", 200, Unreadable),
+    (b"[]", 200, Unreadable),
+    ({"messages": {}}, 200, Unreadable),
+    ({"messages": [7]}, 200, Unreadable),
+    ({"messages": [{"body": "Hello"}]}, 200, Unreadable),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "error"), ERRORS)
+def test_what_is_no_answer(body: object, status: int, error: type[SendError]) -> None:
+    with pytest.raises(error):
+        asking().page(answered(body, status), message(), Part(0, 1, "Hello"), AGE)
+    with pytest.raises(error):
+        asking().said(answered(body, status))
+
+
+def test_a_list_of_an_account_that_is_not_there_is_no_answer() -> None:
+    with pytest.raises(AccountFault):
+        asking().page(answered({"code": 20404}, 404), message(), Part(0, 1, "Hello"), AGE)
+
+
+def test_an_answer_without_a_date_tells_no_time() -> None:
+    body = {"messages": [listed()]}
+    with pytest.raises(Unreadable):
+        asking().page(answered(body, at=None), message(), Part(0, 1, "Hello"), AGE)
+    assert asking().page(answered(body), message(), Part(0, 1, "Hello"), AGE).rows
+
+
+def test_a_wait_that_is_asked_for_is_read() -> None:
+    with pytest.raises(Throttled) as raised:
+        asking().said(answered({"code": 20429}, 429, Retry_After="30"))
+    assert (raised.value.retry_after, raised.value.whole_account) == (30.0, True)
+
+
+# ---------------------------------------------------------------- who can be asked
+
+
+def test_who_can_be_asked_says_so() -> None:
+    assert twilio(ask=False).asking is None
+    assert asking(list_lag=3).lag == 3
+    assert Smtp.asking is None
