@@ -99,6 +99,11 @@ class Sms:
     statuses: list[str] = field(default_factory=list)
     callbacks: list[int] = field(default_factory=list)  # the bridge's answers; 0 is none
 
+    @property
+    def handed_on(self) -> bool:
+        """True once it has left for the carrier."""
+        return any(status in ("sent", "delivered", "undelivered") for status in self.statuses)
+
     def view(self) -> object:
         return {
             "seq": self.seq,

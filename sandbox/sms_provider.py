@@ -21,10 +21,11 @@ from functools import lru_cache
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import orjson
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sandbox.connection import reset
+from sandbox.connection import reset, wait_for_disconnect
 from sandbox.magic import BEHAVIOURS, DELIVERED, Behaviour, Refusal
 from sandbox.records import Sms
 from sandbox.sms_callbacks import Callbacks
@@ -87,6 +88,7 @@ class SmsProvider:
     async def send(self, request: Request) -> Response:
         started = time.perf_counter()
         body = await request.body()
+        self.world.counts["sms.requests"] += 1
         switch = self.world.switches.sms
         if switch.delay:
             await asyncio.sleep(switch.delay)
@@ -122,6 +124,7 @@ class SmsProvider:
         started = time.perf_counter()
         try:
             self._caller(request)
+            await self._in_the_mood(request)
             found = self._search(request.query_params)
         except RefusedError as refused:
             return self._refusal(request, started, b"", refused)
@@ -129,8 +132,11 @@ class SmsProvider:
         page = int(request.query_params.get("Page", "0"))
         shown = found[page * size : (page + 1) * size]
         path = f"/{API_VERSION}/Accounts/{self.world.config.twilio_account_sid}/Messages.json"
-        query = [(name, value) for name, value in request.query_params.multi_items() if name != "Page"]
-        more = f"{path}?{urlencode([*query, ('Page', page + 1)])}" if (page + 1) * size < len(found) else None
+        query = [(name, value) for name, value in request.query_params.multi_items() if name[:4] != "Page"]
+        query.append(("PageSize", str(size)))
+        token = f"PA{shown[-1].sid}" if shown else ""
+        following = urlencode([*query, ("Page", page + 1), ("PageToken", token)])
+        more = f"{path}?{following}" if (page + 1) * size < len(found) else None
         answer = orjson.dumps(
             {
                 "messages": [resource(self.world, sms) for sms in shown],
@@ -151,6 +157,9 @@ class SmsProvider:
         started = time.perf_counter()
         try:
             self._caller(request)
+            await self._in_the_mood(request)
+            if request.url.query:
+                raise RefusedError(400, 20001, "One message takes no parameters")
             sms = self._known(request.path_params["sid"])
         except RefusedError as refused:
             return self._refusal(request, started, b"", refused)
@@ -164,6 +173,16 @@ class SmsProvider:
             raise RefusedError(401, 20003, "Authenticate")
         if request.path_params["account"] != self.world.config.twilio_account_sid:
             raise RefusedError(404, 20404, "The requested resource was not found")
+
+    async def _in_the_mood(self, request: Request) -> None:
+        """Answer a question as the switch says."""
+        match self.world.switches.sms.questions:
+            case "429":
+                raise RefusedError(429, 20429, "Too Many Requests", self.world.config.retry_after)
+            case "500":
+                raise RefusedError(500, 20500, "Internal Server Error")
+            case "silent":
+                await wait_for_disconnect(request)
 
     def _known(self, sid: str) -> Sms:
         sms = self.world.sms.get(sid)
@@ -183,6 +202,8 @@ class SmsProvider:
             return Behaviour(refusal=Refusal(500, 20500, "Internal Server Error"))
         if switch.p_reset and chance() < switch.p_reset:
             return Behaviour(statuses, answer="reset" if chance() < 0.5 else "lost")
+        if switch.p_lost and chance() < switch.p_lost:
+            return Behaviour(answer="lost")
         if switch.p_slow and chance() < switch.p_slow:
             return Behaviour(statuses, answer="slow")
         if switch.p_early and chance() < switch.p_early:
@@ -221,10 +242,13 @@ class SmsProvider:
         self.world.keep_sms(sms)
         return sms
 
-    def _search(self, query: Mapping[str, str]) -> list[Sms]:
+    def _search(self, query: QueryParams) -> list[Sms]:
+        """Newest first. A filter by DateSent finds no message that was not handed on yet: it has no such date."""
         for name in query:
             if name not in ("To", "From", "DateSent", "DateSent<", "DateSent>", "PageSize", "Page", "PageToken"):
                 raise RefusedError(400, 20001, f"Unknown parameter {name}")
+            if len(query.getlist(name)) > 1:
+                raise RefusedError(400, 20001, f"Parameter {name} is given twice")
         try:
             exact, before, after = (_day(query.get(name)) for name in ("DateSent", "DateSent<", "DateSent>"))
             size, page = int(query.get("PageSize", "50")), int(query.get("Page", "0"))
@@ -232,14 +256,18 @@ class SmsProvider:
             raise RefusedError(400, 20001, str(wrong)) from wrong
         if not 1 <= size <= 1000 or page < 0:
             raise RefusedError(400, 20001, "PageSize is 1 to 1000, Page 0 or more")
+        if page and not query.get("PageToken", "").startswith("PASM"):
+            raise RefusedError(400, 20001, "A page after the first is asked for by its next_page_uri")
+        listed_until = time.time() - self.world.switches.sms.list_lag
         pool = self.world.sms_by_number.get(query["To"], deque()) if "To" in query else self.world.sms.values()
         return [
             sms
             for sms in reversed(pool)
-            if ("From" not in query or sms.sender == query["From"])
-            and (exact is None or exact <= sms.at < exact + 86400)
-            and (before is None or sms.at <= before)
-            and (after is None or sms.at >= after)
+            if sms.at <= listed_until
+            and ("From" not in query or sms.sender == query["From"])
+            and (exact is None or (sms.handed_on and exact <= sms.at < exact + 86400))
+            and (before is None or (sms.handed_on and sms.at <= before))
+            and (after is None or (sms.handed_on and sms.at >= after))
         ]
 
     def _refusal(self, request: Request, started: float, body: bytes, refused: RefusedError) -> Response:
@@ -325,7 +353,7 @@ def resource(world: World, sms: Sms) -> dict[str, object]:
         "api_version": API_VERSION,
         "body": sms.body,
         "date_created": _date(int(sms.at)),
-        "date_sent": _date(int(sms.at)) if "sent" in sms.statuses else None,
+        "date_sent": _date(int(sms.at)) if sms.handed_on else None,
         "date_updated": _date(int(sms.updated or sms.at)),
         "direction": "outbound-api",
         "error_code": sms.error_code,

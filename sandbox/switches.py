@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 MODES = ("ok", "500", "silent", "slow", "late", "refuse_batch", "lost_answer")
+QUESTIONS = ("ok", "429", "500", "silent")
 
 
 @dataclass(slots=True)
@@ -36,9 +37,15 @@ class DigitalChannelsSwitch:
 
 @dataclass(slots=True)
 class SmsSwitch:
-    """`delay` seconds before every answer; probabilities (0–1) of faults for numbers that are not magic."""
+    """`delay` seconds before every answer to a send; probabilities (0–1) of faults for numbers that are not magic.
+
+    `questions` is how requests for the list and for one message are answered: ok, 429, 500 or silent; `list_lag`,
+    seconds until a message that was taken is in the list. p_lost resets the connection and forgets the message.
+    """
 
     delay: float = 0.0
+    questions: str = "ok"
+    list_lag: float = 0.0
     callbacks: bool = True
     status_delay: float | None = None  # None: the config's
     statuses: list[str] = field(default_factory=lambda: ["queued", "sent", "delivered"])
@@ -46,6 +53,7 @@ class SmsSwitch:
     p_429: float = 0.0
     p_500: float = 0.0
     p_reset: float = 0.0
+    p_lost: float = 0.0
     p_early: float = 0.0
     p_duplicate: float = 0.0
     p_reversed: float = 0.0
@@ -95,6 +103,8 @@ def _check(name: str, group: object, key: str, value: object) -> None:
         raise ValueError(f"{name}.{key}: unknown; one of {', '.join(known)}")
     if key == "mode":
         allowed = value in MODES
+    elif key == "questions":
+        allowed = value in QUESTIONS
     elif key == "ids":
         allowed = value in ("strings", "objects", "alternate")
     elif key == "statuses":
