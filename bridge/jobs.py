@@ -24,6 +24,7 @@ QUEUES = (RECEIPTS, INBOUND, OUTBOUND)  # the order in which a worker with a fre
 JOBS = {
     "send": JobKind("workers.jobs.send", OUTBOUND),
     "receipts": JobKind("workers.jobs.receipts", RECEIPTS),
+    "ask": JobKind("workers.jobs.ask", INBOUND),  # like a callback it brings news; it must not wait behind what is sent
     "callback": JobKind("workers.jobs.callback", INBOUND),
     "consumer": JobKind("workers.jobs.consumer", INBOUND),
 }

@@ -26,11 +26,15 @@ from redis.asyncio import Redis
 from bridge.durability import Durable
 from bridge.jobs import JOBS
 from bridge.ledger.batch import Batch
+from bridge.messages import Fate
 from bridge.settings import DAY, Settings
 
 SWEEP = 500  # members that one sweep looks at
+KNOWN = 14400.0  # seconds for which it is known whose a provider's id is, as in messages.lua
 
-_FILES = ("common", "owners", "history", "pacing", "messages", "receipts", "tasks", "letters", "sweep", "run")
+_FILES = (
+    "common", "owners", "history", "pacing", "messages", "questions", "receipts", "tasks", "letters", "sweep", "run",
+)  # fmt: skip
 
 
 def _script() -> str:
@@ -216,13 +220,16 @@ class Ledger:
         """Nobody knows whether it was taken, unless an update said so meanwhile. Without a token: a lease ended."""
         return _word(await self._do("unknown", ref, token, _ms(grace), code, self._keep))
 
-    async def settle(self, ref: str, policy: str, most: int = 2) -> str:
-        """The grace is over: `policy` is "resend", at most `most` times, or "fail"."""
-        return _word(await self._do("settle", ref, policy, self._keep, most))
+    async def settle(self, ref: str, policy: str, most: int = 2, token: str = "") -> str:
+        """The grace is over: `policy` is "resend", at most `most` times, or "fail". `token`: of a question about it."""
+        return _word(await self._do("settle", ref, policy, self._keep, most, token))
 
-    async def confirm_over(self, ref: str, reason: str, receipt: str) -> str:
-        """No update came within the channel's limit; `receipt` is a status or "" for none."""
-        return _word(await self._do("confirm_over", ref, "", reason, receipt, self._keep))
+    async def confirm_over(
+        self, ref: str, reason: str, receipt: str, confirm_within: float = 0.0, token: str = ""
+    ) -> str:
+        """No update came within the channel's limit; `receipt` is a status or "" for none. "sent": it is not over."""
+        within = _ms(confirm_within)
+        return _word(await self._do("confirm_over", ref, "", reason, receipt, self._keep, within, token))
 
     async def update(
         self, ref: str, part: int, status: str, provider_id: str, reason: str, detail: str, confirm_within: float
@@ -232,6 +239,59 @@ class Ledger:
             "update", ref, part, status, provider_id, reason, detail, _ms(confirm_within), self._keep
         )
         return _word(answer)
+
+    # ------------------------------------------------------------ questions to a provider about a message
+
+    async def ask(self, ref: str, limit: float) -> str:
+        """Queue a question about a due message: "asking", "waiting", "stale"; "over" after `limit` seconds, counted
+        from when its outcome became unknown, or from when it was sent.
+        """
+        return _word(await self._do("ask", ref, _ms(limit)))
+
+    async def question(self, ref: str, token: str, lease: float) -> Claimed:
+        """Take the question for `lease` seconds, unless its provider is to be left alone at present."""
+        return _claimed(await self._do("question", ref, token, _ms(lease)))
+
+    async def answered(self, ref: str, token: str, part: int, word: str, provider: str, detail: str) -> str:
+        """Write the answer into the message's history; `word` as in history.py."""
+        return _word(await self._do("answered", ref, token, part, word, provider, detail))
+
+    async def ask_again(self, ref: str, token: str, delay: float, failures: int = 0) -> str:
+        """The next question in `delay` seconds; `failures` in a row so far."""
+        return _word(await self._do("ask_again", ref, token, _ms(delay), failures))
+
+    async def whose(self, provider: str, ids: Sequence[str]) -> dict[str, str]:
+        """Whose each id is (`bridge.asking.name_of`), of those that are known to be somebody's."""
+        if not ids:
+            return {}
+        keys = [f"dcb:id:{provider}:{one}" for one in ids]
+        found = await cast(Awaitable[list[bytes | None]], self.redis.mget(keys))
+        return {one: whose.decode() for one, whose in zip(ids, found, strict=True) if whose is not None}
+
+    async def found(
+        self,
+        ref: str,
+        token: str,
+        part: int,
+        count: int,
+        provider: str,
+        fate: Fate,
+        ids: Sequence[str],
+        *,
+        delivered: bool,
+        confirm_within: float,
+    ) -> str:
+        """The provider has it: the state, "taken" where one of `ids` (the fate's first) is another's, or "stale"."""
+        answer = await self._do(
+            "found", ref, token, part, count, provider, fate.status.value,
+            str(int(fate.reason)) if fate.reason else "", fate.detail, int(delivered),
+            _ms(confirm_within), self._keep, *ids,
+        )  # fmt: skip
+        return _word(answer)
+
+    async def not_there(self, ref: str, token: str, lane_limit: float) -> str:
+        """The provider surely has not got it: "retry" at once, "failed" after `lane_limit` seconds, or "stale"."""
+        return _word(await self._do("not_there", ref, token, _ms(lane_limit), self._keep))
 
     # ------------------------------------------------------------ pacing and the breaker of a provider's account
 

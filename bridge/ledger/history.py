@@ -120,6 +120,13 @@ def _hop(at: float, line: str, entry: Mapping[str, str]) -> Hop:
             part, status, result, code = _split(rest, 4)
             place: dict[str, Fact] = {"part": int(part) + 1 if part.isdigit() else part}
             return Hop(at, f"delivery update: {status}", place | {"result": result} | ({"code": code} if code else {}))
+        case "asked":
+            part, answer, provider, detail = _split(rest, 4)
+            facts = _part_id(parts_of(entry), int(part) if part.isdigit() else 0) if answer == "found" else {}
+            about = "status" if answer == "found" else "code"
+            return Hop(
+                at, f"asked {provider}: {_ANSWERS.get(answer, answer)}", facts | ({about: detail} if detail else {})
+            )
         case "settled":
             return Hop(at, f"outcome still unknown: {rest}")
         case "receipt":
@@ -134,6 +141,13 @@ _OUTCOMES = {
     "unknown": "no answer",
     "told": "no good answer, and an update says it was taken",
     "dead": "given up",
+}
+_ANSWERS = {
+    "found": "it has it",
+    "absent": "it has no such message",
+    "not_yet": "it does not have it yet",
+    "unclear": "nobody can tell",
+    "failed": "no answer",
 }
 _RECEIPTS = {"refused": "refused by Digital Channels", "again": "owed again by an operator"}
 
@@ -160,9 +174,9 @@ def _what_is_next(entry: Mapping[str, str], due: float | None) -> list[Hop]:
         case "retry":
             return [Hop(_at(entry, "nb"), "due: next attempt")]
         case "unknown" if due is not None:
-            return [Hop(due, "due: the channel's policy for an unknown outcome")]
+            return [Hop(due, "due: a question to the provider, or the channel's policy")]
         case "sent" if due is not None:
-            return [Hop(due, "due: unconfirmed, unless an update comes first")]
+            return [Hop(due, "due: a question to the provider, or unconfirmed")]
         case _:
             return []
 

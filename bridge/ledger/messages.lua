@@ -1,5 +1,12 @@
 -- ---------------------------------------------------------------- agent messages
 
+local KNOWN = 14400000 -- ms; as bridge.ledger.KNOWN
+
+-- What questions.lua keeps in an entry, once the outcome was unknown or a question was asked: then there is a qn.
+local function forget_question(key)
+  redis.call('HDEL', key, 'us', 'un', 'ut', 'qj', 'qk', 'qe', 'qf', 'qp', 'sl')
+end
+
 local function wake_receipts(channel)
   if redis.call('SET', 'dcb:receipts-woken:' .. channel, now, 'NX', 'PX', REQUEUE) then
     local n = redis.call('HINCRBY', 'dcb:counts', 'receipt_jobs', 1)
@@ -23,13 +30,26 @@ local function drop_payload(key)
   redis.call('DEL', 'dcb:p:' .. first, 'dcb:pn:' .. first)
 end
 
+-- Whose a provider's id is, for as long as a search of its list may find it: what is another's is not ours.
+local function keep_id(ref, part, provider, provider_id)
+  local ours = ref .. ' ' .. part
+  local was = redis.call('SET', 'dcb:id:' .. provider .. ':' .. provider_id, ours, 'PX', KNOWN, 'GET')
+  if was and was ~= ours then redis.call('HINCRBY', 'dcb:counts', 'found_twice', 1) end
+end
+
+local function remember_id(ref, part, channel, provider_id)
+  local limits = limits_of(channel)
+  if limits and limits.asked and provider_id ~= '' then keep_id(ref, part, limits.provider, provider_id) end
+end
+
 -- The one way into a terminal state: books, lane, due time, privacy and receipt together.
 local function finish(ref, state, reason, detail, receipt, keep_ms)
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 'ch', 'ln', 's')
+  local f = redis.call('HMGET', key, 'ch', 'ln', 's', 'qn')
   if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
   redis.call('HSET', key, 's', state, 'r', reason, 'd', detail, 'end', now, 'rs', receipt)
   redis.call('HDEL', key, 'tok', 'le')
+  if f[4] then forget_question(key) end
   drop_payload(key)
   redis.call('ZREM', 'dcb:due', 'm:' .. ref)
   redis.call('ZREM', 'dcb:open:' .. f[1], ref)
@@ -56,6 +76,7 @@ local function part_taken(ref, part, count, provider_id, delivered, confirm_ms, 
   local key = 'dcb:m:' .. ref
   redis.call('HSET', key, 'x' .. part, provider_id, 'pt', part + 1, 'n', count, 'a', 0)
   redis.call('HDEL', key, 'tok', 'le', 'e')
+  if redis.call('HEXISTS', key, 'qn') == 1 then forget_question(key) end
   if part + 1 < count then
     redis.call('HSET', key, 's', 'accepted')
     wake('m:' .. ref)
@@ -85,12 +106,14 @@ end
 -- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back.
 local function apply_update(ref, part, status, provider_id, reason, detail, confirm_ms, keep_ms)
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'u' .. part, 'pt', 'n', 'ch')
+  local f = redis.call('HMGET', key, 's', 'u' .. part, 'pt', 'n', 'ch', 'x' .. part)
   if not f[1] then return 'gone' end
+  if f[6] ~= provider_id then remember_id(ref, part, f[5], provider_id) end
   if TERMINAL[f[1]] then return 'late' end
   if f[2] == status or f[2] == 'delivered' or f[2] == 'failed' or f[2] == 'removed' then return 'repeated' end
   if part > tonumber(f[3]) then return 'gone' end
   redis.call('HSET', key, 'u' .. part, status)
+  if f[6] == '' then redis.call('HSET', key, 'x' .. part, provider_id) end -- the answer to the send could not be read
   if f[1] == 'sending' and (status == 'failed' or status == 'removed') then landed(ref, f[5]) end
   if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
   if status == 'removed' then return finish(ref, 'removed', '', '', 'Removed', keep_ms) end
@@ -209,6 +232,7 @@ function verbs.taken()
   end
   landed(ref, f[5])
   provider_took(f[5])
+  remember_id(ref, part, f[5], ARGV[7])
   if f[4] or count > 1 then note_attempt('dcb:m:' .. ref, 'taken', part) end
   return part_taken(ref, part, count, ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]))
 end
@@ -256,7 +280,7 @@ end
 function verbs.unknown()
   local ref, token = ARGV[3], ARGV[4]
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'tok', 'pt', 'ch')
+  local f = redis.call('HMGET', key, 's', 'tok', 'pt', 'ch', 'cs', 'hs')
   if f[1] ~= 'sending' then return 'stale' end
   if token == '' then
     if not is_due('m:' .. ref) then return 'stale' end
@@ -269,19 +293,37 @@ function verbs.unknown()
   note_attempt(key, 'unknown', ARGV[5], ARGV[6])
   redis.call('HSET', key, 's', 'unknown', 'e', ARGV[6])
   redis.call('HDEL', key, 'tok', 'le')
+  redis.call('HSETNX', key, 'us', f[5] or f[6])
+  redis.call('HSET', key, 'ut', now)
+  redis.call('HINCRBY', key, 'un', 1)
+  redis.call('HSETNX', key, 'qn', 0)
   redis.call('HINCRBY', key, 'unk', 1)
   redis.call('HINCRBY', 'dcb:counts', 'unknown', 1)
   redis.call('ZADD', 'dcb:due', now + tonumber(ARGV[5]), 'm:' .. ref)
   return 'unknown'
 end
 
--- settle ref policy keep_ms most: an unknown outcome whose grace is over. policy "resend" or "fail"; a message
--- that has been sent again `most` times fails as well.
+-- A decision belongs to whoever finds the message due, or to whoever is asking the provider about it.
+local function may_decide(ref, token, asker)
+  if token ~= '' then return asker == token end
+  return is_due('m:' .. ref)
+end
+
+local function question_ends(ref, channel)
+  redis.call('HDEL', 'dcb:m:' .. ref, 'qk', 'qe', 'qj', 'qf', 'qp')
+  local limits = limits_of(channel)
+  if limits and limits[1].cap > 0 then redis.call('ZREM', 'dcb:flight:q-' .. limits.provider, ref) end
+end
+
+-- settle ref policy keep_ms most token: an unknown outcome whose grace is over, or whose provider cannot tell. policy
+-- "resend" or "fail"; a message that has been sent again `most` times, perhaps for the second time, fails as well.
 function verbs.settle()
   local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
-  if redis.call('HGET', key, 's') ~= 'unknown' or not is_due('m:' .. ref) then return 'stale' end
+  local f = redis.call('HMGET', key, 's', 'qk', 'unk', 'ua', 'ch')
+  if f[1] ~= 'unknown' or not may_decide(ref, ARGV[7], f[2]) then return 'stale' end
   local policy = ARGV[4]
-  if tonumber(redis.call('HGET', key, 'unk') or '0') > tonumber(ARGV[6]) then policy = 'fail' end
+  if tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(ARGV[6]) then policy = 'fail' end
+  question_ends(ref, f[5])
   redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. policy, 1)
   note(key, 'settled', policy)
   if policy == 'fail' then
@@ -292,11 +334,18 @@ function verbs.settle()
   return 'retry'
 end
 
--- confirm_over ref detail reason receipt keep_ms: sent, and nobody ever said what became of it.
+-- confirm_over ref detail reason receipt keep_ms confirm_ms token: sent, and nobody ever said what became of it.
+-- "sent" where it was looked at early, because its provider could be asked at that time.
 function verbs.confirm_over()
   local ref = ARGV[3]
-  if redis.call('HGET', 'dcb:m:' .. ref, 's') ~= 'sent' then return 'stale' end
-  if not is_due('m:' .. ref) then return 'stale' end
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'qk', 'sent', 'ch')
+  if f[1] ~= 'sent' or not may_decide(ref, ARGV[9], f[2]) then return 'stale' end
+  question_ends(ref, f[4])
+  local over = tonumber(f[3]) + tonumber(ARGV[8])
+  if over > now then
+    redis.call('ZADD', 'dcb:due', over, 'm:' .. ref)
+    return 'sent'
+  end
   return finish(ref, 'unconfirmed', ARGV[5], ARGV[4], ARGV[6], tonumber(ARGV[7]))
 end
 

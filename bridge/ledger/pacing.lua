@@ -1,7 +1,8 @@
 -- ---------------------------------------------------------------- pacing: who may speak to a provider now
 --
 --   dcb:limits             channel -> "provider per_second burst in_flight per_second burst in_flight": the
---                          provider's, then the channel's own; 0 is no limit. Written by workers at start.
+--                          provider's, then the channel's own; 0 is no limit. " asked" follows where the provider
+--                          can be asked what became of a message. Written by workers at start.
 --   dcb:tat:<key>          when the next message in turn may go (GCRA's theoretical arrival time), ms
 --   dcb:flight:<key>       ref -> ms when its lease ends, while its request is under way
 --   dcb:hold:<key>         members that wait for a place in flight, in order
@@ -11,7 +12,7 @@
 --   dcb:parked:<provider>  ref -> ms accepted, while the breaker is open
 --
 -- A message that may not go keeps its state and spends no attempt; it is looked at again when its time comes.
--- <key> is "p-<provider>" or "c-<channel>".
+-- <key> is "p-<provider>" or "c-<channel>"; "q-<provider>" of questions.lua.
 
 local limits_read = {} -- what one call has read already: a batch is mostly of few channels
 
@@ -22,6 +23,7 @@ local function read_limits(channel)
   for word in string.gmatch(line, '%S+') do w[#w + 1] = word end
   return {
     provider = w[1],
+    asked = w[8] == 'asked',
     {key = 'p-' .. w[1], rate = tonumber(w[2]), burst = tonumber(w[3]), cap = tonumber(w[4])},
     {key = 'c-' .. channel, rate = tonumber(w[5]), burst = tonumber(w[6]), cap = tonumber(w[7])},
   }

@@ -128,7 +128,7 @@ class Bench:
         ms = int(seconds * 1000)
         for pattern in ("dcb:m:*", "dcb:t:*", "rq:job:*"):
             for key in await self.keys(pattern):
-                for name in ("at", "exp", "hs", "nb", "qa", "sent", "end", "dcb_at"):
+                for name in ("at", "exp", "hs", "cs", "nb", "qa", "sent", "end", "dcb_at", "us", "ut", "qj", "qe"):
                     if await self.redis.hexists(key, name):
                         await self.redis.hincrby(key, name, -ms)
         for pattern in ("dcb:due", "dcb:open:*", "dcb:receipts:*", "dcb:tasks:*"):

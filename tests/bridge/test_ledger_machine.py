@@ -25,11 +25,13 @@ from redis.asyncio import Redis
 
 from bridge.ledger import lane_of
 from bridge.ledger.books import TERMINAL, read
+from bridge.messages import Fate, UpdateStatus
 from dcbridge.embedded_redis import EmbeddedRedis
 from tests.bridge.ledger_bench import Bench, new_message
 
 T = TypeVar("T")
 CHANNELS, CONSUMERS, TOKENS = ("sms-1", "sms-2"), ("a", "b"), ("t-1", "t-2", "t-3")
+ANSWERS = ("found", "absent", "unclear", "failed")
 FLYING = ("accepted", "sending", "retry", "unknown")
 
 
@@ -221,7 +223,7 @@ class Machine(RuleBasedStateMachine):
             limit = {"unknown": 30.0, "sending": 60.0, "sent": 100.0}.get(e.state)
             e.due = e.due or (limit is not None and seconds > limit)
 
-    @rule(policy=st.sampled_from(["resend", "fail"]))
+    @rule(policy=st.sampled_from(["resend", "fail", *ANSWERS]))
     def sweep(self, policy: str) -> None:
         found = {d.id: d.state for d in self.do(self.bench.sweep())}
         waiting = {e.ref for e in self.entries if e.due and e.state in ("sending", "unknown", "sent")}
@@ -239,15 +241,55 @@ class Machine(RuleBasedStateMachine):
             if known is None:
                 e.state, e.token, e.due = "unknown", "", False
             assert self.do(ledger.unknown(e.ref, "", 30.0, "lease ended")) == (known or "unknown")
+        elif policy in ANSWERS:
+            self.ask_about(e, policy)
         elif e.state == "unknown":
             if policy == "fail":
                 expected = self.leave(e, "failed")
             else:
                 e.state, e.not_yet = "retry", False
                 expected = "retry"
-            assert self.do(ledger.settle(e.ref, policy)) == expected
+            assert self.do(ledger.settle(e.ref, policy, 1000)) == expected
         else:
             assert self.do(ledger.confirm_over(e.ref, "", "")) == self.leave(e, "unconfirmed")
+
+    def ask_about(self, e: Entry, answer: str) -> None:
+        """Its provider is asked instead, and somebody else asks at the same time."""
+        ledger, unknown, part = self.bench.ledger, e.state == "unknown", e.done
+        self.do(self.bench.drop_jobs())
+        assert self.do(ledger.ask(e.ref, 1e9)) == "asking"
+        assert self.do(self.bench.pop_job("inbound")) == e.ref
+        assert self.do(ledger.question(e.ref, "q", 15.0)).ours
+        assert self.do(ledger.question(e.ref, "another", 15.0)).why == "busy"
+        e.due = False
+        if answer == "failed":
+            expected = "again"
+        elif not unknown:
+            expected = self.leave(e, "unconfirmed")
+        elif answer == "found":
+            e.told[e.done] = "sent"
+            expected = self.part_taken(e)
+        else:
+            e.state, e.not_yet = "retry", False
+            expected = "retry"
+        fate = Fate(f"SM{part}", UpdateStatus.SENT)
+
+        def said() -> str:
+            if answer == "failed":
+                return self.do(ledger.ask_again(e.ref, "q", 5.0, 1))
+            if not unknown:
+                return self.do(ledger.confirm_over(e.ref, "", "", token="q"))
+            if answer == "found":
+                found = ledger.found(
+                    e.ref, "q", part, e.parts, "acme", fate, [f"{e.ref} {part}"], delivered=False, confirm_within=100.0
+                )
+                return self.do(found)
+            if answer == "absent":
+                return self.do(ledger.not_there(e.ref, "q", 1e9))
+            return self.do(ledger.settle(e.ref, "resend", 1000, "q"))
+
+        assert said() == expected
+        assert said() == "stale"
 
     @rule()
     def jobs_are_lost(self) -> None:

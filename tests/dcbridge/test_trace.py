@@ -9,6 +9,7 @@ import pytest
 from bridge.ledger import NewTask
 from bridge.ledger.history import KEPT
 from bridge.logs import Tokens
+from bridge.messages import Fate, UpdateStatus
 from tests.bridge.ledger_bench import CHANNEL, KEEP, copies_of
 from tests.dcbridge.desk import CONSUMER, SENDER, TEXT, Desk
 
@@ -101,7 +102,7 @@ async def test_every_attempt_is_told_with_its_code_and_the_next_is_announced(des
         "accepted",
         "attempt 1: not taken",
         "attempt 2: taken",
-        "due: unconfirmed, unless an update comes first",
+        "due: a question to the provider, or unconfirmed",
     ]
     assert life["hops"][2]["provider_id"] == "SM0"
 
@@ -116,12 +117,36 @@ async def test_a_refusal_is_told_with_its_reason_in_words(desk: Desk) -> None:
     assert (receipt["what"], receipt["tries"]) == ("due: receipt Failed", 0)
 
 
+async def test_what_the_provider_was_asked_and_what_it_said(desk: Desk) -> None:
+    ref = await sending(desk)
+    await desk.ledger.unknown(ref, "mine", 0.0, "timeout")
+    for word, detail in (("failed", "HTTP 500"), ("unclear", "several with this text"), ("absent", "")):
+        assert await desk.ledger.ask(ref, 900.0) == "asking"
+        assert (await desk.ledger.question(ref, "q", 15.0)).ours
+        assert await desk.ledger.answered(ref, "q", 0, word, "twilio", detail) == "ok"
+        assert await desk.ledger.ask_again(ref, "q", 0.0) == "again"
+    assert await desk.ledger.ask(ref, 900.0) == "asking"
+    assert (await desk.ledger.question(ref, "q", 15.0)).ours
+    await desk.ledger.answered(ref, "q", 0, "found", "twilio", "sent")
+    fate = Fate("SM7", UpdateStatus.SENT)
+    given: dict[str, Any] = {"delivered": False, "confirm_within": 100.0}
+    assert await desk.ledger.found(ref, "q", 0, 1, "twilio", fate, ["SM7"], **given) == "sent"
+    [life] = await desk.trace(ref)
+    asked = [(hop["what"], hop.get("code"), hop.get("status"), hop.get("provider_id")) for hop in life["hops"][2:-1]]
+    assert asked == [
+        ("asked twilio: no answer", "HTTP 500", None, None),
+        ("asked twilio: nobody can tell", "several with this text", None, None),
+        ("asked twilio: it has no such message", None, None, None),
+        ("asked twilio: it has it", None, "sent", "SM7"),
+    ]
+
+
 async def test_an_unknown_outcome_and_what_was_done_about_it(desk: Desk) -> None:
     ref = await sending(desk)
     await desk.ledger.unknown(ref, "mine", 0.0, "read timeout")
     assert (await desk.hops(ref))[1:] == [
         "attempt 1: no answer",
-        "due: the channel's policy for an unknown outcome",
+        "due: a question to the provider, or the channel's policy",
     ]
     assert await desk.ledger.settle(ref, "resend") == "retry"
     assert (await desk.ledger.claim(ref, "mine", 60.0)).ours
