@@ -224,6 +224,11 @@ class Channel(Model):
     confirm_within: SomeSeconds = Field(
         86400.0, description="Seconds to wait for a final delivery update; after that a message is unconfirmed."
     )
+    ask_after: SomeSeconds = Field(
+        600.0,
+        description="Seconds without a final delivery update until the provider is asked for the first time, where it"
+        " can be; then at doubling distances, and once more at the end of confirm_within.",
+    )
     unconfirmed_as: Literal["none", "delivered", "failed"] = Field(
         "none", description="Which receipt an unconfirmed message gets."
     )
@@ -306,9 +311,11 @@ class Configuration(Model):
         }
 
     def limits(self) -> dict[str, str]:
-        """Channel id -> provider and both paces, as the ledger keeps them."""
+        """Channel id -> provider, both paces, and whether it can be asked, as the ledger keeps them."""
+        asked = {name for name, provider in self.build_providers().items() if provider.asking is not None}
         return {
             channel_id: f"{channel.provider} {_written(self.providers[channel.provider].pace)} {_written(channel.pace)}"
+            + (" asked" if channel.provider in asked else "")
             for channel_id, channel in self.channels.items()
         }
 

@@ -63,6 +63,10 @@ class Metrics:
         self.updates = Counter(
             "dcbridge_delivery_updates", "Delivery updates, by what they changed.", ["provider", "outcome"], registry=r
         )
+        self.questions = Counter(
+            "dcbridge_questions", "Questions to providers, about an outcome or a delivery, by what was answered.",
+            ["provider", "about", "answer"], registry=r,
+        )  # fmt: skip
         self.receipts = Counter(
             "dcbridge_receipts", "Receipts posted, by status and outcome.", ["channel", "status", "outcome"], registry=r
         )

@@ -82,6 +82,14 @@ def quiet_port() -> int:
     raise RuntimeError("no free port")
 
 
+def quiet_ports(count: int) -> list[int]:
+    """As many, no two of them the same."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(quiet_port())
+    return list(found)
+
+
 class Stack:
     """Used as a context manager: everything runs inside, and nothing of it is left after."""
 
@@ -92,17 +100,19 @@ class Stack:
         settings: Mapping[str, str] | None = None,
         sandbox: Mapping[str, object] | None = None,
         channels: Mapping[str, Mapping[str, object]] | None = None,
+        providers: Mapping[str, Mapping[str, object]] | None = None,
         parts: tuple[str, ...] = ("sandbox", "service", "worker"),
     ) -> None:
-        """`settings` and `sandbox` change the values above; `channels` adds to what bridge.yaml says of each."""
+        """`settings` and `sandbox` change the values above; `channels` and `providers` add to what bridge.yaml says."""
         self._own = None if folder else tempfile.TemporaryDirectory(prefix="dcbridge-test-", ignore_cleanup_errors=True)
         self.folder = (folder or Path(self._own.name if self._own else "")).resolve()
-        self.ports = Ports(*(quiet_port() for _ in range(5)))
-        self.redis = EmbeddedRedis(self.folder / "redis", quiet_port())
+        *ports, redis_port = quiet_ports(6)
+        self.ports = Ports(*ports)
+        self.redis = EmbeddedRedis(self.folder / "redis", redis_port)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._wanted = parts
         prepare(self.folder, self.ports)
-        self._configure(channels or {})
+        self._configure(channels or {}, providers or {})
         self.secret = self.kept("app_secret").encode()
         told_to_all = environment(self.folder, self.ports, self.redis.url) | {"PYTHONPATH": str(ROOT)}
         self.environ = told_to_all | SETTINGS | dict(settings or {})
@@ -125,12 +135,17 @@ class Stack:
         )
         self._messages = random.randrange(10**9)
 
-    def _configure(self, channels: Mapping[str, Mapping[str, object]]) -> None:
+    def _configure(
+        self, channels: Mapping[str, Mapping[str, object]], providers: Mapping[str, Mapping[str, object]]
+    ) -> None:
         path = self.folder / "bridge.yaml"
         told = yaml.safe_load(path.read_text())
         told["retry"] = RETRY
         for name, channel in told["channels"].items():
             channel.update({"unknown_grace": 0.5, **channels.get(name, {})})
+        for name, provider in told["providers"].items():
+            usual = {"list_lag": 1.0} if provider["kind"] == "twilio" else {}
+            provider.update({**usual, **providers.get(name, {})})
         path.write_text(yaml.safe_dump(told))
 
     def __enter__(self) -> Self:

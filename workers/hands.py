@@ -24,7 +24,7 @@ from bridge.digital_channels import DigitalChannels
 from bridge.ledger import Ledger
 from bridge.logs import Tokens
 from bridge.metrics import Metrics
-from bridge.providers.base import Provider
+from bridge.providers.base import Asking, Provider
 from bridge.redis_connection import connect
 from bridge.sending import Sender
 from bridge.settings import Settings, read_settings
@@ -49,6 +49,17 @@ class Hands:
 
     def channel(self, channel_id: str) -> Channel | None:
         return self.configuration.channel(channel_id)
+
+    def asking(self, channel: Channel | None) -> Asking | None:
+        """How this channel's provider is asked what became of a message; None where nobody can be asked."""
+        provider = self.providers.get(channel.provider) if channel else None
+        return provider.asking if provider else None
+
+    def look_after(self, channel: Channel) -> float:
+        """Seconds after which a message that was sent is looked at: to ask about it, or because nobody ever said."""
+        if self.asking(channel) is None:
+            return channel.confirm_within
+        return min(channel.ask_after, channel.confirm_within)
 
     async def surely(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Claim something, or write down what has happened outside, through a Redis that is away for a while.

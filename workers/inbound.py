@@ -97,7 +97,7 @@ async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> None:
                 update.provider_id,
                 str(int(update.reason)) if update.reason else "",
                 update.detail,
-                channel.confirm_within if channel else DAY,
+                h.look_after(channel) if channel else DAY,
             )
         )
     h.metrics.updates.labels(update.provider, result).inc()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers import inbound, outbound, receipts_out
+from workers import asking, inbound, outbound, receipts_out
 from workers.hands import hands
 
 
@@ -10,6 +10,12 @@ async def send(ref: str) -> None:
     """Hand one part of one agent message to its provider."""
     async with hands() as h:
         await outbound.send(h, ref)
+
+
+async def ask(ref: str) -> None:
+    """Ask a provider what became of one agent message."""
+    async with hands() as h:
+        await asking.ask(h, ref)
 
 
 async def receipts(channel_id: str) -> None:

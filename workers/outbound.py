@@ -59,9 +59,7 @@ async def _prepare(
     h: Hands, ref: str, claim: str, claimed: Claimed, channel: Channel, provider: Provider
 ) -> tuple[Part, Request]:
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
-    index = int(ref.partition("-")[2] or "0")
-    stored = wire.read_stored(claimed.fields[b"p"], index, claimed.text("mid"), claimed.text("tr"))
-    message = _as_the_provider_knows_us(stored, channel)
+    message = stored_message(ref, claimed, channel)
     parts = provider.parts(message)
     number = claimed.number("pt")
     if number >= len(parts):
@@ -71,7 +69,10 @@ async def _prepare(
     return parts[number], provider.request(message, parts[number])
 
 
-def _as_the_provider_knows_us(message: AgentMessage, channel: Channel) -> AgentMessage:
+def stored_message(ref: str, claimed: Claimed, channel: Channel) -> AgentMessage:
+    """The message that an entry holds, from our number as the provider knows it."""
+    index = int(ref.partition("-")[2] or "0")
+    message = wire.read_stored(claimed.fields[b"p"], index, claimed.text("mid"), claimed.text("tr"))
     if channel.number is None:
         return message
     return replace(message, sender=Address(channel.number, message.sender.name))
@@ -110,7 +111,7 @@ async def _send_part(
             part.count,
             taken.provider_id,
             delivered=delivered,
-            confirm_within=channel.confirm_within,
+            confirm_within=h.look_after(channel),
         )
     )
     log.info(

@@ -30,7 +30,7 @@ async def not_taken(h: Hands, ref: str, claim: str, claimed: Claimed, error: Sen
     if error.page:
         h.metrics.faults.labels(error.outcome, channel.provider if channel else "").inc()
     if channel is not None:
-        await _tell_the_breaker(h, channel.provider, ref, error)
+        await tell_the_breaker(h, channel.provider, ref, error)
     if error.taken is None:
         grace = channel.unknown_grace if channel else GRACE
         state = await h.surely(lambda: h.ledger.unknown(ref, claim, grace, error.code))
@@ -48,7 +48,7 @@ async def not_taken(h: Hands, ref: str, claim: str, claimed: Claimed, error: Sen
     return state
 
 
-async def _tell_the_breaker(h: Hands, provider: str, ref: str, error: SendError) -> None:
+async def tell_the_breaker(h: Hands, provider: str, ref: str, error: SendError) -> None:
     """Failures of the way or the account count against the provider; anything that it said about a message does not."""
     breaker = h.configuration.breaker
     if error.whole_account and error.retry_after:

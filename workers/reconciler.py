@@ -8,7 +8,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from bridge.ledger import SWEEP, Decision
-from workers import outcome
+from workers import asking, outcome
 from workers.hands import Hands
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ async def sweep(h: Hands) -> int:
     # At once, and so in few scripts: one by one they would take so long that this worker seemed dead meanwhile.
     states = await asyncio.gather(*(_decide(h, decision) for decision in decisions))
     for decision, state in zip(decisions, states, strict=True):
-        if state != "stale":
+        if state not in ("stale", *asking.UNDECIDED):
             log.warning(
                 "left_behind",
                 message=decision.id,
@@ -52,14 +52,8 @@ async def _decide(h: Hands, found: Decision) -> str:
             return await h.ledger.unknown(
                 found.id, "", channel.unknown_grace if channel else outcome.GRACE, "lease ended"
             )
-        case "m", "unknown":
-            if channel is None:
-                return await h.ledger.settle(found.id, "fail")
-            return await h.ledger.settle(found.id, channel.outcome_unknown, channel.resends)
-        case "m", "sent":
-            policy = channel.unconfirmed_as if channel else "none"
-            receipt = {"none": "", "delivered": "Delivered", "failed": "Failed"}[policy]
-            return await h.ledger.confirm_over(found.id, "500" if receipt == "Failed" else "", receipt)
+        case "m", "unknown" | "sent":
+            return await asking.ask_or_decide(h, found.id, found.state, channel)
         case "t", "running":
             return await h.ledger.task_retry(found.id, "", 0.0, "lease ended")
         case _:

@@ -17,7 +17,7 @@ local function start(id, queue)
   redis.call('ZADD', 'rq:wip:' .. queue, ARGV[4], id .. ':' .. ARGV[2])
   local name, its = string.match(id, '^(%a+)-(.+)-%d+$')
   if name and name ~= 'receipts' then
-    redis.call('ZADD', 'dcb:due', 'XX', 'LT', look, (name == 'send' and 'm:' or 't:') .. its)
+    redis.call('ZADD', 'dcb:due', 'XX', 'LT', look, ((name == 'send' or name == 'ask') and 'm:' or 't:') .. its)
   end
   out[#out + 1] = {id, queue, data}
 end

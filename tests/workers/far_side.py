@@ -38,13 +38,19 @@ endpoints:
   main: {{secrets: [the-app-secret-of-now]}}
 retry: {{first: 2, factor: 3, most: 10, jitter: 0.5}}
 providers:
-  twilio: {{kind: twilio, base_url: {url}, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
+  twilio: {{kind: twilio, ask: false, base_url: {url},
+    account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
+  asked: {{kind: twilio, list_lag: 20, base_url: {url},
+    account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
   nowhere: {{kind: twilio, base_url: {nowhere}, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
 channels:
   "0123456789": {{type: sms, provider: twilio, number: "+15557650123", lane_limit: 900, unknown_grace: 7}}
   taken: {{type: sms, provider: twilio, number: "+15557650124", delivered_when: taken}}
   unreachable: {{type: sms, provider: nowhere, number: "+15557650125"}}
   fails: {{type: sms, provider: twilio, number: "+15557650126", outcome_unknown: fail, unconfirmed_as: failed}}
+  asked: {{type: sms, provider: asked, number: "+15557650128", confirm_within: 5000}}
+  asked-fails: {{type: sms, provider: asked, number: "+15557650129", outcome_unknown: fail, unconfirmed_as: failed}}
+  asked-taken: {{type: sms, provider: asked, number: "+15557650130", delivered_when: taken}}
   hurried: {{type: sms, provider: twilio, number: "+15557650127", lane_limit: 1, unconfirmed_as: delivered}}
 """
 
@@ -73,14 +79,18 @@ async def hang_up(request: Request) -> Response:
 
 @dataclass(slots=True)
 class Side:
-    """One pretended world: `replies` are used up in turn, then `usual`. `heard` are the bodies."""
+    """One pretended world: `replies` are used up in turn, then `usual`. `heard`: bodies; `asked`: what was GET."""
 
     usual: Reply
     replies: list[Reply] = field(default_factory=list)
     heard: list[bytes] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     async def answer(self, request: Request) -> Response:
-        self.heard.append(await request.body())
+        if request.method == "GET":
+            self.asked.append(request.url.path + (f"?{request.url.query}" if request.url.query else ""))
+        else:
+            self.heard.append(await request.body())
         return await (self.replies.pop(0) if self.replies else self.usual)(request)
 
     @property
@@ -155,7 +165,7 @@ async def worlds() -> AsyncIterator[tuple[Side, Side, str]]:
     """(provider, agents, their URL): both behind one listener."""
     provider, agents = Side(TAKEN), Side(STORED)
     routes = [
-        Route("/2010-04-01/{path:path}", provider.answer, methods=["POST"]),
+        Route("/2010-04-01/{path:path}", provider.answer, methods=["GET", "POST"]),
         Route("/nexus/v3/{path:path}", agents.answer, methods=["POST"]),
     ]
     async with listening(Starlette(routes=routes)) as url:

@@ -12,6 +12,7 @@ from bridge.callbacks import pack
 from bridge.ledger import NewTask
 from bridge.ledger.books import read
 from bridge.providers.base import Callback
+from bridge.settings import DAY
 from dcbridge.embedded_redis import EmbeddedRedis
 from tests.bridge.ledger_bench import Bench, new_message
 from tests.workers.far_side import CONSUMER, NUMBER, SMS, FarSide, Reply, far_side, hang_up, saying
@@ -59,6 +60,9 @@ async def test_no_word_came_within_the_channels_limit(
     bench = Bench(side.redis)
     ref = await bench.sent(channel_id=channel)
     await bench.pass_time(101)
+    await sweep(side.hands)
+    assert (await side.entry(ref))["s"] == ("sent" if side.hands.channel(channel) else "unconfirmed")
+    await bench.pass_time(DAY)
     await sweep(side.hands)
     assert (await side.entry(ref))["s"] == "unconfirmed"
     assert await bench.owed(channel) == receipts
