@@ -17,7 +17,7 @@ from bridge.ledger.books import Books, together
 from bridge.ledger.overview import Overview
 
 VERSION = version("dcbridge")
-_RARE = ("unknown", "unknown_resend", "unknown_fail", "dead", "breaker_opened")
+_RARE = ("unknown", "unknown_resend", "unknown_fail", "dead", "breaker_opened", "redelivered_late")
 
 _ANSWER = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 8, 10)
 _FATE = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200, 172800)
