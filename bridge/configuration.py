@@ -5,69 +5,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
 
 import phonenumbers
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    SerializeAsAny,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstraints, model_validator
 
+from bridge.configuration_types import Model, Name, PublicUrl, Seconds, Secret, Secrets, SomeSeconds, Url, Uuid
 from bridge.problems import Path, Problem, did_you_mean, refuse, shape
 from bridge.providers import KINDS, build
 from bridge.providers.base import Fields, Provider
-
-
-def is_loopback(url: str) -> bool:
-    """True for a URL whose host is this computer itself."""
-    try:
-        host = urlsplit(url).hostname or ""
-    except ValueError:
-        return False
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _url(value: str) -> str:
-    """An http or https URL without user, query and fragment; slashes of the path single, none at the end."""
-    try:
-        parts = urlsplit(value)
-        whole = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        whole = False
-    if not whole or parts.scheme not in {"http", "https"} or re.search(r"\s", value):
-        raise ValueError("should be a whole URL: https://, a host and perhaps a path")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("should have no user, no query and no fragment")
-    return urlunsplit((parts.scheme, parts.netloc, re.sub(r"/{2,}", "/", parts.path).rstrip("/"), "", ""))
-
-
-def _public_url(value: str) -> str:
-    url = _url(value)
-    if urlsplit(url).scheme == "http" and not is_loopback(url):
-        raise ValueError("should begin with https://; http is for this computer itself (localhost) only")
-    return url
-
-
-def _uuid(value: str) -> str:
-    if not re.fullmatch(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", value):
-        raise ValueError("should be a UUID: 8-4-4-4-12 hex digits")
-    return value
+from bridge.subscribers import Subscriber
 
 
 def _region(value: str) -> str:
@@ -76,22 +24,8 @@ def _region(value: str) -> str:
     return value
 
 
-Url = Annotated[str, AfterValidator(_url)]
-PublicUrl = Annotated[str, AfterValidator(_public_url)]
-Uuid = Annotated[str, AfterValidator(_uuid)]
 Region = Annotated[str, AfterValidator(_region)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=64)]
 ChannelId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f/]+$", max_length=200)]
-Secret = Annotated[SecretStr, Field(min_length=1)]
-Secrets = Annotated[tuple[Secret, ...], Field(min_length=1)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class Model(BaseModel):
-    """What every part of bridge.yaml has in common."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class DigitalChannels(Model):
@@ -256,6 +190,7 @@ class Configuration(Model):
         {}, description="Addresses of the interactions webhook, by name: POST /webhooks/interactions/{name}."
     )
     providers: dict[Name, ProviderAccount] = Field({}, description="Accounts at SMS and email companies, by name.")
+    subscribers: dict[Name, Subscriber] = Field({}, description="Who gets the interaction events, by name.")
     channels: dict[ChannelId, Channel] = Field(min_length=1, description="Channels, by Genesys channel id.")
     retry: Retry = Field(Retry(), description="Waits between attempts.")
     breaker: Breaker = Field(Breaker(), description="When a provider that fails is left alone.")

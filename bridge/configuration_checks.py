@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from bridge.configuration import is_loopback
+from bridge.configuration_types import is_loopback
 from bridge.problems import Path, counted, did_you_mean, shape
 from bridge.providers import KINDS
 

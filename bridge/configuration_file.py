@@ -19,6 +19,8 @@ from bridge.configuration import Channel, Configuration, DigitalChannels, Endpoi
 from bridge.configuration_checks import check
 from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, dotted, explain, shape
 from bridge.providers import KINDS, build
+from bridge.subscribers import KINDS as SINKS
+from bridge.subscribers import EventPace, Schedule, Subscriber
 
 Tree = str | None | list["Tree"] | dict[str, "Tree"]
 
@@ -202,6 +204,7 @@ _KEYS: dict[str | int, str] = {
     "endpoints": "a name has 1 to 64 small letters, digits and -",
     "interactions": "a name has 1 to 64 small letters, digits and -",
     "providers": "a name has 1 to 64 small letters, digits and -",
+    "subscribers": "a name has 1 to 64 small letters, digits and -",
 }
 
 _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
@@ -212,16 +215,27 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("interactions", "*"): Endpoint,
     ("channels", "*"): Channel,
     ("channels", "*", "retry"): Retry,
+    ("subscribers", "*"): Subscriber,
+    ("subscribers", "*", "retry"): Schedule,
+    ("subscribers", "*", "pace"): EventPace,
 }
 
 
 def _known_keys(parent: Path, tree: Mapping[str, Tree]) -> list[str]:
     """The keys that may stand beside the refused one."""
     if parent[:1] == ("providers",):
-        accounts = tree["providers"]
-        account = accounts.get(str(parent[1])) if isinstance(accounts, dict) else None
-        kind = account.get("kind") if isinstance(account, dict) else None
-        return ["kind", *KINDS[kind].fields_model.model_fields] if isinstance(kind, str) and kind in KINDS else []
+        kind = _word(tree, *parent, "kind")
+        return ["kind", *KINDS[kind].fields_model.model_fields] if kind in KINDS else []
+    if parent[:1] == ("subscribers",) and parent[2:] == ("sink",):
+        kind = _word(tree, *parent, "kind")
+        return list(SINKS[kind].model_fields) if kind in SINKS else []
     pattern = tuple("*" if place == 1 else str(step) for place, step in enumerate(parent))
     model = _MODELS.get(pattern)
     return list(model.model_fields) if model else []
+
+
+def _word(tree: Tree | Mapping[str, Tree], *path: str | int) -> str:
+    """The text at a path; "" where there is none."""
+    for step in path:
+        tree = tree.get(str(step)) if isinstance(tree, Mapping) else None
+    return tree if isinstance(tree, str) else ""

@@ -8,7 +8,8 @@
     ├── Refused           the provider said no to this message              Failed with the mapped reason
     ├── AccountFault      credentials, credit, suspended account            again; the operator is told; 500 at the end
     ├── Expired           the message's time to live is over                305
-    └── Unreadable        it was taken, and the answer makes no sense       wait for an update by our reference
+    ├── Unreadable        it was taken, and the answer makes no sense       wait for an update by our reference
+    └── Gone              a subscriber wants no more events                 the subscriber is disabled
 
     BadCallback           a provider's callback that we cannot believe or read
     ├── BadSignature      → 401
@@ -101,6 +102,12 @@ class Unreadable(SendError):
     """2xx that we cannot read: it was probably sent, so it is not sent again."""
 
     taken = True
+    page = True
+
+
+class Gone(SendError):
+    """A subscriber said for good that it wants no more events: HTTP 410."""
+
     page = True
 
 

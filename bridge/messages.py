@@ -160,15 +160,3 @@ class Receipt:
     status: ReceiptStatus
     reason: Reason | None = None
     detail: str = ""  # added to the reason's text; provider codes only
-
-
-@dataclass(frozen=True, slots=True)
-class InteractionEvent:
-    """STARTED or FINISHED of one interaction; names that we do not know pass through."""
-
-    operation_id: str
-    event: str
-    interaction_id: str
-    media_type: str = ""
-    subtype: str = ""
-    extra: dict[str, object] = field(default_factory=dict)

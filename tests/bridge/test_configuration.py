@@ -8,9 +8,10 @@ from typing import Annotated
 import pytest
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
-from bridge.configuration import Configuration, is_loopback
+from bridge.configuration import Configuration
 from bridge.configuration_file import load, parse
 from bridge.configuration_reference import EXAMPLE, markdown
+from bridge.configuration_types import is_loopback
 from bridge.problems import ConfigurationError, explain
 
 CANARY = "canary-8f1e6a-and-more"

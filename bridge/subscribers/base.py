@@ -1,0 +1,50 @@
+"""The contract of a sink: where the events of one subscriber go.
+
+A sink holds connections, so one is opened for each subscriber and kept. It says what became of one event
+with the errors of `bridge.errors`, and decides nothing about trying again:
+
+    returned           the other side has it
+    Unreachable        nobody was spoken to                         again
+    Throttled          "later"                                      again, not before retry_after
+    Deferred           "not now", or not this one                   again
+    OutcomeUnknown     nobody knows; the same id goes out again     again: at least once
+    AccountFault       address, credentials, topic: a person must   again; page, and hold the others back
+    Refused            this event will never be taken               dead letter
+    Gone               the receiver wants no more                   disable the subscriber
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What is delivered: one thing that happened to one interaction, or to dcbridge itself.
+
+    `fields` is the entity as it came, or what an event of our own has to say; it is not ours to print.
+    """
+
+    id: str  # stable over redelivery, attempts and replays; also the webhook-id
+    name: str  # "STARTED", "FINISHED", whatever came; "interaction.gap" and "subscriber.…" of our own
+    endpoint: str = ""  # of the interactions webhook; "" for an event about dcbridge
+    interaction: str = ""
+    media: str = ""
+    subtype: str = ""
+    sequence: int = 0  # within the interaction, from 1; 0 for none
+    received_at: datetime = field(kw_only=True)  # with a time zone
+    fields: Mapping[str, object] = field(default_factory=dict, repr=False)
+    own: bool = False  # made by dcbridge: delivered to those alone who name it
+
+
+class Sink(Protocol):
+    """One subscriber's destination. May be called by many tasks of one event loop at once."""
+
+    async def deliver(self, event: Event) -> None:
+        """Returns when the other side has it. Raises a SendError."""
+
+    async def close(self) -> None:
+        """Leave the connections. A sink that is closed delivers nothing."""
