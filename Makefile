@@ -48,7 +48,7 @@ lock: $(READY)
 	$(LOCK) --upgrade --output-file requirements/run.txt
 	$(LOCK) --upgrade --extra image --output-file requirements/image.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build --output-file requirements/build.txt
-	$(LOCK) --upgrade --extra dev --group test --group build --output-file requirements/dev.txt
+	$(LOCK) --upgrade --all-extras --group test --group build --output-file requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

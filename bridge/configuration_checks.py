@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from bridge.configuration_types import is_loopback
 from bridge.problems import Path, counted, did_you_mean, shape
 from bridge.providers import KINDS
+from bridge.subscribers.clients import missing
 
 SECRET_LENGTH = 16  # characters; a shorter one is for a bridge on this computer itself
 
@@ -37,6 +38,7 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
         yield from _carried(path, channel, providers)
     yield from _secrets(tree)
     yield from _addresses(tree)
+    yield from _sinks(tree)
     for section, entries in (("provider", providers), ("endpoint", endpoints)):
         used = {channel.get(section) for channel in channels.values()}
         if channels and not (section == "endpoint" and len(entries) == 1):
@@ -107,3 +109,19 @@ def _addresses(tree: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(path, "does not end in /nexus/v3", fatal=False)
     if base_url.startswith("http://") and not is_loopback(base_url):
         yield Finding(path, "is http: messages and keys travel unencrypted", fatal=False)
+
+
+def _sinks(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    subscribers = _section(tree, "subscribers")
+    for name, subscriber in subscribers.items():
+        path: Path = ("subscribers", name, "sink")
+        sink = subscriber.get("sink")
+        if not isinstance(sink, Mapping) or not isinstance(kind := sink.get("kind"), str):
+            continue
+        if absent := missing(kind):
+            yield Finding((*path, "kind"), *absent)
+        url = sink.get("url")
+        if kind == "http" and isinstance(url, str) and url.startswith("http://") and not is_loopback(url):
+            yield Finding((*path, "url"), "is http: events travel signed and unencrypted", fatal=False)
+    if subscribers and not _section(tree, "interactions"):
+        yield Finding(("subscribers",), "get nothing: there is no interactions webhook", fatal=False)

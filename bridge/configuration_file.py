@@ -103,6 +103,8 @@ class _Reading:
         if details["type"] == "default_factory_not_called":
             return  # follows from another field that was refused
         path = tuple(step for step in details["loc"] if step != "[key]")
+        if details["type"] == "too_short" and any(one.path.startswith(f"{dotted(path)}[") for one in self.problems):
+            return  # the list is too short because one of its items was refused
         if details["loc"][-1:] == ("[key]",):
             self.tell(path, _KEYS.get(path[0], "is not a name"))
         else:

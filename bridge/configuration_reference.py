@@ -16,6 +16,8 @@ from pydantic.fields import FieldInfo
 from bridge.configuration import Channel, Configuration, DigitalChannels, Endpoint, Retry
 from bridge.providers import KINDS
 from bridge.settings import PREFIX, Settings
+from bridge.subscribers import KINDS as SINKS
+from bridge.subscribers import EventPace, Schedule, Subscriber
 
 EXAMPLE = """\
 public_url: https://bridge.example.com       # what providers call and sign
@@ -58,6 +60,14 @@ channels:
     provider: mail
     time_to_live: 86400                      # a day
 
+subscribers:                                 # of interaction events
+  crm:
+    sink:
+      kind: http
+      url: https://crm.example.com/hooks/dcbridge
+      secrets: ["${CRM_SIGNING_SECRET}"]     # whsec_…
+    events: [STARTED, FINISHED]
+
 retry:
   first: 1
   factor: 2
@@ -92,6 +102,9 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("endpoints.*name* and interactions.*name*", Endpoint),
     ("channels.*id*", Channel),
     ("retry and channels.*id*.retry", Retry),
+    ("subscribers.*name*", Subscriber),
+    ("subscribers.*name*.retry", Schedule),
+    ("subscribers.*name*.pace", EventPace),
 )
 
 
@@ -103,6 +116,8 @@ def markdown() -> str:
         carries = " and ".join(sorted(adapter.channel_types))
         kind_row = f"| `kind` | `{kind}` | required | This kind of provider; it carries {carries}. |"
         parts.append(f"### providers.*name* of kind {kind}\n\n{_table(adapter.fields_model, first=kind_row)}")
+    for kind, fields in SINKS.items():
+        parts.append(f"### subscribers.*name*.sink of kind {kind}\n\n{_table(fields)}")
     variables = _table(Settings, prefix=PREFIX)
     parts.append(
         "## Environment variables\n\nIn a pod set `enableServiceLinks: false`: for a Service called `dcbridge-public`"
@@ -176,7 +191,13 @@ def _default(field: FieldInfo) -> str:
         return "see below"
     if isinstance(value, bool):
         return "`true`" if value else "`false`"
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{_number(one)}`" for one in value)
+    return f"`{_number(value)}`"
+
+
+def _number(value: object) -> str:
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

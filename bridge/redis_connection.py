@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import redis as sync
 import redis.sentinel as sync_sentinel
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
@@ -23,6 +24,23 @@ NOT_CHECKED = "CONFIG GET is not allowed: maxmemory-policy and appendfsync could
 _ONE_QUESTION = 2  # sentinels that may be dead before a living one is asked, within `redis_timeout`
 
 
+class Way(Protocol):
+    """What of the settings a connection needs."""
+
+    @property
+    def redis_url(self) -> SecretStr: ...
+    @property
+    def redis_timeout(self) -> float: ...
+    @property
+    def redis_ca_file(self) -> str: ...
+    @property
+    def redis_client_certificate(self) -> str: ...
+    @property
+    def redis_client_key(self) -> str: ...
+    @property
+    def concurrency(self) -> int: ...
+
+
 class _BehindSentinel(Redis):
     """redis-py's client of a group leaves its connections to the sentinels open when it is closed."""
 
@@ -32,7 +50,7 @@ class _BehindSentinel(Redis):
             await self.connection_pool.sentinel_manager.aclose()
 
 
-def connect(settings: Settings, *, patience: float | None = None) -> Redis:
+def connect(settings: Way, *, patience: float | None = None) -> Redis:
     """A client whose calls fail after `redis_timeout` (or `patience`) seconds and are not repeated behind our back."""
     address = read_address(settings.redis_url.get_secret_value())
     options = _options(settings, address, patience)
@@ -60,7 +78,7 @@ def connect_sync(settings: Settings, *, patience: float | None = None) -> sync.R
     return found
 
 
-def _options(settings: Settings, address: RedisAddress, patience: float | None) -> dict[str, Any]:
+def _options(settings: Way, address: RedisAddress, patience: float | None) -> dict[str, Any]:
     return {
         "socket_timeout": patience if patience is not None else settings.redis_timeout,
         "socket_connect_timeout": settings.redis_timeout,
@@ -73,7 +91,7 @@ def _options(settings: Settings, address: RedisAddress, patience: float | None) 
     }
 
 
-def _tls(settings: Settings, address: RedisAddress) -> dict[str, Any]:
+def _tls(settings: Way, address: RedisAddress) -> dict[str, Any]:
     """The server's certificate and its name are checked, as redis-py does by itself."""
     if not address.tls:
         return {}
@@ -91,7 +109,7 @@ def _who(address: RedisAddress) -> dict[str, Any]:
     return {"db": address.db, **{name: value for name, value in named.items() if value}}
 
 
-def _ask(settings: Settings, address: RedisAddress, retry: object) -> dict[str, Any]:
+def _ask(settings: Way, address: RedisAddress, retry: object) -> dict[str, Any]:
     """For the sentinels: they are asked one after the other, so a dead one may not take the whole time.
 
     Left to itself redis-py 8.1 would ask each of them eleven times, with pauses that add up to many seconds.

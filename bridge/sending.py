@@ -17,8 +17,10 @@ from typing import Self
 import aiohttp
 import httpx
 import yarl
+from aiohttp.abc import AbstractResolver
 
-from bridge.errors import OutcomeUnknown, Unreachable
+from bridge.addresses import ForbiddenAddress, Guard
+from bridge.errors import AccountFault, OutcomeUnknown, Unreachable
 from bridge.mail_transport import send_mail
 from bridge.providers.base import Answer, MailRequest, Request
 
@@ -59,24 +61,44 @@ class Sender:
         write_timeout: float = 10.0,
         read_timeout: float = 15.0,
         pool_timeout: float = 5.0,
+        whole_timeout: float | None = None,
         connections: int = 1000,
+        answer_limit: int = ANSWER_LIMIT,
         tls: ssl.SSLContext | None = None,
+        guard: Guard | None = None,
     ) -> None:
-        self._whole = connect_timeout + write_timeout + read_timeout
+        """`whole_timeout` is the sum of connect, write and read unless given; `answer_limit` in bytes; `guard` says
+        which addresses may be reached, where a URL is not to be trusted with that.
+        """
+        self._whole = whole_timeout or connect_timeout + write_timeout + read_timeout
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=pool_timeout + connect_timeout, sock_connect=connect_timeout, sock_read=read_timeout
         )
-        self._connections, self._tls = connections, tls
+        self._connections, self._tls, self._guard = connections, tls, guard
+        self._answer_limit = answer_limit
+        self._names: AbstractResolver | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        return self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, t: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def open(self) -> Self:
+        """For the running event loop. Nobody is spoken to yet."""
         # Idle connections are closed before the usual server does it: a request that meets a closing
         # connection is an unknown outcome. No redirects, cookies or proxies: a request is signed already.
+        self._names = self._guard.resolver() if self._guard else None
         connector = aiohttp.TCPConnector(
             limit=self._connections,
             keepalive_timeout=4.0,
             ttl_dns_cache=30,
             ssl=self._tls or ssl.create_default_context(),
+            resolver=self._names,
+            socket_factory=self._guard.socket if self._guard else None,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -87,11 +109,12 @@ class Sender:
         )
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, t: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
+        """Leave all connections."""
         if self._session is not None:
             await self._session.close()
+        if self._names is not None:
+            await self._names.close()
 
     async def send(self, request: Request) -> Answer:
         """The answer, read whole. Raises Unreachable, or OutcomeUnknown once bytes may have arrived."""
@@ -100,11 +123,16 @@ class Sender:
         return await self.http(request)
 
     async def http(self, request: httpx.Request) -> httpx.Response:
-        """As `send`, for HTTP. A status of 4xx or 5xx is an answer, not an error."""
+        """As `send`, for HTTP. A status of 4xx or 5xx is an answer, not an error.
+
+        Raises AccountFault for an address that the guard refuses.
+        """
         try:
             async with asyncio.timeout(self._whole):
                 return await self._exchange(request)
         except _NEVER_CONNECTED as error:
+            if isinstance(getattr(error, "os_error", None), ForbiddenAddress):
+                raise AccountFault("address not allowed") from None
             raise Unreachable(_what_failed(error)) from None
         except TimeoutError:
             raise OutcomeUnknown("timeout") from None
@@ -113,7 +141,7 @@ class Sender:
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         if self._session is None:
-            raise RuntimeError("Sender is used inside `async with`")
+            raise RuntimeError("Sender is used inside `async with`, or after open()")
         headers = [
             (n.decode("ascii"), v.decode("latin-1")) for n, v in request.headers.raw if n.lower() not in _OURS_TO_SAY
         ]
@@ -121,7 +149,7 @@ class Sender:
             request.method, _address(str(request.url)), headers=headers, data=request.content, allow_redirects=False
         ) as response:
             body = b""
-            while len(body) <= ANSWER_LIMIT and (chunk := await response.content.readany()):
+            while len(body) <= self._answer_limit and (chunk := await response.content.readany()):
                 body += chunk
             told = [(name, value) for name, value in response.raw_headers if name.lower() not in _UNPACKED]
             return _Read(response.status, told, body, request)

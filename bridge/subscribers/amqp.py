@@ -5,13 +5,28 @@ https://www.rabbitmq.com/docs/confirms
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from bridge.configuration_types import Secret
+from bridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
 from bridge.subscribers.base import Event
-from bridge.subscribers.fields import Template, TlsFields, server_url, shown
+from bridge.subscribers.connections import Kept
+from bridge.subscribers.envelope import Envelope, Packed, pack, type_of
+from bridge.subscribers.fields import Template, TlsFields, filled, server_url, shown
+
+if TYPE_CHECKING:  # aio-pika is there only where it was asked for
+    from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+    from aio_pika.exceptions import AMQPError
+
+
+HEARTBEAT = 10  # seconds; a broker that is silent for about twice as long is gone
+# No such exchange or vhost, or not for us.
+_A_PERSON_MUST = frozenset({"ChannelAccessRefused", "ChannelNotFoundEntity", "ConnectionNotAllowed"})
 
 
 def _amqp_url(value: SecretStr) -> SecretStr:
@@ -22,7 +37,7 @@ def _amqp_url(value: SecretStr) -> SecretStr:
 class Amqp(TlsFields):
     """An exchange of a RabbitMQ."""
 
-    kind: Literal["amqp"]
+    kind: Literal["amqp"] = Field(description="This kind of sink.")
     url: Annotated[Secret, AfterValidator(_amqp_url)] = Field(
         description="URL of the broker: amqps://user:password@host/vhost."
     )
@@ -42,13 +57,107 @@ class Amqp(TlsFields):
 
 
 class AmqpSink:
-    """One subscriber's exchange."""
+    """One subscriber's exchange. What a queue has is on its disk: messages are persistent and confirmed."""
 
-    def __init__(self, fields: Amqp, envelope: str, public_url: str) -> None:
+    def __init__(self, fields: Amqp, envelope: Envelope, public_url: str) -> None:
         self._fields = fields
+        self._envelope = envelope
+        self._public_url = public_url
+        self._broker = Kept(lambda: _open(fields))
 
     async def deliver(self, event: Event) -> None:
-        raise NotImplementedError
+        """Returns when the broker has confirmed it. Raises a SendError."""
+        packed = pack(event, self._envelope, self._public_url)
+        headers = {f"ce-{name}": value for name, value in packed.attributes.items()}
+        routing_key = filled(self._fields.routing_key, event)
+
+        async def publish(broker: _Broker) -> None:
+            await broker.publish(event, packed, headers, routing_key)
+
+        await self._broker.send(self._fields.timeout, publish)
 
     async def close(self) -> None:
-        raise NotImplementedError
+        await self._broker.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Broker:
+    """An open channel with confirms, and the exchange on it."""
+
+    connection: AbstractConnection
+    channel: AbstractChannel
+    exchange: AbstractExchange
+
+    @property
+    def alive(self) -> bool:
+        return not (self.channel.is_closed or self.connection.is_closed)
+
+    async def close(self) -> None:
+        await self.connection.close()
+
+    async def publish(self, event: Event, packed: Packed, headers: Mapping[str, str], routing_key: str) -> None:
+        from aio_pika import DeliveryMode, Message
+        from aio_pika import exceptions as said
+
+        message = Message(
+            packed.body,
+            headers=dict(headers),
+            content_type=packed.content_type,
+            delivery_mode=DeliveryMode.PERSISTENT,
+            message_id=event.id,
+            timestamp=event.received_at,
+            type=type_of(event),
+            app_id="dcbridge",
+        )
+        try:
+            await self.exchange.publish(message, routing_key, mandatory=True)
+        except said.PublishError:  # came back: no queue is bound for this routing key
+            raise Deferred("unroutable") from None
+        except said.DeliveryError:
+            raise Deferred("not confirmed") from None
+        except said.ChannelClosed as error:
+            # Whoever had a message under way hears this, and for only one of them it is true.
+            raise OutcomeUnknown(_code(error)) from None
+        except (said.AMQPError, said.ChannelInvalidStateError, OSError):
+            raise OutcomeUnknown("connection lost") from None
+
+
+async def _open(fields: Amqp) -> _Broker:
+    """Connect, and look whether the exchange is there."""
+    from aio_pika import connect
+    from aio_pika import exceptions as said
+
+    url = fields.url.get_secret_value()
+    tls = fields.tls() if url.startswith("amqps:") else None
+    connection = None
+    try:
+        connection = await connect(
+            url, ssl_context=tls, heartbeat=HEARTBEAT, client_properties={"connection_name": "dcbridge"}
+        )
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+        exchange = await channel.get_exchange(fields.exchange) if fields.exchange else channel.default_exchange
+        return _Broker(connection, channel, exchange)
+    except BaseException as error:
+        if connection is not None:
+            await connection.close()
+        if isinstance(error, said.AuthenticationError | said.ProbableAuthenticationError):
+            raise AccountFault("login") from None
+        if isinstance(error, said.ChannelClosed | said.ConnectionClosed):
+            raise _refused(error) from None
+        if isinstance(error, ssl.SSLError):
+            raise Unreachable("tls") from None
+        if isinstance(error, said.AMQPError | OSError | said.ChannelInvalidStateError):
+            raise Unreachable("connect") from None
+        raise
+
+
+def _refused(error: AMQPError) -> SendError:
+    """Why the broker closed what was just opened."""
+    code = _code(error)
+    return AccountFault(code) if code in _A_PERSON_MUST else Unreachable(code)
+
+
+def _code(error: AMQPError) -> str:
+    """The client's word, and the broker's number where the client has no word; the broker's text may quote names."""
+    first = error.args[0] if error.args else ""
+    return str(first) if isinstance(first, int) else type(error).__name__

@@ -15,10 +15,13 @@ with the errors of `bridge.errors`, and decides nothing about trying again:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,7 @@ class Event:
     `fields` is the entity as it came, or what an event of our own has to say; it is not ours to print.
     """
 
-    id: str  # stable over redelivery, attempts and replays; also the webhook-id
+    id: str  # stable over redelivery, attempts and replays; also the webhook-id: letters, digits, "-" and "_"
     name: str  # "STARTED", "FINISHED", whatever came; "interaction.gap" and "subscriber.…" of our own
     endpoint: str = ""  # of the interactions webhook; "" for an event about dcbridge
     interaction: str = ""
@@ -38,6 +41,13 @@ class Event:
     received_at: datetime = field(kw_only=True)  # with a time zone
     fields: Mapping[str, object] = field(default_factory=dict, repr=False)
     own: bool = False  # made by dcbridge: delivered to those alone who name it
+
+    def __post_init__(self) -> None:
+        """The id stands in headers and in what is signed, so nothing in it may divide."""
+        if not _ID.fullmatch(self.id):
+            raise ValueError("an event's id has 1 to 128 letters, digits, - and _")
+        if self.received_at.tzinfo is None:
+            raise ValueError("an event's received_at has a time zone")
 
 
 class Sink(Protocol):

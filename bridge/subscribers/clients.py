@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-CLIENTS = {"amqp": "aio_pika", "nats": "nats", "kafka": "aiokafka"}  # kind, which is also the extra: its module
+CLIENTS = {"amqp": "aio_pika", "nats": "nats", "kafka": "confluent_kafka"}  # kind, which is also the extra: its module
 
 
 class MissingClient(Exception):
     """The sentence says what to install."""
 
 
-def missing(kind: str) -> str:
-    """What is missing for a sink of this kind, and how to get it; "" where nothing is."""
+def missing(kind: str) -> tuple[str, str] | None:
+    """What a sink of this kind lacks, and how to get it; None where nothing is missing."""
     module = CLIENTS.get(kind)
     if module is None or find_spec(module) is not None:
-        return ""
-    return f"needs a client that is not installed; pip install 'dcbridge[{kind}]'"
+        return None
+    return "needs a client that is not installed", f"pip install 'dcbridge[{kind}]'"
 
 
 def need(kind: str) -> None:
     """Raises MissingClient."""
-    if sentence := missing(kind):
-        raise MissingClient(f"a sink of kind {kind} {sentence}")
+    if absent := missing(kind):
+        raise MissingClient(f"a sink of kind {kind} {'; '.join(absent)}")

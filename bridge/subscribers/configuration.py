@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
@@ -12,6 +12,7 @@ from bridge.configuration_types import Model, Seconds, SomeSeconds
 from bridge.problems import did_you_mean, refuse, shape
 from bridge.subscribers.amqp import Amqp
 from bridge.subscribers.base import Event
+from bridge.subscribers.envelope import Envelope
 from bridge.subscribers.fields import SinkFields
 from bridge.subscribers.http import Http
 from bridge.subscribers.kafka import Kafka
@@ -96,7 +97,7 @@ class Subscriber(Model):
     subtypes: tuple[Word, ...] = Field(
         (), description="Interaction subtypes it gets, such as InboundNew.", json_schema_extra={"default": "all"}
     )
-    envelope: Literal["standard", "cloudevents-structured", "cloudevents-binary"] = Field(
+    envelope: Envelope = Field(
         "standard", description="What an event looks like: as Standard Webhooks or as CloudEvents 1.0 have it."
     )
     retry: Schedule = Field(Schedule(), description="When a failed event is tried again.")

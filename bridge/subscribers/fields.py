@@ -20,7 +20,7 @@ PLACES = ("endpoint", "media", "subtype", "event")
 class SinkFields(Model):
     """What a sink of any kind needs."""
 
-    kind: str
+    kind: str = Field(description="Which sink.")
     timeout: SomeSeconds = Field(15.0, description="Seconds for one attempt, connecting included.")
 
     @property

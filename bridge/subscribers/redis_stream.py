@@ -5,14 +5,37 @@ https://redis.io/docs/latest/commands/xadd/
 
 from __future__ import annotations
 
+import asyncio
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
+from redis import exceptions as said
+from redis.asyncio import Redis
+from redis.sentinel import MasterNotFoundError
 
 from bridge.configuration_types import Seconds, Secret
+from bridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
 from bridge.redis_address import read_address
+from bridge.redis_connection import connect
 from bridge.subscribers.base import Event
+from bridge.subscribers.envelope import Envelope, pack, type_of
 from bridge.subscribers.fields import TlsFields
+
+# One step: an event is added and remembered, or neither. Braces keep both keys in one slot of a cluster.
+ADD = """
+if ARGV[2] ~= '0' and redis.call('EXISTS', KEYS[2]) == 1 then return false end
+local entry = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(ARGV, 3))
+if ARGV[2] ~= '0' then redis.call('SET', KEYS[2], '', 'PX', ARGV[2]) end
+return entry
+"""
+
+CONNECTIONS = 20
+_A_PERSON_MUST = frozenset({"WRONGTYPE", "NOAUTH", "WRONGPASS", "NOPERM", "MOVED"})
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
@@ -23,7 +46,7 @@ def _redis_url(value: SecretStr) -> SecretStr:
 class RedisStream(TlsFields):
     """A stream of a Redis; better not of the one that dcbridge itself works with."""
 
-    kind: Literal["redis-stream"]
+    kind: Literal["redis-stream"] = Field(description="This kind of sink.")
     url: Annotated[Secret, AfterValidator(_redis_url)] = Field(
         description="URL of the Redis: redis://, rediss://, unix:// or redis+sentinel://."
     )
@@ -38,14 +61,87 @@ class RedisStream(TlsFields):
         return f"{read_address(self.url.get_secret_value()).place} {self.stream}"
 
 
-class RedisStreamSink:
-    """One subscriber's stream."""
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What `bridge.redis_connection` asks of settings, taken from the sink's fields."""
 
-    def __init__(self, fields: RedisStream, envelope: str, public_url: str) -> None:
+    redis_url: SecretStr
+    redis_timeout: float
+    redis_ca_file: str
+    redis_client_certificate: str
+    redis_client_key: str
+    concurrency: int = CONNECTIONS
+
+
+class RedisStreamSink:
+    """One subscriber's stream. An entry has the fields id, type, content_type and body."""
+
+    def __init__(self, fields: RedisStream, envelope: Envelope, public_url: str) -> None:
         self._fields = fields
+        self._envelope = envelope
+        self._public_url = public_url
+        self._redis: Redis | None = None
 
     async def deliver(self, event: Event) -> None:
-        raise NotImplementedError
+        """Returns when Redis has it; how safe that is, is that Redis' to say. Raises a SendError."""
+        packed = pack(event, self._envelope, self._public_url)
+        stream, most, kept = self._fields.stream, self._fields.most, round(self._fields.dedupe * 1000)
+        entry: dict[str, str | bytes] = {
+            "id": event.id,
+            "type": type_of(event),
+            "content_type": packed.content_type,
+            "body": packed.body,
+        }
+        add = self._open().register_script(ADD)
+        try:
+            async with asyncio.timeout(self._fields.timeout):
+                await add(
+                    keys=[stream, f"{{{stream}}}:seen:{event.id}"],
+                    args=[most, kept, *chain.from_iterable(entry.items())],
+                )
+        except TimeoutError:
+            raise OutcomeUnknown("timeout") from None
+        except (said.RedisError, OSError) as error:
+            raise _meaning(error) from None
 
     async def close(self) -> None:
-        raise NotImplementedError
+        if self._redis:
+            await self._redis.aclose()
+
+    def _open(self) -> Redis:
+        if self._redis is None:
+            fields = self._fields
+            if read_address(fields.url.get_secret_value()).tls:
+                fields.tls()  # the client would say of unusable files only that it could not connect
+            self._redis = connect(
+                _Way(
+                    redis_url=fields.url,
+                    redis_timeout=fields.timeout,
+                    redis_ca_file=fields.ca_file or "",
+                    redis_client_certificate=fields.client_certificate or "",
+                    redis_client_key=fields.client_key or "",
+                )
+            )
+        return self._redis
+
+
+def _meaning(error: Exception) -> SendError:
+    """Redis' words in ours. What stands first in its answer is a word of its own; the rest may quote keys."""
+    found = re.match(r"[A-Z]+", str(error))
+    code = found[0] if found and isinstance(error, said.ResponseError) else type(error).__name__
+    if isinstance(error, said.AuthenticationError | said.AuthorizationError | said.NoPermissionError):
+        return AccountFault(code)
+    if isinstance(error, said.ReadOnlyError | said.BusyLoadingError):
+        return Deferred(code)
+    if isinstance(error, said.ResponseError):
+        return AccountFault(code) if code in _A_PERSON_MUST else Deferred(code)
+    if isinstance(error, MasterNotFoundError):
+        return Unreachable("no primary")
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, ssl.SSLError):
+        return Unreachable("tls")
+    if isinstance(cause, socket.gaierror):
+        return Unreachable("dns")
+    if isinstance(cause, ConnectionRefusedError | FileNotFoundError):
+        return Unreachable("connect")
+    return OutcomeUnknown("timeout" if isinstance(error, said.TimeoutError) else "connection lost")

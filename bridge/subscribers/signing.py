@@ -33,7 +33,8 @@ def key_of(secret: SecretStr) -> bytes:
     if not word.startswith(PREFIX):
         raise ValueError(f"should begin with {PREFIX}; {make}")
     try:
-        key = base64.b64decode(word.removeprefix(PREFIX), validate=True)
+        text = word.removeprefix(PREFIX)
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise ValueError(f"should be base64 after {PREFIX}; {make}") from None
     if not LENGTHS[0] <= len(key) <= LENGTHS[1]:

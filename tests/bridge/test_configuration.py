@@ -419,7 +419,8 @@ def test_the_example_in_the_documentation_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "app_secret").write_text("a secret that is mounted\n")
     names = ("DIGITAL_CHANNELS_API_KEY", "OLD_APP_SECRET", "INTERACTIONS_SECRET", "TWILIO_AUTH_TOKEN", "SMTP_PASSWORD")
     text = EXAMPLE.replace("/run/secrets", str(tmp_path))
-    configuration = parse(text, dict.fromkeys(names, "sixteen characters"))
+    environ = dict.fromkeys(names, "sixteen characters") | {"CRM_SIGNING_SECRET": f"whsec_{'c' * 32}"}
+    configuration = parse(text, environ)
     assert configuration.warnings == ()
     assert list(configuration.channels) == ["0123456789", "company.com"]
 
