@@ -12,12 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(folder: Path, name: str = "own") -> tuple[Path, Path]:
-    """PEM files of a certificate for 127.0.0.1 and localhost that signed itself, and of its key."""
+def self_signed(folder: Path, name: str = "own", *hosts: str) -> tuple[Path, Path]:
+    """PEM files of a certificate for 127.0.0.1 and localhost, or these hosts, that signed itself, and of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")])
+    own: list[x509.GeneralName] = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")]
+    names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts] or own)
     signed = (
         x509.CertificateBuilder()
         .subject_name(subject)

@@ -9,6 +9,7 @@ import base64
 import re
 import time
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 import httpx
 from aiohttp.abc import AbstractResolver
@@ -39,6 +40,7 @@ def _webhook_url(value: SecretStr) -> SecretStr:
         raise ValueError("should have no user: there are username, password and bearer")
     if "#" in url:
         raise ValueError("should have no fragment")
+    literal(urlsplit(url).hostname or "")
     try:
         literal(httpx.URL(url).host)
     except httpx.InvalidURL:
