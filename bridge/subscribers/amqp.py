@@ -142,6 +142,9 @@ async def _open(fields: Amqp) -> _Broker:
             await connection.close()
         if isinstance(error, said.AuthenticationError | said.ProbableAuthenticationError):
             raise AccountFault("login") from None
+        if isinstance(error, said.InvalidFrameError) and "Connection.OpenOk" in str(error):
+            # aiormq 7.2 reads the broker's no to a virtual host as a frame out of place.
+            raise AccountFault("virtual host") from None
         if isinstance(error, said.ChannelClosed | said.ConnectionClosed):
             raise _refused(error) from None
         if isinstance(error, ssl.SSLError):
