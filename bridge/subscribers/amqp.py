@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from bridge.configuration_types import Secret
 from bridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
 from bridge.subscribers.base import Event
-from bridge.subscribers.connections import Kept
+from bridge.subscribers.connections import Kept, leave
 from bridge.subscribers.envelope import Envelope, Packed, pack, type_of
 from bridge.subscribers.fields import Template, TlsFields, filled, server_url, shown
 
@@ -139,7 +139,7 @@ async def _open(fields: Amqp) -> _Broker:
         return _Broker(connection, channel, exchange)
     except BaseException as error:
         if connection is not None:
-            await connection.close()
+            await leave(connection.close)
         if isinstance(error, said.AuthenticationError | said.ProbableAuthenticationError):
             raise AccountFault("login") from None
         if isinstance(error, said.InvalidFrameError) and "Connection.OpenOk" in str(error):

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 from bridge.errors import OutcomeUnknown, Unreachable
 
-CLOSING_SECONDS = 5.0
+CLOSING_SECONDS = 1.0
 
 
 class Connection(Protocol):
@@ -64,7 +64,11 @@ class Kept(Generic[Kind]):
     async def _leave(self) -> None:
         found, self._found = self._found, None
         if found is not None:
-            # A connection that is left has no say any more: not about how it ends, and not for long.
-            with suppress(Exception):
-                async with asyncio.timeout(CLOSING_SECONDS):
-                    await found.close()
+            await leave(found.close)
+
+
+async def leave(close: Callable[[], Awaitable[None]]) -> None:
+    """A connection that is left has no say any more: not about how it ends, and not for long."""
+    with suppress(Exception):
+        async with asyncio.timeout(CLOSING_SECONDS):
+            await close()

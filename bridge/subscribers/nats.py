@@ -15,7 +15,7 @@ from bridge.configuration_types import Secret
 from bridge.errors import AccountFault, Deferred, OutcomeUnknown, Refused, SendError, Unreachable
 from bridge.problems import refuse
 from bridge.subscribers.base import Event
-from bridge.subscribers.connections import Kept
+from bridge.subscribers.connections import Kept, leave
 from bridge.subscribers.envelope import Envelope, header_value, pack
 from bridge.subscribers.fields import Template, TlsFields, filled, server_url, shown
 
@@ -175,6 +175,8 @@ async def _open(fields: Nats) -> _Server:
             servers=list(fields.servers),
             name="dcbridge",
             allow_reconnect=False,
+            max_reconnect_attempts=1,  # of one server before the next, and no end of them without this
+            reconnect_time_wait=0,
             connect_timeout=max(1, round(fields.timeout)),
             ping_interval=PING_SECONDS,
             error_cb=server.failed,
@@ -186,7 +188,7 @@ async def _open(fields: Nats) -> _Server:
             user_credentials=fields.credentials_file,
         )
     except BaseException as error:
-        await client.close()
+        await leave(client.close)  # which would wait for ever where TLS was refused
         if isinstance(client.last_error, nats.errors.AuthorizationError) or _says_no(error):
             raise AccountFault("login") from None
         if isinstance(error, ssl.SSLError | nats.errors.SecureConnWantedError):
