@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 from redis import exceptions as said
 from redis.asyncio import Redis
-from redis.sentinel import MasterNotFoundError
+from redis.asyncio.sentinel import MasterNotFoundError
 
 from bridge.configuration_types import Seconds, Secret
 from bridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
@@ -29,7 +29,8 @@ from bridge.subscribers.fields import TlsFields
 # One step: an event is added and remembered, or neither. Braces keep both keys in one slot of a cluster.
 ADD = """
 if ARGV[2] ~= '0' and redis.call('EXISTS', KEYS[2]) == 1 then return false end
-local entry = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(ARGV, 3))
+local entry = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', unpack(ARGV, 3))
+if type(entry) == 'table' and entry.err then return entry end
 if ARGV[2] ~= '0' then redis.call('SET', KEYS[2], '', 'PX', ARGV[2]) end
 return entry
 """
@@ -126,8 +127,8 @@ class RedisStreamSink:
 
 
 def _meaning(error: Exception) -> SendError:
-    """Redis' words in ours. What stands first in its answer is a word of its own; the rest may quote keys."""
-    found = re.match(r"[A-Z]+", str(error))
+    """Redis' words in ours. The word in capitals says what it is; the rest may quote keys."""
+    found = re.search(r"\b[A-Z]{3,}(?= )", str(error))
     code = found[0] if found and isinstance(error, said.ResponseError) else type(error).__name__
     if isinstance(error, said.AuthenticationError | said.AuthorizationError | said.NoPermissionError):
         return AccountFault(code)
