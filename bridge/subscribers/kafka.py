@@ -32,6 +32,7 @@ _NOT_FOR_US = """
 """
 _A_PERSON_MUST = frozenset(_NOT_FOR_US.split())
 _NEVER = frozenset({"MSG_SIZE_TOO_LARGE", "INVALID_MSG_SIZE", "RECORD_LIST_TOO_LARGE"})
+_SAYS_MORE = _A_PERSON_MUST | {"_SSL", "_RESOLVE"}  # than that all brokers are down, which is heard next
 _NOBODY_THERE = frozenset({"_ALL_BROKERS_DOWN", "_RESOLVE", "_SSL", "_TRANSPORT"})
 
 Headers = dict[str, str | bytes | None]
@@ -97,9 +98,8 @@ class KafkaSink:
         headers: Headers = {"content-type": packed.content_type, "webhook-id": event.id}
         headers.update({f"ce_{name}": value for name, value in packed.attributes.items()})
         key = (event.interaction or event.id).encode()
-        # The client gives up by itself at the end of `timeout`; it should be the one who says how it ended.
         await self._brokers.send(
-            self._fields.timeout + 1, lambda brokers: brokers.publish(self._fields.topic, key, packed.body, headers)
+            self._fields.timeout, lambda brokers: brokers.publish(self._fields.topic, key, packed.body, headers)
         )
 
     async def close(self) -> None:
@@ -152,6 +152,7 @@ class _Brokers:
             self._pump = asyncio.create_task(self._fetch_reports())
         if (failed := await report) is not None:
             raise self._refused(failed)
+        self._trouble = ""
 
     async def _fetch_reports(self) -> None:
         while self._waiting:
@@ -159,7 +160,9 @@ class _Brokers:
             await asyncio.sleep(PUMP_SECONDS)
 
     def _heard(self, error: KafkaError) -> None:
-        self._trouble = error.name()
+        name = error.name()
+        if name in _SAYS_MORE or self._trouble not in _SAYS_MORE:
+            self._trouble = name
         self._dead = self._dead or error.fatal()
 
     def _refused(self, error: KafkaError) -> SendError:
@@ -186,7 +189,8 @@ async def _open(fields: Kafka) -> _Brokers:
         "client.id": "dcbridge",
         "enable.idempotence": True,  # acks=all with it
         "linger.ms": 0,
-        "message.timeout.ms": max(1, round(fields.timeout * 1000)),
+        # The client looks once a second who is out of time, and knows better than we do how it ended.
+        "message.timeout.ms": max(1, round(max(fields.timeout - 3, fields.timeout / 2) * 1000)),
         "reconnect.backoff.max.ms": 2000,
         "security.protocol": ("SASL_" if named else "") + ("SSL" if encrypted else "PLAINTEXT"),
         "sasl.mechanism": fields.mechanism,

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from dcbridge.embedded_redis import free_port
 
 # Debian's command on the PATH changes the user; the one behind it does not.
@@ -68,6 +70,16 @@ class Broker:
         """SIGSTOP or SIGCONT: a server that is there and says nothing."""
         assert self.process is not None
         os.killpg(self.process.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
+        if stopped:
+            stands_still(self.process.pid)
+
+
+def stands_still(pid: int) -> None:
+    """A signal is sent before it is heard: wait until the process and those of its group have stopped."""
+    one = psutil.Process(pid)
+    group = [one, *(child for child in one.children(recursive=True) if os.getpgid(child.pid) == os.getpgid(pid))]
+    while not all(process.status() == psutil.STATUS_STOPPED for process in group):
+        time.sleep(0.01)
 
 
 @dataclass

@@ -150,6 +150,8 @@ async def test_a_server_that_is_killed_in_mid_stream_loses_nothing(server: Nats)
     async with stream(server, "mid"), sink(server.url, subject="mid.x", timeout=5) as out:
         tasks = [asyncio.ensure_future(until_delivered(out, name)) for name in wanted]
         await asyncio.gather(*tasks[:200])
+        server.stop_the_clock(True)
+        await asyncio.sleep(0.2)  # twenty are on the wire, and nobody will ever answer them
         server.kill()
         await asyncio.to_thread(server.start)
         await asyncio.gather(*tasks)
@@ -157,7 +159,7 @@ async def test_a_server_that_is_killed_in_mid_stream_loses_nothing(server: Nats)
         stored = await all_of(client.jetstream(), "mid")
     came = [(message.headers or {})["Nats-Msg-Id"] for message in stored]
     assert sorted(came) == sorted(wanted)
-    assert {type(error) for error in errors} == {Unreachable, OutcomeUnknown}  # or it was not in mid-stream
+    assert OutcomeUnknown in {type(error) for error in errors}
 
 
 @needs_nats
