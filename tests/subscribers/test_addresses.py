@@ -314,3 +314,12 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
         outer.answers = [head.replace(str(status), "200").encode()]
         assert await fate(http_fields(outer.url)) == "delivered"
         assert inner.connections == 0
+
+
+@pytest.mark.parametrize("order", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"]])
+async def test_one_forbidden_address_among_allowed_ones_is_enough(order: list[str]) -> None:
+    async with receiving(Receiver()) as receiver:
+        fields = http_fields(f"http://{HOST}:{receiver.port}/", allow=["127.0.0.1"])
+        assert await fate(fields, names=Names(order)) == "address not allowed"
+        assert receiver.connections == 0
+        assert await fate(fields, names=Names(["127.0.0.1"])) == "delivered"

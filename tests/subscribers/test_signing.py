@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 import standardwebhooks
@@ -182,3 +185,15 @@ def test_an_id_is_a_word(wrong: str) -> None:
 def test_a_time_has_a_zone() -> None:
     with pytest.raises(ValueError, match="time zone"):
         an_event(received_at=datetime(2026, 11, 22))  # noqa: DTZ001 (the point)
+
+
+async def test_the_receiver_in_the_documentation_reads_what_is_sent() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "subscribers.md").read_text()
+    found = re.search(r"```python\n(from standardwebhooks.*?)```", page, re.DOTALL)
+    assert found
+    written: dict[str, Any] = {}
+    exec(found[1], written)  # noqa: S102 (our own page)
+    [got] = await delivered(an_event())
+    assert written["receive"](got.body, got.headers) == "evt_0f3a-1"
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        written["receive"](got.body + b" ", got.headers)
