@@ -68,10 +68,11 @@ def lone_letter_id(one: wire.Incoming) -> str:
     return f"w-{hashlib.blake2b(one.message_id.encode() + one.payload, digest_size=12).hexdigest()}"
 
 
-def batch_id(endpoint: str, body: bytes, operation: str, events: Sequence[tuple[str, str]]) -> str:
+def batch_id(endpoint: str, body: bytes, operation: str, told: Sequence[wire.Told]) -> str:
     """What tells a redelivered interactions webhook from a new one, given what `wire.read_interactions` found.
 
     Redelivery repeats the operation, perhaps not its bytes; without an operation the bytes are all there is.
     """
-    same = repr((endpoint, operation, list(events))).encode() if operation else endpoint.encode() + b"\0" + body
+    events = [(one.interaction, one.name) for one in told]
+    same = repr((endpoint, operation, events)).encode() if operation else endpoint.encode() + b"\0" + body
     return hashlib.sha256(same).hexdigest()[:32]

@@ -15,7 +15,7 @@ from bridge.configuration_types import Model, Name, PublicUrl, Seconds, Secret, 
 from bridge.problems import Path, Problem, did_you_mean, refuse, shape
 from bridge.providers import KINDS, build
 from bridge.providers.base import Fields, Provider
-from bridge.subscribers import Subscriber
+from bridge.subscribers import EventPace, Subscriber
 
 
 def _region(value: str) -> str:
@@ -246,13 +246,26 @@ class Configuration(Model):
         }
 
     def limits(self) -> dict[str, str]:
-        """Channel id -> provider, both paces, and whether it can be asked, as the ledger keeps them."""
+        """Channel id -> provider, both paces, and whether it can be asked, as the ledger keeps them.
+
+        "subscribers/<name>" is both a channel and a provider.
+        """
         asked = {name for name, provider in self.build_providers().items() if provider.asking is not None}
-        return {
+        channels = {
             channel_id: f"{channel.provider} {_written(self.providers[channel.provider].pace)} {_written(channel.pace)}"
             + (" asked" if channel.provider in asked else "")
             for channel_id, channel in self.channels.items()
         }
+        subscribers = {
+            f"subscribers/{name}": f"subscribers/{name} {_written(one.pace)} {_written(Pace())}"
+            for name, one in self.subscribers.items()
+            if one.on
+        }
+        return channels | subscribers
+
+    def with_subscribers(self, subscribers: Mapping[str, Subscriber]) -> Self:
+        """The same configuration with other subscribers."""
+        return self.model_copy(update={"subscribers": dict(subscribers)})
 
     def retry_of(self, channel_id: str) -> Retry:
         """The waits of a channel: its own words, and the bridge's for the rest. Raises KeyError if unknown."""
@@ -279,7 +292,7 @@ class Configuration(Model):
         return self
 
 
-def _written(pace: Pace) -> str:
+def _written(pace: Pace | EventPace) -> str:
     return f"{pace.per_second:g} {pace.burst} {pace.in_flight}"
 
 

@@ -18,8 +18,8 @@ class JobKind:
     timeout: int = 180
 
 
-OUTBOUND, RECEIPTS, INBOUND = "outbound", "receipts", "inbound"
-QUEUES = (RECEIPTS, INBOUND, OUTBOUND)  # the order in which a worker with a free hand looks
+OUTBOUND, RECEIPTS, INBOUND, EVENTS = "outbound", "receipts", "inbound", "events"
+QUEUES = (RECEIPTS, INBOUND, OUTBOUND, EVENTS)  # the order in which a worker with a free hand looks
 
 JOBS = {
     "send": JobKind("workers.jobs.send", OUTBOUND),
@@ -27,4 +27,6 @@ JOBS = {
     "ask": JobKind("workers.jobs.ask", INBOUND),  # like a callback it brings news; it must not wait behind what is sent
     "callback": JobKind("workers.jobs.callback", INBOUND),
     "consumer": JobKind("workers.jobs.consumer", INBOUND),
+    "split": JobKind("workers.jobs.split", INBOUND),
+    "deliver": JobKind("workers.jobs.deliver", EVENTS),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 
@@ -13,13 +13,14 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from bridge.ledger.books import Books, together
+from bridge.ledger.books import Books, SubscriberBooks, together
 from bridge.ledger.overview import Overview
 
 VERSION = version("dcbridge")
 _RARE = ("unknown", "unknown_resend", "unknown_fail", "dead", "breaker_opened", "redelivered_late")
 
 _ANSWER = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 8, 10)
+_EVENT = (0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 7200, 43200, 172800, 604800)
 _FATE = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200, 172800)
 
 
@@ -80,6 +81,28 @@ class Metrics:
         self.consumer_messages = Counter(
             "dcbridge_consumer_messages", "Consumers' messages posted, by outcome.", ["channel", "outcome"], registry=r
         )
+        self.deliveries = Counter(
+            "dcbridge_deliveries", "Attempts to deliver an event, by what became of them.", ["subscriber", "outcome"],
+            registry=r,
+        )  # fmt: skip
+        self.delivery_seconds = Histogram(
+            "dcbridge_delivery_seconds",
+            "Time that a subscriber took to answer.",
+            ["subscriber"],
+            buckets=_ANSWER,
+            registry=r,
+        )
+        self.event_seconds = Histogram(
+            "dcbridge_event_seconds",
+            "Time from an accepted batch to the delivered event, replays left out.",
+            ["subscriber"],
+            buckets=_EVENT,
+            registry=r,
+        )
+        self.reloads = Counter(
+            "dcbridge_configuration_reloads", "Times that a changed bridge.yaml was read, by outcome.", ["outcome"],
+            registry=r,
+        )  # fmt: skip
         self.journal_written = Counter(
             "dcbridge_journal_written", "Callbacks kept in the journal because Redis was away.", registry=r
         )
@@ -132,19 +155,22 @@ class Metrics:
         channels: Container[str] = (),
         overview: Overview | None = None,
         *,
+        subscribers: Container[str] = (),
         unsafe: int = 0,
         exposed: int = 0,
     ) -> bytes:
         """The text exposition, with the books and the overview where Redis could be read.
 
-        Channels that are not configured are added up as "(unknown)": a label is never data. `unsafe`, `exposed`: how
-        many things about Redis would lose messages, and let others read them.
+        Channels that are not configured are added up as "(unknown)": a label is never data. Subscribers that are
+        not configured any more are left out. `unsafe`, `exposed`: how many things about Redis would lose messages,
+        and let others read them.
         """
         self.redis_up.set(int(books is not None))
         text = generate_latest(self.registry)
         extra = CollectorRegistry()
         if books is not None:
             extra.register(_BooksCollector(books, channels))
+            extra.register(_SubscribersCollector([one for one in books.subscribers if one.name in subscribers]))
         if overview is not None:
             extra.register(_OverviewCollector(overview, channels, unsafe, exposed))
         return text + generate_latest(extra)
@@ -186,7 +212,7 @@ class _BooksCollector(Collector):
             events.add_metric([name], count)
         dead = gauge("dead_letters", "Dead letters kept.", ())
         dead.add_metric([], self._books.dead_letters)
-        batches = gauge("interaction_batches", "Interaction batches kept.", ())
+        batches = gauge("interaction_batches", "Interaction batches that wait to be split into events.", ())
         batches.add_metric([], self._books.interaction_batches)
         return [total, flight, difference, oldest, waiting, late, queued, tasks, events, dead, batches]
 
@@ -237,3 +263,35 @@ class _OverviewCollector(Collector):
         suspended.add_metric([], int(now.suspended))
         of_providers = [is_open, parked, paused, booked, held, under_way]
         return [queued, running, workers, *of_providers, unsafe, exposed, suspended]
+
+
+class _SubscribersCollector(Collector):
+    def __init__(self, subscribers: Sequence[SubscriberBooks]) -> None:
+        self._subscribers = subscribers
+
+    def collect(self) -> Iterable[Metric]:
+        total = CounterMetricFamily(
+            "dcbridge_subscriber_events", "Deliveries by subscriber and state.", labels=["subscriber", "state"]
+        )
+        gauges = {
+            name: GaugeMetricFamily(f"dcbridge_subscriber_{name}", text, labels=["subscriber"])
+            for name, text in (
+                ("waiting", "Deliveries that have not ended."),
+                ("in_flight", "Deliveries under way, or with a job that is queued."),
+                ("oldest_seconds", "Age of the oldest delivery that has not ended."),
+                ("failing_seconds", "How long a subscriber has failed without a success; 0 while it answers."),
+                ("breaker_open", "1 while a subscriber gets nothing but probes."),
+                ("disabled", "1 while a subscriber is disabled."),
+                ("difference", "accepted less everything accounted for; other than 0 is an alarm."),
+            )
+        }
+        for one in self._subscribers:
+            for state in ("accepted", "delivered", "dead", "dropped"):
+                total.add_metric([one.name, state], getattr(one, state))
+            for name, value in (
+                ("waiting", one.waiting), ("in_flight", one.in_flight), ("oldest_seconds", one.oldest_age),
+                ("failing_seconds", one.failing_for), ("breaker_open", int(one.breaker_open)),
+                ("disabled", int(one.disabled_for > 0)), ("difference", one.difference),
+            ):  # fmt: skip
+                gauges[name].add_metric([one.name], value)
+        return [total, *gauges.values()]

@@ -1,8 +1,8 @@
 """How a dead letter is put back where it came from, each kind its own way.
 
 What cannot be put back stays a letter and says why. Ids begin with what they are: w- an agent
-message that no receipt could name, m- one that was told Failed, r- a receipt, t- a task (its id
-follows), u- a delivery update, i- an interaction batch.
+message that no receipt could name, m- one that was told Failed, r- a receipt, t- a task or a delivery (its
+id follows), u- a delivery update, i- an interaction batch, e- one entity of such a batch.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from bridge import wire
 from bridge.acceptance import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
 from bridge.callbacks import callback_lane, consumer_lane, unpack
 from bridge.configuration import Configuration
+from bridge.events import lane, read
 from bridge.ledger import Ledger, NewMessage, NewTask
 from bridge.ledger.dead_letters import DeadLetters, Letter, What
+from bridge.ledger.events import event_of, subscriber_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,10 @@ class Replay:
                 return await self._update(letter.id, raw)
             case What.INTERACTION_BATCH:
                 return await self._batch(letter.id, raw)
+            case What.INTERACTION_ENTITY:
+                return Replayed(False, "it names neither an interaction nor an event, so nobody can be told: drop it")
+            case What.DELIVERY:
+                return await self._delivery(letter.id, raw)
             case _:
                 return Replayed(False, f"this version does not know how to put back a letter of kind {letter.what}")
 
@@ -158,6 +164,26 @@ class Replay:
         trace = uuid.uuid4().hex
         return await self._do(
             "batch put back", name, lambda: self._letters.put_batch(letter_id, name, endpoints[0], trace, raw)
+        )
+
+    async def _delivery(self, letter_id: str, raw: bytes) -> Replayed:
+        """To the subscriber that did not take it, at its own pace."""
+        delivery_id = letter_id.removeprefix("t-")
+        event_id, name = event_of(delivery_id), subscriber_of(delivery_id)
+        subscriber = self._configuration.subscribers.get(name)
+        if subscriber is None or not subscriber.on:
+            return Replayed(False, "its subscriber is not in bridge.yaml, or not on")
+        try:
+            event = read(event_id, raw).event
+        except (ValueError, LookupError, TypeError):
+            return Replayed(False, "its bytes are not those of an event")
+        if await self._ledger.task(delivery_id):
+            return Replayed(False, "is on its way again already: drop this letter")
+        where = lane(name, subscriber, event)
+        return await self._do(
+            "delivered to its subscriber again",
+            delivery_id,
+            lambda: self._letters.put_delivery(letter_id, event_id, name, where, raw),
         )
 
     async def _do(self, says: str, name: str, write: Callable[[], Awaitable[str]]) -> Replayed:

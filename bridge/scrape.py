@@ -7,6 +7,7 @@ answer, only `dcbridge_redis_up` tells of it, and the counters of the process ar
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Container
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -23,7 +24,16 @@ SAFETY_KEPT = 60.0  # seconds between two looks at how Redis is set up
 class Scrape:
     """Renders the metrics of one process; called for each scrape."""
 
-    def __init__(self, metrics: Metrics, redis: Redis, settings: Settings, configuration: Configuration) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        redis: Redis,
+        settings: Settings,
+        configuration: Configuration,
+        subscribers: Callable[[], Container[str]],
+    ) -> None:
+        """`subscribers`: the names that are configured now, for they may change while the process runs."""
+        self._subscribers = subscribers
         self._metrics, self._redis, self._settings, self._configuration = metrics, redis, settings, configuration
         self._unsafe, self._looked = 0, float("-inf")
         self._exposed = len(worth_knowing(settings))
@@ -37,7 +47,12 @@ class Scrape:
         except (RedisError, OSError):
             return self._metrics.render(None)
         return self._metrics.render(
-            found, self._configuration.channels, now, unsafe=self._unsafe, exposed=self._exposed
+            found,
+            self._configuration.channels,
+            now,
+            subscribers=self._subscribers(),
+            unsafe=self._unsafe,
+            exposed=self._exposed,
         )
 
     async def _look_at_safety(self) -> None:

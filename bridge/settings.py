@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     config: str = Field("bridge.yaml", min_length=1, description="Path of bridge.yaml.")
+    reload_every: Seconds = Field(
+        2.0, description="Seconds between two looks whether bridge.yaml has changed; its subscribers need no restart."
+    )
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="Address of Redis: redis://user:password@host:6379/0, rediss:// (TLS), unix:///path, or"
@@ -106,6 +109,13 @@ class Settings(BaseSettings):
     )
     dead_letter_days: Seconds = Field(30.0, description="Days that a dead letter is kept.")
     callback_dedupe_days: Seconds = Field(7.0, description="Days that a repeated provider callback is recognised.")
+
+    event_days: Seconds = Field(
+        7.0, description="Days that an interaction event is kept for a replay, and a repeated one recognised."
+    )
+    event_partner_days: Seconds = Field(
+        7.0, description="Days after which a STARTED without its FINISHED, or the other way round, counts as a gap."
+    )
 
     receipt_batch: int = Field(100, ge=1, le=1000, description="Receipts that travel in one request at most.")
     receipt_linger: float = Field(

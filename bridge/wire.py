@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -83,7 +83,7 @@ def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incomin
         return [replace(_incoming(items[0], body, endpoint, trace_id), raw=body)]
     found = []
     for place, item in enumerate(items):
-        found.append(_incoming(item, b"%d:" % place + _dumps(item), endpoint, trace_id))
+        found.append(_incoming(item, b"%d:" % place + dumps(item), endpoint, trace_id))
     if sum(len(one.copies) for one in found) > MAX_COPIES:
         raise NotJson(f"the body holds more than {MAX_COPIES} copies of messages")
     return found
@@ -161,7 +161,7 @@ def _incoming(item: Any, raw: bytes, endpoint: str, trace_id: str, message_id: s
         )
         for index, to in enumerate(recipients[:MAX_RECIPIENTS])
     )
-    return Incoming(message_id, channel_id, copies, _dumps(item), problem)
+    return Incoming(message_id, channel_id, copies, dumps(item), problem)
 
 
 def _word(value: Any) -> str:
@@ -210,7 +210,7 @@ def _contents(value: Any) -> tuple[tuple[Content, ...], bool]:
     return tuple(found), True
 
 
-def _dumps(value: Any) -> bytes:
+def dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
     except (TypeError, orjson.JSONEncodeError):  # a whole number that does not fit 64 bits, or too deep
@@ -238,19 +238,42 @@ def _no_constant(name: str) -> Any:
 # ---------------------------------------------------------------- interaction batches
 
 
-def read_interactions(body: bytes) -> tuple[str, list[tuple[str, str]]]:
-    """The operation id ("" when absent) and (interaction id, event) of each entity. Raises NotJson."""
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One entity of a batch: what became of which interaction. Empty texts where nothing was said."""
+
+    interaction: str
+    name: str
+    media: str = ""
+    subtype: str = ""
+    fields: Mapping[str, object] = field(default_factory=dict)  # the entity, and what stood beside it
+    item: Any = None  # as it came
+
+
+def read_interactions(body: bytes) -> tuple[str, list[Told]]:
+    """The operation id ("" when absent) and every entity, in order. Raises NotJson."""
     value = read_json(body)
     if not isinstance(value, dict):
         return "", []
     data = value.get("data")
     entities = data.get("entities") if isinstance(data, dict) else None
-    found = []
-    for event in entities if isinstance(entities, list) else []:
-        entity = event.get("entity") if isinstance(event, dict) else None
-        interaction = _word(entity.get("id")) if isinstance(entity, dict) else ""
-        found.append((interaction, _word(event.get("event")) if isinstance(event, dict) else ""))
-    return _word(value.get("operationId")), found
+    return _word(value.get("operationId")), [_told(item) for item in (entities if isinstance(entities, list) else [])]
+
+
+def _told(item: Any) -> Told:
+    if not isinstance(item, dict):
+        return Told("", "", item=item)
+    entity = item.get("entity")
+    entity = entity if isinstance(entity, dict) else {}
+    beside = {name: value for name, value in item.items() if name not in ("event", "entity")}
+    return Told(
+        interaction=_word(entity.get("id")),
+        name=_word(item.get("event")),
+        media=_word(entity.get("mediaType")),
+        subtype=_word(entity.get("interactionSubtype")),
+        fields={**beside, **entity},
+        item=item,
+    )
 
 
 # ---------------------------------------------------------------- writing

@@ -13,7 +13,7 @@ import typer
 
 from bridge.problems import ConfigurationError
 from bridge.settings import read_settings
-from dcbridge import dead
+from dcbridge import dead, events, subscribers
 from dcbridge.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 
 app = typer.Typer(
@@ -39,6 +39,11 @@ def options(
     ] = False,
 ) -> None:
     """Carries messages between Genesys Digital Channels and SMS and email providers, and loses none."""
+
+
+app.add_typer(dead.app, name="dead")
+app.add_typer(events.app, name="events")
+app.add_typer(subscribers.app, name="subscribers")
 
 
 def main() -> None:
@@ -96,7 +101,7 @@ def worker(
     config: ConfigOption = None,
     burst: Annotated[bool, typer.Option(help="Stop when nothing is left to do.")] = False,
 ) -> None:
-    """Run a worker: send messages, post receipts, read callbacks."""
+    """Run a worker: send messages, post receipts, read callbacks, deliver events."""
     from bridge import logs
     from workers.main import run
 
@@ -121,6 +126,7 @@ def check(config: ConfigOption = None) -> None:
         (len(configuration.endpoints), "endpoint"),
         (len(configuration.channels), "channel"),
         (len(configuration.providers), "provider"),
+        (len(configuration.subscribers), "subscriber"),
     ]
     words = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counted)
     out.print(f"ok: {settings.config}: {words}", markup=False)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -23,11 +21,13 @@ from dcbridge.terminal import (
     Desk,
     JsonOption,
     at_the_ledger,
+    moment,
     out,
     print_block,
     print_json,
     printable,
     progress,
+    read_rate,
     say_error,
     say_warning,
     span,
@@ -103,7 +103,7 @@ def replay(
     and repeated.
     """
     chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
-    pace = _rate(rate)
+    pace = read_rate(rate)
     raise at_the_ledger(config, lambda desk: _replay(desk, chosen, dry_run, pace))
 
 
@@ -152,31 +152,7 @@ def _chosen(ids: list[str] | None, selection: Selection, everything: bool) -> Ch
 
 
 def _selection(what: What | None, channel: str, since: str, reason: str) -> Selection:
-    return Selection(what or "", channel, reason, _moment(since) if since else None)
-
-
-def _moment(text: str) -> float:
-    """Seconds since 1970 of "2h" (ago) or an ISO time, which is UTC unless it says otherwise."""
-    if found := re.fullmatch(r"([0-9]{1,9})([smhd])", text):
-        return time.time() - int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"should be 90s, 30m, 2h, 7d or an ISO time, and is {text!r}", param_hint="'--since'"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def _rate(text: str) -> float:
-    """Letters a second; 0 for as fast as can be."""
-    if not text:
-        return 0.0
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?(/s)?", text) or not float(text.removesuffix("/s")):
-        raise typer.BadParameter(
-            f"should be a number of letters a second, such as 5 or 0.5/s, and is {text!r}", param_hint="'--rate'"
-        )
-    return float(text.removesuffix("/s"))
+    return Selection(what or "", channel, reason, moment(since) if since else None)
 
 
 async def _matching(letters: DeadLetters, ids: Sequence[str], selection: Selection) -> AsyncIterator[Letter]:

@@ -6,6 +6,7 @@ production. `dcbridge dev` starts them for a person, the tests start them to bre
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import shlex
@@ -91,6 +92,25 @@ channels:
     provider: mail
     delivered_when: confirmed
     unknown_grace: 3
+
+subscribers:
+  sandbox:
+    sink:
+      kind: http
+      url: http://127.0.0.1:{page}/subscriber
+      secrets:
+        - file:subscriber_secret
+      allow: [127.0.0.1]
+    events:
+      - "*"
+      - interaction.gap
+      - subscriber.failing
+      - subscriber.recovered
+      - subscriber.disabled
+      - subscriber.enabled
+      - delivery.dead
+    retry:
+      waits: [2, 4, 8, 16, 32]
 """
 
 NUMBER = "+15557650123"  # what the sandbox's SMS provider calls our channel
@@ -104,6 +124,7 @@ def prepare(folder: Path, ports: Ports) -> None:
         ("app_secret", secrets.token_hex(20)),
         ("twilio_auth_token", secrets.token_hex(16)),
         ("mail_callback_secret", secrets.token_hex(16)),
+        ("subscriber_secret", "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()),
         ("token_key", secrets.token_hex(32)),
         ("account_sid", "AC" + secrets.token_hex(16)),
         ("contact_center_id", str(uuid.uuid4())),

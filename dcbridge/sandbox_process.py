@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> None:
         twilio_account_sid=read(folder, "account_sid"),
         twilio_auth_token=read(folder, "twilio_auth_token"),
         mail_callback_secret=read(folder, "mail_callback_secret"),
+        subscriber_secret=read(folder, "subscriber_secret"),
         bridge_url=f"http://127.0.0.1:{public}",
         sms_number=NUMBER,
         smtp_port=mail,

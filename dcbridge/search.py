@@ -28,7 +28,7 @@ def is_address(given: str) -> bool:
     word = given.strip()
     if "@" in word:
         return bool(re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", word))
-    written = re.fullmatch(r"\+?[0-9(][0-9 ().\-/]*", word) and not re.fullmatch(r"[0-9]+-[0-9]{1,4}", word)
+    written = re.fullmatch(r"\+?[0-9(][0-9 ().\-/]*", word) and not re.fullmatch(r"[0-9]{10,}-[0-9]{1,4}", word)
     return bool(written) and 7 <= len(re.sub(r"[^0-9]", "", word)) <= 15
 
 

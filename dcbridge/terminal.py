@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -159,8 +161,8 @@ def printable(text: str) -> str:
 
 def utc(seconds: float) -> str:
     """ "2026-11-22T02:03:54.123Z"."""
-    moment = datetime.fromtimestamp(round(seconds, 3), UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    at = datetime.fromtimestamp(round(seconds, 3), UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
 
 def span(seconds: float) -> str:
@@ -174,3 +176,23 @@ def span(seconds: float) -> str:
 def about(seconds: float) -> str:
     """As `span`, to a tenth of a second: for what is looked at again and again."""
     return f"{seconds:.1f} s" if abs(seconds) < 10 else f"{seconds:.0f} s" if abs(seconds) < 120 else span(seconds)
+
+
+def moment(text: str, option: str = "--since") -> float:
+    """Seconds since 1970 of "2h" (ago) or an ISO time, which is UTC unless it says otherwise."""
+    if found := re.fullmatch(r"([0-9]{1,9})([smhd])", text):
+        return time.time() - int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{option} should be 90s, 30m, 2h, 7d or an ISO time, and is {text!r}") from None
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+
+
+def read_rate(text: str) -> float:
+    """How many a second; 0 for as fast as can be."""
+    if not text:
+        return 0.0
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?(/s)?", text) or not float(text.removesuffix("/s")):
+        raise typer.BadParameter(f"--rate should be a number a second, such as 5 or 0.5/s, and is {text!r}")
+    return float(text.removesuffix("/s"))

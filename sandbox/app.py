@@ -1,4 +1,4 @@
-"""The sandbox as one Starlette app: Digital Channels, the SMS provider, the mail server, the page.
+"""The sandbox as one Starlette app: Digital Channels, the SMS provider, the mail server, a subscriber, the page.
 
 Run it with uvicorn and `timeout_graceful_shutdown` set: an open page holds an event stream, which
 `World.close_watchers` ends too.
@@ -25,6 +25,7 @@ from sandbox.mail import MailServer
 from sandbox.media import Media
 from sandbox.sms_callbacks import Callbacks
 from sandbox.sms_provider import SmsProvider
+from sandbox.subscriber import Subscriber
 from sandbox.world import World
 
 PAGE = Path(__file__).parent / "page"
@@ -58,10 +59,13 @@ def build_app(config: SandboxConfig) -> Starlette:
         Route(f"{account}/Messages/{{sid}}.json", sms.one, methods=["GET"]),
         Route(f"{channel}/media", media.upload, methods=["POST"]),
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
+        Route("/subscriber", Subscriber(world).post, methods=["POST"]),
         *Controls(world, callbacks).routes(),
         _file("/", "index.html", "text/html"),
         _file("/style.css", "style.css", "text/css"),
         _file("/page.js", "page.js", "text/javascript"),
+        _file("/document.js", "document.js", "text/javascript"),
+        _file("/interactions.js", "interactions.js", "text/javascript"),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
     app.state.world = world

@@ -16,6 +16,8 @@ class SandboxConfig:
     twilio_auth_token: str
     mail_callback_secret: str  # bearer token of POST /callbacks/<mail_provider>/status
 
+    subscriber_secret: str = ""  # signs the events that reach POST /subscriber; "" and nobody looks
+
     bridge_url: str = "http://127.0.0.1:8080"  # the bridge's public listener, no slash at the end
     public_url: str = ""  # what the bridge calls itself, where that is a name which leads nowhere from here
     messages_endpoint: str = "main"

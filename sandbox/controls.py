@@ -65,6 +65,7 @@ class Controls:
             "/sandbox/counts": lambda request: self.world.counts,
             "/sandbox/sms": lambda request: [sms.view() for sms in self.world.sms.values()],
             "/sandbox/mail": lambda request: [mail.view() for mail in self.world.mails],
+            "/sandbox/heard": lambda request: list(self.world.heard.values()),
             "/sandbox/control": lambda request: self.world.switches.view(),
             "/sandbox/setting": lambda request: self.setting(),
         }
@@ -185,6 +186,7 @@ class Controls:
             "smtp_port": self.world.smtp_port,
             "numbers": [{"number": one.number, "says": one.says, "reason": one.reason} for one in NUMBERS],
             "mailboxes": MAILBOXES,
+            "subscriber_mode": self.world.switches.subscriber.mode,
         }
 
     def state(self, request: Request) -> object:
@@ -199,6 +201,7 @@ class Controls:
             "sms": [sms.view() for sms in world.sms.values()],
             "mails": [mail.view() for mail in world.mails],
             "interactions": list(world.interactions),
+            "heard": list(world.heard.values()),
             "violations": list(world.violations),
             "wire": [exchange.view() for exchange in world.exchanges],
             "switches": world.switches.view(),

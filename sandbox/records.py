@@ -138,6 +138,23 @@ class Interaction:
 
 
 @dataclass(slots=True)
+class HeardEvent:
+    """An event that the subscriber was told of. `status` of the last answer; 0 for none."""
+
+    seq: int
+    at: float
+    webhook_id: str
+    type: str
+    interaction: str
+    number: int  # within the interaction
+    attempts: int = 0
+    status: int = 0
+
+    def view(self) -> object:
+        return self
+
+
+@dataclass(slots=True)
 class Violation:
     """A rule of the contract that the bridge broke."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 MODES = ("ok", "500", "silent", "slow", "late", "refuse_batch", "lost_answer")
 QUESTIONS = ("ok", "429", "500", "silent")
+SUBSCRIBER_MODES = ("well", "slow", "failing", "throttling", "dead", "gone")
 
 
 @dataclass(slots=True)
@@ -72,16 +73,25 @@ class MailSwitch:
     refuse: str = ""
 
 
+@dataclass(slots=True)
+class SubscriberSwitch:
+    """slow answers after `delay` seconds, failing 500, throttling 429, gone 410; dead hangs up without an answer."""
+
+    mode: str = "well"
+    delay: float = 8.0
+
+
 class Switches:
     def __init__(self) -> None:
         self.digital_channels = DigitalChannelsSwitch()
         self.sms = SmsSwitch()
         self.mail = MailSwitch()
+        self.subscriber = SubscriberSwitch()
         self.random = random.Random(self.sms.seed)
 
     def turn(self, wanted: dict[str, Any]) -> None:
         """Set the named switches, leave the others. Raises ValueError naming the first that is wrong."""
-        groups = {"digital_channels": self.digital_channels, "sms": self.sms, "mail": self.mail}
+        groups = self._groups()
         for name, values in wanted.items():
             if name not in groups or not isinstance(values, dict):
                 raise ValueError(f"{name}: expected an object named one of {', '.join(groups)}")
@@ -94,15 +104,23 @@ class Switches:
             self.random.seed(self.sms.seed)
 
     def view(self) -> object:
-        return {"digital_channels": self.digital_channels, "sms": self.sms, "mail": self.mail}
+        return self._groups()
+
+    def _groups(self) -> dict[str, Any]:
+        return {
+            "digital_channels": self.digital_channels,
+            "sms": self.sms,
+            "mail": self.mail,
+            "subscriber": self.subscriber,
+        }
 
 
 def _check(name: str, group: object, key: str, value: object) -> None:
-    known = [field.name for field in fields(group)]  # type: ignore[arg-type]  # the three groups are dataclasses
+    known = [field.name for field in fields(group)]  # type: ignore[arg-type]  # the groups are dataclasses
     if key not in known:
         raise ValueError(f"{name}.{key}: unknown; one of {', '.join(known)}")
     if key == "mode":
-        allowed = value in MODES
+        allowed = value in (SUBSCRIBER_MODES if name == "subscriber" else MODES)
     elif key == "questions":
         allowed = value in QUESTIONS
     elif key == "ids":

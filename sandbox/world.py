@@ -20,6 +20,7 @@ from sandbox.mailbox import Mail
 from sandbox.records import (
     AgentMessage,
     Exchange,
+    HeardEvent,
     Interaction,
     Record,
     SeenByAgent,
@@ -90,6 +91,7 @@ class World:
         self.sms_by_number: dict[str, deque[Sms]] = {}
         self.mails: deque[Mail] = deque(maxlen=KEPT_MAILS)
         self.interactions: deque[Interaction] = deque(maxlen=10_000)
+        self.heard: OrderedDict[str, HeardEvent] = OrderedDict()  # by webhook-id
         self.violations: deque[Violation] = deque(maxlen=10_000)
         self.exchanges: deque[Exchange] = deque(maxlen=EXCHANGES)
         self.media: OrderedDict[tuple[str, str], tuple[str, str, bytes]] = OrderedDict()
@@ -164,6 +166,11 @@ class World:
         self.counts["sms"] += 1
         self.tell("sms", sms)
 
+    def keep_heard(self, event: HeardEvent) -> None:
+        self.heard[event.webhook_id] = event
+        if len(self.heard) > KEPT:
+            self.heard.popitem(last=False)
+
     def violation(self, who: str, rule: str, detail: str = "") -> None:
         found = Violation(self.next_seq(), time.time(), who, rule, detail)
         self.violations.append(found)
@@ -199,6 +206,7 @@ class World:
             "consumer": _tail(self.consumer, count),
             "mail": _tail(self.mails, count),
             "interaction": _tail(self.interactions, count),
+            "event": _last(self.heard, count),
             "violation": _tail(self.violations, count),
             "wire": _tail(self.exchanges, count),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 
 import structlog
@@ -18,6 +19,7 @@ from bridge.listener import Listener, operator_app
 from bridge.logs import Tokens
 from bridge.metrics import Metrics
 from bridge.redis_connection import connect, unsafe, worth_knowing
+from bridge.reload import Reload
 from bridge.scrape import Scrape
 from bridge.settings import Settings
 from service import app
@@ -53,7 +55,11 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         metrics=metrics,
     )
 
+    reload = Reload(settings.config, os.environ, configuration, metrics, settings.reload_every)
     reached = False
+
+    async def change(_: Configuration) -> None:
+        """The door asks nothing of subscribers; whoever reads its log or metrics hears of a file that is refused."""
 
     async def ready() -> bool:
         """Redis answers; or it did before and the journal takes callbacks, which must not be turned away unread."""
@@ -65,7 +71,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
             return journal is not None and journal.takes_more and (reached or journal.waiting > 0)
         return reached
 
-    scrape = Scrape(metrics, redis, settings, configuration)
+    scrape = Scrape(metrics, redis, settings, configuration, lambda: reload.configuration.subscribers)
     public = Listener(app.build(door), settings.public_host, settings.public_port, setting="DCBRIDGE_PUBLIC_PORT")
     operator = Listener(
         operator_app(ready, scrape), settings.operator_host, settings.operator_port, setting="DCBRIDGE_OPERATOR_PORT"
@@ -75,6 +81,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     servers = [asyncio.create_task(public.serve()), asyncio.create_task(operator.serve())]
     draining = asyncio.create_task(inbox.drain())
+    reloading = asyncio.create_task(reload.keep_looking(change))
     log.info("service_started", public_port=public.port, operator_port=operator.port, redis=settings.redis_place)
     await _say_what_is_unsafe(redis, settings)
     spare_the_collector()
@@ -89,6 +96,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     await servers[1]
     stopping.cancel()
     draining.cancel()
+    reloading.cancel()
     if journal is not None:
         await journal.close()
     await redis.aclose()

@@ -115,7 +115,7 @@ async def interactions(door: Door, request: Request, trace: str) -> Outcome:
         answer = json_answer({"status": {"code": 0}, "data": {"ids": []}})
         return Outcome(answer, "unreadable", {"bytes": len(body)})
     fresh = await door.ledger.put_batch(batch_id(endpoint, body, operation, events), endpoint, trace, body)
-    ids = [{"id": interaction} for interaction, _event in events if interaction]
+    ids = [{"id": one.interaction} for one in events if one.interaction]
     return Outcome(
         json_answer({"status": {"code": 0}, "data": {"ids": ids}}),
         "accepted" if fresh else "redelivered",

@@ -22,12 +22,14 @@ from bridge.configuration import Channel, Configuration
 from bridge.configuration_file import load
 from bridge.digital_channels import DigitalChannels
 from bridge.ledger import Ledger
+from bridge.ledger.events import Events
 from bridge.logs import Tokens
 from bridge.metrics import Metrics
 from bridge.providers.base import Asking, Provider
 from bridge.redis_connection import connect
 from bridge.sending import Sender
-from bridge.settings import Settings, read_settings
+from bridge.settings import DAY, Settings, read_settings
+from workers.sinks import Sinks
 
 T = TypeVar("T")
 OUTAGE = 3600.0  # seconds for which what was learnt is kept in memory while Redis is away
@@ -41,6 +43,8 @@ class Hands:
     configuration: Configuration
     redis: Redis
     ledger: Ledger
+    events: Events
+    sinks: Sinks
     sender: Sender
     digital_channels: DigitalChannels
     providers: dict[str, Provider]
@@ -60,6 +64,19 @@ class Hands:
         if self.asking(channel) is None:
             return channel.confirm_within
         return min(channel.ask_after, channel.confirm_within)
+
+    async def change(self, configuration: Configuration) -> None:
+        """From now on its subscribers."""
+        self.sinks.change(configuration.subscribers)
+        await self.tell_the_ledger()
+
+    async def tell_the_ledger(self) -> None:
+        """What the configuration says of limits, and of the subscribers of this moment."""
+        now = self.configuration.with_subscribers(self.sinks.subscribers)
+        await self.ledger.limits(now.limits())
+        await self.events.subscribers(
+            {name: one.keep_backlog if one.on else 0.0 for name, one in now.subscribers.items()}
+        )
 
     async def surely(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Claim something, or write down what has happened outside, through a Redis that is away for a while.
@@ -113,11 +130,16 @@ async def open_hands(
                 connections=settings.concurrency + 50,
             )
         )
+        sinks = Sinks(configuration.subscribers, configuration.public_url)
+        stack.push_async_callback(sinks.close)
+        ledger = Ledger.of(settings, redis, worker=worker)
         yield Hands(
             settings=settings,
             configuration=configuration,
             redis=redis,
-            ledger=Ledger.of(settings, redis, worker=worker),
+            ledger=ledger,
+            events=Events(ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY),
+            sinks=sinks,
             sender=sender,
             digital_channels=DigitalChannels(configuration, sender),
             providers=configuration.build_providers(),

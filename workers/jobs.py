@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from workers import asking, inbound, outbound, receipts_out
+from workers import asking, events_out, inbound, outbound, receipts_out
+from workers import split as splitting
 from workers.hands import hands
 
 
@@ -34,3 +35,15 @@ async def consumer(task_id: str) -> None:
     """Hand one consumer message to Digital Channels."""
     async with hands() as h:
         await inbound.post_consumer_message(h, task_id)
+
+
+async def split(_: str) -> None:
+    """Make events of the interaction batches that wait."""
+    async with hands() as h:
+        await splitting.split(h)
+
+
+async def deliver(delivery_id: str) -> None:
+    """Deliver one event to one subscriber."""
+    async with hands() as h:
+        await events_out.deliver(h, delivery_id)

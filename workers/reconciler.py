@@ -30,7 +30,7 @@ async def keep_sweeping(h: Hands) -> None:
 
 async def sweep(h: Hands) -> int:
     """One look: what is due gets its job, the rest is decided here; how many there were to look at."""
-    looked, decisions = await h.ledger.sweep_counted()
+    (looked, decisions), _ = await asyncio.gather(h.ledger.sweep_counted(), h.events.sweep())  # one script
     # At once, and so in few scripts: one by one they would take so long that this worker seemed dead meanwhile.
     states = await asyncio.gather(*(_decide(h, decision) for decision in decisions))
     for decision, state in zip(decisions, states, strict=True):

@@ -1,5 +1,6 @@
 -- Take up to ARGV[1] jobs from the queues in their order, as started by worker ARGV[2].
--- ARGV: limit, worker name, ISO time, Unix time when RQ may call them abandoned, an id popped already or "", queues…
+-- ARGV: limit, worker name, ISO time, Unix time when RQ may call them abandoned, an id popped already or "", then each
+-- queue and how many of it at most.
 -- -> {{job id, queue, data}, …}. A job whose hash is gone is skipped: the ledger knows what it was for.
 -- What a job is for is looked at soon: a worker that is killed now has claimed nothing, and nobody would miss it.
 local out, left = {}, tonumber(ARGV[1])
@@ -22,14 +23,15 @@ local function start(id, queue)
   out[#out + 1] = {id, queue, data}
 end
 
+local popped = 0
 if ARGV[5] ~= '' then
   start(ARGV[5], ARGV[6])
-  left = left - 1
+  popped, left = 1, left - 1
 end
-for i = 6, #ARGV do
-  if left <= 0 then break end
+for i = 6, #ARGV, 2 do
+  local most = math.min(left, tonumber(ARGV[i + 1]) - (i == 6 and popped or 0))
   redis.call('ZREMRANGEBYSCORE', 'rq:wip:' .. ARGV[i], '-inf', tonumber(ARGV[4]) - 300)
-  local ids = redis.call('LPOP', 'rq:queue:' .. ARGV[i], left)
+  local ids = most > 0 and redis.call('LPOP', 'rq:queue:' .. ARGV[i], most)
   if ids then
     for _, id in ipairs(ids) do start(id, ARGV[i]) end
     left = left - #ids

@@ -34,9 +34,11 @@ from rq.worker import BaseWorker, WorkerStatus
 from bridge.collector import spare_the_collector
 from bridge.configuration import Configuration
 from bridge.configuration_file import load
+from bridge.jobs import EVENTS
 from bridge.listener import Listener, operator_app
 from bridge.metrics import VERSION, Metrics
 from bridge.redis_connection import connect
+from bridge.reload import Reload
 from bridge.scrape import Scrape
 from bridge.settings import Settings, read_settings
 from workers.hands import Hands, open_hands, share
@@ -76,6 +78,7 @@ class RelayWorker(BaseWorker):
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
         self._done: list[tuple[str, str]] = []
+        self._delivering = 0  # events under way: half of the places at most
 
     def work(self, burst: bool = False, *_arguments: Any, **_named: Any) -> bool:
         """Run until SIGTERM or, with `burst`, until nothing is left. True when there was something to do.
@@ -95,14 +98,16 @@ class RelayWorker(BaseWorker):
             share(h)
             spare_the_collector()
             queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
+            reload = Reload(self.settings.config, os.environ, self.configuration, metrics, self.settings.reload_every)
             helpers = [asyncio.create_task(self._keep_alive())]
             listener = self._listener(h, metrics)
             try:
                 if listener is not None:  # before anything is asked of Redis, which may be away
                     helpers.append(asyncio.create_task(listener.serve()))
                 await h.surely(h.ledger.alive)
-                await h.surely(lambda: h.ledger.limits(self.configuration.limits()))
+                await h.surely(h.tell_the_ledger)
                 helpers.append(asyncio.create_task(keep_sweeping(h)))
+                helpers.append(asyncio.create_task(reload.keep_looking(h.change)))
                 worked = await self._loop(h, queue_side)
                 await self._drain()
             finally:
@@ -126,7 +131,9 @@ class RelayWorker(BaseWorker):
             return bool(await h.redis.ping())
 
         return Listener(
-            operator_app(ready, Scrape(metrics, h.redis, self.settings, self.configuration)),
+            operator_app(
+                ready, Scrape(metrics, h.redis, self.settings, self.configuration, lambda: h.sinks.subscribers)
+            ),
             self.settings.worker_host,
             self.settings.worker_port,
             setting="DCBRIDGE_WORKER_PORT",
@@ -136,13 +143,13 @@ class RelayWorker(BaseWorker):
 
     async def _loop(self, h: Hands, redis: Redis) -> bool:
         take = redis.register_script((Path(__file__).parent / "take.lua").read_text())
-        names = [queue.name for queue in self.queues]
-        keys = [queue.key for queue in self.queues]
-        log.info("worker_started", queues=names, concurrency=self.settings.concurrency)
+        log.info("worker_started", queues=[q.name for q in self.queues], concurrency=self.settings.concurrency)
         worked, trouble = False, 0.0
         while not self._stop.is_set():
             room = self.settings.concurrency - len(self._running)
-            if room <= 0:
+            names = self._open_queues()
+            keys = [f"rq:queue:{name}" for name in names]
+            if room <= 0 or not names:
                 self._changed.clear()
                 await self._changed.wait()
                 continue
@@ -176,14 +183,25 @@ class RelayWorker(BaseWorker):
                 continue
             for job_id, queue, data in jobs:
                 worked = True
+                self._delivering += queue == EVENTS
                 task = asyncio.create_task(self._run(job_id, queue, data))
                 self._running.add(task)
                 task.add_done_callback(self._finished)
         return worked
 
+    def _open_queues(self) -> list[str]:
+        """Those that may be taken from now: deliveries that hang must leave room for messages."""
+        return [queue.name for queue in self.queues if self._most(queue.name) > 0]
+
+    def _most(self, name: str) -> int:
+        """Jobs of a queue that may be taken now."""
+        most = self.settings.concurrency
+        return -(-most // 2) - self._delivering if name == EVENTS and len(self.queues) > 1 else most
+
     async def _take(self, take: Any, room: int, popped: str, names: list[str]) -> list[tuple[str, str, bytes]]:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        rows = await take(args=[min(room, 64), self.name, now, int(time.time() + WIP), popped, *names])
+        queues = [word for name in names for word in (name, self._most(name))]
+        rows = await take(args=[min(room, 64), self.name, now, int(time.time() + WIP), popped, *queues])
         return [(row[0].decode(), row[1].decode(), row[2]) for row in rows]
 
     async def _run(self, job_id: str, queue: str, data: bytes) -> None:
@@ -194,6 +212,8 @@ class RelayWorker(BaseWorker):
             log.warning("job_interrupted", job=job_id, error=type(error).__name__)
         except Exception:
             log.error("job_failed_by_a_bug", job=job_id, exc_info=True)
+        finally:
+            self._delivering -= queue == EVENTS
         self._done.append((job_id, queue))
 
     def _finished(self, task: asyncio.Task[None]) -> None:

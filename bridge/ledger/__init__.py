@@ -33,8 +33,9 @@ SWEEP = 500  # members that one sweep looks at
 KNOWN = 14400.0  # seconds for which it is known whose a provider's id is, as in messages.lua
 
 _FILES = (
-    "common", "owners", "history", "pacing", "messages", "questions", "receipts", "tasks", "letters", "sweep", "run",
-)  # fmt: skip
+    *("common", "owners", "history", "pacing", "subscribers", "messages", "questions", "receipts", "tasks"),
+    *("letters", "events", "sweep", "run"),
+)
 
 
 def _script() -> str:

@@ -44,6 +44,29 @@ class ChannelBooks:
 
 
 @dataclass(frozen=True, slots=True)
+class SubscriberBooks:
+    """Deliveries of events to one subscriber. Ages in seconds, 0 when nothing waits."""
+
+    name: str
+    accepted: int
+    delivered: int
+    dead: int
+    dropped: int
+    waiting: int  # in flight ones included
+    in_flight: int
+    oldest_age: float
+    failing_for: float  # seconds of nothing but failures
+    breaker_open: bool
+    disabled_for: float  # seconds; 0 where it is not disabled
+    why: str  # it is disabled
+
+    @property
+    def difference(self) -> int:
+        """0, or something was lost or counted twice."""
+        return self.accepted - self.delivered - self.dead - self.dropped - self.waiting
+
+
+@dataclass(frozen=True, slots=True)
 class Books:
     """All channels, and what waits outside of them."""
 
@@ -52,7 +75,8 @@ class Books:
     tasks: dict[str, int]  # callbacks and consumer messages that wait
     counts: dict[str, int]
     dead_letters: int
-    interaction_batches: int
+    interaction_batches: int  # that wait to be split
+    subscribers: tuple[SubscriberBooks, ...] = ()
 
     @property
     def difference(self) -> int:
@@ -71,6 +95,20 @@ def together(name: str, channels: Sequence[ChannelBooks]) -> ChannelBooks:
         if f.name != "channel_id"
     }
     return ChannelBooks(name, **figures)
+
+
+async def read_subscribers(redis: Redis) -> tuple[SubscriberBooks, ...]:
+    """Those that were ever told to the ledger, at one moment."""
+    names = sorted(n.decode() for n in cast(set[bytes], await redis.smembers("dcb:subscribers")))
+    async with redis.pipeline(transaction=True) as pipe:
+        for name in names:
+            pipe.hgetall(f"dcb:s:{name}")
+            pipe.zcard(f"dcb:backlog:{name}")
+            pipe.zrange(f"dcb:backlog:{name}", 0, 0, withscores=True)
+            pipe.zcard(f"dcb:flight:p-subscribers/{name}")
+            pipe.exists(f"dcb:breaker:subscribers/{name}")
+        rows: list[Any] = await pipe.execute()
+    return tuple(_subscriber(name, *rows[5 * n : 5 * n + 5]) for n, name in enumerate(names))
 
 
 async def read(redis: Redis) -> Books:
@@ -123,6 +161,34 @@ async def read(redis: Redis) -> Books:
         counts={k.decode(): int(v) for k, v in rows[-3].items()},
         dead_letters=rows[-2],
         interaction_batches=rows[-1],
+        subscribers=await read_subscribers(redis),
+    )
+
+
+def _subscriber(
+    name: str, fields: dict[bytes, bytes], waiting: int, oldest: list[tuple[bytes, float]], in_flight: int, is_open: int
+) -> SubscriberBooks:
+    known = {k.decode(): v.decode() for k, v in fields.items()}
+
+    def number(field: str) -> int:
+        return int(known.get(field, "0"))
+
+    def since(field: str) -> float:
+        return max(0.001, time.time() - number(field) / 1000) if field in known else 0.0
+
+    return SubscriberBooks(
+        name=name,
+        accepted=number("accepted"),
+        delivered=number("delivered"),
+        dead=number("dead"),
+        dropped=number("dropped"),
+        waiting=waiting,
+        in_flight=in_flight,
+        oldest_age=_age(oldest),
+        failing_for=since("bad"),
+        breaker_open=bool(is_open),
+        disabled_for=since("off"),
+        why=known.get("why", ""),
     )
 
 

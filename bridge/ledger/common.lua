@@ -10,6 +10,7 @@
 --   dcb:p:<ref of the first copy>  the payload; dcb:pn:<same> how many copies still need it, where there are several
 --
 -- A member is "m:<ref>" or "t:<id>": the key without "dcb:". Only the head of a lane has a job and a due time.
+-- A delivery of an event to a subscriber is a task as well; it has a job once its subscriber's turn comes to it.
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -52,6 +53,9 @@ local function job_is_lost(name, queued_at)
   return head_at > queued_at
 end
 
+-- What may go, if it is its turn: a delivery waits for that in its subscriber's queue (subscribers.lua).
+local ready = wake
+
 local function is_due(member)
   return tonumber(redis.call('ZSCORE', 'dcb:due', member) or '0') <= now
 end
@@ -59,8 +63,8 @@ end
 -- ---------------------------------------------------------------- lanes
 
 local function lane_push(lane, member)
-  if lane == '' then wake(member) return end
-  if redis.call('RPUSH', 'dcb:lane:' .. lane, member) == 1 then wake(member) end
+  if lane == '' then ready(member) return end
+  if redis.call('RPUSH', 'dcb:lane:' .. lane, member) == 1 then ready(member) end
 end
 
 local function lane_is_head(lane, member)
@@ -73,7 +77,7 @@ local function lane_leave(lane, member)
   if redis.call('LINDEX', key, 0) == member then
     redis.call('LPOP', key)
     local head = redis.call('LINDEX', key, 0)
-    if head then wake(head) end
+    if head then ready(head) end
   else
     redis.call('LREM', key, 1, member)
   end

@@ -26,6 +26,8 @@ class What(StrEnum):
     CONSUMER = "consumer"
     DELIVERY_UPDATE = "delivery-update"
     INTERACTION_BATCH = "interaction-batch"
+    INTERACTION_ENTITY = "interaction-entity"
+    DELIVERY = "delivery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,10 @@ class DeadLetters:
         """An interactions webhook; "again" when it is here already."""
         keep = self._ledger._keep
         return await self._replay(letter_id, "batch_put", batch_id, endpoint, trace_id, body, keep)
+
+    async def put_delivery(self, letter_id: str, event_id: str, subscriber: str, lane: str, stored: bytes) -> str:
+        """An event that its subscriber did not take; "waiting" when it is on its way again already."""
+        return await self._replay(letter_id, "delivery_again", event_id, subscriber, lane, stored)
 
     async def _replay(self, letter_id: str, verb: str, *arguments: str | bytes | int) -> str:
         answer: bytes = await self._ledger._do("replay", letter_id, verb, *arguments)

@@ -3,16 +3,18 @@
 --   dcb:limits             channel -> "provider per_second burst in_flight per_second burst in_flight": the
 --                          provider's, then the channel's own; 0 is no limit. " asked" follows where the provider
 --                          can be asked what became of a message. Written by workers at start.
+--                          A subscriber of events is a channel and a provider named "subscribers/<name>".
 --   dcb:tat:<key>          when the next message in turn may go (GCRA's theoretical arrival time), ms
---   dcb:flight:<key>       ref -> ms when its lease ends, while its request is under way
+--   dcb:flight:<key>       id -> ms when its lease ends, while its request is under way
 --   dcb:hold:<key>         members that wait for a place in flight, in order
 --   dcb:pause:<provider>   ms until which the provider asked for silence
 --   dcb:breaker:<provider> open since, why, next probe, wait before it, ref that probes; dcb:breakers their names
 --   dcb:fails:<provider>   failures in a row
 --   dcb:parked:<provider>  ref -> ms accepted, while the breaker is open
 --
--- A message that may not go keeps its state and spends no attempt; it is looked at again when its time comes.
--- <key> is "p-<provider>" or "c-<channel>"; "q-<provider>" of questions.lua.
+-- A message that may not go keeps its state and spends no attempt; it is looked at again when its time comes. A
+-- delivery goes back to its subscriber's queue instead. <key> is "p-<provider>" or "c-<channel>"; "q-<provider>" of
+-- questions.lua.
 
 local limits_read = {} -- what one call has read already: a batch is mostly of few channels
 
@@ -40,8 +42,8 @@ local function look_again(member, at)
 end
 
 -- The place in time that a message has been given is its own: it is asked for once.
-local function slot_of(ref, limits)
-  local slot = tonumber(redis.call('HGET', 'dcb:m:' .. ref, 'sl') or '0')
+local function slot_of(member, limits)
+  local slot = tonumber(redis.call('HGET', 'dcb:' .. member, 'sl') or '0')
   if slot > 0 then return slot end
   for _, limit in ipairs(limits) do
     if limit.rate > 0 then
@@ -55,16 +57,19 @@ local function slot_of(ref, limits)
   return slot
 end
 
+local turn_again, probe_of_turn -- subscribers.lua: a delivery goes back to its queue (false for another member); a probe
+
 -- nil when it may go; else why not, and it will be looked at again.
-local function held_back(ref, channel, accepted_at, expires, lease)
+local function must_wait(member, channel, accepted_at, expires, lease)
   local limits = limits_of(channel)
-  if not limits then return nil end
-  local member, provider = 'm:' .. ref, limits.provider
+  if not limits then return turn_again(member, accepted_at) and 'no limits' or nil end
+  local ref, provider = string.sub(member, 3), limits.provider
   local probe = false
   local breaker = redis.call('HMGET', 'dcb:breaker:' .. provider, 'probe', 'ref')
   if breaker[1] then
     local oldest = redis.call('ZRANGE', 'dcb:parked:' .. provider, 0, 0)[1]
     if breaker[2] ~= ref and (now < tonumber(breaker[1]) or (oldest and oldest ~= ref)) then
+      if turn_again(member, accepted_at) then return 'parked' end
       redis.call('ZADD', 'dcb:parked:' .. provider, accepted_at, ref)
       look_again(member, expires)
       return 'parked'
@@ -73,10 +78,11 @@ local function held_back(ref, channel, accepted_at, expires, lease)
   end
   local silent = tonumber(redis.call('GET', 'dcb:pause:' .. provider) or '0')
   if silent > now then
+    if turn_again(member, accepted_at) then return 'paused' end
     look_again(member, silent + math.random(0, 250))
     return 'paused'
   end
-  local slot = slot_of(ref, limits)
+  local slot = slot_of(member, limits)
   if slot > now then
     redis.call('HSET', 'dcb:' .. member, 'sl', slot)
     look_again(member, slot)
@@ -86,7 +92,8 @@ local function held_back(ref, channel, accepted_at, expires, lease)
     if limit.cap > 0 then
       local flight = 'dcb:flight:' .. limit.key
       redis.call('ZREMRANGEBYSCORE', flight, '-inf', now)
-      if redis.call('ZCARD', flight) >= limit.cap then
+      if redis.call('ZCARD', flight) >= limit.cap and not redis.call('ZSCORE', flight, ref) then
+        if turn_again(member, accepted_at) then return 'held' end
         if redis.call('HSETNX', 'dcb:' .. member, 'hd', 1) == 1 then
           redis.call('RPUSH', 'dcb:hold:' .. limit.key, member)
         end
@@ -104,7 +111,11 @@ local function held_back(ref, channel, accepted_at, expires, lease)
     redis.call('HSET', 'dcb:breaker:' .. provider, 'probe', now + lease, 'ref', ref)
     redis.call('ZREM', 'dcb:parked:' .. provider, ref)
   end
-  return nil
+  return nil, probe
+end
+
+local function held_back(ref, channel, accepted_at, expires, lease)
+  return (must_wait('m:' .. ref, channel, accepted_at, expires, lease))
 end
 
 -- The request is over, however it ended: its place in flight goes to the next.
@@ -162,24 +173,27 @@ end
 -- trouble provider ref code at_once threshold first_ms most_ms -> "open", "opened" or "closed"
 -- A fault of the account opens the breaker at once, unreachability after `threshold` failures in a row.
 -- A failure while it is open doubles the wait before the next probe, if it was the probe's.
-function verbs.trouble()
-  local provider, ref, first, most = ARGV[3], ARGV[4], tonumber(ARGV[8]), tonumber(ARGV[9])
+local function trouble(provider, ref, code, at_once, threshold, first, most)
   local key = 'dcb:breaker:' .. provider
   local f = redis.call('HMGET', key, 'wait', 'ref')
   if f[1] then
     if f[2] ~= ref then return 'open' end
     local pause = math.min(most, tonumber(f[1]) * 2)
-    redis.call('HSET', key, 'wait', pause, 'probe', now + pause, 'why', ARGV[5])
+    redis.call('HSET', key, 'wait', pause, 'probe', now + pause, 'why', code)
     redis.call('HDEL', key, 'ref')
     return 'open'
   end
   local fails = redis.call('INCR', 'dcb:fails:' .. provider)
   redis.call('PEXPIRE', 'dcb:fails:' .. provider, 600000)
-  if ARGV[6] ~= '1' and fails < tonumber(ARGV[7]) then return 'closed' end
-  redis.call('HSET', key, 'since', now, 'why', ARGV[5], 'wait', first, 'probe', now + first)
+  if not at_once and fails < threshold then return 'closed' end
+  redis.call('HSET', key, 'since', now, 'why', code, 'wait', first, 'probe', now + first)
   redis.call('SADD', 'dcb:breakers', provider)
   redis.call('HINCRBY', 'dcb:counts', 'breaker_opened', 1)
   return 'opened'
+end
+
+function verbs.trouble()
+  return trouble(ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]))
 end
 
 local function still_waits(ref)
@@ -192,7 +206,9 @@ local function look_at_breakers()
   for _, provider in ipairs(redis.call('SMEMBERS', 'dcb:breakers')) do
     local parked = 'dcb:parked:' .. provider
     local probe = redis.call('HGET', 'dcb:breaker:' .. provider, 'probe')
-    if probe then
+    if probe and string.find(provider, '/', 1, true) then
+      if tonumber(probe) <= now then probe_of_turn(provider) end
+    elseif probe then
       local oldest = redis.call('ZRANGE', parked, 0, 0)[1]
       if tonumber(probe) <= now and oldest then
         if still_waits(oldest) then

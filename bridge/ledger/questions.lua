@@ -30,7 +30,7 @@ local function question_waits(ref, channel, lease)
     return 'paused'
   end
   local key = 'q-' .. limits.provider
-  local slot = slot_of(ref, {{key = key, rate = own.rate, burst = own.burst}})
+  local slot = slot_of(member, {{key = key, rate = own.rate, burst = own.burst}})
   if slot > now then
     redis.call('HSET', 'dcb:m:' .. ref, 'sl', slot)
     redis.call('ZADD', 'dcb:due', slot, member)

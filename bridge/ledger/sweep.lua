@@ -1,12 +1,4 @@
--- ---------------------------------------------------------------- interaction batches, lone dead letters, the sweep
-
--- batch_put id endpoint trace body keep_ms: an interactions webhook, in order of arrival, until somebody takes it.
-function verbs.batch_put()
-  if not redis.call('SET', 'dcb:batch:' .. ARGV[3], now, 'NX', 'PX', ARGV[7]) then return 'again' end
-  redis.call('XADD', 'dcb:interactions', '*', 'id', ARGV[3], 'endpoint', ARGV[4], 'trace', ARGV[5], 'body', ARGV[6])
-  redis.call('HINCRBY', 'dcb:counts', 'interaction_batches', 1)
-  return 'new'
-end
+-- ---------------------------------------------------------------- lone dead letters, the sweep
 
 -- bury id what channel reason raw dead_keep_ms
 function verbs.bury()
@@ -33,7 +25,9 @@ function verbs.sweep()
     elseif state == 'accepted' or state == 'retry' or state == 'waiting' then
       if not lane_is_head(f[2], member) then
         redis.call('ZREM', 'dcb:due', member)
-      elseif not f[3] or job_is_lost(f[5] or 'send', tonumber(f[3])) then
+      elseif not f[3] then
+        ready(member)
+      elseif job_is_lost(f[5] or 'send', tonumber(f[3])) then
         wake(member)
       else -- still in the queue: look again when it has waited twice as long
         redis.call('ZADD', 'dcb:due', now + math.max(REQUEUE, now - tonumber(f[3])), member)

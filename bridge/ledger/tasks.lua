@@ -1,4 +1,4 @@
--- ---------------------------------------------------------------- tasks: raw callbacks and consumer messages
+-- ---------------------------------------------------------------- tasks: raw callbacks, consumer messages, deliveries
 
 -- task_put then (id job lane payload trace channel)… -> for each "new" or "again"
 function verbs.task_put()
@@ -23,7 +23,7 @@ end
 function verbs.task_claim()
   local id, token, lease = ARGV[3], ARGV[4], tonumber(ARGV[5])
   local key = 'dcb:t:' .. id
-  local f = redis.call('HMGET', key, 's', 'tok', 'ln', 'nb')
+  local f = redis.call('HMGET', key, 's', 'tok', 'ln', 'nb', 'at')
   if not f[1] then return {'gone'} end
   if f[1] == 'running' then
     if f[2] ~= token then return {'busy'} end
@@ -32,13 +32,20 @@ function verbs.task_claim()
   elseif f[1] == 'waiting' then
     if not lane_is_head(f[3], 't:' .. id) then return {'not its turn'} end
     if tonumber(f[4] or '0') > now then return {'not yet'} end
+    local why = is_delivery('t:' .. id) and delivery_waits(id, f[5], lease)
+    if why then return {why} end
     redis.call('HSET', key, 's', 'running', 'tok', token, 'le', now + lease)
     redis.call('HINCRBY', key, 'a', 1)
     redis.call('ZADD', 'dcb:due', first_look(token, lease), 't:' .. id)
   else
     return {f[1]}
   end
-  return {'go', redis.call('HGETALL', key)}
+  local all = redis.call('HGETALL', key)
+  if is_delivery('t:' .. id) then
+    all[#all + 1] = 'p'
+    all[#all + 1] = redis.call('GET', 'dcb:e:' .. event_of(id))
+  end
+  return {'go', all}
 end
 
 local function task_leave(id, state, keep_ms)
@@ -60,6 +67,14 @@ function verbs.task_done()
   return 'done'
 end
 
+local function task_waits(id, delay, code)
+  local key, at = 'dcb:t:' .. id, now + delay
+  redis.call('HSET', key, 's', 'waiting', 'e', code, 'nb', at)
+  note(key, 'try', redis.call('HGET', key, 'a'), 0, 'retry', delay, code)
+  redis.call('HDEL', key, 'tok', 'le', 'qa')
+  redis.call('ZADD', 'dcb:due', at, 't:' .. id)
+end
+
 -- task_retry id token delay_ms code -> "waiting" or "stale". An empty token: the lease must have ended.
 function verbs.task_retry()
   local id, key = ARGV[3], 'dcb:t:' .. ARGV[3]
@@ -70,11 +85,8 @@ function verbs.task_retry()
   elseif f[2] ~= ARGV[4] then
     return 'stale'
   end
-  local at = now + tonumber(ARGV[5])
-  redis.call('HSET', key, 's', 'waiting', 'e', ARGV[6], 'nb', at)
-  note(key, 'try', redis.call('HGET', key, 'a'), 0, 'retry', ARGV[5], ARGV[6])
-  redis.call('HDEL', key, 'tok', 'le', 'qa')
-  redis.call('ZADD', 'dcb:due', at, 't:' .. id)
+  task_waits(id, tonumber(ARGV[5]), ARGV[6])
+  if is_delivery('t:' .. id) then delivery_landed(id) end
   return 'waiting'
 end
 

@@ -1,63 +1,17 @@
 // The page of the sandbox: everything it shows arrives as server-sent events, everything it does is one POST.
 // Data reaches the document through textContent only.
 
-const at = (id) => document.getElementById(id);
+import { at, clock, make, post, pretty } from "./document.js";
+import { drawHeard, drawInteractions, forgetInteraction } from "./interactions.js";
+
 const digits = (number) => number.replace(/\D/g, "");
 const KEPT_ROWS = 200;
 
-const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), interaction: new Map() };
+const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), interaction: new Map(), event: new Map() };
 let setting = { sms_number: "", sms_channel: "", email_channel: "", numbers: [], mailboxes: [] };
-let openInteraction = null;
 let violations = 0;
 let live = false; // false while the recent past is replayed
 const stale = new Set();
-
-function make(tag, options = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(options)) {
-    if (name === "text") node.textContent = value;
-    else if (name === "class") node.className = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children.filter(Boolean));
-  return node;
-}
-
-function clock(seconds) {
-  const time = new Date(seconds * 1000);
-  return make("time", { datetime: time.toISOString(), text: time.toLocaleTimeString([], { hour12: false }) });
-}
-
-function pretty(text) {
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    if (/^[\w%.]+=[^\s]*$/.test(text)) {
-      return [...new URLSearchParams(text)].map(([name, value]) => `${name} = ${value}`).join("\n");
-    }
-    return text;
-  }
-}
-
-async function post(path, body) {
-  try {
-    const answer = await fetch(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-    const value = await answer.json();
-    if (!answer.ok) say(value.error ?? `The sandbox answered ${answer.status}.`);
-    return answer.ok ? value : null;
-  } catch {
-    say("The sandbox does not answer.");
-    return null;
-  }
-}
-
-let hush;
-function say(text) {
-  at("toast").textContent = text;
-  at("toast").hidden = false;
-  clearTimeout(hush);
-  hush = setTimeout(() => { at("toast").hidden = true; }, 5000);
-}
 
 // --- states in words -------------------------------------------------------------------------
 
@@ -159,7 +113,7 @@ function talkTo(number) {
   redraw("people", "thread", "phone");
 }
 
-// --- email, interactions ---------------------------------------------------------------------
+// --- email ---------------------------------------------------------------------
 
 function drawLetters() {
   const letters = last([...seen.agent.values()].filter((one) => !isSms(one)));
@@ -193,15 +147,6 @@ function drawMails() {
     return details;
   }));
   if (!mails.length) at("mails").append(make("p", { class: "empty", text: "Mail that the bridge sends arrives here, whoever it is for." }));
-}
-
-function drawInteractions() {
-  const rows = last([...seen.interaction.values()]).reverse();
-  at("interactions").replaceChildren(...rows.flatMap((one) => one.events.map((event) => make("li", {},
-    clock(one.at), make("strong", { text: event.event }), make("code", { text: event.entity.id, title: event.entity.id }),
-    make("span", { text: event.entity.interactionSubtype }),
-    make("span", { class: `pill ${one.state === "taken" ? "good" : one.state === "sending" ? "wait" : "bad"}`, text: one.state })))));
-  if (!rows.length) at("interactions").append(make("li", { class: "empty", text: "Start an interaction: the bridge passes the event on to its subscribers." }));
 }
 
 function drawCounts() {
@@ -261,10 +206,10 @@ function addViolation(one) {
 
 // --- drawing when something changed ----------------------------------------------------------
 
-const drawings = { people: drawPeople, thread: drawThread, phone: drawPhone, letters: drawLetters, mails: drawMails, interactions: drawInteractions, counts: drawCounts };
+const drawings = { people: drawPeople, thread: drawThread, phone: drawPhone, letters: drawLetters, mails: drawMails, interactions: () => drawInteractions(last([...seen.interaction.values()]).reverse()), heard: () => drawHeard(last([...seen.event.values()]).reverse()), counts: drawCounts };
 const touches = {
   agent: ["people", "thread", "letters", "counts"], sms: ["phone"], seen: ["people", "thread", "counts"], consumer: ["phone"],
-  mail: ["mails"], interaction: ["interactions"],
+  mail: ["mails"], interaction: ["interactions"], event: ["heard"],
 };
 
 function redraw(...names) {
@@ -282,8 +227,7 @@ function forget() {
   Object.values(seen).forEach((records) => records.clear());
   violations = 0;
   openMails.clear();
-  openInteraction = null;
-  at("finish").disabled = true;
+  forgetInteraction();
   for (const [id, words] of [["log-requests", "Every request and answer shows up here as it happens."], ["log-violations", "The bridge has kept every rule so far."]]) {
     at(id).replaceChildren(make(id === "log-violations" ? "li" : "p", { class: "empty", text: words }));
   }
@@ -298,13 +242,14 @@ function connect() {
     live = false;
     setting = value;
     forget();
+    at("subscriber-mode").value = value.subscriber_mode;
     const option = (one, key) => make("option", { value: one[key], text: `${one[key]} – ${one.says}${one.reason ? ` (${one.reason})` : ""}` });
     const choose = () => make("option", { value: "", text: "Choose one…" });
     at("magic-number").replaceChildren(choose(), ...value.numbers.map((one) => option(one, "number")));
     at("magic-mailbox").replaceChildren(choose(), ...value.mailboxes.map((one) => option(one, "local")));
     at("mail-port").textContent = `SMTP port ${value.smtp_port}`;
   });
-  on("reset", forget);
+  on("reset", () => { forget(); at("subscriber-mode").value = "well"; });
   on("ready", () => {
     requestAnimationFrame(() => { live = true; });
     at("link-dot").classList.add("on");
@@ -377,20 +322,6 @@ at("email-form").addEventListener("submit", async (event) => {
 at("phone-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (await post("/sandbox/consumer/sms", { from: `+${current()}`, text: at("phone-text").value })) at("phone-text").value = "";
-});
-
-at("start").addEventListener("click", async () => {
-  const made = await post("/sandbox/interaction", { event: "STARTED", subtype: at("subtype").value });
-  if (!made) return;
-  openInteraction = made.ids[0];
-  at("finish").disabled = false;
-});
-
-at("finish").addEventListener("click", async () => {
-  if (!openInteraction) return;
-  await post("/sandbox/interaction", { event: "FINISHED", id: openInteraction, subtype: at("subtype").value });
-  openInteraction = null;
-  at("finish").disabled = true;
 });
 
 at("number").addEventListener("input", () => redraw("people", "thread", "phone"));

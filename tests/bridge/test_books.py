@@ -18,7 +18,7 @@ def bench(redis: Redis) -> Bench:
 async def test_an_empty_redis_has_empty_books(bench: Bench) -> None:
     books = await read(bench.redis)
     assert (books.channels, books.difference, books.in_flight, books.dead_letters) == ((), 0, 0, 0)
-    assert books.queued == {"receipts": 0, "inbound": 0, "outbound": 0}
+    assert books.queued == {"receipts": 0, "inbound": 0, "outbound": 0, "events": 0}
     assert books.tasks == {"callback": 0, "consumer": 0}
 
 

@@ -61,11 +61,12 @@ async def account(bench: PacedBench) -> Provider:
 async def test_an_empty_redis_has_nothing_to_tell(bench: PacedBench) -> None:
     now = await overview.read(bench.redis, ["acme"])
     assert (now.workers, now.alive, now.suspended, now.paces) == ((), 0, False, {})
-    assert now.uncovered == ("receipts", "inbound", "outbound")
+    assert now.uncovered == ("receipts", "inbound", "outbound", "events")
     assert [(queue.name, queue.depth, queue.oldest_age) for queue in now.queues] == [
         ("receipts", 0, 0.0),
         ("inbound", 0, 0.0),
         ("outbound", 0, 0.0),
+        ("events", 0, 0.0),
     ]
     assert [(one.name, one.open, one.parked) for one in now.providers] == [("acme", False, 0)]
 
@@ -79,12 +80,12 @@ async def test_a_worker_is_told_of_from_its_birth_to_its_death(bench: PacedBench
     assert (found.name, found.pid, found.queues) == (worker.name, worker.pid, ("outbound", "inbound"))
     assert (found.version, found.concurrency, found.silent, found.in_flight) == (VERSION, 200, False, 0)
     assert found.last_heard < 45
-    assert (now.alive, now.uncovered) == (1, ("receipts",))
+    assert (now.alive, now.uncovered) == (1, ("receipts", "events"))
     await bench.redis.zadd("rq:wip:outbound", {f"send-1:{worker.name}": 1, "send-2:another": 1})
     await bench.redis.zadd("rq:wip:inbound", {f"consumer-1:{worker.name}": 1})
     now = await overview.read(bench.redis)
     assert now.workers[0].in_flight == 2
-    assert [queue.started for queue in now.queues] == [0, 1, 2]
+    assert [queue.started for queue in now.queues] == [0, 1, 2, 0]
     cast(Any, worker).register_death()
     assert (await overview.read(bench.redis)).workers == ()
 
@@ -189,7 +190,7 @@ Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 async def scraped(bench: PacedBench, told: dict[str, str], settings: Settings | None = None) -> Series:
     settings = settings or read_settings(told)[0]
-    text = await Scrape(Metrics(), bench.redis, settings, load(settings.config, told))()
+    text = await Scrape(Metrics(), bench.redis, settings, load(settings.config, told), tuple)()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text.decode())
@@ -272,7 +273,7 @@ async def test_without_redis_a_scrape_says_so_and_keeps_its_own_counters(told: d
 
 async def test_a_scrape_asks_as_much_of_a_long_queue_as_of_a_short_one(bench: PacedBench, told: dict[str, str]) -> None:
     settings = read_settings(told)[0]
-    scrape = Scrape(Metrics(), bench.redis, settings, load(settings.config, told))
+    scrape = Scrape(Metrics(), bench.redis, settings, load(settings.config, told), tuple)
 
     async def cost() -> list[int]:
         """Commands, and bytes that Redis wrote."""
@@ -328,4 +329,4 @@ def test_an_overview_counts_only_workers_that_are_heard_of() -> None:
     now = Overview(
         0.0, (worker(("outbound",), silent=True), worker(("inbound", "receipts"), silent=False)), (), (), {}, False
     )
-    assert (now.alive, now.uncovered) == (1, ("outbound",))
+    assert (now.alive, now.uncovered) == (1, ("outbound", "events"))

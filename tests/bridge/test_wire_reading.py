@@ -357,4 +357,5 @@ def _put(value: Any, path: str, what: Any) -> Any:
     ],
 )
 def test_interactions(value: Any, expected: object) -> None:
-    assert wire.read_interactions(orjson.dumps(value)) == expected
+    operation, told = wire.read_interactions(orjson.dumps(value))
+    assert (operation, [(one.interaction, one.name) for one in told]) == expected

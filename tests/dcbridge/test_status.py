@@ -56,7 +56,7 @@ async def test_all_is_well(desk: Desk) -> None:
 async def test_without_a_worker_it_says_so(desk: Desk) -> None:
     assert await problems(desk) == ["no worker is running: messages are accepted and wait"]
     await desk.hires("outbound")
-    assert await problems(desk) == ["no worker takes from receipts, inbound"]
+    assert await problems(desk) == ["no worker takes from receipts, inbound, events"]
 
 
 async def test_a_worker_that_was_killed_is_named(desk: Desk) -> None:
@@ -174,7 +174,7 @@ async def test_channels_states_and_heads(desk: Desk) -> None:
     assert heads[first]["consumer"] == Tokens(desk.environ["DCBRIDGE_TOKEN_KEY"].encode()).of(CONSUMER)
     assert told["dead_letters"] == 7
     assert told["workers"][0]["name"] == worker.name
-    assert [queue["name"] for queue in told["queues"]] == ["receipts", "inbound", "outbound"]
+    assert [queue["name"] for queue in told["queues"]] == ["receipts", "inbound", "outbound", "events"]
 
 
 @pytest.mark.parametrize(

@@ -62,11 +62,3 @@ def test_a_callback_that_comes_twice_reaches_the_agent_once(stack: Stack) -> Non
     writes(stack, "twice", sender)
     until(lambda: "twice" in seen(stack, sender), "the agent sees what came later")
     assert seen(stack, sender) == ["once", "twice"]
-
-
-def test_an_interaction_event_is_kept_once_however_often_it_comes(stack: Stack) -> None:
-    before = stack.books().interaction_batches
-    for _ in range(2):
-        made = stack.sandbox("interaction", {"event": "STARTED", "id": "0b1c", "operationId": "op-7", "wait": True})
-        assert made["state"] == "taken"
-    assert stack.books().interaction_batches == before + 1

@@ -16,6 +16,8 @@ import sandbox
 from sandbox.magic import MAILBOXES, NUMBERS
 from tests.sandbox.two_worlds import Worlds, two_worlds
 
+PAGE = Path(sandbox.__file__).parent / "page"
+
 
 async def events(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
     kind = ""
@@ -66,7 +68,10 @@ async def test_the_stream_ends_when_the_world_closes_it() -> None:
 
 async def test_the_page_needs_nothing_from_elsewhere() -> None:
     async with two_worlds() as worlds:
-        for path, kind in (("/", "text/html"), ("/style.css", "text/css"), ("/page.js", "text/javascript")):
+        scripts = [f"/{path.name}" for path in PAGE.glob("*.js")]
+        assert len(scripts) == 3
+        kinds = {"/": "text/html", "/style.css": "text/css"} | dict.fromkeys(scripts, "text/javascript")
+        for path, kind in kinds.items():
             answer = await worlds.http.get(path)
             assert answer.status_code == 200
             assert answer.headers["content-type"].startswith(kind)
@@ -76,8 +81,8 @@ async def test_the_page_needs_nothing_from_elsewhere() -> None:
 
 
 def test_the_page_never_writes_data_as_markup() -> None:
-    script = (Path(sandbox.__file__).parent / "page" / "page.js").read_text()
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", script)
+    for script in PAGE.glob("*.js"):
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b", script.read_text())
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,7 @@ def test_the_page_never_writes_data_as_markup() -> None:
         ("/control", {"fax": {}}, "fax: expected an object"),
         ("/control", {"sms": {"p_fax": 1}}, "sms.p_fax: unknown"),
         ("/control", {"digital_channels": {"mode": "off"}}, "digital_channels.mode: 'off' is not allowed"),
+        ("/control", {"subscriber": {"mode": "500"}}, "subscriber.mode: '500' is not allowed"),
         ("/control", {"sms": {"delay": -1}}, "sms.delay: -1 is not allowed"),
         ("/control", {"sms": {"delay": True}}, "sms.delay: True is not allowed"),
     ],

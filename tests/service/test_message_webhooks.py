@@ -51,7 +51,7 @@ async def test_the_documented_sms_is_answered_when_it_is_stored(door: OpenDoor) 
     entry = await door.entry()
     assert (entry["s"], entry["to"], entry["from"]) == ("accepted", "16504661149", SMS)
     assert entry["tr"] == "05bb858a-3468-4c82-a8ce-3b1a9c4e4b67"
-    assert (await door.books()).queued == {"outbound": 1, "receipts": 0, "inbound": 0}
+    assert (await door.books()).queued == {"outbound": 1, "receipts": 0, "inbound": 0, "events": 0}
 
 
 async def test_the_documented_email_is_one_entry_for_each_recipient(door: OpenDoor) -> None:

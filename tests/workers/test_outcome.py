@@ -73,7 +73,7 @@ async def test_what_follows_from_an_answer(side: FarSide, row: Row) -> None:
 
 
 def test_every_error_has_a_row() -> None:
-    """Deferred is SMTP's, Expired is the ledger's own word."""
+    """Deferred is SMTP's, Expired is the ledger's own word, Gone a subscriber's."""
     known = {error.__name__ for error in errors.SendError.__subclasses__()}
     told = {
         "Unreachable",
@@ -84,6 +84,7 @@ def test_every_error_has_a_row() -> None:
         "AccountFault",
         "Expired",
         "Unreadable",
+        "Gone",
     }
     assert known == told
 

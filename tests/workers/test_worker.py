@@ -232,7 +232,7 @@ async def test_a_job_that_was_taken_and_has_claimed_nothing_is_missed_soon(work:
     seconds, _ = await work.redis.time()
     await work.redis.zadd("dcb:due", {member: (seconds + 600) * 1000})
     take = work.redis.register_script((ROOT / "workers" / "take.lua").read_text())
-    assert len(await take(args=[64, "killed", "2026-11-22T10:00:00Z", seconds + 180, "", queue])) == 1
+    assert len(await take(args=[64, "killed", "2026-11-22T10:00:00Z", seconds + 180, "", queue, 64])) == 1
     due = await work.redis.zscore("dcb:due", member)
     assert due is not None
     assert due < (seconds + 10) * 1000

@@ -1,0 +1,210 @@
+-- ---------------------------------------------------------------- subscribers: whose turn it is, and who is disabled
+--
+--   dcb:subscribers        names that were ever seen
+--   dcb:s:<name>           one subscriber: what was accepted, delivered, dead and dropped; keep (ms); ok and bad (since
+--                          when it answers, and since when it does not); off and why, while it is disabled
+--   dcb:turn:<name>        delivery -> its place in the queue, while it waits for a place in flight
+--   dcb:backlog:<name>     delivery -> ms its event was received, until the delivery ended
+--
+-- A delivery is the task "<event>-<subscriber>". It has an RQ job only once a place in flight is its own, so what a
+-- subscriber that hangs holds up is its own queue, and neither a worker nor RQ's.
+
+local SUBSCRIBER = 'subscribers/' -- and its name: what it is called where a message has its channel and its provider
+local EVENT_ID = 28 -- characters: "evt_" (of a webhook) or "own_" (of ours), and 24 hex digits
+local RETRIES_WAIT = 60000 -- ms of first attempts that go before a retry whose time has come
+local RESERVED = 4 * REQUEUE -- ms that a place in flight is kept for a delivery whose job is queued
+
+local function is_delivery(member)
+  local kind = string.sub(member, 1, 6)
+  return kind == 't:evt_' or kind == 't:own_'
+end
+
+local function event_of(id)
+  return string.sub(id, 1, EVENT_ID)
+end
+
+local function subscriber_of(id)
+  return string.sub(id, EVENT_ID + 2)
+end
+
+-- An event of our own: it is told in the step that causes it, and read like a webhook.
+local function tell(name, ...)
+  redis.call('XADD', 'dcb:interactions', '*', 'own', name, ...)
+  redis.call('HINCRBY', 'dcb:counts', 'own_' .. string.gsub(name, '%.', '_'), 1)
+end
+
+local function is_off(name)
+  return redis.call('HEXISTS', 'dcb:s:' .. name, 'off') == 1
+end
+
+local function next_slot(limit)
+  local arrival = math.max(tonumber(redis.call('GET', 'dcb:tat:' .. limit.key) or '0'), now)
+  return arrival - (limit.burst - 1) * 1000 / limit.rate
+end
+
+local function enter(name, id, limits)
+  local member, limit = 't:' .. id, limits[1]
+  redis.call('ZADD', 'dcb:flight:' .. limit.key, now + RESERVED, id)
+  if limit.rate > 0 then
+    local slot = slot_of(member, limits)
+    redis.call('HSET', 'dcb:' .. member, 'sl', math.max(slot, 1))
+    if slot > now then return look_again(member, slot) end
+  end
+  wake(member)
+end
+
+-- Those whose turn it is get their jobs: as many as there are places in flight, and none while nobody may speak.
+local function let_go(name)
+  local turn, account = 'dcb:turn:' .. name, SUBSCRIBER .. name
+  if redis.call('EXISTS', turn) == 0 then return end
+  local limits = limits_of(account)
+  if not limits or is_off(name) or redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then return end
+  if tonumber(redis.call('GET', 'dcb:pause:' .. account) or '0') > now then return end
+  local limit = limits[1]
+  local flight = 'dcb:flight:' .. limit.key
+  redis.call('ZREMRANGEBYSCORE', flight, '-inf', now)
+  for _ = redis.call('ZCARD', flight) + 1, limit.cap do
+    if limit.rate > 0 and next_slot(limit) > now + 1000 then return end
+    local id = redis.call('ZPOPMIN', turn)[1]
+    if not id then return end
+    enter(name, id, limits)
+  end
+end
+
+-- Into the queue: a first attempt by the time it was received; a retry behind the first attempts of the next minute.
+ready = function(member)
+  if not is_delivery(member) then return wake(member) end
+  local id = string.sub(member, 3)
+  local name, f = subscriber_of(id), redis.call('HMGET', 'dcb:' .. member, 'at', 'a', 'rp', 'sl')
+  if f[4] then return wake(member) end -- it has its place already
+  local later = (f[2] ~= '0' or f[3]) and now + RETRIES_WAIT
+  redis.call('ZADD', 'dcb:turn:' .. name, later or f[1], id)
+  redis.call('ZREM', 'dcb:due', member)
+  let_go(name)
+end
+
+turn_again = function(member, place)
+  if not is_delivery(member) then return false end
+  local id = string.sub(member, 3)
+  local name = subscriber_of(id)
+  redis.call('HDEL', 'dcb:' .. member, 'qa')
+  redis.call('ZREM', 'dcb:due', member)
+  redis.call('ZREM', 'dcb:flight:p-' .. SUBSCRIBER .. name, id)
+  redis.call('ZADD', 'dcb:turn:' .. name, place, id)
+  return true
+end
+
+-- The probe of an open breaker: whoever is first in the queue, if anybody may speak to the subscriber at all.
+probe_of_turn = function(account)
+  local name = string.sub(account, #SUBSCRIBER + 1)
+  local limits = limits_of(account)
+  if not limits or is_off(name) then return end
+  local id = redis.call('ZPOPMIN', 'dcb:turn:' .. name)[1]
+  if not id then return end
+  redis.call('HSET', 'dcb:breaker:' .. account, 'probe', now + REQUEUE, 'ref', id)
+  redis.call('ZADD', 'dcb:flight:' .. limits[1].key, now + RESERVED, id)
+  wake('t:' .. id)
+end
+
+-- ---------------------------------------------------------------- what a delivery's end means for its subscriber
+
+local function disable(name, why)
+  if redis.call('HSETNX', 'dcb:s:' .. name, 'off', now) == 0 then return end
+  redis.call('HSET', 'dcb:s:' .. name, 'why', why)
+  tell('subscriber.disabled', 'subscriber', name, 'why', why)
+end
+
+local function subscriber_answered(name)
+  local account = SUBSCRIBER .. name
+  redis.call('HDEL', 'dcb:s:' .. name, 'bad')
+  if redis.call('EXISTS', 'dcb:breaker:' .. account, 'dcb:fails:' .. account) == 0 then return end
+  if redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then tell('subscriber.recovered', 'subscriber', name) end
+  breaker_heals(account)
+end
+
+-- delivery_leaves: the record of a delivery that ended is one line beside its event.
+local function delivery_leaves(id, how)
+  local key, name = 'dcb:t:' .. id, subscriber_of(id)
+  local f = redis.call('HMGET', key, 'ln', 'a')
+  redis.call('DEL', key)
+  redis.call('ZREM', 'dcb:due', 't:' .. id)
+  redis.call('ZREM', 'dcb:backlog:' .. name, id)
+  redis.call('HSET', 'dcb:ed:' .. event_of(id), name, how .. ' ' .. now .. ' ' .. (f[2] or '0'))
+  redis.call('HINCRBY', 'dcb:s:' .. name, how, 1)
+  redis.call('ZREM', 'dcb:flight:p-' .. SUBSCRIBER .. name, id)
+  lane_leave(f[1] or '', 't:' .. id)
+  let_go(name)
+end
+
+-- nil when it may go now; else why not, and it waits for its turn.
+local function delivery_waits(id, received_at, lease)
+  local member, name = 't:' .. id, subscriber_of(id)
+  if redis.call('EXISTS', 'dcb:e:' .. event_of(id)) == 0 then
+    delivery_leaves(id, 'dropped')
+    redis.call('DEL', 'dcb:ed:' .. event_of(id))
+    return 'gone'
+  end
+  if is_off(name) then
+    turn_again(member, received_at)
+    return 'off'
+  end
+  return (must_wait(member, SUBSCRIBER .. name, received_at, 0, lease))
+end
+
+-- A place in flight is free.
+local function delivery_landed(id)
+  local name = subscriber_of(id)
+  redis.call('ZREM', 'dcb:flight:p-' .. SUBSCRIBER .. name, id)
+  let_go(name)
+end
+
+-- subscribers then (name, keep_ms)…: what the configuration says; 0 drops what waits.
+function verbs.subscribers()
+  for i = 3, #ARGV, 2 do
+    redis.call('SADD', 'dcb:subscribers', ARGV[i])
+    redis.call('HSET', 'dcb:s:' .. ARGV[i], 'keep', ARGV[i + 1])
+  end
+  return (#ARGV - 2) / 2
+end
+
+-- subscriber_off name why -> 1, or 0 where it was off already
+function verbs.subscriber_off()
+  if is_off(ARGV[3]) then return 0 end
+  disable(ARGV[3], ARGV[4])
+  return 1
+end
+
+-- subscriber_on name -> 1, or 0 where it was not off. Its backlog begins with one attempt, which closes the breaker.
+function verbs.subscriber_on()
+  local key, account = 'dcb:s:' .. ARGV[3], SUBSCRIBER .. ARGV[3]
+  redis.call('HDEL', key, 'bad')
+  redis.call('DEL', 'dcb:pause:' .. account)
+  if redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then
+    redis.call('HSET', 'dcb:breaker:' .. account, 'probe', now)
+    redis.call('HDEL', 'dcb:breaker:' .. account, 'ref')
+  end
+  local was = redis.call('HDEL', key, 'off', 'why')
+  if was > 0 then tell('subscriber.enabled', 'subscriber', ARGV[3]) end
+  let_go(ARGV[3])
+  return was > 0 and 1 or 0
+end
+
+-- For the sweep: places that came free with time are given away; what waited too long is dropped.
+-- -> ms that the oldest delivery of all was received
+local function look_at_subscribers()
+  local oldest = now
+  for _, name in ipairs(redis.call('SMEMBERS', 'dcb:subscribers')) do
+    let_go(name)
+    local backlog = 'dcb:backlog:' .. name
+    local keep = tonumber(redis.call('HGET', 'dcb:s:' .. name, 'keep') or '0')
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', backlog, '-inf', now - keep, 'LIMIT', 0, 100)) do
+      if redis.call('HGET', 'dcb:t:' .. id, 's') ~= 'running' then
+        redis.call('ZREM', 'dcb:turn:' .. name, id)
+        delivery_leaves(id, 'dropped')
+      end
+    end
+    local first = redis.call('ZRANGE', backlog, 0, 0, 'WITHSCORES')
+    if first[1] then oldest = math.min(oldest, tonumber(first[2])) end
+  end
+  return oldest
+end

@@ -1,0 +1,44 @@
+// Interactions that Digital Channels tells of, and what one subscriber of these events was told.
+
+import { at, clock, make, post } from "./document.js";
+
+let openInteraction = null;
+
+export function forgetInteraction() {
+  openInteraction = null;
+  at("finish").disabled = true;
+}
+
+export function drawInteractions(rows) {
+  at("interactions").replaceChildren(...rows.flatMap((one) => one.events.map((event) => make("li", {},
+    clock(one.at), make("strong", { text: event.event }), make("code", { text: event.entity.id, title: event.entity.id }),
+    make("span", { text: event.entity.interactionSubtype }),
+    make("span", { class: `pill ${one.state === "taken" ? "good" : one.state === "sending" ? "wait" : "bad"}`, text: one.state })))));
+  if (!rows.length) at("interactions").append(make("li", { class: "empty", text: "Start an interaction: the bridge passes the event on to its subscribers." }));
+}
+
+const ANSWERS = { 0: "no answer", 204: "taken", 401: "wrong signature", 410: "gone", 429: "later", 500: "failed" };
+
+export function drawHeard(rows) {
+  at("heard").replaceChildren(...rows.map((one) => make("li", {},
+    clock(one.at), make("strong", { text: one.type }), make("code", { text: one.interaction || one.webhook_id, title: `${one.interaction} ${one.webhook_id}` }),
+    make("span", { text: one.attempts === 1 ? "" : `attempt ${one.attempts}` }),
+    make("span", { class: `pill ${one.status === 204 ? "good" : one.status === 410 || one.status === 401 ? "bad" : "wait"}`, text: ANSWERS[one.status] ?? one.status }))));
+  if (!rows.length) at("heard").append(make("li", { class: "empty", text: "The subscriber has heard nothing yet." }));
+}
+
+at("subscriber-mode").addEventListener("change", (event) => post("/sandbox/control", { subscriber: { mode: event.target.value } }));
+
+at("start").addEventListener("click", async () => {
+  const made = await post("/sandbox/interaction", { event: "STARTED", subtype: at("subtype").value });
+  if (!made) return;
+  openInteraction = made.ids[0];
+  at("finish").disabled = false;
+});
+
+at("finish").addEventListener("click", async () => {
+  if (!openInteraction) return;
+  await post("/sandbox/interaction", { event: "FINISHED", id: openInteraction, subtype: at("subtype").value });
+  openInteraction = null;
+  at("finish").disabled = true;
+});
