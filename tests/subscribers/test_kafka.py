@@ -172,7 +172,7 @@ async def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
 
 
 async def test_a_sink_that_is_closed_gives_up_what_is_under_way(cluster: Cluster) -> None:
-    async with sink(cluster.server, "closed", timeout=60) as out:
+    async with sink(cluster.server, "closed", timeout=600) as out:
         await out.deliver(an_event())
         cluster.stop_the_clock(True)
         try:
