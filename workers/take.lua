@@ -18,7 +18,12 @@ local function start(id, queue)
   redis.call('ZADD', 'rq:wip:' .. queue, ARGV[4], id .. ':' .. ARGV[2])
   local name, its = string.match(id, '^(%a+)-(.+)-%d+$')
   if name and name ~= 'receipts' then
-    redis.call('ZADD', 'dcb:due', 'XX', 'LT', look, ((name == 'send' or name == 'ask') and 'm:' or 't:') .. its)
+    local member = ((name == 'send' or name == 'ask') and 'm:' or 't:') .. its
+    local f = redis.call('HMGET', 'dcb:' .. member, 's', 'qa', 'qj')
+    local waits = f[2] and (f[1] == 'accepted' or f[1] == 'retry' or f[1] == 'waiting')
+    if name == 'ask' then waits = f[3] end
+    -- Anything else waits for something of its own: a grace, a confirmation, a pace. A second job must not hasten that.
+    if waits then redis.call('ZADD', 'dcb:due', 'XX', 'LT', look, member) end
   end
   out[#out + 1] = {id, queue, data}
 end

@@ -188,7 +188,7 @@ def _kill_workers(
             stranded.note()
             report.kills += len(victims)
             dead |= {name: now + dice.uniform(0.0, 3.0) for name in victims}
-            next_kill = now + dice.uniform(1.0, 9.0)
+            next_kill = now + dice.uniform(2.0, 12.0)
         stranded.look()
         if not report.rq_info and now > began + plan.seconds / 2 and not dead:
             report.rq_info = _rq_info(stack)

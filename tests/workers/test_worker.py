@@ -220,25 +220,55 @@ async def test_a_worker_finds_lost_jobs_itself_and_sigterm_under_load_loses_and_
     assert len({form["To"] for form in work.provider.forms}) == 60
 
 
-@pytest.mark.parametrize("kind", ["m", "t"])
-async def test_a_job_that_was_taken_and_has_claimed_nothing_is_missed_soon(work: Work, kind: str) -> None:
-    """Its worker was killed between the two. It had waited long, and was not to be looked at for as long again."""
-    if kind == "m":
-        member = f"m:{await work.accept()}"
-    else:
-        await work.hands.ledger.put_tasks([NewTask("b-1", "callback", "", b"{}")])
-        member = "t:b-1"
-    queue = "outbound" if kind == "m" else "inbound"
+async def take_as_one_that_is_killed(work: Work, member: str, queue: str = "outbound") -> float:
+    """Seconds until the member is looked at, after a worker took its job and did nothing with it."""
     seconds, _ = await work.redis.time()
     await work.redis.zadd("dcb:due", {member: (seconds + 600) * 1000})
     take = work.redis.register_script((ROOT / "workers" / "take.lua").read_text())
     assert len(await take(args=[64, "killed", "2026-11-22T10:00:00Z", seconds + 180, "", queue, 64])) == 1
     due = await work.redis.zscore("dcb:due", member)
     assert due is not None
-    assert due < (seconds + 10) * 1000
+    return due / 1000 - seconds
+
+
+@pytest.mark.parametrize("kind", ["message", "question", "task"])
+async def test_a_job_that_was_taken_and_has_claimed_nothing_is_missed_soon(work: Work, kind: str) -> None:
+    """Its worker was killed between the two. It had waited long, and was not to be looked at for as long again."""
+    ledger, bench = work.hands.ledger, Bench(work.redis)
+    queue = "outbound" if kind == "message" else "inbound"
+    if kind == "message":
+        member = f"m:{await work.accept()}"
+    elif kind == "question":
+        ref = await bench.sending()
+        await bench.drop_jobs()
+        await ledger.unknown(ref, "mine", 0.0, "timeout")
+        assert await ledger.ask(ref, 900.0) == "asking"
+        member = f"m:{ref}"
+    else:
+        await ledger.put_tasks([NewTask("b-1", "callback", "", b"{}")])
+        member = "t:b-1"
+    assert await take_as_one_that_is_killed(work, member, queue) < 10
     await work.redis.zadd("dcb:due", {member: 1})
-    await work.hands.ledger.sweep()
-    assert await Bench(work.redis).queued(queue) == [member[2:]]
+    if kind == "question":
+        assert await ledger.ask(member[2:], 900.0) == "asking"
+    else:
+        await ledger.sweep()
+    assert await bench.queued(queue) == [member[2:]]
+
+
+@pytest.mark.parametrize("state", ["sending", "sent", "unknown", "retry"])
+async def test_a_second_job_hastens_nothing(work: Work, state: str) -> None:
+    """A lease, a confirmation, a grace or a wait end when they end, whoever looked in meanwhile."""
+    ledger, ref = work.hands.ledger, await work.accept()
+    assert (await ledger.claim(ref, "mine", 60.0)).ours  # and its job is still in the queue
+    if state == "sent":
+        await ledger.taken(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=600.0)
+    if state == "unknown":
+        await ledger.unknown(ref, "mine", 600.0, "timeout")
+    if state == "retry":
+        await ledger.retry(ref, "mine", 600.0, lane_limit=900.0, reason=310, code="20429")
+    assert (await work.entry(ref))["s"] == state
+    assert await take_as_one_that_is_killed(work, f"m:{ref}") > 500
 
 
 def test_a_queue_that_does_not_exist_is_a_mistake() -> None:
