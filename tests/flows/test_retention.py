@@ -136,10 +136,11 @@ def test_after_that_nothing_is_left_of_anybody() -> None:
         until(lambda: not journalled(stack), "the journal is emptied")
         known = [*for_ever(), re.compile("dcb:alive:.+|dcb:probe")]  # these are of processes that live
         assert len(known) >= 7
+        hours = re.compile("dcb:id:.+")  # a provider's id and our reference: four hours, whatever the settings say
 
         def left_over() -> list[str]:
             names = [key for key in database(connection) if key.startswith(("dcb:", "rq:job:"))]
-            return [name for name in names if not any(pattern.fullmatch(name) for pattern in known)]
+            return [name for name in names if not any(pattern.fullmatch(name) for pattern in (*known, hours))]
 
         with stack.ledger() as connection:
             try:
@@ -147,4 +148,7 @@ def test_after_that_nothing_is_left_of_anybody() -> None:
             except AssertionError as late:
                 raise AssertionError(f"{late}: {left_over()}") from None
             assert leaks(database(connection)) == []
+            ids = list(connection.scan_iter("dcb:id:*"))
+            assert ids
+            assert all(0 < connection.pttl(key) <= 4 * 3600 * 1000 for key in ids)
             assert stack.books().dead_letters == 0
