@@ -38,8 +38,22 @@ def all_told(lines: list[Line], runs: int = 1) -> None:
 # ---------------------------------------------------------------- the rows
 
 
-def test_the_door_beside_two_doors_with_less_to_do(tmp_path: Path) -> None:
-    all_told(door.measure(tmp_path, 1, door.SMALL))
+def test_the_door_beside_two_doors_with_less_to_do_by_the_command(tmp_path: Path) -> None:
+    """It prints the table and writes every figure."""
+    file = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks", "--row", "door", "--runs", "1", "--small", "--markdown"]
+    done = subprocess.run([*command, "--json", str(file)], cwd=ROOT, capture_output=True, text=True, timeout=140)
+    assert done.returncode == 0, done.stderr
+    written = json.loads(file.read_text())
+    *once, loop, sync = [Line(**{k: v for k, v in line.items() if k != "ratios"}) for line in written["lines"]]
+    all_told(once)
+    all_told([loop, sync], runs=2)  # before and after
+    rows = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [line.what for line in (*once, loop, sync)]
+    assert [line["ratios"] for line in written["lines"]] == [
+        line.ratios if line.beside else [] for line in (*once, loop, sync)
+    ]
+    assert written["machine"] in done.stdout
 
 
 @pytest.mark.parametrize("kind", door.KINDS)
@@ -175,20 +189,6 @@ def test_a_worker_that_ends_by_itself_is_no_run(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- the rest
-
-
-def test_the_command_prints_the_table_and_writes_every_figure(tmp_path: Path) -> None:
-    file = tmp_path / "figures.json"
-    command = [sys.executable, "-m", "benchmarks", "--row", "door", "--runs", "1", "--small", "--markdown"]
-    done = subprocess.run([*command, "--json", str(file)], cwd=ROOT, capture_output=True, text=True, timeout=140)
-    assert done.returncode == 0, done.stderr
-    written = json.loads(file.read_text())
-    rows = [line for line in done.stdout.splitlines() if line.startswith("|")][2:]
-    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [line["what"] for line in written["lines"]]
-    once, noise = written["lines"][:-2], written["lines"][-2:]
-    assert [len(line["values"]) for line in once] == [1] * len(once)
-    assert [len(line["values"]) for line in noise] == [2, 2]  # before and after
-    assert written["machine"] in done.stdout
 
 
 @pytest.mark.parametrize(
