@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import door, drain, machine, relay, whole
 from benchmarks.machine import Noise
+from benchmarks.stage import leave_nothing_running
 from benchmarks.table import Line, markdown, text
 
 Measure = Callable[[Path, int], list[Line]]
@@ -36,6 +37,7 @@ def main() -> None:
     options.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every run to a file")
     options.add_argument("--markdown", action="store_true", help="print the table of docs/performance.md")
     asked = options.parse_args()
+    leave_nothing_running()
     began = time.monotonic()
     table: list[Line] = []
     heading = f"{machine.name()}; {asked.runs} runs: median (least–most)"

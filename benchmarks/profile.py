@@ -15,7 +15,7 @@ from benchmarks import door
 from benchmarks.load import drive
 from benchmarks.messages import ENDPOINT
 from benchmarks.relay import IN_FLIGHT, PATIENCE, PROVIDER_MS
-from benchmarks.stage import OURS, Stage, Wrong
+from benchmarks.stage import OURS, Stage, Wrong, leave_nothing_running
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,6 +80,7 @@ def main() -> None:
     options.add_argument("what", nargs="?", choices=["worker", "door"], help="one of them in detail")
     options.add_argument("--count", type=int, default=12_000, help="messages (default 12000)")
     asked = options.parse_args()
+    leave_nothing_running()
     with tempfile.TemporaryDirectory(prefix="dcbridge-profile-") as name:
         folder = Path(name)
         match asked.what:

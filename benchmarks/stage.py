@@ -290,6 +290,11 @@ class Stage:
         return samples
 
 
+def leave_nothing_running() -> None:
+    """SIGTERM ends this process as Ctrl-C does: with what it has started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(ENDED)

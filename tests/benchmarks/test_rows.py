@@ -16,11 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmarks import door, drain, profile, relay, whole
 from benchmarks.stage import Sample, Stage, Wrong
 from benchmarks.table import Line
+from tests.stack import until
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
@@ -189,6 +191,16 @@ def test_a_worker_that_ends_by_itself_is_no_run(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- the rest
+
+
+def test_a_benchmark_that_is_stopped_leaves_nothing_running() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--row", "door", "--runs", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    own = psutil.Process(process.pid)
+    started = until(lambda: found if len(found := own.children(recursive=True)) > 1 else None, "its processes")
+    process.terminate()
+    assert process.wait(90) == 143
+    assert [child for child in started if child.is_running()] == []
 
 
 @pytest.mark.parametrize(
