@@ -46,7 +46,7 @@ LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 -
 lock: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(LOCK) --upgrade --output-file requirements/run.txt
-	$(LOCK) --upgrade --extra image --output-file requirements/image.txt
+	$(LOCK) --upgrade --extra image --extra amqp --extra nats --extra kafka --output-file requirements/image.txt
 	$(subst pyproject.toml,,$(LOCK)) --upgrade --group build --output-file requirements/build.txt
 	$(LOCK) --upgrade --all-extras --group test --group build --output-file requirements/dev.txt
 

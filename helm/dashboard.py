@@ -132,6 +132,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 ),
             ),
         ),
+        Panel(
+            "Questions", "ops", "What a provider was asked about, and what it answered.",
+            (("sum by (provider, answer) (rate(dcbridge_questions_total{B}[5m]))", "{{provider}} {{answer}}"),),
+        ),
     ),
     "Digital Channels": (
         Panel(
