@@ -7,6 +7,7 @@ whose fault did not happen, is red.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ import psutil
 from redis.exceptions import RedisError
 
 from tests.faults.crash_load import Findings, Load
-from tests.faults.crash_points import KILL, POINTS, REPLIES, REPLY, RESTART, SERVICE, STALL, TERM, Point
+from tests.faults.crash_points import CLASH, KILL, POINTS, REPLIES, REPLY, RESTART, SERVICE, STALL, TERM, Point
 from tests.faults.crash_stack import RELIEF, CrashStack
 from tests.stack import SMS, until
 
@@ -36,6 +37,10 @@ WORLDS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "silent": {"sms": {"p_slow": 1.0, "statuses": []}},  # for one message alone: others would never be confirmed
     "late": {"digital_channels": {"mode": "late", "delay": 0.6}},
     "reset": {"sms": {"p_reset": 1.0, "seed": 1}},  # this seed: the connection is reset, and the message not taken
+}
+SLOW: Mapping[str, Mapping[str, object]] = {  # while one is sending and another one wakes up
+    "sms": {"delay": 1.5},
+    "digital_channels": {"mode": "late", "delay": 1.5},
 }
 AWAY = 0.5  # seconds that Redis is away
 REACHED = 25.0  # seconds in which the point must be reached
@@ -79,12 +84,16 @@ QUARTERS = 4
 
 
 def _of_the_suite() -> Iterator[Cell]:
-    """SIGKILL at every point; and one fault more: SIGTERM where something is under way, else one of the Redis' own."""
+    """SIGKILL at every point, and one fault more: a stall where something was claimed, SIGTERM where something is
+    under way, else one of the Redis' own in turn.
+    """
     yield from (Cell(point, KILL) for point in POINTS)
     for at, point in enumerate(one for one in POINTS if not one.only):
+        claimed = point.edge == "after" and "claim" in point.at
+        stalled = CLASH if point.clash else STALL
         under_way = point.edge == "during" or (point.part == SERVICE and point.edge == "after")
-        others = [fault for fault in point.faults if fault not in (KILL, TERM, STALL)]
-        yield Cell(point, TERM if under_way else others[at % len(others)])
+        others = [fault for fault in (REPLY, REPLIES, RESTART) if fault in point.faults]
+        yield Cell(point, stalled if claimed else TERM if under_way else others[at % len(others)])
 
 
 def quarter(number: int) -> list[Cell]:
@@ -111,15 +120,22 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
         if point.edge == "during":
             until(watch.other_side_has_it, "the other side has it", 20, pause=0.01)
         stack.control(**USUAL)
-        began, lost_at = time.monotonic(), time.time()
+        began = time.monotonic()
         outcome.proof = _fail(stack, cell, watch, victim)
+        lost_at = math.inf if cell.fault == KILL else time.time()
         if point.alone:
             load.write(but_first=True)
         until(watch.moved, "the interrupted message moves", MOVED)
         outcome.moved = time.monotonic() - began
-        if cell.fault == STALL:
+        if cell.fault == CLASH:
+            until(watch.another_has_it, "another has it in hand", MOVED, pause=0.01)
+            _wake(stack, victim)
             outcome.trouble += load.settle()
-            outcome.trouble += filter(None, [_wake(stack, point.part, victim)])
+        elif cell.fault == STALL:
+            outcome.trouble += load.settle()
+            _wake(stack, victim)
+        if cell.fault in (CLASH, STALL):
+            _relieve(stack, point.part)
         until(lambda: stack.is_ready(point.part), f"the {point.part} is ready", 30)
         outcome.trouble += load.settle()
         outcome.settled = time.monotonic() - began
@@ -130,7 +146,7 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
         if watch is not None:
             watch.close()
     if outcome.subject and stack.redis.process is not None:
-        lost = victim if cell.fault in (KILL, STALL) else 0
+        lost = victim if cell.fault in (KILL, STALL, CLASH) else 0
         sure = not lost and point.world != "reset"
         outcome.findings = load.look(lost, lost_at, sure=sure, silent=point.world == "silent")
     return outcome
@@ -158,8 +174,9 @@ def _fail(stack: CrashStack, cell: Cell, watch: Watch, victim: int) -> str:
         time.sleep(AWAY)
         stack.redis.start()
         return f"{proxy.cut - cut} connections cut" if stack.run_id() != life and proxy.cut > cut else ""
-    if fault == STALL:
+    if fault in (STALL, CLASH):
         stack.start(RELIEF)
+        stack.control(**(SLOW if fault == CLASH else USUAL))
         os.kill(victim, signal.SIGSTOP)
         until(lambda: psutil.Process(victim).status() == psutil.STATUS_STOPPED, "the process stands still", 5)
         return "stopped"
@@ -170,13 +187,18 @@ def _fail(stack: CrashStack, cell: Cell, watch: Watch, victim: int) -> str:
     return f"exit code {ended}"
 
 
-def _wake(stack: CrashStack, part: str, victim: int) -> str:
-    """Let a stalled process go on, when all that it held has long been done by another, and end both; what is wrong."""
+def _wake(stack: CrashStack, victim: int) -> None:
+    """Let a stalled process go on."""
     os.kill(victim, signal.SIGCONT)
     stack.line.order(victim, go=True)
+    stack.control(**USUAL)
+
+
+def _relieve(stack: CrashStack, part: str) -> None:
+    """End the one that stalled and the one that took over; there is one worker again."""
     ended = stack.terminate(part, RELIEF)
     stack.start(part)
-    return "" if ended == [0, 0] else f"the workers ended with {ended}"
+    assert ended == [0, 0], f"the workers ended with {ended}"
 
 
 class Watch:
@@ -242,6 +264,13 @@ class Watch:
             case _:
                 mine = [one for one in state["agent"] if one["message_id"] in self.subject.split()]
                 return bool(mine) and all(one["receipts"] for one in mine)
+
+    def another_has_it(self) -> bool:
+        """Whether somebody has claimed it since."""
+        kind = "t" if self.kind == "task" else "m"
+        key = f"dcb:{kind}:{self.subject if self.kind == 'task' else self.refs[0]}"
+        state, token = self._fields(key, "s", "tok")
+        return state in (b"sending", b"running") and token != self._before[-1]
 
     def moved(self) -> bool:
         """Whether anything has happened to it since. Redis may be away for a moment."""

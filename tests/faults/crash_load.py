@@ -162,11 +162,9 @@ class Load:
             return [json.loads(line) for line in lines]
 
     def look(self, lost: int = 0, at: float = 0.0, *, sure: bool = False, silent: bool = False) -> Findings:
-        """`lost`: the id of a process that was killed or given up, if one was, and `at` when, in seconds since 1970.
-
-        `sure`: no outcome can be unknown.
-
-        `silent`: the provider told nothing of the interrupted message. Where it does tell, nothing is sent twice.
+        """`lost`: the id of a process that was killed or given up, if one was; what it did after `at`, by time.time(),
+        is not excused. `sure`: no outcome can be unknown. `silent`: the provider told nothing of the interrupted
+        message; where it does tell, nothing is sent twice.
         """
         stack, found = self.stack, Findings(messages=len(self.texts))
         unknown = Unknown(self.witnessed(), lost, at)

@@ -31,11 +31,12 @@ import httpx
 
 Call = tuple[Any, ...]  # the arguments of a wrapped call, `self` first
 WORKER, SERVICE = "worker", "service"
-KILL, TERM, STALL, REPLY, REPLIES, RESTART = "KILL", "TERM", "STALL", "REPLY", "REPLIES", "RESTART"
+KILL, TERM, STALL, CLASH, REPLY, REPLIES, RESTART = "KILL", "TERM", "STALL", "CLASH", "REPLY", "REPLIES", "RESTART"
 FAULTS = {
     KILL: "SIGKILL",
     TERM: "SIGTERM",
-    STALL: "stalled, and taken over",
+    STALL: "stalled, and back when all is done",
+    CLASH: "stalled, and back while another sends",
     REPLY: "Redis reply lost",
     REPLIES: "lost, and again when repeated",
     RESTART: "Redis restart",
@@ -63,6 +64,7 @@ class Point:
     alone: bool = False  # one message first, the others when the fault has happened
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    clash: bool = False  # nothing is sent yet, and another one may be sending when the process wakes up
     says: str = ""
 
     @property
@@ -70,7 +72,7 @@ class Point:
         """What is tried here. Losing two replies in a row is for points whose command is known; only a worker that
         stalls is taken over by another.
         """
-        left_out = {*self.without}
+        left_out = {*self.without} if self.clash else {*self.without, CLASH}
         left_out |= {REPLIES} if not self.reply else set()
         left_out |= {STALL} if self.part != WORKER else set()
         return self.only or tuple(fault for fault in FAULTS if fault not in left_out)
@@ -154,11 +156,13 @@ _POST = "bridge.digital_channels:DigitalChannels.post_consumer_message"
 POINTS = (
     Point("job popped", WORKER, _TAKE, "before", "job", _job, nth=1, alone=True, reply="outbound",
           says="its id is out of the queue and in no registry"),
-    Point("job taken", WORKER, _TAKE, "after", "job", _jobs, says="in RQ's started registry, and not yet run"),
-    Point("before claim", WORKER, _LEDGER + "claim", "before", "ref", _first, reply="claim"),
-    Point("after claim", WORKER, _LEDGER + "claim", "after", "ref", _ours, says="the provider is not spoken to yet"),
+    Point("job taken", WORKER, _TAKE, "after", "job", _jobs, clash=True,
+          says="in RQ's started registry, and not yet run"),
+    Point("before claim", WORKER, _LEDGER + "claim", "before", "ref", _first, reply="claim", clash=True),
+    Point("after claim", WORKER, _LEDGER + "claim", "after", "ref", _ours, clash=True,
+          says="the provider is not spoken to yet"),
     Point("before the parts are told", WORKER, _LEDGER + "parts", "before", "ref", _first, nth=1, reply="parts",
-          says="of a message in two parts, claimed"),
+          clash=True, says="of a message in two parts, claimed"),
     # A worker that stalls between its last look at the clock and the first byte sends late, whatever it does.
     Point("before the request", WORKER, _SEND, "before", "text", _text, without=(STALL,),
           says="built, and no byte written"),
@@ -184,7 +188,8 @@ POINTS = (
     Point("callback claimed", WORKER, _LEDGER + "claim_task", "after", "task", _task_of("callback")),
     Point("callback applied, not noted", WORKER, _LEDGER + "task_done", "before", "task", _only("b-"),
           reply="task_done"),
-    Point("consumer's message claimed", WORKER, _LEDGER + "claim_task", "after", "task", _task_of("consumer")),
+    Point("consumer's message claimed", WORKER, _LEDGER + "claim_task", "after", "task", _task_of("consumer"),
+          clash=True),
     Point("consumer's message on the wire", WORKER, _POST, "during", "task", _doing, world="late",
           says="Digital Channels has it and has not answered"),
     Point("consumer's message not noted", WORKER, _LEDGER + "task_done", "before", "task", _only("c-"),
