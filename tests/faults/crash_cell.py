@@ -70,11 +70,11 @@ class Outcome:
 
     def wrong(self) -> list[str]:
         found = list(self.trouble)
-        if not self.subject:
+        if not found and not self.subject:
             found.append("the point was not reached")
-        elif not self.proof:
+        elif not found and not self.proof:
             found.append("the fault did not happen")
-        elif self.moved is None:
+        elif not found and self.moved is None:
             found.append("the interrupted message did not move")
         return found + self.findings.wrong()
 
@@ -140,7 +140,8 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
         outcome.trouble += load.settle()
         outcome.settled = time.monotonic() - began
     except (AssertionError, OSError, RedisError, subprocess.TimeoutExpired) as error:
-        outcome.trouble.append(str(error).splitlines()[0])
+        what, late, _ = str(error).partition(": not within")
+        outcome.trouble.append(f"not in time: {what}" if late else what.splitlines()[0])
     finally:
         load.end()
         if watch is not None:

@@ -141,8 +141,8 @@ class Load:
             thread.join(WAIT)
         try:
             until(self._rests, "nothing is in flight", WAIT, pause=0.2)
-        except AssertionError as late:
-            self._failed.append(str(late))
+        except AssertionError:
+            self._failed.append("not in time: nothing is in flight")
         self.end()
         return self._failed
 
