@@ -97,7 +97,7 @@ api_key api_key_secret auth_token bearer callback_secret headers password previo
 {{- end -}}
 
 {{- define "dcbridge.queues" -}}
-outbound receipts inbound
+outbound receipts inbound events
 {{- end -}}
 
 {{- define "dcbridge.checkWorkers" -}}
