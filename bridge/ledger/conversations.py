@@ -28,7 +28,7 @@ WHY = {
     "queued": "a free worker",
     "under way": "an answer",
     "retry": "its next attempt",
-    "unknown": "an update, or the policy",
+    "unknown": "an update, a question to the provider, or the policy",
     "paced": "its turn by the rate",
     "held": "a place in flight",
     "parked": "the breaker to close",

@@ -224,5 +224,5 @@ def test_two_profiles_are_one_table() -> None:
 
 def test_the_command_line_and_the_page_know_the_same_rows() -> None:
     known = set(re.findall(r'^    "([a-z]+)": \(', (ROOT / "benchmarks/__main__.py").read_text(), re.MULTILINE))
-    assert known == {"door", "relay", "slow", "two", "whole", "drain"}
+    assert known == {"door", "relay", "slow", "two", "whole", "drain", "events"}
     assert {row for row in known if f"`{row}`" in PAGE} == known

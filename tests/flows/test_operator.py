@@ -51,7 +51,7 @@ def test_a_bridge_that_runs_is_well_and_its_worker_says_what_it_is(running: Stac
     [worker] = found["workers"]
     assert (worker["pid"], worker["silent"], worker["concurrency"]) == (running.processes["worker"].pid, False, 200)
     assert worker["version"]
-    assert sorted(worker["queues"]) == ["inbound", "outbound", "receipts"]
+    assert sorted(worker["queues"]) == ["events", "inbound", "outbound", "receipts"]
     assert found["journal"] == {"bytes_waiting": 0, "set_aside": 0}
     assert says(running, "trace", message)[0] == 0
 
