@@ -28,13 +28,13 @@ from tests.stack import SMS, until
 # Seconds. What the outside worlds do until the fault has happened; afterwards they behave again.
 USUAL: Mapping[str, Mapping[str, object]] = {
     "sms": {"delay": 0.03, "status_delay": 0.02, "p_slow": 0.0, "p_reset": 0.0,
-            "statuses": ["queued", "sent", "delivered"]},
+            "statuses": ["queued", "sent", "delivered"], "callbacks": True},
     "digital_channels": {"mode": "ok"},
 }  # fmt: skip
 WORLDS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "": {},
     "slow": {"sms": {"p_slow": 1.0}},
-    "silent": {"sms": {"p_slow": 1.0, "statuses": []}},  # for one message alone: others would never be confirmed
+    "silent": {"sms": {"p_slow": 1.0, "callbacks": False}},  # for one message alone, until its callbacks are missed
     "late": {"digital_channels": {"mode": "late", "delay": 0.6}},
     "reset": {"sms": {"p_reset": 1.0, "seed": 1}},  # this seed: the connection is reset, and the message not taken
 }
@@ -119,10 +119,14 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
         watch = Watch(stack, load, point, outcome.subject)
         if point.edge == "during":
             until(watch.other_side_has_it, "the other side has it", 20, pause=0.01)
-        stack.control(**USUAL)
+        if point.world != "silent":
+            stack.control(**USUAL)
         began = time.monotonic()
         outcome.proof = _fail(stack, cell, watch, victim)
         lost_at = math.inf if cell.fault == KILL else time.time()
+        if point.world == "silent":
+            until(watch.consumer_has_it, "the consumer has it, and nobody says so", 20, pause=0.01)
+            stack.control(**USUAL)
         if point.alone:
             load.write(but_first=True)
         until(watch.moved, "the interrupted message moves", MOVED)
@@ -149,7 +153,7 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
     if outcome.subject and stack.redis.process is not None:
         lost = victim if cell.fault in (KILL, STALL, CLASH) else 0
         sure = not lost and point.world != "reset"
-        outcome.findings = load.look(lost, lost_at, sure=sure, silent=point.world == "silent")
+        outcome.findings = load.look(lost, lost_at, sure=sure)
     return outcome
 
 
@@ -265,6 +269,10 @@ class Watch:
             case _:
                 mine = [one for one in state["agent"] if one["message_id"] in self.subject.split()]
                 return bool(mine) and all(one["receipts"] for one in mine)
+
+    def consumer_has_it(self) -> bool:
+        mine = [sms for sms in self.stack.state()["sms"] if sms["body"] == self.subject]
+        return bool(mine) and all(sms["status"] == "delivered" for sms in mine)
 
     def another_has_it(self) -> bool:
         """Whether somebody has claimed it since."""

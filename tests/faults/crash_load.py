@@ -1,7 +1,7 @@
 """A small load around one crash, and what became of every message of it, told by those who cannot be fooled.
 
 The provider and Digital Channels (the sandbox) tell what reached them; the witness tells what a process that was
-killed or given up had sent and not noted, which is the one window in which a repetition is allowed.
+killed or given up had posted and not noted, which is the one window in which a repetition is allowed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class Findings:
     messages: int = 0  # that agents wrote
     accepted: int = 0
     sends: int = 0  # that the provider took, one for each part
-    doubled_unknown: int = 0  # sent twice, and the outcome of the first was really unknown
     posted_twice_unknown: int = 0  # a consumer's message, likewise
     receipts_repeated_unknown: int = 0  # the same words again, since the first post was not noted
     counts: dict[str, int] = field(default_factory=dict)  # the ledger's, since the load began
@@ -161,10 +160,9 @@ class Load:
             lines.seek(self._witnessed)
             return [json.loads(line) for line in lines]
 
-    def look(self, lost: int = 0, at: float = 0.0, *, sure: bool = False, silent: bool = False) -> Findings:
+    def look(self, lost: int = 0, at: float = 0.0, *, sure: bool = False) -> Findings:
         """`lost`: the id of a process that was killed or given up, if one was; what it did after `at`, by time.time(),
-        is not excused. `sure`: no outcome can be unknown. `silent`: the provider told nothing of the interrupted
-        message; where it does tell, nothing is sent twice.
+        is not excused. `sure`: no outcome can be unknown. Nothing is sent twice: the provider tells, or can be asked.
         """
         stack, found = self.stack, Findings(messages=len(self.texts))
         unknown = Unknown(self.witnessed(), lost, at)
@@ -173,13 +171,10 @@ class Load:
         for sms in state["sms"]:
             by_text[sms["body"]].append(sms)
         found.sends = sum(map(len, by_text.values()))
-        for one, piece in ((one, piece) for one, pieces in self.pieces.items() for piece in pieces):
-            times, entry = len(by_text[piece]), stack.entry(one)
+        for piece in (piece for pieces in self.pieces.values() for piece in pieces):
+            times = len(by_text[piece])
             found.never_sent += not times
-            if times > 1:
-                allowed = silent and unknown.sent(piece, stack.ref(one)) and times == 2 and entry.get("unk") == "1"
-                found.doubled_unknown += allowed
-                found.doubled += not allowed
+            found.doubled += times > 1
         for number, ids in self.agents.items():
             sent = [sms["body"] for sms in state["sms"] if sms["to"] == "+" + number]
             found.misordered += _without_repeats(sent) != [piece for one in ids for piece in self.pieces[one]]
@@ -228,26 +223,20 @@ class Load:
 
 
 class Unknown:
-    """What the process `lost` had sent and not noted when it was lost, or what ended without an answer."""
+    """What the process `lost` had posted to Digital Channels and not noted when it was lost."""
 
     def __init__(self, lines: Iterable[dict[str, Any]], lost: int, at: float) -> None:
         self._begun: defaultdict[str, set[str]] = defaultdict(set)
         self._noted: defaultdict[str, set[str]] = defaultdict(set)
-        self._unanswered: set[str] = set()
         for line in lines:
             what, when, subject = line["what"], line["when"], str(line["subject"])
             subjects = set(subject.split()) if what.startswith("receipts") else {subject}  # several in one request
-            if what == "sent" and when == "fails":
-                self._unanswered |= subjects
             if line["pid"] != lost or (line["at"] > at and what != "receipts"):  # a receipt may be said again
                 continue
             if when == "begins" and "noted" not in what:
                 self._begun[what] |= subjects
             if when == "done" and "noted" in what:
                 self._noted[what] |= subjects
-
-    def sent(self, text: str, ref: str) -> bool:
-        return text in self._unanswered or (text in self._begun["sent"] and ref not in self._noted["noted"])
 
     def receipt(self, message_id: str, ref: str) -> bool:
         return message_id in self._begun["receipts"] and ref not in self._noted["receipts noted"]

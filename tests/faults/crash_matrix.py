@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = options.parse_args(arguments)
     chosen = [cell for number in range(QUARTERS) for cell in quarter(number)] if asked.suite else CELLS
     cells = [cell for cell in chosen if asked.only in str(cell)]
-    screen = Console()
+    screen = Console(width=None if sys.stdout.isatty() else 240)
     began = time.monotonic()
 
     def tell(outcome: Outcome) -> None:

@@ -117,6 +117,10 @@ def _decision(call: Call, _result: Any) -> str:
     return str(call[1].id)
 
 
+def _question(call: Call, _result: Any) -> str:
+    return str(call[0].ref)
+
+
 def _refs(call: Call, _result: Any) -> str:
     return " ".join(call[2])
 
@@ -169,10 +173,10 @@ POINTS = (
     Point("request on the wire", WORKER, _SEND, "during", "text", _text, world="slow",
           says="the provider has it and has not answered"),
     Point("on the wire, silent provider", WORKER, _SEND, "during", "text", _text, nth=1, world="silent",
-          alone=True, only=(KILL,), says="and no callback ever says what became of it"),
+          alone=True, only=(KILL,), says="no callback ever comes, and it has to be asked"),
     Point("answer received", WORKER, _SEND, "after", "text", _text, says="in memory alone"),
     Point("answer received, silent provider", WORKER, _SEND, "after", "text", _text, nth=1, world="silent",
-          alone=True, only=(KILL,), says="and no callback ever says what became of it"),
+          alone=True, only=(KILL,), says="no callback ever comes, and it has to be asked"),
     Point("before finish", WORKER, _LEDGER + "taken", "before", "ref", _first, reply="taken",
           says="the lane has not moved"),
     Point("after finish", WORKER, _LEDGER + "taken", "after", "ref", _first,
@@ -184,7 +188,9 @@ POINTS = (
     Point("receipt posted, not noted", WORKER, _LEDGER + "receipts_done", "before", "refs", _refs, nth=1,
           reply="receipts_done"),
     Point("found, not decided", WORKER, "workers.reconciler:_decide", "before", "ref", _decision, nth=1,
-          world="reset", alone=True, reply="settle", says="the reconciler half done"),
+          world="reset", alone=True, reply="ask", says="the reconciler half done"),
+    Point("provider asked, not followed", WORKER, "workers.asking:_follow", "before", "ref", _question, nth=1,
+          world="reset", alone=True, reply="not_there", says="the provider never saw it, and nobody wrote that down"),
     Point("callback claimed", WORKER, _LEDGER + "claim_task", "after", "task", _task_of("callback")),
     Point("callback applied, not noted", WORKER, _LEDGER + "task_done", "before", "task", _only("b-"),
           reply="task_done"),
@@ -202,8 +208,6 @@ POINTS = (
 
 # What a witness has to tell of: every effect in the outside worlds, and every note of one.
 WATCHED: dict[str, tuple[str, Callable[[Call, Any], str]]] = {
-    "sent": (_SEND, _text),
-    "noted": (_LEDGER + "taken", _first),
     "receipts": (_RECEIPTS, _message_ids),
     "receipts noted": (_LEDGER + "receipts_done", _refs),
     "posted": (_POST, _doing),

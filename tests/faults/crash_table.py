@@ -26,8 +26,6 @@ def _short(outcome: Outcome) -> str:
     """What a green cell shows: seconds until it moved, and every repetition."""
     found, moved = outcome.findings, outcome.moved or 0.0
     words = [f"{moved:.1f} s" if moved >= 0.05 else "at once"]
-    if found.doubled_unknown:
-        words.append(f"{found.doubled_unknown} sent twice")
     if found.posted_twice_unknown:
         words.append(f"{found.posted_twice_unknown} posted twice")
     if found.receipts_repeated_unknown:
@@ -65,11 +63,10 @@ def summary(played: Sequence[Outcome], seconds: float) -> list[str]:
     moved = sorted(one.moved or 0.0 for one in green)
     slow = sum(seconds > AIM for seconds in moved)
     messages = sum(one.findings.messages for one in green)
-    twice = sum(one.findings.doubled_unknown for one in green)
     return [
         f"{len(green)} of {len(played)} cells green in {seconds:.0f} s; {messages} messages in the green ones: none"
-        f" lost, none out of order, none without its one terminal receipt, the books balanced at every look.",
-        f"Sent twice: {twice}, each with its outcome really unknown.",
+        f" lost, none sent twice, none out of order, none without its one terminal receipt, the books balanced at every"
+        f" look.",
         f"Until the interrupted message moved again: {moved[len(moved) // 2]:.1f} s in the middle,"
         f" {moved[-1]:.1f} s at most; {slow} cells above {AIM:g} s."
         if moved

@@ -44,7 +44,7 @@ def test_a_cell_without_a_proof_or_a_movement_is_red() -> None:
 
 def test_every_finding_but_what_is_allowed_is_red() -> None:
     allowed = {"messages", "accepted", "sends", "counts", "violations"}
-    allowed |= {"doubled_unknown", "posted_twice_unknown", "receipts_repeated_unknown"}
+    allowed |= {"posted_twice_unknown", "receipts_repeated_unknown"}
     for found in fields(Findings):
         if found.name not in allowed:
             one: dict[str, Any] = {found.name: 1}
@@ -54,24 +54,6 @@ def test_every_finding_but_what_is_allowed_is_red() -> None:
 
 def line(what: str, when: str, subject: str, pid: int = 1, at: float = 5.0) -> dict[str, Any]:
     return {"what": what, "when": when, "subject": subject, "pid": pid, "at": at}
-
-
-@pytest.mark.parametrize(
-    ("lines", "unknown"),
-    [
-        ([], False),
-        ([line("sent", "begins", "text")], True),
-        ([line("sent", "begins", "text", pid=2)], False),
-        ([line("sent", "begins", "text"), line("noted", "begins", "ref")], True),
-        ([line("sent", "begins", "text"), line("noted", "done", "ref")], False),
-        ([line("sent", "begins", "text"), line("noted", "done", "ref", at=9.0)], True),
-        ([line("sent", "begins", "text", at=9.0)], False),
-        ([line("sent", "begins", "text"), line("noted", "done", "another")], True),
-        ([line("sent", "fails", "text", pid=2)], True),
-    ],
-)
-def test_what_a_lost_process_had_sent_and_not_noted(lines: list[dict[str, Any]], unknown: bool) -> None:
-    assert Unknown(lines, lost=1, at=7.0).sent("text", "ref") == unknown
 
 
 def test_receipts_and_posts_that_a_lost_process_had_not_noted() -> None:
