@@ -141,7 +141,7 @@ def test_one_deployment_for_each_worker_with_its_queues() -> None:
     assert set(workers) == {"bridge-worker-sends", "bridge-worker-rest"}
     for name, arguments, concurrency in (
         ("bridge-worker-sends", ["worker", "outbound"], "1000"),
-        ("bridge-worker-rest", ["worker", "receipts", "inbound"], "200"),
+        ("bridge-worker-rest", ["worker", "receipts", "inbound", "events"], "200"),
     ):
         [container] = the("Deployment", name, found)["spec"]["template"]["spec"]["containers"]
         assert container["args"] == arguments
