@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import http.client
 import secrets
 import threading
@@ -33,6 +34,7 @@ def secret() -> dict[str, str]:
         "app_secret": secrets.token_hex(20),
         "twilio_auth_token": secrets.token_hex(16),
         "mail_callback_secret": secrets.token_hex(16),
+        "subscriber_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         "account_sid": "AC" + secrets.token_hex(16),
         "contact_center_id": str(uuid.uuid4()),
     }

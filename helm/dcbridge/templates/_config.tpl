@@ -32,6 +32,15 @@ providers:
 channels:
   "0123456789": {type: sms, provider: twilio, number: "+15557650123", unknown_grace: 3}
   company.com: {type: email, provider: mail, delivered_when: confirmed, unknown_grace: 3}
+subscribers:
+  sandbox:
+    sink:
+      kind: http
+      url: http://{{ $name }}-sandbox:8090/subscriber
+      secrets: ["file:/run/secrets/dcbridge/subscriber_secret"]
+      allow: [{{ $name }}-sandbox]
+    events: ["*", interaction.gap, subscriber.failing, subscriber.recovered, subscriber.disabled, subscriber.enabled, delivery.dead]
+    retry: {waits: [2, 4, 8, 16, 32]}
 {{- else -}}
 {{- toYaml .Values.config -}}
 {{- end -}}
