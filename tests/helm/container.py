@@ -206,8 +206,8 @@ def _layer(below: Path | str, work: Path, at: Path) -> list[str]:
 
 
 def _overlay(below: Path | str, work: Path, at: Path) -> str:
-    lower, upper, aside = (re.sub(r"([\\\\,:])", r"\\\1", str(path)) for path in (below, work / "upper", work / "work"))
-    return f"mount -t overlay overlay -o {_q(f'lowerdir={lower},upperdir={upper},workdir={aside}')} {_q(at)}"
+    told = f"lowerdir={below},upperdir={work / 'upper'},workdir={work / 'work'}"
+    return f"mount -t overlay overlay -o {_q(told)} {_q(at)}"
 
 
 def _passable(root: Path, where: str) -> list[str]:
