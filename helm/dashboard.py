@@ -160,6 +160,71 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("sum by (channel, outcome) (rate(dcbridge_consumer_messages_total{B}[5m]))", "{{channel}} {{outcome}}"),),
         ),
     ),
+    "Events": (
+        Panel(
+            "Deliveries", "ops", "By subscriber and what became of them.",
+            (
+                (
+                    "sum by (subscriber, state) (max by (subscriber, state) (rate(dcbridge_subscriber_events_total{B}[5m])))",
+                    "{{subscriber}} {{state}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Attempts", "ops", "By subscriber and what it answered.",
+            (
+                (
+                    "sum by (subscriber, outcome) (rate(dcbridge_deliveries_total{B}[5m]))",
+                    "{{subscriber}} {{outcome}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Oldest delivery", "s", "How long the oldest that has not ended has waited.",
+            (("max by (subscriber) (dcbridge_subscriber_oldest_seconds{B})", "{{subscriber}}"),),
+        ),
+        Panel(
+            "Deliveries that wait", "short", "Not ended, and those of them under way; batches are not split yet.",
+            (
+                ("max by (subscriber) (dcbridge_subscriber_waiting{B})", "{{subscriber}} waiting"),
+                ("max by (subscriber) (dcbridge_subscriber_in_flight{B})", "{{subscriber}} under way"),
+                ("max(dcbridge_interaction_batches{B})", "batches"),
+            ),
+        ),
+        Panel(
+            "Sick subscribers", "short", "1 while nothing but probes, or nothing at all, goes to it.",
+            (
+                ("max by (subscriber) (dcbridge_subscriber_breaker_open{B})", "{{subscriber}} breaker open"),
+                ("max by (subscriber) (dcbridge_subscriber_disabled{B})", "{{subscriber}} disabled"),
+            ),
+        ),
+        Panel(
+            "Failing for", "s", "How long a subscriber has not taken one event.",
+            (("max by (subscriber) (dcbridge_subscriber_failing_seconds{B})", "{{subscriber}}"),),
+        ),
+        Panel(
+            "Subscriber's time to answer, 95%", "s", "A slower one gets fewer events a second.",
+            (
+                (
+                    "histogram_quantile(0.95, sum by (subscriber, le) (rate(dcbridge_delivery_seconds_bucket{B}[5m])))",
+                    "{{subscriber}}",
+                ),
+            ),
+        ),
+        Panel(
+            "From the batch to the subscriber, 95%", "s", "Replays left out.",
+            (
+                (
+                    "histogram_quantile(0.95, sum by (subscriber, le) (rate(dcbridge_event_seconds_bucket{B}[15m])))",
+                    "{{subscriber}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Events not accounted for", "short", "Other than 0 is an alarm.",
+            (("max by (subscriber) (abs(dcbridge_subscriber_difference{B}))", "{{subscriber}}"),),
+        ),
+    ),
     "Redis": (
         Panel(
             "Answers", "short", "1 while it answers a scrape.",
@@ -172,6 +237,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Faults", "short", "What a person has to look at, in an hour.",
             (("sum by (kind, name) (increase(dcbridge_faults_total{B}[1h]))", "{{kind}} {{name}}"),),
+        ),
+        Panel(
+            "Configuration read again", "short", "In an hour, by outcome; refused: the old one stays.",
+            (("sum by (outcome) (increase(dcbridge_configuration_reloads_total{B}[1h]))", "{{outcome}}"),),
         ),
     ),
 }  # fmt: skip
