@@ -11,6 +11,7 @@ import contextlib
 import http.client
 import itertools
 import random
+import shlex
 import signal
 import subprocess
 import threading
@@ -90,7 +91,8 @@ class Pod:
         if "exec" in probe:
             command = ["env", f"REDISCLI_AUTH={self.container.environment()['REDISCLI_AUTH']}"]
             command += [
-                arg.replace("valkey-cli", f"{self._valkey} -h {self.address}") for arg in probe["exec"]["command"]
+                arg.replace("valkey-cli", f"{shlex.quote(str(self._valkey))} -h {self.address}")
+                for arg in probe["exec"]["command"]
             ]
             try:
                 return subprocess.run(command, capture_output=True, timeout=PATIENCE).returncode == 0
