@@ -49,7 +49,7 @@ buildah rm "$bare" >/dev/null
 echo "== what fills the environment, MB"
 (cd "$root"/opt/dcbridge/lib/python3*/site-packages && du -sm -- * | sort -rn | head -12)
 echo "== what must not be there"
-(cd "$root" && find . -xdev \( -name gcc -o -name cc -o -name pip -path './opt/*' -o -path '*/.cache/*' -o -path '*/apt/lists/*_*' \
+(cd "$root" && find . -xdev \( -path '*/bin/*gcc*' -o -path '*/bin/cc' -o -name pip -path './opt/*' -o -path '*/.cache/*' -o -path '*/apt/lists/*_*' \
     -o -name '*.whl' -path './opt/*' -o -perm -4000 -path './opt/*' \) -print | grep . || echo "nothing of it is")
 echo "== a signed message through its processes"
 "${PYTHON:-.venv/bin/python}" -m tests.helm.through image "$root"
