@@ -58,6 +58,11 @@ def test_each_process_is_who_the_chart_says_and_may_do_nothing_else(running_tria
 
 def test_a_rolling_restart_under_load_loses_and_repeats_nothing(running_trial: tuple[Trial, list[Pod]]) -> None:
     inside, pods = running_trial
+    restart_story(inside, pods)
+
+
+def restart_story(inside: Trial, pods: list[Pod]) -> str:
+    """Every door and every hand is replaced while agents write: asserted, and told in a line."""
     before = inside.books().channels
     doors = [pod for pod in pods if pod.name.startswith("dcbridge-service") and pod.leaving is None]
     hands = [pod for pod in pods if pod.name.startswith("dcbridge-worker") and pod.leaving is None]
@@ -75,13 +80,19 @@ def test_a_rolling_restart_under_load_loses_and_repeats_nothing(running_trial: t
     books = settled(inside, already + load.sent)
     [channel] = books.channels
     assert (channel.accepted, channel.delivered, books.difference) == (already + load.sent, already + load.sent, 0)
-    assert inside.counts()["sms"] - counted.get("sms", 0) == load.sent
+    at_provider = inside.counts()["sms"] - counted.get("sms", 0)
+    assert at_provider == load.sent
     # No connection went to a door that had left. One that is idle may be closed in the moment in which something is
     # sent over it; then the sender sends again, and it is still one message.
     assert (knocks.failed, inside.namespace.refused) == (0, 0)
     assert knocks.answered > 20
     assert books.counts.get("unknown", 0) == 0
     assert inside.state()["violations"] == []
+    return (
+        f"{load.sent} messages during the restart: accepted {channel.accepted}, delivered {channel.delivered}, "
+        f"at the provider {at_provider}, difference {books.difference}; "
+        f"{knocks.answered} connections answered, {knocks.failed} failed"
+    )
 
 
 def test_the_story_of_the_probes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The chart's processes without a cluster, told as a timeline.
 
 python -m tests.helm.through probes         what the probes find through start, work, Redis' loss and SIGTERM
+python -m tests.helm.through restart        every door and every hand is replaced while agents write, and the books
 python -m tests.helm.through image ROOT     a signed message through the processes of an unpacked image
 """
 
@@ -23,6 +24,19 @@ def probes() -> int:
     return 0
 
 
+def restart() -> int:
+    """Likewise."""
+    from tests.helm.test_running import QUICK, restart_story
+
+    with tempfile.TemporaryDirectory() as folder, trial(Path(folder), QUICK) as inside:
+        pods = inside.start(REDIS, SANDBOX, SERVICE, WORKER)
+        pods += inside.start(SERVICE, suffix="1")
+        inside.ready(*pods)
+        said = restart_story(inside, pods)
+        print(inside.namespace.story, said, sep="\n")  # noqa: T201
+    return 0
+
+
 def through(image: Path) -> int:
     """0 when a receipt came back."""
     with tempfile.TemporaryDirectory() as folder, trial(Path(folder), image=image) as inside:
@@ -39,4 +53,4 @@ def through(image: Path) -> int:
 if __name__ == "__main__":
     if why_not():
         sys.exit(why_not())
-    sys.exit(probes() if sys.argv[1] == "probes" else through(Path(sys.argv[2])))
+    sys.exit({"probes": probes, "restart": restart}.get(sys.argv[1], lambda: through(Path(sys.argv[2])))())
