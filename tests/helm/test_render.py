@@ -105,6 +105,18 @@ def test_the_same_values_render_to_the_same_text_at_an_install_and_at_an_upgrade
         assert render(values(name)) == render(values(name), upgrade=True)
 
 
+def test_the_notes_name_every_url_that_somebody_has_to_be_given() -> None:
+    [notes] = [text for path, text in render(values("everything")).items() if path.endswith("NOTES.txt")]
+    told = [line.strip() for line in notes.splitlines() if line.strip().startswith("https://")]
+    asked = (
+        "webhooks/messages/main",
+        "webhooks/interactions/events",
+        "callbacks/acme-sms/inbound",
+        "callbacks/mail/inbound",
+    )
+    assert told == [f"https://bridge.example.com/{path}" for path in asked]
+
+
 def test_a_change_of_bridge_yaml_or_of_the_secret_rolls_every_pod_that_reads_it() -> None:
     before = objects("minimal")
     changed = over(values("minimal"), {"config": {"retry": {"first": 2}}})
