@@ -165,7 +165,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Deliveries", "ops", "By subscriber and what became of them.",
             (
                 (
-                    "sum by (subscriber, state) (max by (subscriber, state) (rate(dcbridge_subscriber_events_total{B}[5m])))",
+                    "max by (subscriber, state) (rate(dcbridge_subscriber_events_total{B}[5m]))",
                     "{{subscriber}} {{state}}",
                 ),
             ),
