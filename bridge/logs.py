@@ -7,7 +7,6 @@ library wrote, only numbers are filled in.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import logging
@@ -17,6 +16,7 @@ import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Literal, TextIO
 from uuid import UUID
@@ -61,7 +61,7 @@ class Tokens:
     def of(self, address: str) -> Token:
         """12 hex digits, the same for every spelling of one number ("+1 650…", "1650…") or mailbox."""
         plain = _plain(address).encode("utf-8", "surrogatepass")
-        return Token(hmac.new(self._key, plain, hashlib.sha256).hexdigest()[:12])
+        return Token(hmac.digest(self._key, plain, "sha256").hex()[:12])
 
 
 def _plain(address: str) -> str:
@@ -140,8 +140,7 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def _timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    now = datetime.now(UTC)
-    event["timestamp"] = f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+    event["timestamp"] = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     return event
 
 
@@ -200,12 +199,16 @@ def _guard(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """The last look: values under private names, values that print as who knows what, queries of URLs."""
     guarded: dict[str, Any] = {}
     for key, value in event.items():
-        if key == "event":
+        if key in _OURS:
+            guarded[key] = value
+        elif key == "event":
             guarded[key] = _scrubbed(str(value))
-        elif key in _OURS:
+        elif _private(key, value):
+            guarded[key] = WITHHELD
+        elif type(value) is str and "/" not in value:  # as _plain_value says, for most values of most lines
             guarded[key] = value
         else:
-            guarded[key] = WITHHELD if _private(key, value) else _plain_value(value)
+            guarded[key] = _plain_value(value)
     return guarded
 
 
@@ -214,9 +217,14 @@ _OURS = frozenset({"level", "timestamp", "logger", "exception"})
 
 def _private(key: object, value: object) -> bool:
     """A token, nothing, and our own reference of a message may stand under any name."""
-    if value is None or isinstance(value, Token) or (isinstance(value, str) and _REF.fullmatch(value)):
+    if not _private_name(str(key)) or value is None or isinstance(value, Token):
         return False
-    return str(key).lower().replace("-", "_") in PRIVATE
+    return not (isinstance(value, str) and _REF.fullmatch(value))
+
+
+@lru_cache(maxsize=1024)
+def _private_name(name: str) -> bool:
+    return name.lower().replace("-", "_") in PRIVATE
 
 
 def _plain_value(value: object, depth: int = 0) -> object:
@@ -236,7 +244,7 @@ def _plain_value(value: object, depth: int = 0) -> object:
 
 
 def _without_query(text: str) -> str:
-    if "/" not in text:  # neither a URL nor a path: most values of most lines
+    if "/" not in text:  # neither a URL nor a path
         return text
     text = re.sub(r"(?<=://)[^/?#\s@]*@", "", text)
     return re.sub(r"((?:^|\s|://)[^\s?]*/[^\s?]*\?)\S+|(://[^\s?]*\?)\S+", rf"\1\2{WITHHELD}", text)
