@@ -139,7 +139,7 @@ class Interaction:
 
 @dataclass(slots=True)
 class HeardEvent:
-    """An event that the subscriber was told of. `status` of the last answer; 0 for none."""
+    """An event that the subscriber was told of. `status` of the last answer; 0 for none. `open` requests wait for one."""
 
     seq: int
     at: float
@@ -149,6 +149,7 @@ class HeardEvent:
     number: int  # within the interaction
     attempts: int = 0
     status: int = 0
+    open: int = 0
 
     def view(self) -> object:
         return self

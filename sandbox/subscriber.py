@@ -43,7 +43,7 @@ class Subscriber:
             self.world.violation(WHO, broken, request.url.path)
         heard = self._note(request.headers.get("webhook-id", ""), body, status)
         if mode == "slow" and not broken:
-            await asyncio.sleep(self.world.switches.subscriber.delay)
+            await self._take_long(heard)
         check = "" if broken or not self.world.config.subscriber_secret else "signed"
         self.world.exchange(WHO, True, "POST", request.url.path, started, status, body, b"", check)
         heard.status = status
@@ -52,6 +52,15 @@ class Subscriber:
             await reset(request)
         headers = {"Retry-After": str(self.world.config.retry_after)} if status == 429 else None
         return Response(status_code=status or 500, headers=headers)
+
+    async def _take_long(self, heard: HeardEvent) -> None:
+        """The page shows at once what has come; whoever asked may be gone before there is an answer."""
+        heard.open += 1
+        self.world.tell("event", heard)
+        try:
+            await asyncio.sleep(self.world.switches.subscriber.delay)
+        finally:
+            heard.open -= 1
 
     def _note(self, webhook_id: str, body: bytes, status: int) -> HeardEvent:
         """One record for all attempts of one event."""

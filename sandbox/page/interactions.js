@@ -9,9 +9,12 @@ export function forgetInteraction() {
   at("finish").disabled = true;
 }
 
+// Ids are told apart by how they begin; the whole of one is in its title.
+const short = (id, title = id) => make("code", { text: (id ?? "").slice(0, 8), title });
+
 export function drawInteractions(rows) {
   at("interactions").replaceChildren(...rows.flatMap((one) => one.events.map((event) => make("li", {},
-    clock(one.at), make("strong", { text: event.event }), make("code", { text: event.entity.id, title: event.entity.id }),
+    clock(one.at), make("strong", { text: event.event }), short(event.entity.id),
     make("span", { text: event.entity.interactionSubtype }),
     make("span", { class: `pill ${one.state === "taken" ? "good" : one.state === "sending" ? "wait" : "bad"}`, text: one.state })))));
   if (!rows.length) at("interactions").append(make("li", { class: "empty", text: "Start an interaction: the bridge passes the event on to its subscribers." }));
@@ -19,11 +22,13 @@ export function drawInteractions(rows) {
 
 const ANSWERS = { 0: "no answer", 204: "taken", 401: "wrong signature", 410: "gone", 429: "later", 500: "failed" };
 
+const kindOf = (status) => status === 204 ? "good" : status === 410 || status === 401 ? "bad" : "wait";
+
 export function drawHeard(rows) {
   at("heard").replaceChildren(...rows.map((one) => make("li", {},
-    clock(one.at), make("strong", { text: one.type }), make("code", { text: one.interaction || one.webhook_id, title: `${one.interaction} ${one.webhook_id}` }),
-    make("span", { text: one.attempts === 1 ? "" : `attempt ${one.attempts}` }),
-    make("span", { class: `pill ${one.status === 204 ? "good" : one.status === 410 || one.status === 401 ? "bad" : "wait"}`, text: ANSWERS[one.status] ?? one.status }))));
+    clock(one.at), make("strong", { text: one.type }), short(one.interaction, `${one.interaction} ${one.webhook_id}`),
+    make("span", { text: one.attempts === 1 ? "" : `${one.attempts}×`, title: `attempts: ${one.attempts}` }),
+    make("span", { class: `pill ${one.open ? "wait" : kindOf(one.status)}`, text: one.open ? "waiting" : ANSWERS[one.status] ?? one.status }))));
   if (!rows.length) at("heard").append(make("li", { class: "empty", text: "The subscriber has heard nothing yet." }));
 }
 

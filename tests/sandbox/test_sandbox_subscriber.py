@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import orjson
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from tests.sandbox.test_sandbox_page import events, until
 from tests.sandbox.two_worlds import Worlds, two_worlds
 
 SECRET = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY="
@@ -74,6 +76,20 @@ async def test_it_misbehaves_as_it_is_told(mode: str, status: int) -> None:
         assert answer.status_code == status
         assert ("retry-after" in answer.headers) == (mode == "throttling")
         assert (time.monotonic() - began >= 0.2) or mode != "slow"
+
+
+async def test_what_waits_for_a_slow_answer_is_shown_meanwhile() -> None:
+    async with two_worlds(subscriber_secret=SECRET) as worlds:
+        await worlds.control("/control", {"subscriber": {"mode": "slow", "delay": 0.5}})
+        async with worlds.http.stream("GET", "/sandbox/events") as response:
+            stream = events(response)
+            await until(stream, "ready")
+            asked = asyncio.create_task(post(worlds))
+            _, first = (await until(stream, "event"))[-1]
+            assert (first["open"], first["status"]) == (1, 0)
+            _, last = (await until(stream, "event"))[-1]
+            assert (last["open"], last["status"]) == (0, 204)
+            await asked
 
 
 async def test_a_dead_one_hangs_up() -> None:
