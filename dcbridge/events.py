@@ -17,6 +17,7 @@ from bridge.events import Kept, lane, read
 from bridge.ledger.events import Ended, Events
 from bridge.settings import DAY
 from bridge.subscribers import Subscriber
+from dcbridge.subscribers import configured, no_such
 from dcbridge.terminal import (
     ConfigOption,
     Desk,
@@ -31,6 +32,7 @@ from dcbridge.terminal import (
     read_rate,
     say_error,
     say_warning,
+    span,
     utc,
 )
 
@@ -78,7 +80,7 @@ def list_events(
 ) -> None:
     """List events, the newest first, and what became of their deliveries; exit code 1 when there are none."""
     selection = Selection(event, interaction, endpoint)
-    begin, end = _moment(since, "--since"), _moment(until, "--until")
+    begin, end = _span(since, until)
     raise at_the_ledger(config, lambda desk: _list(desk, selection, begin, end, limit, as_json))
 
 
@@ -117,13 +119,17 @@ def replay(
     interrupted and repeated.
     """
     selection = Selection(event, interaction, endpoint)
-    begin, end = _moment(since, "--since"), _moment(until, "--until")
+    begin, end = _span(since, until)
     pace = read_rate(rate)
     raise at_the_ledger(config, lambda desk: _replay(desk, subscriber, selection, begin, end, dry_run, pace))
 
 
-def _moment(text: str, option: str) -> float | None:
-    return moment(text, option) if text else None
+def _span(since: str, until: str) -> tuple[float | None, float | None]:
+    """Raises typer.BadParameter."""
+    begin, end = moment(since, "--since") if since else None, moment(until, "--until") if until else None
+    if begin is not None and end is not None and end <= begin:
+        raise typer.BadParameter(f"--until should be later than --since, and {until} is not later than {since}")
+    return begin, end
 
 
 # ---------------------------------------------------------------- the work
@@ -213,31 +219,37 @@ async def _replay(
     dry_run: bool,
     rate: float,
 ) -> int:
-    subscriber = desk.configuration.subscribers.get(name)
+    subscriber = configured(desk, name, "--subscriber: ")
     if subscriber is None:
-        known = ", ".join(desk.configuration.subscribers) or "none"
-        say_error(f"there is no subscriber {name}; there is {known}")
         return 1
     if not subscriber.on:
-        say_error(f"{name} is not on in bridge.yaml, and gets nothing")
+        say_error(f"--subscriber: {name} is not on in bridge.yaml, and gets nothing (subscribers.{name}.on)")
         return 1
+    if selection.endpoint and selection.endpoint not in desk.configuration.interactions:
+        say_warning(
+            f"--endpoint: {no_such('interactions webhook', selection.endpoint, desk.configuration.interactions)}"
+        )
     events = _events(desk)
-    if any(one.name == name and one.disabled_for for one in await events.known()):
-        say_warning(f"{name} is disabled: what is put back waits until `dcbridge subscribers enable {name}`")
+    await _warn(desk, events, name, since)
     ids = await events.ids(since, until)
     counts: Counter[str] = Counter()
+    rate = 0.0 if dry_run else rate
+    step = min(_AT_ONCE, max(1, int(rate))) if rate else _AT_ONCE
     began, put = time.monotonic(), 0
     with progress() as bar:
         task = bar.add_task("would be delivered" if dry_run else "to be delivered", total=len(ids))
         for start in range(0, len(ids), _AT_ONCE):
             chunk = ids[start : start + _AT_ONCE]
-            lanes = await _wanted(events, chunk, selection, name, subscriber)
+            lanes = list((await _wanted(events, chunk, selection, name, subscriber)).items())
             counts["other"] += len(chunk) - len(lanes)
-            if rate and not dry_run:
-                await asyncio.sleep(max(0.0, began + put / rate - time.monotonic()))
-            counts.update(await _put(events, name, lanes, dry_run))
-            put += len(lanes)
-            bar.advance(task, len(chunk))
+            bar.advance(task, len(chunk) - len(lanes))
+            for first in range(0, len(lanes), step):
+                if rate:
+                    await asyncio.sleep(max(0.0, began + put / rate - time.monotonic()))
+                part = dict(lanes[first : first + step])
+                counts.update(await _put(events, name, part, dry_run))
+                put += len(part)
+                bar.advance(task, len(part))
     word = "would be delivered" if dry_run else "will be delivered"
     out.print(f"{counts['new']} {word} to {name} again.", markup=False)
     if counts["waiting"]:
@@ -245,6 +257,15 @@ async def _replay(
     if counts["other"] or counts["gone"]:
         out.print(f"{counts['other'] + counts['gone']} are not meant, or not wanted by its filters.")
     return 0 if counts["new"] else 1
+
+
+async def _warn(desk: Desk, events: Events, name: str, since: float | None) -> None:
+    """Say what may surprise whoever replays."""
+    if any(one.name == name and one.disabled_for for one in await events.known()):
+        say_warning(f"{name} is disabled: what is put back waits until `dcbridge subscribers enable {name}`")
+    kept = desk.settings.event_days * DAY
+    if since is not None and since < time.time() - kept - 60:
+        say_warning(f"--since: events are kept for {span(kept)} (DCBRIDGE_EVENT_DAYS); older ones may be gone")
 
 
 async def _wanted(

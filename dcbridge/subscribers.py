@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from bridge.errors import SendError
 from bridge.events import TEST
 from bridge.ledger.books import SubscriberBooks
 from bridge.ledger.events import Events
+from bridge.problems import did_you_mean
 from bridge.settings import DAY
 from bridge.subscribers import Event, MissingClient, Subscriber, open_sink
 from dcbridge.terminal import (
@@ -119,7 +121,7 @@ def _state(configured: Subscriber | None, books: SubscriberBooks | None) -> str:
 
 
 async def _test(desk: Desk, name: str) -> int:
-    subscriber = _configured(desk, name)
+    subscriber = configured(desk, name)
     if subscriber is None:
         return 1
     event = Event(
@@ -140,23 +142,27 @@ async def _test(desk: Desk, name: str) -> int:
         say_error(str(error))
         return 1
     except SendError as error:
-        say_error(f"{name} did not take it: {error.outcome} ({error.code})")
+        say_error(f"{name} did not take it: {error.outcome} ({error.code}){_HINTS.get(error.code, '')}")
         return 1
     ms = round((time.monotonic() - began) * 1000)
     out.print(f"{name} took {event.id} in {ms} ms.", markup=False)
     return 0
 
 
+_HINTS = {"address not allowed": "; what is meant has to be named in its sink.allow"}
+
+
 async def _enable(desk: Desk, name: str) -> int:
     if await _events(desk).enable(name):
         out.print(f"{name} is enabled; what waited for it goes out.", markup=False)
         return 0
-    say_error(f"{name} is not disabled")
+    known = {*desk.configuration.subscribers, *(one.name for one in await _events(desk).known())}
+    say_error(f"{name} is not disabled" if name in known else no_such("subscriber", name, known))
     return 1
 
 
 async def _disable(desk: Desk, name: str) -> int:
-    if _configured(desk, name) is None:
+    if configured(desk, name) is None:
         return 1
     if await _events(desk).disable(name, "operator"):
         out.print(f"{name} is disabled; what comes for it waits.", markup=False)
@@ -165,8 +171,16 @@ async def _disable(desk: Desk, name: str) -> int:
     return 1
 
 
-def _configured(desk: Desk, name: str) -> Subscriber | None:
+def configured(desk: Desk, name: str, option: str = "") -> Subscriber | None:
+    """What bridge.yaml says of a subscriber; where it says nothing, that is told: `option` is where the name stood."""
     found = desk.configuration.subscribers.get(name)
     if found is None:
-        say_error(f"there is no subscriber {name}; there is {', '.join(desk.configuration.subscribers) or 'none'}")
+        say_error(option + no_such("subscriber", name, desk.configuration.subscribers))
     return found
+
+
+def no_such(what: str, name: str, known: Iterable[str]) -> str:
+    """ "there is no subscriber cmr; there is crm, lake; did you mean "crm"?" """
+    there = sorted(known)
+    near = did_you_mean(name, there)
+    return f"there is no {what} {name}; there is {', '.join(there) or 'none'}" + (f"; {near}" if near else "")

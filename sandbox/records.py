@@ -139,7 +139,7 @@ class Interaction:
 
 @dataclass(slots=True)
 class HeardEvent:
-    """An event that the subscriber was told of. `status` of the last answer; 0 for none. `open` requests wait for one."""
+    """An event that it was told of. `status` of the last answer, 0 for none; `open` requests still wait for one."""
 
     seq: int
     at: float

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import pytest
 import yaml
@@ -205,7 +208,14 @@ async def test_a_replay_keeps_to_the_subscribers_filters_and_to_what_was_asked_f
     assert said.out.startswith("2 will be delivered to crm again.\n")
 
 
-@pytest.mark.parametrize(("name", "reason"), [("nobody", "there is no subscriber nobody"), ("off", "off is not on")])
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nobody", "--subscriber: there is no subscriber nobody; there is crm, ends, off\n"),
+        ("cmr", '--subscriber: there is no subscriber cmr; there is crm, ends, off; did you mean "crm"?'),
+        ("off", "--subscriber: off is not on in bridge.yaml, and gets nothing (subscribers.off.on)"),
+    ],
+)
 async def test_a_replay_to_nobody(desk: EventDesk, name: str, reason: str) -> None:
     sink = {"kind": "http", "url": "https://off.example.com/hook", "secrets": [SECRET]}
     await desk.configure(off={"on": False, "sink": sink})
@@ -213,6 +223,47 @@ async def test_a_replay_to_nobody(desk: EventDesk, name: str, reason: str) -> No
     said = await desk.types("events", "replay", "--since", "1h", "--subscriber", name)
     assert said.code == 1
     assert reason in said.err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "says"),
+    [
+        (["--since", "yesterday"], 2, "--since should be 90s, 30m, 2h, 7d or an ISO time, and is 'yesterday'"),
+        (["--since", "1h", "--until", "soon"], 2, "--until should be"),
+        (["--since", "1h", "--until", "2h"], 2, "--until should be later than --since, and 2h is not later than 1h"),
+        (["--since", "2h", "--until", "1h"], 0, ""),
+        (["--since", "90d"], 0, "--since: events are kept for 7 d (DCBRIDGE_EVENT_DAYS); older ones may be gone"),
+        (["--since", "7d"], 0, ""),
+        (
+            ["--since", "7d", "--endpoint", "mian"],
+            1,
+            "--endpoint: there is no interactions webhook mian; there is main",
+        ),
+        (["--since", "7d", "--endpoint", "main"], 0, ""),
+    ],
+)
+async def test_what_is_wrong_with_a_replay_is_told_with_its_option(
+    desk: EventDesk, more: list[str], code: int, says: str
+) -> None:
+    await hour(desk)
+    said = await desk.types("events", "replay", "--subscriber", "crm", "--dry-run", *more)
+    assert said.code == code
+    assert says in said.err if says else said.err == ""
+
+
+async def test_a_slow_rate_puts_one_after_the_other(desk: EventDesk) -> None:
+    """Whoever asks for one in ten seconds has not got two when he changes his mind."""
+    await hour(desk)
+    command = [sys.executable, "-m", "dcbridge", "events", "replay", "--since", "1h", "--subscriber", "crm"]
+    process = await asyncio.create_subprocess_exec(*command, "--rate", "0.1", env={**os.environ, **desk.environ})
+    try:
+        async with asyncio.timeout(60):
+            while not (put := await desk.queued("events")):  # noqa: ASYNC110 (another process puts it there)
+                await asyncio.sleep(0.05)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+    assert len(put) == 1
 
 
 async def test_a_replay_at_a_rate_takes_its_time_in_steps(desk: EventDesk) -> None:
@@ -277,7 +328,9 @@ async def test_disable_and_enable(desk: EventDesk) -> None:
     assert (await desk.types("subscribers", "enable", "crm")).code == 0
     assert len(await desk.queued("events")) == 1
     assert (await desk.types("subscribers", "enable", "crm")).code == 1
-    assert (await desk.types("subscribers", "disable", "nobody")).code == 1
+    for switch in ("disable", "enable"):
+        said = await desk.types("subscribers", switch, "nobody")
+        assert (said.code, said.err) == (1, "error: there is no subscriber nobody; there is crm, ends\n")
 
 
 @pytest.mark.parametrize(
@@ -310,6 +363,42 @@ async def test_the_test_event_reaches_no_address_that_was_not_allowed(desk: Even
         said = await desk.types("subscribers", "test", "crm")
     assert said.code == 2
     assert "is not a public address" in said.err
+
+
+def own_address() -> str:
+    """What the name of this computer stands for; "" where nobody knows."""
+    try:
+        return str(socket.getaddrinfo(socket.gethostname(), 80, socket.AF_INET)[0][4][0])
+    except OSError:
+        return ""
+
+
+async def test_the_test_event_goes_past_the_guard_of_every_event(desk: EventDesk) -> None:
+    """A name is a public one as far as bridge.yaml shows. This computer's stands for an address that is not."""
+    name, address = socket.gethostname(), own_address()
+    if name == "localhost" or not address or not ip_address(address).is_private:
+        pytest.skip("this computer's name stands for no private address")
+    heard: list[str] = []
+
+    async def hook(request: Request) -> Response:
+        heard.append(request.headers["webhook-id"])
+        return Response(status_code=204)
+
+    async with listening(Starlette(routes=[Route("/hook", hook, methods=["POST"])])) as url:
+        await desk.configure()
+        path = desk.folder / "bridge.yaml"
+        told = yaml.safe_load(path.read_text())
+        sink = {"kind": "http", "url": f"http://{name}:{httpx.URL(url).port}/hook", "secrets": [SECRET]}
+        for allow in ([], [name]):
+            told["subscribers"]["crm"]["sink"] = sink | {"allow": allow}
+            path.write_text(yaml.safe_dump(told))
+            said = await desk.types("subscribers", "test", "crm")
+            if not allow:
+                assert said.code == 1
+                assert "(address not allowed); what is meant has to be named in its sink.allow" in said.err
+                assert (heard, address in said.err) == ([], False)
+            elif address == "127.0.0.1":  # where the receiver listens
+                assert (said.code, len(heard)) == (0, 1)
 
 
 async def test_the_test_of_nobody(desk: EventDesk) -> None:
