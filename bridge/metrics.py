@@ -17,7 +17,12 @@ from bridge.ledger.books import Books, SubscriberBooks, together
 from bridge.ledger.overview import Overview
 
 VERSION = version("dcbridge")
-_RARE = ("unknown", "unknown_resend", "unknown_fail", "dead", "breaker_opened", "redelivered_late")
+_RARE = (
+    "unknown", "unknown_resend", "unknown_fail", "dead", "breaker_opened", "redelivered_late",
+    "own_subscriber_disabled", "own_subscriber_enabled", "own_subscriber_failing", "own_subscriber_recovered",
+    "own_delivery_dead", "own_interaction_gap",
+    "gap_finished_first", "gap_repeated", "gap_never_finished", "gap_never_started",
+)  # fmt: skip
 
 _ANSWER = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 8, 10)
 _EVENT = (0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 7200, 43200, 172800, 604800)

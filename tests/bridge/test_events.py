@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -12,6 +14,8 @@ import pytest
 from bridge import events, wire
 from bridge.configuration_file import parse
 from bridge.events import Kept
+from bridge.ledger.books import Books
+from bridge.metrics import Metrics
 from bridge.subscribers import Subscriber
 
 AT = datetime(2026, 11, 22, 4, 5, 6, 789000, UTC)
@@ -195,3 +199,20 @@ def test_an_event_of_our_own_is_for_those_who_name_it_and_says_what_it_is_about(
     assert kept_again(Kept(gap), 0).event == gap
     assert len(gap.id) == 28
     assert events.own("interaction.gap", {}, "1-1", AT).id == gap.id  # told once, however often it is read
+
+
+def test_events_of_our_own_are_explained_and_counted_from_0_on() -> None:
+    """An alarm on a rise does not see a figure that begins at 1."""
+    root = Path(__file__).parents[2]
+    scripts = "".join(path.read_text() for path in sorted((root / "bridge" / "ledger").glob("*.lua")))
+    names = set(re.findall(r"tell\('([a-z.]+)'", scripts))
+    gaps = set(re.findall(r"gap\((?:f\[1\] and )?'(\w+)'(?: or '(\w+)')?", scripts))
+    counts = {f"own_{name.replace('.', '_')}" for name in names} | {
+        f"gap_{one}" for pair in gaps for one in pair if one
+    }
+    assert len(names) >= 6
+    assert len(counts) >= len(names) + 4
+    shown = Metrics().render(Books((), {}, {}, {}, 0, 0), set()).decode()
+    assert {name for name in counts if f'dcbridge_ledger_events_total{{event="{name}"}} 0.0' not in shown} == set()
+    page = (root / "docs" / "events.md").read_text()
+    assert {name for name in names if f"`{name}`" not in page} == set()
