@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import re
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import svix.webhooks
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
 from pydantic import SecretStr
 
+from bridge.errors import OutcomeUnknown
 from bridge.subscribers.base import Event
 from bridge.subscribers.signing import key_of, signature
 from tests.subscribers.receivers import PUBLIC_URL, SECRET, Got, Receiver, an_event, http_fields, http_sink, receiving
@@ -189,11 +191,26 @@ def test_a_time_has_a_zone() -> None:
 
 async def test_the_receiver_in_the_documentation_reads_what_is_sent() -> None:
     page = (Path(__file__).parents[2] / "docs" / "subscribers.md").read_text()
-    found = re.search(r"```python\n(from standardwebhooks.*?)```", page, re.DOTALL)
+    found = re.search(r"```python\n(from http.server.*?)```", page, re.DOTALL)
     assert found
     written: dict[str, Any] = {}
     exec(found[1], written)  # noqa: S102 (our own page)
-    [got] = await delivered(an_event())
-    assert written["receive"](got.body, got.headers) == "evt_0f3a-1"
-    with pytest.raises(standardwebhooks.WebhookVerificationError):
-        written["receive"](got.body + b" ", got.headers)
+    server = written["ThreadingHTTPServer"](("127.0.0.1", 0), written["Receiver"])
+    server.handle_error = lambda *_: None  # what it cannot verify it would print
+    serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    serving.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/"
+        secret = re.findall(r"whsec_\w+", found[1])
+        async with http_sink(http_fields(url, secrets=secret, allow=["127.0.0.1"])) as sink:
+            for _ in range(2):
+                await sink.deliver(an_event())
+        assert written["seen"] == {"evt_0f3a-1"}
+        async with http_sink(http_fields(url, secrets=[OTHER], allow=["127.0.0.1"])) as sink:
+            with pytest.raises(OutcomeUnknown):
+                await sink.deliver(an_event(id="evt_other"))
+        assert written["seen"] == {"evt_0f3a-1"}
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
