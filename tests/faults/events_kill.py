@@ -30,21 +30,26 @@ class Figures:
     kills_of_service: int = 0  # …
     kills_of_worker: int = 0  # …
     webhooks_again: int = 0  # sent again by Digital Channels, since no 200 came
+    heard: int = 0  # …events, each counted once a well subscriber, under the id that its content gives
+    heard_of: int = 0  # …what that has to be
     told_again: int = 0  # requests to well subscribers with an id that they had heard: allowed when somebody is killed
     seconds_after_last_kill: float = 0.0  # until the well subscribers had everything
     never_told: int = 0
     unknown_ids: int = 0
+    dead_or_dropped: int = 0  # of any subscriber
     books_difference: int = 0
     late: list[str] = field(default_factory=list)
 
     def wrong(self) -> list[str]:
         """What breaks a promise."""
-        zero = ("never_told", "unknown_ids", "books_difference")
+        zero = ("never_told", "unknown_ids", "dead_or_dropped", "books_difference")
         return [f"{name} is {getattr(self, name)}" for name in zero if getattr(self, name)] + self.late
 
     def __str__(self) -> str:
         return "\n".join(
-            f"{f.name.replace('_', ' '):>26} {getattr(self, f.name)}" for f in fields(self) if f.name != "late"
+            f"{f.name.replace('_', ' '):>26} {round(getattr(self, f.name), 1)}"
+            for f in fields(self)
+            if f.name != "late"
         )
 
 
@@ -71,10 +76,13 @@ def storm(bridge: EventStack, events: int, seconds: float, seed: int = 1, patien
         figures.late.append(str(late))
     for name in WELL:
         heard = [one[0] for one in bridge.heard(name)]
+        figures.heard += len(expected & set(heard))
+        figures.heard_of += len(expected)
         figures.never_told += len(expected - set(heard))
         figures.unknown_ids += len(set(heard) - expected)
         figures.told_again += len(heard) - len(set(heard))
     figures.webhooks_again = told[0].again
+    figures.dead_or_dropped = sum(one.dead + one.dropped for one in bridge.stack.books().subscribers)
     figures.books_difference = sum(abs(one.difference) for one in bridge.stack.books().subscribers)
     return figures
 
@@ -105,6 +113,7 @@ def main() -> int:
         print(figures)  # noqa: T201 (a script prints)
         for wrong in figures.wrong():
             print(f"wrong: {wrong}")  # noqa: T201
+        print("every promise was kept" if not figures.wrong() else "a promise was broken")  # noqa: T201
     return 1 if figures.wrong() else 0
 
 

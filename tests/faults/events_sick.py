@@ -3,7 +3,8 @@
 python -m tests.faults.events_sick --events 10000 --seconds 40 --rounds 3
 
 Each round runs twice, without and with the sick ones, in turn. Every event has to reach each well
-subscriber exactly once; the 99th percentile of their delay is compared.
+subscriber exactly once, and has to be there still for each sick one; the 99th percentile of the well
+ones' delay, with the sick ones by without, is held against --allowed.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ class Figures:
 
     events: int
     heard: dict[str, int] = field(default_factory=dict)  # requests, by subscriber
+    ids: dict[str, int] = field(default_factory=dict)  # events that a well subscriber has, each counted once
     delays: list[float] = field(default_factory=list)
     lost: int = 0
     doubled: int = 0
     difference: int = 0  # accepted less everything accounted for, of all subscribers
-    waiting: dict[str, int] = field(default_factory=dict)
+    there: dict[str, int] = field(default_factory=dict)  # deliveries that wait or were taken, by subscriber
 
     def percentile(self, share: float) -> float:
         ordered = sorted(self.delays)
@@ -39,8 +41,20 @@ class Figures:
         found = [
             f"{name} is {getattr(self, name)}" for name in ("lost", "doubled", "difference") if getattr(self, name)
         ]
-        sick = [name for name in self.heard if name not in WELL]
-        return found + [f"{name} waits for nothing" for name in sick if self.waiting.get(name) != self.events]
+        return found + [
+            f"{name} has {kept} of {self.events} deliveries" for name, kept in self.there.items() if kept != self.events
+        ]
+
+    def __str__(self) -> str:
+        shares = " / ".join(f"{self.percentile(share):.0f}" for share in (0.5, 0.9, 0.99, 1.0))
+        well = ", ".join(f"{name} has {self.ids[name]} of {self.events}" for name in sorted(self.ids))
+        sick = ", ".join(
+            f"{name} was asked {self.heard.get(name, 0)} times and {kept} are there for it"
+            for name, kept in sorted(self.there.items())
+            if name not in WELL
+        )
+        told = f"{well}; lost {self.lost}, twice {self.doubled}; delay p50 / p90 / p99 / most {shares} ms"
+        return f"{told}; {sick}" if sick else told
 
 
 def run(events: int, seconds: float, sick: Mapping[str, str], per_batch: int = 2) -> Figures:
@@ -54,9 +68,9 @@ def run(events: int, seconds: float, sick: Mapping[str, str], per_batch: int = 2
         figures = Figures(events + 40)
         for name in WELL:
             heard = bridge.heard(name)
-            ids = {one[0] for one in heard}
-            figures.lost += events + 40 - len(ids)
-            figures.doubled += len(heard) - len(ids)
+            figures.ids[name] = len({one[0] for one in heard})
+            figures.lost += figures.events - figures.ids[name]
+            figures.doubled += len(heard) - figures.ids[name]
             figures.delays += [one[2] for one in heard[before[name] :]]
         until(
             lambda: all(one.waiting == 0 for one in bridge.stack.books().subscribers if one.name in WELL), "books", 10
@@ -64,7 +78,7 @@ def run(events: int, seconds: float, sick: Mapping[str, str], per_batch: int = 2
         figures.heard = bridge.counts()
         for one in bridge.stack.books().subscribers:
             figures.difference += abs(one.difference)
-            figures.waiting[one.name] = one.waiting
+            figures.there[one.name] = one.waiting + one.delivered
         return figures
 
 
@@ -72,21 +86,27 @@ def main() -> int:
     """Print the figures; 1 when a promise was broken."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     options.add_argument("--events", type=int, default=10_000)
-    options.add_argument("--seconds", type=float, default=40.0)
+    options.add_argument("--seconds", type=float, default=40.0, help="over which they come")
     options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--allowed", type=float, default=1.2, help="p99 with the sick ones by p99 without")
     asked = options.parse_args()
     ratios, wrong = [], []
-    for turn in range(asked.rounds):
-        well = run(asked.events, asked.seconds, {})
-        sick = run(asked.events, asked.seconds, SICK)
-        wrong += well.wrong() + sick.wrong()
-        ratios.append(sick.percentile(0.99) / well.percentile(0.99))
-        for word, figures in (("well ones alone", well), ("beside sick ones", sick)):
-            shares = " / ".join(f"{figures.percentile(share):.0f}" for share in (0.5, 0.9, 0.99, 1.0))
-            print(f"round {turn + 1}, {word:>16}: delay p50 / p90 / p99 / most {shares} ms; {figures.heard}")  # noqa: T201
-    print(f"p99 with the sick ones by p99 without: {statistics.median(ratios):.2f} (each round: {ratios})")  # noqa: T201
+    for turn in range(1, asked.rounds + 1):
+        p99 = {}
+        for word in ("alone", "beside sick ones")[:: 1 if turn % 2 else -1]:  # whoever is second has a warm machine
+            figures = run(asked.events, asked.seconds, SICK if word == "beside sick ones" else {})
+            wrong += [f"round {turn}, {word}: {one}" for one in figures.wrong()]
+            p99[word] = figures.percentile(0.99)
+            print(f"round {turn}, {word}: {figures}", flush=True)  # noqa: T201
+        ratios.append(p99["beside sick ones"] / p99["alone"])
+    ratio = statistics.median(ratios)
+    if ratio > asked.allowed:
+        wrong.append(f"p99 is {ratio:.2f} times what it is without the sick ones")
+    each = ", ".join(f"{one:.2f}" for one in ratios)
+    print(f"p99 beside sick ones by p99 alone: {ratio:.2f}, allowed {asked.allowed} (each round: {each})")  # noqa: T201
     for one in wrong:
         print(f"wrong: {one}")  # noqa: T201
+    print("every promise was kept" if not wrong else f"{len(wrong)} broken")  # noqa: T201
     return 1 if wrong else 0
 
 
