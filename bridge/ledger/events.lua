@@ -184,6 +184,7 @@ function verbs.delivery_failed()
   if means == 'event' then
     subscriber_answered(name)
   elseif means ~= 'bug' then
+    if means == 'later' and redis.call('EXISTS', 'dcb:pause:' .. account) == 1 then redis.call('HSET', own, 'gently', 1) end
     redis.call('HSETNX', own, 'bad', now)
     local bad = tonumber(redis.call('HGET', own, 'bad'))
     if disable_ms ~= 0 and now - bad >= disable_ms then disable(name, disable_ms < 0 and code or 'failing') end

@@ -2,7 +2,8 @@
 --
 --   dcb:subscribers        names that were ever seen
 --   dcb:s:<name>           one subscriber: what was accepted, delivered, dead and dropped; keep (ms); ok and bad (since
---                          when it answers, and since when it does not); off and why, while it is disabled
+--                          when it answers, and since when it does not); off and why, while it is disabled;
+--                          gently, from its "later" on until it takes one
 --   dcb:turn:<name>        delivery -> its place in the queue, while it waits for a place in flight
 --   dcb:backlog:<name>     delivery -> ms its event was received, until the delivery ended
 --
@@ -53,7 +54,8 @@ local function enter(name, id, limits)
   wake(member)
 end
 
--- Those whose turn it is get their jobs: as many as there are places in flight, and none while nobody may speak.
+-- Those whose turn it is get their jobs: as many as there are places in flight, and none while nobody may speak. After a
+-- "later" one goes ahead: all of them at once would be told "later" again, and cost the others the time for it.
 local function let_go(name)
   local turn, account = 'dcb:turn:' .. name, SUBSCRIBER .. name
   if redis.call('EXISTS', turn) == 0 then return end
@@ -62,8 +64,9 @@ local function let_go(name)
   if tonumber(redis.call('GET', 'dcb:pause:' .. account) or '0') > now then return end
   local limit = limits[1]
   local flight = 'dcb:flight:' .. limit.key
+  local cap = redis.call('HEXISTS', 'dcb:s:' .. name, 'gently') == 1 and 1 or limit.cap
   redis.call('ZREMRANGEBYSCORE', flight, '-inf', now)
-  for _ = redis.call('ZCARD', flight) + 1, limit.cap do
+  for _ = redis.call('ZCARD', flight) + 1, cap do
     if limit.rate > 0 and next_slot(limit) > now + 1000 then return end
     local id = redis.call('ZPOPMIN', turn)[1]
     if not id then return end
@@ -116,7 +119,7 @@ end
 
 local function subscriber_answered(name)
   local account = SUBSCRIBER .. name
-  redis.call('HDEL', 'dcb:s:' .. name, 'bad')
+  redis.call('HDEL', 'dcb:s:' .. name, 'bad', 'gently')
   if redis.call('EXISTS', 'dcb:breaker:' .. account, 'dcb:fails:' .. account) == 0 then return end
   if redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then tell('subscriber.recovered', 'subscriber', name) end
   breaker_heals(account)
@@ -177,7 +180,7 @@ end
 -- subscriber_on name -> 1, or 0 where it was not off. Its backlog begins with one attempt, which closes the breaker.
 function verbs.subscriber_on()
   local key, account = 'dcb:s:' .. ARGV[3], SUBSCRIBER .. ARGV[3]
-  redis.call('HDEL', key, 'bad')
+  redis.call('HDEL', key, 'bad', 'gently')
   redis.call('DEL', 'dcb:pause:' .. account)
   if redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then
     redis.call('HSET', 'dcb:breaker:' .. account, 'probe', now)

@@ -299,6 +299,27 @@ async def test_a_silence_that_was_asked_for_holds_this_subscriber_alone(bench: E
     assert await bench.jobs() == [f"{event}-{LAKE}", f"{event}-{CRM}"]
 
 
+async def test_after_a_later_one_goes_ahead_and_the_others_follow_what_it_brings(bench: EventsBench) -> None:
+    await bench.subscribers(CRM)
+    events = await several(bench, 5)
+    for event in events[:2]:  # as many as may be under way
+        assert (await bench.claim(event)).ours
+    await bench.ledger.pause(f"subscribers/{CRM}", 5.0)
+    for event in events[:2]:
+        await bench.failed(event, means="later", spends=False, delay=5.0)
+    await bench.drop_jobs()
+    await bench.pass_time(10)
+    await bench.sweep_all()
+    [first] = await bench.jobs()
+    assert (await bench.events.claim(first, "w.mine", 60.0)).ours
+    await bench.sweep_all()
+    assert len(await bench.jobs()) == 1  # nobody else while it is under way
+    await bench.events.delivered(first)
+    await bench.drop_jobs()
+    await bench.sweep_all()
+    assert len(await bench.turn()) == 2  # of the four that are left, two have their places
+
+
 # ---------------------------------------------------------------- disabled
 
 
