@@ -72,9 +72,16 @@ def _plain(address: str) -> str:
 
 
 def configure(
-    form: Literal["auto", "json", "console"] = "auto", level: str = "info", stream: TextIO | None = None
+    form: Literal["auto", "json", "console"] = "auto",
+    level: str = "info",
+    stream: TextIO | None = None,
+    *,
+    once: bool = False,
 ) -> None:
-    """Send every line, structlog's and the standard library's, to the stream (standard error unless given)."""
+    """Send every line, structlog's and the standard library's, to the stream (standard error unless given).
+
+    `once`: it stays so until the process ends, and loggers need not look each time.
+    """
     out = stream if stream is not None else sys.stderr
     terminal = out.isatty()
     render: Processor = (
@@ -94,7 +101,7 @@ def configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(out),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=once,
     )
     handler = _Handler(out, [*shared, render])
     root = logging.getLogger()

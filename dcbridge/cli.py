@@ -85,7 +85,7 @@ def serve(config: ConfigOption = None) -> None:
     from service.main import run
 
     settings, configuration = read_all(config)
-    logs.configure(settings.log_format, settings.log_level)
+    logs.configure(settings.log_format, settings.log_level, once=True)
     sys.excepthook = logs.log_uncaught
     try:
         run(settings, configuration)
@@ -106,7 +106,7 @@ def worker(
     from workers.main import run
 
     settings, configuration = read_all(config)
-    logs.configure(settings.log_format, settings.log_level)
+    logs.configure(settings.log_format, settings.log_level, once=True)
     sys.excepthook = logs.log_uncaught
     try:
         code = run(settings, configuration, queues or [], burst=burst)
