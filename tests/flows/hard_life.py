@@ -10,24 +10,12 @@ from __future__ import annotations
 import sys
 from urllib.parse import urlencode
 
-import yaml
-
-from bridge.providers import KINDS
 from sandbox.sms_callbacks import sign
 from tests.dcbridge.terminal import on_a_terminal
 from tests.stack import SMS, Stack, until
 
 SLOW = 1.5  # seconds that the answer takes which the killed worker waits for
-
-
-def not_to_be_asked(stack: Stack) -> Stack:
-    """The same, before its start, with a provider that cannot be asked what it has: asked, it would end the story."""
-    path = stack.folder / "bridge.yaml"
-    told = yaml.safe_load(path.read_text())
-    if "ask" in KINDS["twilio"].fields_model.model_fields:
-        told["providers"]["twilio"]["ask"] = False
-    path.write_text(yaml.safe_dump(told))
-    return stack
+UNASKED = {"twilio": {"ask": False}}  # asked what it has, the provider would end the story
 
 
 def lived(stack: Stack) -> str:
@@ -66,7 +54,7 @@ def main() -> None:
     settings = {"DCBRIDGE_LEASE": "45", "DCBRIDGE_RECONCILE_EVERY": "0.25", "DCBRIDGE_RECEIPT_LINGER": "0.05"}
     retry = {"first": 1.0, "factor": 2.0, "most": 300.0, "jitter": 0.5}
     channels = {SMS: {"unknown_grace": 10.0, "retry": retry}}
-    with not_to_be_asked(Stack(settings=settings, sandbox={"slow_answer": SLOW}, channels=channels)) as stack:
+    with Stack(settings=settings, sandbox={"slow_answer": SLOW}, channels=channels, providers=UNASKED) as stack:
         message = lived(stack)
         sys.stdout.write(f"$ dcbridge trace {message}\n{on_a_terminal(stack.environ, 'trace', message).text}")
 

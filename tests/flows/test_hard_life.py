@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from tests.dcbridge.terminal import on_a_terminal
-from tests.flows.hard_life import SLOW, lived, not_to_be_asked
+from tests.flows.hard_life import SLOW, UNASKED, lived
 from tests.stack import Stack
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "operations.md"
@@ -23,7 +23,7 @@ def steps(text: str) -> list[str]:
 def test_a_429_a_kill_and_a_late_update_are_told_as_the_page_says() -> None:
     page = PAGE.read_text(encoding="utf-8").partition("### A worked example")[2].partition("\n## ")[0]
     settings = {"DCBRIDGE_WORKER_SILENCE": "1.5"}
-    with not_to_be_asked(Stack(settings=settings, sandbox={"slow_answer": SLOW})) as stack:
+    with Stack(settings=settings, sandbox={"slow_answer": SLOW}, providers=UNASKED) as stack:
         message = lived(stack)
         told = on_a_terminal(stack.environ, "trace", message)
         books = stack.settled()
