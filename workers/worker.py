@@ -47,6 +47,7 @@ from workers.reconciler import keep_sweeping
 log = structlog.get_logger()
 
 BLOCK = 1.0  # seconds that an idle worker waits for a job before it looks at its flags
+SOON = 0.05  # seconds until it looks again, while there is no place for one more event
 HEARTBEAT = 15.0  # seconds
 REMEMBERED = 30  # seconds without a heartbeat, to which RQ adds 60, until `rq info` no longer shows a killed worker
 WIP = 180.0  # seconds after which RQ may call a started job abandoned
@@ -146,11 +147,11 @@ class RelayWorker(BaseWorker):
         log.info("worker_started", queues=[q.name for q in self.queues], concurrency=self.settings.concurrency)
         worked, trouble = False, 0.0
         while not self._stop.is_set():
+            self._changed.clear()
             room = self.settings.concurrency - len(self._running)
             names = self._open_queues()
             keys = [f"rq:queue:{name}" for name in names]
             if room <= 0 or not names:
-                self._changed.clear()
                 await self._changed.wait()
                 continue
             try:
@@ -160,12 +161,15 @@ class RelayWorker(BaseWorker):
                 if not jobs and self._burst:
                     if not self._running:
                         return worked
-                    self._changed.clear()
                     await self._changed.wait()
                     continue
                 if not jobs and await redis.exists("rq:suspended"):  # a blocking pop would not look
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stop.wait(), BLOCK)
+                    continue
+                if not jobs and len(names) < len(self.queues):  # a pop would wait for the other queues alone
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._changed.wait(), SOON)
                     continue
                 if not jobs:
                     found = await cast(Any, redis.blpop(keys, BLOCK))
