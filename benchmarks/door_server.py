@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bridge import logs
+from bridge.collector import spare_the_collector
 from bridge.configuration import Configuration
 from bridge.configuration_file import load
 from bridge.durability import Durable
@@ -57,7 +58,7 @@ def signature_only(configuration: Configuration) -> Starlette:
 
 def whole_door(kind: str, settings: Settings, configuration: Configuration) -> Starlette:
     """The service's own app, with or without a memory."""
-    logs.configure("json", "info", open(os.devnull, "w"))  # noqa: SIM115  (for the life of the process)
+    logs.configure("json", "info", open(os.devnull, "w"), once=True)  # noqa: SIM115  (for the life of the process)
     ledger = (_Forgets if kind == "forgets" else Ledger).of(settings, connect(settings), Durable(settings))
     tokens = Tokens(settings.token_key.get_secret_value().encode())
     inbox, providers = Inbox(ledger, settings), configuration.build_providers()
@@ -71,6 +72,7 @@ async def main(kind: str, port: int) -> None:
     built = signature_only(configuration) if kind == "signature" else whole_door(kind, settings, configuration)
     listener = Listener(built, "127.0.0.1", port)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, listener.stop)
+    spare_the_collector()  # as the service does once it has started
     await listener.serve()
 
 
