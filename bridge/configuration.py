@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import phonenumbers
@@ -219,6 +220,11 @@ class Configuration(Model):
     def signing_secret(self, channel_id: str) -> bytes:
         """What signs our posts about a channel. Raises KeyError for an unknown channel."""
         return self.secrets_for(self.endpoint_of(channel_id), channel_id)[0]
+
+    @cached_property
+    def channel_secrets_at(self) -> frozenset[str]:
+        """Endpoints at which some channel has secrets of its own."""
+        return frozenset(self.endpoint_of(name) for name, channel in self.channels.items() if channel.secrets)
 
     def secrets_for(self, endpoint: str, channel_id: str | None = None) -> list[bytes]:
         """Live secrets for a webhook that came to this endpoint and names this channel.

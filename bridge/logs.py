@@ -57,8 +57,9 @@ class Tokens:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self.of = lru_cache(maxsize=4096)(self._of)  # a conversation is several lines
 
-    def of(self, address: str) -> Token:
+    def _of(self, address: str) -> Token:
         """12 hex digits, the same for every spelling of one number ("+1 650…", "1650…") or mailbox."""
         plain = _plain(address).encode("utf-8", "surrogatepass")
         return Token(hmac.digest(self._key, plain, "sha256").hex()[:12])

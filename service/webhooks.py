@@ -70,13 +70,8 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
 def _verify(door: Door, request: Request, body: bytes, endpoint: str) -> None:
     """Channels may have secrets of their own. The unverified body is looked at for one thing: which of them apply."""
     configuration = door.configuration
-    own = [
-        channel_id
-        for channel_id, channel in configuration.channels.items()
-        if channel.secrets and configuration.endpoint_of(channel_id) == endpoint
-    ]
     named: list[str | None] = [None]
-    if own:
+    if endpoint in configuration.channel_secrets_at:
         try:
             named = list({one.channel_id for one in wire.read_webhook(body, endpoint)}) or [None]
         except wire.NotJson:

@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 from redis.asyncio import Redis
 
@@ -45,8 +45,7 @@ def _script() -> str:
     return "\n".join([f"local JOBS = {{{jobs}}}", *texts])
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(NamedTuple):
     """One copy of an agent message at the door. With `reason` it ends at once as Failed."""
 
     ref: str
