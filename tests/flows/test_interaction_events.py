@@ -93,6 +93,16 @@ def test_deliveries_that_hang_take_half_of_a_workers_places_at_most() -> None:
         stack.kill("worker")  # nobody waits for what hangs
 
 
+def test_a_place_that_is_free_again_is_used_at_once() -> None:
+    with Stack(settings={"DCBRIDGE_CONCURRENCY": "4"}, parts=("sandbox", "service")) as stack:
+        told = [happens(stack, "STARTED") for _ in range(60)]  # two at a time
+        stack.start("worker")
+        until(lambda: all(taken(stack, one) for one in told), "all are told")
+        with stack.ledger() as redis:
+            waits: Any = redis.info("commandstats")
+        assert waits.get("cmdstat_blpop", {"calls": 0})["calls"] < 20, "it waited for other queues after each pair"
+
+
 def test_subscribers_change_without_a_restart_and_a_bad_file_changes_nothing(own_stack: Stack) -> None:
     stack = own_stack
     path = stack.folder / "bridge.yaml"
