@@ -199,10 +199,10 @@ class JournalFiles:
         return self._load(segment, newest=False)
 
     def remove_oldest(self) -> None:
-        """Redis holds all of it."""
+        """Redis holds all of it. Raises OSError, and then it is still the oldest: asking again takes no other."""
         self.segments[0].path.unlink(missing_ok=True)
-        del self.segments[0]
         _fsync_folder(self.folder)
+        del self.segments[0]
 
     # ------------------------------------------------------------ inside
 

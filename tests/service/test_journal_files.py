@@ -167,6 +167,23 @@ def test_a_disk_that_fails_fails_the_append_and_nothing_that_was_written_before(
         assert files.damage.aside == 0  # what did not fit was taken back
 
 
+def test_a_removal_that_fails_half_way_takes_its_own_segment_and_no_other(tmp_path: Path) -> None:
+    with opened(tmp_path, segment=1) as files:
+        files.append([task(1)])
+        files.append([task(2)])
+        assert files.oldest() == [task(1)]
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # the folder cannot be opened, so not fsynced either
+        try:
+            for _ in range(3):
+                with pytest.raises(OSError, match="Too many open files"):
+                    files.remove_oldest()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        files.remove_oldest()
+        assert drained(files) == [task(2)]
+
+
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     with opened(tmp_path), pytest.raises(ConfigurationError) as refused:
         JournalFiles(tmp_path, LIMIT).open()
