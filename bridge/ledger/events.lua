@@ -7,6 +7,8 @@
 --   dcb:i:<interaction>    n events so far; s and f: ms of its STARTED and FINISHED; e: its last event
 --   dcb:alone              interaction -> ms when a missing STARTED or FINISHED is noticed
 
+local LOOK_AGAIN = 60000 -- ms until an event that is too old, and that somebody waits for, is looked at again
+
 local function wake_splitter()
   if redis.call('EXISTS', 'dcb:splitter') == 1 then return end -- it looks again before it leaves
   if redis.call('SET', 'dcb:split-woken', now, 'NX', 'PX', REQUEUE) then
@@ -235,10 +237,22 @@ local function notice_missing_partners()
   end
 end
 
+local function is_awaited(event)
+  for _, name in ipairs(redis.call('SMEMBERS', 'dcb:subscribers')) do
+    if redis.call('ZSCORE', 'dcb:backlog:' .. name, event .. '-' .. name) then return true end
+  end
+  return false
+end
+
+-- A replay waits by when it was asked for, so its event may be older than all that the backlogs tell of.
 local function forget_events(before)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:events', '-inf', '(' .. before, 'LIMIT', 0, 200)) do
-    redis.call('DEL', 'dcb:e:' .. id, 'dcb:ed:' .. id)
-    redis.call('ZREM', 'dcb:events', id)
+    if is_awaited(id) then
+      redis.call('ZADD', 'dcb:events', before + LOOK_AGAIN, id)
+    else
+      redis.call('DEL', 'dcb:e:' .. id, 'dcb:ed:' .. id)
+      redis.call('ZREM', 'dcb:events', id)
+    end
   end
 end
 
