@@ -132,10 +132,20 @@ local function apply_update(ref, part, status, provider_id, reason, detail, conf
   return 'noted'
 end
 
+-- Copies of one message stand together, the first one first; they end, and are forgotten, each in its own time.
+local function any_copy_exists(from)
+  local first, i = ARGV[from + 1], from
+  while i <= #ARGV and ARGV[i + 1] == first do
+    if redis.call('EXISTS', 'dcb:m:' .. ARGV[i]) == 1 then return true end
+    i = i + 14
+  end
+  return false
+end
+
 -- accept keep_ms dead_keep_ms, then for each copy:
 --   ref first channel messageId from to lane payload trace ttl_ms reason detail raw copies
 -- Of several copies only the first brings the payload.
--- `first` is the ref of the message's first copy: where it exists, the whole message is a redelivery.
+-- `first` is the ref of the message's first copy: where one of them exists, the whole message is a redelivery.
 -- With a reason the message ends at once as Failed; with raw bytes they become a dead letter as well.
 -- -> for each copy "new" or "again"
 function verbs.accept()
@@ -143,7 +153,7 @@ function verbs.accept()
   for i = 5, #ARGV, 14 do
     local ref, first, channel = ARGV[i], ARGV[i + 1], ARGV[i + 2]
     local key = 'dcb:m:' .. ref
-    if fresh[first] == nil then fresh[first] = redis.call('EXISTS', 'dcb:m:' .. first) == 0 end
+    if fresh[first] == nil then fresh[first] = not any_copy_exists(i) end
     if not fresh[first] or redis.call('EXISTS', key) == 1 then
       redis.call('HINCRBY', 'dcb:books:' .. channel, 'again', 1)
       local began = tonumber(redis.call('HGET', 'dcb:m:' .. first, 'at') or now)

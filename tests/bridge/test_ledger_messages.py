@@ -104,6 +104,23 @@ async def test_copies_share_one_payload_until_the_last_needs_it_no_more(bench: B
     assert await bench.keys("dcb:p:*") == []
 
 
+async def test_a_redelivery_after_some_copies_were_forgotten_is_still_one(bench: Bench) -> None:
+    copies = copies_of("m-1", "a", "b", payload=SECRET_TEXT)
+    await bench.ledger.accept(copies)
+    for copy in copies:
+        await bench.ledger.claim(copy.ref, "mine", 60.0)
+    await bench.taken(copies[0].ref, delivered=True)
+    await bench.ledger.receipts_done(CHANNEL, [copies[0].ref])
+    await bench.pass_time(KEEP + 1)
+    assert await bench.state(copies[0].ref) == "gone"
+    assert await bench.ledger.accept(copies) == [False] * 2
+    await bench.taken(copies[1].ref, delivered=True)
+    assert b"very private" not in await bench.whole_database()
+    await bench.ledger.receipts_done(CHANNEL, [copies[1].ref])
+    await bench.pass_time(KEEP + 1)
+    assert await bench.ledger.accept(copies) == [True] * 2
+
+
 async def test_each_copy_ends_for_itself(bench: Bench) -> None:
     first, second = copies_of("m-1", "a", "b")
     await bench.ledger.accept([first, second])
