@@ -118,17 +118,30 @@ local function held_back(ref, channel, accepted_at, expires, lease)
   return (must_wait('m:' .. ref, channel, accepted_at, expires, lease))
 end
 
+local function still_waits(ref)
+  local state = redis.call('HGET', 'dcb:m:' .. ref, 's')
+  return state == 'accepted' or state == 'retry'
+end
+
+-- The first in the queue who still waits. A held one is looked at in between, and may have gone: a job for it would
+-- move the moment at which it is looked at next, as when its grace is over, and waste the place.
+local function let_in(hold)
+  local member = redis.call('LPOP', hold)
+  while member do
+    redis.call('HDEL', 'dcb:' .. member, 'hd')
+    local due = tonumber(redis.call('HGET', 'dcb:' .. member, 'nb') or '0') <= now
+    if due and still_waits(string.sub(member, 3)) then return wake(member) end
+    member = redis.call('LPOP', hold)
+  end
+end
+
 -- The request is over, however it ended: its place in flight goes to the next.
 local function landed(ref, channel)
   local limits = limits_of(channel)
   if not limits then return end
   for _, limit in ipairs(limits) do
     if limit.cap > 0 and redis.call('ZREM', 'dcb:flight:' .. limit.key, ref) == 1 then
-      local member = redis.call('LPOP', 'dcb:hold:' .. limit.key)
-      if member then
-        redis.call('HDEL', 'dcb:' .. member, 'hd')
-        if redis.call('EXISTS', 'dcb:' .. member) == 1 then wake(member) end
-      end
+      let_in('dcb:hold:' .. limit.key)
     end
   end
 end
@@ -194,11 +207,6 @@ end
 
 function verbs.trouble()
   return trouble(ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]))
-end
-
-local function still_waits(ref)
-  local state = redis.call('HGET', 'dcb:m:' .. ref, 's')
-  return state == 'accepted' or state == 'retry'
 end
 
 -- For the sweep: an open breaker whose time has come probes with its oldest message; a closed one lets its parked go.

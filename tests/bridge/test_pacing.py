@@ -129,6 +129,23 @@ async def test_a_place_in_flight_goes_to_the_one_who_waited_longest(bench: Paced
     assert [await bench.claim(refs[2]), await bench.claim(refs[3])] == ["go", "held"]
 
 
+async def test_a_place_that_is_free_wakes_nobody_who_went_already(bench: PacedBench) -> None:
+    await bench.limit(provider="0 1 1")
+    refs = await bench.heads(3)
+    assert [await bench.claim(ref) for ref in refs] == ["go", "held", "held"]
+    await bench.pass_time(61)  # the first one's lease is over, and the second is looked at before its turn
+    assert await bench.claim(refs[1]) == "go"
+    assert await bench.ledger.unknown(refs[1], "mine", 300.0, "timeout") == "unknown"
+    grace = await bench.redis.zscore("dcb:due", f"m:{refs[1]}")
+    await bench.drop_jobs()
+    await bench.limit(provider="0 1 2")
+    assert await bench.claim(refs[2]) == "go"
+    await bench.taken(refs[2])
+    await bench.taken(refs[0])
+    assert await bench.redis.zscore("dcb:due", f"m:{refs[1]}") == grace
+    assert await bench.queued() == []
+
+
 async def test_a_place_in_flight_of_a_dead_worker_is_free_when_its_lease_is_over(bench: PacedBench) -> None:
     await bench.limit(provider="0 1 1")
     first, second = await bench.heads(2)
