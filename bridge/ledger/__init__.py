@@ -361,7 +361,7 @@ class Ledger:
         return _claimed(await self._do("task_claim", task_id, token, _ms(lease)))
 
     async def task_done(self, task_id: str, token: str, keep: float) -> str:
-        """`keep`: seconds for which the same id is recognised."""
+        """Whoever says so: a worker given up for dead as well. `keep`: seconds for which the same id is recognised."""
         return _word(await self._do("task_done", task_id, token, _ms(keep)))
 
     async def task_retry(self, task_id: str, token: str, delay: float, code: str) -> str:

@@ -96,6 +96,7 @@ async def test_a_lost_receipts_job_is_queued_again_once(bench: Bench) -> None:
 
 
 TASK = NewTask("c-1", "consumer", "lane-a", b'{"text":"private"}', "trace", CHANNEL)
+BEHIND = NewTask("c-2", "consumer", "lane-a", b"{}", "trace", CHANNEL)
 
 
 async def test_a_task_is_put_once_claimed_fenced_and_done(bench: Bench) -> None:
@@ -106,7 +107,7 @@ async def test_a_task_is_put_once_claimed_fenced_and_done(bench: Bench) -> None:
     assert (claimed.why, claimed.text("tr"), claimed.fields[b"p"]) == ("go", "trace", TASK.payload)
     assert (await ledger.claim_task("c-1", "mine", 60.0)).number("a") == 1
     assert (await ledger.claim_task("c-1", "another's", 60.0)).why == "busy"
-    assert await ledger.task_done("c-1", "another's", 50.0) == "stale"
+    assert await ledger.task_dead("c-1", "another's", "http 404", b"raw", 50.0) == "stale"
     assert await ledger.task_done("c-1", "mine", 50.0) == "done"
     assert await ledger.task_done("c-1", "mine", 50.0) == "stale"
     assert (await ledger.claim_task("c-1", "mine", 60.0)).why == "done"
@@ -147,6 +148,17 @@ async def test_nobody_knows_this_task(bench: Bench) -> None:
     assert await bench.ledger.task_retry("b-9", "", 1.0, "") == "stale"
     assert await bench.ledger.task_dead("b-9", "x", "", b"", 1.0) == "stale"
     assert await bench.keys("dcb:*") == []
+
+
+async def test_a_task_that_was_done_by_a_worker_given_up_is_not_done_again(bench: Bench) -> None:
+    await bench.ledger.put_tasks([TASK, BEHIND])
+    assert (await bench.ledger.claim_task("c-1", "old", 60.0)).ours
+    await bench.pass_time(61)
+    assert await bench.ledger.task_retry("c-1", "", 0.0, "lease ended") == "waiting"
+    assert await bench.ledger.task_done("c-1", "old", 60.0) == "done"
+    assert (await bench.ledger.claim_task("c-1", "new", 60.0)).why == "done"
+    assert (await bench.ledger.claim_task("c-2", "new", 60.0)).ours
+    assert await bench.ledger.task_done("c-1", "old", 60.0) == "stale"
 
 
 # ---------------------------------------------------------------- the sweep
