@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bridge.messages import Fate, UpdateStatus
-from bridge.providers.base import Row
+from bridge.providers.base import Provider, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,19 @@ _FURTHEST = (UpdateStatus.FAILED, UpdateStatus.REMOVED, UpdateStatus.SENT, Updat
 def name_of(ref: str, part: int) -> str:
     """How the ledger says whose a provider's id is."""
     return f"{ref} {part}"
+
+
+def keepers(providers: Mapping[str, Provider]) -> dict[str, str]:
+    """Provider -> the one under whose name the ids of its account are kept, for accounts that can be asked at all.
+
+    The list of an account holds what all of its providers sent, those as well that are never asked themselves.
+    """
+    accounts = {one.account for one in providers.values() if one.asking is not None}
+    return {
+        name: min(other for other, its in providers.items() if its.account == one.account)
+        for name, one in providers.items()
+        if one.account in accounts
+    }
 
 
 def judge(rows: Sequence[Row], whose: Mapping[str, str], mine: str, requests: int, *, complete: bool) -> Verdict:

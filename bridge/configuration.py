@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import phonenumbers
 from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstraints, model_validator
 
+from bridge.asking import keepers
 from bridge.configuration_types import Model, Name, PublicUrl, Seconds, Secret, Secrets, SomeSeconds, Url, Uuid
 from bridge.problems import Path, Problem, did_you_mean, refuse, shape
 from bridge.providers import KINDS, build
@@ -252,14 +253,14 @@ class Configuration(Model):
         }
 
     def limits(self) -> dict[str, str]:
-        """Channel id -> provider, both paces, and whether it can be asked, as the ledger keeps them.
+        """Channel id -> provider, both paces, and whether its account can be asked, as the ledger keeps them.
 
         "subscribers/<name>" is both a channel and a provider.
         """
-        asked = {name for name, provider in self.build_providers().items() if provider.asking is not None}
+        kept = keepers(self.build_providers())
         channels = {
             channel_id: f"{channel.provider} {_written(self.providers[channel.provider].pace)} {_written(channel.pace)}"
-            + (" asked" if channel.provider in asked else "")
+            + (f" asked {kept[channel.provider]}" if channel.provider in kept else "")
             for channel_id, channel in self.channels.items()
         }
         subscribers = {

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import structlog
 from redis.exceptions import RedisError
 
-from bridge.asking import CannotTell, Found, NotThere, Verdict, judge, name_of
+from bridge.asking import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
 from bridge.configuration import Channel
 from bridge.errors import OutcomeUnknown, Refused, SendError
 from bridge.ledger import KNOWN, Claimed
@@ -74,6 +74,11 @@ class Question:
         return self.claimed.text("s")
 
     @property
+    def keeper(self) -> str:
+        """The provider under whose name the ids of this account are kept."""
+        return keepers(self.h.providers)[self.channel.provider]
+
+    @property
     def is_probe(self) -> bool:
         """True where it tries whether a provider is back, because no message waits that could."""
         return self.claimed.number("qp") > 0
@@ -127,7 +132,7 @@ async def _about_outcome(q: Question) -> None:
     rows, complete = await _listed(q, part)
     verdict: Verdict = CannotTell("too long ago")  # whose an id is has been forgotten
     if q.claimed.number("us") and q.age("us") < KNOWN:
-        whose = await q.h.ledger.whose(q.channel.provider, [row.fate.provider_id for row in rows])
+        whose = await q.h.ledger.whose(q.keeper, [row.fate.provider_id for row in rows])
         verdict = judge(rows, whose, name_of(q.ref, part.number), q.claimed.number("un"), complete=complete)
     await _follow(q, part, verdict)
 
@@ -153,7 +158,7 @@ async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
         case Found(fate, ids):
             await _note(q, part.number, "found", fate.status.value, fate.provider_id)
             state = await ledger.found(
-                q.ref, q.token, part.number, part.count, q.channel.provider, fate, ids,
+                q.ref, q.token, part.number, part.count, q.keeper, fate, ids,
                 delivered=q.channel.delivered_when == "taken" and part.number + 1 == part.count,
                 confirm_within=q.h.look_after(q.channel),
             )  # fmt: skip

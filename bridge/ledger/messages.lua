@@ -39,7 +39,7 @@ end
 
 local function remember_id(ref, part, channel, provider_id)
   local limits = limits_of(channel)
-  if limits and limits.asked and provider_id ~= '' then keep_id(ref, part, limits.provider, provider_id) end
+  if limits and limits.keeper and provider_id ~= '' then keep_id(ref, part, limits.keeper, provider_id) end
 end
 
 -- The one way into a terminal state: books, lane, due time, privacy and receipt together.

@@ -166,6 +166,7 @@ class Provider(Protocol):
 
     name: str
     kind: str
+    account: str  # the same for two providers that are one account, whose lists hold each other's messages
     channel_types: frozenset[str]  # which channels it can serve: "sms", "email"
     asking: Asking | None  # None: it cannot be asked, and the channel's policies apply
 

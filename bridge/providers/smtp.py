@@ -152,7 +152,7 @@ class Smtp:
 
     def __init__(self, name: str, fields: SmtpFields, public_url: str) -> None:
         """`public_url` is not used: mail carries no callback address."""
-        self.name = name
+        self.name = self.account = name
         self._fields = fields
         # A report that nobody could bring us would keep each message waiting for it.
         self._ask_dsn = fields.dsn == "auto" and bool(fields.callback_secret)

@@ -144,6 +144,7 @@ class Twilio:
             (b"Accept", b"application/json"),
         ]
         self._url = httpx.URL(f"{fields.base_url}/2010-04-01/Accounts/{fields.account_sid}/Messages.json")
+        self.account = str(self._url)
         self.asking: Asking | None = None
         if fields.ask:
             headers = {"Authorization": login, "Accept": "application/json"}

@@ -51,6 +51,7 @@ channels:
   asked: {{type: sms, provider: asked, number: "+15557650128", confirm_within: 5000}}
   asked-fails: {{type: sms, provider: asked, number: "+15557650129", outcome_unknown: fail, unconfirmed_as: failed}}
   asked-taken: {{type: sms, provider: asked, number: "+15557650130", delivered_when: taken}}
+  twin: {{type: sms, provider: twilio, number: "+15557650128"}}
   hurried: {{type: sms, provider: twilio, number: "+15557650127", lane_limit: 1, unconfirmed_as: delivered}}
 """
 

@@ -167,6 +167,16 @@ async def test_the_same_words_twice_at_once_are_told_apart_by_the_ids_that_are_k
     assert (await asked.side.entry(ref))["x0"] == "SM-ours"
 
 
+async def test_what_another_provider_of_the_same_account_sent_is_not_ours(asked: Asked) -> None:
+    theirs = await asked.side.accept("m-2", "twin")
+    asked.side.provider.usual = saying(201, {"sid": "SM-theirs"})
+    await outbound.send(asked.side.hands, theirs)
+    asked.has("SM-theirs")
+    ref = await asked.unknown()
+    await asked.pass_time(21)
+    assert await asked.ask(ref) == "retry"
+
+
 @pytest.mark.parametrize(("channel", "then"), [(CHANNEL, "retry"), ("asked-fails", "failed")])
 @pytest.mark.parametrize(
     ("rows", "why"),
