@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import structlog
 
@@ -38,7 +39,8 @@ async def deliver(h: Hands, delivery_id: str) -> None:
             await h.surely(lambda: h.events.failed(delivery_id, claim, failure))
             log.info("delivery_left_to_another_worker")
             return
-        await _attempt(h, delivery_id, claim, claimed, subscriber, kept.event)
+        event = replace(kept.event, replayed=claimed.number("at")) if b"rp" in claimed.fields else kept.event
+        await _attempt(h, delivery_id, claim, claimed, subscriber, event)
 
 
 async def _attempt(

@@ -93,11 +93,12 @@ class RedisStreamSink:
             "content_type": packed.content_type,
             "body": packed.body,
         }
+        seen = f"{event.id}:{event.replayed}" if event.replayed else event.id  # what is asked for again is added again
         add = self._open().register_script(ADD)
         try:
             async with asyncio.timeout(self._fields.timeout):
                 await add(
-                    keys=[stream, f"{{{stream}}}:seen:{event.id}"],
+                    keys=[stream, f"{{{stream}}}:seen:{seen}"],
                     args=[most, kept, *chain.from_iterable(entry.items())],
                 )
         except TimeoutError:

@@ -154,6 +154,21 @@ async def test_every_event_reaches_every_subscriber_once(redis: Redis, redis_ser
             assert w.counted("dcbridge_event_seconds_count", subscriber=name) == 3
 
 
+async def test_a_replay_reaches_a_stream_that_remembers_the_event(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    stream = f"  lake: {{sink: {{kind: redis-stream, url: '{redis_server.url}', stream: copies}}}}"
+    async with world(redis, redis_server.url, crm="") as w:
+        await w.hands.change(parse(CONFIGURATION.format(subscribers=stream), {}))
+        await w.tell(("i-1", "STARTED"))
+        await w.work()
+        [event_id] = await w.hands.events.ids()
+        assert await redis.xlen("copies") == 1
+        assert await w.hands.events.replay("lake", {event_id: ""}) == ["new"]
+        await w.work()
+        rows: Any = await redis.xrange("copies")
+        assert [entry[b"id"].decode() for _, entry in rows] == [event_id] * 2
+        assert (await w.books("lake")).delivered == 2
+
+
 async def test_filters_choose(redis: Redis, redis_server: EmbeddedRedis) -> None:
     async with world(redis, redis_server.url, ends="events: [finished]", email="media: [email]", off="on: false") as w:
         await w.tell(("i-1", "STARTED"), ("i-1", "FINISHED"))
