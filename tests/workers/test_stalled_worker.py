@@ -31,12 +31,12 @@ class StandsStill(Tokens):
         self._meanwhile = meanwhile
         self.stood = False
 
-    def of(self, address: str) -> Token:
+    def _of(self, address: str) -> Token:
         if not self.stood:
             self.stood = True
             time.sleep(SILENCE)
             self._meanwhile()
-        return super().of(address)
+        return super()._of(address)
 
 
 @pytest.fixture
