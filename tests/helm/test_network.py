@@ -165,6 +165,28 @@ def test_exactly_these_arrows_go_through(name: str) -> None:
     assert sorted(TABLE[name] - found) == []
 
 
+@pytest.mark.parametrize("name", TABLE)
+def test_the_check_gets_through_in_a_namespace_that_denies_with_what_is_there_when_it_runs(name: str) -> None:
+    everything = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    denied = {"kind": "NetworkPolicy", "metadata": {"name": "default-deny"}, "spec": everything}
+    found = objects(name)
+    old = objects(over(values(name), {"networkPolicy": {"redis": {"ports": [6390]}, "dns": [{"podSelector": {}}]}}))
+    job = next(o for o in found if o["kind"] == "Job")
+    events, weight = hook(job)
+    first = [o for o in found if hook(o)[0] == events and hook(o)[1] < weight]
+    installed = [] if "pre-install" in events else [o for o in found if not hook(o)[0]]
+    upgraded = [o for o in old if not hook(o)[0]]
+    for there in (installed, upgraded):
+        arrows = {arrow for arrow in Net([denied, *there, *first, job]).arrows() if "check" in arrow[:2]}
+        assert arrows == {arrow for arrow in TABLE[name] if "check" in arrow[:2]}
+
+
+def hook(found: Json) -> tuple[str, int]:
+    """(when, its weight); nothing for what is no hook."""
+    notes = found["metadata"].get("annotations", {})
+    return notes.get("helm.sh/hook", ""), int(notes.get("helm.sh/hook-weight", "0"))
+
+
 def test_without_policies_everything_does() -> None:
     found = set(Net(objects("strict-cluster")).arrows())
     assert ("a stranger", "worker", 8082) in found

@@ -201,10 +201,12 @@ def test_the_check_comes_before_what_it_checks_wherever_there_is_something_to_ch
         ("everything", "post-install,pre-upgrade"),  # it brings its own Secret
     ):
         found = [o for o in objects(name) if component(o["metadata"]["labels"]) == "check"]
-        assert sorted(o["kind"] for o in found) == ["ConfigMap", "Job"]
+        assert sorted(o["kind"] for o in found) == ["ConfigMap", "Job", "NetworkPolicy"]
         assert {o["metadata"]["annotations"]["helm.sh/hook"] for o in found} == {hooks}
         weights = {o["kind"]: int(o["metadata"]["annotations"]["helm.sh/hook-weight"]) for o in found}
-        assert weights["ConfigMap"] < weights["Job"]
+        assert max(weights["ConfigMap"], weights["NetworkPolicy"]) < weights["Job"]
+        kept = {o["metadata"]["annotations"]["helm.sh/hook-delete-policy"] for o in found}
+        assert kept == {"before-hook-creation,hook-succeeded"}
         job = next(o for o in found if o["kind"] == "Job")["spec"]["template"]["spec"]
         # Before a first install there is nothing of the release: no account, and no other ConfigMap.
         assert job["serviceAccountName"] == "default"
