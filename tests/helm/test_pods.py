@@ -223,3 +223,27 @@ def test_the_image_is_named_by_its_digest_where_there_is_one() -> None:
     assert {c["image"] for _, _, spec in pods(objects("minimal")) for c in spec["containers"]} == {
         f"dcbridge:{version}"
     }
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"),
+    [
+        ("1Gi", 644_245_094),
+        ("512Mi", 322_122_547),
+        ("1.5Gi", 966_367_641),
+        ("2G", 1_200_000_000),
+        ("900M", 540_000_000),
+        ("3000000k", 1_800_000_000),
+        ("1048576Ki", 644_245_094),
+        ("16Ti", 10_555_311_626_649),
+        ("1000000000", 600_000_000),
+    ],
+)
+def test_a_full_redis_refuses_writes_before_its_limit_kills_it(limit: str, most: int) -> None:
+    resources = {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": limit}}
+    found = objects(over(values("values-trial"), {"redis": {"bundled": {"resources": resources}}}))
+    told = [
+        line.split(None, 1) for line in the("ConfigMap", "dcbridge-redis", found)["data"]["redis.conf"].splitlines()
+    ]
+    assert [value for name, value in told if name == "maxmemory"] == [str(most)]
+    assert [value for name, value in told if name == "maxmemory-policy"] == ["noeviction"]

@@ -56,6 +56,12 @@ def test_each_process_is_who_the_chart_says_and_may_do_nothing_else(running_tria
         assert pod.container.written() == []
 
 
+def test_redis_would_rather_refuse_than_be_killed(running_trial: tuple[Trial, list[Pod]]) -> None:
+    inside, _ = running_trial
+    told = inside.redis_config("maxmemory*")
+    assert (int(told["maxmemory"]), told["maxmemory-policy"]) == ((1 << 30) * 6 // 10, "noeviction")
+
+
 def test_a_rolling_restart_under_load_loses_and_repeats_nothing(running_trial: tuple[Trial, list[Pod]]) -> None:
     inside, pods = running_trial
     restart_story(inside, pods)

@@ -64,11 +64,20 @@ class Trial:
 
     def books(self) -> Books:
         async def look() -> Books:
-            where = {"host": self.namespace.address("dcbridge-redis"), "password": self._secret["redis-password"]}
-            async with Redis(**where) as redis:  # type: ignore[arg-type]  # its overloads want each by name
+            async with self._redis() as redis:
                 return await read_books(redis)
 
         return asyncio.run(look())
+
+    def redis_config(self, pattern: str) -> dict[Any, Any]:
+        async def look() -> dict[Any, Any]:
+            async with self._redis() as redis:
+                return await redis.config_get(pattern)
+
+        return asyncio.run(look())
+
+    def _redis(self) -> Redis:
+        return Redis(host=self.namespace.address("dcbridge-redis"), password=self._secret["redis-password"])
 
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = self.client.get(f"{self.sandbox}/state").json()

@@ -9,6 +9,12 @@
 {{- end -}}
 {{- end -}}
 
+{{/* A quantity of Kubernetes, such as 1.5Gi, as a number. */}}
+{{- define "dcbridge.bytes" -}}
+{{- $units := dict "" 1.0 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024.0 "Mi" 1048576.0 "Gi" 1073741824.0 "Ti" 1099511627776.0 -}}
+{{- printf "%.0f" (mulf (regexFind "^[0-9.]+" . | float64) (get $units (regexFind "[A-Za-z]*$" .))) -}}
+{{- end -}}
+
 {{/* (list $ "name" own): one setting as a process of this part has it; `own` are the settings of the part. */}}
 {{- define "dcbridge.setting" -}}
 {{- $root := index . 0 -}}
