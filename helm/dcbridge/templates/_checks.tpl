@@ -144,5 +144,8 @@ outbound receipts inbound events
   {{- if and .endpoint (not (and .secretKey .channel .to)) -}}
     {{- fail "test: endpoint needs secretKey, channel and to as well" -}}
   {{- end -}}
+  {{- if and .interactions (not .endpoint) -}}
+    {{- fail "test: interactions needs endpoint as well; an event is sent after the message" -}}
+  {{- end -}}
 {{- end -}}
 {{- end -}}
