@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -164,8 +165,18 @@ def test_the_redis_of_compose_would_lose_nothing_and_is_reached_by_its_socket_al
     assert given["--port"] == "0"
     assert (one["network_mode"], "ports" in one) == ("none", False)
     assert one["user"].split(":")[1] == last_stage("USER")[0].split(":")[1]
-    kept = {v.split(":")[0] for s in services().values() for v in s.get("volumes", [])} - {"./bridge.yaml"}
-    assert kept == set(COMPOSE["volumes"])
+    mounted = [v for s in services().values() for v in s.get("volumes", [])]
+    assert {v.split(":")[0] for v in mounted if isinstance(v, str)} == set(COMPOSE["volumes"])
+
+
+@pytest.mark.parametrize("name", ["service", "worker"])
+def test_an_editor_that_replaces_bridge_yaml_is_seen(name: str) -> None:
+    """A file that is mounted by itself stays the old one."""
+    one = services()[name]
+    [folder] = [v for v in one["volumes"] if not isinstance(v, str)]
+    assert (folder["type"], folder["read_only"], folder["bind"]) == ("bind", True, {"create_host_path": False})
+    assert str(Path(one["environment"]["DCBRIDGE_CONFIG"]).parent) == folder["target"]
+    assert [v for v in one["volumes"] if isinstance(v, str) and v.startswith((".", "/"))] == []
 
 
 def test_only_the_public_port_can_be_opened_beyond_this_machine() -> None:
