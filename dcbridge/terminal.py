@@ -111,6 +111,8 @@ def what_ails(settings: Settings, error: Exception) -> str:
             return f"{place} is still loading its data: try again in a moment"
         case redis_errors.NoPermissionError():
             return f"{place} does not let this user do that: look at its ACL"
+        case redis_errors.OutOfMemoryError():
+            return f"{place} is full and takes nothing more: give it more memory, maxmemory along with it"
         case redis_errors.TimeoutError() | TimeoutError():
             return f"{place} does not answer within {settings.redis_timeout:g} seconds"
         case redis_errors.ConnectionError() | OSError():

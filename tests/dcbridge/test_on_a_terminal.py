@@ -164,6 +164,7 @@ def callback_of(number: int) -> bytes:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
+        (redis_errors.OutOfMemoryError("its own words"), "is full"),
         (redis_errors.AuthenticationError("its own words"), "does not let us in"),
         (redis_errors.BusyLoadingError("its own words"), "still loading"),
         (redis_errors.NoPermissionError("its own words"), "ACL"),
