@@ -5,7 +5,8 @@ RFC 5322, 2045   the message         RFC 3463, 5248   enhanced status codes
 
 One message goes to one recipient in one transaction. All copies of an email show the same To line
 and the same Message-ID; what tells them apart is the envelope id (ENVID), our own reference, which
-a delivery report carries back. Where a server loses it, Message-ID and recipient together do.
+a delivery report carries back. Where a server loses it, the report names the copy by Message-ID and
+recipient, by which nothing looks it up yet: it is a dead letter.
 """
 
 from __future__ import annotations
