@@ -5,6 +5,7 @@ Looks at the tree as it was read, so that it has its say also where a field was 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,10 @@ from bridge.problems import Path, counted, did_you_mean, shape
 from bridge.providers import KINDS
 from bridge.subscribers.clients import missing
 
+EVENTS = (
+    "STARTED", "FINISHED", "interaction.gap", "subscriber.failing", "subscriber.recovered", "subscriber.disabled",
+    "subscriber.enabled", "delivery.dead",
+)  # fmt: skip
 SECRET_LENGTH = 16  # characters; a shorter one is for a bridge on this computer itself
 
 
@@ -36,6 +41,7 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
             names = ", ".join(endpoints)
             yield Finding((*path, "endpoint"), "is missing, and there are several endpoints", f"choose from {names}")
         yield from _carried(path, channel, providers)
+    yield from _shared_numbers(channels)
     yield from _secrets(tree)
     yield from _addresses(tree)
     yield from _sinks(tree)
@@ -75,6 +81,20 @@ def _carried(path: Path, channel: Mapping[str, Any], providers: Mapping[str, Map
     if kind_of_channel not in types:
         carried = " and ".join(sorted(types))
         yield Finding((*path, "provider"), f"{kind} carries {carried}, and this channel is {kind_of_channel}")
+
+
+def _shared_numbers(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Two channels at one provider with one number: what a consumer answers could be for either."""
+    first: dict[tuple[str, str], str] = {}
+    for channel_id, channel in channels.items():
+        number = channel.get("number") or channel_id
+        digits = re.sub(r"[+ ().\-/]", "", number) if isinstance(number, str) else ""
+        if channel.get("type") != "sms" or not digits.isdigit():  # the name of a sender is answered by nobody
+            continue
+        other = first.setdefault((str(channel.get("provider")), digits), channel_id)
+        if other != channel_id:
+            what = f'has the number of channel "{other}" at the same provider: what a consumer answers is for either'
+            yield Finding(("channels", channel_id, "number"), what, "give each channel a number of its own")
 
 
 def _secrets(tree: Mapping[str, Any]) -> Iterator[Finding]:
@@ -123,5 +143,8 @@ def _sinks(tree: Mapping[str, Any]) -> Iterator[Finding]:
         url = sink.get("url")
         if kind == "http" and isinstance(url, str) and url.startswith("http://") and not is_loopback(url):
             yield Finding((*path, "url"), "is http: events travel signed and unencrypted", fatal=False)
+        for at, event in enumerate(subscriber.get("events") or ()):
+            if isinstance(event, str) and event not in EVENTS and (near := did_you_mean(event, EVENTS)):
+                yield Finding(("subscribers", name, "events", at), "is no event that we know", near, fatal=False)
     if subscribers and not _section(tree, "interactions"):
         yield Finding(("subscribers",), "get nothing: there is no interactions webhook", fatal=False)

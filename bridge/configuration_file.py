@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bridge.configuration import Channel, Configuration, DigitalChannels, Endpoint, Retry
+from bridge.configuration import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
 from bridge.configuration_checks import check
 from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, dotted, explain, shape
 from bridge.providers import KINDS, build
@@ -123,7 +123,7 @@ class _Reading:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
             # The words of PyYAML may quote the file, and what stands there may be a secret.
             what = re.sub(r"(['\"])[^'\"\s]{2,}\1", "…", error.problem or "cannot be read")
-            self.problems.append(Problem("", line, f"is not YAML: {what}", _QUOTE, self.file))
+            self.problems.append(Problem("", line, f"is not YAML: {what}", _yaml_hint(error, text), self.file))
             return None
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, cast(int, error.position)) + 1
@@ -183,7 +183,10 @@ class _Reading:
                 self.fail(path, f"the environment variable {name} is not set", near)
             return self.environ.get(name, "")
 
-        return re.sub(r"\$\$\{|\$\{(?P<name>[^}]*)(?P<end>\}?)", value, text)
+        whole = re.sub(r"\$\$\{|\$\{(?P<name>[^}]*)(?P<end>\}?)", value, text)
+        if text and not whole and path not in self.broken:
+            self.fail(path, "is empty: the environment variable is set, and has nothing in it")
+        return whole
 
     def _from_file(self, name: str, path: Path) -> str:
         if path in self.broken:
@@ -201,6 +204,21 @@ class _Reading:
 
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
 _QUOTE = "a value that begins with one of * & ! % @ ` { [ # has to stand in quotes"
+_TAB = "a tab stands there: indent with spaces"
+_INDENT = "look at the indentation here and above, for a missing colon, and for one in a value, which then needs quotes"
+
+
+def _yaml_hint(error: yaml.MarkedYAMLError, text: str) -> str:
+    """What most often is behind an error of PyYAML, whose own words speak of tokens and blocks."""
+    mark, problem = error.problem_mark, error.problem or ""
+    line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in problem:
+        return _TAB
+    if "block end" in problem or "mapping values" in problem or "expected ':'" in problem:
+        return _INDENT
+    return _QUOTE
+
+
 _KEYS: dict[str | int, str] = {
     "channels": "a channel id has 1 to 200 characters, without white space and /",
     "endpoints": "a name has 1 to 64 small letters, digits and -",
@@ -213,10 +231,12 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     (): Configuration,
     ("digital_channels",): DigitalChannels,
     ("retry",): Retry,
+    ("breaker",): Breaker,
     ("endpoints", "*"): Endpoint,
     ("interactions", "*"): Endpoint,
     ("channels", "*"): Channel,
     ("channels", "*", "retry"): Retry,
+    ("channels", "*", "pace"): Pace,
     ("subscribers", "*"): Subscriber,
     ("subscribers", "*", "retry"): Schedule,
     ("subscribers", "*", "pace"): EventPace,
@@ -225,9 +245,11 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
 
 def _known_keys(parent: Path, tree: Mapping[str, Tree]) -> list[str]:
     """The keys that may stand beside the refused one."""
+    if parent[:1] == ("providers",) and parent[2:] == ("pace",):
+        return list(Pace.model_fields)
     if parent[:1] == ("providers",):
         kind = _word(tree, *parent, "kind")
-        return ["kind", *KINDS[kind].fields_model.model_fields] if kind in KINDS else []
+        return ["kind", "pace", *KINDS[kind].fields_model.model_fields] if kind in KINDS else []
     if parent[:1] == ("subscribers",) and parent[2:] == ("sink",):
         kind = _word(tree, *parent, "kind")
         return list(SINKS[kind].model_fields) if kind in SINKS else []

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from bridge.configuration import Channel, Configuration, DigitalChannels, Endpoint, Retry
+from bridge.configuration import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
 from bridge.providers import KINDS
 from bridge.settings import PREFIX, Settings
 from bridge.subscribers import KINDS as SINKS
@@ -102,6 +102,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("endpoints.*name* and interactions.*name*", Endpoint),
     ("channels.*id*", Channel),
     ("retry and channels.*id*.retry", Retry),
+    ("pace of providers.*name* and channels.*id*", Pace),
+    ("breaker", Breaker),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

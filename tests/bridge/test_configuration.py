@@ -71,6 +71,8 @@ def test_the_good_one_is_understood() -> None:
     assert configuration.providers["mail"].fields.model_dump()["port"] == 587
 
 
+SECOND = "second:⏎    type: sms⏎    provider: twilio⏎    number: "
+
 # What is changed in GOOD, the one problem that follows, and the change that is accepted in its place.
 TABLE = [
     ("public_url: https → public_url: http",
@@ -143,6 +145,19 @@ TABLE = [
      " less than first (1 seconds)", "type: sms → type: sms⏎    retry: {most: 1}"),
     ("type: sms → type: sms⏎    type: email",
      "bridge.yaml:20: channels.0123456789.type: is written twice, in lines 19 and 20", "type: sms → type: sms⏎⏎"),
+    ("company.com:⏎    type: email⏎    provider: mail → " + SECOND + "'+0123456789'",
+     'bridge.yaml:24: channels.second.number: has the number of channel "0123456789" at the same provider: what a'
+     " consumer answers is for either; give each channel a number of its own",
+     "company.com:⏎    type: email⏎    provider: mail → " + SECOND + "'+0123456780'"),
+    ("type: sms → type: sms⏎    pace: {brust: 2}",
+     'bridge.yaml:20: channels.0123456789.pace.brust: is not a known key; did you mean "burst"?',
+     "type: sms → type: sms⏎    pace: {burst: 2}"),
+    ("kind: twilio → kind: twilio⏎    pace: {per_secnd: 2}",
+     'bridge.yaml:12: providers.twilio.pace.per_secnd: is not a known key; did you mean "per_second"?',
+     "kind: twilio → kind: twilio⏎    pace: {per_second: 2}"),
+    ("public_url: → breaker: {failurs: 3}⏎public_url:",
+     'bridge.yaml:1: breaker.failurs: is not a known key; did you mean "failures"?',
+     "public_url: → breaker: {failures: 3}⏎public_url:"),
     ("type: sms → type:", "bridge.yaml:19: channels.0123456789.type: should be sms or email, and is empty",
      "type: sms → type:⏎      sms"),
     ("host: smtp.example.com → host: ${HOST}",
@@ -214,6 +229,38 @@ def test_what_is_not_a_mapping_in_yaml(text: str, said: str) -> None:
     told = problems(text)
     assert told[0].partition("; ")[0] == said
     assert CANARY not in "".join(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("a:\n  b: 1\n    c: 2\n", "indentation"),
+        ("a:\n  - 1\n b: 2\n", "indentation"),
+        ("a: b: c\n", "indentation"),
+        ("a:\n\tb: 1\n", "a tab stands there"),
+        ("a: *b\n", "quotes"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_what_most_often_is_behind_it(text: str, hint: str) -> None:
+    [told] = problems(text)
+    assert hint in told.partition("; ")[2]
+
+
+def test_a_variable_with_nothing_in_it_is_no_value() -> None:
+    broken = edited("token-of-the-account → ${TWILIO_TOKEN}")
+    assert problems(broken, TWILIO_TOKEN="") == [
+        "bridge.yaml:13: providers.twilio.auth_token: is empty: the environment variable is set, and has nothing in it"
+    ]
+    parse(broken, {"TWILIO_TOKEN": "x"})
+    parse(edited("smtp.example.com → smtp.example.com${NOTHING}"), {"NOTHING": ""})
+
+
+def test_an_event_that_is_nearly_one_is_a_warning() -> None:
+    subscriber = (
+        "subscribers: {crm: {sink: {kind: redis-stream, url: 'rediss://r', stream: s}, events: [STARTD, X]}}⏎"
+    )
+    told = warnings(f"public_url: → {subscriber}interactions: {{main: {{secrets: [main-secret-00001]}}}}⏎public_url:")
+    assert told == ['bridge.yaml:1: subscribers.crm.events[0]: is no event that we know; did you mean "STARTED"?']
 
 
 def test_at_least_one_endpoint_and_one_channel() -> None:
