@@ -256,9 +256,7 @@ def test_a_variable_with_nothing_in_it_is_no_value() -> None:
 
 
 def test_an_event_that_is_nearly_one_is_a_warning() -> None:
-    subscriber = (
-        "subscribers: {crm: {sink: {kind: redis-stream, url: 'rediss://r', stream: s}, events: [STARTD, X]}}⏎"
-    )
+    subscriber = "subscribers: {crm: {sink: {kind: redis-stream, url: 'rediss://r', stream: s}, events: [STARTD, X]}}⏎"
     told = warnings(f"public_url: → {subscriber}interactions: {{main: {{secrets: [main-secret-00001]}}}}⏎public_url:")
     assert told == ['bridge.yaml:1: subscribers.crm.events[0]: is no event that we know; did you mean "STARTED"?']
 
