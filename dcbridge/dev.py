@@ -6,6 +6,7 @@ by the next start.
 
 from __future__ import annotations
 
+import shlex
 import signal
 import socket
 import sys
@@ -134,7 +135,7 @@ def _welcome(ports: Ports, folder: Path) -> None:
         f"  Write as the agent, answer as the consumer:  http://127.0.0.1:{ports.page}/\n"
         f"  Health and metrics:                          http://127.0.0.1:{ports.operator}/metrics\n"
         f"  Configuration and data:                      {folder}\n"
-        f"  Another shell for dcbridge status, trace …:  . {folder / 'env'}\n\n"
+        f"  Another shell for dcbridge status, trace …:  . {shlex.quote(str(folder / 'env'))}\n\n"
         f"  Ctrl-C stops all of it.\n",
         flush=True,
     )

@@ -13,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 import uuid
@@ -171,13 +172,23 @@ def environment(folder: Path, ports: Ports, redis_url: str) -> dict[str, str]:
 
 
 def write_env(folder: Path, ports: Ports, redis_url: str) -> Path:
-    """A file for a shell: after `. <file>` the other commands speak to this bridge. It holds the key of the tokens."""
+    """A file for a shell: after `. <file>` it finds `dcbridge`, whose commands speak to this bridge.
+
+    It holds the key of the tokens.
+    """
     told = environment(folder, ports, redis_url)
     names = ("DCBRIDGE_CONFIG", "DCBRIDGE_REDIS_URL", "DCBRIDGE_JOURNAL", "DCBRIDGE_TOKEN_KEY")
     path = folder / "env"
     path.touch(mode=0o600)
-    path.write_text("".join(f"export {name}={shlex.quote(told[name])}\n" for name in names))
+    lines = [f"export {name}={shlex.quote(told[name])}\n" for name in names]
+    path.write_text("".join([*lines, f'export PATH={shlex.quote(str(_command_folder()))}:"$PATH"\n']))
     return path
+
+
+def _command_folder() -> Path:
+    """Where the `dcbridge` that runs is; for `python -m dcbridge`, where its Python keeps commands."""
+    command = Path(sys.argv[0])
+    return command.absolute().parent if command.name == "dcbridge" else Path(sysconfig.get_path("scripts"))
 
 
 def sandbox_arguments(folder: Path, ports: Ports) -> list[str]:

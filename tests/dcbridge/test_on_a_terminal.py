@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -207,6 +210,41 @@ def test_a_shell_beside_dev_is_told_where_everything_is(tmp_path: Path) -> None:
     assert "export DCBRIDGE_REDIS_URL=redis://127.0.0.1:1234/0" in lines
     assert f"export DCBRIDGE_TOKEN_KEY={read(folder, 'token_key')}" in lines
     assert any(line.startswith("export DCBRIDGE_CONFIG='") for line in lines)
+
+
+_WRITES_ENV = """\
+import sys
+from pathlib import Path
+from dcbridge.parts import Ports, prepare, write_env
+if sys.argv[1:]:
+    prepare(Path(sys.argv[1]), Ports())
+    write_env(Path(sys.argv[1]), Ports(), "redis://127.0.0.1:1234/0")
+else:
+    print("this one")
+"""
+
+
+def test_a_shell_beside_dev_finds_the_dcbridge_that_runs(tmp_path: Path) -> None:
+    command = tmp_path / "it's here" / "dcbridge"
+    command.parent.mkdir()
+    command.write_text(f"#!{sys.executable}\n{_WRITES_ENV}")
+    command.chmod(0o755)
+    subprocess.run([str(command), str(tmp_path / "data")], timeout=60, check=True)
+    assert in_a_shell_beside(tmp_path / "data", "dcbridge; cat /dev/null && echo the others too") == [
+        "this one",
+        "the others too",
+    ]
+
+
+def test_a_shell_beside_a_dev_that_is_no_command_finds_those_of_its_python(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", _WRITES_ENV, str(tmp_path)], timeout=60, check=True)
+    assert in_a_shell_beside(tmp_path, 'echo "${PATH%%:*}"') == [sysconfig.get_path("scripts")]
+
+
+def in_a_shell_beside(folder: Path, script: str) -> list[str]:
+    """What `script` prints after the env file of this folder was read."""
+    shell = ["/bin/sh", "-c", f'. "$1"; {script}', "sh", str(folder / "env")]
+    return subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
 
 
 def test_what_was_changed_in_bridge_yaml_outlives_a_start_on_the_same_ports(tmp_path: Path) -> None:
