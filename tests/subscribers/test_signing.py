@@ -6,6 +6,8 @@ import asyncio
 import base64
 import json
 import re
+import shutil
+import subprocess
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -214,3 +216,17 @@ async def test_the_receiver_in_the_documentation_reads_what_is_sent() -> None:
         server.shutdown()
         serving.join()
         server.server_close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+def test_the_shell_in_the_documentation_makes_the_signature_that_is_said_there() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "subscribers.md").read_text()
+    found = re.search(r"```sh\n(SECRET=(\S+).*? (evt_\w+) (\d+) '(.*?)'.*?)```\s+It prints `(\S+)`", page, re.DOTALL)
+    assert found
+    script, secret, event_id, seconds, body, said = found.groups()
+    ran = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout == said
+    assert f"v1,{said}" == standardwebhooks.Webhook(secret).sign(
+        event_id, datetime.fromtimestamp(int(seconds), UTC), body
+    )
+    assert f"v1,{said}" == signature([key_of(SecretStr(secret))], event_id, int(seconds), body.encode())
