@@ -89,6 +89,8 @@ def at_the_ledger(config: Path | None, work: Callable[[Desk], Awaitable[int]], *
         ledger = Ledger.of(settings, redis, Durable(settings))
         try:
             return await work(Desk(settings, configuration, ledger))
+        except BrokenPipeError:  # of our own output (`… | head -1`): redis-py has its own word for a lost connection
+            raise
         except (RedisError, OSError) as error:
             say_error(what_ails(settings, error))
             return 2

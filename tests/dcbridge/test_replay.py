@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -317,3 +318,16 @@ async def test_two_operators_at_once_put_a_letter_back_once(desk: Desk) -> None:
     results = await asyncio.gather(*(one.one(letter) for letter in found for one in (replay, other)))
     assert sum(result.done for result in results) == 30
     assert await desk.redis.zcard("dcb:tasks:callback") == 30
+
+
+async def test_a_reader_that_goes_away_is_not_taken_for_redis(desk: Desk) -> None:
+    """`dcbridge dead list | true`"""
+    await told_failed(desk)
+    end, ours = os.pipe()
+    os.close(end)
+    words = [sys.executable, "-m", "dcbridge", "dead", "list"]
+    done = await asyncio.to_thread(
+        subprocess.run, words, env=desk.environ, cwd=ROOT, stdout=ours, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (1, b"")
