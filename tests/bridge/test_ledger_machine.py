@@ -136,6 +136,8 @@ class Machine(RuleBasedStateMachine):
     def claim_this(self, e: Entry, token: str) -> None:
         if e.state == "sending":
             expected = "go" if e.token == token else "busy"
+            if expected == "go":  # claimed again: its lease begins anew
+                e.due = False
         elif e.state in ("accepted", "retry"):
             expected = "go" if self.lanes[e.lane][0] is e else "not its turn"
             if expected == "go" and e.state == "retry" and e.not_yet:
