@@ -5,11 +5,11 @@ Looks at the tree as it was read, so that it has its say also where a field was 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from bridge.configuration_types import is_loopback
+from bridge.phone import from_e164, sender_id
 from bridge.problems import Path, counted, did_you_mean, shape
 from bridge.providers import KINDS
 from bridge.subscribers.clients import missing
@@ -87,11 +87,13 @@ def _shared_numbers(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Findi
     """Two channels at one provider with one number: what a consumer answers could be for either."""
     first: dict[tuple[str, str], str] = {}
     for channel_id, channel in channels.items():
-        number = channel.get("number") or channel_id
-        digits = re.sub(r"[+ ().\-/]", "", number) if isinstance(number, str) else ""
-        if channel.get("type") != "sms" or not digits.isdigit():  # the name of a sender is answered by nobody
+        number, region = channel.get("number") or channel_id, channel.get("default_region")
+        if channel.get("type") != "sms" or not isinstance(number, str):
             continue
-        other = first.setdefault((str(channel.get("provider")), digits), channel_id)
+        number = from_e164(sender_id(number, region if isinstance(region, str) else None))
+        if not number.isdigit():  # the name of a sender is answered by nobody
+            continue
+        other = first.setdefault((str(channel.get("provider")), number), channel_id)
         if other != channel_id:
             what = f'has the number of channel "{other}" at the same provider: what a consumer answers is for either'
             yield Finding(("channels", channel_id, "number"), what, "give each channel a number of its own")

@@ -211,7 +211,7 @@ _INDENT = "look at the indentation here and above, for a missing colon, and for 
 def _yaml_hint(error: yaml.MarkedYAMLError, text: str) -> str:
     """What most often is behind an error of PyYAML, whose own words speak of tokens and blocks."""
     mark, problem = error.problem_mark, error.problem or ""
-    line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
+    line = next(iter(text.splitlines()[mark.line : mark.line + 1]), "") if mark else ""
     if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in problem:
         return _TAB
     if "block end" in problem or "mapping values" in problem or "expected ':'" in problem:
