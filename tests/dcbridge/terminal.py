@@ -62,10 +62,11 @@ class OnATerminal:
         self._process.wait()
         os.close(self._ours)
 
-    def until(self, words: str) -> str:
+    def until(self, words: str | re.Pattern[str]) -> str:
         """Read until this was written once more; what was written since the last time. AssertionError if it is not."""
         begin, deadline = len(self._raw), time.monotonic() + PATIENCE
-        while words not in plain(self._raw[begin:]):
+        wanted = re.compile(re.escape(words)) if isinstance(words, str) else words
+        while not wanted.search(plain(self._raw[begin:])):
             assert time.monotonic() < deadline, f"{words!r} was not written: {plain(self._raw)[-2000:]}"
             assert self._read(), f"it ended without {words!r}: {plain(self._raw)[-2000:]}"
         return plain(self._raw[begin:])

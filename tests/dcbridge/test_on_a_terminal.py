@@ -143,7 +143,7 @@ async def test_a_replay_that_is_interrupted_says_how_far_it_came_and_can_go_on(d
     for n in range(40):
         await desk.ledger.bury(f"u-{n:024d}", "delivery update", "", "512", callback_of(n))
     with OnATerminal(desk.environ, "dead", "replay", "--all", "--rate", "10") as running:
-        await asyncio.to_thread(running.until, " 5/40")
+        await asyncio.to_thread(running.until, re.compile(r" (?:[5-9]|[12][0-9])/40"))  # a bar may skip a figure
         running.interrupt()
         screen = await asyncio.to_thread(running.end)
     assert screen.code == 130
