@@ -10,7 +10,7 @@ COPY requirements/image.txt requirements/build.txt requirements/
 RUN python3 -m venv /opt/build && /opt/build/bin/python -m pip install --requirement requirements/build.txt
 RUN python3 -m venv --without-pip /opt/dcbridge \
     && /opt/build/bin/python -m pip --python /opt/dcbridge/bin/python install --requirement requirements/image.txt
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge
 COPY service service
 COPY workers workers
