@@ -125,8 +125,8 @@ def bare(folder: Path, count: int) -> dict[str, float]:
 
 
 async def _post(subscribers: dict[str, Subscriber], kept: list[Kept]) -> None:
-    async def speak(sink_of: Subscriber) -> None:
-        sink = open_sink(sink_of, "http://127.0.0.1")
+    async def speak(name: str, sink_of: Subscriber) -> None:
+        sink = open_sink(name, sink_of, "http://127.0.0.1")
         rest: Iterator[Kept] = iter(kept)
 
         async def one_after_another() -> None:
@@ -136,7 +136,7 @@ async def _post(subscribers: dict[str, Subscriber], kept: list[Kept]) -> None:
         await asyncio.gather(*(one_after_another() for _ in range(IN_FLIGHT)))
         await sink.close()
 
-    await asyncio.gather(*(speak(one) for one in subscribers.values()))
+    await asyncio.gather(*(speak(name, one) for name, one in subscribers.items()))
 
 
 def fan_out(folder: Path, count: int) -> dict[str, float]:

@@ -12,6 +12,7 @@ from bridge.configuration_types import is_loopback
 from bridge.phone import from_e164, sender_id
 from bridge.problems import Path, counted, did_you_mean, shape
 from bridge.providers import KINDS
+from bridge.subscribers import targets
 from bridge.subscribers.clients import missing
 
 EVENTS = (
@@ -148,5 +149,8 @@ def _sinks(tree: Mapping[str, Any]) -> Iterator[Finding]:
         for at, event in enumerate(subscriber.get("events") or ()):
             if isinstance(event, str) and event not in EVENTS and (near := did_you_mean(event, EVENTS)):
                 yield Finding(("subscribers", name, "events", at), "is no event that we know", near, fatal=False)
+    for name, other in targets.shared(subscribers):
+        what = f'is the place of subscriber "{other}" as well: the same events arrive there once for each of them'
+        yield Finding(("subscribers", name, "sink"), what, "where that is not meant, part them by their filters", False)
     if subscribers and not _section(tree, "interactions"):
         yield Finding(("subscribers",), "get nothing: there is no interactions webhook", fatal=False)

@@ -133,7 +133,7 @@ async def _test(desk: Desk, name: str) -> int:
     )
     began = time.monotonic()
     try:
-        sink = open_sink(subscriber, desk.configuration.public_url)
+        sink = open_sink(name, subscriber, desk.configuration.public_url)
         try:
             await sink.deliver(event)
         finally:

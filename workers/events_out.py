@@ -49,7 +49,7 @@ async def _attempt(
     name, began = subscriber_of(delivery_id), time.monotonic()
     try:
         async with h.sinks.sink(name) as sink:
-            await sink.deliver(event)
+            known = await sink.deliver(event)
     except SendError as error:
         h.metrics.delivery_seconds.labels(name).observe(time.monotonic() - began)
         await _not_delivered(h, delivery_id, claim, claimed, subscriber, error)
@@ -62,7 +62,13 @@ async def _attempt(
         return
     seconds = time.monotonic() - began
     state = await h.surely(lambda: h.events.delivered(delivery_id))
-    h.metrics.deliveries.labels(name, "delivered").inc()
+    outcome = "delivered"
+    if known:  # a repetition of our own after a lost answer, or somebody else's: another bridge with the same names
+        tried_before = claimed.number("a") > 1 or b"e" in claimed.fields
+        outcome = "repeated" if tried_before else "duplicate"
+    if outcome == "duplicate":
+        log.warning("event_was_there_already", name=event.name, sequence=event.sequence)
+    h.metrics.deliveries.labels(name, outcome).inc()
     h.metrics.delivery_seconds.labels(name).observe(seconds)
     if b"rp" not in claimed.fields:
         h.metrics.event_seconds.labels(name).observe(max(0.0, time.time() - event.received_at.timestamp()))
@@ -73,6 +79,7 @@ async def _attempt(
         attempt=claimed.number("a"),
         ms=round(seconds * 1000),
         state=state,
+        outcome=outcome,
     )
 
 

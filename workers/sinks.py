@@ -33,7 +33,7 @@ class Sinks:
         """The subscriber's sink, for one delivery. Raises KeyError for a name that is not configured."""
         found = self._open.get(name)
         if found is None:
-            found = _Open(open_sink(self.subscribers[name], self._public_url), asyncio.Event())
+            found = _Open(open_sink(name, self.subscribers[name], self._public_url), asyncio.Event())
             self._open[name] = found
         found.under_way += 1
         found.idle.clear()

@@ -199,7 +199,7 @@ function verbs.delivery_failed()
   end
   if probe and means ~= 'event' and means ~= 'bug' then
     redis.call('HINCRBY', key, 'a', -1)
-    redis.call('HSET', key, 's', 'waiting')
+    redis.call('HSET', key, 's', 'waiting', 'e', code)
     redis.call('HDEL', key, 'tok', 'le')
     turn_again('t:' .. id, now + RETRIES_WAIT)
     return 'waiting'

@@ -18,8 +18,8 @@ from bridge.subscribers.redis_stream import RedisStream, RedisStreamSink
 __all__ = ["KINDS", "Event", "EventPace", "MissingClient", "Schedule", "Sink", "Subscriber", "open_sink"]
 
 
-def open_sink(subscriber: Subscriber, public_url: str) -> Sink:
-    """The subscriber's sink, for the running event loop; it connects when it first delivers.
+def open_sink(name: str, subscriber: Subscriber, public_url: str) -> Sink:
+    """The sink of the subscriber of that name, for the running event loop; it connects when it first delivers.
 
     `public_url` is where CloudEvents say that they come from. Raises MissingClient.
     """
@@ -29,11 +29,11 @@ def open_sink(subscriber: Subscriber, public_url: str) -> Sink:
         case Http():
             return HttpSink(fields, envelope, public_url, connections=subscriber.pace.in_flight)
         case RedisStream():
-            return RedisStreamSink(fields, envelope, public_url)
+            return RedisStreamSink(name, fields, envelope, public_url)
         case Amqp():
             return AmqpSink(fields, envelope, public_url)
         case Nats():
-            return NatsSink(fields, envelope, public_url)
+            return NatsSink(name, fields, envelope, public_url)
         case Kafka():
             return KafkaSink(fields, envelope, public_url)
         case _:

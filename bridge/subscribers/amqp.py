@@ -65,7 +65,7 @@ class AmqpSink:
         self._public_url = public_url
         self._broker = Kept(lambda: _open(fields))
 
-    async def deliver(self, event: Event) -> None:
+    async def deliver(self, event: Event) -> bool:
         """Returns when the broker has confirmed it. Raises a SendError."""
         packed = pack(event, self._envelope, self._public_url)
         headers = {f"ce-{name}": value for name, value in packed.attributes.items()}
@@ -75,6 +75,7 @@ class AmqpSink:
             await broker.publish(event, packed, headers, routing_key)
 
         await self._broker.send(self._fields.timeout, publish)
+        return False  # RabbitMQ recognises no repetition
 
     async def close(self) -> None:
         await self._broker.close()

@@ -51,11 +51,22 @@ class Event:
             raise ValueError("an event's received_at has a time zone")
 
 
+def delivery_key(subscriber: str, event: Event) -> str:
+    """What a broker recognises a repetition of one delivery by.
+
+    Several subscribers may share one stream, and each is owed the event; somebody who replays it asks to have it again.
+    So the event's id alone is not enough: the stream would keep the event for one of them and drop it for the rest.
+    """
+    return f"{subscriber}:{event.id}" + (f":{event.replayed}" if event.replayed else "")
+
+
 class Sink(Protocol):
     """One subscriber's destination. May be called by many tasks of one event loop at once."""
 
-    async def deliver(self, event: Event) -> None:
-        """Returns when the other side has it. Raises a SendError."""
+    async def deliver(self, event: Event) -> bool:
+        """Returns when the other side has it: True where it says that it had this delivery already, and so kept
+        nothing. Raises a SendError.
+        """
 
     async def close(self) -> None:
         """Leave the connections. A sink that is closed delivers nothing."""

@@ -22,6 +22,7 @@ class Connection(Protocol):
 
 
 Kind = TypeVar("Kind", bound=Connection)
+Said = TypeVar("Said")
 
 
 class Kept(Generic[Kind]):
@@ -32,7 +33,7 @@ class Kept(Generic[Kind]):
         self._lock = asyncio.Lock()
         self._found: Kind | None = None
 
-    async def send(self, seconds: float, what: Callable[[Kind], Awaitable[None]]) -> None:
+    async def send(self, seconds: float, what: Callable[[Kind], Awaitable[Said]]) -> Said:
         """Do it on a living connection within so many seconds in all.
 
         Out of time before there was one is Unreachable; after that, nobody knows.
@@ -45,7 +46,7 @@ class Kept(Generic[Kind]):
             raise Unreachable("connect timeout") from None
         try:
             async with asyncio.timeout_at(end):
-                await what(connection)
+                return await what(connection)
         except TimeoutError:
             raise OutcomeUnknown("timeout") from None
 

@@ -133,10 +133,11 @@ class HttpSink:
         self._guard = Guard(self._url.host, fields.allow, names)
         self._sender: Sender | None = None
 
-    async def deliver(self, event: Event) -> None:
+    async def deliver(self, event: Event) -> bool:
         """Post it once. Raises a SendError for everything but an answer of 2xx."""
         answer = await self._open().http(self._request(event))
         _read(answer)
+        return False
 
     async def close(self) -> None:
         if self._sender:

@@ -92,7 +92,7 @@ class KafkaSink:
         self._public_url = public_url
         self._brokers = Kept(lambda: _open(fields))
 
-    async def deliver(self, event: Event) -> None:
+    async def deliver(self, event: Event) -> bool:
         """Returns when all replicas in sync have it. Raises a SendError."""
         packed = pack(event, self._envelope, self._public_url)
         headers: Headers = {"content-type": packed.content_type, "webhook-id": event.id}
@@ -101,6 +101,7 @@ class KafkaSink:
         await self._brokers.send(
             self._fields.timeout, lambda brokers: brokers.publish(self._fields.topic, key, packed.body, headers)
         )
+        return False
 
     async def close(self) -> None:
         await self._brokers.close()

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from bridge.configuration_types import Secret
 from bridge.errors import AccountFault, Deferred, OutcomeUnknown, Refused, SendError, Unreachable
 from bridge.problems import refuse
-from bridge.subscribers.base import Event
+from bridge.subscribers.base import Event, delivery_key
 from bridge.subscribers.connections import Kept, leave
 from bridge.subscribers.envelope import Envelope, header_value, pack
 from bridge.subscribers.fields import Template, TlsFields, filled, server_url, shown
@@ -68,22 +68,26 @@ class Nats(TlsFields):
 
 
 class NatsSink:
-    """One subscriber's subject. An event that comes twice within the stream's duplicate window is stored once."""
+    """One subscriber's subject. A delivery that comes twice within the stream's duplicate window is stored once."""
 
-    def __init__(self, fields: Nats, envelope: Envelope, public_url: str) -> None:
+    def __init__(self, name: str, fields: Nats, envelope: Envelope, public_url: str) -> None:
+        self._name = name
         self._fields = fields
         self._envelope = envelope
         self._public_url = public_url
         self._server = Kept(lambda: _open(fields))
 
-    async def deliver(self, event: Event) -> None:
-        """Returns when a stream has stored it. Raises a SendError."""
+    async def deliver(self, event: Event) -> bool:
+        """Returns when a stream has it, and whether it had it before. Raises a SendError."""
         packed = pack(event, self._envelope, self._public_url)
-        headers = {"Nats-Msg-Id": event.id, "Content-Type": packed.content_type} | {
-            f"ce-{name}": header_value(value) for name, value in packed.attributes.items()
+        headers = {
+            "Nats-Msg-Id": delivery_key(self._name, event),
+            "webhook-id": event.id,
+            "Content-Type": packed.content_type,
+            **{f"ce-{name}": header_value(value) for name, value in packed.attributes.items()},
         }
         subject = filled(self._fields.subject, event)
-        await self._server.send(
+        return await self._server.send(
             self._fields.timeout, lambda server: server.publish(subject, packed.body, headers, self._fields)
         )
 
@@ -119,7 +123,7 @@ class _Server:
             self._not_permitted = True
             await self.closed()
 
-    async def publish(self, subject: str, body: bytes, headers: dict[str, str], fields: Nats) -> None:
+    async def publish(self, subject: str, body: bytes, headers: dict[str, str], fields: Nats) -> bool:
         import nats.errors
         import nats.js.errors
 
@@ -129,7 +133,10 @@ class _Server:
         try:
             async with patience:
                 self._waiting.add(patience)
-                await stream.publish(subject, body, timeout=fields.timeout, stream=fields.stream, headers=headers)
+                said = await stream.publish(
+                    subject, body, timeout=fields.timeout, stream=fields.stream, headers=headers
+                )
+                return bool(said.duplicate)
         except TimeoutError:
             if self._not_permitted:
                 raise AccountFault("not permitted") from None
@@ -142,6 +149,8 @@ class _Server:
             raise Refused("too large") from None
         except (nats.errors.Error, OSError):
             raise OutcomeUnknown("connection lost") from None
+        except (ValueError, TypeError, KeyError, AttributeError):  # somebody answers on this subject who is no stream
+            raise OutcomeUnknown("unreadable answer") from None
         finally:
             self._waiting.discard(patience)
 

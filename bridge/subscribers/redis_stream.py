@@ -22,7 +22,7 @@ from bridge.configuration_types import Seconds, Secret
 from bridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
 from bridge.redis_address import read_address
 from bridge.redis_connection import connect
-from bridge.subscribers.base import Event
+from bridge.subscribers.base import Event, delivery_key
 from bridge.subscribers.envelope import Envelope, pack, type_of
 from bridge.subscribers.fields import TlsFields
 
@@ -77,14 +77,18 @@ class _Way:
 class RedisStreamSink:
     """One subscriber's stream. An entry has the fields id, type, content_type and body."""
 
-    def __init__(self, fields: RedisStream, envelope: Envelope, public_url: str) -> None:
+    def __init__(self, name: str, fields: RedisStream, envelope: Envelope, public_url: str) -> None:
+        self._name = name
         self._fields = fields
         self._envelope = envelope
         self._public_url = public_url
         self._redis: Redis | None = None
 
-    async def deliver(self, event: Event) -> None:
-        """Returns when Redis has it; how safe that is, is that Redis' to say. Raises a SendError."""
+    async def deliver(self, event: Event) -> bool:
+        """Returns when Redis has it, and whether it had it before; how safe it is there, is that Redis' to say.
+
+        Raises a SendError.
+        """
         packed = pack(event, self._envelope, self._public_url)
         stream, most, kept = self._fields.stream, self._fields.most, round(self._fields.dedupe * 1000)
         entry: dict[str, str | bytes] = {
@@ -93,14 +97,14 @@ class RedisStreamSink:
             "content_type": packed.content_type,
             "body": packed.body,
         }
-        seen = f"{event.id}:{event.replayed}" if event.replayed else event.id  # what is asked for again is added again
         add = self._open().register_script(ADD)
         try:
             async with asyncio.timeout(self._fields.timeout):
-                await add(
-                    keys=[stream, f"{{{stream}}}:seen:{seen}"],
+                added = await add(
+                    keys=[stream, f"{{{stream}}}:seen:{delivery_key(self._name, event)}"],
                     args=[most, kept, *chain.from_iterable(entry.items())],
                 )
+            return added is None
         except TimeoutError:
             raise OutcomeUnknown("timeout") from None
         except (said.RedisError, OSError) as error:

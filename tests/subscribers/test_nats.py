@@ -48,7 +48,7 @@ def own_server(tmp_path: Path) -> Iterator[Nats]:
 @asynccontextmanager
 async def sink(url: str, envelope: Any = "standard", **fields: Any) -> AsyncIterator[NatsSink]:
     given = {"kind": "nats", "servers": [url], "timeout": 10, **fields}
-    found = NatsSink(ours.Nats.model_validate(given), envelope, PUBLIC_URL)
+    found = NatsSink("crm", ours.Nats.model_validate(given), envelope, PUBLIC_URL)
     try:
         yield found
     finally:
@@ -86,7 +86,7 @@ async def test_a_stream_stores_what_was_delivered_and_the_same_event_once(server
         one, two = await all_of(js, "plain")
     assert (one.subject, two.subject) == ("plain.chat.STARTED", "plain.chat.Wrapped_up_")
     assert one.headers is not None
-    assert one.headers["Nats-Msg-Id"] == "evt_0f3a-1"
+    assert (one.headers["Nats-Msg-Id"], one.headers["webhook-id"]) == ("crm:evt_0f3a-1", "evt_0f3a-1")
     assert one.headers["Content-Type"] == "application/json"
     assert json.loads(one.data)["data"]["entity"] == dict(an_event().fields)
 
@@ -138,7 +138,7 @@ async def test_a_server_that_is_killed_in_mid_stream_loses_nothing(server: Nats)
     errors: list[SendError] = []
     places = asyncio.Semaphore(20)
 
-    async def until_delivered(out: NatsSink, name: str) -> None:
+    async def until_delivered(out: NatsSink, name: str) -> bool:
         async with places:
             while True:
                 try:
@@ -157,7 +157,7 @@ async def test_a_server_that_is_killed_in_mid_stream_loses_nothing(server: Nats)
         await asyncio.gather(*tasks)
     async with await nats.connect(server.url) as client:
         stored = await all_of(client.jetstream(), "mid")
-    came = [(message.headers or {})["Nats-Msg-Id"] for message in stored]
+    came = [(message.headers or {})["webhook-id"] for message in stored]
     assert sorted(came) == sorted(wanted)
     assert OutcomeUnknown in {type(error) for error in errors}
 

@@ -25,7 +25,7 @@ from tests.subscribers.receivers import PUBLIC_URL, Receiver, an_event, receivin
 @asynccontextmanager
 async def sink(url: str, envelope: Any = "standard", **fields: Any) -> AsyncIterator[RedisStreamSink]:
     given = {"kind": "redis-stream", "url": url, "stream": "events", "timeout": 5, **fields}
-    found = RedisStreamSink(RedisStream.model_validate(given), envelope, PUBLIC_URL)
+    found = RedisStreamSink("crm", RedisStream.model_validate(given), envelope, PUBLIC_URL)
     try:
         yield found
     finally:
@@ -53,7 +53,7 @@ async def test_an_entry_and_the_same_event_once(redis: Redis, redis_server: Embe
     assert (one[b"id"], one[b"type"], two[b"id"]) == (b"evt_0f3a-1", b"interaction.started", b"evt-2")
     assert one[b"content_type"] == b"application/json"
     assert json.loads(one[b"body"])["data"]["entity"] == dict(an_event().fields)
-    assert 0 < await redis.pttl("{events}:seen:evt-2") <= 86_400_000
+    assert 0 < await redis.pttl("{events}:seen:crm:evt-2") <= 86_400_000
 
 
 async def test_without_deduplication_nothing_is_remembered(redis: Redis, redis_server: EmbeddedRedis) -> None:
@@ -119,7 +119,7 @@ async def test_a_redis_that_is_killed_in_mid_stream_loses_nothing(own_redis: Emb
     errors: list[SendError] = []
     places = asyncio.Semaphore(20)
 
-    async def until_delivered(out: RedisStreamSink, name: str) -> None:
+    async def until_delivered(out: RedisStreamSink, name: str) -> bool:
         async with places:
             while True:
                 try:

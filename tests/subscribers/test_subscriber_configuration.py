@@ -99,7 +99,7 @@ def test_jitter_shortens_and_a_retry_after_lengthens() -> None:
 )
 async def test_each_kind_has_its_sink_which_connects_to_nobody_before_it_delivers(kind: str, sink: type) -> None:
     assert set(WHOLE) == set(KINDS)
-    found = open_sink(subscriber(kind), PUBLIC_URL)
+    found = open_sink(kind, subscriber(kind), PUBLIC_URL)
     assert type(found) is sink
     await found.close()
 
@@ -218,7 +218,7 @@ def test_no_client_is_imported_before_it_is_needed() -> None:
         "from tests.subscribers.test_subscriber_configuration import subscriber, open_sink\n"
         "async def main():\n"
         "    for kind in ('http', 'redis-stream', 'amqp', 'nats', 'kafka'):\n"
-        "        await open_sink(subscriber(kind), 'https://bridge.example.com').close()\n"
+        "        await open_sink(kind, subscriber(kind), 'https://bridge.example.com').close()\n"
         "asyncio.run(main())\n"
         f"print([name for name in {list(CLIENTS.values())} if name in sys.modules])\n"
     )
@@ -232,7 +232,7 @@ def test_a_client_that_is_not_installed_is_named_with_its_extra(kind: str) -> No
         "from tests.subscribers import test_subscriber_configuration as t\n"
         "for other in sorted(t.CLIENTS):\n"
         "    try:\n"
-        "        t.open_sink(t.subscriber(other), 'https://bridge.example.com')\n"
+        "        t.open_sink(other, t.subscriber(other), 'https://bridge.example.com')\n"
         "    except t.MissingClient as error:\n"
         "        print(error)\n"
     )
