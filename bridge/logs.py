@@ -26,6 +26,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 WITHHELD = "[withheld]"
+LONGEST = 512  # characters of one value; what is longer is cut before anything looks at it
+LONGEST_ADDRESS = 320  # characters: no number and no mailbox is longer (RFC 5321, 4.5.3.1)
 
 # Names are compared in small letters with "-" written as "_", at every depth of a line.
 _PRIVATE_WORDS = """
@@ -57,18 +59,25 @@ class Tokens:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self.of = lru_cache(maxsize=4096)(self._of)  # a conversation is several lines
+        self._kept = lru_cache(maxsize=4096)(self._made)  # a conversation is several lines
 
-    def _of(self, address: str) -> Token:
+    def of(self, address: str) -> Token:
         """12 hex digits, the same for every spelling of one number ("+1 650…", "1650…") or mailbox."""
+        return self._kept(address) if len(address) <= LONGEST_ADDRESS else self._made(address)
+
+    def _made(self, address: str) -> Token:
         plain = _plain(address).encode("utf-8", "surrogatepass")
         return Token(hmac.digest(self._key, plain, "sha256").hex()[:12])
 
 
+_NUMBER = re.compile(r"\+?[0-9 ().\-/]+")
+_NOT_DIGITS = re.compile(r"[^0-9]+")
+
+
 def _plain(address: str) -> str:
     word = address.strip().casefold()
-    if re.fullmatch(r"\+?[0-9 ().\-/]*[0-9][0-9 ().\-/]*", word):
-        return re.sub(r"[^0-9]", "", word)
+    if len(word) <= LONGEST_ADDRESS and _NUMBER.fullmatch(word) and (digits := _NOT_DIGITS.sub("", word)):
+        return digits
     return word
 
 
@@ -213,7 +222,7 @@ def _guard(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             guarded[key] = _scrubbed(str(value))
         elif _private(key, value):
             guarded[key] = WITHHELD
-        elif type(value) is str and "/" not in value:  # as _plain_value says, for most values of most lines
+        elif type(value) is str and len(value) <= LONGEST and "/" not in value:  # as _plain_value, for most values
             guarded[key] = value
         else:
             guarded[key] = _plain_value(value)
@@ -227,7 +236,7 @@ def _private(key: object, value: object) -> bool:
     """A token, nothing, and our own reference of a message may stand under any name."""
     if not _private_name(str(key)) or value is None or isinstance(value, Token):
         return False
-    return not (isinstance(value, str) and _REF.fullmatch(value))
+    return not (isinstance(value, str) and len(value) <= LONGEST and _REF.fullmatch(value))
 
 
 @lru_cache(maxsize=1024)
@@ -241,7 +250,8 @@ def _plain_value(value: object, depth: int = 0) -> object:
     if value is None or isinstance(value, (bool, float)):
         return value
     if isinstance(value, int):
-        return value if abs(value) < 1 << 53 else str(value)
+        bits = value.bit_length()
+        return value if bits <= 53 else str(value) if bits <= 256 else "[int]"
     if isinstance(value, (str, UUID)):
         return _without_query(str(value))
     if isinstance(value, Mapping) and depth < 4:
@@ -251,20 +261,50 @@ def _plain_value(value: object, depth: int = 0) -> object:
     return f"[{type(value).__name__}]"
 
 
+# Every expression here reads each character once, whatever a stranger wrote: tests/test_expressions.py.
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_WORD = re.compile(r"\S+")
+_PERHAPS_MAILBOX = re.compile(r"[^\s<>\"'(),;:]+")
+_PERHAPS_NUMBER = re.compile(r"\+?[0-9][0-9 ().\-]*")
+
+
+def _cut(text: str) -> str:
+    """At most LONGEST characters. A URL that the cut goes through is withheld: a password may end behind it."""
+    if len(text) <= LONGEST:
+        return text
+    *before, last = text[:LONGEST].rsplit(None, 1) or [""]
+    if "://" not in last:
+        return text[:LONGEST] + "…"
+    return "".join([*before, " " if before else "", WITHHELD])
+
+
 def _without_query(text: str) -> str:
+    text = _cut(text)
     if "/" not in text:  # neither a URL nor a path
         return text
-    text = re.sub(r"(?<=://)[^/?#\s@]*@", "", text)
-    return re.sub(r"((?:^|\s|://)[^\s?]*/[^\s?]*\?)\S+|(://[^\s?]*\?)\S+", rf"\1\2{WITHHELD}", text)
+    return _WORD.sub(lambda found: _word_without_query(found[0]), _USER.sub("", text))
+
+
+def _word_without_query(word: str) -> str:
+    """A query begins at the first question mark behind a slash."""
+    slash = word.find("/")
+    mark = word.find("?", slash) if slash >= 0 else -1
+    return word[: mark + 1] + WITHHELD if 0 <= mark < len(word) - 1 else word
 
 
 def _scrubbed(text: str) -> str:
     """An event's words are fixed; whoever writes data into them anyway is cut short."""
-    if text.replace("_", "").isalpha():  # our own, "message_sent"
+    if len(text) <= LONGEST and text.replace("_", "").isalpha():  # our own, "message_sent"
         return text
     text = _without_query(text)
-    text = re.sub(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+", WITHHELD, text)
-    return re.sub(r"\+?[0-9][0-9 ().\-]{5,}[0-9]", WITHHELD, text)
+    text = _PERHAPS_MAILBOX.sub(lambda found: WITHHELD if "@" in found[0][1:-1] else found[0], text)
+    return _PERHAPS_NUMBER.sub(lambda found: _without_number(found[0]), text)
+
+
+def _without_number(run: str) -> str:
+    """Seven characters or more from the first digit to the last may be a number."""
+    number = run.rstrip(" ().-")
+    return WITHHELD + run[len(number) :] if len(number.removeprefix("+")) >= 7 else run
 
 
 def _json(value: Any, **_: object) -> str:

@@ -26,7 +26,7 @@ WHO = "SMS provider"
 ANSWER_LIMIT = 15.0
 BETWEEN_TRIES = 0.5
 FINAL = frozenset(("delivered", "undelivered", "failed", "canceled"))
-_TWIML = re.compile(rb"\s*(<\?xml[^>]*\?>)?\s*<Response\s*(/>|>\s*</Response>)\s*")
+_TWIML = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<Response\s*(/>|>\s*</Response>)\s*")
 
 
 def sign(token: str, url: str, fields: Mapping[str, str]) -> str:

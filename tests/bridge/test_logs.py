@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from bridge.logs import WITHHELD, Token, Tokens, configure, log_uncaught
+from bridge.logs import LONGEST, LONGEST_ADDRESS, WITHHELD, Token, Tokens, configure, log_uncaught
 from bridge.messages import Address, message_ref
 
 CANARY = "canary-8f1e6a"
@@ -164,7 +164,43 @@ def test_a_url_loses_its_query_and_its_user(stream: io.StringIO, written: str, l
     assert lines(stream)[0]["url"] == left
 
 
-@pytest.mark.parametrize("careless", [f"sent to +{NUMBER}", "sent to Some.One@example.com", "GET /a?b=canary-8f1e6a"])
+@pytest.mark.parametrize(
+    ("written", "begins", "ends"),
+    [
+        ("a" * 3300, "a" * LONGEST, "…"),
+        ("a/" * 3000, "a/a/", "…"),
+        ("a" * LONGEST, "a" * LONGEST, "a"),
+        (" " * 3000, " ", "…"),
+        ("x redis://" + "u" * 600 + ":" + CANARY + "@host", "x ", WITHHELD),
+        ("redis://u:" + CANARY * 60 + "@host", WITHHELD, WITHHELD),
+        ("redis://u:" + CANARY + "@" + CANARY + "@host/0", "redis://host/0", "0"),
+        ("https://host/a?b=" + CANARY * 60, WITHHELD, WITHHELD),
+        ("/a?b=" + CANARY * 60, "/a?" + WITHHELD, ""),
+        ("what? x://a/b?" + CANARY, "what? x://a/b?" + WITHHELD, ""),
+    ],
+)
+def test_a_long_value_is_cut_and_shows_nothing_by_that(
+    stream: io.StringIO, written: str, begins: str, ends: str
+) -> None:
+    structlog.get_logger().info("x", one=written, several=[written], named={"one": written})
+    [line] = lines(stream)
+    assert line["several"] == [line["one"]] == [line["named"]["one"]]
+    assert line["one"].startswith(begins)
+    assert line["one"].endswith(ends)
+    assert len(line["one"]) <= LONGEST + 20
+    assert CANARY not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "careless",
+    [
+        f"sent to +{NUMBER}",
+        "sent to Some.One@example.com",
+        "GET /a?b=canary-8f1e6a",
+        "at (650) 466-1149",
+        "x@y.example,+1 650.466.1149",
+    ],
+)
 def test_data_in_an_event_is_cut(stream: io.StringIO, careless: str) -> None:
     structlog.get_logger().info(careless)
     logging.getLogger("any").warning(careless)
@@ -256,6 +292,13 @@ SAME = [
 def test_spellings_of_one_address_have_one_token(one: str, other: str) -> None:
     tokens = Tokens(b"key")
     assert tokens.of(one) == tokens.of(other)
+
+
+def test_an_address_of_any_length_has_a_token() -> None:
+    tokens = Tokens(b"key")
+    for length in (LONGEST_ADDRESS, LONGEST_ADDRESS + 1, 50_000):
+        assert tokens.of("+1" + "0" * length) != tokens.of("+1" + "0" * (length - 1))
+    assert tokens.of(" 1 650 466 1149 ") == tokens.of("16504661149")
 
 
 def test_a_token_is_keyed_and_twelve_hex_digits() -> None:
