@@ -1,7 +1,8 @@
 -- Take up to ARGV[1] jobs from the queues in their order, as started by worker ARGV[2].
--- ARGV: limit, worker name, ISO time, Unix time when RQ may call them abandoned, an id popped already or "", then each
--- queue and how many of it at most.
--- -> {{job id, queue, data}, …}. A job whose hash is gone is skipped: the ledger knows what it was for.
+-- ARGV: limit, worker name, ISO time, Unix time when RQ may call them abandoned, an id popped already or "", the largest
+-- data that a job of ours can have, then each queue and how many of it at most.
+-- -> {{job id, queue, data}, …}. A job whose hash is gone is skipped: the ledger knows what it was for. Larger data is
+-- given as none at all: whoever writes to Redis shall not fill a worker's memory.
 -- What a job is for is looked at soon: a worker that is killed now has claimed nothing, and nobody would miss it.
 local out, left = {}, tonumber(ARGV[1])
 local LOOK = 5000 -- ms
@@ -11,8 +12,13 @@ if redis.call('EXISTS', 'rq:suspended') == 1 and ARGV[5] == '' then return out e
 
 local function start(id, queue)
   local key = 'rq:job:' .. id
+  local size = redis.pcall('HSTRLEN', key, 'data')
+  if size == 0 then return end
+  if type(size) ~= 'number' or size > tonumber(ARGV[6]) then
+    out[#out + 1] = {id, queue, ''}
+    return
+  end
   local data = redis.call('HGET', key, 'data')
-  if not data then return end
   redis.call('HSET', key, 'status', 'started', 'started_at', ARGV[3], 'worker_name', ARGV[2])
   redis.call('EXPIRE', key, 3600) -- what a killed worker leaves goes by itself; the ledger does not need it
   redis.call('ZADD', 'rq:wip:' .. queue, ARGV[4], id .. ':' .. ARGV[2])
@@ -30,11 +36,11 @@ end
 
 local popped = 0
 if ARGV[5] ~= '' then
-  start(ARGV[5], ARGV[6])
+  start(ARGV[5], ARGV[7])
   popped, left = 1, left - 1
 end
-for i = 6, #ARGV, 2 do
-  local most = math.min(left, tonumber(ARGV[i + 1]) - (i == 6 and popped or 0))
+for i = 7, #ARGV, 2 do
+  local most = math.min(left, tonumber(ARGV[i + 1]) - (i == 7 and popped or 0))
   redis.call('ZREMRANGEBYSCORE', 'rq:wip:' .. ARGV[i], '-inf', tonumber(ARGV[4]) - 300)
   local ids = most > 0 and redis.call('LPOP', 'rq:queue:' .. ARGV[i], most)
   if ids then

@@ -2,12 +2,13 @@
 
 `rq worker -w workers.worker.RelayWorker --serializer rq.serializers.JSONSerializer outbound` and
 `dcbridge worker` both run it. It keeps RQ's books (`rq info`, the started registry, birth, heartbeat
-and death), and differs from the stock loop in three things:
+and death), and differs from the stock loop in four things:
 
 * up to `concurrency` jobs are in flight, taken in batches by one script;
 * SIGTERM sets a flag and nothing else: what is in flight finishes, within `drain_seconds`; a second
   one stops at once. The stock worker raises out of the handler and loses what it had just popped;
-* a job that is lost here is no message lost: the ledger's sweep queues it again.
+* a job that is lost here is no message lost: the ledger's sweep queues it again;
+* only our own jobs are run (`job_data.py`), and RQ's command channel is not listened to.
 """
 
 from __future__ import annotations
@@ -19,16 +20,13 @@ import signal
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-import orjson
 import structlog
 import uvloop
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from rq.utils import import_attribute
 from rq.worker import BaseWorker, WorkerStatus
 
 from bridge.collector import spare_the_collector
@@ -42,6 +40,7 @@ from bridge.reload import Reload
 from bridge.scrape import Scrape
 from bridge.settings import Settings, read_settings
 from workers.hands import Hands, open_hands, share
+from workers.job_data import LARGEST, RefusedJob, read_job, shown_id
 from workers.reconciler import keep_sweeping
 
 log = structlog.get_logger()
@@ -51,9 +50,6 @@ SOON = 0.05  # seconds until it looks again, while there is no place for one mor
 HEARTBEAT = 15.0  # seconds
 REMEMBERED = 30  # seconds without a heartbeat, to which RQ adds 60, until `rq info` no longer shows a killed worker
 WIP = 180.0  # seconds after which RQ may call a started job abandoned
-
-
-_function = lru_cache(import_attribute)  # RQ's own way, once for each of our few jobs
 
 
 class RelayWorker(BaseWorker):
@@ -78,7 +74,8 @@ class RelayWorker(BaseWorker):
         self._claims_as = secrets.token_hex(4)
         self._stop = asyncio.Event()
         self._changed = asyncio.Event()
-        self._done: list[tuple[str, str]] = []
+        self._done: list[tuple[bytes, str]] = []
+        self._failed = 0  # of them, by what RQ calls a failure: it was refused, or tripped us up
         self._delivering = 0  # events under way: half of the places at most
 
     def work(self, burst: bool = False, *_arguments: Any, **_named: Any) -> bool:
@@ -157,7 +154,7 @@ class RelayWorker(BaseWorker):
             try:
                 if self._done:
                     await self._flush(redis)
-                jobs = await self._take(take, room, "", names)
+                jobs = await self._take(take, room, b"", names)
                 if not jobs and self._burst:
                     if not self._running:
                         return worked
@@ -177,7 +174,7 @@ class RelayWorker(BaseWorker):
                         continue
                     name = names[keys.index(found[0].decode())]
                     order = [name, *(n for n in names if n != name)]
-                    jobs = await self._take(take, room, found[1].decode(), order)
+                    jobs = await self._take(take, room, found[1], order)
                 trouble = 0.0
             except (RedisError, OSError) as error:
                 trouble = min(2.0, trouble * 2 or 0.1)
@@ -188,7 +185,7 @@ class RelayWorker(BaseWorker):
             for job_id, queue, data in jobs:
                 worked = True
                 self._delivering += queue == EVENTS
-                task = asyncio.create_task(self._run(job_id, queue, data))
+                task = asyncio.create_task(self._run(h, job_id, queue, data))
                 self._running.add(task)
                 task.add_done_callback(self._finished)
         return worked
@@ -202,20 +199,25 @@ class RelayWorker(BaseWorker):
         most = self.settings.concurrency
         return -(-most // 2) - self._delivering if name == EVENTS and len(self.queues) > 1 else most
 
-    async def _take(self, take: Any, room: int, popped: str, names: list[str]) -> list[tuple[str, str, bytes]]:
+    async def _take(self, take: Any, room: int, popped: bytes, names: list[str]) -> list[tuple[bytes, str, bytes]]:
+        """(job id, queue, data) of each. An id is whatever somebody wrote there, and need not be text."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         queues = [word for name in names for word in (name, self._most(name))]
-        rows = await take(args=[min(room, 64), self.name, now, int(time.time() + WIP), popped, *queues])
-        return [(row[0].decode(), row[1].decode(), row[2]) for row in rows]
+        rows = await take(args=[min(room, 64), self.name, now, int(time.time() + WIP), popped, LARGEST, *queues])
+        return [(row[0], row[1].decode(), row[2]) for row in rows]
 
-    async def _run(self, job_id: str, queue: str, data: bytes) -> None:
+    async def _run(self, h: Hands, job_id: bytes, queue: str, data: bytes) -> None:
         try:
-            path, _instance, arguments, named = orjson.loads(data)
-            await _function(path)(*arguments, **named)
+            function, argument = read_job(data)
+            await function(argument)
+        except RefusedJob as job:
+            self._failed += 1
+            _refused(h, job, job_id, queue)
         except (RedisError, OSError) as error:  # the ledger still holds it: a sweep queues it again
-            log.warning("job_interrupted", job=job_id, error=type(error).__name__)
+            log.warning("job_interrupted", job=shown_id(job_id), error=type(error).__name__)
         except Exception:
-            log.error("job_failed_by_a_bug", job=job_id, exc_info=True)
+            self._failed += 1
+            log.error("job_failed_by_a_bug", job=shown_id(job_id), exc_info=True)
         finally:
             self._delivering -= queue == EVENTS
         self._done.append((job_id, queue))
@@ -227,16 +229,19 @@ class RelayWorker(BaseWorker):
     async def _flush(self, redis: Redis) -> None:
         """Tell RQ what is done, in one pipeline."""
         done, self._done = self._done, []
+        failed, self._failed = self._failed, 0
         if not done:
             return
-        started: dict[str, list[str]] = {}
+        started: dict[str, list[bytes]] = {}
         for job_id, queue in done:
-            started.setdefault(queue, []).append(f"{job_id}:{self.name}")
+            started.setdefault(queue, []).append(job_id + f":{self.name}".encode())
         async with redis.pipeline(transaction=False) as pipe:
-            pipe.delete(*[f"rq:job:{job_id}" for job_id, _ in done])
+            pipe.delete(*[b"rq:job:" + job_id for job_id, _ in done])
             for queue, members in started.items():
                 pipe.zrem(f"rq:wip:{queue}", *members)
-            pipe.hincrby(self.key, "successful_job_count", len(done))
+            pipe.hincrby(self.key, "successful_job_count", len(done) - failed)
+            if failed:
+                pipe.hincrby(self.key, "failed_job_count", failed)
             await pipe.execute()
 
     # ------------------------------------------------------------ life and death
@@ -277,3 +282,12 @@ class RelayWorker(BaseWorker):
         self._signals += 1
         self._stop.set()
         self._changed.set()
+
+
+def _refused(h: Hands, job: RefusedJob, job_id: bytes, queue: str) -> None:
+    """A job that is not one of ours is removed and told; the ledger queues whatever it was for again, if it was for
+    anything. One that only a newer version knows is no fault: during an upgrade both versions take from the queues.
+    """
+    log.warning("job_refused", job=shown_id(job_id), queue=queue, reason=job.reason, path=job.path)
+    if job.reason != "unknown_job":
+        h.metrics.faults.labels("job_refused", queue).inc()
