@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from bridge.messages import Address, AgentMessage, Content, Reason, Receipt, Rec
 
 MAX_RECIPIENTS = 1000  # of one message
 MAX_MESSAGES = 500  # of one webhook; today's carry one
+MAX_DEPTH = 500  # of JSON that only the standard reader takes
 MAX_COPIES = 2000  # messages times recipients: what one write to Redis may hold up others for
 
 
@@ -53,16 +55,24 @@ class Incoming:
 
 
 def read_json(body: bytes) -> Any:
-    """Any JSON, in UTF-8 with or without a mark, UTF-16 or UTF-32. Raises NotJson."""
+    """Any JSON, in UTF-8 with or without a mark, UTF-16 or UTF-32. Raises NotJson.
+
+    What comes out can be written and read again: a number that no float can hold is None.
+    """
+    return _read_json(body, _no_constant)
+
+
+def _read_json(body: bytes, constant: Callable[[str], Any]) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
         pass
     try:  # Node writes lone surrogates and some gateways add a mark; the standard reader takes both
-        text = body.decode(json.detect_encoding(body), "surrogatepass")
-        return _mended(json.loads(text.removeprefix("\ufeff"), parse_constant=_no_constant))
+        text = body.decode(json.detect_encoding(body), "surrogatepass").removeprefix("\ufeff")
+        value = json.loads(text, parse_constant=constant, parse_int=_whole, parse_float=_float)
     except (ValueError, RecursionError):
         raise NotJson("the body is not JSON") from None
+    return _mended(value)
 
 
 def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incoming]:
@@ -76,22 +86,26 @@ def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incomin
     else:
         items = value if isinstance(value, list) else [value]
     if not items:
-        return [replace(_incoming({}, body, endpoint, trace_id), payload=body)]
+        return [_incoming({}, body, body, endpoint, trace_id)]
     if len(items) > MAX_MESSAGES:
         raise NotJson(f"the body holds more than {MAX_MESSAGES} messages")
     if len(items) == 1:
-        return [replace(_incoming(items[0], body, endpoint, trace_id), raw=body)]
+        return [replace(_incoming(items[0], dumps(items[0]), body, endpoint, trace_id), raw=body)]
     found = []
     for place, item in enumerate(items):
-        found.append(_incoming(item, b"%d:" % place + dumps(item), endpoint, trace_id))
+        payload = dumps(item)
+        found.append(_incoming(item, payload, b"%d:" % place + payload, endpoint, trace_id))
     if sum(len(one.copies) for one in found) > MAX_COPIES:
         raise NotJson(f"the body holds more than {MAX_COPIES} copies of messages")
     return found
 
 
 def read_stored(payload: bytes, index: int, message_id: str, trace_id: str = "") -> AgentMessage:
-    """One copy, from what `Incoming.payload` kept. Raises ValueError when it holds no such copy."""
-    incoming = _incoming(orjson.loads(payload), payload, "", trace_id, message_id)
+    """One copy, from what `Incoming.payload` kept. Raises ValueError when it holds no such copy.
+
+    Older versions kept numbers of any length and Infinity as Python writes them.
+    """
+    incoming = _incoming(_read_json(payload, lambda _: None), payload, payload, "", trace_id, message_id)
     for message in incoming.copies:
         if message.index == index:
             return message
@@ -103,7 +117,7 @@ def made_up_id(endpoint: str, body: bytes) -> str:
     return "dcbridge-" + hashlib.sha256(endpoint.encode() + b"\0" + body).hexdigest()[:32]
 
 
-def _incoming(item: Any, raw: bytes, endpoint: str, trace_id: str, message_id: str = "") -> Incoming:
+def _incoming(item: Any, payload: bytes, raw: bytes, endpoint: str, trace_id: str, message_id: str = "") -> Incoming:
     fields = item if isinstance(item, dict) else {}
     channel = fields.get("channel")
     channel = channel if isinstance(channel, dict) else {}
@@ -161,7 +175,7 @@ def _incoming(item: Any, raw: bytes, endpoint: str, trace_id: str, message_id: s
         )
         for index, to in enumerate(recipients[:MAX_RECIPIENTS])
     )
-    return Incoming(message_id, channel_id, copies, dumps(item), problem)
+    return Incoming(message_id, channel_id, copies, payload, problem)
 
 
 def _word(value: Any) -> str:
@@ -211,9 +225,10 @@ def _contents(value: Any) -> tuple[tuple[Content, ...], bool]:
 
 
 def dumps(value: Any) -> bytes:
+    """What `read_json` gave, as JSON again. Raises NotJson."""
     try:
         return orjson.dumps(value)
-    except (TypeError, orjson.JSONEncodeError):  # a whole number that does not fit 64 bits, or too deep
+    except (TypeError, orjson.JSONEncodeError):  # deeper than 254
         try:
             return json.dumps(value).encode()
         except RecursionError:
@@ -221,14 +236,44 @@ def dumps(value: Any) -> bytes:
 
 
 def _mended(value: Any) -> Any:
-    """Lone surrogates become U+FFFD: no encoding that a provider takes can carry them."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_mended(item) for item in value]
-    if isinstance(value, dict):
-        return {_mended(key): _mended(item) for key, item in value.items()}
-    return value
+    """Lone surrogates become U+FFFD: no encoding that a provider takes can carry them. Raises NotJson.
+
+    A limit of its own, since Python's depends on who calls: what the service reads, a worker reads as well.
+    """
+    top = [value]
+    level: list[Any] = [top]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for holder in level:
+            for place, item in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
+                if isinstance(holder, dict) and (name := _mended_text(place)) != place:
+                    del holder[place]
+                    place = name
+                holder[place] = _mended_text(item) if isinstance(item, str) else item
+                if isinstance(item, (dict, list)):
+                    below.append(item)
+        if not below:
+            return top[0]
+        level = below
+    raise NotJson("nested too deeply")
+
+
+def _mended_text(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _whole(digits: str) -> int | float | None:
+    """A whole number as orjson reads it: beyond 64 bits it is a float."""
+    if len(digits) <= 20:
+        whole = int(digits)
+        if -(1 << 63) <= whole < 1 << 64:
+            return whole
+    return _float(digits)
+
+
+def _float(digits: str) -> float | None:
+    number = float(digits)
+    return number if isfinite(number) else None
 
 
 def _no_constant(name: str) -> Any:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bridge import wire
+from bridge import events, wire
 from bridge.messages import Address, AgentMessage, Content, Reason
 
 SMS = orjson.loads(b"""{"channel": {"id": "0123456789", "type": "sms", "from": {"id": "0123456789"},
@@ -263,6 +263,67 @@ def test_the_stored_payload_gives_the_same_copies() -> None:
             assert wire.read_stored(one.payload, copy.index, one.message_id, "trace") == copy
     with pytest.raises(ValueError, match="no such copy"):
         wire.read_stored(read(SMS).payload, 1, "1613474523265-0")
+
+
+HUGE = b"1" + b"0" * 400
+PIECES = [
+    HUGE, b"-" + HUGE, b"1" * 5000, b"1e400", b"-1e400", b"1" * 400 + b".5", b"1e-400", b"0." + b"1" * 5000,
+    b"18446744073709551615", b"18446744073709551616", b"-9223372036854775808", b"-9223372036854775809", b"12345678901",
+    b'"\\ud83d"', b'{"\\ud800":1,"\\udfff":2}', b'"\xed\xa0\x80"', b'{"a":1,"a":2}', b'"\\u0000"', b'""',
+    b"[" * 240 + b"]" * 240, b"[" * 300 + b"]" * 300, b"[" * 900 + b"]" * 900, b'{"a":' * 400 + b"1" + b"}" * 400,
+    b"[" * 400 + HUGE + b"]" * 400, b'{"a":[' * 200 + b'"\\ud83d"' + b"]}" * 200, b"[" + b"1e999," * 3000 + b"1]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: piece[:16].decode("latin-1") + f" {len(piece)}")
+@pytest.mark.parametrize("beside", [b"1", HUGE, b'"\\ud83d"'], ids=["alone", "a number", "a surrogate"])
+def test_what_is_taken_in_can_be_read_again(piece: bytes, beside: bytes) -> None:
+    """With what it stands beside decides which of two readers takes the body."""
+    body = orjson.dumps(SMS)[:-1] + b',"extra":' + piece + b',"beside":' + beside + b"}"
+    if beside != b"1" and piece.startswith(b"[" * 900):
+        with pytest.raises(wire.NotJson):
+            wire.read_webhook(body, "main")
+        return
+    for bodies in (body, b"[" + body + b"," + body.replace(b"1613474523265-0", b"2") + b"]"):
+        for one in wire.read_webhook(bodies, "main", "trace"):
+            assert (one.problem, len(one.copies)) == (None, 1)
+            orjson.loads(one.payload)  # as versions before this one read it
+            assert wire.read_stored(one.payload, 0, one.message_id, "trace") == one.copies[0]
+            assert one.copies[0].text == SMS["text"]
+
+
+@pytest.mark.parametrize("place", ["channel.id", "channel.messageId", "channel.to", "channel.from", "text", "subject"])
+@pytest.mark.parametrize("piece", [HUGE, b"1e400", b"18446744073709551616"])
+def test_a_number_that_is_too_large_is_nothing_wherever_it_stands(place: str, piece: bytes) -> None:
+    body = orjson.dumps(changed(SMS, place, "here")).replace(b'"here"', piece)
+    [one] = wire.read_webhook(body, "main")
+    for copy in one.copies:
+        stored = wire.read_stored(one.payload, 0, one.message_id)
+        assert (stored.to, stored.sender, stored.channel_id) == (copy.to, copy.sender, copy.channel_id)
+
+
+@pytest.mark.parametrize("extra", [HUGE, b"Infinity", b"-Infinity", b"NaN", b"[" + HUGE + b",NaN]"])
+def test_what_older_versions_stored_is_read(extra: bytes) -> None:
+    payload = orjson.dumps(SMS)[:-1] + b', "extra": ' + extra + b"}"
+    assert wire.read_stored(payload, 0, "1613474523265-0", "trace") == read(SMS).copies[0]
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=lambda piece: piece[:16].decode("latin-1") + f" {len(piece)}")
+def test_an_event_with_it_can_be_kept_and_read_again(piece: bytes) -> None:
+    body = b'{"data":{"entities":[{"event":"STARTED","entity":{"id":"1","x":' + piece + b"}}]}}"
+    [kept], _ = events.split("events", body, events.moment(0), "trace")
+    if piece.count(b"[") + piece.count(b"{") > 240:  # deeper than a subscriber's body can be written
+        with pytest.raises(wire.NotJson, match="nested too deeply"):
+            events.for_ledger(kept, {})
+        return
+    content = events.for_ledger(kept, {}).content
+    assert events.read(kept.event.id, b"0 1 " + content).event.interaction == "1"
+
+
+@pytest.mark.parametrize("literal", [b"NaN", b"Infinity", b"-Infinity"])
+def test_what_is_no_number_of_json_is_not_taken_in(literal: bytes) -> None:
+    with pytest.raises(wire.NotJson):
+        wire.read_webhook(orjson.dumps(SMS)[:-1] + b',"extra":' + literal + b"}", "main")
 
 
 # ---------------------------------------------------------------- anything
