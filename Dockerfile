@@ -1,5 +1,7 @@
-# One image with every command of dcbridge. Both stages begin with the same base, so that the virtual environment fits.
-ARG BASE=python:3.13-slim-bookworm
+# Two images. `docker build .` makes the one for production; `docker build --target trial .` adds the sandbox, for the
+# chart's trial. All stages begin with the same base, so that the virtual environment fits. Its digest is that of an index
+# of all architectures; docs/operations.md says how it is renewed.
+ARG BASE=python:3.13.14-slim-bookworm@sha256:67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8
 
 FROM ${BASE} AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
@@ -14,9 +16,9 @@ COPY pyproject.toml README.md LICENSE ./
 COPY bridge bridge
 COPY service service
 COPY workers workers
-COPY sandbox sandbox
 COPY dcbridge dcbridge
-# Nobody here asks where a number is or who carries it; that data would be a sixth of the image.
+# The wheel is made of what is here, without the sandbox. Nobody here asks where a number is or who carries it; that data
+# would be a sixth of the image.
 RUN /opt/build/bin/python -m hatchling build --target wheel \
     && PIP_REQUIRE_HASHES= /opt/build/bin/python -m pip --python /opt/dcbridge/bin/python install --no-deps --no-index dist/*.whl \
     && rm -r /opt/dcbridge/lib/python3*/site-packages/phonenumbers/geodata \
@@ -24,7 +26,15 @@ RUN /opt/build/bin/python -m hatchling build --target wheel \
         /opt/dcbridge/lib/python3*/site-packages/phonenumbers/tzdata \
     && /opt/dcbridge/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/dcbridge/lib
 
-FROM ${BASE}
+FROM build AS build-trial
+COPY requirements/trial.txt requirements/
+RUN /opt/build/bin/python -m pip --python /opt/dcbridge/bin/python install --requirement requirements/trial.txt
+COPY sandbox sandbox
+RUN rm -r dist && /opt/build/bin/python -m hatchling build --target wheel \
+    && PIP_REQUIRE_HASHES= /opt/build/bin/python -m pip --python /opt/dcbridge/bin/python install --no-deps --no-index --force-reinstall dist/*.whl \
+    && /opt/dcbridge/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/dcbridge/lib
+
+FROM ${BASE} AS runtime
 ARG VERSION=0.1.0
 ARG REVISION=""
 LABEL org.opencontainers.image.title="dcbridge" \
@@ -32,7 +42,6 @@ LABEL org.opencontainers.image.title="dcbridge" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /usr/bin/tini /usr/bin/tini
-COPY --from=build /opt/dcbridge /opt/dcbridge
 # Written once, above; the root file system may be read-only.
 ENV PATH=/opt/dcbridge/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 WORKDIR /etc/dcbridge
@@ -44,3 +53,9 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["pyt
 # tini is PID 1: it hands signals on, also in the moment before Python listens for them, and buries what nobody waits for.
 ENTRYPOINT ["/usr/bin/tini", "--", "dcbridge"]
 CMD ["--help"]
+
+FROM runtime AS trial
+COPY --from=build-trial /opt/dcbridge /opt/dcbridge
+
+FROM runtime AS production
+COPY --from=build /opt/dcbridge /opt/dcbridge

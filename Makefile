@@ -55,7 +55,8 @@ upgrade: UPGRADE := --upgrade
 lock upgrade: $(TEST_READY)
 	$(PIP) install uv
 	$(COMPILE) pyproject.toml --output-file requirements/run.txt
-	$(COMPILE) pyproject.toml --extra image --extra amqp --extra nats --extra kafka --output-file requirements/image.txt
+	$(COMPILE) pyproject.toml --extra amqp --extra nats --extra kafka --output-file requirements/image.txt
+	$(COMPILE) pyproject.toml --extra trial --extra amqp --extra nats --extra kafka --output-file requirements/trial.txt
 	$(COMPILE) --group build --output-file requirements/build.txt
 	$(COMPILE) pyproject.toml --extra dev --group build --output-file requirements/dev.txt
 	$(COMPILE) pyproject.toml --all-extras --group test --group build --output-file requirements/test.txt

@@ -64,8 +64,12 @@ def dev(
 ) -> None:
     """Run everything on this computer: Redis, both outside worlds, the service and a worker."""
     from dcbridge.dev import run
+    from dcbridge.extras import missing_for_dev
     from dcbridge.parts import Ports
 
+    if missing := missing_for_dev():
+        err.print(f"error: {missing}", style="red", markup=False)
+        raise typer.Exit(2)
     ports = Ports(public=port, operator=operator_port, worker=worker_port, page=page_port, mail=mail_port)
     raise typer.Exit(run(folder, ports))
 
@@ -74,7 +78,11 @@ def dev(
 def demo() -> None:
     """Play the documented SMS and email flows through real processes, and compare each step with the document."""
     from dcbridge.dev import run_demo
+    from dcbridge.extras import missing_for_dev
 
+    if missing := missing_for_dev():
+        err.print(f"error: {missing}", style="red", markup=False)
+        raise typer.Exit(2)
     raise typer.Exit(run_demo())
 
 

@@ -15,13 +15,17 @@ from pathlib import Path
 import uvicorn
 
 from bridge import logs
+from dcbridge.extras import missing_for_dev
 from dcbridge.parts import NUMBER, read
-from sandbox.app import build_app
-from sandbox.config import SandboxConfig
 
 
 def main(arguments: list[str]) -> None:
     """Serve until SIGTERM."""
+    if missing := missing_for_dev():
+        sys.exit(f"error: {missing}")
+    from sandbox.app import build_app
+    from sandbox.config import SandboxConfig
+
     folder, public, page, mail = Path(arguments[0]), int(arguments[1]), int(arguments[2]), int(arguments[3])
     logs.configure("json", "info")
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells every command

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Builds the Dockerfile where no Docker engine runs: Debian's buildah, without privileges of its own, on a base made by
-# debootstrap that is tagged with the base image's name. Says how large the result is, what fills it and who it runs as,
-# and sends a signed message through its processes as the chart starts them. As root, on Debian; not part of the tests.
+# debootstrap that stands in for the base image. Says how large the result is, what fills it and who it runs as, and sends
+# a signed message through its processes as the chart starts them; the sandbox beside them is that of the second image.
+# As root, on Debian; not part of the tests.
 #
 #     apt-get install buildah debootstrap
 #     helm/try_image.sh [folder for everything that is made]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=${1:-$(mktemp -d)}
-base=localhost/python:3.13-slim-bookworm
+base=localhost/python:slim-bookworm
 image=localhost/dcbridge:try
+trial=localhost/dcbridge-trial:try
 mkdir -p "$work"
 export BUILDAH_ISOLATION=chroot DEBIAN_FRONTEND=noninteractive
 buildah() { command buildah --storage-driver vfs "$@"; }
@@ -31,11 +33,16 @@ volumes=()
 for path in /etc/pip.conf /etc/ssl/certs /opt/wheels /opt/pypi /opt/pypi-more; do
     [ -e "$path" ] && volumes+=(--volume "$path:$path:ro")
 done
-buildah build --quiet --network host "${volumes[@]}" --build-arg BASE="$base" --build-arg REVISION="$(git rev-parse HEAD)" \
-    --format docker --tag "$image" .
+build() {
+    buildah build --quiet --network host "${volumes[@]}" --build-arg BASE="$base" \
+        --build-arg REVISION="$(git rev-parse HEAD)" --format docker "$@" .
+}
+build --tag "$image"
+build --target trial --tag "$trial"
 
 container=$(buildah from --pull-never "$image")
-trap 'buildah rm "$container" >/dev/null' EXIT
+beside=$(buildah from --pull-never "$trial")
+trap 'buildah rm "$container" "$beside" >/dev/null' EXIT
 root=$(buildah mount "$container")
 echo "== what it says of itself"
 buildah inspect --type image --format \
@@ -49,7 +56,7 @@ buildah rm "$bare" >/dev/null
 echo "== what fills the environment, MB"
 (cd "$root"/opt/dcbridge/lib/python3*/site-packages && du -sm -- * | sort -rn | head -12)
 echo "== what must not be there"
-(cd "$root" && find . -xdev \( -path '*/bin/*gcc*' -o -path '*/bin/cc' -o -name pip -path './opt/*' -o -path '*/.cache/*' -o -path '*/apt/lists/*_*' \
+(cd "$root" && find . -xdev \( -path './opt/*/sandbox' -o -path './opt/*/aiosmtpd' -o -path '*/bin/*gcc*' -o -path '*/bin/cc' -o -name pip -path './opt/*' -o -path '*/.cache/*' -o -path '*/apt/lists/*_*' \
     -o -name '*.whl' -path './opt/*' -o -perm -4000 -path './opt/*' \) -print | grep . || echo "nothing of it is")
 echo "== a signed message through its processes"
-"${PYTHON:-.venv/bin/python}" -m tests.helm.through image "$root"
+"${PYTHON:-.venv/bin/python}" -m tests.helm.through image "$root" "$(buildah mount "$beside")"

@@ -50,7 +50,8 @@ class Cluster:
     secret: dict[str, str]
     config_maps: dict[str, dict[str, str]]
     hosts: dict[str, str] = field(default_factory=dict)
-    image: Path | None = None  # the root of an unpacked image; else this machine with its virtual environment
+    # The roots of unpacked images: the bridge's, and the trial's; else this machine with its virtual environment.
+    images: tuple[Path, Path] | None = None
 
 
 class Container:
@@ -64,6 +65,12 @@ class Container:
         self._folder = cluster.folder / name
         self._tree = self._folder  # until it starts
         self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def image(self) -> Path | None:
+        if self.cluster.images is None:
+            return None
+        return self.cluster.images["-trial" in self.spec["image"]]
 
     # ------------------------------------------------------------ what it is told
 
@@ -85,7 +92,7 @@ class Container:
 
     def command(self) -> list[str]:
         found = [*self.spec.get("command", ENTRYPOINT), *map(self._here, self.spec.get("args", []))]
-        if self.cluster.image:
+        if self.image:
             return found
         where = {"dcbridge": [sys.executable, "-m", "dcbridge"], "python": [sys.executable]}
         return [*where.get(found[0], found[:1]), *found[1:]]
@@ -123,7 +130,7 @@ class Container:
 
     def script(self, work: Path) -> str:
         """What makes the tree and becomes the container. Nothing outside of `work` and the volumes is changed."""
-        image, root = self.cluster.image, work / "root"
+        image, root = self.image, work / "root"
         lines = ["umask 022", *_layer(image or "/", work / "all", root)]
         lines += [f"mkdir -p {_q(root)}/{name} && mount --rbind /{name} {_q(root)}/{name}" for name in ("proc", "dev")]
         # What this machine lends may lie on a disk of its own, where only root may enter, and one in another (.venv).
@@ -167,10 +174,10 @@ class Container:
         # A new one each time: the kernel may still be busy to take down that of a container which was killed.
         self._folder.mkdir(parents=True, exist_ok=True)
         self._tree = work = Path(tempfile.mkdtemp(prefix="tree-", dir=self._folder))
-        programs = "/opt/dcbridge/bin" if self.cluster.image else Path(sys.executable).parent
+        programs = "/opt/dcbridge/bin" if self.image else Path(sys.executable).parent
         path = f"/opt/valkey:{programs}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         image = {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
-        if not self.cluster.image:
+        if not self.image:
             image["PYTHONPATH"] = str(ROOT)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -174,7 +174,9 @@ class Story:
 class Namespace:
     """All objects of one release. Pods are started one by one; Services send to those that are ready."""
 
-    def __init__(self, folder: Path, found: list[Json], secret: dict[str, str], image: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, found: list[Json], secret: dict[str, str], images: tuple[Path, Path] | None = None
+    ) -> None:
         self.objects, self.story = found, Story()
         self._net = f"127.{random.randrange(10, 250)}.{random.randrange(1, 250)}"
         self._numbers = itertools.count(50)
@@ -182,7 +184,7 @@ class Namespace:
         maps = {o["metadata"]["name"]: o["data"] for o in found if o["kind"] == "ConfigMap"}
         services = [o for o in found if o["kind"] == "Service" and o["spec"].get("clusterIP") != "None"]
         hosts = {o["metadata"]["name"]: f"{self._net}.{n}" for n, o in enumerate(services, 2)}
-        self.cluster = Cluster(folder, secret, maps, hosts, image)
+        self.cluster = Cluster(folder, secret, maps, hosts, images)
         self._single = {component(o["spec"]["selector"]): hosts[o["metadata"]["name"]] for o in services}
         self._balancers = [
             Balancer(hosts[o["metadata"]["name"]], port, lambda o=o: self._behind(o["spec"]["selector"]))  # type: ignore[misc]
@@ -313,6 +315,8 @@ def until(holds: Callable[[], object], what: str, seconds: float = 60.0) -> None
 
 
 @contextlib.contextmanager
-def running(folder: Path, found: list[Json], secret: dict[str, str], image: Path | None = None) -> Iterator[Namespace]:
-    with Namespace(folder, found, secret, image) as namespace:
+def running(
+    folder: Path, found: list[Json], secret: dict[str, str], images: tuple[Path, Path] | None = None
+) -> Iterator[Namespace]:
+    with Namespace(folder, found, secret, images) as namespace:
         yield namespace

@@ -31,22 +31,25 @@ def instructions(name: str, text: str = DOCKERFILE) -> list[str]:
     return [line.partition(" ")[2] for line in joined.splitlines() if line.partition(" ")[0] == name]
 
 
-def last_stage(name: str) -> list[str]:
-    return instructions(name, DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :])
+def result(name: str) -> list[str]:
+    """In what the images are when they are built, beside the environment that they copy."""
+    return instructions(name, DOCKERFILE[DOCKERFILE.index("\nFROM ${BASE} AS runtime") :])
 
 
-def test_both_stages_begin_with_the_base_that_the_builder_names() -> None:
-    assert instructions("FROM") == ["${BASE} AS build", "${BASE}"]
+def test_all_stages_begin_with_the_base_that_the_builder_names() -> None:
+    assert instructions("FROM") == [
+        "${BASE} AS build", "build AS build-trial", "${BASE} AS runtime", "runtime AS trial", "runtime AS production",
+    ]  # fmt: skip
     assert instructions("ARG")[0].startswith("BASE=python:3.")
 
 
 def test_the_result_runs_as_a_number_behind_an_init_and_installs_nothing() -> None:
-    assert last_stage("USER") == ["10001:10001"]
-    assert last_stage("ENTRYPOINT") == ['["/usr/bin/tini", "--", "dcbridge"]']
-    assert last_stage("RUN") == []
-    assert all(copied.startswith("--from=build ") for copied in last_stage("COPY"))
+    assert result("USER") == ["10001:10001"]
+    assert result("ENTRYPOINT") == ['["/usr/bin/tini", "--", "dcbridge"]']
+    assert result("RUN") == []
+    assert all(copied.startswith("--from=build") for copied in result("COPY"))
     security = yaml.safe_load((CHART / "values.yaml").read_text())["podSecurityContext"]
-    assert f"{security['runAsUser']}:{security['runAsGroup']}" == last_stage("USER")[0]
+    assert f"{security['runAsUser']}:{security['runAsGroup']}" == result("USER")[0]
 
 
 def test_what_is_installed_is_locked_by_its_hash() -> None:
@@ -56,15 +59,18 @@ def test_what_is_installed_is_locked_by_its_hash() -> None:
     installs = [
         part for run in instructions("RUN") for part in run.split("&&") if " install " in part and "pip" in part
     ]
-    assert len(installs) == 3
+    assert len(installs) == 5
     assert [part for part in installs if "--requirement requirements/" not in part and "--no-index" not in part] == []
-    for name in ("image", "build"):
+    for name in ("image", "trial", "build"):
         lines = (ROOT / "requirements" / f"{name}.txt").read_text().splitlines()
         pinned = [line for line in lines if "==" in line]
         assert pinned
         assert all(line.endswith("\\") for line in pinned), "a hash follows"
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *(one for name in extras if name != "dev" for one in extras[name])]
+    wanted = [
+        *PROJECT["project"]["dependencies"],
+        *(one for name in extras if name not in ("dev", "trial") for one in extras[name]),
+    ]
     ours = {re.split(r"[<>=\[; ]", one)[0].lower() for one in wanted}
     assert ours <= {line.split("==")[0].lower() for line in (ROOT / "requirements/image.txt").read_text().splitlines()}
 
@@ -126,7 +132,7 @@ def test_a_container_is_healthy_when_one_of_its_two_pages_says_so(name: str, sta
 def test_the_health_check_asks_where_the_processes_listen() -> None:
     told = {f"DCBRIDGE_{name.upper()}": getattr(Settings(), name) for name in ("operator_port", "worker_port")}
     assert told == health.PORTS
-    assert last_stage("HEALTHCHECK")[0].endswith('CMD ["python", "-m", "dcbridge.health"]')
+    assert result("HEALTHCHECK")[0].endswith('CMD ["python", "-m", "dcbridge.health"]')
 
 
 # ---------------------------------------------------------------- compose.yaml
@@ -145,7 +151,7 @@ def test_a_process_of_compose_takes_its_environment_and_may_do_no_more_than_in_a
     assert one["read_only"] is True
     assert one["cap_drop"] == ["ALL"]
     assert one["security_opt"] == ["no-new-privileges:true"]
-    assert one["user"] == last_stage("USER")[0]
+    assert one["user"] == result("USER")[0]
     assert one["restart"] == "unless-stopped"
     chart = next(
         spec for n, _, spec in pods(objects(values("minimal"))) if f"{name}" in n and n.startswith("Deployment")
@@ -164,7 +170,7 @@ def test_the_redis_of_compose_would_lose_nothing_and_is_reached_by_its_socket_al
     assert given["--maxmemory-policy"] == "noeviction"
     assert given["--port"] == "0"
     assert (one["network_mode"], "ports" in one) == ("none", False)
-    assert one["user"].split(":")[1] == last_stage("USER")[0].split(":")[1]
+    assert one["user"].split(":")[1] == result("USER")[0].split(":")[1]
     mounted = [v for s in services().values() for v in s.get("volumes", [])]
     assert {v.split(":")[0] for v in mounted if isinstance(v, str)} == set(COMPOSE["volumes"])
 

@@ -2,7 +2,7 @@
 
 python -m tests.helm.through probes         what the probes find through start, work, Redis' loss and SIGTERM
 python -m tests.helm.through restart        every door and every hand is replaced while agents write, and the books
-python -m tests.helm.through image ROOT     a signed message through the processes of an unpacked image
+python -m tests.helm.through image ROOT TRIAL   a signed message through the processes of two unpacked images
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def restart() -> int:
     return 0
 
 
-def through(image: Path) -> int:
-    """0 when a receipt came back."""
-    with tempfile.TemporaryDirectory() as folder, trial(Path(folder), image=image) as inside:
+def through(image: Path, sandbox: Path) -> int:
+    """0 when a receipt came back. `sandbox`: the image of its pod."""
+    with tempfile.TemporaryDirectory() as folder, trial(Path(folder), images=(image, sandbox)) as inside:
         pods = inside.start(REDIS, SANDBOX, SERVICE, WORKER)
         inside.ready(*pods)
         _, checked = inside.namespace.run_job("Job", "dcbridge-check")
@@ -53,4 +53,6 @@ def through(image: Path) -> int:
 if __name__ == "__main__":
     if why_not():
         sys.exit(why_not())
-    sys.exit({"probes": probes, "restart": restart}.get(sys.argv[1], lambda: through(Path(sys.argv[2])))())
+    sys.exit(
+        {"probes": probes, "restart": restart}.get(sys.argv[1], lambda: through(Path(sys.argv[2]), Path(sys.argv[3])))()
+    )

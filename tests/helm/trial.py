@@ -89,9 +89,9 @@ class Trial:
 
 
 @contextmanager
-def trial(folder: Path, changes: Json | None = None, image: Path | None = None) -> Iterator[Trial]:
+def trial(folder: Path, changes: Json | None = None, images: tuple[Path, Path] | None = None) -> Iterator[Trial]:
     found = objects(over(values("values-trial"), changes or {}))
-    with running(folder, found, secret(), image) as namespace:
+    with running(folder, found, secret(), images) as namespace:
         inside = Trial(namespace)
         try:
             yield inside
