@@ -2,6 +2,9 @@
 
 A request is refused as a whole: nothing of a batch is applied when one message in it is wrong.
 Refusals: 401 signature, 403 x-ccid, 404 channel, 400 with the rule that was broken.
+
+A receipt may be about a message that was not sent from here: a webhook that somebody posted by hand, or one from before
+a restart or a reset. The real one knows all of those, so it is taken, kept as `unseen` and counted.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from starlette.responses import Response
 
 from bridge import signature
 from sandbox.connection import reset, wait_for_disconnect
-from sandbox.records import AgentMessage, Receipt, SeenByAgent
+from sandbox.records import UNSEEN, AgentMessage, Receipt, SeenByAgent
 from sandbox.world import World
 
 WHO = "Digital Channels"
@@ -43,7 +46,8 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class _Receipt:
-    message: AgentMessage
+    message_id: str
+    sender: str
     recipient: str
     status: str
     reasons: list[dict[str, Any]]
@@ -109,7 +113,7 @@ class Messages:
             if isinstance(one, _Text):
                 ids.append(self._seen(channel, one))
             else:
-                self._receipt(one)
+                self._receipt(channel, one)
         return self._answer(ids)
 
     def _read(self, channel_id: str, value: object, where: str) -> _Text | _Receipt:
@@ -140,25 +144,23 @@ class Messages:
         if status not in STATUSES:
             raise BrokenRuleError(400, f"{where}.status is one of {', '.join(STATUSES)}")
         message_id = channel.get("messageId")
-        if not isinstance(message_id, str):
-            raise BrokenRuleError(400, f"{where}.channel.messageId is a string")
+        if not isinstance(message_id, str) or not message_id:
+            raise BrokenRuleError(400, f"{where}.channel.messageId is a non-empty string")
         message = self.world.agent.get((channel_id, message_id))
-        if message is None:
-            raise BrokenRuleError(400, f"unknown message: {where}.channel.messageId")
-        if sender != message.sender:
+        if message is not None and sender != message.sender:
             raise BrokenRuleError(400, f"{where}.channel.from is the sender of the agent's message, not its recipient")
-        if to not in message.recipients:
+        if message is not None and message.state != UNSEEN and to not in message.recipients:
             raise BrokenRuleError(400, f"{where}.channel.to is one of the recipients of the agent's message")
         reasons = value.get("reasons")
         if reasons is None:
-            return _Receipt(message, to, status, [])
+            return _Receipt(message_id, sender, to, status, [])
         if status != "Failed":
             raise BrokenRuleError(400, f"{where}.reasons goes with Failed only")
         if not isinstance(reasons, list) or not reasons:
             raise BrokenRuleError(400, f"{where}.reasons is a non-empty list")
         for at, reason in enumerate(reasons):
             self._reason(reason, f"{where}.reasons[{at}]")
-        return _Receipt(message, to, status, reasons)
+        return _Receipt(message_id, sender, to, status, reasons)
 
     def _reason(self, value: object, where: str) -> None:
         reason = an_object(value, where)
@@ -193,11 +195,14 @@ class Messages:
         world.tell("seen", seen)
         return seen.id
 
-    def _receipt(self, given: _Receipt) -> None:
+    def _receipt(self, channel_id: str, given: _Receipt) -> None:
         world = self.world
-        known = given.message.receipts.get(given.recipient)
+        message = world.agent.get((channel_id, given.message_id)) or self._unseen(channel_id, given)
+        if given.recipient not in message.recipients:
+            message.recipients = (*message.recipients, given.recipient)
+        known = message.receipts.get(given.recipient)
         if known is None:
-            given.message.receipts[given.recipient] = Receipt(given.status, given.reasons, time.time())
+            message.receipts[given.recipient] = Receipt(given.status, given.reasons, time.time())
             world.counts[f"receipts.{given.status}"] += 1
         elif known.status == given.status and _codes(known.reasons) == _codes(given.reasons):
             known.repeated += 1
@@ -206,9 +211,20 @@ class Messages:
             world.violation(
                 WHO,
                 "a terminal receipt never changes",
-                f"{given.message.message_id}: {known.status} then {given.status}",
+                f"{given.message_id}: {known.status} then {given.status}",
             )
-        world.tell("agent", given.message)
+        world.tell("agent", message)
+
+    def _unseen(self, channel_id: str, given: _Receipt) -> AgentMessage:
+        """What a receipt tells of a message that was not sent from here."""
+        world = self.world
+        kind = "Text" if channel_id == world.config.sms_channel else "Email"
+        made = AgentMessage(
+            world.next_seq(), time.time(), channel_id, given.message_id, kind, given.sender, (), "", state=UNSEEN
+        )
+        world.keep_agent(made)
+        world.counts["unseen"] += 1
+        return made
 
     def _answer(self, ids: list[str]) -> bytes:
         if not ids:

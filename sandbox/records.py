@@ -8,6 +8,9 @@ from typing import Any, Protocol
 SHOWN_BODY = 8000  # bytes of a body that the wire panel shows
 
 
+UNSEEN = "unseen"  # the state of an agent's message of which only receipts are known
+
+
 class Record(Protocol):
     seq: int
 
@@ -27,7 +30,7 @@ class Receipt:
 
 @dataclass(slots=True)
 class AgentMessage:
-    """A webhook that Digital Channels sent. `state`: sending, accepted, refused or given up."""
+    """A webhook that Digital Channels sent. `state`: sending, accepted, refused, given up or unseen."""
 
     seq: int
     at: float

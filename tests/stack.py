@@ -369,8 +369,10 @@ class Stack:
         return [m for m in self.sandbox("mail") if any(r["address"] == mailbox for r in m["recipients"])]
 
     def violations(self) -> list[str]:
-        """Rules of the contracts that the bridge broke."""
-        return [f"{v['who']}: {v['rule']}: {v['detail']}" for v in self.state()["violations"]]
+        """Rules of the contracts that the bridge broke, and receipts about messages that the sandbox never sent."""
+        state = self.state()
+        unseen = [f"unseen: {one['message_id']}" for one in state["agent"] if one["state"] == "unseen"]
+        return [f"{v['who']}: {v['rule']}: {v['detail']}" for v in state["violations"]] + unseen
 
     def settled(self, seconds: float = PATIENCE) -> Books:
         """Wait until nothing is in flight and no receipt is owed; the books."""

@@ -58,6 +58,8 @@ function fill(list, records, draw, nothing) {
   list.dataset.newest = newest;
 }
 
+const UNSEEN = "(not sent from this page: by hand, or before it was started afresh)";
+const textOf = (message) => message.state === "unseen" ? UNSEEN : message.text;
 const bySeq = (one, other) => one.seq - other.seq;
 const last = (records) => records.sort(bySeq).slice(-KEPT_ROWS);
 
@@ -66,7 +68,7 @@ function drawThread() {
   const sent = [...seen.agent.values()].filter((one) => isSms(one) && one.recipients.some((to) => digits(to) === number));
   const heard = [...seen.seen.values()].filter((one) => digits(one.sender) === number);
   fill(at("thread"), last([...sent, ...heard]), (one) => one.recipients
-    ? make("li", { class: "said mine" }, make("div", { class: "bubble", text: one.text }), meta(one, receiptState(one, one.recipients[0])))
+    ? make("li", { class: "said mine" }, make("div", { class: "bubble", text: textOf(one) }), meta(one, receiptState(one, one.recipients[0])))
     : make("li", { class: "said" }, make("div", { class: "bubble", text: one.text }), make("div", { class: "meta" }, clock(one.at), make("span", { text: "from the consumer" }))),
   "Write as the agent: the message travels through the bridge to the phone on the right.");
 }
@@ -118,7 +120,7 @@ function talkTo(number) {
 function drawLetters() {
   const letters = last([...seen.agent.values()].filter((one) => !isSms(one)));
   fill(at("letters"), letters, (one) => make("li", { class: "said mine" },
-    make("div", { class: "bubble" }, make("strong", { text: one.subject || "(no subject)" }), document.createTextNode(one.text)),
+    make("div", { class: "bubble" }, make("strong", { text: one.state === "unseen" ? "" : one.subject || "(no subject)" }), document.createTextNode(textOf(one))),
     make("div", { class: "each" }, ...one.recipients.map((to) => {
       const [kind, words, why] = receiptState(one, to);
       return make("div", { class: "meta" }, make("span", { text: to }), make("span", { class: `state ${kind}`, text: words }), why && make("span", { class: "why", text: why }));
@@ -158,7 +160,7 @@ function drawCounts() {
       failed += receipt.status === "Failed";
     }
   }
-  at("count-agent").textContent = seen.agent.size;
+  at("count-agent").textContent = [...seen.agent.values()].filter((one) => one.state !== "unseen").length;
   at("count-delivered").textContent = delivered;
   at("count-failed").textContent = failed;
   at("count-seen").textContent = seen.seen.size;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -104,12 +104,12 @@ async def test_what_the_sandbox_refuses(channel: str, error: type[SendError], co
         assert len(worlds.world.violations) == 1
 
 
-async def test_a_receipt_for_a_message_that_was_never_sent_is_refused_for_good() -> None:
+async def test_a_receipt_for_a_recipient_whom_nobody_wrote_to_is_refused_for_good() -> None:
     async with two_worlds(app_secret=SECRET) as worlds, client(worlds.url) as dc:
-        with pytest.raises(Refused) as raised:
-            await dc.post_receipts(SMS, [DELIVERED])
-        assert raised.value.code == "http 400 status 400"
         await known(worlds)
+        with pytest.raises(Refused) as raised:
+            await dc.post_receipts(SMS, [replace(DELIVERED, to_id="16504661140")])
+        assert raised.value.code == "http 400 status 400"
         await dc.post_receipts(SMS, [DELIVERED])
 
 

@@ -135,7 +135,8 @@ async def strict(body: bytes, message: dict[str, Any] | None = None) -> tuple[in
         "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
     }
     await app(scope, receive, send)
-    return statuses[0], [violation.rule for violation in world.violations]
+    unseen = [f"unseen: {one.message_id}" for one in world.agent.values() if one.state == "unseen"]
+    return statuses[0], [violation.rule for violation in world.violations] + unseen
 
 
 @settings(max_examples=50)

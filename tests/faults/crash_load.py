@@ -183,6 +183,7 @@ class Load:
         self._balance(stack.books(), found)
         found.unknown = found.counts.get("unknown", 0) if sure else 0
         found.violations = [f"{v['who']}: {v['rule']}: {v['detail']}" for v in state["violations"]]
+        found.violations += [f"unseen: {one['message_id']}" for one in state["agent"] if one["state"] == "unseen"]
         return found
 
     def _receipts(self, state: dict[str, Any], unknown: Unknown, found: Findings) -> None:

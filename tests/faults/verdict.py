@@ -71,6 +71,7 @@ def judge(stack: Stack, *, by_hand: Collection[str] = ()) -> Verdict:
     if verdict.dead_letters:
         verdict.faults.append(f"{verdict.dead_letters} dead letters")
     verdict.faults += [f"{v['who']}: {v['rule']}: {v['detail']}" for v in state["violations"]]
+    verdict.faults += [f"unseen: {one['message_id']}" for one in state["agent"] if one["state"] == "unseen"]
     return verdict
 
 
