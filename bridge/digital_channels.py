@@ -17,7 +17,7 @@ import httpx
 
 from bridge import retry_after, signature, wire
 from bridge.configuration import Configuration
-from bridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Unreadable
+from bridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Undecodable, Unreadable
 from bridge.messages import Receipt
 from bridge.sending import Sender
 
@@ -106,10 +106,13 @@ class DigitalChannels:
         raise Unreadable(f"http {response.status_code}")
 
     async def delete(self, channel_id: str, media_id: str, trace_id: str = "") -> None:
-        """Forget a file. Any 2xx is done: the answer may be empty."""
-        response = await self._call(
-            "DELETE", self.party(channel_id), f"media/{quote(media_id, safe='')}", b"", "", trace_id
-        )
+        """Forget a file. Any 2xx is done: the answer may be empty, or nothing that can be read."""
+        try:
+            response = await self._call(
+                "DELETE", self.party(channel_id), f"media/{quote(media_id, safe='')}", b"", "", trace_id
+            )
+        except Undecodable:
+            return
         if not 200 <= response.status_code < 300:
             _accepted(response)
 

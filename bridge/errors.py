@@ -9,6 +9,7 @@
     ├── AccountFault      credentials, credit, suspended account            again; the operator is told; 500 at the end
     ├── Expired           the message's time to live is over                305
     ├── Unreadable        it was taken, and the answer makes no sense       wait for an update by our reference
+    │   └── Undecodable   a status of 2xx, and a body that cannot be read   as the status says: taken
     └── Gone              a subscriber wants no more events                 the subscriber is disabled
 
     BadCallback           a provider's callback that we cannot believe or read
@@ -103,6 +104,14 @@ class Unreadable(SendError):
 
     taken = True
     page = True
+
+
+class Undecodable(Unreadable):
+    """2xx whose body cannot be unpacked, broke off or has no end. The status alone says that it was taken."""
+
+    @property
+    def outcome(self) -> str:
+        return "unreadable"
 
 
 class Gone(SendError):

@@ -20,11 +20,13 @@ import yarl
 from aiohttp.abc import AbstractResolver
 
 from bridge.addresses import ForbiddenAddress, Guard
-from bridge.errors import AccountFault, OutcomeUnknown, Unreachable
+from bridge.errors import AccountFault, OutcomeUnknown, Undecodable, Unreachable
+from bridge.http_connection import HEADERS, LINE_LIMIT, BrokenHead, Connector, Endless
 from bridge.mail_transport import send_mail
 from bridge.providers.base import Answer, MailRequest, Request
+from bridge.unpacking import Unpackable, unpack
 
-ANSWER_LIMIT = 1024 * 1024  # bytes of an answer that are read, unpacked; no provider's comes near it
+ANSWER_LIMIT = 1024 * 1024  # bytes of an answer, packed and unpacked; no provider's comes near it
 
 # The connection was never there: name, route, refusal, certificate, or waiting for a free one.
 _NEVER_CONNECTED = (
@@ -92,7 +94,8 @@ class Sender:
         # Idle connections are closed before the usual server does it: a request that meets a closing
         # connection is an unknown outcome. No redirects, cookies or proxies: a request is signed already.
         self._names = self._guard.resolver() if self._guard else None
-        connector = aiohttp.TCPConnector(
+        connector = Connector(
+            answer_limit=self._answer_limit,
             limit=self._connections,
             keepalive_timeout=4.0,
             ttl_dns_cache=30,
@@ -106,6 +109,10 @@ class Sender:
             headers={"User-Agent": "dcbridge", "Accept-Encoding": "identity"},
             skip_auto_headers=("Content-Type",),
             timeout=self._timeout,
+            auto_decompress=False,  # what cannot be unpacked is no lost connection: the status is known
+            max_line_size=LINE_LIMIT,
+            max_field_size=LINE_LIMIT,
+            max_headers=HEADERS,
         )
         return self
 
@@ -125,34 +132,67 @@ class Sender:
     async def http(self, request: httpx.Request) -> httpx.Response:
         """As `send`, for HTTP. A status of 4xx or 5xx is an answer, not an error.
 
-        Raises AccountFault for an address that the guard refuses.
+        The status decides, whatever becomes of the body: Undecodable for one of 2xx whose body cannot be read whole,
+        no body for any other. Raises AccountFault for an address that the guard refuses.
         """
+        end = asyncio.get_running_loop().time() + self._whole
         try:
-            async with asyncio.timeout(self._whole):
-                return await self._exchange(request)
+            async with asyncio.timeout_at(end):
+                response = await self._begun(request)
         except _NEVER_CONNECTED as error:
             if isinstance(getattr(error, "os_error", None), ForbiddenAddress):
                 raise AccountFault("address not allowed") from None
             raise Unreachable(_what_failed(error)) from None
         except TimeoutError:
             raise OutcomeUnknown("timeout") from None
+        except BrokenHead as error:
+            return _without_body(error.status, [], "head not readable", request)
+        except Endless:
+            raise OutcomeUnknown("answer without end") from None
         except (aiohttp.ClientError, OSError):
             raise OutcomeUnknown("connection lost") from None
+        told = [(name, value) for name, value in response.raw_headers if name.lower() not in _UNPACKED]
+        try:
+            async with asyncio.timeout_at(end):
+                body = await self._body(response)
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            response.close()
+            return _without_body(response.status, told, "body broke off", request)
+        except Unpackable as error:
+            response.close()
+            return _without_body(response.status, told, f"body not readable: {error}", request)
+        except BaseException:
+            response.close()
+            raise
+        return _Read(response.status, told, body, request)
 
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+    async def _begun(self, request: httpx.Request) -> aiohttp.ClientResponse:
+        """The answer as far as its head."""
         if self._session is None:
             raise RuntimeError("Sender is used inside `async with`, or after open()")
         headers = [
             (n.decode("ascii"), v.decode("latin-1")) for n, v in request.headers.raw if n.lower() not in _OURS_TO_SAY
         ]
-        async with self._session.request(
+        return await self._session.request(
             request.method, _address(str(request.url)), headers=headers, data=request.content, allow_redirects=False
-        ) as response:
-            body = b""
-            while len(body) <= self._answer_limit and (chunk := await response.content.readany()):
-                body += chunk
-            told = [(name, value) for name, value in response.raw_headers if name.lower() not in _UNPACKED]
-            return _Read(response.status, told, body, request)
+        )
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        """All of it, unpacked. Raises Unpackable, also for one that is too long."""
+        came = bytearray()
+        while chunk := await response.content.readany():
+            came += chunk
+            if len(came) > self._answer_limit:
+                raise Unpackable("too long")
+        packed = response.headers.getall("Content-Encoding", ())
+        return unpack(bytes(came), ",".join(packed), self._answer_limit) if packed else bytes(came)
+
+
+def _without_body(status: int, told: list[tuple[bytes, bytes]], why: str, request: httpx.Request) -> httpx.Response:
+    """What follows from a status alone. Raises Undecodable for one that says "taken"."""
+    if 200 <= status < 300 and status != 204:  # which has no body, whatever follows it
+        raise Undecodable(f"http {status}, {why}")
+    return _Read(status, told, b"", request)
 
 
 @lru_cache(maxsize=1024)

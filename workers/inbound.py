@@ -10,7 +10,7 @@ import orjson
 import structlog
 
 from bridge.callbacks import consumer_lane, consumer_task_id, unpack
-from bridge.errors import OutcomeUnknown, SendError, UnreadableEvent
+from bridge.errors import OutcomeUnknown, SendError, Undecodable, UnreadableEvent
 from bridge.ledger import Claimed, NewTask
 from bridge.messages import ConsumerMessage, DeliveryUpdate
 from bridge.phone import same_address
@@ -150,6 +150,9 @@ async def _post_consumer_message(h: Hands, task_id: str, claim: str) -> bool:
             if h.stood_still(since):
                 return False
             ids = await h.digital_channels.post_consumer_message(channel_id, stored["from"], text, claimed.text("tr"))
+        except Undecodable as error:
+            outcome.answer_unreadable(h, "digital-channels", error)
+            ids = []
         except SendError as error:
             await _not_posted(h, task_id, claim, claimed, error, keep)
             return True

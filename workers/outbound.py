@@ -92,8 +92,7 @@ async def _send_part(
         if not isinstance(error, Unreadable):
             await outcome.not_taken(h, ref, claim, claimed, error)
             return
-        h.metrics.faults.labels(error.outcome, provider.name).inc()
-        log.error("answer_unreadable", provider=provider.name, code=error.code)
+        outcome.answer_unreadable(h, provider.name, error)
         taken, understood = Taken(""), False
     except Exception as error:  # the adapter tripped over an answer: the provider probably has the message
         h.metrics.faults.labels("bug", provider.name).inc()

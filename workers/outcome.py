@@ -7,7 +7,7 @@ import random
 import structlog
 
 from bridge.configuration import Retry
-from bridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable
+from bridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
 from bridge.ledger import Claimed
 from workers.hands import Hands
 
@@ -20,6 +20,12 @@ def wait(retry: Retry, attempt: int, at_least: float | None = None) -> float:
     """Seconds before the next attempt; `attempt` counts from 1. Never less than a Retry-After."""
     steady = min(retry.most, retry.first * retry.factor ** min(attempt - 1, 60))
     return max(steady * (1 - retry.jitter * random.random()), at_least or 0.0)
+
+
+def answer_unreadable(h: Hands, provider: str, error: Unreadable) -> None:
+    """Something was taken, and whoever took it said so in words that make no sense."""
+    h.metrics.faults.labels(error.outcome, provider).inc()
+    log.error("answer_unreadable", provider=provider, code=error.code)
 
 
 async def not_taken(h: Hands, ref: str, claim: str, claimed: Claimed, error: SendError) -> str:

@@ -11,7 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from bridge import wire
-from bridge.errors import SendError
+from bridge.errors import SendError, Undecodable
 from bridge.ledger import OwedReceipt
 from bridge.messages import Reason, Receipt, ReceiptStatus
 from workers import outcome
@@ -72,6 +72,8 @@ async def _post(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> SendE
         await h.digital_channels.post_receipts(
             channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint
         )
+    except Undecodable as error:
+        outcome.answer_unreadable(h, "digital-channels", error)
     except SendError as error:
         return error
     await h.surely(lambda: h.ledger.receipts_done(channel_id, [o.ref for o in owed]))

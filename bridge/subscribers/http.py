@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from bridge.addresses import Allowed, Guard, literal, network_of, plain
 from bridge.configuration_types import Secret
-from bridge.errors import AccountFault, Deferred, Gone, OutcomeUnknown, Refused, Throttled
+from bridge.errors import AccountFault, Deferred, Gone, OutcomeUnknown, Refused, Throttled, Undecodable
 from bridge.problems import Path, refuse
 from bridge.retry_after import seconds as retry_after
 from bridge.sending import Sender
@@ -135,7 +135,10 @@ class HttpSink:
 
     async def deliver(self, event: Event) -> bool:
         """Post it once. Raises a SendError for everything but an answer of 2xx."""
-        answer = await self._open().http(self._request(event))
+        try:
+            answer = await self._open().http(self._request(event))
+        except Undecodable:  # 2xx is enough: what stands in the body means nothing
+            return False
         _read(answer)
         return False
 
