@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 from redis.exceptions import RedisError
@@ -14,6 +17,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from bridge.connections import Connections, Limits, backlog
+from bridge.http_protocol import BoundedProtocol
 from bridge.problems import ConfigurationError, Problem
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -30,9 +35,21 @@ class Listener:
     """One address and the app behind it. `serve` runs until `stop` is called or it is cancelled."""
 
     def __init__(
-        self, app: ASGIApp, host: str, port: int, *, graceful: float = 10.0, backlog: int = 2048, setting: str = ""
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        *,
+        graceful: float = 10.0,
+        setting: str = "",
+        limits: Limits = Limits(),  # noqa: B008  (frozen)
+        ended: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`setting` is what an operator would change. Raises ConfigurationError when the address cannot be had."""
+        """`setting` is what an operator would change; `ended` is told why a connection was ended by a limit.
+
+        Raises ConfigurationError when the address cannot be had.
+        """
+        self.connections = Connections(limits, ended)
         config = uvicorn.Config(
             app,
             host=host,
@@ -43,10 +60,10 @@ class Listener:
             date_header=True,
             proxy_headers=False,
             lifespan="off",
-            backlog=backlog,
-            timeout_keep_alive=30,
+            backlog=backlog(limits.connections),
             timeout_graceful_shutdown=int(graceful),
-            h11_max_incomplete_event_size=65536,
+            http=cast(Any, partial(BoundedProtocol, connections=self.connections)),
+            ws="none",
         )
         self._server = _Server(config)
         # Bound here and not by uvicorn, which would end the whole process when the port is taken. The protocol
@@ -63,7 +80,11 @@ class Listener:
         self.port: int = self._socket.getsockname()[1]
 
     async def serve(self) -> None:
-        await self._server.serve(sockets=[self._socket])
+        looking = asyncio.create_task(self.connections.keep_looking())
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            looking.cancel()
 
     def stop(self) -> None:
         """Close the door: requests under way are answered, new ones are not taken."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 
@@ -45,7 +45,7 @@ class Metrics:
         )  # fmt: skip
         self.answer_seconds = Histogram(
             "dcbridge_answer_seconds",
-            "Time from the request line to the answer.",
+            "Time from the last byte of a request to the answer.",
             ["route"],
             buckets=_ANSWER,
             registry=r,
@@ -104,6 +104,11 @@ class Metrics:
             buckets=_EVENT,
             registry=r,
         )
+        self.ended = Counter(
+            "dcbridge_connections_ended", "Connections ended by a limit, by listener and reason.",
+            ["listener", "reason"], registry=r,
+        )  # fmt: skip
+        self.connections = Gauge("dcbridge_connections", "Connections open, by listener.", ["listener"], registry=r)
         self.reloads = Counter(
             "dcbridge_configuration_reloads", "Times that a changed bridge.yaml was read, by outcome.", ["outcome"],
             registry=r,
@@ -138,6 +143,10 @@ class Metrics:
             ("bug", ""),
         ]:
             self.faults.labels(kind, name)
+
+    def ended_by(self, listener: str) -> Callable[[str], None]:
+        """What a listener of that name tells when a limit ends a connection."""
+        return lambda reason: self.ended.labels(listener, reason).inc()
 
     def note_answer(self, seconds: float) -> None:
         """Remember how long an answer took, for the headroom."""

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from bridge.connections import OPERATORS, Limits
 from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, explain, refuse
 from bridge.redis_address import read_address
 
@@ -73,6 +74,16 @@ class Settings(BaseSettings):
     worker_host: str = Field("127.0.0.1", description="Address that a worker's operator listener binds.")
     worker_port: Port = Field(8082, description="Port of a worker's operator listener: health and metrics.")
 
+    connections: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Connections that the public listener holds at once; 0 is 1000. Fewer where the process may not"
+        " open as many files. Where it is full, the one that has kept it waiting longest gives way.",
+    )
+    head_timeout: Seconds = Field(10.0, description="Seconds that the head of a request may take to arrive.")
+    body_timeout: Seconds = Field(7.0, description="Seconds that the body of a request may take after its head.")
+    idle_timeout: Seconds = Field(30.0, description="Seconds that a connection is kept open between two requests.")
     body_limit: int = Field(1 << 20, ge=1024, description="Bytes that a request's body may have; more is 413.")
     answer_within: Seconds = Field(
         8.0, lt=10, description="Seconds after which the door answers 503; the sender gives up after ten."
@@ -138,6 +149,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Nothing is read behind the caller's back: `read_settings` hands the environment in."""
         return (init_settings,)
+
+    def limits(self, connections: int = OPERATORS) -> Limits:
+        """Of a listener that may hold so many connections."""
+        return Limits(self.head_timeout, self.body_timeout, self.idle_timeout, connections)
 
     @property
     def token_key_is_random(self) -> bool:

@@ -60,6 +60,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("min by (pod) (dcbridge_headroom_seconds{B})", "{{pod}}"),),
         ),
         Panel(
+            "Connections", "short", "Open on each listener.",
+            (("max by (listener) (dcbridge_connections{B})", "{{listener}}"),),
+        ),
+        Panel(
+            "Connections ended by a limit", "ops", "By reason: strangers, or a sender that is odd.",
+            (
+                (
+                    "sum by (listener, reason) (rate(dcbridge_connections_ended_total{B}[5m]))",
+                    "{{listener}} {{reason}}",
+                ),
+            ),
+        ),
+        Panel(
             "Refused signatures", "ops", "By what was wrong.",
             (
                 (

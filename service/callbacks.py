@@ -61,8 +61,8 @@ def _callback(door: Door, request: Request, kind: Literal["status", "inbound"], 
     path = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
     url = door.configuration.public_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
-    headers: dict[str, tuple[str, ...]] = {}
+    gathered: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
-        key = name.decode("latin-1").lower()
-        headers[key] = (*headers.get(key, ()), value.decode("latin-1"))
+        gathered.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    headers = {name: tuple(values) for name, values in gathered.items()}
     return Callback(kind=kind, method=request.method, url=url, query=query, headers=headers, body=body)

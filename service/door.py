@@ -27,6 +27,7 @@ from service.inbox import Inbox
 log = structlog.get_logger()
 
 RETRY_AFTER = "5"  # seconds
+ARRIVED = "dcbridge.arrived"  # in a request's scope: when its last byte was here
 _TRACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 
@@ -83,17 +84,22 @@ def route(door: Door, name: str, handler: Handler) -> Callable[[Request], Awaita
             except ClientDisconnect:
                 response, word = plain(400, "the request did not arrive whole"), "disconnected"
             except (RedisError, OSError, TimeoutError) as error:
-                response, word = plain(503, "not stored; send it again"), "unavailable"
-                response.headers["Retry-After"] = RETRY_AFTER
-                facts = {"error": type(error).__name__}
+                if isinstance(error, TimeoutError) and ARRIVED not in request.scope:
+                    response, word = plain(408, "the request did not arrive in time"), "too slow"
+                else:
+                    response, word = plain(503, "not stored; send it again"), "unavailable"
+                    response.headers["Retry-After"] = RETRY_AFTER
+                    facts = {"error": type(error).__name__}
             except Exception:
                 log.error("answer_failed_by_a_bug", route=name, exc_info=True)
                 response, word = plain(503, "not stored; send it again"), "bug"
                 response.headers["Retry-After"] = RETRY_AFTER
-            seconds = time.monotonic() - began
+            now = time.monotonic()
+            seconds = now - began
             door.metrics.requests.labels(name, configured, word).inc()
-            door.metrics.answer_seconds.labels(name).observe(seconds)
-            door.metrics.note_answer(seconds)
+            if arrived := request.scope.get(ARRIVED):  # how long a sender took to send is not our time
+                door.metrics.answer_seconds.labels(name).observe(now - arrived)
+                door.metrics.note_answer(now - arrived)
             tell = log.info if response.status_code < 300 else log.warning
             tell(name, name=configured, status=response.status_code, outcome=word, ms=round(seconds * 1000, 1), **facts)
             return response
@@ -117,7 +123,7 @@ def trace_of(request: Request) -> str:
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The raw bytes. Raises Refusal 413 as soon as they are known to be too many."""
+    """The raw bytes, and a note of when they had come. Raises Refusal 413 as soon as they are known to be too many."""
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and (len(declared) > 15 or int(declared) > limit):
         raise Refusal(413, "too large", f"a body may have {limit} bytes")
@@ -126,6 +132,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         body += chunk
         if len(body) > limit:
             raise Refusal(413, "too large", f"a body may have {limit} bytes")
+    request.scope[ARRIVED] = time.monotonic()
     return bytes(body)
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from functools import partial
 
 import structlog
 import uvloop
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bridge.collector import spare_the_collector
+from bridge.collector import collect_what_grows, spare_the_collector
 from bridge.configuration import Configuration
+from bridge.connections import public_connections
 from bridge.durability import Durable
 from bridge.ledger import Ledger
 from bridge.listener import Listener, operator_app
@@ -72,10 +74,24 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         return reached
 
     scrape = Scrape(metrics, redis, settings, configuration, lambda: reload.configuration.subscribers)
-    public = Listener(app.build(door), settings.public_host, settings.public_port, setting="DCBRIDGE_PUBLIC_PORT")
-    operator = Listener(
-        operator_app(ready, scrape), settings.operator_host, settings.operator_port, setting="DCBRIDGE_OPERATOR_PORT"
+    public = Listener(
+        app.build(door),
+        settings.public_host,
+        settings.public_port,
+        setting="DCBRIDGE_PUBLIC_PORT",
+        limits=settings.limits(public_connections(settings.connections)),
+        ended=metrics.ended_by("public"),
     )
+    operator = Listener(
+        operator_app(ready, scrape),
+        settings.operator_host,
+        settings.operator_port,
+        setting="DCBRIDGE_OPERATOR_PORT",
+        limits=settings.limits(),
+        ended=metrics.ended_by("operator"),
+    )
+    for name, listener in (("public", public), ("operator", operator)):
+        metrics.connections.labels(name).set_function(partial(len, listener.connections))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -85,6 +101,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     log.info("service_started", public_port=public.port, operator_port=operator.port, redis=settings.redis_place)
     await _say_what_is_unsafe(redis, settings)
     spare_the_collector()
+    collecting = asyncio.create_task(collect_what_grows())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *servers], return_when=asyncio.FIRST_COMPLETED)
     log.info("service_stops")
@@ -97,6 +114,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     stopping.cancel()
     draining.cancel()
     reloading.cancel()
+    collecting.cancel()
     if journal is not None:
         await journal.close()
     await redis.aclose()

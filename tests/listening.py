@@ -14,11 +14,17 @@ from bridge.listener import Listener
 @asynccontextmanager
 async def listening(app: ASGIApp) -> AsyncIterator[str]:
     """Its URL, without a slash at the end. What is open at the end is given a second."""
-    listener = Listener(app, "127.0.0.1", 0, graceful=1.0)
+    async with serving(Listener(app, "127.0.0.1", 0, graceful=1.0)) as listener:
+        yield f"http://127.0.0.1:{listener.port}"
+
+
+@asynccontextmanager
+async def serving(listener: Listener) -> AsyncIterator[Listener]:
+    """A listener that serves."""
     task = asyncio.create_task(listener.serve())
     await _answers(listener.port, task)
     try:
-        yield f"http://127.0.0.1:{listener.port}"
+        yield listener
     finally:
         listener.stop()
         await task

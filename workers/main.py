@@ -69,7 +69,8 @@ async def _wait_for(connection: Redis, settings: Settings, *, listen: bool) -> b
         return metrics.render(None)
 
     app = operator_app(ready, scrape)
-    page = Listener(app, settings.worker_host, settings.worker_port, setting="DCBRIDGE_WORKER_PORT") if listen else None
+    host, port, limits = settings.worker_host, settings.worker_port, settings.limits()
+    page = Listener(app, host, port, setting="DCBRIDGE_WORKER_PORT", limits=limits) if listen else None
     serving = asyncio.create_task(page.serve()) if page else None
     answers = False
     while not answers and not stop.is_set():

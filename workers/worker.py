@@ -29,7 +29,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rq.worker import BaseWorker, WorkerStatus
 
-from bridge.collector import spare_the_collector
+from bridge.collector import collect_what_grows, spare_the_collector
 from bridge.configuration import Configuration
 from bridge.configuration_file import load
 from bridge.jobs import EVENTS
@@ -97,7 +97,7 @@ class RelayWorker(BaseWorker):
             spare_the_collector()
             queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
             reload = Reload(self.settings.config, os.environ, self.configuration, metrics, self.settings.reload_every)
-            helpers = [asyncio.create_task(self._keep_alive())]
+            helpers = [asyncio.create_task(self._keep_alive()), asyncio.create_task(collect_what_grows())]
             listener = self._listener(h, metrics)
             try:
                 if listener is not None:  # before anything is asked of Redis, which may be away
@@ -135,6 +135,8 @@ class RelayWorker(BaseWorker):
             self.settings.worker_host,
             self.settings.worker_port,
             setting="DCBRIDGE_WORKER_PORT",
+            limits=self.settings.limits(),
+            ended=metrics.ended_by("operator"),
         )
 
     # ------------------------------------------------------------ the loop

@@ -1,0 +1,99 @@
+"""A sender that stalls, drips or goes away is not our unavailability: no alarm and no figure of ours is fed by it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from bridge.signature import sign
+from dcbridge.embedded_redis import EmbeddedRedis
+from tests.service.open_door import SECRET, OpenDoor, open_door, sms
+
+BODY = orjson.dumps(sms())
+ROUTES = [
+    ("/webhooks/messages/main", "messages_webhook", "main"),
+    ("/webhooks/interactions/events", "interactions_webhook", "events"),
+    ("/callbacks/twilio/status", "provider_callback", "twilio"),
+    ("/callbacks/mail/inbound", "provider_callback", "mail"),
+]
+
+
+@pytest.fixture
+async def door(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[OpenDoor]:
+    await redis.ping()  # the fixture empties the server
+    async with open_door(redis_server.url, answer_within=0.8, redis_timeout=0.5) as opened:
+        yield opened
+
+
+async def stall(door: OpenDoor, path: str, *pieces: bytes, pause: float = 0.0, leave: bool = False) -> bytes:
+    """What is answered to pieces of a signed request; nothing where the sender leaves."""
+    url = door.http.base_url
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-Hub-Signature: {sign(SECRET.encode(), BODY)}\r\n"
+    writer.write(head.encode() + b"Content-Length: %d\r\n\r\n" % len(BODY))
+    for piece in pieces:
+        await asyncio.sleep(pause)
+        writer.write(piece)
+    if leave:
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.close()
+        return b""
+    answer = await asyncio.wait_for(reader.read(16), 10)
+    writer.close()
+    return answer
+
+
+def figures(door: OpenDoor, route: str, name: str) -> dict[str, float]:
+    metrics = door.door.metrics
+    counted = {word: door.counted("dcbridge_requests_total", route=route, name=name, outcome=word) for word in OUTCOMES}
+    observed = door.counted("dcbridge_answer_seconds_count", route=route)
+    return {
+        **counted,
+        "observed": observed,
+        "headroom": round(metrics.registry.get_sample_value("dcbridge_headroom_seconds") or 0),
+    }
+
+
+OUTCOMES = ("too slow", "disconnected", "unavailable", "accepted")
+
+
+@pytest.mark.parametrize(("path", "route", "name"), ROUTES)
+async def test_a_body_that_does_not_come(door: OpenDoor, path: str, route: str, name: str) -> None:
+    dripped = [BODY[n : n + 1] for n in range(20)]
+    answers = await asyncio.gather(
+        stall(door, path), stall(door, path, BODY[:9]), stall(door, path, *dripped, pause=0.03)
+    )
+    assert [answer[9:12] for answer in answers] == [b"408"] * 3
+    wanted = {"too slow": 3, "disconnected": 0, "unavailable": 0, "accepted": 0, "observed": 0, "headroom": 10}
+    assert figures(door, route, name) == wanted
+
+
+@pytest.mark.parametrize(("path", "route", "name"), ROUTES)
+async def test_a_sender_that_goes_away(door: OpenDoor, path: str, route: str, name: str) -> None:
+    await asyncio.gather(*(stall(door, path, BODY[:9], leave=True) for _ in range(3)))
+    await asyncio.sleep(0.3)
+    wanted = {"too slow": 0, "disconnected": 3, "unavailable": 0, "accepted": 0, "observed": 0, "headroom": 10}
+    assert figures(door, route, name) == wanted
+
+
+async def test_the_time_that_a_body_takes_is_not_ours(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    await redis.ping()
+    async with open_door(redis_server.url, answer_within=6.0, redis_timeout=2.0) as door:
+        answer = await stall(door, ROUTES[0][0], BODY[:9], BODY[9:], pause=1.0)
+        assert answer[9:12] == b"200"
+        found = figures(door, "messages_webhook", "main")
+        assert (found["accepted"], found["observed"], found["headroom"]) == (1, 1, 10)
+
+
+async def test_redis_that_does_not_answer_still_is(own_redis: EmbeddedRedis) -> None:
+    async with open_door(own_redis.url, answer_within=0.8, redis_timeout=0.5) as door:
+        assert (await door.webhook(sms())).status_code == 200
+        own_redis.kill()
+        assert (await door.webhook(sms("another"))).status_code == 503
+        found = figures(door, "messages_webhook", "main")
+        assert (found["unavailable"], found["too slow"], found["observed"]) == (1, 0, 2)
