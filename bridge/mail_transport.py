@@ -107,7 +107,7 @@ class _Transaction:
             mail_options += ["BODY=8BITMIME"] if client.supports_extension("8bitmime") else []
         if not (addresses_are_ascii and request.content.isascii()):
             if not client.supports_extension("smtputf8"):
-                raise Refused("SMTPUTF8 is not offered", reason=Reason.INVALID_DESTINATION)
+                raise Refused("SMTPUTF8 is not offered", reason=self._whose_mailbox())
             mail_options.append("SMTPUTF8")
         self._dsn = request.ask_dsn and client.supports_extension("dsn")
         if self._dsn:
@@ -128,6 +128,12 @@ class _Transaction:
         if reply.code != aiosmtplib.SMTPStatus.start_input:
             return self._answer("data", reply.code, reply.message)
         return None
+
+    def _whose_mailbox(self) -> Reason:
+        """Why a message cannot go without SMTPUTF8: its recipient cannot be reached, or its sender not be named."""
+        request = self._request
+        about_sender = request.rcpt_to.isascii() and not request.mail_from.isascii()
+        return Reason.INVALID_STRUCTURE if about_sender else Reason.INVALID_DESTINATION
 
     async def _content(self) -> MailAnswer:
         """From here on a broken connection says nothing about the message."""

@@ -125,6 +125,8 @@ class DeliveryUpdate:
 
     `ref` is our own reference where the provider carried it back, and then `provider_id` is not
     needed to find the message. `detail` is the provider's code, never text that a person wrote.
+    Without it a mail report may still name the message (`first_ref`, of its first copy) and the copy's
+    recipients, as they were addressed first.
     """
 
     provider: str
@@ -134,6 +136,8 @@ class DeliveryUpdate:
     part: int = 0
     reason: Reason | None = None
     detail: str = ""
+    first_ref: str = ""
+    recipients: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

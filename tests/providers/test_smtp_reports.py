@@ -103,6 +103,46 @@ ROWS = [
     ("failed", "5.1.10", "", UpdateStatus.FAILED, Reason.INVALID_DESTINATION, "5.1.10"),
     ("failed", "5.2.2", "", UpdateStatus.FAILED, Reason.GENERAL, "5.2.2"),
     ("failed", "4.4.7", "", UpdateStatus.FAILED, Reason.EXPIRED, "4.4.7"),
+    *(
+        ("failed", status, diagnostic, UpdateStatus.FAILED, reason, code)
+        for status, diagnostic, reason, code in (
+            # The remote server's own code, not what the reporter made of it.
+            ("5.1.1", "smtp; 552 5.2.2 Over quota", Reason.GENERAL, "5.2.2"),
+            ("5.2.2", "smtp;550-5.1.1 no such\r\n 550 5.1.1 user", Reason.INVALID_DESTINATION, "5.1.1"),
+            ("5.0.350", "smtp;550 5.0.350 Remote server said -> 550 5.7.1 no", Reason.NOT_ALLOWED, "5.7.1"),
+            ("5.0.0", "smtp; 550 #5.1.0 Address rejected.", Reason.INVALID_DESTINATION, "5.1.0"),
+            ("5.0.0", "550 5.1.1 without a type", Reason.INVALID_DESTINATION, "5.1.1"),
+            ("5.3.0", "X-Postfix; host mx[192.0.2.1] said: 550 5.7.1 no", Reason.NOT_ALLOWED, "5.7.1"),
+            ("5.0.0", "smtp; host mx.example: 550 unknown", Reason.INVALID_DESTINATION, "550"),
+            ("5.0.0", "smtp; said by 5.1.1.7 and 192.5.1.1", Reason.GENERAL, "5.0.0"),
+            ("5.2.0", "smtp; 550 : User unknown", Reason.INVALID_DESTINATION, "5.2.0"),
+            ("5.2.2", "smtp; 550 mailbox full", Reason.GENERAL, "5.2.2"),
+            # Unknown mailboxes and domains at the big hosts.
+            ("5.4.4", "X-Postfix; Host or domain name not found.", Reason.INVALID_DESTINATION, "5.4.4"),
+            ("5.4.1", "smtp; 550 5.4.1 Access denied.", Reason.INVALID_DESTINATION, "5.4.1"),
+            ("5.5.0", "smtp; 550 5.5.0 mailbox unavailable", Reason.INVALID_DESTINATION, "5.5.0"),
+            ("5.5.0", "", Reason.INVALID_DESTINATION, "5.5.0"),
+            ("5.5.0", "smtp; 503 Improper sequence", Reason.INVALID_STRUCTURE, "5.5.0"),
+            ("5.5.2", "", Reason.INVALID_STRUCTURE, "5.5.2"),
+            ("5.4.310", "smtp; 550 5.4.310 DNS domain does not exist", Reason.INVALID_DESTINATION, "5.4.310"),
+            ("5.4.316", "smtp; 550 5.4.316 Message expired", Reason.EXPIRED, "5.4.316"),
+            ("5.4.6", "smtp; 554 5.4.6 loop", Reason.GENERAL, "5.4.6"),
+            ("5.4.5", "smtp; 550 5.4.5 Daily limit", Reason.RATE_LIMIT, "5.4.5"),
+            # "Not now", until the reporter gave up.
+            ("4.7.1", "", Reason.EXPIRED, "4.7.1"),
+            ("4.0.0", "", Reason.EXPIRED, "4.0.0"),
+            ("5.0.0", "smtp; 451 4.7.1 greylisted", Reason.EXPIRED, "4.7.1"),
+            ("5.0.0", "smtp; 421 too busy", Reason.EXPIRED, "421"),
+            ("5.4.1", "smtp; 421 too busy", Reason.EXPIRED, "5.4.1"),
+            ("4.4.1", "smtp; 550 unknown", Reason.INVALID_DESTINATION, "550"),
+            ("4.4.7", "smtp; 550 5.1.1 unknown", Reason.INVALID_DESTINATION, "5.1.1"),
+        )
+    ),
+    ("expired", "", "Connection timed out", UpdateStatus.FAILED, Reason.EXPIRED, ""),
+    ("Failed (mailbox unknown)", "5.1.1", "", UpdateStatus.FAILED, Reason.INVALID_DESTINATION, "5.1.1"),
+    ("DELAYED", "4.2.2", "", UpdateStatus.SENT, None, "4.2.2"),
+    ("relayed (to system that does not report)", "2.0.0", "", UpdateStatus.SENT, None, "2.0.0"),
+    ("failed", "550 5.1.1", "", UpdateStatus.FAILED, Reason.INVALID_DESTINATION, "5.1.1"),
     ("failed", "5.4.7", "", UpdateStatus.FAILED, Reason.EXPIRED, "5.4.7"),
     ("failed", "5.7.1", "", UpdateStatus.FAILED, Reason.NOT_ALLOWED, "5.7.1"),
     ("failed", "5.3.4", "", UpdateStatus.FAILED, Reason.UNSUPPORTED, "5.3.4"),
@@ -130,7 +170,22 @@ def test_each_recipient_of_a_report_is_an_update() -> None:
 
 @pytest.mark.parametrize(
     ("envelope_id", "ref"),
-    [(REF, REF), (REF.replace("-", "+2D"), REF), ("a b", ""), ("", ""), ("x" * 65, ""), ("+ZZ", "")],
+    [
+        (REF, REF),
+        (REF.replace("-", "+2D"), REF),
+        (f"<{REF}>", REF),
+        (f"[{REF}]", REF),
+        (f"({REF})", REF),
+        (f'"{REF}"', REF),
+        (f"{REF} (ours)", REF),
+        (REF.upper(), REF),
+        ("a b", ""),
+        ("", ""),
+        ("x" * 65, ""),
+        ("+ZZ", ""),
+        ("0NFC009FLKOUVMA0@mx.example", ""),  # another system's own
+        (REF + "9" * 40, ""),
+    ],
 )
 def test_the_envelope_id_is_our_reference(envelope_id: str, ref: str) -> None:
     [update] = smtp().events(callback(report(recipient(), envelope_id=envelope_id)))
@@ -172,12 +227,11 @@ GOOD = report(recipient())
         b"",
         b"Subject: hello\r\n\r\nI am on holiday.",
         GOOD.replace(b"message/delivery-status", b"message/disposition-notification"),
-        GOOD.replace(b"multipart/report", b"multipart/mixed"),
         GOOD.replace(b"Action: failed\r\n", b""),
         report(),
         b"".join(b'Content-Type: multipart/mixed; boundary="%d"\r\n\r\n--%d\r\n' % (n, n) for n in range(3000)),
     ],
-    ids=["empty", "other mail", "read receipt", "no report", "no action", "no recipient", "nested"],
+    ids=["empty", "other mail", "read receipt", "no action", "no recipient", "nested"],
 )
 def test_what_is_no_report_says_so(body: bytes) -> None:
     assert smtp().events(callback(GOOD))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from email import policy
 from email.header import decode_header, make_header
@@ -186,6 +187,54 @@ def test_letters_beyond_ascii(address: str, rcpt_to: str, ascii_only: bool) -> N
     assert (shown.display_name, shown.addr_spec) == ("José 日本", rcpt_to)
 
 
+JOSE, TEAM = Address("josé@example.com", "José Ruiz"), Address("équipe@company.com", "The team")
+
+
+@pytest.mark.parametrize(
+    ("changes", "ascii_only"),
+    [
+        ({}, True),
+        ({"recipients": (ANA, JOSE)}, True),
+        ({"recipients": (JOSE, ANA)}, True),
+        ({"reply_to": TEAM}, True),
+        ({"recipients": (ANA, Address("ana@bücher.example"))}, True),
+        ({"to": JOSE, "recipients": (ANA, JOSE)}, False),
+        ({"to": JOSE, "recipients": (JOSE,), "reply_to": TEAM}, False),
+        ({"sender": TEAM}, False),  # From has to be true
+    ],
+)
+def test_smtputf8_is_needed_only_where_this_copy_needs_it(changes: dict[str, Any], ascii_only: bool) -> None:
+    written = request(message(**changes))
+    assert (written.content.isascii() and written.mail_from.isascii() and written.rcpt_to.isascii()) is ascii_only
+
+
+def test_another_recipients_mailbox_beyond_ascii_is_shown_and_cannot_be_written_to() -> None:
+    nameless = Address("日本@example.jp")
+    mail = read(request(message(recipients=(ANA, JOSE, nameless, BOB))))
+    assert [address.addr_spec for address in mail["To"].addresses] == ["ana@example.com", "bob@example.org"]
+    groups = [(group.display_name, len(group.addresses)) for group in mail["To"].groups]
+    shown = [(None, 1), ("José Ruiz josé@example.com", 0), ("日本@example.jp", 0), (None, 1)]
+    assert groups == shown
+    whole = read(request(message(to=JOSE, recipients=(ANA, JOSE), index=1)))
+    assert [address.addr_spec for address in whole["To"].addresses] == ["ana@example.com", "josé@example.com"]
+
+
+def test_a_reply_to_that_an_ascii_recipient_cannot_write_to_is_left_out() -> None:
+    assert read(request(message(reply_to=TEAM)))["Reply-To"] is None
+    assert (
+        read(request(message(reply_to=TEAM, to=JOSE, recipients=(JOSE,))))["Reply-To"]
+        == "The team <équipe@company.com>"
+    )
+    ascii_domain = read(request(message(reply_to=Address("team@bücher.example"))))["Reply-To"]
+    assert ascii_domain == "team@xn--bcher-kva.example"
+
+
+def test_copies_in_ascii_and_beyond_it_are_one_message() -> None:
+    people = (ANA, JOSE)
+    first, second = request(message(recipients=people)), request(message(to=JOSE, recipients=people, index=1))
+    assert read(first)["Message-ID"] == read(second)["Message-ID"]
+
+
 def test_another_recipient_that_is_no_address_does_not_stop_this_copy() -> None:
     assert read(request(message(recipients=(ANA, Address("nobody")))))["To"] == "Ana Ruiz <ana@example.com>"
 
@@ -199,6 +248,48 @@ def test_no_line_end_opens_a_header(end: str) -> None:
     assert "Bcc" not in mail
     assert mail["Subject"] == "Hi Bcc: eve@example.com"
     assert [address.addr_spec for address in mail["To"].addresses] == ["ana@example.com"]
+
+
+SCRIPTS = [
+    "Grüße aus Köln an alle, die auf ihre Bestellung warten müssen, mit Dank für die Geduld und viel Freude damit",
+    "Ваш заказ отправлен и будет доставлен завтра между девятью и двенадцатью часами утра по вашему адресу",
+    "ご注文の商品は本日発送されました。明日の午前中にお届けする予定ですので、今しばらくお待ちくださいませ。",
+    "تم شحن طلبك وسيتم تسليمه غدا بين الساعة التاسعة والثانية عشرة صباحا إلى عنوانك المسجل لدينا وشكرا",
+    "आपका ऑर्डर भेज दिया गया है और कल सुबह नौ से बारह बजे के बीच आपके पते पर पहुंचा दिया जाएगा धन्यवाद",
+    "สินค้าของคุณถูกจัดส่งแล้วและจะถึงในวันพรุ่งนี้ระหว่างเก้าโมงเช้าถึงเที่ยงวันตามที่อยู่ที่ลงทะเบียนไว้",
+    "👩‍👩‍👧‍👦 family 👍🏽 and flags 🇪🇺🇯🇵 in one line, again and again 👩‍👩‍👧‍👦👩‍👩‍👧‍👦👩‍👩‍👧‍👦👩‍👩‍👧‍👦👩‍👩‍👧‍👦",
+    "=?utf-8?q?already?= looks encoded",
+    "x" * 250,
+]
+LONG = "a" * 60 + "@" + "b" * 60 + ".example"
+
+
+def lines_with_words(written: MailRequest) -> list[bytes]:
+    head = written.content.partition(b"\r\n\r\n")[0]
+    return [line for line in head.split(b"\r\n") if b"=?" in line]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_no_line_with_an_encoded_word_is_longer_than_76(script: str) -> None:
+    for shift in range(24):  # so that each character stands at a fold once
+        said = "-" * shift + script
+        to = Address("ana@example.com", said)
+        others = (to, Address(LONG, said), Address("josé@example.com", said), BOB)
+        sender = Address("care@company.com", said)
+        written = request(message(subject=said, sender=sender, to=to, recipients=others, reply_to=others[1]))
+        lines = lines_with_words(written)
+        assert len(lines) > 4
+        assert max(map(len, lines)) <= 76
+        for word in re.findall(rb"=\?[^?]+\?.\?[^?]*\?=", b"\n".join(lines)):
+            assert len(word) <= 75
+            base64.b64decode(word.split(b"?")[3]).decode()  # no character is cut in two
+        mail = BytesParser(policy=policy.compat32).parsebytes(written.content)
+        assert decoded(mail["Subject"]) == seen(said)
+        [(name, address)] = getaddresses([mail["From"].replace("\r\n", "")])
+        assert (decoded(name), address) == (seen(said), "care@company.com")
+        modern = read(written)
+        assert [one.addr_spec for one in modern["To"].addresses] == ["ana@example.com", LONG, "bob@example.org"]
+        assert [one.addr_spec for one in modern["Reply-To"].addresses] == [LONG]
 
 
 words = st.text(st.characters() | st.sampled_from('",;<>@()[]\\ \r\n=?_äж漢é😀\u0301'), max_size=150)
@@ -219,6 +310,7 @@ def test_any_subject_and_name_arrive_as_they_were(subject: str, name: str) -> No
     head = written.content.partition(b"\r\n\r\n")[0]
     assert written.content.isascii()
     assert max(map(len, head.split(b"\r\n"))) < 998
+    assert max(map(len, lines_with_words(written)), default=0) <= 76
     assert b"\n" not in head.replace(b"\r\n", b"")
     mail = BytesParser(policy=policy.compat32).parsebytes(written.content)
     assert mail.keys()[:5] == ["From", "To", "Subject", "Date", "Message-ID"]
@@ -266,6 +358,30 @@ REPLIES: list[tuple[MailStep, int, str, type[SendError], Reason]] = [
     ("data", 451, "try later", Deferred, Reason.GENERAL),
     ("data", 451, "4.4.7 expired", Deferred, Reason.EXPIRED),
     ("data", 250, "no 354", Deferred, Reason.GENERAL),
+    # Codes of the big hosts.
+    ("rcpt", 550, "5.4.1 Recipient address rejected: Access denied", Refused, Reason.INVALID_DESTINATION),
+    ("rcpt", 550, "5.4.4 host not found", Refused, Reason.INVALID_DESTINATION),
+    ("rcpt", 550, "5.4.310 no such domain", Refused, Reason.INVALID_DESTINATION),
+    ("rcpt", 550, "5.5.0 mailbox unavailable", Refused, Reason.INVALID_DESTINATION),
+    ("mail", 550, "5.5.0 command", Refused, Reason.INVALID_STRUCTURE),
+    ("data", 554, "5.5.0 command", Refused, Reason.INVALID_STRUCTURE),
+    ("rcpt", 550, "5.5.4 parameters", Refused, Reason.INVALID_STRUCTURE),
+    ("rcpt", 550, "5.7.1 relay", Refused, Reason.NOT_ALLOWED),
+    ("rcpt", 550, "#5.1.0 Address rejected.", Refused, Reason.INVALID_DESTINATION),
+    # A limit of a day or an hour is over some time.
+    ("data", 550, "5.4.5 Daily user sending limit exceeded", Deferred, Reason.RATE_LIMIT),
+    ("rcpt", 550, "5.4.5 Daily user sending limit exceeded", Deferred, Reason.RATE_LIMIT),
+    ("rcpt", 554, "5.1.90 recipient limit", Deferred, Reason.RATE_LIMIT),
+    ("rcpt", 550, "5.2.121 recipient's limit of the hour", Deferred, Reason.RATE_LIMIT),
+    ("data", 550, "5.7.233 tenant's limit", Deferred, Reason.RATE_LIMIT),
+    ("data", 554, "5.4.6 loop", Refused, Reason.GENERAL),
+    # A rate that is named in words alone.
+    ("data", 454, "Throttling failure: Maximum sending rate exceeded.", Throttled, Reason.RATE_LIMIT),
+    ("data", 454, "Throttling failure: Daily message quota exceeded.", Throttled, Reason.RATE_LIMIT),
+    ("mail", 421, "4.3.2 too many concurrent connections", Throttled, Reason.RATE_LIMIT),
+    ("rcpt", 450, "rate limit exceeded", Throttled, Reason.RATE_LIMIT),
+    ("rcpt", 452, "4.2.2 over quota", Deferred, Reason.GENERAL),
+    ("data", 454, "TLS not available", Deferred, Reason.GENERAL),
 ]
 
 

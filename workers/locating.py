@@ -1,0 +1,65 @@
+"""Which of our messages a delivery update is about, where it does not carry our own reference back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bridge.asking import keepers
+from bridge.messages import DeliveryUpdate
+from bridge.phone import same_address
+from workers.hands import Hands
+
+UNKNOWN = "512 unknown message"
+WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds; an update may come before the answer to its request is written
+
+
+async def located(h: Hands, update: DeliveryUpdate) -> DeliveryUpdate:
+    """The update with our reference, where the provider's id or a mail's Message-ID leads to it."""
+    if update.ref:
+        return update
+    if update.first_ref:
+        return replace(update, ref=await _copy(h, update))
+    keeper = keepers(h.providers).get(update.provider)
+    if keeper is None or not update.provider_id:
+        return update
+    whose = await h.surely(lambda: h.ledger.whose(keeper, [update.provider_id]))
+    ref, _, part = whose.get(update.provider_id, "").partition(" ")
+    return replace(update, ref=ref, part=int(part)) if ref and part.isdigit() else update
+
+
+def may_be_known_soon(h: Hands, update: DeliveryUpdate) -> bool:
+    """Whether its id is of the kind that is written down with the answer to a request."""
+    return not update.ref and bool(update.provider_id) and update.provider in keepers(h.providers)
+
+
+def why_unknown(update: DeliveryUpdate) -> str:
+    """For the dead letter."""
+    if update.ref:
+        return UNKNOWN
+    if update.first_ref:
+        return f"{UNKNOWN}: the Message-ID is ours, and no copy of the email fits the recipient"
+    if update.provider_id:
+        return f"{UNKNOWN}: it carries no reference of ours, and the provider's id belongs to no message that is known"
+    return f"{UNKNOWN}: it carries no reference of ours and no id"
+
+
+async def _copy(h: Hands, update: DeliveryUpdate) -> str:
+    """The copy of an email that went to the update's recipient; of an email to one person that one, whoever it was
+    told on to. "" where there is none, or it was sent through another account.
+    """
+    account = h.providers[update.provider].account
+    found = await h.surely(lambda: h.ledger.copies(update.first_ref))
+    copies = {ref: copy for ref, copy in found.items() if _account_of(h, copy["ch"]) == account}
+    for ref, copy in copies.items():
+        if copy.get("x0") == update.provider_id:
+            return ref
+    for recipient in update.recipients:
+        for ref, copy in copies.items():
+            if same_address(copy.get("to", ""), recipient):
+                return ref
+    return next(iter(copies)) if len(copies) == len(found) == 1 else ""
+
+
+def _account_of(h: Hands, channel_id: str) -> str | None:
+    channel = h.channel(channel_id)
+    return h.providers[channel.provider].account if channel else None
