@@ -60,11 +60,12 @@ def name_of(ref: str, part: int) -> str:
 
 
 def keepers(providers: Mapping[str, Provider]) -> dict[str, str]:
-    """Provider -> the one under whose name the ids of its account are kept, for accounts that can be asked at all.
+    """Provider -> the one under whose name the ids of its account are kept, for accounts whose ids are needed at all.
 
-    The list of an account holds what all of its providers sent, those as well that are never asked themselves.
+    They are where the account can be asked, whose list holds what all of its providers sent, those as well that are
+    never asked themselves; and where a callback may name a message by its id alone.
     """
-    accounts = {one.account for one in providers.values() if one.asking is not None}
+    accounts = {one.account for one in providers.values() if one.asking is not None or one.named_by_id}
     return {
         name: min(other for other, its in providers.items() if its.account == one.account)
         for name, one in providers.items()

@@ -253,14 +253,18 @@ class Configuration(Model):
         }
 
     def limits(self) -> dict[str, str]:
-        """Channel id -> provider, both paces, and whether its account can be asked, as the ledger keeps them.
+        """Channel id -> provider, both paces, and where it is kept whose an id of its account is, for the ledger.
 
         "subscribers/<name>" is both a channel and a provider.
         """
         kept = keepers(self.build_providers())
         channels = {
             channel_id: f"{channel.provider} {_written(self.providers[channel.provider].pace)} {_written(channel.pace)}"
-            + (f" asked {kept[channel.provider]}" if channel.provider in kept else "")
+            + (
+                f" asked {kept[channel.provider]} {channel.confirm_within * 1000:.0f}"
+                if channel.provider in kept
+                else ""
+            )
             for channel_id, channel in self.channels.items()
         }
         subscribers = {

@@ -16,7 +16,7 @@ from bridge.messages import ConsumerMessage, DeliveryUpdate
 from bridge.phone import same_address
 from bridge.providers.base import Callback
 from bridge.settings import DAY
-from workers import outcome
+from workers import locating, outcome
 from workers.hands import Hands
 
 log = structlog.get_logger()
@@ -45,10 +45,12 @@ async def read_callback(h: Hands, task_id: str) -> None:
             await _dead(h, task_id, claim, claimed, "internal error", name, keep)
             return
         await h.surely(lambda: h.ledger.put_tasks(tasks))
-        for event in events:
-            if isinstance(event, DeliveryUpdate):
-                await _apply(h, event, claimed)
-        await h.surely(lambda: h.ledger.task_done(task_id, claim, keep))
+        settled = [await _apply(h, event, claimed) for event in events if isinstance(event, DeliveryUpdate)]
+        if all(settled):
+            await h.surely(lambda: h.ledger.task_done(task_id, claim, keep))
+        else:
+            wait = locating.WAITS[claimed.number("a") - 1]
+            await h.surely(lambda: h.ledger.task_retry(task_id, claim, wait, "id not known yet"))
 
 
 def _tasks(
@@ -84,7 +86,11 @@ def channel_for(h: Hands, provider: str, address: str) -> str | None:
     return None
 
 
-async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> None:
+async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> bool:
+    """False where the update is to be looked at again: the id that it goes by may be written in a moment."""
+    update = await locating.located(h, update)
+    if locating.may_be_known_soon(h, update) and claimed.number("a") <= len(locating.WAITS):
+        return False
     entry = await h.surely(lambda: h.ledger.entry(update.ref)) if update.ref else {}
     channel = h.channel(entry.get("ch", ""))
     result = "gone"
@@ -114,7 +120,8 @@ async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> None:
     if result == "gone":  # a message we never sent, or one so old that it is forgotten
         raw = claimed.fields[b"p"]
         letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
-        await h.surely(lambda: h.ledger.bury(letter, "delivery update", "", "512 unknown message", raw))
+        await h.surely(lambda: h.ledger.bury(letter, "delivery update", "", locating.why_unknown(update), raw))
+    return True
 
 
 async def _dead(h: Hands, task_id: str, claim: str, claimed: Claimed, why: str, provider: str, keep: float) -> None:

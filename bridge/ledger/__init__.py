@@ -30,7 +30,8 @@ from bridge.messages import Fate
 from bridge.settings import DAY, Settings
 
 SWEEP = 500  # members that one sweep looks at
-KNOWN = 14400.0  # seconds for which it is known whose a provider's id is, as in messages.lua
+KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id is, as in messages.lua
+COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is looked for
 
 _FILES = (
     *("common", "owners", "history", "pacing", "subscribers", "messages", "questions", "receipts", "tasks"),
@@ -267,6 +268,25 @@ class Ledger:
         keys = [f"dcb:id:{provider}:{one}" for one in ids]
         found = await cast(Awaitable[list[bytes | None]], self.redis.mget(keys))
         return {one: whose.decode() for one, whose in zip(ids, found, strict=True) if whose is not None}
+
+    async def copies(self, first_ref: str) -> dict[str, dict[str, str]]:
+        """Each copy of a message that is remembered: its channel `ch`, recipient `to` and provider's id `x0`."""
+        copies: dict[str, dict[str, str]] = {}
+        for start in range(0, MOST_COPIES, COPIES_AT_ONCE):
+            refs = [f"{first_ref}-{n}" if n else first_ref for n in range(start, start + COPIES_AT_ONCE)]
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for ref in refs:
+                    pipe.hmget(f"dcb:m:{ref}", "ch", "to", "x0")
+                rows = await pipe.execute()
+            here = {
+                ref: {name: value.decode() for name, value in zip(("ch", "to", "x0"), row, strict=True) if value}
+                for ref, row in zip(refs, rows, strict=True)
+                if row[0] is not None
+            }
+            if not here:
+                break
+            copies |= here
+        return copies
 
     async def found(
         self,

@@ -1,6 +1,6 @@
 -- ---------------------------------------------------------------- agent messages
 
-local KNOWN = 14400000 -- ms; as bridge.ledger.KNOWN
+local KNOWN = 14400000 -- ms at least; as bridge.ledger.KNOWN
 
 -- What questions.lua keeps in an entry, once the outcome was unknown or a question was asked: then there is a qn.
 local function forget_question(key)
@@ -30,16 +30,18 @@ local function drop_payload(key)
   redis.call('DEL', 'dcb:p:' .. first, 'dcb:pn:' .. first)
 end
 
--- Whose a provider's id is, for as long as a search of its list may find it: what is another's is not ours.
-local function keep_id(ref, part, provider, provider_id)
-  local ours = ref .. ' ' .. part
-  local was = redis.call('SET', 'dcb:id:' .. provider .. ':' .. provider_id, ours, 'PX', KNOWN, 'GET')
+-- Whose a provider's id is, for as long as a search of its list may find it (what is another's is not ours), and a
+-- callback may name a message by it alone.
+local function keep_id(ref, part, channel, provider, provider_id)
+  local limits = limits_of(channel)
+  local ours, keep_ms = ref .. ' ' .. part, math.max(KNOWN, limits and limits.known or 0)
+  local was = redis.call('SET', 'dcb:id:' .. provider .. ':' .. provider_id, ours, 'PX', keep_ms, 'GET')
   if was and was ~= ours then redis.call('HINCRBY', 'dcb:counts', 'found_twice', 1) end
 end
 
 local function remember_id(ref, part, channel, provider_id)
   local limits = limits_of(channel)
-  if limits and limits.keeper and provider_id ~= '' then keep_id(ref, part, limits.keeper, provider_id) end
+  if limits and limits.keeper and provider_id ~= '' then keep_id(ref, part, channel, limits.keeper, provider_id) end
 end
 
 -- The one way into a terminal state: books, lane, due time, privacy and receipt together.

@@ -1,9 +1,9 @@
 -- ---------------------------------------------------------------- pacing: who may speak to a provider now
 --
 --   dcb:limits             channel -> "provider per_second burst in_flight per_second burst in_flight": the
---                          provider's, then the channel's own; 0 is no limit. " asked <name>" follows where the account
---                          can be asked what became of a message: the provider under whose name its ids are kept.
---                          Written by workers at start.
+--                          provider's, then the channel's own; 0 is no limit. " asked <name> <ms>" follows where
+--                          it is to be remembered whose an id of the account is: the provider under whose name that
+--                          is kept, and for how long. Written by workers at start.
 --                          A subscriber of events is a channel and a provider named "subscribers/<name>".
 --   dcb:tat:<key>          when the next message in turn may go (GCRA's theoretical arrival time), ms
 --   dcb:flight:<key>       id -> ms when its lease ends, while its request is under way
@@ -27,6 +27,7 @@ local function read_limits(channel)
   return {
     provider = w[1],
     keeper = w[8] == 'asked' and (w[9] or w[1]) or nil, -- one word alone: written by an older version
+    known = tonumber(w[10]), -- nil: written by an older version
     {key = 'p-' .. w[1], rate = tonumber(w[2]), burst = tonumber(w[3]), cap = tonumber(w[4])},
     {key = 'c-' .. channel, rate = tonumber(w[5]), burst = tonumber(w[6]), cap = tonumber(w[7])},
   }

@@ -132,7 +132,7 @@ function verbs.found()
     local whose = redis.call('GET', 'dcb:id:' .. provider .. ':' .. ARGV[i])
     if whose and whose ~= ref .. ' ' .. part then return 'taken' end
   end
-  for i = 14, #ARGV do keep_id(ref, part, provider, ARGV[i]) end
+  for i = 14, #ARGV do keep_id(ref, part, channel, provider, ARGV[i]) end
   question_ends(ref, channel)
   redis.call('HINCRBY', 'dcb:counts', 'unknown_found', 1)
   redis.call('HSET', 'dcb:m:' .. ref, 'u' .. part, status)

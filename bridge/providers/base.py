@@ -169,6 +169,7 @@ class Provider(Protocol):
     account: str  # the same for two providers that are one account, whose lists hold each other's messages
     channel_types: frozenset[str]  # which channels it can serve: "sms", "email"
     asking: Asking | None  # None: it cannot be asked, and the channel's policies apply
+    named_by_id: bool  # whether a callback may name a message by the provider's id alone: then whose it is, is kept
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
         """How many requests this message takes. The same message always gives the same parts.

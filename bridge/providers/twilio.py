@@ -123,6 +123,7 @@ class Twilio:
     kind = "twilio"
     fields_model = TwilioFields
     channel_types = frozenset({"sms"})
+    named_by_id = True  # a status callback that is set at Twilio, on a number or a service, lacks our parameter
 
     def __init__(self, name: str, fields: TwilioFields, public_url: str) -> None:
         """`public_url` is where providers reach the bridge. Raises ValueError for one that Twilio will not call."""

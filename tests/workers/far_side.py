@@ -43,7 +43,11 @@ providers:
   asked: {{kind: twilio, list_lag: 20, base_url: {url},
     account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
   nowhere: {{kind: twilio, base_url: {nowhere}, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
+  post: {{kind: smtp, host: 127.0.0.1, security: none, callback_secret: the-callback-secret}}
+  other-post: {{kind: smtp, host: 127.0.0.1, security: none, callback_secret: another-callback-secret}}
+  other: {{kind: twilio, base_url: {url}, account_sid: ACffffffffffffffffffffffffffffffff, auth_token: {token}}}
 channels:
+  company.com: {{type: email, provider: post}}
   "0123456789": {{type: sms, provider: twilio, number: "+15557650123", lane_limit: 900, unknown_grace: 7}}
   taken: {{type: sms, provider: twilio, number: "+15557650124", delivered_when: taken}}
   unreachable: {{type: sms, provider: nowhere, number: "+15557650125"}}
