@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from bridge.connections import Connections, Limits, backlog
 from bridge.http_protocol import BoundedProtocol
+from bridge.known_hosts import KnownHosts
 from bridge.problems import ConfigurationError, Problem
 
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -91,8 +92,13 @@ class Listener:
         self._server.should_exit = True
 
 
-def operator_app(ready: Callable[[], Awaitable[bool]], scrape: Callable[[], Awaitable[bytes]]) -> Starlette:
-    """`/healthz`: this process runs. `/readyz`: Redis can be used. `/metrics`: Prometheus text."""
+def operator_app(
+    ready: Callable[[], Awaitable[bool]], scrape: Callable[[], Awaitable[bytes]], hosts: Iterable[str]
+) -> ASGIApp:
+    """`/healthz`: this process runs. `/readyz`: Redis can be used. `/metrics`: Prometheus text.
+
+    `hosts`: the names under which it may be asked.
+    """
 
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -109,4 +115,5 @@ def operator_app(ready: Callable[[], Awaitable[bool]], scrape: Callable[[], Awai
     async def metrics(_request: Request) -> Response:
         return Response(await scrape(), media_type=METRICS_TYPE)
 
-    return Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)])
+    return KnownHosts(app, hosts, setting="DCBRIDGE_OPERATOR_HOSTS")

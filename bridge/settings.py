@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from bridge.connections import OPERATORS, Limits
+from bridge.known_hosts import read_names
 from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, explain, refuse
 from bridge.redis_address import read_address
 
@@ -73,6 +74,12 @@ class Settings(BaseSettings):
     operator_port: Port = Field(8081, description="Port of the door's operator listener: health and metrics.")
     worker_host: str = Field("127.0.0.1", description="Address that a worker's operator listener binds.")
     worker_port: Port = Field(8082, description="Port of a worker's operator listener: health and metrics.")
+    operator_hosts: str = Field(
+        "",
+        description="Host names, apart by commas, under which the operator listeners are asked: metrics.example.com,"
+        " *.example.com; `*` is any. IP addresses and localhost need no entry; any other Host is answered 421, so that"
+        " no web page reads metrics through somebody's browser.",
+    )
 
     connections: int = Field(
         0,
@@ -168,6 +175,16 @@ class Settings(BaseSettings):
     @classmethod
     def _redis_url(cls, value: SecretStr) -> SecretStr:
         read_address(value.get_secret_value())
+        return value
+
+    @property
+    def known_hosts(self) -> tuple[str, ...]:
+        return read_names(self.operator_hosts)
+
+    @field_validator("operator_hosts")
+    @classmethod
+    def _operator_hosts(cls, value: str) -> str:
+        read_names(value)
         return value
 
     @field_validator("token_key")

@@ -33,6 +33,7 @@ from dcbridge.parts import (
     wait_until_ready,
     write_env,
 )
+from dcbridge.private_files import NotOurFolder
 from dcbridge.recorder import Recorder
 
 
@@ -91,17 +92,19 @@ class _Running:
         self.stop = threading.Event()
         self.ready = False
         self._why = ""
-        self._redis = EmbeddedRedis(folder / "redis", free_port())
+        self._redis: EmbeddedRedis | None = None
 
     def __enter__(self) -> _Running:
         def asked(_signal: int, _frame: FrameType | None) -> None:
             self.stop.set()
 
         self._previous = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
-        prepare(self._folder, self._ports)
         try:
+            prepare(self._folder, self._ports)
+            password = read(self._folder, "redis_password")
+            self._redis = EmbeddedRedis(self._folder / "redis", free_port(), password)
             self._redis.start()
-        except (NoRedisFound, RuntimeError) as error:
+        except (NoRedisFound, NotOurFolder, RuntimeError) as error:
             self._why = str(error)
             return self
         told = environment(self._folder, self._ports, self._redis.url)
@@ -117,7 +120,8 @@ class _Running:
 
     def __exit__(self, *_: object) -> None:
         stop_all(self.parts)
-        self._redis.stop()
+        if self._redis is not None:
+            self._redis.stop()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

@@ -1,4 +1,8 @@
-"""A Redis of our own for a laptop and for the tests: append-only, fsynced on every write."""
+"""A Redis of our own for a laptop and for the tests: append-only, fsynced on every write.
+
+Its folder is its user's alone. Other users of the computer can reach its port; to do anything there they would need
+the password.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+
+from dcbridge.private_files import UMASK, make_private_folder
 
 
 class NoRedisFound(Exception):
@@ -43,24 +50,30 @@ class EmbeddedRedis:
 
     folder: Path
     port: int
+    password: str = field(default="", repr=False)
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}/0"
 
     def start(self, wait: float = 20.0) -> None:
         """Start and wait until it answers. Raises RuntimeError with the server's last words."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_private_folder(self.folder, holds="redis.log")
         log = self.folder / "redis.log"
         arguments = [
-            find_server(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder.resolve()),
+            find_server(), "-", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder.resolve()),
             "--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction",
             "--logfile", str(log.resolve()), "--daemonize", "no",
         ]  # fmt: skip
         # A session of its own: Ctrl-C in the terminal must reach the parts that still write first.
-        self.process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, start_new_session=True)
-        client = redis.Redis(port=self.port, socket_timeout=1.0)
+        self.process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, umask=UMASK
+        )
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError), self.process.stdin as told:  # everybody can read what stands in arguments
+            told.write(f"requirepass {self.password}\n".encode() if self.password else b"")
+        client = redis.Redis(port=self.port, password=self.password or None, socket_timeout=1.0)
         deadline = time.monotonic() + wait
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import httpx
 
+from dcbridge.private_files import UMASK, make_private_folder, tighten, write_private
+
 STOP_WAIT = 25.0  # seconds for a part to end by itself
 
 
@@ -118,22 +120,26 @@ NUMBER = "+15557650123"  # what the sandbox's SMS provider calls our channel
 
 
 def prepare(folder: Path, ports: Ports) -> None:
-    """Make the folder, its secrets and its bridge.yaml where they are missing; the ports may change."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / ".gitignore").write_text("*\n")
-    for name, value in (
-        ("app_secret", secrets.token_hex(20)),
-        ("twilio_auth_token", secrets.token_hex(16)),
-        ("mail_callback_secret", secrets.token_hex(16)),
-        ("subscriber_secret", "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()),
-        ("token_key", secrets.token_hex(32)),
-        ("account_sid", "AC" + secrets.token_hex(16)),
-        ("contact_center_id", str(uuid.uuid4())),
-    ):
+    """Make the folder, its secrets and its bridge.yaml where they are missing; the ports may change.
+
+    All of it is its user's alone, also what an earlier version made. Raises NotOurFolder.
+    """
+    make_private_folder(folder, holds="app_secret")
+    write_private(folder / ".gitignore", "*\n")
+    values = {
+        "app_secret": secrets.token_hex(20),
+        "twilio_auth_token": secrets.token_hex(16),
+        "mail_callback_secret": secrets.token_hex(16),
+        "subscriber_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        "token_key": secrets.token_hex(32),
+        "redis_password": secrets.token_hex(32),
+        "account_sid": "AC" + secrets.token_hex(16),
+        "contact_center_id": str(uuid.uuid4()),
+    }
+    for name, value in values.items():
         path = folder / name
         if not path.exists():
-            path.touch(mode=0o600)
-            path.write_text(value + "\n")
+            write_private(path, value + "\n")
     text = _YAML.format(
         public=ports.bridge_at or ports.public,
         page=ports.page,
@@ -145,8 +151,10 @@ def prepare(folder: Path, ports: Ports) -> None:
     )
     path, made_for = folder / "bridge.yaml", folder / "ports"
     if not path.exists() or (ports != Ports() and (not made_for.exists() or made_for.read_text() != f"{ports}\n")):
-        path.write_text(text)
-    made_for.write_text(f"{ports}\n")
+        write_private(path, text)
+    write_private(made_for, f"{ports}\n")
+    for name in (*values, "bridge.yaml", "env", "redis", "journal"):
+        tighten(folder / name)
 
 
 def read(folder: Path, name: str) -> str:
@@ -174,14 +182,13 @@ def environment(folder: Path, ports: Ports, redis_url: str) -> dict[str, str]:
 def write_env(folder: Path, ports: Ports, redis_url: str) -> Path:
     """A file for a shell: after `. <file>` it finds `dcbridge`, whose commands speak to this bridge.
 
-    It holds the key of the tokens.
+    It holds the key of the tokens and the password of Redis.
     """
     told = environment(folder, ports, redis_url)
     names = ("DCBRIDGE_CONFIG", "DCBRIDGE_REDIS_URL", "DCBRIDGE_JOURNAL", "DCBRIDGE_TOKEN_KEY")
     path = folder / "env"
-    path.touch(mode=0o600)
     lines = [f"export {name}={shlex.quote(told[name])}\n" for name in names]
-    path.write_text("".join([*lines, f'export PATH={shlex.quote(str(_command_folder()))}:"$PATH"\n']))
+    write_private(path, "".join([*lines, f'export PATH={shlex.quote(str(_command_folder()))}:"$PATH"\n']))
     return path
 
 
@@ -215,6 +222,7 @@ def start(
         text=True,
         errors="replace",
         start_new_session=True,
+        umask=UMASK,
     )
     part = Part(name, process)
     threading.Thread(target=follow, args=(name, process), daemon=True).start()

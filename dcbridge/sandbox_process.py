@@ -15,6 +15,7 @@ from pathlib import Path
 import uvicorn
 
 from bridge import logs
+from bridge.known_hosts import KnownHosts
 from dcbridge.extras import missing_for_dev
 from dcbridge.parts import NUMBER, read
 
@@ -44,7 +45,12 @@ def main(arguments: list[str]) -> None:
     listen = told.pop("listen", "127.0.0.1")
     config = replace(config, **told)
     uvicorn.run(
-        build_app(config), host=listen, port=page, log_config=None, access_log=False, timeout_graceful_shutdown=2
+        KnownHosts(build_app(config), config.hosts),
+        host=listen,
+        port=page,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
     )
 
 

@@ -29,7 +29,10 @@ from sandbox.subscriber import Subscriber
 from sandbox.world import World
 
 PAGE = Path(__file__).parent / "page"
-POLICY = "default-src 'none'; connect-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:"
+POLICY = (
+    "default-src 'none'; connect-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
+    " frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 
 
 def build_app(config: SandboxConfig) -> Starlette:

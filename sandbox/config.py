@@ -25,6 +25,8 @@ class SandboxConfig:
     sms_provider: str = "twilio"  # the provider's name in the bridge's callback URLs
     mail_provider: str = "mail"
 
+    hosts: tuple[str, ...] = ()  # names under which it is asked, beside localhost and addresses
+
     sms_channel: str = "0123456789"
     email_channel: str = "company.com"
     sms_number: str = "+15557650123"  # our number at the SMS provider: where consumers write to

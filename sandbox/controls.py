@@ -1,6 +1,7 @@
 """The sandbox's own routes: speak as the agent or the consumer, watch, break things, start afresh.
 
-Bodies are JSON with that Content-Type, which a foreign web page cannot send here without asking.
+Bodies are JSON with that Content-Type, which a foreign web page cannot send here without asking; and a request that a
+browser sends for another page is refused.
 A request that makes no sense is answered 400 {"error": "…"}.
 """
 
@@ -234,10 +235,20 @@ class Controls:
             self.world.watchers.discard(watcher)
 
 
+def _for_another_page(request: Request) -> bool:
+    """What a browser says of who asks; a script says neither."""
+    origins, hosts = request.headers.getlist("origin"), request.headers.getlist("host")
+    if any(origin.partition("://")[2] not in hosts for origin in origins):
+        return True
+    return request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+
+
 def _taking_json(act: Callable[[dict[str, Any]], Awaitable[object]]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return _json({"error": "Content-Type is application/json"}, 415)
+        if _for_another_page(request):
+            return _json({"error": "only this page may press its buttons"}, 403)
         try:
             return _json(await act(_object(await request.body())))
         except orjson.JSONDecodeError as wrong:

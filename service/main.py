@@ -83,7 +83,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         ended=metrics.ended_by("public"),
     )
     operator = Listener(
-        operator_app(ready, scrape),
+        operator_app(ready, scrape, settings.known_hosts),
         settings.operator_host,
         settings.operator_port,
         setting="DCBRIDGE_OPERATOR_PORT",

@@ -68,7 +68,7 @@ async def _wait_for(connection: Redis, settings: Settings, *, listen: bool) -> b
     async def scrape() -> bytes:
         return metrics.render(None)
 
-    app = operator_app(ready, scrape)
+    app = operator_app(ready, scrape, settings.known_hosts)
     host, port, limits = settings.worker_host, settings.worker_port, settings.limits()
     page = Listener(app, host, port, setting="DCBRIDGE_WORKER_PORT", limits=limits) if listen else None
     serving = asyncio.create_task(page.serve()) if page else None

@@ -130,7 +130,9 @@ class RelayWorker(BaseWorker):
 
         return Listener(
             operator_app(
-                ready, Scrape(metrics, h.redis, self.settings, self.configuration, lambda: h.sinks.subscribers)
+                ready,
+                Scrape(metrics, h.redis, self.settings, self.configuration, lambda: h.sinks.subscribers),
+                self.settings.known_hosts,
             ),
             self.settings.worker_host,
             self.settings.worker_port,

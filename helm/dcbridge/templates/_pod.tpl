@@ -25,6 +25,17 @@
 {{- if not (or .Values.redis.bundled.enabled .Values.redis.url) }}yes{{ end -}}
 {{- end -}}
 
+{{/* (list $ given): under which names the operator ports are asked: those of their Service, of its pods, and the given. */}}
+{{- define "dcbridge.operatorHosts" -}}
+{{- $root := index . 0 -}}
+{{- $short := printf "%s-operator" (include "dcbridge.fullname" $root) -}}
+{{- $long := printf "%s.%s.svc" $short $root.Release.Namespace -}}
+{{- $names := list $short (printf "%s.%s" $short $root.Release.Namespace) $long (printf "%s.cluster.local" $long) -}}
+{{- $names = concat $names (list (printf "*.%s" $long) (printf "*.%s.cluster.local" $long)) -}}
+{{- with index . 1 }}{{ $names = append $names . }}{{ end -}}
+{{- join "," $names -}}
+{{- end -}}
+
 {{/* (list $ own journal): the environment; `own` are the part's settings, `journal` its folder or nothing. */}}
 {{- define "dcbridge.env" -}}
 {{- $root := index . 0 -}}
@@ -61,7 +72,10 @@
 - name: DCBRIDGE_JOURNAL_LIMIT
   value: {{ printf "%d" (mul (int64 $root.Values.service.journal.megabytes) 1048576) | quote }}
 {{- end }}
-{{- range $name, $value := merge (deepCopy (index . 1)) (deepCopy $root.Values.settings) }}
+{{- $settings := merge (deepCopy (index . 1)) (deepCopy $root.Values.settings) }}
+- name: DCBRIDGE_OPERATOR_HOSTS
+  value: {{ include "dcbridge.operatorHosts" (list $root (get $settings "operator_hosts" | default "")) | quote }}
+{{- range $name, $value := omit $settings "operator_hosts" }}
 {{- if not (kindIs "invalid" $value) }}
 - name: DCBRIDGE_{{ upper $name }}
   value: {{ include "dcbridge.text" $value | quote }}
