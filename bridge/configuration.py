@@ -17,6 +17,7 @@ from bridge.configuration_types import Model, Name, PublicUrl, Seconds, Secret, 
 from bridge.problems import Path, Problem, did_you_mean, refuse, shape
 from bridge.providers import KINDS, build
 from bridge.providers.base import Fields, Provider
+from bridge.settings import DAY
 from bridge.subscribers import EventPace, Subscriber
 
 
@@ -36,6 +37,11 @@ class DigitalChannels(Model):
     base_url: Url = Field(description="URL of Digital Channels, /nexus/v3 included.")
     contact_center_id: Uuid = Field(description="UUID of the contact centre, sent as x-ccid.")
     api_key: Secret | None = Field(None, description="Sent as x-api-key where the gateway in between asks for one.")
+    longest_pause: SomeSeconds = Field(
+        300.0,
+        le=DAY,
+        description="Seconds that a Retry-After is kept to at most: receipts and consumers' messages wait.",
+    )
     empty_signature: Literal["empty", "omit", "path"] = Field(
         "empty", description="What is signed on a request without a body: zero bytes, nothing at all, or the path."
     )
@@ -76,6 +82,9 @@ class ProviderAccount(Model):
 
     kind: str
     pace: Pace = Field(Pace(), description="Limits of the whole account, shared by all workers.")
+    longest_pause: SomeSeconds = Field(
+        3600.0, le=DAY, description="Seconds that a Retry-After of this account is kept to at most, whatever it says."
+    )
     fields: SerializeAsAny[Fields]
 
     @model_validator(mode="before")
@@ -92,9 +101,9 @@ class ProviderAccount(Model):
             near = did_you_mean(kind, KINDS)
             words = ", ".join(sorted(KINDS))
             refuse((("kind",), f"should be one of {words}, and is {shape(kind)}" + (f"; {near}" if near else "")))
-        fields = {key: item for key, item in value.items() if key not in ("kind", "pace")}
-        pace = {"pace": value["pace"]} if "pace" in value else {}
-        return {"kind": kind, **pace, "fields": KINDS[kind].fields_model.model_validate(fields)}
+        ours = {key: value[key] for key in ("pace", "longest_pause") if key in value}
+        fields = {key: item for key, item in value.items() if key not in ("kind", *ours)}
+        return {"kind": kind, **ours, "fields": KINDS[kind].fields_model.model_validate(fields)}
 
 
 class Retry(Model):
@@ -273,6 +282,11 @@ class Configuration(Model):
             if one.on
         }
         return channels | subscribers
+
+    def longest_pauses(self) -> dict[str, float]:
+        """Seconds that each account's Retry-After is kept to at most; "subscribers/<name>" is one as well."""
+        providers = {name: account.longest_pause for name, account in self.providers.items()}
+        return providers | {f"subscribers/{name}": one.longest_pause for name, one in self.subscribers.items()}
 
     def with_subscribers(self, subscribers: Mapping[str, Subscriber]) -> Self:
         """The same configuration with other subscribers."""

@@ -93,6 +93,8 @@ _RULES = """\
 * `file:/run/secrets/name` is the content of that file without the line ends at its end. A relative path begins where
   bridge.yaml is.
 * A key written twice is an error, and so is one that nobody knows.
+* Beside the fields of its kind a provider has `pace`, and `longest_pause`: seconds (3600 unless given, a day at most)
+  that a Retry-After of this account is kept to at most, whatever it says.
 * An app secret (`secrets` and `retired_secrets` of endpoints, interactions and channels) has at least 16 characters;
   where `public_url` is this computer itself a shorter one is a warning. A subscriber's signing secret has 24 to 64
   bytes. Of what a provider gave you, and of `callback_secret`, no length is asked.

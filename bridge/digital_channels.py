@@ -154,7 +154,7 @@ def _accepted(response: httpx.Response) -> list[str]:
             raise Unreadable(f"http {http} without a status")
         raise Refused(f"status {code}")  # 2: some of it was taken; nothing of it is sent again blindly
     if http in (429, 503):
-        raise Throttled(f"http {http}", retry_after=retry_after.seconds(response.headers.get("retry-after", "")))
+        raise Throttled(f"http {http}", retry_after=retry_after.longest(response.headers.get_list("retry-after")))
     if http >= 500 or http == 408:
         raise OutcomeUnknown(f"http {http}")
     if http in (401, 403) or 300 <= http < 400:  # a redirect: base_url is not Digital Channels' own

@@ -86,6 +86,12 @@ class Metrics:
         self.consumer_messages = Counter(
             "dcbridge_consumer_messages", "Consumers' messages posted, by outcome.", ["channel", "outcome"], registry=r
         )
+        self.waits_cut = Counter(
+            "dcbridge_waits_cut",
+            "Answers whose Retry-After was longer than the longest_pause of whoever gave it.",
+            ["name"],
+            registry=r,
+        )
         self.deliveries = Counter(
             "dcbridge_deliveries", "Attempts to deliver an event, by what became of them.", ["subscriber", "outcome"],
             registry=r,
@@ -252,7 +258,9 @@ class _OverviewCollector(Collector):
         is_open = gauge("breaker_open", "1 while nothing is sent to a provider.", "provider")
         parked = gauge("parked", "Messages that wait for a provider's breaker to close.", "provider")
         paused = gauge("paused_seconds", "For how long a provider asked not to be spoken to.", "provider")
+        asked = gauge("pause_asked_seconds", "How long a pause the provider asked for, while it is paused.", "provider")
         for one in now.providers:
+            asked.add_metric([one.name], one.pause.asked if one.paused_for else 0.0)
             is_open.add_metric([one.name], int(one.open))
             parked.add_metric([one.name], one.parked)
             paused.add_metric([one.name], one.paused_for)
@@ -275,7 +283,7 @@ class _OverviewCollector(Collector):
         exposed.add_metric([], self._exposed)
         suspended = gauge("suspended", "1 while `rq suspend` keeps workers from taking anything.")
         suspended.add_metric([], int(now.suspended))
-        of_providers = [is_open, parked, paused, booked, held, under_way]
+        of_providers = [is_open, parked, paused, asked, booked, held, under_way]
         return [queued, running, workers, *of_providers, unsafe, exposed, suspended]
 
 

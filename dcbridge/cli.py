@@ -203,6 +203,17 @@ def status(
     raise at_the_ledger(config, lambda desk: show(desk, wanted, as_json))
 
 
+@app.command(short_help="End a pause that a provider asked for.")
+def resume(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A provider, or subscribers/ and a subscriber's name.")],
+    config: ConfigOption = None,
+) -> None:
+    """Speak again to a provider or a subscriber that asked for a pause (Retry-After), and wake what waits for it."""
+    from dcbridge.resume import resume as end_pause
+
+    raise at_the_ledger(config, lambda desk: end_pause(desk, name))
+
+
 @app.command(short_help="Where is my message? Its life, hop by hop.")
 def trace(
     given: Annotated[

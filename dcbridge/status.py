@@ -213,6 +213,11 @@ def _problems(now: Overview, books: Books, lanes: Lanes, journal: JournalHere | 
         if one.open
     ]
     found += [
+        f"{one.name}: {paused_words(one, now.at)}; dcbridge resume {one.name} ends it"
+        for one in now.providers
+        if one.paused_for > LATE or one.pause.asked > one.paused_for + one.pause.since + LATE
+    ]
+    found += [
         f"{queue.name}: the first of {queue.depth} jobs has waited for {about(queue.oldest_age)}: too few workers"
         for queue in now.queues
         if queue.oldest_age > LATE and now.alive
@@ -231,6 +236,15 @@ def _problems(now: Overview, books: Books, lanes: Lanes, journal: JournalHere | 
     if journal and journal.set_aside:
         found.append(f"the journal has set aside {journal.set_aside} damaged files: look at *.bad in its folder")
     return found
+
+
+def paused_words(one: Provider, at: float) -> str:
+    """ "paused for 59 min, until 03:04:05Z, as it asked (20429)"; and for how long it asked, where that was longer."""
+    asked, code = one.pause.asked, one.pause.code
+    words = f"paused for {about(one.paused_for)}, until {utc(at + one.paused_for)[:19]}Z, as it asked"
+    words += f" ({code})" if code else ""
+    longer = asked > one.paused_for + one.pause.since + 1
+    return words + (f": for {about(asked)}, which is longer than anybody waits" if longer else "")
 
 
 # ---------------------------------------------------------------- for machines

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from bridge.ledger.conversations import READ, WHY, Head
 from bridge.ledger.overview import Pace, Provider, Queue, Worker
-from dcbridge.status import Status
+from dcbridge.status import Status, paused_words
 from dcbridge.terminal import about, out, print_block, printable, utc
 
 _ROOMY = 110  # columns from which on consumers' tokens are shown too
@@ -65,7 +65,7 @@ def screen(status: Status, before: Status | None = None) -> Group:
         _headlines(status, before),
         [_workers(status.overview.workers)],
         [_queues(status.overview.queues)],
-        [_providers(status.providers)] if status.providers else [],
+        [_providers(status.providers, status.overview.at)] if status.providers else [],
         _channels(status),
         _lanes(status),
         [_rest(status)],
@@ -114,14 +114,14 @@ def _queues(queues: Sequence[Queue]) -> Table:
     return table
 
 
-def _providers(providers: Iterable[Provider]) -> Table:
+def _providers(providers: Iterable[Provider], status_at: float) -> Table:
     table = _table("providers", "breaker", "parked", "pace and requests under way", right=(2,))
     for one in providers:
         breaker = f"open: {one.why}" if one.open else "closed"
         if one.failures_in_a_row and not one.open:
             breaker += f", {one.failures_in_a_row} failures in a row"
         parked = f"{one.parked:,}" + (f" ({about(one.oldest_parked_age)})" if one.parked else "")
-        words = [f"silent for {about(one.paused_for)}, as it asked"] if one.paused_for else []
+        words = [paused_words(one, status_at)] if one.paused_for else []
         words += _pace(one.pace)
         _row(table, (one.name, breaker, parked, ", ".join(words) or "no limit"), "red" if one.open else "")
     return table

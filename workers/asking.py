@@ -236,12 +236,13 @@ async def _failed(q: Question, error: SendError) -> None:
         q.h.metrics.faults.labels(f"question_{error.outcome}", q.channel.provider).inc()
     if q.is_probe:
         await outcome.tell_the_breaker(q.h, q.channel.provider, q.ref, error)
-    elif error.whole_account and error.retry_after:
-        await ledger.pause(q.channel.provider, error.retry_after)
+    elif error.whole_account:
+        await outcome.pause(q.h, q.channel.provider, error)
     await _note(q, q.claimed.number("pt") if q.state == "unknown" else 0, "failed", error.code)
     if tries < TRIES:
         retry = q.h.configuration.retry_of(q.claimed.text("ch"))
-        await ledger.ask_again(q.ref, q.token, outcome.wait(retry, tries, error.retry_after), tries)
+        later = outcome.kept_to(q.h, q.channel.provider, error)
+        await ledger.ask_again(q.ref, q.token, outcome.wait(retry, tries, later), tries)
     elif q.state == "unknown":
         await _decide(q.h, q.ref, q.state, q.channel, q.token)
     else:

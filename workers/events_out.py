@@ -14,6 +14,7 @@ from bridge.ledger import Claimed
 from bridge.ledger.events import Failure, subscriber_of
 from bridge.settings import LEASE_MARGIN
 from bridge.subscribers import Event, MissingClient, Subscriber
+from workers import outcome
 from workers.hands import Hands
 
 log = structlog.get_logger()
@@ -62,13 +63,13 @@ async def _attempt(
         return
     seconds = time.monotonic() - began
     state = await h.surely(lambda: h.events.delivered(delivery_id))
-    outcome = "delivered"
+    how = "delivered"
     if known:  # a repetition of our own after a lost answer, or somebody else's: another bridge with the same names
         tried_before = claimed.number("a") > 1 or b"e" in claimed.fields
-        outcome = "repeated" if tried_before else "duplicate"
-    if outcome == "duplicate":
+        how = "repeated" if tried_before else "duplicate"
+    if how == "duplicate":
         log.warning("event_was_there_already", name=event.name, sequence=event.sequence)
-    h.metrics.deliveries.labels(name, outcome).inc()
+    h.metrics.deliveries.labels(name, how).inc()
     h.metrics.delivery_seconds.labels(name).observe(seconds)
     if b"rp" not in claimed.fields:
         h.metrics.event_seconds.labels(name).observe(max(0.0, time.time() - event.received_at.timestamp()))
@@ -79,7 +80,7 @@ async def _attempt(
         attempt=claimed.number("a"),
         ms=round(seconds * 1000),
         state=state,
-        outcome=outcome,
+        outcome=how,
     )
 
 
@@ -90,9 +91,14 @@ async def _not_delivered(
     h.metrics.deliveries.labels(name, error.outcome).inc()
     if error.page:
         h.metrics.faults.labels(error.outcome, name).inc()
-    failure = what_follows(subscriber, h.configuration.breaker, error, attempt)
+    account = f"subscribers/{name}"
+    failure = what_follows(subscriber, h.configuration.breaker, error, attempt, outcome.kept_to(h, account, error))
     if isinstance(error, Throttled) and failure.delay:
-        await h.surely(lambda: h.ledger.pause(f"subscribers/{name}", failure.delay or 0.0))
+        asked = error.retry_after or failure.delay
+        if await h.surely(lambda: h.ledger.pause(account, failure.delay or 0.0, asked, error.code)):
+            if asked > (failure.delay or 0.0):
+                h.metrics.waits_cut.labels(account).inc()
+            log.warning("subscriber_paused", code=error.code, asked=round(asked), seconds=round(failure.delay))
     state = await h.surely(lambda: h.events.failed(delivery_id, claim, failure))
     tell = log.error if error.page or state == "dead" else log.warning
     tell("event_not_delivered", outcome=error.outcome, code=error.code, attempt=attempt, state=state)
@@ -106,8 +112,10 @@ async def _our_bug(h: Hands, delivery_id: str, claim: str) -> None:
     await h.surely(lambda: h.events.failed(delivery_id, claim, failure))
 
 
-def what_follows(subscriber: Subscriber, breaker: Breaker, error: SendError, attempt: int) -> Failure:
-    """The consequence of an attempt that failed, for its event and for the subscriber."""
+def what_follows(
+    subscriber: Subscriber, breaker: Breaker, error: SendError, attempt: int, kept: float | None
+) -> Failure:
+    """The consequence of an attempt that failed, for its event and for the subscriber. `kept`: of its Retry-After."""
     soon = subscriber.retry.wait(1) or 0.0
     disable = subscriber.disable_after
     match error:
@@ -116,12 +124,12 @@ def what_follows(subscriber: Subscriber, breaker: Breaker, error: SendError, att
         case Gone():
             return _failure(error.code, 0.0, "later", breaker, spends=False, disable_after=-1.0)
         case Throttled():
-            later = soon if error.retry_after is None else error.retry_after
+            later = soon if kept is None else kept
             return _failure(error.code, later, "later", breaker, spends=False, disable_after=disable)
         case AccountFault():
             return _failure(error.code, soon, "fault", breaker, spends=False, disable_after=disable)
         case _:
-            wait = subscriber.retry.wait(attempt, error.retry_after)
+            wait = subscriber.retry.wait(attempt, kept)
             return _failure(error.code, wait, "sick", breaker, disable_after=disable)
 
 

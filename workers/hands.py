@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
+import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
@@ -23,6 +24,7 @@ from bridge.configuration_file import load
 from bridge.digital_channels import DigitalChannels
 from bridge.ledger import Ledger
 from bridge.ledger.events import Events
+from bridge.ledger.pauses import Pauses
 from bridge.logs import Tokens
 from bridge.metrics import Metrics
 from bridge.providers.base import Asking, Provider
@@ -30,6 +32,8 @@ from bridge.redis_connection import connect
 from bridge.sending import Sender
 from bridge.settings import DAY, Settings, read_settings
 from workers.sinks import Sinks
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 OUTAGE = 3600.0  # seconds for which what was learnt is kept in memory while Redis is away
@@ -74,6 +78,8 @@ class Hands:
         """What the configuration says of limits, and of the subscribers of this moment."""
         now = self.configuration.with_subscribers(self.sinks.subscribers)
         await self.ledger.limits(now.limits())
+        for provider in await Pauses(self.ledger).bound(now.longest_pauses()):
+            log.warning("pause_cut", provider=provider, seconds=round(now.longest_pauses()[provider]))
         await self.events.subscribers(
             {name: one.keep_backlog if one.on else 0.0 for name, one in now.subscribers.items()}
         )

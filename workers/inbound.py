@@ -181,7 +181,7 @@ async def _not_posted(h: Hands, task_id: str, claim: str, claimed: Claimed, erro
         if unanswered:
             log.warning("possible_duplicate", outcome=error.outcome, code=error.code, attempt=attempt)
         retry = h.configuration.retry_of(channel_id) if h.channel(channel_id) else h.configuration.retry
-        delay = outcome.wait(retry, attempt, error.retry_after)
+        delay = outcome.wait(retry, attempt, outcome.kept_to(h, "digital-channels", error))
         await h.surely(lambda: h.ledger.task_retry(task_id, claim, delay, error.code))
         log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
         return

@@ -100,12 +100,19 @@ async def _not_taken(h: Hands, channel_id: str, owed: Sequence[OwedReceipt], err
         h.metrics.faults.labels(error.outcome, "digital-channels").inc()
     if error.again or error.taken is not False:
         retry = h.configuration.retry
-        delays = {o.ref: outcome.wait(retry, o.tries + 1, error.retry_after) for o in owed}
+        later = outcome.kept_to(h, "digital-channels", error)
+        delays = {o.ref: outcome.wait(retry, o.tries + 1, later) for o in owed}
         await h.surely(lambda: h.ledger.receipts_again(channel_id, delays))
         for o in owed:
             h.metrics.receipts.labels(_label(h, channel_id), o.status, error.outcome).inc()
         log.warning(
-            "receipts_postponed", channel=channel_id, receipts=len(owed), outcome=error.outcome, code=error.code
+            "receipts_postponed",
+            channel=channel_id,
+            receipts=len(owed),
+            outcome=error.outcome,
+            code=error.code,
+            seconds=round(max(delays.values())),
+            **({} if error.retry_after is None else {"asked_to_wait": round(error.retry_after)}),
         )
         return
     for o in owed:

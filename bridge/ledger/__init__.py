@@ -34,7 +34,7 @@ KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id 
 COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is looked for
 
 _FILES = (
-    *("common", "owners", "history", "pacing", "subscribers", "messages", "questions", "receipts", "tasks"),
+    *("common", "owners", "history", "pauses", "pacing", "subscribers", "messages", "questions", "receipts", "tasks"),
     *("letters", "events", "sweep", "run"),
 )
 
@@ -322,9 +322,9 @@ class Ledger:
             flat += [channel_id, line]
         await self._do("limits", *flat)
 
-    async def pause(self, provider: str, seconds: float) -> None:
-        """The provider asked the whole account to wait."""
-        await self._do("pause", provider, max(1, _ms(seconds)))
+    async def pause(self, provider: str, seconds: float, asked: float = 0.0, code: str = "") -> bool:
+        """The provider asked the whole account to wait, for `asked` seconds; False where it is waiting already."""
+        return bool(await self._do("pause", provider, max(1, _ms(seconds)), _ms(asked or seconds), code))
 
     async def trouble(
         self, provider: str, ref: str, code: str, *, at_once: bool, threshold: int, first: float, most: float

@@ -62,6 +62,15 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """What a provider asked for that is left alone: seconds, the code of its answer, and how long ago it began."""
+
+    asked: float = 0.0
+    code: str = ""
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One account: may it be spoken to? `why` is the code that opened its breaker."""
 
@@ -73,7 +82,8 @@ class Provider:
     failures_in_a_row: int
     parked: int
     oldest_parked_age: float
-    paused_for: float  # seconds for which it asked not to be spoken to
+    paused_for: float  # seconds for which it is still left alone, because it asked for that
+    pause: Pause
     pace: Pace
 
 
@@ -231,6 +241,7 @@ def _limits(line: str) -> _Limits:
 def _ask_provider(pipe: Pipeline, name: str, now: float) -> None:
     pipe.hmget(f"dcb:breaker:{name}", "since", "why", "probe")
     pipe.mget(f"dcb:fails:{name}", f"dcb:pause:{name}")
+    pipe.hmget(f"dcb:paused:{name}", "asked", "code", "since")
     pipe.zcard(f"dcb:parked:{name}")
     pipe.zrange(f"dcb:parked:{name}", 0, 0, withscores=True)
     _ask_pace(pipe, f"p-{name}", now)
@@ -243,7 +254,13 @@ def _ask_pace(pipe: Pipeline, key: str, now: float) -> None:
 
 
 def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> Provider:
-    (since, why, probe), (fails, pause), parked, oldest = (next(answers) for _ in range(4))
+    (since, why, probe), (fails, till), (asked, code, began), parked, oldest = (next(answers) for _ in range(5))
+    paused_for = max(0.0, float(till) / 1000 - now) if till else 0.0
+    pause = Pause()
+    if paused_for:
+        asked_ms = float(asked) if asked else paused_for * 1000
+        at = float(began) / 1000 if began else now
+        pause = Pause(asked_ms / 1000, (code or b"").decode(errors="replace"), max(0.0, now - at))
     return Provider(
         name=name,
         open=since is not None,
@@ -253,7 +270,8 @@ def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> P
         failures_in_a_row=int(fails or 0),
         parked=parked,
         oldest_parked_age=max(0.0, now - oldest[0][1] / 1000) if oldest else 0.0,
-        paused_for=max(0.0, float(pause) / 1000 - now) if pause else 0.0,
+        paused_for=paused_for,
+        pause=pause,
         pace=_pace(answers, limit, now),
     )
 

@@ -8,7 +8,6 @@
 --   dcb:tat:<key>          when the next message in turn may go (GCRA's theoretical arrival time), ms
 --   dcb:flight:<key>       id -> ms when its lease ends, while its request is under way
 --   dcb:hold:<key>         members that wait for a place in flight, in order
---   dcb:pause:<provider>   ms until which the provider asked for silence
 --   dcb:breaker:<provider> open since, why, next probe, wait before it, ref that probes; dcb:breakers their names
 --   dcb:fails:<provider>   failures in a row
 --   dcb:parked:<provider>  ref -> ms accepted, while the breaker is open
@@ -78,7 +77,7 @@ local function must_wait(member, channel, accepted_at, expires, lease)
     end
     probe = true
   end
-  local silent = tonumber(redis.call('GET', 'dcb:pause:' .. provider) or '0')
+  local silent = paused_till(provider)
   if silent > now then
     if turn_again(member, accepted_at) then return 'paused' end
     look_again(member, silent + math.random(0, 250))
@@ -176,13 +175,6 @@ function verbs.limits()
   limits_read = {}
   for i = 3, #ARGV, 2 do redis.call('HSET', 'dcb:limits', ARGV[i], ARGV[i + 1]) end
   return (#ARGV - 2) / 2
-end
-
--- pause provider ms: nobody speaks to it until then.
-function verbs.pause()
-  local key, till = 'dcb:pause:' .. ARGV[3], now + tonumber(ARGV[4])
-  if tonumber(redis.call('GET', key) or '0') < till then redis.call('SET', key, till, 'PX', ARGV[4]) end
-  return 'ok'
 end
 
 -- trouble provider ref code at_once threshold first_ms most_ms -> "open", "opened" or "closed"

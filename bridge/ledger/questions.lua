@@ -24,7 +24,7 @@ local function question_waits(ref, channel, lease)
     redis.call('ZADD', 'dcb:due', math.max(now, probe) + 1000, member)
     return 'parked'
   end
-  local silent = tonumber(redis.call('GET', 'dcb:pause:' .. limits.provider) or '0')
+  local silent = paused_till(limits.provider)
   if silent > now then
     redis.call('ZADD', 'dcb:due', silent + math.random(0, 250), member)
     return 'paused'

@@ -61,7 +61,7 @@ local function let_go(name)
   if redis.call('EXISTS', turn) == 0 then return end
   local limits = limits_of(account)
   if not limits or is_off(name) or redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then return end
-  if tonumber(redis.call('GET', 'dcb:pause:' .. account) or '0') > now then return end
+  if paused_till(account) > now then return end
   local limit = limits[1]
   local flight = 'dcb:flight:' .. limit.key
   local cap = redis.call('HEXISTS', 'dcb:s:' .. name, 'gently') == 1 and 1 or limit.cap
@@ -181,7 +181,7 @@ end
 function verbs.subscriber_on()
   local key, account = 'dcb:s:' .. ARGV[3], SUBSCRIBER .. ARGV[3]
   redis.call('HDEL', key, 'bad', 'gently')
-  redis.call('DEL', 'dcb:pause:' .. account)
+  redis.call('DEL', 'dcb:pause:' .. account, 'dcb:paused:' .. account)
   if redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then
     redis.call('HSET', 'dcb:breaker:' .. account, 'probe', now)
     redis.call('HDEL', 'dcb:breaker:' .. account, 'ref')

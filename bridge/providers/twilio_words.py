@@ -86,7 +86,7 @@ def error_of(answer: httpx.Response) -> SendError:
     return error(
         code or f"HTTP {status}",
         reason=reason,
-        retry_after=retry_after.seconds(answer.headers.get("Retry-After", "")),
+        retry_after=retry_after.longest(answer.headers.get_list("Retry-After")),
         whole_account=status == 429,
     )
 

@@ -102,6 +102,9 @@ class Subscriber(Model):
     )
     retry: Schedule = Field(Schedule(), description="When a failed event is tried again.")
     pace: EventPace = Field(EventPace(), description="Limits of this subscriber, shared by all workers.")
+    longest_pause: SomeSeconds = Field(
+        3600.0, le=DAY, description="Seconds that a Retry-After is kept to at most, whatever it says."
+    )
     ordered: bool = Field(
         False, description="Whether an event waits until the one before it, of the same interaction, is delivered."
     )

@@ -15,11 +15,11 @@ import httpx
 from aiohttp.abc import AbstractResolver
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from bridge import retry_after
 from bridge.addresses import Allowed, Guard, literal, network_of, plain
 from bridge.configuration_types import Secret
 from bridge.errors import AccountFault, Deferred, Gone, OutcomeUnknown, Refused, Throttled, Undecodable
 from bridge.problems import Path, refuse
-from bridge.retry_after import seconds as retry_after
 from bridge.sending import Sender
 from bridge.subscribers.base import Event
 from bridge.subscribers.envelope import Envelope, header_value, pack
@@ -49,7 +49,6 @@ def _webhook_url(value: SecretStr) -> SecretStr:
 
 
 ANSWER_LIMIT = 64 * 1024  # bytes that are read, so that the connection can be used again
-MOST_PATIENCE = 86400.0  # seconds of a Retry-After that are believed
 
 # Wrong credentials, path or method: true of every event, so that one is enough to stop and ask a person. A redirect is
 # one of these: it is not followed, because nobody judged where it leads.
@@ -196,9 +195,7 @@ def _read(answer: httpx.Response) -> None:
         return
     if status == 410:
         raise Gone(code)
-    later = retry_after(answer.headers.get("retry-after", ""))
-    if later is not None:
-        later = min(later, MOST_PATIENCE)
+    later = retry_after.longest(answer.headers.get_list("retry-after"))
     if status == 429 or (status == 503 and later is not None):
         raise Throttled(code, retry_after=later, whole_account=True)
     if 300 <= status < 400 or status in _A_PERSON_MUST:
