@@ -10,6 +10,9 @@ import orjson
 from bridge.ledger import lane_of
 from bridge.providers.base import Callback
 
+# Why a callback is a dead letter that holds what a consumer wrote to a number of nobody's.
+NO_CHANNEL = "no channel has this address"
+
 
 def pack(provider: str, callback: Callback) -> bytes:
     """JSON that holds the whole callback; bodies and queries in base64, since they are bytes."""

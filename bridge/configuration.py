@@ -9,25 +9,18 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-import phonenumbers
-from pydantic import AfterValidator, Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstraints, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstraints, model_validator
 
 from bridge.asking import keepers
-from bridge.configuration_types import Model, Name, PublicUrl, Seconds, Secret, Secrets, SomeSeconds, Url, Uuid
+from bridge.configuration_types import Model, Name, PublicUrl, Region, Seconds, Secret, Secrets, SomeSeconds, Url, Uuid
+from bridge.mailboxes import own_mailbox
+from bridge.phone import address_key, own_number
 from bridge.problems import Path, Problem, did_you_mean, refuse, shape
-from bridge.providers import KINDS, build
+from bridge.providers import ANY_SENDERS, KINDS, build
 from bridge.providers.base import Fields, Provider
 from bridge.settings import DAY
 from bridge.subscribers import EventPace, Subscriber
 
-
-def _region(value: str) -> str:
-    if value not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError("should be a country in two capital letters, such as US")
-    return value
-
-
-Region = Annotated[str, AfterValidator(_region)]
 ChannelId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f/]+$", max_length=200)]
 
 
@@ -186,6 +179,21 @@ class Channel(Model):
     pace: Pace = Field(Pace(), description="Limits of this channel, besides those of its provider.")
     retry: Retry | None = Field(None, description="Waits between attempts; what is not given is that of the bridge.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _number_in_one_spelling(cls, value: Any) -> Any:
+        """The number as it is sent from, for all who read it; `configuration_checks` refuses one that cannot be."""
+        if not isinstance(value, Mapping) or not isinstance(number := value.get("number"), str) or not number:
+            return value
+        region = value.get("default_region")
+        try:
+            number = own_mailbox(number) if value.get("type") == "email" else own_number(
+                number, region if isinstance(region, str) else None, ANY_SENDERS
+            )  # fmt: skip
+        except ValueError:
+            return value
+        return {**value, "number": number}
+
 
 class Configuration(Model):
     """All of bridge.yaml."""
@@ -222,6 +230,18 @@ class Configuration(Model):
     def channel(self, channel_id: str) -> Channel | None:
         """The channel, or None when bridge.yaml does not name it."""
         return self.channels.get(channel_id)
+
+    def channel_of(self, provider: str, address: str) -> str | None:
+        """The channel that this provider's number belongs to, in whatever spelling; None where no channel has it."""
+        return self._channels_by_address.get((provider, address_key(address)))
+
+    @cached_property
+    def _channels_by_address(self) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for channel_id, channel in self.channels.items():
+            key = address_key(channel.number or channel_id, channel.default_region)
+            found.setdefault((channel.provider, key), channel_id)
+        return found
 
     def endpoint_of(self, channel_id: str) -> str:
         """Name of the endpoint of a channel. Raises KeyError for an unknown channel."""

@@ -5,13 +5,17 @@ Looks at the tree as it was read, so that it has its say also where a field was 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from phonenumbers import SUPPORTED_REGIONS
+
 from bridge.configuration_types import is_loopback
-from bridge.phone import from_e164, sender_id
+from bridge.mailboxes import own_mailbox
+from bridge.phone import Senders, address_key, own_number
 from bridge.problems import Path, counted, did_you_mean, shape
-from bridge.providers import KINDS
+from bridge.providers import ANY_SENDERS, KINDS
 from bridge.subscribers import targets
 from bridge.subscribers.clients import missing
 
@@ -42,7 +46,7 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
             names = ", ".join(endpoints)
             yield Finding((*path, "endpoint"), "is missing, and there are several endpoints", f"choose from {names}")
         yield from _carried(path, channel, providers)
-    yield from _shared_numbers(channels)
+    yield from _numbers(channels, providers)
     yield from _secrets(tree)
     yield from _addresses(tree)
     yield from _sinks(tree)
@@ -84,20 +88,54 @@ def _carried(path: Path, channel: Mapping[str, Any], providers: Mapping[str, Map
         yield Finding((*path, "provider"), f"{kind} carries {carried}, and this channel is {kind_of_channel}")
 
 
-def _shared_numbers(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """Two channels at one provider with one number: what a consumer answers could be for either."""
+def _numbers(
+    channels: Mapping[str, Mapping[str, Any]], providers: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Finding]:
+    """A number that nothing can be sent from or answered to, and one that two channels have at one provider."""
     first: dict[tuple[str, str], str] = {}
     for channel_id, channel in channels.items():
-        number, region = channel.get("number") or channel_id, channel.get("default_region")
-        if channel.get("type") != "sms" or not isinstance(number, str):
+        given = channel.get("number")
+        number = given if isinstance(given, str) and given else channel_id
+        path: Path = ("channels", channel_id, "number")
+        if channel.get("type") == "email" and number is given:
+            yield from _mailbox(path, number)
+        if channel.get("type") != "sms":
             continue
-        number = from_e164(sender_id(number, region if isinstance(region, str) else None))
-        if not number.isdigit():  # the name of a sender is answered by nobody
+        region = channel.get("default_region")
+        if region is not None and region not in SUPPORTED_REGIONS:
+            continue  # refused by its field
+        try:
+            number = own_number(number, region, _senders(channel, providers))
+        except ValueError as error:
+            if number is given:
+                yield Finding(path, str(error))
+            else:  # a provider may have a sender of its own, and nobody need answer
+                why = f"is not given, and the channel id, which stands in for it, {error}"
+                yield Finding(("channels", channel_id), f"number {why}", fatal=False)
             continue
-        other = first.setdefault((str(channel.get("provider")), number), channel_id)
+        if re.search(r"[A-Za-z]", number) and ":" not in number:  # the name of a sender is answered by nobody
+            continue
+        other = first.setdefault((str(channel.get("provider")), address_key(number)), channel_id)
         if other != channel_id:
             what = f'has the number of channel "{other}" at the same provider: what a consumer answers is for either'
-            yield Finding(("channels", channel_id, "number"), what, "give each channel a number of its own")
+            yield Finding(path, what, "give each channel a number of its own")
+
+
+def _senders(channel: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]]) -> Senders:
+    name = channel.get("provider")
+    kind = providers.get(name, {}).get("kind") if isinstance(name, str) else None
+    return KINDS[kind].senders if isinstance(kind, str) and kind in KINDS else ANY_SENDERS
+
+
+def _mailbox(path: Path, written: str) -> Iterator[Finding]:
+    try:
+        mailbox = own_mailbox(written)
+    except ValueError as error:
+        yield Finding(path, str(error))
+        return
+    if not mailbox.isascii():
+        what = "is not ASCII before the @: mail systems without SMTPUTF8 refuse what it sends"
+        yield Finding(path, what, "choose a mailbox of ASCII letters", fatal=False)
 
 
 def _secrets(tree: Mapping[str, Any]) -> Iterator[Finding]:

@@ -53,7 +53,8 @@ channels:
   0123456789:                                # the channel id of Digital Channels; the zero stays
     type: sms
     provider: twilio
-    default_region: US
+    number: "+15557650123"                   # in quotes; what consumers write to
+    default_region: US                       # whose numbers may be written without a country code
     outcome_unknown: fail                    # rather lose one than send one twice
   company.com:
     type: email

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit, urlunsplit
 
+import phonenumbers
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 
@@ -51,6 +52,13 @@ def _uuid(value: str) -> str:
     return value
 
 
+def _region(value: str) -> str:
+    if value not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("should be a country in two capital letters, such as US")
+    return value
+
+
+Region = Annotated[str, AfterValidator(_region)]
 Url = Annotated[str, AfterValidator(_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Uuid = Annotated[str, AfterValidator(_uuid)]

@@ -94,6 +94,7 @@ class AgentMessage:
     reply_to: Address | None = field(default=None, repr=False)
     trace_id: str = ""
     index: int = 0  # place of `to` in `recipients`
+    region: str | None = None  # country, "GB", whose national numbers its addresses may be; None: the provider's own
 
     @property
     def ref(self) -> str:

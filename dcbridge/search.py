@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from bridge.callbacks import consumer_lane, consumer_task_id
-from bridge.errors import Refused
 from bridge.ledger import lane_of
 from bridge.logs import Tokens
-from bridge.phone import to_e164
+from bridge.phone import plain, spellings
 from dcbridge.terminal import Desk, progress
 
 MOST = 1000  # members of one conversation, and finds of one search, that are told of
@@ -25,10 +24,10 @@ _FIELDS = ("ln", "tr", "to", *(f"x{part}" for part in range(PARTS)))
 
 def is_address(given: str) -> bool:
     """Whether it looks like a number or a mailbox, and so must not be repeated on a screen."""
-    word = given.strip()
+    word = re.sub(r"^(tel|whatsapp|messenger|rcs):", "", plain(given), flags=re.IGNORECASE).strip()
     if "@" in word:
         return bool(re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", word))
-    written = re.fullmatch(r"\+?[0-9(][0-9 ().\-/]*", word) and not re.fullmatch(r"[0-9]{10,}-[0-9]{1,4}", word)
+    written = re.fullmatch(r"\(?\+?[0-9(][0-9 ().\-/]*", word) and not re.fullmatch(r"[0-9]{10,}-[0-9]{1,4}", word)
     return bool(written) and 7 <= len(re.sub(r"[^0-9]", "", word)) <= 15
 
 
@@ -100,9 +99,13 @@ async def _lanes(desk: Desk, address: str, channel: str | None) -> list[str]:
     """The conversations of an address, both directions, on one channel or on all, in every spelling that may be."""
     names = [channel] if channel is not None else await _channels(desk)
     lanes: dict[str, None] = {}
+    written: dict[str | None, list[str]] = {}
     for name in names:
         known = desk.configuration.channel(name)
-        for spelling in _spellings(address, known.default_region if known else None):
+        region = known.default_region if known else None
+        if region not in written:
+            written[region] = spellings(address, region)
+        for spelling in written[region]:
             lanes[lane_of(name, spelling)] = None
             lanes[consumer_lane(name, spelling)] = None
     return list(lanes)
@@ -111,22 +114,6 @@ async def _lanes(desk: Desk, address: str, channel: str | None) -> list[str]:
 async def _channels(desk: Desk) -> list[str]:
     seen = cast(set[bytes], await cast(Any, desk.ledger.redis.smembers("dcb:channels")))
     return sorted({name.decode() for name in seen} | set(desk.configuration.channels))
-
-
-def _spellings(address: str, region: str | None) -> list[str]:
-    """As it was typed, and as Digital Channels and providers write it."""
-    word = address.strip()
-    found = [word, word.casefold()]
-    if "@" not in word:
-        digits = re.sub(r"[^0-9]", "", word)
-        found += [digits, f"+{digits}"]
-        try:
-            e164 = to_e164(word, region)
-        except Refused:
-            pass
-        else:
-            found += [e164, e164.removeprefix("+")]
-    return list(dict.fromkeys(found))
 
 
 async def _by_age(desk: Desk, members: Sequence[str]) -> list[str]:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import orjson
 import structlog
 
-from bridge.callbacks import consumer_lane, consumer_task_id, unpack
+from bridge.callbacks import NO_CHANNEL, consumer_lane, consumer_task_id, unpack
 from bridge.errors import OutcomeUnknown, SendError, Undecodable, UnreadableEvent
 from bridge.ledger import Claimed, NewTask
 from bridge.messages import ConsumerMessage, DeliveryUpdate
-from bridge.phone import same_address
+from bridge.phone import consumer_id, is_blank
 from bridge.providers.base import Callback
 from bridge.settings import DAY
 from workers import locating, outcome
@@ -61,29 +61,22 @@ def _tasks(
     for event in events:
         if not isinstance(event, ConsumerMessage):
             continue
-        channel_id = channel_for(h, name, event.to.id)
+        channel_id = h.configuration.channel_of(name, event.to.id)
         if channel_id is None:
-            raise UnreadableEvent("no channel has this address")
-        payload = {"from": event.sender.id, "text": event.text, "media": event.media_urls, "provider": name}
+            raise UnreadableEvent(NO_CHANNEL)
+        consumer = consumer_id(event.sender.id, h.configuration.channels[channel_id].default_region)
+        payload = {"from": consumer, "text": event.text, "media": event.media_urls, "provider": name}
         tasks.append(
             NewTask(
                 consumer_task_id(name, event.provider_id),
                 "consumer",
-                consumer_lane(channel_id, event.sender.id),
+                consumer_lane(channel_id, consumer),
                 orjson.dumps(payload),
                 trace,
                 channel_id,
             )
         )
     return tasks
-
-
-def channel_for(h: Hands, provider: str, address: str) -> str | None:
-    """The channel that this provider's number or mailbox belongs to."""
-    for channel_id, channel in h.configuration.channels.items():
-        if channel.provider == provider and same_address(channel.number or channel_id, address):
-            return channel_id
-    return None
 
 
 async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> bool:
@@ -152,8 +145,14 @@ async def _post_consumer_message(h: Hands, task_id: str, claim: str) -> bool:
     with structlog.contextvars.bound_contextvars(
         message=task_id, trace=claimed.text("tr"), channel=channel_id, consumer=consumer
     ):
+        text = text_for_the_agent(stored["text"], stored["media"])
+        if not text:
+            # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
+            await h.surely(lambda: h.ledger.task_done(task_id, claim, keep, "blank text, not posted"))
+            h.metrics.consumer_messages.labels(channel_id, "blank").inc()
+            log.info("consumer_message_blank", attempt=claimed.number("a"))
+            return True
         try:
-            text = "\n".join([stored["text"], *stored["media"]]) if stored["media"] else stored["text"]
             if h.stood_still(since):
                 return False
             ids = await h.digital_channels.post_consumer_message(channel_id, stored["from"], text, claimed.text("tr"))
@@ -167,6 +166,16 @@ async def _post_consumer_message(h: Hands, task_id: str, claim: str) -> bool:
         h.metrics.consumer_messages.labels(channel_id, "posted").inc()
         log.info("consumer_message_posted", attempt=claimed.number("a"), ids=ids)
         return True
+
+
+def text_for_the_agent(text: str, media: Sequence[str]) -> str:
+    """What a consumer wrote, and where the files are that came with it; "" where nothing can be seen."""
+    links = [url for url in media if url]
+    if not is_blank(text):
+        return "\n".join([text, *links])
+    if len(links) == 1:
+        return f"The consumer sent a file: {links[0]}"
+    return "\n".join([f"The consumer sent {len(links)} files:", *links]) if links else ""
 
 
 async def _not_posted(h: Hands, task_id: str, claim: str, claimed: Claimed, error: SendError, keep: float) -> None:

@@ -73,9 +73,10 @@ def stored_message(ref: str, claimed: Claimed, channel: Channel) -> AgentMessage
     """The message that an entry holds, from our number as the provider knows it."""
     index = int(ref.partition("-")[2] or "0")
     message = wire.read_stored(claimed.fields[b"p"], index, claimed.text("mid"), claimed.text("tr"))
-    if channel.number is None:
+    if channel.number is None and channel.default_region is None:
         return message
-    return replace(message, sender=Address(channel.number, message.sender.name))
+    sender = Address(channel.number, message.sender.name) if channel.number is not None else message.sender
+    return replace(message, sender=sender, region=channel.default_region)
 
 
 async def _send_part(

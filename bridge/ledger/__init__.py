@@ -380,9 +380,11 @@ class Ledger:
     async def claim_task(self, task_id: str, token: str, lease: float) -> Claimed:
         return _claimed(await self._do("task_claim", task_id, token, _ms(lease)))
 
-    async def task_done(self, task_id: str, token: str, keep: float) -> str:
-        """Whoever says so: a worker given up for dead as well. `keep`: seconds for which the same id is recognised."""
-        return _word(await self._do("task_done", task_id, token, _ms(keep)))
+    async def task_done(self, task_id: str, token: str, keep: float, why_nothing: str = "") -> str:
+        """Whoever says so: a worker given up for dead as well. `keep`: seconds for which the same id is recognised.
+        `why_nothing`: in a few words of ours, why there was nothing to do.
+        """
+        return _word(await self._do("task_done", task_id, token, _ms(keep), why_nothing))
 
     async def task_retry(self, task_id: str, token: str, delay: float, code: str) -> str:
         return _word(await self._do("task_retry", task_id, token, _ms(delay), code))

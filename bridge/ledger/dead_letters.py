@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
+from bridge.callbacks import NO_CHANNEL
 from bridge.ledger import Ledger, NewMessage, NewTask
 
 _CHUNK = 500  # letters looked at in one round trip
@@ -41,6 +42,11 @@ class Letter:
     at: float
     size: int
 
+    @property
+    def is_from_a_consumer(self) -> bool:
+        """Whether a consumer wrote what is in it: to an agent, or to a number that no channel has."""
+        return self.what == What.CONSUMER or (self.what == What.CALLBACK and NO_CHANNEL in self.reason)
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -54,7 +60,7 @@ class Selection:
     def has(self, letter: Letter) -> bool:
         """Whether a letter is one of them, but for its age: `DeadLetters.ids` asks Redis for that."""
         return (
-            self.what in ("", letter.what)
+            (self.what in ("", letter.what) or (self.what == What.CONSUMER and letter.is_from_a_consumer))
             and self.channel_id in ("", letter.channel_id)
             and self.reason.casefold() in letter.reason.casefold()
         )

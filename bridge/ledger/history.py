@@ -141,6 +141,7 @@ _OUTCOMES = {
     "unknown": "no answer",
     "told": "no good answer, and an update says it was taken",
     "dead": "given up",
+    "nothing": "nothing to do",
 }
 _ANSWERS = {
     "found": "it has it",

@@ -60,11 +60,15 @@ local function task_leave(id, state, keep_ms)
   lane_leave(f[1], 't:' .. id)
 end
 
--- task_done id token keep_ms -> "done", or "stale" where it has ended. Nobody's claim is asked: what a worker that was
+-- task_done id token keep_ms why -> "done", or "stale" where it has ended. Nobody's claim is asked: what a worker that was
 -- given up for dead has done is done, and must not be done again.
 function verbs.task_done()
   local state = redis.call('HGET', 'dcb:t:' .. ARGV[3], 's')
   if state ~= 'running' and state ~= 'waiting' then return 'stale' end
+  if (ARGV[6] or '') ~= '' then
+    local key = 'dcb:t:' .. ARGV[3]
+    note(key, 'try', redis.call('HGET', key, 'a'), 0, 'nothing', 0, ARGV[6])
+  end
   task_leave(ARGV[3], 'done', ARGV[5])
   return 'done'
 end

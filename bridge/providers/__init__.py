@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.phone import Senders
 from bridge.providers.base import Fields, Provider
 from bridge.providers.smtp import Smtp
 from bridge.providers.twilio import Twilio
@@ -10,6 +11,8 @@ KINDS: dict[str, type[Twilio] | type[Smtp]] = {
     "smtp": Smtp,
     "twilio": Twilio,
 }
+# What a channel's number may be as long as nobody knows its provider's kind.
+ANY_SENDERS = Senders(True, True, frozenset().union(*(kind.senders.prefixes for kind in KINDS.values())))
 
 
 def build(name: str, kind: str, fields: Fields, public_url: str) -> Provider:

@@ -17,6 +17,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 from bridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Fate
+from bridge.phone import Senders
 
 
 class Fields(BaseModel):
@@ -168,6 +169,7 @@ class Provider(Protocol):
     kind: str
     account: str  # the same for two providers that are one account, whose lists hold each other's messages
     channel_types: frozenset[str]  # which channels it can serve: "sms", "email"
+    senders: Senders  # what an sms channel's number may be
     asking: Asking | None  # None: it cannot be asked, and the channel's policies apply
     named_by_id: bool  # whether a callback may name a message by the provider's id alone: then whose it is, is kept
 

@@ -22,6 +22,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
+from bridge import phone
 from bridge.errors import BadSignature, Refused, UnreadableEvent
 from bridge.messages import Address, AgentMessage, DeliveryUpdate, Reason, message_ref
 from bridge.providers import mail_message
@@ -85,6 +86,7 @@ class Smtp:
     kind = "smtp"
     fields_model = SmtpFields
     channel_types = frozenset({"email"})
+    senders = phone.Senders()
     asking: Asking | None = None  # a mail server keeps nothing that could be asked for
     named_by_id = False  # a Message-ID is made of our reference: nothing has to be kept to find its message
 

@@ -18,13 +18,14 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import unquote_to_bytes, urlencode, urlsplit
 
 import httpx
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from bridge import phone, sms
+from bridge.configuration_types import Region
 from bridge.errors import BadSignature, Refused, Unreadable, UnreadableEvent
 from bridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason
 from bridge.providers.base import Answer, Asking, Callback, CallbackAnswer, Fields, Part, Taken
@@ -32,6 +33,10 @@ from bridge.providers.twilio_asking import TwilioAsking
 from bridge.providers.twilio_words import error_of, fate_of, json_object
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
+
+# Short codes and alphanumeric senders are its From: https://www.twilio.com/docs/messaging/api/message-resource
+# Other channels write a prefix before an address: https://www.twilio.com/docs/messaging/channels
+SENDERS = phone.Senders(short_codes=True, names=True, prefixes=frozenset({"whatsapp:", "messenger:", "rcs:"}))
 
 # Body is refused above 1,600 characters (code 21617).
 MOST_CHARACTERS = 1600
@@ -91,11 +96,20 @@ class TwilioFields(Fields):
         allow_inf_nan=False,
         description="Seconds after which a message that Twilio took is surely in its list of messages.",
     )
-    default_region: str | None = Field(
+    default_region: Region | None = Field(
         None,
-        pattern=r"^[A-Z]{2}$",
-        description="Country in two capital letters whose national numbers are read; else all are international.",
+        description="Country, in two letters, of numbers written without a country code, where the channel has none.",
     )
+
+    @model_validator(mode="after")
+    def _from_in_one_spelling(self) -> Self:
+        if self.from_number is None:
+            return self
+        try:
+            own = phone.own_number(self.from_number, self.default_region, SENDERS)
+        except ValueError as error:
+            raise ValueError(f"from_number {error}") from None
+        return self if own == self.from_number else self.model_copy(update={"from_number": own})
 
     @field_validator("base_url")
     @classmethod
@@ -123,6 +137,7 @@ class Twilio:
     kind = "twilio"
     fields_model = TwilioFields
     channel_types = frozenset({"sms"})
+    senders = SENDERS
     named_by_id = True  # a status callback that is set at Twilio, on a number or a service, lacks our parameter
 
     def __init__(self, name: str, fields: TwilioFields, public_url: str) -> None:
@@ -164,14 +179,15 @@ class Twilio:
     def _ends(self, message: AgentMessage) -> dict[str, str]:
         """To, and From or MessagingServiceSid or both."""
         fields = self._fields
-        ends = {"To": phone.to_e164(message.to.id, fields.default_region)}
+        region = message.region or fields.default_region
+        ends = {"To": phone.recipient(message.to.id, region, SENDERS.prefixes)}
         if fields.messaging_service_sid:
             ends["MessagingServiceSid"] = fields.messaging_service_sid
         if fields.from_number or not fields.messaging_service_sid:
-            sender = fields.from_number or message.sender.id
+            sender = fields.from_number or phone.sender_id(message.sender.id, region, SENDERS.prefixes)
             if not sender:
                 raise Refused("no sender", reason=Reason.INVALID_STRUCTURE)
-            ends["From"] = phone.sender_id(sender, fields.default_region)
+            ends["From"] = sender
         return ends
 
     def request(self, message: AgentMessage, part: Part) -> httpx.Request:
@@ -263,12 +279,12 @@ class Twilio:
         if "Body" not in said and not media_urls:
             raise UnreadableEvent("no Body")  # a status that was sent to the wrong URL has none
         for name in ("From", "To"):
-            if not said.get(name):
+            if not phone.plain(said.get(name, "")):
                 raise UnreadableEvent(f"no {name}")
         return ConsumerMessage(
             provider=self.name,
             provider_id=said["MessageSid"],
-            sender=Address(phone.from_e164(said["From"])),
+            sender=Address(phone.consumer_id(said["From"], self._fields.default_region)),
             to=Address(said["To"]),
             text=said.get("Body", ""),
             media_urls=media_urls,

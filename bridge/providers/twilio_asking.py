@@ -28,7 +28,7 @@ import httpx
 
 from bridge.errors import Unreadable
 from bridge.messages import AgentMessage, Fate
-from bridge.phone import E164
+from bridge.phone import E164, address_key
 from bridge.providers.base import Answer, Page, Part, Row
 from bridge.providers.twilio_words import error_of, fate_of, json_object
 
@@ -108,7 +108,7 @@ class TwilioAsking:
 def _is_between(one: Mapping[str, object], ends: Mapping[str, str]) -> bool:
     """True for what an API request sent from our sender to the recipient."""
     sender, service = ends.get("From"), ends.get("MessagingServiceSid")
-    if one.get("to") != ends["To"] or one.get("direction") not in ("outbound-api", None):
+    if address_key(str(one.get("to"))) != address_key(ends["To"]) or one.get("direction") not in ("outbound-api", None):
         return False
     if sender is not None:
         return str(one.get("from")).casefold() == sender.casefold()

@@ -36,6 +36,7 @@ channels:
   0123456789:
     type: sms
     provider: twilio
+    number: "+15557650123"
   company.com:
     type: email
     provider: mail
@@ -130,10 +131,10 @@ TABLE = [
      'bridge.yaml:20: channels.0123456789.provider: no provider is named "twillio"; did you mean "twilio"?',
      "provider: twilio → provider: twilio # so"),
     ("provider: mail → provider: twilio",
-     "bridge.yaml:23: channels.company.com.provider: twilio carries sms, and this channel is email",
-     "type: email⏎    provider: mail → type: sms⏎    provider: twilio"),
+     "bridge.yaml:24: channels.company.com.provider: twilio carries sms, and this channel is email",
+     "type: email⏎    provider: mail → type: sms⏎    provider: twilio⏎    number: Company"),
     ("provider: mail → provider: mail⏎    endpoint: mian",
-     'bridge.yaml:24: channels.company.com.endpoint: no endpoint is named "mian"; did you mean "main"?',
+     'bridge.yaml:25: channels.company.com.endpoint: no endpoint is named "mian"; did you mean "main"?',
      "provider: mail → provider: mail⏎    endpoint: main"),
     ("type: sms → type: SMS", "bridge.yaml:19: channels.0123456789.type: should be sms or email, and is a text of 3"
      ' characters; did you mean "sms"?', "type: sms → type: 'sms'"),
@@ -145,10 +146,10 @@ TABLE = [
      " less than first (1 seconds)", "type: sms → type: sms⏎    retry: {most: 1}"),
     ("type: sms → type: sms⏎    type: email",
      "bridge.yaml:20: channels.0123456789.type: is written twice, in lines 19 and 20", "type: sms → type: sms⏎⏎"),
-    ("company.com:⏎    type: email⏎    provider: mail → " + SECOND + "'+0123456789'",
-     'bridge.yaml:24: channels.second.number: has the number of channel "0123456789" at the same provider: what a'
+    ("company.com:⏎    type: email⏎    provider: mail → " + SECOND + "+1 555 765-0123",
+     'bridge.yaml:25: channels.second.number: has the number of channel "0123456789" at the same provider: what a'
      " consumer answers is for either; give each channel a number of its own",
-     "company.com:⏎    type: email⏎    provider: mail → " + SECOND + "'+0123456780'"),
+     "company.com:⏎    type: email⏎    provider: mail → " + SECOND + "+1 555 765-0124"),
     ("type: sms → type: sms⏎    pace: {brust: 2}",
      'bridge.yaml:20: channels.0123456789.pace.brust: is not a known key; did you mean "burst"?',
      "type: sms → type: sms⏎    pace: {burst: 2}"),
@@ -204,7 +205,7 @@ def test_several_endpoints_need_a_choice() -> None:
     assert problems(edited(two)) == [
         f"bridge.yaml:{line}: channels.{name}.endpoint: is missing, and there are several endpoints;"
         " choose from second, main"
-        for line, name in ((19, "0123456789"), (22, "company.com"))
+        for line, name in ((19, "0123456789"), (23, "company.com"))
     ]
     configuration = parse(
         edited(two, "type: sms → type: sms⏎    endpoint: main", "type: email → type: email⏎    endpoint: second"), {}
