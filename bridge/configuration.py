@@ -252,9 +252,20 @@ class Configuration(Model):
         return self.secrets_for(self.endpoint_of(channel_id), channel_id)[0]
 
     @cached_property
-    def channel_secrets_at(self) -> frozenset[str]:
-        """Endpoints at which some channel has secrets of its own."""
-        return frozenset(self.endpoint_of(name) for name, channel in self.channels.items() if channel.secrets)
+    def secrets_at(self) -> dict[str, frozenset[bytes]]:
+        """By endpoint, every live secret that one of its channels or the endpoint itself has."""
+        found = {name: set(_bytes(one.secrets)) for name, one in self.endpoints.items()}
+        for name, channel in self.channels.items():
+            found[self.endpoint_of(name)].update(_bytes(channel.secrets or ()))
+        return {name: frozenset(secrets) for name, secrets in found.items()}
+
+    @cached_property
+    def retired_at(self) -> dict[str, frozenset[bytes]]:
+        """As `secrets_at`, those that are refused now."""
+        found = {name: set(_bytes(one.retired_secrets)) for name, one in self.endpoints.items()}
+        for name, channel in self.channels.items():
+            found[self.endpoint_of(name)].update(_bytes(channel.retired_secrets))
+        return {name: frozenset(secrets) for name, secrets in found.items()}
 
     def secrets_for(self, endpoint: str, channel_id: str | None = None) -> list[bytes]:
         """Live secrets for a webhook that came to this endpoint and names this channel.

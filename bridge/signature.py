@@ -3,19 +3,35 @@
 Digital Channels sends `sha1=` and the hex HMAC-SHA1 of the post payload, keyed with the app
 secret (contract/third-party-messaging.txt, "Third-Party Messaging Overview"). sha256, sha384
 and sha512 are read too, for the day the sender moves on. Hex digits of either case are read.
+
+The header is looked at first: without one that a secret could have made, nothing is done with the body.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import orjson
 
 HEADER = "X-Hub-Signature"
 _ALGORITHMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
+
+
+# Bodies up to this size are tried in other ways too, to say what is wrong with a signature.
+DIAGNOSED = 1 << 16
+_HEX = re.compile(rb"[0-9a-f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A header that a secret could have made: the algorithm, and the digest in lower-case hex digits."""
+
+    algorithm: str
+    digest: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,63 +51,79 @@ def sign(secret: bytes, body: bytes, algorithm: str = "sha1") -> str:
     return f"{algorithm}={hmac.new(secret, body, _ALGORITHMS[algorithm]).hexdigest()}"
 
 
+def given(headers: Sequence[bytes]) -> Given | str:
+    """The header's values (all that were sent: exactly one is right), or which kind of wrong they are."""
+    if not headers:
+        return "missing"
+    if len(headers) > 1:
+        return "more than one header"
+    if len(headers[0]) > 256:
+        return "wrong length"
+    name, separator, digest = headers[0].decode("latin-1").strip().partition("=")
+    hash_function = _ALGORITHMS.get(name.lower())
+    if not separator:
+        return "no algorithm prefix"
+    if hash_function is None:
+        return "unknown algorithm"
+    written = digest.lower().encode("latin-1", "replace")
+    if len(written) != hash_function().digest_size * 2:
+        return "wrong length"
+    if not _HEX.fullmatch(written):
+        return "no secret matches"
+    return Given(name.lower(), written)
+
+
+def matching(header: Given, body: bytes, secrets: Iterable[bytes]) -> frozenset[bytes]:
+    """Which of the secrets signed these bytes.
+
+    Every one is tried, whichever matches first, and once; each comparison takes constant time.
+    """
+    return frozenset(secret for secret in set(secrets) if _matches(header, body, secret))
+
+
 def verify(
     headers: Sequence[bytes],
     body: bytes,
     secrets: Sequence[bytes],
     retired: Sequence[bytes] = (),
 ) -> Verdict:
-    """Check the header's values (all that were sent: exactly one is right) against every live secret.
-
-    Every secret is tried, whichever matches first, and each comparison takes constant time.
-    """
-    if not headers:
-        return Verdict(None, "missing")
-    if len(headers) > 1:
-        return Verdict(None, "more than one header")
-    name, separator, digest = headers[0].decode("latin-1").strip().partition("=")
-    hash_function = _ALGORITHMS.get(name.lower())
-    if not separator:
-        return Verdict(None, "no algorithm prefix")
-    if hash_function is None:
-        return Verdict(None, "unknown algorithm")
-    given = digest.lower().encode("latin-1", "replace")
-    if len(given) != hash_function().digest_size * 2:
-        return Verdict(None, "wrong length")
-    matched: int | None = None
-    for index, secret in enumerate(secrets):
-        if hmac.compare_digest(given, hmac.new(secret, body, hash_function).hexdigest().encode()):
-            matched = index if matched is None else matched
-    if matched is not None:
-        return Verdict(matched)
-    return Verdict(None, _which_kind_of_wrong(name.lower(), given, body, secrets, retired))
+    """Check the header against every live secret."""
+    header = given(headers)
+    if isinstance(header, str):
+        return Verdict(None, header)
+    matched = matching(header, body, secrets)
+    if matched:
+        return Verdict(next(place for place, secret in enumerate(secrets) if secret in matched))
+    return Verdict(None, which_kind_of_wrong(header, body, secrets, retired))
 
 
-def _which_kind_of_wrong(
-    algorithm: str, given: bytes, body: bytes, secrets: Sequence[bytes], retired: Sequence[bytes]
-) -> str:
+def which_kind_of_wrong(header: Given, body: bytes, secrets: Iterable[bytes], retired: Iterable[bytes]) -> str:
     """What an integrator most often got wrong, tried in turn on a request that is refused anyway."""
+    secrets, retired = set(secrets), set(retired)
 
-    def matches(candidates: Sequence[bytes], payload: bytes) -> bool:
-        return any(
-            hmac.compare_digest(given, sign(secret, payload, algorithm).partition("=")[2].encode())
-            for secret in candidates
-        )
+    def matches(candidates: Iterable[bytes], payload: bytes) -> bool:
+        return any(_matches(header, payload, secret) for secret in candidates)
 
-    if matches(retired, body):
+    if len(retired) * len(body) <= 64 * DIAGNOSED and matches(retired, body):
         return "matches a retired secret"
-    if matches([secret.strip() for secret in secrets] + [secret + b"\n" for secret in secrets], body):
+    if len(body) > DIAGNOSED or len(secrets) > 64:
+        return "no secret matches"
+    if matches({secret.strip() for secret in secrets} | {secret + b"\n" for secret in secrets}, body):
         return "matches with white space around the secret"
     if matches(secrets, b""):
         return "matches an empty body"
     if matches(secrets, body.strip()) or matches(secrets, body + b"\n"):
         return "matches with other white space around the body"
-    if len(body) <= 65536:
-        try:
-            value = orjson.loads(body)
-            rewritten = (orjson.dumps(value), orjson.dumps(value, option=orjson.OPT_INDENT_2))
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # no JSON, or deeper than orjson writes (254)
-            return "no secret matches"
-        if any(matches(secrets, written) for written in rewritten):
-            return "matches after re-serialising"
+    try:
+        value = orjson.loads(body)
+        rewritten = (orjson.dumps(value), orjson.dumps(value, option=orjson.OPT_INDENT_2))
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # no JSON, or deeper than orjson writes (254)
+        return "no secret matches"
+    if any(matches(secrets, written) for written in rewritten if len(written) <= 4 * DIAGNOSED):
+        return "matches after re-serialising"
     return "no secret matches"
+
+
+def _matches(header: Given, body: bytes, secret: bytes) -> bool:
+    made = hmac.new(secret, body, _ALGORITHMS[header.algorithm]).hexdigest()
+    return hmac.compare_digest(header.digest, made.encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from dataclasses import replace
 from typing import Literal, cast
 
 import structlog
@@ -13,13 +14,16 @@ from starlette.responses import Response
 from bridge.callbacks import callback_lane, pack
 from bridge.errors import BadCallback
 from bridge.ledger import NewTask
-from bridge.providers.base import Callback
+from bridge.providers.base import Callback, Provider
 from service.door import Door, Outcome, Refusal, read_body
+from service.encoding import unpacked
 
 log = structlog.get_logger()
 
+Kind = Literal["status", "inbound"]
 _KINDS = ("status", "inbound")
-_NOT_STORED = ("authorization", "cookie", "proxy-authorization")  # checked at the door, and no use behind it
+# Checked before a callback is stored, and no use after it; the body is stored without its encoding.
+_NOT_STORED = ("authorization", "cookie", "proxy-authorization", "content-encoding")
 
 
 async def callback(door: Door, request: Request, trace: str) -> Outcome:
@@ -28,17 +32,10 @@ async def callback(door: Door, request: Request, trace: str) -> Outcome:
     kind = request.path_params["kind"]
     if provider is None or kind not in _KINDS:
         raise Refusal(404, "unknown provider", "no such provider or callback")
-    body = await read_body(request, door.settings.body_limit)
-    received = _callback(door, request, cast(Literal["status", "inbound"], kind), body)
-    try:
-        provider.verify(received)
-    except BadCallback as error:
-        door.metrics.signatures.labels("callback", provider.name, error.kind).inc()
-        log.warning("signature_refused", provider=provider.name, why=error.kind, bytes=len(body))
-        raise Refusal(401, "signature refused", "the signature is missing or wrong") from None
-    door.metrics.signatures.labels("callback", provider.name, "valid").inc()
-    # A provider without an id of its own gets no deduplication: the same words twice are two messages.
-    event = provider.event_id(received) or uuid.uuid4().hex
+    raw = await read_body(request, door.settings.body_limit)
+    received, proof = _verified(door, request, provider, _callback(door, request, cast(Kind, kind), raw))
+    # A provider that has neither a proof nor an id of its own gets no deduplication: the same words are two messages.
+    event = proof or provider.event_id(received) or uuid.uuid4().hex
     digest = hashlib.blake2b(f"{provider.name}\0{kind}\0{event}".encode(), digest_size=12).hexdigest()
     stored = Callback(
         kind=received.kind,
@@ -52,10 +49,37 @@ async def callback(door: Door, request: Request, trace: str) -> Outcome:
     word = await door.inbox.put(task)
     answer = provider.answer(received)
     response = Response(answer.body, answer.status, dict(answer.headers), media_type=answer.content_type or None)
-    return Outcome(response, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(body)})
+    return Outcome(response, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
 
 
-def _callback(door: Door, request: Request, kind: Literal["status", "inbound"], body: bytes) -> Callback:
+def _verified(door: Door, request: Request, provider: Provider, received: Callback) -> tuple[Callback, str]:
+    """The callback as its adapter can read it, and what proves it. Raises Refusal 401, 413 or 415.
+
+    Some sign the bytes as they came, some what is in them: the second is tried where there is a second.
+    """
+    limit = door.settings.body_limit
+    try:
+        proof = provider.verify(received)
+        readable = replace(received, body=unpacked(request, received.body, limit))
+    except BadCallback as error:
+        if not received.body or "content-encoding" not in received.headers:
+            raise _refused(door, provider, error) from None
+        try:
+            readable = replace(received, body=unpacked(request, received.body, limit))
+            proof = provider.verify(readable)
+        except (BadCallback, Refusal):
+            raise _refused(door, provider, error) from None
+    door.metrics.signatures.labels("callback", provider.name, "valid").inc()
+    return readable, proof
+
+
+def _refused(door: Door, provider: Provider, error: BadCallback) -> Refusal:
+    door.metrics.signatures.labels("callback", provider.name, error.kind).inc()
+    log.warning("signature_refused", provider=provider.name, why=error.kind)
+    return Refusal(401, "signature refused", "the signature is missing or wrong")
+
+
+def _callback(door: Door, request: Request, kind: Kind, body: bytes) -> Callback:
     """The URL is the configured public one: what the app sees behind an ingress is not what was signed."""
     scope = request.scope
     path = scope.get("raw_path") or scope["path"].encode()

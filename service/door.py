@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -47,9 +47,9 @@ class Door:
 class Refusal(Exception):
     """An answer other than 200, decided: the status, a word for the metric, and what to tell the sender."""
 
-    def __init__(self, status: int, outcome: str, says: str) -> None:
+    def __init__(self, status: int, outcome: str, says: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(outcome)
-        self.status, self.outcome, self.says = status, outcome, says
+        self.status, self.outcome, self.says, self.headers = status, outcome, says, headers or {}
 
 
 @dataclass(slots=True)
@@ -79,6 +79,7 @@ def route(door: Door, name: str, handler: Handler) -> Callable[[Request], Awaita
                 response, word, facts = outcome.response, outcome.word, outcome.facts
             except Refusal as refusal:
                 response, word = plain(refusal.status, refusal.says), refusal.outcome
+                response.headers.update(refusal.headers)
                 if refusal.outcome.startswith("unknown "):
                     configured = "(unknown)"  # what a stranger typed is no label
             except ClientDisconnect:
@@ -122,28 +123,43 @@ def trace_of(request: Request) -> str:
     return given if _TRACE.match(given) else uuid.uuid4().hex
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The raw bytes, and a note of when they had come. Raises Refusal 413 as soon as they are known to be too many."""
+async def read_body(request: Request, limit: int, *, keep: bool = True) -> bytes:
+    """The raw bytes, and a note of when they had come; with `keep` off they are read and dropped.
+
+    Raises Refusal 413 as soon as they are known to be too many.
+    """
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and (len(declared) > 15 or int(declared) > limit):
         raise Refusal(413, "too large", f"a body may have {limit} bytes")
-    body = bytearray()
+    body, size = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
+        size += len(chunk)
+        if size > limit:
             raise Refusal(413, "too large", f"a body may have {limit} bytes")
+        if keep:
+            body += chunk
     request.scope[ARRIVED] = time.monotonic()
     return bytes(body)
 
 
-def check_signature(
-    door: Door, request: Request, body: bytes, name: str, secrets: list[bytes], retired: list[bytes]
-) -> None:
-    """Raises Refusal 401 unless X-Hub-Signature is right for these bytes."""
-    sent = [value for key, value in request.scope["headers"] if key == b"x-hub-signature"]
-    verdict = signature.verify(sent, body, secrets, retired)
-    door.metrics.signatures.labels("webhook", name, "valid" if verdict.ok else verdict.wrong).inc()
-    if verdict.index is None:
-        log.warning("signature_refused", endpoint=name, why=verdict.wrong, bytes=len(body))
-        raise Refusal(401, "signature refused", "X-Hub-Signature is missing or wrong")
-    door.metrics.secret_uses.labels(name, str(verdict.index)).inc()
+async def signature_header(door: Door, request: Request, name: str) -> signature.Given:
+    """X-Hub-Signature, before the body is kept. Raises Refusal 401 for one that no secret could have made."""
+    header = signature.given([value for key, value in request.scope["headers"] if key == b"x-hub-signature"])
+    if isinstance(header, signature.Given):
+        return header
+    await read_body(request, door.settings.body_limit, keep=False)  # or the sender would not read the answer
+    raise not_signed(door, name, header)
+
+
+def not_signed(door: Door, name: str, wrong: str) -> Refusal:
+    """Counted and logged; the sender is told nothing of what is wrong."""
+    door.metrics.signatures.labels("webhook", name, wrong).inc()
+    log.warning("signature_refused", endpoint=name, why=wrong)
+    return Refusal(401, "signature refused", "X-Hub-Signature is missing or wrong")
+
+
+def signed(door: Door, name: str, places: Iterable[int]) -> None:
+    """Counts a right signature, and the place of each secret that was needed."""
+    door.metrics.signatures.labels("webhook", name, "valid").inc()
+    for place in places:
+        door.metrics.secret_uses.labels(name, str(place)).inc()

@@ -8,15 +8,22 @@ nowhere for these webhooks and would lose the message (GENESYS page, "Webhook Ge
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection, Iterable
 
 import structlog
 from starlette.requests import Request
 
 from bridge import wire
 from bridge.acceptance import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
+from bridge.configuration import Configuration
 from bridge.ledger import NewMessage
-from service.door import Door, Outcome, Refusal, check_signature, json_answer, read_body
+from bridge.signature import Given, matching, which_kind_of_wrong
+from service.door import Door, Outcome, Refusal, json_answer, not_signed, read_body, signature_header, signed
+from service.encoding import unpacked
+
+FEW_SECRETS = 8  # of one endpoint and its channels: all are tried, which is less work than to read the body for it
+READ_UNVERIFIED = 1 << 16  # bytes; a longer body is searched for ids
+MOST_TRIED = 32  # secrets, over a body that long
 
 log = structlog.get_logger()
 
@@ -26,12 +33,16 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
     endpoint = request.path_params["endpoint"]
     if endpoint not in door.configuration.endpoints:
         raise Refusal(404, "unknown endpoint", "no such endpoint")
-    body = await read_body(request, door.settings.body_limit)
-    _verify(door, request, body, endpoint)
+    header = await signature_header(door, request, endpoint)
+    raw = await read_body(request, door.settings.body_limit)
+    secrets = _signed_with(door, request, header, raw, endpoint)
+    body = unpacked(request, raw, door.settings.body_limit)
     try:
         incoming = wire.read_webhook(body, endpoint, trace)
     except wire.NotJson as error:
+        _may_name(door, endpoint, secrets, [None])
         return await _not_json(door, endpoint, body, str(error))
+    _may_name(door, endpoint, secrets, dict.fromkeys(one.channel_id for one in incoming))
     copies: list[NewMessage] = []
     strangers: list[str] = []
     beside: list[Awaitable[object]] = []  # written together: the ledger puts what waits at one moment into one script
@@ -67,20 +78,47 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
     return Outcome(json_answer(answer), word, facts)
 
 
-def _verify(door: Door, request: Request, body: bytes, endpoint: str) -> None:
-    """Channels may have secrets of their own. The unverified body is looked at for one thing: which of them apply."""
-    configuration = door.configuration
-    named: list[str | None] = [None]
-    if endpoint in configuration.channel_secrets_at:
+def _signed_with(door: Door, request: Request, header: Given, raw: bytes, endpoint: str) -> frozenset[bytes]:
+    """Which secrets of the endpoint and its channels signed the body. Raises Refusal 401 where none did."""
+    possible: Collection[bytes] = door.configuration.secrets_at[endpoint]
+    if len(possible) > FEW_SECRETS:
         try:
-            named = list({one.channel_id for one in wire.read_webhook(body, endpoint)}) or [None]
-        except wire.NotJson:
-            named = [None]
+            body = unpacked(request, raw, door.settings.body_limit)
+        except Refusal:
+            body = raw
+        possible = _perhaps(door.configuration, body, endpoint)
+    found = matching(header, raw, possible)
+    if not found:
+        wrong = which_kind_of_wrong(header, raw, possible, door.configuration.retired_at[endpoint])
+        raise not_signed(door, endpoint, wrong)
+    return found
+
+
+def _perhaps(configuration: Configuration, body: bytes, endpoint: str) -> set[bytes]:
+    """Secrets that may have signed an unverified body, which is looked at for one thing: which channels it names.
+
+    One secret signs a body, so it is one that all of these channels have.
+    """
+    if len(body) <= READ_UNVERIFIED:
+        named = wire.channels_named(body)
+        return set.intersection(*(set(configuration.secrets_for(endpoint, channel_id)) for channel_id in named))
+    found = dict.fromkeys(configuration.secrets_for(endpoint))
+    for channel_id in dict.fromkeys(wire.ids_mentioned(body)):
+        if channel_id in configuration.channels and len(found) < MOST_TRIED:
+            found |= dict.fromkeys(configuration.secrets_for(endpoint, channel_id))
+    return set(found)
+
+
+def _may_name(door: Door, endpoint: str, secrets: frozenset[bytes], named: Iterable[str | None]) -> None:
+    """A channel with secrets of its own takes no other's. Raises Refusal 401."""
+    places = set()
     for channel_id in named:
-        check_signature(
-            door, request, body, endpoint,
-            configuration.secrets_for(endpoint, channel_id), configuration.retired_for(endpoint, channel_id),
-        )  # fmt: skip
+        own = door.configuration.secrets_for(endpoint, channel_id)
+        place = next((place for place, secret in enumerate(own) if secret in secrets), None)
+        if place is None:
+            raise not_signed(door, endpoint, "no secret matches")
+        places.add(place)
+    signed(door, endpoint, places)
 
 
 async def _not_json(door: Door, endpoint: str, body: bytes, what: str) -> Outcome:
@@ -96,12 +134,16 @@ async def interactions(door: Door, request: Request, trace: str) -> Outcome:
     known = door.configuration.interactions.get(endpoint)
     if known is None:
         raise Refusal(404, "unknown endpoint", "no such endpoint")
-    body = await read_body(request, door.settings.body_limit)
-    check_signature(
-        door, request, body, f"interactions/{endpoint}",
-        [s.get_secret_value().encode() for s in known.secrets],
-        [s.get_secret_value().encode() for s in known.retired_secrets],
-    )  # fmt: skip
+    name = f"interactions/{endpoint}"
+    header = await signature_header(door, request, name)
+    raw = await read_body(request, door.settings.body_limit)
+    secrets = [secret.get_secret_value().encode() for secret in known.secrets]
+    found = matching(header, raw, secrets)
+    if not found:
+        retired = [secret.get_secret_value().encode() for secret in known.retired_secrets]
+        raise not_signed(door, name, which_kind_of_wrong(header, raw, secrets, retired))
+    signed(door, name, [next(place for place, secret in enumerate(secrets) if secret in found)])
+    body = unpacked(request, raw, door.settings.body_limit)
     try:
         operation, events = wire.read_interactions(body)
     except wire.NotJson:

@@ -185,13 +185,17 @@ class Provider(Protocol):
     def taken(self, answer: Answer) -> Taken:
         """Read the answer. Raises a SendError for everything but "taken"."""
 
-    def verify(self, callback: Callback) -> None:
-        """Raises BadSignature, whose kind is safe to log."""
+    def verify(self, callback: Callback) -> str:
+        """What proves the callback, where that is another for everything that is signed: a recording is known by it,
+        however its bytes are read. "" where the proof is the same each time.
+
+        Raises BadSignature, whose kind is safe to log. Anybody can have it called: what cannot be right costs nothing.
+        """
 
     def event_id(self, callback: Callback) -> str:
         """The provider's own id of what happened, the same on redelivery; "" where there is none.
 
-        Called after verify; never raises for a readable or an unreadable body.
+        Called after verify, where that gives no proof; never raises for a readable or an unreadable body.
         """
 
     def events(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate]:

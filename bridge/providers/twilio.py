@@ -40,6 +40,10 @@ SENDERS = phone.Senders(short_codes=True, names=True, prefixes=frozenset({"whats
 
 # Body is refused above 1,600 characters (code 21617).
 MOST_CHARACTERS = 1600
+# Of a form that may be signed; Twilio's have some forty parameters and less than 20 kB.
+MOST_PARAMETERS = 500
+MOST_FORM = 1 << 18  # bytes
+MOST_SETTINGS = 1024  # characters of a header that says something of a signature
 
 
 class TwilioFields(Fields):
@@ -124,9 +128,21 @@ class TwilioFields(Fields):
 
 
 _HASHES = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}
+# The second is SignalWire's: https://developer.signalwire.com/guides/webhook-security
+_SIGNATURES = ("x-twilio-signature", "x-signalwire-signature")
+_SHAPES = {
+    "HMAC_SHA1": re.compile(r"[A-Za-z0-9+/]{27}=", re.ASCII),
+    "HMAC_SHA256": re.compile(r"[A-Za-z0-9+/]{43}=", re.ASCII),
+}
 _FORM = "application/x-www-form-urlencoded"
 _EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _REF = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
+# Twilio's ids; and those of others: theirs, a UUID (SignalWire), or a word that does not begin as one of these.
+_SID = re.compile(r"[A-Z]{2}[0-9a-f]{32}", re.ASCII)
+_UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+_ANY_SID = re.compile(
+    rf"[A-Z]{{2}}[0-9a-f]{{32}}|{_UUID}|(?![A-Z]{{2}}[0-9a-f]{{32}}|{_UUID})[0-9A-Za-z][0-9A-Za-z_-]{{0,63}}", re.ASCII
+)
 _PART = re.compile(r"[0-9]{1,6}", re.ASCII)
 _MEDIA_URL = re.compile(r"MediaUrl([0-9]{1,3})", re.ASCII)
 
@@ -165,6 +181,7 @@ class Twilio:
         if fields.ask:
             headers = {"Authorization": login, "Accept": "application/json"}
             self.asking = TwilioAsking(str(self._url), headers, self._ends, fields.list_lag)
+        self._is_twilio = f".{self._url.host}".endswith(".twilio.com") and bool(_SID.fullmatch(fields.account_sid))
         self._tokens = [_bytes(token) for token in (fields.auth_token, *fields.previous_auth_tokens)]
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
@@ -206,32 +223,39 @@ class Twilio:
         assert isinstance(answer, httpx.Response)
         if answer.is_success:
             sid = json_object(answer.content).get("sid")
-            if not isinstance(sid, str) or not sid:
+            if not isinstance(sid, str) or not _ANY_SID.fullmatch(sid):
                 raise Unreadable(f"HTTP {answer.status_code}")
             return Taken(sid, will_confirm=self._fields.status_callbacks)
         raise error_of(answer)
 
-    def verify(self, callback: Callback) -> None:
-        given = callback.headers.get("x-twilio-signature", ())
-        if len(given) != 1:
-            raise BadSignature("more than one signature" if given else "missing")
+    def _is_id(self, sid: str) -> bool:
+        """Whether it looks like an id of this company: Twilio's own have one shape, those of others one of several."""
+        return bool((_SID if self._is_twilio else _ANY_SID).fullmatch(sid))
+
+    def verify(self, callback: Callback) -> str:
         algorithm, secrets = self._signed_with(callback)
+        given = _signatures(callback, algorithm)
         payload = _signed_parameters(callback)
-        matched = False
+        matched = ""
         urls = list(_with_and_without_port(callback.url))
         for url in [*urls, *(url + self._override for url in urls if self._override)]:
             for secret in secrets:
-                digest = hmac.new(secret, url.encode("utf-8", "replace") + payload, _HASHES[algorithm]).digest()
-                matched |= hmac.compare_digest(base64.b64encode(digest), given[0].strip().encode("utf-8", "replace"))
+                made = hmac.new(secret, url.encode("utf-8", "replace") + payload, _HASHES[algorithm]).digest()
+                digest = base64.b64encode(made).decode()
+                for one in given:
+                    matched = one if hmac.compare_digest(digest, one) else matched
         if not matched:
             raise BadSignature("no secret matches")
+        if callback.method == "POST" and callback.body and not _is_form(callback):
+            _check_hash(callback)
+        return matched
 
     def _signed_with(self, callback: Callback) -> tuple[str, list[bytes]]:
         """The algorithm and the secrets that may have been used. Raises BadSignature for others."""
         settings = callback.headers.get("x-twilio-webhooks-signature-settings", ())
         if len(settings) > 1:
             raise BadSignature("more than one signature settings")
-        words = dict(_word(item) for item in reversed("".join(settings).split(",")))
+        words = dict(_word(item) for item in reversed("".join(settings)[:MOST_SETTINGS].split(",")))
         algorithm = words.get("algorithm", "").upper() or "HMAC_SHA1"
         if algorithm not in _HASHES:
             raise BadSignature("unknown algorithm")
@@ -255,6 +279,8 @@ class Twilio:
         said = _parameters(callback)
         if not said.get("MessageSid"):
             raise UnreadableEvent("no MessageSid")
+        if not self._is_id(said["MessageSid"]):
+            raise UnreadableEvent("MessageSid is not an id")
         return [self._update(callback, said) if callback.kind == "status" else self._consumer_message(said)]
 
     def _update(self, callback: Callback, said: dict[str, str]) -> DeliveryUpdate:
@@ -314,21 +340,36 @@ def _is_form(callback: Callback) -> bool:
     return callback.header("content-type").partition(";")[0].strip().lower() == _FORM
 
 
-def _signed_parameters(callback: Callback) -> bytes:
-    """What is signed after the URL: names and values sorted, each pair once. Raises BadSignature.
+def _signatures(callback: Callback, algorithm: str) -> list[str]:
+    """The values that can be a signature, at most one from each header. Raises BadSignature where there is none."""
+    sent = [callback.headers.get(name, ()) for name in _SIGNATURES]
+    if any(len(values) > 1 for values in sent):
+        raise BadSignature("more than one signature")
+    if not any(sent):
+        raise BadSignature("missing")
+    given = [values[0][:MOST_SETTINGS].strip() for values in sent if values]
+    found = [value for value in given if _SHAPES[algorithm].fullmatch(value)]
+    if not found:
+        raise BadSignature("no secret matches")
+    return found
 
-    A body that is not a form is signed by its hash in the URL, and one that is neither is not signed at all.
-    """
-    if callback.method != "POST" or not callback.body:
+
+def _signed_parameters(callback: Callback) -> bytes:
+    """What is signed after the URL: names and values of a form, sorted, each pair once. Raises BadSignature."""
+    if callback.method != "POST" or not callback.body or not _is_form(callback):
         return b""
-    if _is_form(callback):
-        return b"".join(name + value for name, value in sorted(set(_pairs(callback.body))))
+    if len(callback.body) > MOST_FORM or callback.body.count(b"&") >= MOST_PARAMETERS:
+        raise BadSignature("too large for a form")
+    return b"".join(name + value for name, value in sorted(set(_pairs(callback.body))))
+
+
+def _check_hash(callback: Callback) -> None:
+    """A body that is not a form is signed by its hash in the URL, or not at all. Raises BadSignature."""
     expected = _decoded(_query(callback)).get("bodySHA256")
     if expected is None:
         raise BadSignature("the body is not signed")
     if not hmac.compare_digest(hashlib.sha256(callback.body).hexdigest().encode(), expected.encode("utf-8", "replace")):
         raise BadSignature("the body is not what was signed")
-    return b""
 
 
 def _with_and_without_port(url: str) -> tuple[str, str]:

@@ -60,6 +60,8 @@ def test_vectors(key: bytes, body: bytes, algorithm: str, expected: str) -> None
         ([SIGNED[:-1]], "wrong length", [SIGNED]),
         ([SIGNED + b"8"], "wrong length", [SIGNED]),
         ([SIGNED[:-1] + b"9"], "no secret matches", [SIGNED]),
+        ([SIGNED[:-1] + b"g"], "no secret matches", [SIGNED]),
+        ([SIGNED + b" " * 300], "wrong length", [SIGNED + b" " * 200]),
         ([SIGNED[:-1] + b"\xb8"], "no secret matches", [SIGNED]),
         ([b"sha1=" + b"\xff" * 40], "no secret matches", [SIGNED]),
         ([b"sha1=" + DIGEST[:-1] + b"\x00"], "no secret matches", [SIGNED]),

@@ -121,9 +121,9 @@ class OpenDoor:
 
 
 @asynccontextmanager
-async def open_door(redis_url: str, **changes: Any) -> AsyncIterator[OpenDoor]:
+async def open_door(redis_url: str, configured: Configuration | None = None, **changes: Any) -> AsyncIterator[OpenDoor]:
     """An open door; `changes` are settings."""
-    chosen, configured = settings(redis_url, **changes), configuration()
+    chosen, configured = settings(redis_url, **changes), configured or configuration()
     redis = connect(chosen)
     ledger = Ledger(redis, keep=1000.0, keep_dead=1000.0)
     door = Door(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gzip
+import json
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
 import pytest
 from redis.asyncio import Redis
 
+from bridge.configuration_file import parse
 from bridge.signature import sign
 from dcbridge.embedded_redis import EmbeddedRedis
 from tests.service.open_door import (
+    CONFIGURATION,
     LIMIT,
     OLDER,
     OTHER,
@@ -116,6 +120,57 @@ async def test_who_may_knock_where(door: OpenDoor, path: str, secret: str, body:
     stored = await door.redis.dbsize()
     assert (stored > 0) == (status == 200)
     assert "retry-after" not in answer.headers
+
+
+MANY = "".join(
+    f"  many-{n}: {{type: sms, provider: twilio, endpoint: main, secrets: [a-secret-of-{n:04}, {OWN}]}}\n"
+    for n in range(40)
+)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
+@pytest.mark.parametrize("filler", [0, 100_000], ids=["short", "long"])
+async def test_who_may_knock_where_many_channels_have_secrets(
+    redis: Redis, redis_server: EmbeddedRedis, filler: int, pack: Callable[[bytes], bytes]
+) -> None:
+    await redis.ping()  # the fixture empties the server
+    rows: list[tuple[str, Any, int]] = [
+        (SECRET, sms(), 200),
+        (OLDER, sms(), 200),
+        (RETIRED, sms(), 401),
+        (SECRET, [sms("1"), sms("2")], 200),
+        ("a-secret-of-0007", sms(channel="many-7"), 200),
+        ("a-secret-of-0008", sms(channel="many-7"), 401),
+        (OWN, sms(channel="many-7"), 200),
+        (OWN, [sms(str(n), channel=f"many-{n}") for n in range(40)], 200),
+        (OWN, [sms("1", channel="many-7"), sms("2")], 401),
+        (SECRET, [sms("1", channel="many-7"), sms("2")], 401),
+        (SECRET, sms(channel="many-7"), 401),
+        ("a-secret-of-0007", [sms("1", channel="many-7"), sms("2", channel="many-8")], 401),
+        ("a-secret-of-0007", sms(), 401),
+        (SECRET, sms(channel="nobody"), 200),
+        (SECRET, "no object", 200),
+        ("a-secret-of-0007", "no object", 401),
+    ]
+    async with open_door(redis_server.url, parse(CONFIGURATION + MANY, {}), body_limit=1 << 20) as door:
+        for secret, value, status in rows:
+            body = pack(orjson.dumps(value) + b" " * filler)
+            headers: dict[str, str | None] = {"Content-Encoding": "gzip"} if pack is gzip.compress else {}
+            answer = await door.webhook(body, secret=secret, headers=headers)
+            assert (answer.status_code, value) == (status, value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32-be"])
+@pytest.mark.parametrize("text", ["x", "\ud83d", "x" * 100_000, "\ud83d" * 20_000])
+async def test_a_channels_own_secret_in_every_encoding(
+    redis: Redis, redis_server: EmbeddedRedis, encoding: str, text: str
+) -> None:
+    await redis.ping()
+    async with open_door(redis_server.url, parse(CONFIGURATION + MANY, {}), body_limit=1 << 20) as door:
+        body = json.dumps(sms(channel="many-7", text=text)).encode(encoding)
+        assert (await door.webhook(body, secret="a-secret-of-0007")).status_code == 200
+        assert (await door.webhook(body, secret="a-secret-of-0008")).status_code == 401
+        assert (await door.entry(channel="many-7"))["s"] == "accepted"
 
 
 async def test_each_use_of_a_secret_is_counted_by_its_place(door: OpenDoor) -> None:
