@@ -103,13 +103,7 @@ class Connections:
 
 def public_connections(wanted: int) -> int:
     """How many the public listener may hold: `wanted`, or 1000 for 0, and no more than there are descriptors for."""
-    allowed = descriptors() - RESERVED - OPERATORS
-    return max(16, min(wanted or USUAL, allowed * 3 // 4))
-
-
-def backlog(connections: int, most: int = 2048) -> int:
-    """How many may wait to be accepted: a burst is accepted at once, before any of it can be closed again."""
-    return max(16, min(most, descriptors() - RESERVED - OPERATORS - connections))
+    return max(16, min(wanted or USUAL, descriptors() - RESERVED - OPERATORS))
 
 
 def descriptors() -> int:

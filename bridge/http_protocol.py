@@ -13,7 +13,7 @@ from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -87,6 +87,11 @@ class _Flow(FlowControl):
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. See the module and `bridge.connections`."""
 
+    # uvicorn's class has nearly as many attributes as a class may have before CPython finds them more slowly.
+    __slots__ = (
+        "_all", "_deadline", "_had_answer", "_head_begun", "_hosts", "_in_body", "_last_word", "_leaves", "_limits",
+        "_loose", "_unanswered", "_unread", "_write_deadline",
+    )  # fmt: skip
     flow: _Flow
 
     def __init__(
@@ -197,6 +202,8 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             if self._loose > HEAD:
                 self._refuse(_FRAMING if self._in_body else _HEAD)
+            elif self._head_begun and len(self.headers) > HEADERS:
+                self._refuse(_HEAD)
             elif first and not self._unanswered and not self._in_body and self._had_answer:
                 self._deadline = self.loop.time() + self._limits.head
 
@@ -233,18 +240,38 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) > TARGET:
             raise _Stop(_TARGET)
 
+    # The next ones do what uvicorn's do, and are called for every header and every piece of a body: no frame more.
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_body:  # a trailer: counted with the chunks, and never taken for a header
             return
-        super().on_header(name, value)
-        if len(name) + len(value) > HEADER or len(self.headers) > HEADERS:
-            raise _Stop(_HEAD)
-        if len(name) == 4 and name.lower() == b"host":
+        name = name.lower()
+        if name == b"host":
             self._hosts += 1
+        elif name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_body(self, body: bytes) -> None:
+        self._loose -= len(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            self._unread += len(body)
+            if self._unread > UNREAD:
+                raise _Stop(_UNREAD)
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+            if len(cycle.body) > UNREAD:
+                raise _Stop(_UNREAD)
+        cycle.message_event.set()
 
     def on_headers_complete(self) -> None:
         if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
             raise _Stop(_NO_HOST)
+        if len(self.headers) > HEADERS or (self._loose > HEADER and self._has_large_header()):
+            raise _Stop(_HEAD)
         if self.parser.should_upgrade():
             return
         if self._unanswered >= AT_ONCE:
@@ -257,21 +284,19 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.scope["http_version"] not in ("1.1", "1.0"):
             raise _Stop(_NO_VERSION)
 
-    def on_body(self, body: bytes) -> None:
-        self._loose -= len(body)
-        super().on_body(body)
-        if self.cycle.response_complete:
-            self._unread += len(body)
-        if self._unread > UNREAD or len(self.cycle.body) > UNREAD:
-            raise _Stop(_UNREAD)
+    def _has_large_header(self) -> bool:
+        return any(len(name) + len(value) > HEADER for name, value in self.headers)
 
     def on_message_complete(self) -> None:
         if not self._in_body:  # an upgrade, which is read again
             return
-        super().on_message_complete()
         self._in_body = False
         self._loose = 0
-        if not self._unanswered:
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+        elif not self._unanswered:
             self._deadline = self.loop.time() + self._limits.idle
 
     # ------------------------------------------------------------ answers

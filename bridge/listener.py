@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from bridge.connections import Connections, Limits, backlog
+from bridge.connections import Connections, Limits
 from bridge.http_protocol import BoundedProtocol
 from bridge.known_hosts import KnownHosts
 from bridge.problems import ConfigurationError, Problem
@@ -61,7 +61,7 @@ class Listener:
             date_header=True,
             proxy_headers=False,
             lifespan="off",
-            backlog=backlog(limits.connections),
+            backlog=2048,
             timeout_graceful_shutdown=int(graceful),
             http=cast(Any, partial(BoundedProtocol, connections=self.connections)),
             ws="none",

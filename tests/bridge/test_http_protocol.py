@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from bridge.connections import OPERATORS, RESERVED, Connections, Limits, backlog, public_connections
+from bridge.connections import OPERATORS, RESERVED, Connections, Limits, public_connections
 from bridge.http_protocol import AT_ONCE, HEAD, HEADER, HEADERS, TARGET, UNREAD, BoundedProtocol
 from bridge.listener import Listener
 from tests.listening import serving
@@ -359,8 +359,8 @@ def test_connections_leave_descriptors_for_the_rest() -> None:
                 continue
             resource.setrlimit(resource.RLIMIT_NOFILE, (files, before[1]))
             found = public_connections(wanted)
-            assert 16 <= found <= most
-            assert found + backlog(found) + RESERVED + OPERATORS <= files
+            assert found == most
+            assert found + RESERVED + OPERATORS <= files
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

@@ -1,0 +1,38 @@
+"""The matrix of what strangers cost with short waits: docs/security.md has the table of the whole one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.faults.stranger_matrix import BEGIN, PAGE, Aims, Plan, play
+from tests.faults.stranger_rows import Row, at_once, waiting, with_few_descriptors
+
+# The aims of the matrix are for a quiet machine. Without a limit each of these costs a multiple, or stays for ever.
+BUSY = Aims(memory=24.0, processor=0.5, health=5.0, honest=5.0, sockets=0)
+LIMITS = (("DCBRIDGE_HEAD_TIMEOUT", "0.5"), ("DCBRIDGE_BODY_TIMEOUT", "0.5"), ("DCBRIDGE_IDLE_TIMEOUT", "0.5"))
+SHORT = Plan(hold=2.0, calm=0.3, settings=LIMITS)
+NOT_YET = ("1 MB of Twilio's form, a",)
+ON_OPERATORS = ("header lines", "a trailer", "3 × 1 MB", "40,000")  # the listener is the same
+
+
+def test_a_stranger_costs_little_and_delays_nobody() -> None:
+    groups: list[tuple[Sequence[Row], bool]] = [
+        (at_once("public"), False),
+        ([row for row in at_once("operator") if row.name.startswith(ON_OPERATORS)] + waiting("operator")[:2], False),
+        ([row for row in at_once("worker") if row.name.startswith(ON_OPERATORS[:2])] + waiting("worker")[3:4], False),
+        (waiting("public"), False),
+        (with_few_descriptors(), True),
+    ]
+    with ThreadPoolExecutor(3) as threads:
+        played = [threads.submit(play, rows, SHORT, few=few) for rows, few in groups]
+        costs = [cost for one in played for cost in one.result()]
+    assert len(costs) > 35
+    over = {cost.row.title: words for cost in costs if (words := cost.over(BUSY))}
+    assert {title: words for title, words in over.items() if not title.startswith(NOT_YET)} == {}
+
+
+def test_the_published_table_has_every_row() -> None:
+    table = PAGE.read_text().partition(BEGIN)[2]
+    rows = [row for listener in ("public", "operator", "worker") for row in at_once(listener) + waiting(listener)]
+    assert [row.title for row in rows + with_few_descriptors() if f"| {row.title} |" not in table] == []
