@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bridge.configuration import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
-from bridge.configuration_checks import check
+from bridge.configuration_checks import SECRET_LENGTH, check
+from bridge.configuration_doubts import doubts
 from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, dotted, explain, shape
 from bridge.providers import KINDS, build
 from bridge.subscribers import KINDS as SINKS
@@ -57,14 +58,15 @@ def parse(
     except ValidationError as error:
         for details in error.errors(include_url=False):
             reading.refused(details, tree)
-    warnings: list[Problem] = []
     for path, what, suggestion, fatal in check(tree, reading.substituted):
-        reading.tell(path, what, suggestion, None if fatal else warnings)
+        reading.tell(path, what, suggestion, None if fatal else reading.warnings)
     if configuration:
         _build(configuration, reading)
+        for path, what, suggestion in doubts(configuration, tree, reading.substituted):
+            reading.tell(path, what, suggestion, reading.warnings)
     if configuration is None or reading.problems:
         raise ConfigurationError(sorted(reading.problems, key=lambda problem: problem.line))
-    return configuration.with_warnings(tuple(warnings))
+    return configuration.with_warnings(tuple(reading.warnings))
 
 
 def _build(configuration: Configuration, reading: _Reading) -> None:
@@ -84,6 +86,7 @@ class _Reading:
     folder: FilePath
     file: str
     problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
     lines: dict[Path, int] = field(default_factory=dict)
     substituted: set[Path] = field(default_factory=set)  # values that do not stand in the file itself
     broken: set[Path] = field(default_factory=set)  # told already: what follows from them is not news
@@ -167,7 +170,8 @@ class _Reading:
     def _substitute(self, text: str, path: Path) -> str:
         if text.startswith("file:"):
             self.substituted.add(path)
-            return self._from_file(self._from_environment(text.removeprefix("file:"), path), path)
+            written = text.removeprefix("file:").strip()
+            return self._from_file(self._from_environment(written, path), path, written)
         return self._from_environment(text, path)
 
     def _from_environment(self, text: str, path: Path) -> str:
@@ -183,23 +187,46 @@ class _Reading:
                 self.fail(path, f"the environment variable {name} is not set", near)
             return self.environ.get(name, "")
 
+        self._look_for_braces(text, path)
         whole = re.sub(r"\$\$\{|\$\{(?P<name>[^}]*)(?P<end>\}?)", value, text)
         if text and not whole and path not in self.broken:
             self.fail(path, "is empty: the environment variable is set, and has nothing in it")
         return whole
 
-    def _from_file(self, name: str, path: Path) -> str:
+    def _look_for_braces(self, text: str, path: Path) -> None:
+        """A variable that was meant, and not written as one. Named only where there is one of that name."""
+        for name in re.findall(r"(?<!\$)\$([A-Za-z_][A-Za-z0-9_]*)", text):
+            if name in self.environ and text == f"${name}":
+                self.fail(path, f"is ${name} without braces, which stands for itself", f"write ${{{name}}}")
+            elif name in self.environ:
+                self.tell(
+                    path,
+                    f"has ${name} in it, without braces: it stands for itself",
+                    f"write ${{{name}}}",
+                    self.warnings,
+                )
+            elif text == f"${name}":
+                what = "begins with $ and has no braces: it stands for itself, and for no variable"
+                self.tell(path, what, "write ${NAME} where a variable is meant", self.warnings)
+
+    def _from_file(self, name: str, path: Path, written: str = "") -> str:
         if path in self.broken:
             return ""
         try:
             text = (self.folder / name.strip()).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            self.fail(path, f"the file cannot be read: {reason}")
+            self.fail(path, f"the file {_shown_path(written)}cannot be read: {reason}")
             return ""
         if not text:
-            self.fail(path, "the file is empty")
+            self.fail(path, f"the file {_shown_path(written)}is empty")
         return text
+
+
+def _shown_path(written: str) -> str:
+    """A path as the file has it, with a blank behind; nothing for what may be a secret that somebody wrote there."""
+    whole = re.fullmatch(r"[\w.\-/ ${}]+", written) and ("/" in written or len(written) < SECRET_LENGTH)
+    return f"{written} " if whole else ""
 
 
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}

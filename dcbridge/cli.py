@@ -125,9 +125,13 @@ def worker(
 
 @app.command(short_help="Is the configuration right, and is Redis safe?")
 def check(config: ConfigOption = None) -> None:
-    """Check the configuration, the providers' settings, the journal, and that Redis is there and safe."""
+    """Check the configuration, the providers' settings, the journal, and that Redis is there and safe.
+
+    Nothing is made but one key in Redis, which ends by itself.
+    """
     from bridge.redis_connection import worth_knowing
-    from dcbridge.check import journal_problems, redis_problems
+    from dcbridge.check import redis_problems
+    from dcbridge.journal_check import journal_problems, journal_warnings
 
     settings, configuration = read_all(config)
     counted = [
@@ -138,8 +142,8 @@ def check(config: ConfigOption = None) -> None:
     ]
     words = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counted)
     out.print(f"ok: {settings.config}: {words}", markup=False)
-    for warning in worth_knowing(settings):
-        err.print(f"warning: redis: {warning}", style="yellow", markup=False)
+    for warning in [*(f"redis: {one}" for one in worth_knowing(settings)), *journal_warnings(settings)]:
+        err.print(f"warning: {warning}", style="yellow", markup=False)
     problems = [*journal_problems(settings), *(f"redis: {p}" for p in asyncio.run(redis_problems(settings)))]
     for problem in problems:
         err.print(f"error: {problem}", style="red", markup=False)

@@ -9,7 +9,7 @@ SMTP is not HTTP and meets the same contract with `MailRequest` and `MailAnswer`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -24,6 +24,10 @@ class Fields(BaseModel):
     """What an account of this provider needs from bridge.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """(field, what) of each that is allowed and still deserves a look."""
+        return iter(())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
@@ -74,6 +74,10 @@ class SmtpFields(Fields):
         if self.username and self.security == "none":
             raise ValueError("username needs security starttls or tls: a password does not travel in the clear")
         return self
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        if self.username and not self.verify_certificate:
+            yield "verify_certificate", "is false: whoever stands in between can read the password; give it true"
 
 
 _REF = re.compile(r"[0-9a-f]{24}(?:-[0-9]{1,6})?", re.ASCII)  # as `message_ref` writes it

@@ -25,7 +25,7 @@ import httpx
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from bridge import phone, sms
-from bridge.configuration_types import Region
+from bridge.configuration_types import Region, is_loopback
 from bridge.errors import BadSignature, Refused, Unreadable, UnreadableEvent
 from bridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason
 from bridge.providers.base import Answer, Asking, Callback, CallbackAnswer, Fields, Part, Taken
@@ -125,6 +125,36 @@ class TwilioFields(Fields):
         if (self.api_key_sid is None) != (self.api_key_secret is None):
             raise ValueError("api_key_sid and api_key_secret should be given together")
         return self
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        url = urlsplit(self.base_url)
+        if url.scheme == "http" and not is_loopback(self.base_url):
+            yield "base_url", "is http: messages and the auth token travel unencrypted; write https://"
+        if (url.hostname or "").endswith("twilio.com"):
+            for field, (begins, name) in _SIDS.items():
+                value = getattr(self, field)
+                if value and not re.fullmatch(begins + "[0-9a-fA-F]{32}", value):
+                    yield field, f"is no {name} of Twilio: that is {begins} and 32 hex digits{_mistaken(field, value)}"
+
+
+# https://www.twilio.com/docs/glossary/what-is-a-sid
+_SIDS = {
+    "account_sid": ("AC", "account SID"),
+    "api_key_sid": ("SK", "API key SID"),
+    "messaging_service_sid": ("MG", "messaging service SID"),
+}
+
+
+def _mistaken(field: str, value: str) -> str:
+    """What it is instead, where that can be seen."""
+    if re.fullmatch(r"\+?[0-9 ().-]{7,20}", value):
+        return "; this is a phone number"
+    other = {begins: field for field, (begins, _) in _SIDS.items()}.get(value[:2].upper(), "")
+    if other == field:
+        return "; count them"
+    if not re.fullmatch(r"[A-Za-z]{2}[0-9a-fA-F]{32}", value):
+        return ""
+    return f"; this is a SID of another kind, for {other}" if other else "; this is a SID of another kind"
 
 
 _HASHES = {"HMAC_SHA1": hashlib.sha1, "HMAC_SHA256": hashlib.sha256}

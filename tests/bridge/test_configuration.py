@@ -60,12 +60,14 @@ def problems(text: str, **environ: str) -> list[str]:
 
 
 def warnings(*edits: str) -> list[str]:
-    return [str(warning) for warning in parse(edited(*edits), {}).warnings]
+    """All but that the secrets of GOOD stand in the file, which `test_configuration_doubts` is about."""
+    told = [str(warning) for warning in parse(edited(*edits), {}).warnings]
+    return [line for line in told if "is a secret that stands in the file itself" not in line]
 
 
 def test_the_good_one_is_understood() -> None:
     configuration = parse(GOOD, {})
-    assert configuration.warnings == ()
+    assert warnings() == []
     assert list(configuration.channels) == ["0123456789", "company.com"]
     assert [channel.delivered_when for channel in configuration.channels.values()] == ["confirmed", "taken"]
     assert configuration.channels["0123456789"].time_to_live == 14400
@@ -166,8 +168,8 @@ TABLE = [
      "host: smtp.example.com → host: smtp.$HOST"),
     ("token-of-the-account → a${", "bridge.yaml:13: providers.twilio.auth_token: has ${ without the name of a variable"
      " and }; write $${ for the two characters", "token-of-the-account → a$${"),
-    ("token-of-the-account → file:nowhere/token", "bridge.yaml:13: providers.twilio.auth_token: the file cannot be"
-     " read: No such file or directory", "token-of-the-account → ' file:nowhere/token'"),
+    ("token-of-the-account → file:nowhere/token", "bridge.yaml:13: providers.twilio.auth_token: the file nowhere/token"
+     " cannot be read: No such file or directory", "token-of-the-account → ' file:nowhere/token'"),
 ]  # fmt: skip
 
 
@@ -301,8 +303,8 @@ def test_secrets_come_from_mounted_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load(file, {})
     assert str(caught.value).splitlines() == [
-        "my.yaml:7: endpoints.main.secrets[0]: the file is empty",
-        "my.yaml:7: endpoints.main.secrets[1]: the file cannot be read: it is not UTF-8 text",
+        "my.yaml:7: endpoints.main.secrets[0]: the file app is empty",
+        "my.yaml:7: endpoints.main.secrets[1]: the file windows cannot be read: it is not UTF-8 text",
     ]
 
 
@@ -334,7 +336,9 @@ def test_short_secrets_are_for_this_computer_only() -> None:
     short = "main-secret-00001 → secret"
     assert len(problems(edited(short))) == 1
     assert warnings(short, "https://bridge.example.com → http://127.0.0.1:8080") == [
-        "bridge.yaml:7: endpoints.main.secrets[0]: has 6 characters; a secret needs at least 16"
+        "bridge.yaml:7: endpoints.main.secrets[0]: has 6 characters; a secret needs at least 16",
+        "bridge.yaml:7: endpoints.main.secrets[0]: looks like an example or a placeholder; write the value that is"
+        " meant",
     ]
 
 

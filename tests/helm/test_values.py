@@ -128,7 +128,8 @@ def test_bridge_yaml_arrives_as_it_was_written_and_is_accepted(name: str) -> Non
         variables = re.findall(r"(?<!\$)\$\{([A-Z_]+)\}", text)
         word = "whsec_" + "MDAw" * 8  # of a form that every field for a secret takes
         parsed = parse(re.sub(r"file:[^\s\"\]]+", "${FILE}", text), dict.fromkeys([*variables, "FILE"], word))
-        assert list(parsed.warnings) == []
+        one_word = ("is also among secrets", "is the secret of ")  # all of them are that one word here
+        assert [one for one in parsed.warnings if not one.what.startswith(one_word)] == []
 
 
 def test_the_trials_bridge_yaml_is_accepted() -> None:
@@ -136,7 +137,8 @@ def test_the_trials_bridge_yaml_is_accepted() -> None:
     files = secret()
     text = re.sub(r"file:/run/secrets/dcbridge/(\w+)", lambda match: files[match[1]], text)
     said = [str(warning) for warning in parse(text, {}).warnings]
-    assert [one for one in said if "is http" not in one] == []
+    in_place = "is a secret that stands in the file itself"  # it was put there a few lines above
+    assert [one for one in said if "is http" not in one and in_place not in one] == []
 
 
 def test_the_first_command_of_the_trial_makes_every_key_that_its_pods_read() -> None:
