@@ -45,6 +45,7 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
     _may_name(door, endpoint, secrets, dict.fromkeys(one.channel_id for one in incoming))
     copies: list[NewMessage] = []
     strangers: list[str] = []
+    strays: dict[str, None] = {}
     beside: list[Awaitable[object]] = []  # written together: the ledger puts what waits at one moment into one script
     for one in incoming:
         if belongs_elsewhere(door.configuration, one, endpoint):
@@ -54,12 +55,14 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
             continue
         found = copies_of(door.configuration, one, trace)
         if found and door.configuration.channel(one.channel_id) is None:
-            beside.append(door.ledger.remember_stray(one.channel_id, endpoint))
+            strays[one.channel_id] = None
         if not found:
             problem = why(door.configuration, one)
             letter = lone_letter_id(one)
             beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.raw or one.payload))
         copies += found
+    if strays:
+        beside.append(door.ledger.remember_strays(strays, endpoint))
     if beside:
         await asyncio.gather(*beside)
     fresh = await door.ledger.accept(copies)

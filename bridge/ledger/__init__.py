@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -35,7 +35,7 @@ COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is
 
 _FILES = (
     *("common", "owners", "history", "pauses", "pacing", "subscribers", "messages", "questions", "receipts", "tasks"),
-    *("letters", "events", "sweep", "run"),
+    *("letters", "strays", "events", "sweep", "run"),
 )
 
 
@@ -403,8 +403,15 @@ class Ledger:
         return bool(await self._do("bury", letter_id, what, channel_id, reason, raw, self._keep_dead) == b"new")
 
     async def remember_stray(self, channel_id: str, endpoint: str) -> None:
-        """A channel that is not configured was named at this endpoint: its receipts are signed as the endpoint does."""
-        await self.redis.hset("dcb:strays", channel_id, endpoint)
+        """As `remember_strays`, for one."""
+        await self.remember_strays([channel_id], endpoint)
+
+    async def remember_strays(self, channel_ids: Iterable[str], endpoint: str) -> None:
+        """Channels that are not configured were named at this endpoint: their receipts are signed as it does.
+
+        Of many, those that were not named for the longest time and wait for nothing are forgotten.
+        """
+        await self._do("strays", endpoint, *channel_ids)
 
     async def endpoint_of_stray(self, channel_id: str) -> str:
         found = await cast(Awaitable[bytes | None], self.redis.hget("dcb:strays", channel_id))

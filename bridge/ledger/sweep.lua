@@ -13,6 +13,7 @@ end
 function verbs.sweep()
   local out, limit, looked = {}, tonumber(ARGV[3]), 0
   forget_letters(tonumber(ARGV[4]))
+  forget_strays()
   watch(tonumber(ARGV[6]))
   if ARGV[5] ~= '' then say_alive(ARGV[5], tonumber(ARGV[6])) end
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', '-inf', now, 'LIMIT', 0, limit)) do

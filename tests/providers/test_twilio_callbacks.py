@@ -206,6 +206,126 @@ def test_a_body_that_nothing_signs_is_refused() -> None:
         twilio().verify(callback(b"{}", content_type="application/json", x_twilio_signature=header))
 
 
+# ---------------------------------------------------------------- what cannot be signed right costs nothing
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (b"&".join(b"n%d=1" % n for n in range(501)), b"&".join(b"n%d=1" % n for n in range(500))),
+        (b"a=" + b"x" * (1 << 18), b"a=" + b"x" * ((1 << 18) - 2)),
+        (b"a=1" + b"&" * 500, b"a=1" + b"&" * 499),
+    ],
+    ids=["parameters", "bytes", "empty parameters"],
+)
+def test_a_form_may_be_so_large(wrong: bytes, right: bytes) -> None:
+    def signed(body: bytes) -> Callback:
+        params = {name: values[0] for name, values in parse_qs(body.decode(), max_num_fields=None).items()}
+        return callback(body, x_twilio_signature=signature(params))
+
+    assert twilio().verify(signed(right))
+    with pytest.raises(BadSignature) as refused:
+        twilio().verify(signed(wrong))
+    assert refused.value.kind == "too large for a form"
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("", "no secret matches"),
+        (signature(STATUS)[:-1], "no secret matches"),
+        (signature(STATUS) + "=", "no secret matches"),
+        (signature(STATUS).lower(), "no secret matches"),
+        (signature(STATUS)[:-2] + "\n=", "no secret matches"),
+        (signature(STATUS) + "," + signature(STATUS), "no secret matches"),
+        ("A" * 1_000_000, "no secret matches"),
+        (signature(STATUS, algorithm="HMAC_SHA256"), "no secret matches"),
+    ],
+)
+def test_a_header_of_another_shape(header: str, kind: str) -> None:
+    assert twilio().verify(callback(STATUS, x_twilio_signature=f" {signature(STATUS)} ")) == signature(STATUS)
+    with pytest.raises(BadSignature) as refused:
+        twilio().verify(callback(STATUS, x_twilio_signature=header))
+    assert refused.value.kind == kind
+
+
+def test_a_body_is_hashed_only_where_its_url_is_signed() -> None:
+    url = f"{URL}&bodySHA256={'0' * 64}"
+    with pytest.raises(BadSignature, match="no secret matches"):
+        twilio().verify(callback(b"{}", url=url, content_type="application/json", x_twilio_signature=signature({})))
+    header = signature({}, url=url)
+    with pytest.raises(BadSignature, match="not what was signed"):
+        twilio().verify(callback(b"{}", url=url, content_type="application/json", x_twilio_signature=header))
+
+
+# ---------------------------------------------------------------- companies with the same API
+
+
+@pytest.mark.parametrize(
+    ("headers", "kind"),
+    [
+        ({"x_signalwire_signature": signature(STATUS)}, ""),
+        ({"x_twilio_signature": signature(STATUS)}, ""),
+        ({"x_twilio_signature": signature(STATUS), "x_signalwire_signature": signature(STATUS)}, ""),
+        # Beside a form's signature SignalWire may send one of another scheme, in hex digits.
+        ({"x_twilio_signature": signature(STATUS), "x_signalwire_signature": "0" * 40}, ""),
+        ({"x_twilio_signature": "0" * 40, "x_signalwire_signature": signature(STATUS)}, ""),
+        ({"x_signalwire_signature": signature(STATUS, secret="12346")}, "no secret matches"),
+        ({"x_signalwire_signature": signature(STATUS, url=URL + "x")}, "no secret matches"),
+        ({"x_signalwire_signature": "0" * 40}, "no secret matches"),
+        ({"x_signalwire_signature": (signature(STATUS), signature(STATUS))}, "more than one signature"),
+        ({"x_someones_signature": signature(STATUS)}, "missing"),
+    ],
+)
+def test_the_header_of_signalwire(headers: dict[str, Any], kind: str) -> None:
+    seen = callback(STATUS, **headers)
+    if not kind:
+        assert twilio().verify(seen) == signature(STATUS)
+        return
+    with pytest.raises(BadSignature) as refused:
+        twilio().verify(seen)
+    assert refused.value.kind == kind
+
+
+TWILIOS = "AC" + "0" * 32
+RESERVED = ("a:b", "a/b", "a b", "a%b", "a\n", "é", "-a", "a" * 65)
+SID, UUID = "SM" + "0123456789abcdef" * 2, "6f1d2f9c-7a30-4a0e-9b1e-1f2e3d4c5b6a"
+
+
+@pytest.mark.parametrize(
+    ("account", "base_url", "sid", "accepted"),
+    [
+        (TWILIOS, "https://api.twilio.com", SID, True),
+        (TWILIOS, "https://api.dublin.ie1.twilio.com", SID.replace("SM", "MM"), True),
+        (TWILIOS, "https://api.twilio.com", SID[:-1], False),
+        (TWILIOS, "https://api.twilio.com", SID + "0", False),
+        (TWILIOS, "https://api.twilio.com", SID + "NumMedia0", False),
+        (TWILIOS, "https://api.twilio.com", SID.upper(), False),
+        (TWILIOS, "https://api.twilio.com", UUID, False),
+        (TWILIOS, "https://twilio.com.example.net", UUID, True),
+        (UUID, "https://example.signalwire.com/api/laml", UUID, True),
+        (UUID, "https://example.signalwire.com/api/laml", SID, True),
+        (UUID, "https://example.signalwire.com/api/laml", UUID + "NumMedia0", False),
+        (UUID, "https://example.signalwire.com/api/laml", SID + "NumMedia0", False),
+        ("AC1", "https://api.example.com", "msg_01HZX-7", True),
+        *(
+            ("AC1", "https://api.example.com", sid, False)
+            for sid in ("a:b", "a/b", "a b", "a%b", "a\n", "é", "-a", "a" * 65)
+        ),
+    ],
+)
+def test_an_id_looks_like_an_id(account: str, base_url: str, sid: str, accepted: bool) -> None:
+    provider = twilio(account_sid=account, base_url=base_url)
+    for kind, said in (("status", STATUS), ("inbound", INBOUND)):
+        seen = callback(said | {"MessageSid": sid}, kind=kind)  # type: ignore[arg-type] # one of the two words
+        if accepted:
+            [event] = provider.events(seen)
+            assert event.provider_id == sid
+        else:
+            with pytest.raises(UnreadableEvent, match="is not an id"):
+                provider.events(seen)
+
+
 class Form(dict[str, list[str]]):
     """A form as a framework hands it to the SDK."""
 
