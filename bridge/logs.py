@@ -25,6 +25,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from bridge.printable import printable, printable_lines, safe_json
+
 WITHHELD = "[withheld]"
 LONGEST = 512  # characters of one value; what is longer is cut before anything looks at it
 LONGEST_ADDRESS = 320  # characters: no number and no mailbox is longer (RFC 5321, 4.5.3.1)
@@ -94,9 +96,10 @@ def configure(
     """
     out = stream if stream is not None else sys.stderr
     terminal = out.isatty()
+    console = form == "console" or (form == "auto" and terminal)
     render: Processor = (
         structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)
-        if form == "console" or (form == "auto" and terminal)
+        if console
         else structlog.processors.JSONRenderer(serializer=_json)
     )
     shared: list[Processor] = [
@@ -105,6 +108,7 @@ def configure(
         _timestamp,
         _exception,
         _guard,
+        *([_for_a_terminal] if console else []),
     ]
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
@@ -229,6 +233,21 @@ def _guard(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return guarded
 
 
+def _for_a_terminal(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """JSON escapes what a terminal would act on; a line for people has no escapes. Only an exception has lines."""
+    exception = event.pop("exception", None)
+    made: EventDict = _shown(event)
+    return made if exception is None else {**made, "exception": printable_lines(exception)}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {_shown(key): _shown(inner) for key, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list) else value
+
+
 _OURS = frozenset({"level", "timestamp", "logger", "exception"})
 
 
@@ -309,6 +328,6 @@ def _without_number(run: str) -> str:
 
 def _json(value: Any, **_: object) -> str:
     try:
-        return orjson.dumps(value).decode()
+        return safe_json(orjson.dumps(value).decode())
     except TypeError:  # a text that is not UTF-8
         return json.dumps(value, default=lambda other: f"[{type(other).__name__}]")

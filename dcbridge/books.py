@@ -11,7 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.ledger.books import TERMINAL, Books, read
-from dcbridge.terminal import Desk, out, print_block, print_json, printable, progress
+from bridge.printable import printable
+from dcbridge.terminal import Desk, out, print_block, print_json, progress
 
 _COLUMNS = ("accepted", "delivered", "removed", "failed", "unconfirmed", "in_flight", "difference", "receipts_waiting")
 # For a screen of 80 columns.

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from bridge.jobs import QUEUES
+from bridge.printable import printable
 from bridge.problems import ConfigurationError
 from bridge.settings import read_settings
 from dcbridge import dead, events, subscribers
@@ -101,10 +103,18 @@ def serve(config: ConfigOption = None) -> None:
         raise refused(list(map(str, error.problems))) from None
 
 
+def _known_queues(queues: list[str] | None) -> list[str]:
+    for name in queues or ():
+        if name not in QUEUES:
+            raise typer.BadParameter(f"there is no queue {printable(name)}; there are {', '.join(QUEUES)}")
+    return list(dict.fromkeys(queues or QUEUES))
+
+
 @app.command(short_help="Run a worker: send, post receipts, read callbacks.")
 def worker(
     queues: Annotated[
-        list[str] | None, typer.Argument(help="Queues in the order to look at; all of them if none.")
+        list[str] | None,
+        typer.Argument(help="Queues in the order to look at; all of them if none.", callback=_known_queues),
     ] = None,
     config: ConfigOption = None,
     burst: Annotated[bool, typer.Option(help="Stop when nothing is left to do.")] = False,
@@ -117,7 +127,7 @@ def worker(
     logs.configure(settings.log_format, settings.log_level, once=True)
     sys.excepthook = logs.log_uncaught
     try:
-        code = run(settings, configuration, queues or [], burst=burst)
+        code = run(settings, configuration, queues or QUEUES, burst=burst)
     except ConfigurationError as error:
         raise refused(list(map(str, error.problems))) from None
     raise typer.Exit(code)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.ledger.dead_letters import DeadLetters, Letter, Selection, What
+from bridge.printable import printable, printable_lines
 from bridge.replay import GONE, Replay, Replayed
 from dcbridge.terminal import (
     ConfigOption,
@@ -25,7 +26,6 @@ from dcbridge.terminal import (
     out,
     print_block,
     print_json,
-    printable,
     progress,
     read_rate,
     say_error,
@@ -65,7 +65,7 @@ def list_letters(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """List dead letters, the newest first; exit code 1 when there are none."""
+    """List dead letters, the newest first."""
     selection = _selection(what, channel, since, reason)
     raise at_the_ledger(config, lambda desk: _list(desk, selection, limit, as_json))
 
@@ -95,7 +95,7 @@ def replay(
     rate: Annotated[str, typer.Option(help="Letters a second at most: 5 or 5/s.")] = "",
     config: ConfigOption = None,
 ) -> None:
-    """Put letters back where they came from, the oldest first; exit code 1 when that can be done with none.
+    """Put letters back where they came from, the oldest first; exit code 1 when a named one is gone, or none can be.
 
     A webhook is read again as the door reads it, a callback and a consumer's message become tasks
     again, a refused receipt is owed again. A message whose agent was told Failed stays a letter: a
@@ -119,7 +119,7 @@ def drop(
     sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also where several would be dropped.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Forget letters for good, raw bytes and all; exit code 1 when none matches.
+    """Forget letters for good, raw bytes and all; exit code 1 when one that was named is not there.
 
     On a terminal it asks before it drops more than one.
     """
@@ -171,10 +171,10 @@ async def _list(desk: Desk, selection: Selection, limit: int, as_json: bool) -> 
     if as_json:
         for letter in found[:limit]:
             print_json(_as_json(letter))
-        return 0 if found else 1
+        return 0
     if not found:
         out.print("No dead letter matches." if ids or selection != Selection() else "There are no dead letters.")
-        return 1
+        return 0
     print_block(_table(found[:limit], roomy=not out.is_terminal or out.width >= _ROOMY))
     if len(found) > limit:
         out.print(f"The newest {limit} of {len(found)}; --limit shows more.")
@@ -210,9 +210,9 @@ async def _show(desk: Desk, letter_id: str, raw: bool, as_json: bool) -> int:
         say_error(f"there is no dead letter {letter_id}; letters are kept for {desk.settings.dead_letter_days:g} days")
         return 1
     if raw:
-        content = await letters.raw(letter_id)
+        content = await letters.raw(letter_id) or b""
         say_warning("what follows on standard output is private: text, numbers, addresses")
-        typer.echo(content, nl=False)
+        typer.echo(printable_lines(content.decode(errors="replace")) if out.is_terminal else content, nl=False)
         return 0
     would = await Replay(desk.ledger, desk.configuration, dry_run=True).one(letter)
     left = await letters.seconds_left(letter_id)
@@ -263,7 +263,7 @@ async def _replay(desk: Desk, chosen: Chosen, dry_run: bool, rate: float) -> int
         raise
     if not counts:
         out.print("No dead letter matches.")
-        return 1
+        return 0
     word = "would be replayed" if dry_run else "replayed"
     if len(told) <= _FEW:
         for letter_id, result in told:
@@ -274,7 +274,7 @@ async def _replay(desk: Desk, chosen: Chosen, dry_run: bool, rate: float) -> int
             out.print(printable(f"{count} {word if done else 'stay'}: {says}"), markup=False)
     put_back = _put_back(counts)
     out.print(f"{put_back} {word}, {counts.total() - put_back} not.")
-    return 0 if put_back else 1
+    return 0 if put_back and not counts[GONE.done, GONE.says] else 1
 
 
 def _put_back(counts: Mapping[tuple[bool, str], int]) -> int:
@@ -290,8 +290,9 @@ async def _drop(desk: Desk, chosen: Chosen, dry_run: bool, sure: bool) -> int:
     letters = DeadLetters(desk.ledger)
     ids = await chosen.ids_of(letters)
     found = [letter.id async for letter in _matching(letters, ids, chosen.selection)]
-    for missing in set(chosen.ids) - set(found):
-        say_error(f"there is no dead letter {missing}")
+    missing = sorted(set(chosen.ids) - set(found))
+    for letter_id in missing:
+        say_error(f"there is no dead letter {letter_id}")
     if len(found) > 1 and not (sure or dry_run or _agreed(len(found))):
         out.print("Nothing was dropped.")
         return 1
@@ -302,11 +303,11 @@ async def _drop(desk: Desk, chosen: Chosen, dry_run: bool, sure: bool) -> int:
             some = found[start : start + _DROP_AT_ONCE]
             dropped += len(some) if dry_run else await letters.drop(some)
             bar.advance(task, len(some))
-    if not dropped:
+    if dropped:
+        out.print(f"{dropped} {'would be dropped' if dry_run else 'dropped'}.")
+    else:
         out.print("No dead letter matches.")
-        return 1
-    out.print(f"{dropped} {'would be dropped' if dry_run else 'dropped'}.")
-    return 0
+    return 1 if missing else 0
 
 
 def _as_json(letter: Letter) -> dict[str, Any]:

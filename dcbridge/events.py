@@ -15,6 +15,7 @@ from rich.text import Text
 
 from bridge.events import Kept, lane, read
 from bridge.ledger.events import Ended, Events
+from bridge.printable import printable
 from bridge.settings import DAY
 from bridge.subscribers import Subscriber
 from dcbridge.subscribers import configured, no_such
@@ -27,7 +28,6 @@ from dcbridge.terminal import (
     out,
     print_block,
     print_json,
-    printable,
     progress,
     read_rate,
     say_error,
@@ -78,7 +78,7 @@ def list_events(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """List events, the newest first, and what became of their deliveries; exit code 1 when there are none."""
+    """List events, the newest first, and what became of their deliveries."""
     selection = Selection(event, interaction, endpoint)
     begin, end = _span(since, until)
     raise at_the_ledger(config, lambda desk: _list(desk, selection, begin, end, limit, as_json))
@@ -112,7 +112,7 @@ def replay(
     rate: Annotated[str, typer.Option(help="Events a second at most: 50 or 50/s.")] = "",
     config: ConfigOption = None,
 ) -> None:
-    """Deliver events again to one subscriber, under the ids they had; exit code 1 when there are none.
+    """Deliver events again to one subscriber, under the ids they had; exit code 1 when it is not there, or not on.
 
     Those that its filters let pass, the oldest first, behind what is new, at the subscriber's own
     pace. No other subscriber notices. What is still on its way is left alone, so a run may be
@@ -160,7 +160,7 @@ async def _list(
     if not found:
         if not as_json:
             out.print("No event matches." if ids else "There are no events.")
-        return 1
+        return 0
     rows = [(kept, await _deliveries(desk, events, kept)) for kept in found[:limit]]
     if as_json:
         for kept, deliveries in rows:
@@ -256,7 +256,7 @@ async def _replay(
         out.print(f"{counts['waiting']} are on their way already.")
     if counts["other"] or counts["gone"]:
         out.print(f"{counts['other'] + counts['gone']} are not meant, or not wanted by its filters.")
-    return 0 if counts["new"] else 1
+    return 0
 
 
 async def _warn(desk: Desk, events: Events, name: str, since: float | None) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import threading
 from typing import TextIO
 
+from bridge.printable import printable
+
 _COLOURS = {"sandbox": "35", "service": "36", "worker": "32"}
 _LEVELS = {"warning": "33", "error": "31", "critical": "31"}
 _SAID_ELSEWHERE = ("event", "level", "timestamp")
@@ -38,15 +40,17 @@ class Printer:
         except ValueError:
             facts = None
         if not isinstance(facts, dict):
-            return f"{self._paint(name.ljust(8), _COLOURS.get(name, ''))}{line}" if line.strip() else ""
+            return f"{self._paint(name.ljust(8), _COLOURS.get(name, ''))}{printable(line)}" if line.strip() else ""
         level = str(facts.get("level", "info"))
         if self._quiet and level not in ("error", "critical"):
             return ""
-        clock = str(facts.get("timestamp", ""))[11:23]
+        clock = printable(str(facts.get("timestamp", ""))[11:23])
         said = " ".join(
-            f"{key}={_value(value)}" for key, value in facts.items() if key not in _SAID_ELSEWHERE and value is not None
+            f"{printable(key)}={_value(value)}"
+            for key, value in facts.items()
+            if key not in _SAID_ELSEWHERE and value is not None
         )
-        event = self._paint(str(facts.get("event", "")), _LEVELS.get(level, "1"))
+        event = self._paint(printable(str(facts.get("event", ""))), _LEVELS.get(level, "1"))
         who = self._paint(name.ljust(8), _COLOURS.get(name, ""))
         return f"{self._paint(clock, '2')} {who}{event}  {self._paint(said, '2')}"
 
@@ -56,5 +60,5 @@ class Printer:
 
 def _value(value: object) -> str:
     if isinstance(value, str):
-        return value if value and " " not in value else json.dumps(value)
+        return value if value and " " not in value and value.isprintable() else json.dumps(value)
     return json.dumps(value)

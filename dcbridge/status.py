@@ -70,11 +70,11 @@ class Status:
 
 
 async def show(desk: Desk, wanted: Wanted, as_json: bool) -> int:
-    """Print one look; 1 when something is wrong, 2 for a name that nobody knows."""
+    """Print one look; 1 when something is wrong, or for a name that nobody knows."""
     from dcbridge.status_screen import print_screen
 
     if not await _known(desk, wanted):
-        return 2
+        return 1
     status = await look(desk, wanted)
     if as_json:
         print_json(told(status))
@@ -88,7 +88,7 @@ async def watch(desk: Desk, wanted: Wanted, as_json: bool, every: float) -> int:
     from dcbridge.status_screen import Watching
 
     if not await _known(desk, wanted):
-        return 2
+        return 1
     with Watching(enabled=not as_json) as watching:
         while True:
             try:

@@ -13,8 +13,9 @@ from rich.text import Text
 
 from bridge.ledger.conversations import READ, WHY, Head
 from bridge.ledger.overview import Pace, Provider, Queue, Worker
+from bridge.printable import printable
 from dcbridge.status import Status, paused_words
-from dcbridge.terminal import about, out, print_block, printable, utc
+from dcbridge.terminal import about, out, print_block, utc
 
 _ROOMY = 110  # columns from which on consumers' tokens are shown too
 

@@ -16,6 +16,7 @@ from bridge.errors import SendError
 from bridge.events import TEST
 from bridge.ledger.books import SubscriberBooks
 from bridge.ledger.events import Events
+from bridge.printable import printable
 from bridge.problems import did_you_mean
 from bridge.settings import DAY
 from bridge.subscribers import Event, MissingClient, Subscriber, open_sink
@@ -27,7 +28,6 @@ from dcbridge.terminal import (
     out,
     print_block,
     print_json,
-    printable,
     say_error,
     span,
 )

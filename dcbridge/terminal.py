@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,21 +17,40 @@ import orjson
 import typer
 from redis import exceptions as redis_errors
 from redis.exceptions import RedisError
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
 from bridge.configuration import Configuration
 from bridge.configuration_file import load
 from bridge.durability import Durable
 from bridge.ledger import Ledger
+from bridge.printable import printable, printable_lines, safe_json
 from bridge.problems import ConfigurationError
 from bridge.redis_connection import connect
 from bridge.settings import DAY, Settings, read_settings
 
+NO = 1  # something is wrong, or what was named is not there: the answer is no
+CANNOT_ASK = 2  # the command or the configuration is wrong
+REDIS_AWAY = 3  # Redis cannot be reached, or refuses
+INTERRUPTED = 130
+
+
+class SafeConsole(Console):
+    """What is printed may hold what others wrote: no control character of it gets through."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(printable_lines(segment.text), segment.style)
+
+
 # Into a pipe nothing is folded to a screen that is not there: an id must come out in one piece.
 PIPE_WIDTH = 400
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+out = SafeConsole(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+err = SafeConsole(highlight=False, soft_wrap=True, stderr=True)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="bridge.yaml; else DCBRIDGE_CONFIG, else ./bridge.yaml")
@@ -68,7 +87,7 @@ def refused(problems: list[str]) -> typer.Exit:
     for problem in problems:
         err.print(f"error: {problem}", style="red", markup=False)
     err.print(f"{len(problems)} problem{'s' * (len(problems) != 1)} to mend.", markup=False)
-    return typer.Exit(2)
+    return typer.Exit(CANNOT_ASK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +99,10 @@ class Desk:
     ledger: Ledger
 
 
-def at_the_ledger(config: Path | None, work: Callable[[Desk], Awaitable[int]], *, interrupted: int = 130) -> typer.Exit:
-    """Run one command's work; its exit code, 2 when Redis cannot be reached, `interrupted` after Ctrl-C."""
+def at_the_ledger(
+    config: Path | None, work: Callable[[Desk], Awaitable[int]], *, interrupted: int = INTERRUPTED
+) -> typer.Exit:
+    """Run one command's work; its exit code, 3 when Redis cannot be reached, `interrupted` after Ctrl-C."""
     settings, configuration = read_all(config, warnings=False)  # `check` and the processes themselves tell of them
 
     async def run() -> int:
@@ -93,7 +114,7 @@ def at_the_ledger(config: Path | None, work: Callable[[Desk], Awaitable[int]], *
             raise
         except (RedisError, OSError) as error:
             say_error(what_ails(settings, error))
-            return 2
+            return REDIS_AWAY
         finally:
             await redis.aclose()
 
@@ -149,18 +170,13 @@ def print_block(block: RenderableType) -> None:
 
 
 def print_json(value: object) -> None:
-    """One line of JSON, as it is: no wrapping and no colour."""
-    typer.echo(orjson.dumps(value))
+    """One line of JSON: no wrapping, no colour, and nothing that a terminal would act on."""
+    typer.echo(safe_json(orjson.dumps(value).decode()))
 
 
 def typed(given: str) -> str:
     """What was given, or for "-" the first line of standard input: it stays out of the shell's history."""
     return sys.stdin.readline().strip() if given == "-" else given
-
-
-def printable(text: str) -> str:
-    """No control character of what others wrote reaches a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def utc(seconds: float) -> str:

@@ -15,10 +15,11 @@ from bridge.ledger import Ledger
 from bridge.ledger.history import Hop, hops_of, hops_of_task, older_lines_are_gone, parts_of
 from bridge.logs import Tokens
 from bridge.messages import message_ref
+from bridge.printable import printable
 from bridge.settings import Settings
 from bridge.wire import MAX_RECIPIENTS
 from dcbridge import search
-from dcbridge.terminal import Desk, out, print_block, print_json, printable, say_error, span, utc
+from dcbridge.terminal import Desk, out, print_block, print_json, say_error, span, utc
 
 _REF = re.compile(r"[0-9a-f]{24}(-[0-9]{1,3})?")
 _TASK = re.compile(r"[bc]-[0-9a-f]{24}")

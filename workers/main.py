@@ -14,7 +14,6 @@ from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
 
 from bridge.configuration import Configuration
-from bridge.jobs import QUEUES
 from bridge.listener import Listener, operator_app
 from bridge.metrics import Metrics
 from bridge.redis_connection import connect_sync
@@ -25,16 +24,12 @@ log = structlog.get_logger()
 
 
 def run(settings: Settings, configuration: Configuration, queues: Sequence[str], *, burst: bool = False) -> int:
-    """Work until SIGTERM; 2 when a queue has no such name."""
-    strange = [name for name in queues if name not in QUEUES]
-    if strange:
-        log.error("no_such_queue", queues=strange, known=list(QUEUES))
-        return 2
+    """Work until SIGTERM; the exit code."""
     connection = connect_sync(settings, patience=10.0)
     if not _answers(connection) and not uvloop.run(_wait_for(connection, settings, listen=not burst)):
         return 0
     worker = RelayWorker(
-        list(queues or QUEUES),
+        list(queues),
         connection=connection,
         serializer=JSONSerializer,
         settings=settings,

@@ -80,4 +80,4 @@ async def test_the_list_is_bounded(desk: Desk) -> None:
 
 async def test_without_redis_it_says_so(desk: Desk) -> None:
     said = await desk.types("books", DCBRIDGE_REDIS_URL="redis://127.0.0.1:1/0")
-    assert (said.code, "redis://127.0.0.1:1/0" in said.err) == (2, True)
+    assert (said.code, "redis://127.0.0.1:1/0" in said.err) == (3, True)

@@ -86,13 +86,13 @@ async def test_filters_say_which_letters_for_every_verb(desk: Desk, filters: lis
         await desk.redis.zadd("dcb:dead", {letter_id: at})
     said = await desk.types("dead", "list", "--json", *filters)
     assert [letter["id"] for letter in said.lines] == found[::-1]  # the newest first
-    assert said.code == (0 if found else 1)
+    assert said.code == 0
     if not filters:
         return
     tried = await desk.types("dead", "replay", "--dry-run", *filters)
     assert [line.partition(":")[0] for line in tried.out.splitlines()[:-1]] == found  # the oldest first
     dropped = await desk.types("dead", "drop", *filters)
-    assert dropped.code == (0 if found else 1)
+    assert dropped.code == 0
     assert sorted(await desk.keys("dcb:dead:*")) == sorted(f"dcb:dead:{i}" for i in {"w-1", "t-1", "i-1"} - {*found})
 
 
@@ -116,7 +116,7 @@ async def test_there_may_be_none(desk: Desk) -> None:
         ["drop", "--all"],
     ):
         said = await desk.types("dead", *words)
-        assert said.code == 1, words
+        assert said.code == (1 if "w-1" in words else 0), words
         assert "ead letter" in said.out + said.err
     assert await desk.keys("*") == []
 
@@ -155,7 +155,7 @@ async def test_wrong_usage_changes_nothing(desk: Desk, words: list[str]) -> None
 async def test_what_is_dropped_is_gone_raw_bytes_and_all(desk: Desk) -> None:
     letter_id, other = await unreadable_webhook(desk), await update_of_nobody(desk)
     said = await desk.types("dead", "drop", letter_id, "w-none")
-    assert (said.code, said.out) == (0, "1 dropped.\n")
+    assert (said.code, said.out) == (1, "1 dropped.\n")
     assert "no dead letter w-none" in said.err
     assert await desk.keys("dcb:dead:*") == [f"dcb:dead:{other}"]
     assert await desk.redis.zrange("dcb:dead", 0, -1) == [other.encode()]
@@ -169,8 +169,8 @@ async def test_letters_and_their_raw_bytes_live_as_long_as_the_settings_say(desk
     for letter_id in ids:
         await desk.redis.pexpire(f"dcb:dead:{letter_id}", 1)
     await asyncio.sleep(0.05)
-    assert (await desk.types("dead", "list")).code == 1
-    assert (await desk.types("dead", "replay", "--all")).code == 1
+    assert (await desk.types("dead", "list")).out.startswith(("No dead letter", "There are no"))
+    assert (await desk.types("dead", "replay", "--all")).out == "No dead letter matches.\n"
 
 
 async def test_a_shorter_setting_is_obeyed_for_letters_that_are_here_already(desk: Desk) -> None:

@@ -115,7 +115,7 @@ async def test_events_are_chosen(desk: EventDesk, options: list[str], found: lis
     await desk.tell("i-2", "STARTED")
     said = await desk.types("events", "list", "--json", *options)
     assert [one["interaction"] for one in said.lines] == found
-    assert said.code == (0 if found else 1)
+    assert said.code == 0
 
 
 async def test_a_delivery_that_failed_says_why(desk: EventDesk) -> None:
@@ -129,7 +129,7 @@ async def test_a_delivery_that_failed_says_why(desk: EventDesk) -> None:
 
 async def test_nothing_to_list(desk: EventDesk) -> None:
     said = await desk.types("events", "list")
-    assert (said.code, said.out) == (1, "There are no events.\n")
+    assert (said.code, said.out) == (0, "There are no events.\n")
 
 
 # ---------------------------------------------------------------- events tail
@@ -196,7 +196,7 @@ async def test_an_hour_goes_to_one_subscriber_and_no_other_notices(desk: EventDe
     assert (books["ends"].accepted, books["ends"].waiting) == (0, 0)
     again = await desk.types("events", "replay", "--since", "1h", "--subscriber", "crm")
     assert (again.code, again.out) == (
-        1, "0 will be delivered to crm again.\n6 are on their way already.\n",
+        0, "0 will be delivered to crm again.\n6 are on their way already.\n",
     )  # fmt: skip
 
 
@@ -236,7 +236,7 @@ async def test_a_replay_to_nobody(desk: EventDesk, name: str, reason: str) -> No
         (["--since", "7d"], 0, ""),
         (
             ["--since", "7d", "--endpoint", "mian"],
-            1,
+            0,
             "--endpoint: there is no interactions webhook mian; there is main",
         ),
         (["--since", "7d", "--endpoint", "main"], 0, ""),
@@ -288,7 +288,7 @@ async def test_a_dead_delivery_is_put_back_and_goes_to_its_subscriber_alone(desk
     said = await desk.types("dead", "replay", "--what", "delivery")
     assert (said.code, said.out.splitlines()[-1]) == (0, "1 replayed, 0 not.")
     assert await desk.queued("events") == [f"{event}-crm"]
-    assert (await desk.types("dead", "list")).code == 1
+    assert (await desk.types("dead", "list")).out == "There are no dead letters.\n"
 
 
 async def test_a_nameless_entity_stays_a_letter(desk: EventDesk) -> None:

@@ -189,7 +189,7 @@ async def test_a_wrong_password_is_said_to_be_one(own_desk: Desk) -> None:
     await own_desk.redis.config_set("requirepass", "right")
     url = own_desk.environ["DCBRIDGE_REDIS_URL"].replace("://", "://:wrong-one@")
     said = await own_desk.types("status", DCBRIDGE_REDIS_URL=url)
-    assert said.code == 2
+    assert said.code == 3
     assert "does not let us in" in said.err
     assert "wrong-one" not in said.err
 

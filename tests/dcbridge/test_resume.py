@@ -51,5 +51,5 @@ async def test_resume_ends_a_pause(desk: Desk) -> None:
 
 async def test_a_name_that_nobody_knows(desk: Desk) -> None:
     said = await desk.types("resume", "twilo")
-    assert said.code == 2
+    assert said.code == 1
     assert 'did you mean "twilio"?' in said.err

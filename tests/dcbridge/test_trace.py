@@ -300,7 +300,7 @@ async def test_an_unknown_id_with_a_dead_letter_points_there(desk: Desk) -> None
 
 async def test_without_redis_it_says_so(desk: Desk) -> None:
     said = await desk.types("trace", "m-1", DCBRIDGE_REDIS_URL="redis://127.0.0.1:1/0")
-    assert said.code == 2
+    assert said.code == 3
     assert "redis://127.0.0.1:1/0" in said.err
 
 

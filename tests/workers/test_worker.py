@@ -17,15 +17,16 @@ import pytest
 from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import Response
+from typer.testing import CliRunner
 
 from bridge.ledger import NewTask
+from dcbridge.cli import app
 from dcbridge.embedded_redis import EmbeddedRedis, free_port
 from tests.bridge.ledger_bench import Bench
 from tests.stack import ROOT, quiet_port
 from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, settings, worlds
 from tests.workers.far_side import configuration as configured
 from workers.hands import open_hands
-from workers.main import run
 
 PATIENCE = 30.0  # seconds after which a test that waits has failed
 
@@ -271,9 +272,13 @@ async def test_a_second_job_hastens_nothing(work: Work, state: str) -> None:
     assert await take_as_one_that_is_killed(work, f"m:{ref}") > 500
 
 
-def test_a_queue_that_does_not_exist_is_a_mistake() -> None:
-    there = settings("redis://127.0.0.1:1/0")
-    assert run(there, configured("http://127.0.0.1:1"), ["outbond"], burst=True) == 2
+@pytest.mark.parametrize("queues", [["outbond"], ["outbound", "failed"], ["Outbound"], [""], ["outbound,events"]])
+def test_a_queue_that_does_not_exist_is_a_mistake(queues: list[str]) -> None:
+    said = CliRunner().invoke(app, ["worker", *queues])
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert "receipts, inbound, outbound, events" in " ".join(said.stderr.replace("│", " ").split())
+    assert "Usage: dcbridge worker" in said.stderr
+    assert "{" not in said.stderr, "it is told as every mistake in a command is"
 
 
 async def test_a_worker_that_waits_for_redis_is_alive_and_not_ready_and_ends_when_it_is_asked_to(work: Work) -> None:
