@@ -23,6 +23,8 @@ RESERVED = 128  # for Redis, the journal, logs and the loop
 OPERATORS = 64  # for the operator's listener
 USUAL = 1000  # for the public one
 
+BODIES = 16 << 20  # bytes of all bodies of a listener that are not whole yet
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -31,7 +33,7 @@ class Limits:
     head: float = 10.0  # from the connect, or from the first byte of a request, to the end of its head
     body: float = 7.0  # from the end of the head to the end of the body; and to take an answer
     idle: float = 30.0  # between two requests
-    connections: int = OPERATORS
+    connections: int = USUAL
 
 
 class Connection(Protocol):
@@ -40,6 +42,10 @@ class Connection(Protocol):
     @property
     def waits(self) -> bool:
         """Whether the other side has to speak next, so that it can be given up without losing a request."""
+
+    @property
+    def holds(self) -> int:
+        """Bytes of a body that is not whole yet."""
 
     def look(self, now: float) -> None:
         """End it when its time is over."""
@@ -54,6 +60,7 @@ class Connections:
     def __init__(self, limits: Limits, ended: Callable[[str], None] = lambda _: None) -> None:
         self.limits = limits
         self.ended = ended
+        self.bodies = 0  # bytes; whoever holds them keeps count
         # Longest waiting first. Whoever has had an answer before is given up after those who never had one.
         self._new: OrderedDict[Connection, None] = OrderedDict()
         self._answered: OrderedDict[Connection, None] = OrderedDict()
@@ -79,6 +86,14 @@ class Connections:
     def remove(self, connection: Connection) -> None:
         self._new.pop(connection, None)
         self._answered.pop(connection, None)
+
+    def make_memory(self) -> None:
+        """Where bodies that are not whole yet hold too much, the largest gives way."""
+        while self.bodies > BODIES:
+            largest = max([*self._new, *self._answered], key=lambda one: one.holds)
+            self.remove(largest)
+            largest.give_up()
+            self.ended("body gave way")
 
     async def keep_looking(self) -> None:
         """Look at all of them for ever, several times a second."""

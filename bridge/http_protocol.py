@@ -17,7 +17,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from bridge.connections import Connections
+from bridge.connections import BODIES, Connections
 
 HEAD = 64 << 10  # bytes of a head; and of chunk sizes, their extensions and trailers
 TARGET = 16 << 10  # bytes of a request's target
@@ -89,8 +89,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # uvicorn's class has nearly as many attributes as a class may have before CPython finds them more slowly.
     __slots__ = (
-        "_all", "_deadline", "_had_answer", "_head_begun", "_hosts", "_in_body", "_last_word", "_leaves", "_limits",
-        "_loose", "_unanswered", "_unread", "_write_deadline",
+        "_all", "_body_size", "_deadline", "_had_answer", "_head_begun", "_hosts", "_in_body", "_last_word", "_leaves",
+        "_limits", "_loose", "_unanswered", "_unread", "_write_deadline",
     )  # fmt: skip
     flow: _Flow
 
@@ -110,6 +110,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._write_deadline = 0.0
         self._loose = 0  # bytes since the last finished head or message that were no body
         self._unread = 0
+        self._body_size = 0  # bytes that have come of a body that needed more than one piece
         self._hosts = 0
         self._head_begun = False
         self._in_body = False  # a head is finished, its message is not
@@ -131,6 +132,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._all.remove(self)
+        self._let_go_of_body()
         super().connection_lost(exc)
         # What is left refers to itself in a circle, and the collector looks seldom.
         self.pipeline.clear()
@@ -140,8 +142,13 @@ class BoundedProtocol(HttpToolsProtocol):
     def waits(self) -> bool:
         return self._unanswered <= self._in_body
 
+    @property
+    def holds(self) -> int:
+        return self._body_size
+
     def give_up(self) -> None:
         self._leaves = True
+        self._let_go_of_body()
         self.transport.abort()
 
     def look(self, now: float) -> None:
@@ -204,8 +211,21 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse(_FRAMING if self._in_body else _HEAD)
             elif self._head_begun and len(self.headers) > HEADERS:
                 self._refuse(_HEAD)
-            elif first and not self._unanswered and not self._in_body and self._had_answer:
+            elif self._in_body:
+                self._hold_body(len(data))
+            elif first and not self._unanswered and self._had_answer:
                 self._deadline = self.loop.time() + self._limits.head
+
+    def _hold_body(self, size: int) -> None:
+        if not self.cycle.response_complete:
+            self._body_size += size
+            self._all.bodies += size
+            if self._all.bodies > BODIES:
+                self._all.make_memory()
+
+    def _let_go_of_body(self) -> None:
+        self._all.bodies -= self._body_size
+        self._body_size = 0
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """A head with an upgrade ends the parser's work: it is read again without that wish, and its body with it."""
@@ -292,6 +312,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._in_body = False
         self._loose = 0
+        if self._body_size:
+            self._let_go_of_body()
         cycle = self.cycle
         if not cycle.response_complete:
             cycle.more_body = False
@@ -337,6 +359,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _forget_request(self, why: _Refused) -> _Refused:
         """The request that is not whole. Was it answered early, then a second answer would be taken for another's."""
         cycle, self._in_body = self.cycle, False
+        self._let_go_of_body()
         if cycle.response_complete:
             return _LAST
         self._unanswered -= 1

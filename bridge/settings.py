@@ -158,7 +158,7 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     def limits(self, connections: int = OPERATORS) -> Limits:
-        """Of a listener that may hold so many connections."""
+        """Of a listener that may hold so many connections; of an operator's, where nothing is said."""
         return Limits(self.head_timeout, self.body_timeout, self.idle_timeout, connections)
 
     @property

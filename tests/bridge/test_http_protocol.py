@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from bridge.connections import OPERATORS, RESERVED, Connections, Limits, public_connections
+from bridge.connections import BODIES, OPERATORS, RESERVED, Connections, Limits, public_connections
 from bridge.http_protocol import AT_ONCE, HEAD, HEADER, HEADERS, TARGET, UNREAD, BoundedProtocol
 from bridge.listener import Listener
 from tests.listening import serving
@@ -342,6 +342,34 @@ async def test_where_it_is_full_the_longest_silent_one_gives_way() -> None:
             writer.close()
 
 
+async def test_bodies_that_do_not_end_hold_little_together() -> None:
+    ended: list[str] = []
+    patient = Limits(head=30, body=30, idle=30, connections=300)
+    async with listener(patient, ended) as it:
+        one_head = POST + b"Content-Length: 1000000\r\n\r\n"
+        honest = [await asyncio.open_connection("127.0.0.1", it.port) for _ in range(3)]
+        for _, writer in honest:
+            writer.write(LAST + b"Content-Length: 1000\r\n\r\n" + b"a" * 500)
+        silent = [await asyncio.open_connection("127.0.0.1", it.port) for _ in range(40)]
+        for _, writer in silent:
+            writer.write(one_head + b"a" * 900_000)
+            with suppress(ConnectionError):
+                await writer.drain()
+        async with asyncio.timeout(10):
+            while "body gave way" not in ended:  # noqa: ASYNC110  (told by a function)
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
+        assert it.connections.bodies <= BODIES
+        assert len(it.connections) >= BODIES // 1_000_000  # no more of them than had to
+        for reader, writer in honest:  # the largest gave way
+            writer.write(b"a" * 500)
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n"), 5)).startswith(b"HTTP/1.1 200")
+        for _, writer in [*honest, *silent]:
+            writer.close()
+        await emptied(it)
+        assert it.connections.bodies == 0
+
+
 async def test_a_request_that_is_whole_is_not_given_up_for_a_new_one() -> None:
     async with listener(Limits(connections=3)) as it:
         whole = [asyncio.create_task(ask(it.port, b"GET /slow HTTP/1.0\r\n\r\n")) for _ in range(3)]
@@ -393,6 +421,7 @@ async def test_nothing_circular_is_left_of_a_connection() -> None:
 def test_a_connection_is_known_until_it_is_removed() -> None:
     class One:
         waits = True
+        holds = 0
 
         def look(self, now: float) -> None: ...
 

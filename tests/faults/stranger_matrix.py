@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 import sys
 import threading
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks import machine
 from bridge.signature import HEADER, sign
 from tests.faults.stranger_rows import Row, Target, at_once, waiting, with_few_descriptors
 from tests.stack import Stack, sms_body
@@ -272,6 +274,11 @@ def markdown(costs: Sequence[Cost]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def machine_line() -> str:
+    """Where it was measured, and beside how much else."""
+    return f"{machine.name()}; load average {os.getloadavg()[1]:.1f} at the end.\n\n"
+
+
 def write_page(text: str) -> None:
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)
@@ -289,7 +296,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = options.parse_args(arguments)
     aims = Aims()
     costs = play_all(asked.only, Plan(hold=asked.hold, groups=asked.groups))
-    text = markdown(costs)
+    text = machine_line() + markdown(costs)
     sys.stdout.write(text)
     over = [f"{cost.row.title}: {', '.join(words)}" for cost in costs if (words := cost.over(aims))]
     sys.stdout.write("\n".join(["", f"{len(costs)} rows; over their aims: {len(over)}", *over]) + "\n")

@@ -204,6 +204,7 @@ def _begun(target: Target, start: bytes) -> socket.socket | None:
 
 
 HALF_BODY = POST + b"Content-Length: 900000\r\n\r\n" + b"a" * 1000
+LARGE_BODY = POST + b"Content-Length: 900000\r\n\r\n" + b"a" * 899_000
 X_64K = b"a" * 65536
 LINES = b"".join(b"X-%06d: %s\r\n" % (n, b"a" * 100) for n in range(500))
 NO_SIGNATURE = b""
@@ -242,6 +243,7 @@ _HELD = (
     Row("half a head", held(POST), held=True),
     Row("a head that drips", held(POST, b"X: y\r\n"), held=True),
     Row("half a body", held(HALF_BODY), held=True),
+    Row("nearly all of a large body", held(LARGE_BODY, sockets=40), held=True),
     Row("a body that drips", held(HALF_BODY, b"a"), held=True),
     Row("chunks that drip", held(CHUNKED, b"1\r\na\r\n"), held=True),
     Row("line ends that drip", held(b"\r\n", b"\r\n"), held=True),
