@@ -74,20 +74,27 @@ async def test_a_body_that_does_not_come(door: OpenDoor, path: str, route: str, 
 
 
 @pytest.mark.parametrize(("path", "route", "name"), ROUTES)
-async def test_a_sender_that_goes_away(door: OpenDoor, path: str, route: str, name: str) -> None:
-    await asyncio.gather(*(stall(door, path, BODY[:9], leave=True) for _ in range(3)))
-    await asyncio.sleep(0.3)
-    wanted = {"too slow": 0, "disconnected": 3, "unavailable": 0, "accepted": 0, "observed": 0, "headroom": 10}
-    assert figures(door, route, name) == wanted
+async def test_a_sender_that_goes_away(
+    redis: Redis, redis_server: EmbeddedRedis, path: str, route: str, name: str
+) -> None:
+    await redis.ping()
+    async with open_door(redis_server.url) as door:
+        await asyncio.gather(*(stall(door, path, BODY[:9], leave=True) for _ in range(3)))
+        async with asyncio.timeout(10):
+            while figures(door, route, name)["disconnected"] < 3:  # noqa: ASYNC110  (a counter)
+                await asyncio.sleep(0.05)
+        wanted = {"too slow": 0, "disconnected": 3, "unavailable": 0, "accepted": 0, "observed": 0, "headroom": 10}
+        assert figures(door, route, name) == wanted
 
 
 async def test_the_time_that_a_body_takes_is_not_ours(redis: Redis, redis_server: EmbeddedRedis) -> None:
     await redis.ping()
     async with open_door(redis_server.url, answer_within=6.0, redis_timeout=2.0) as door:
-        answer = await stall(door, ROUTES[0][0], BODY[:9], BODY[9:], pause=1.0)
+        answer = await stall(door, ROUTES[0][0], BODY[:9], BODY[9:], pause=1.5)
         assert answer[9:12] == b"200"
         found = figures(door, "messages_webhook", "main")
-        assert (found["accepted"], found["observed"], found["headroom"]) == (1, 1, 10)
+        assert (found["accepted"], found["observed"]) == (1, 1)
+        assert found["headroom"] > 7  # it took three seconds to come
 
 
 async def test_redis_that_does_not_answer_still_is(own_redis: EmbeddedRedis) -> None:
