@@ -10,8 +10,11 @@ import functools
 import re
 import socket
 import ssl
+from contextlib import suppress
 
 import aiosmtplib
+from aiosmtplib.protocol import SMTPProtocol
+from aiosmtplib.response import SMTPResponse
 
 from bridge.errors import AccountFault, OutcomeUnknown, Refused, Unreachable
 from bridge.messages import Reason
@@ -21,6 +24,7 @@ from bridge.providers.base import MailAnswer, MailRequest, MailStep
 CONNECT_SECONDS = 10.0
 # The answer is known by then, so nobody waits long for a goodbye.
 QUIT_SECONDS = 2.0
+SLICE = 65536  # bytes of the content that are handed to a connection at once
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _LEADING_DOT = re.compile(rb"(?m)^\.")
@@ -58,6 +62,7 @@ class _Transaction:
         self._client = client
         self._request = request
         self._dsn = False
+        self._broken_off = False  # in the middle of the content
 
     async def run(self) -> MailAnswer:
         try:
@@ -140,17 +145,35 @@ class _Transaction:
         protocol = self._client.protocol
         if protocol is None:
             raise Unreachable("connection lost")
-        content = _LINE_END.sub(b"\r\n", self._request.content)
-        content += b"" if content.endswith(b"\r\n") else b"\r\n"
+        content = _on_the_wire(self._request.content)
+        # aiosmtplib's data() does not say which half of DATA failed. A server may say no before it has read all, so its
+        # reply is waited for from the start.
+        reading = asyncio.ensure_future(protocol.read_response(timeout=self._request.timeout))
         try:
-            # aiosmtplib's data() does not say which half of DATA failed.
-            protocol.write(_LEADING_DOT.sub(b"..", content) + b".\r\n")
-            reply = await protocol.read_response(timeout=self._request.timeout)
+            await asyncio.sleep(0)
+            await self._write(protocol, content, reading)
+            reply = await reading
         except (*_Lost, aiosmtplib.SMTPResponseException) as error:
             raise OutcomeUnknown("timeout" if isinstance(error, TimeoutError) else "connection lost") from None
+        finally:
+            reading.cancel()
         return self._answer("done" if 200 <= reply.code < 300 else "data", reply.code, reply.message)
 
+    async def _write(self, protocol: SMTPProtocol, content: bytes, reply: asyncio.Future[SMTPResponse]) -> None:
+        """Slice by slice, until all is written or the server has said no or yes. What fails is told by the reply."""
+        self._broken_off = True
+        with suppress(*_Lost):
+            async with asyncio.timeout(self._request.timeout):
+                for start in range(0, len(content), SLICE):
+                    if reply.done():
+                        return
+                    protocol.write(content[start : start + SLICE])
+                    await protocol._drain_helper()  # what the connection does not take yet is not kept for it as well
+                self._broken_off = False
+
     async def _quit(self) -> None:
+        if self._broken_off:  # it would be read as a part of the content
+            return
         try:
             await self._client.quit(timeout=min(QUIT_SECONDS, self._request.timeout))
         except (aiosmtplib.SMTPException, OSError):
@@ -179,6 +202,14 @@ def _word_for(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timeout"
     return "connect" if isinstance(error, aiosmtplib.SMTPConnectError) else "connection lost"
+
+
+@functools.lru_cache(maxsize=2)
+def _on_the_wire(content: bytes) -> bytes:
+    """With CRLF, doubled leading dots and the final one; copies of one message share it."""
+    content = _LINE_END.sub(b"\r\n", content)
+    content += b"" if content.endswith(b"\r\n") else b"\r\n"
+    return _LEADING_DOT.sub(b"..", content) + b".\r\n"
 
 
 @functools.cache

@@ -139,16 +139,20 @@ def _items(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def read_stored(payload: bytes, index: int, message_id: str, trace_id: str = "") -> AgentMessage:
-    """One copy, from what `Incoming.payload` kept. Raises ValueError when it holds no such copy.
+def read_copies(payload: bytes, message_id: str, trace_id: str = "") -> tuple[AgentMessage, ...]:
+    """All copies, by their index, of what `Incoming.payload` kept.
 
     Older versions kept numbers of any length and Infinity as Python writes them.
     """
-    incoming = _incoming(_read_json(payload, lambda _: None), payload, payload, "", trace_id, message_id)
-    for message in incoming.copies:
-        if message.index == index:
-            return message
-    raise ValueError("the stored payload has no such copy")
+    return _incoming(_read_json(payload, lambda _: None), payload, payload, "", trace_id, message_id).copies
+
+
+def read_stored(payload: bytes, index: int, message_id: str, trace_id: str = "") -> AgentMessage:
+    """One of them. Raises ValueError when there is no such copy."""
+    copies = read_copies(payload, message_id, trace_id)
+    if not 0 <= index < len(copies):
+        raise ValueError("the stored payload has no such copy")
+    return copies[index]
 
 
 def made_up_id(endpoint: str, body: bytes) -> str:

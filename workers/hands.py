@@ -31,6 +31,7 @@ from bridge.providers.base import Asking, Provider
 from bridge.redis_connection import connect
 from bridge.sending import Sender
 from bridge.settings import DAY, Settings, read_settings
+from workers.payloads import Payloads
 from workers.sinks import Sinks
 
 log = structlog.get_logger()
@@ -49,6 +50,7 @@ class Hands:
     ledger: Ledger
     events: Events
     sinks: Sinks
+    payloads: Payloads
     sender: Sender
     digital_channels: DigitalChannels
     providers: dict[str, Provider]
@@ -146,6 +148,7 @@ async def open_hands(
             ledger=ledger,
             events=Events(ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY),
             sinks=sinks,
+            payloads=Payloads(ledger),
             sender=sender,
             digital_channels=DigitalChannels(configuration, sender),
             providers=configuration.build_providers(),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
@@ -59,20 +61,34 @@ async def _prepare(
     h: Hands, ref: str, claim: str, claimed: Claimed, channel: Channel, provider: Provider
 ) -> tuple[Part, Request]:
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
-    message = stored_message(ref, claimed, channel)
-    parts = provider.parts(message)
+    shared = await h.payloads.shared(ref, claimed)
+    message = stored_message(ref, claimed, channel, shared.copies if shared else ())
+    if shared is not None and shared.large:
+        async with shared.turn:  # the first writes it, and the others find it written
+            parts, request = await asyncio.to_thread(_written, provider, message, claimed.number("pt"))
+    else:
+        parts, request = _written(provider, message, claimed.number("pt"))
     number = claimed.number("pt")
-    if number >= len(parts):
-        raise Refused("no such part")
     if len(parts) > 1 and number == 0:
         await h.surely(lambda: h.ledger.parts(ref, claim, len(parts)))
-    return parts[number], provider.request(message, parts[number])
+    return parts[number], request
 
 
-def stored_message(ref: str, claimed: Claimed, channel: Channel) -> AgentMessage:
-    """The message that an entry holds, from our number as the provider knows it."""
+def _written(provider: Provider, message: AgentMessage, number: int) -> tuple[Sequence[Part], Request]:
+    """All parts, and the request for the one whose turn it is."""
+    parts = provider.parts(message)
+    if number >= len(parts):
+        raise Refused("no such part")
+    return parts, provider.request(message, parts[number])
+
+
+def stored_message(ref: str, claimed: Claimed, channel: Channel, copies: Sequence[AgentMessage] = ()) -> AgentMessage:
+    """The message that an entry holds, from our number as the provider knows it. `copies`: what is read already."""
     index = int(ref.partition("-")[2] or "0")
-    message = wire.read_stored(claimed.fields[b"p"], index, claimed.text("mid"), claimed.text("tr"))
+    if index < len(copies):
+        message = copies[index]
+    else:
+        message = wire.read_stored(claimed.fields[b"p"], index, claimed.text("mid"), claimed.text("tr"))
     if channel.number is None and channel.default_region is None:
         return message
     sender = Address(channel.number, message.sender.name) if channel.number is not None else message.sender

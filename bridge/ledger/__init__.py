@@ -30,6 +30,7 @@ from bridge.messages import Fate
 from bridge.settings import DAY, Settings
 
 SWEEP = 500  # members that one sweep looks at
+LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
 KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id is, as in messages.lua
 COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is looked for
 
@@ -196,6 +197,10 @@ class Ledger:
     async def claim(self, ref: str, token: str, lease: float) -> Claimed:
         """Take the message for `lease` seconds."""
         return _claimed(await self._do("claim", ref, token, _ms(lease), self._keep))
+
+    async def payload(self, first_ref: str) -> bytes:
+        """The payload of a message, by the ref of its first copy; b"" where it is gone."""
+        return await cast(Awaitable[bytes | None], self.redis.get(f"dcb:p:{first_ref}")) or b""
 
     async def parts(self, ref: str, token: str, count: int) -> None:
         """Say how many parts there are, before the first of several goes out."""

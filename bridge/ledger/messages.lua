@@ -187,7 +187,9 @@ function verbs.accept()
   return answers
 end
 
--- claim ref token lease_ms keep_ms -> {"go", fields…} or {why not}
+local LARGE = 65536 -- bytes of a payload that is not handed out with each claim; as bridge.ledger.LARGE
+
+-- claim ref token lease_ms keep_ms -> {"go", fields…} or {why not}. The payload is among them as p, or its length as pz.
 -- The same token asking again gets "go" again, and its whole lease: a reply can be lost on the way.
 function verbs.claim()
   local ref, token, lease, keep_ms = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -217,8 +219,9 @@ function verbs.claim()
   end
   local all, first = redis.call('HGETALL', key), redis.call('HGET', key, 'ps')
   if first then
-    all[#all + 1] = 'p'
-    all[#all + 1] = redis.call('GET', 'dcb:p:' .. first)
+    local size = redis.call('STRLEN', 'dcb:p:' .. first)
+    all[#all + 1] = size > LARGE and 'pz' or 'p'
+    all[#all + 1] = size > LARGE and tostring(size) or redis.call('GET', 'dcb:p:' .. first)
   end
   return {'go', all}
 end

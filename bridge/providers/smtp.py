@@ -18,6 +18,8 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from email.headerregistry import Address as MailAddress
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
@@ -99,6 +101,7 @@ class Smtp:
         self.name = self.account = name
         self._fields = fields
         # A report that nobody could bring us would keep each message waiting for it.
+        self._last: dict[bool, tuple[AgentMessage, bytes] | None] = {True: None, False: None}
         self._ask_dsn = fields.dsn == "auto" and bool(fields.callback_secret)
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
@@ -130,12 +133,27 @@ class Smtp:
             local_hostname=fields.local_hostname,
             mail_from=fields.mail_from or sender.addr_spec,
             rcpt_to=recipient.addr_spec,
-            content=mail_message.write(message, sender, recipient, message_id),
+            content=self._content(message, sender, recipient, message_id),
             envelope_id=message.ref,
             ask_dsn=self._ask_dsn,
             timeout=fields.timeout,
             provider_id=_copy_id(message_id, recipient.addr_spec),
         )
+
+    def _content(self, message: AgentMessage, sender: MailAddress, recipient: MailAddress, message_id: str) -> bytes:
+        """Written once for the copies of one message that were read together; they differ in nothing but their To.
+
+        The last one is remembered, for each of the two forms that a copy may have.
+        """
+        plain = sender.addr_spec.isascii() and recipient.addr_spec.isascii()
+        before, content = self._last[plain] or (None, b"")
+        together = before is not None and before.recipients is message.recipients
+        if before and together and replace(before, to=message.to, index=message.index) == message:
+            return content
+        content = mail_message.write(message, sender, recipient, message_id)
+        if len(message.recipients) > 1:
+            self._last[plain] = (message, content)
+        return content
 
     def taken(self, answer: Answer) -> Taken:
         assert isinstance(answer, MailAnswer)
