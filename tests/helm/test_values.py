@@ -204,6 +204,38 @@ def test_a_mistake_is_named_in_clear_words(mistake: str) -> None:
     assert "0123456789abcdef" not in str(refused.value)
 
 
+UNQUOTED = ["01234567", "0123456789", "0o17", "0x1F", "1e3", "12_000", "12345", "0", "-7", "1.5", ".5", ".inf",
+    "true", "no", "On", "YES"]  # fmt: skip
+
+
+@pytest.mark.parametrize("section", ["channels", "endpoints", "providers"])
+@pytest.mark.parametrize("key", UNQUOTED)
+def test_a_key_that_yaml_may_have_rewritten_is_refused_until_it_is_confirmed(section: str, key: str) -> None:
+    """As `-f` reads them. With `--set` a key stays what it was."""
+    written = {"channels": "{type: sms, provider: acme-sms, number: '+15557650199'}",
+               "endpoints": "{secrets: ['${A}']}", "providers": "{kind: smtp, host: a}"}  # fmt: skip
+    given: Json = helm.values_from_yaml(
+        f"config: {{{section}: {{{key}: {written[section]}}}}}\nsecrets: {{env: {{A: a}}}}"
+    )
+    [became] = given["config"][section]
+    with pytest.raises(
+        helm.HelmError, match=rf"config\.{section}: the (channel id|name) .*; write it in quotes"
+    ) as refused:
+        render(over(MINIMAL, given))
+    assert became in str(refused.value)
+    render(over(MINIMAL, given | {"quotedKeys": [became]}))
+
+
+@pytest.mark.parametrize(
+    "key", ["'0123456789'", "'01234567'", "15557650123", "'007'", "1:30", "2001-01-01", "a1", "1e3x"]
+)
+def test_a_key_that_yaml_leaves_alone_is_taken(key: str) -> None:
+    channel = f"{{config: {{channels: {{{key}: {{type: sms, provider: acme-sms, number: '+15557650199'}}}}}}}}"
+    render(over(MINIMAL, helm.values_from_yaml(channel)))
+    render(over(MINIMAL, helm.values_from_yaml("{config: {channels: {'342391': {type: sms, provider: acme-sms}}}}")
+        | {"quotedKeys": ["342391"]}))  # fmt: skip
+
+
 def test_an_escaped_variable_is_none() -> None:
     render(over(MINIMAL, {"config": {"channels": {"0123456789": {"endpoint": "$${NAME}"}}}}))
 

@@ -20,11 +20,7 @@
     {{- fail "secrets.files: must be true while trial.enabled: the sandbox reads its secrets from files" -}}
   {{- end -}}
 {{- end -}}
-{{- range $id, $_ := .Values.config.channels -}}
-  {{- if regexMatch "^[0-9.]+e[+][0-9]+$" $id -}}
-    {{- fail (printf "config.channels: the channel id %s was a number to YAML; write it in quotes, as in \"0123456789\":" $id) -}}
-  {{- end -}}
-{{- end -}}
+{{- include "dcbridge.checkKeys" . -}}
 {{- include "dcbridge.byReference" (list $ "config" .Values.config false) -}}
 {{- $known := concat (keys .Values.secrets.env) (list) -}}
 {{- range .Values.extraEnv -}}{{- $known = append $known .name -}}{{- end -}}
@@ -32,6 +28,25 @@
   {{- $name := regexFind "[A-Za-z_][A-Za-z0-9_]*" . -}}
   {{- if not (has $name $known) -}}
     {{- fail (printf "config: names ${%s}, and nothing sets it; add secrets.env.%s with the key of the Secret %s" $name $name $.Values.secrets.name) -}}
+  {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Before a template sees it, an unquoted key was a number or a boolean to YAML and has become another text: 01234567 is
+     "342391", 0123456789 "1.2345679e+08", 12_000 "12000", no "false". Ten digits and more do not come of an octal number
+     that anybody has for an id; shorter ones, and words and fractions, have to be confirmed. */}}
+{{- define "dcbridge.checkKeys" -}}
+{{- $confirmed := .Values.quotedKeys | default list -}}
+{{- range $section := list "channels" "endpoints" "interactions" "providers" "subscribers" -}}
+  {{- $noun := ternary "channel id" "name" (eq $section "channels") -}}
+  {{- range $key, $_ := (get ($.Values.config | default dict) $section | default dict) -}}
+    {{- if not (has $key $confirmed) -}}
+      {{- if regexMatch "^[-+]?[0-9.]+e[-+]?[0-9]+$" $key -}}
+        {{- fail (printf "config.%s: the %s %s was a number to YAML; write it in quotes, as in \"0123456789\":" $section $noun $key) -}}
+      {{- else if regexMatch "^(true|false|-?(0|[1-9][0-9]{0,8})|-?[0-9]+[.][0-9]+|[-+]?[.](inf|nan))$" (lower $key) -}}
+        {{- fail (printf "config.%s: the %s %s may have been another one, which YAML took for a number or a boolean (01234567 becomes 342391, no becomes false); write it in quotes, as in \"01234567\":, and where %s is right, confirm it with quotedKeys: [%s]" $section $noun $key $key (quote $key)) -}}
+      {{- end -}}
+    {{- end -}}
   {{- end -}}
 {{- end -}}
 {{- end -}}
