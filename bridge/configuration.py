@@ -65,8 +65,20 @@ class Pace(Model):
 class Breaker(Model):
     """When to stop speaking to a provider that cannot be reached or does not know us, and when to try again."""
 
-    failures: int = Field(5, ge=1, description="Failures in a row after which nothing is sent; a refused account: one.")
-    first: SomeSeconds = Field(5.0, description="Seconds until the oldest message is tried again.")
+    failures: int = Field(
+        5,
+        ge=1,
+        description="Conversations that have to fail, however often each is tried, until nothing is sent any more;"
+        " a refused account: one.",
+    )
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share that these have to be of the messages that the account carried during the last ten seconds,"
+        " above 0 and up to 1.",
+    )
+    first: SomeSeconds = Field(5.0, description="Seconds until one message is tried again.")
     most: SomeSeconds = Field(60.0, description="Seconds between two such tries at most.")
 
 
@@ -169,6 +181,12 @@ class Channel(Model):
     )
     unconfirmed_as: Literal["none", "delivered", "failed"] = Field(
         "none", description="Which receipt an unconfirmed message gets."
+    )
+    attempts: int = Field(
+        20,
+        ge=1,
+        description="Times that one message, or one part of it, is handed to the provider at most; after that it fails"
+        " with the reason of the last attempt. Attempts that reached nobody do not count.",
     )
     lane_limit: SomeSeconds = Field(
         900.0, description="Seconds that one message may hold up its conversation; after that it fails."

@@ -256,26 +256,29 @@ class _OverviewCollector(Collector):
             taking = sum(queue.name in worker.queues for worker in now.workers if not worker.silent)
             workers.add_metric([queue.name], taking)
         is_open = gauge("breaker_open", "1 while nothing is sent to a provider.", "provider")
+        openings = gauge("breaker_openings", "Times that a provider's breaker opened during the last hour.", "provider")
         parked = gauge("parked", "Messages that wait for a provider's breaker to close.", "provider")
         paused = gauge("paused_seconds", "For how long a provider asked not to be spoken to.", "provider")
         asked = gauge("pause_asked_seconds", "How long a pause the provider asked for, while it is paused.", "provider")
         for one in now.providers:
             asked.add_metric([one.name], one.pause.asked if one.paused_for else 0.0)
             is_open.add_metric([one.name], int(one.open))
+            openings.add_metric([one.name], one.openings)
             parked.add_metric([one.name], one.parked)
             paused.add_metric([one.name], one.paused_for)
         booked = gauge(
             "pace_booked_seconds", "How long a message that comes now would wait for its turn.", "of", "name"
         )
-        held = gauge("held", "Messages that wait for a place among the requests under way.", "of", "name")
+        held = gauge("held", "Messages that wait in line for a pace.", "of", "name")
         under_way = gauge("requests_under_way", "Requests under way where there is a cap.", "of", "name")
         paces = [("provider", one.name, one.pace) for one in now.providers]
         paces += [("channel", name, pace) for name, pace in now.paces.items() if name in self._channels]
         for of, name, pace in paces:
             if pace.per_second:
                 booked.add_metric([of, name], pace.booked_ahead)
-            if pace.cap:
+            if pace.per_second or pace.cap:
                 held.add_metric([of, name], pace.held)
+            if pace.cap:
                 under_way.add_metric([of, name], pace.in_flight)
         unsafe = gauge("redis_unsafe", "Things about Redis that would lose messages, or refuse them.")
         unsafe.add_metric([], self._unsafe)
@@ -283,7 +286,7 @@ class _OverviewCollector(Collector):
         exposed.add_metric([], self._exposed)
         suspended = gauge("suspended", "1 while `rq suspend` keeps workers from taking anything.")
         suspended.add_metric([], int(now.suspended))
-        of_providers = [is_open, parked, paused, asked, booked, held, under_way]
+        of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way]
         return [queued, running, workers, *of_providers, unsafe, exposed, suspended]
 
 

@@ -228,6 +228,21 @@ def resume(
     raise at_the_ledger(config, lambda desk: end_pause(desk, name))
 
 
+@app.command(short_help="Fail what waits for a channel that is not configured.")
+def fail(
+    channel: Annotated[str, typer.Argument(help="Id of a channel that is not in bridge.yaml any more.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Fail what was not sent yet of a channel that is not configured: the agents are told Failed with 500.
+
+    Without this the messages wait until the channel is back in bridge.yaml, or until their time to live is over.
+    """
+    from dcbridge.fail import fail as end
+
+    raise at_the_ledger(config, lambda desk: end(desk, channel, dry_run))
+
+
 @app.command(short_help="Where is my message? Its life, hop by hop.")
 def trace(
     given: Annotated[

@@ -67,6 +67,17 @@ class Status:
     newest_letter_age: float
     journal: JournalHere | None
     problems: Sequence[str]
+    stranded: Sequence[Stranded]
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """Messages that wait for a channel that is not configured."""
+
+    channel_id: str
+    messages: int
+    waiting_for: float  # seconds
+    exact: bool
 
 
 async def show(desk: Desk, wanted: Wanted, as_json: bool) -> int:
@@ -143,6 +154,7 @@ async def look(desk: Desk, wanted: Wanted) -> Status:
     )
     newest: Any = await redis.zrange("dcb:dead", -1, -1, withscores=True)
     journal = _journal(desk.settings)
+    stranded = await _stranded(desk, now, books)
     return Status(
         redis=desk.settings.redis_place,
         overview=now,
@@ -154,8 +166,25 @@ async def look(desk: Desk, wanted: Wanted) -> Status:
         tokens=_tokens(desk.settings, lanes.heads),
         newest_letter_age=max(0.0, now.at - newest[0][1] / 1000) if newest else 0.0,
         journal=journal,
-        problems=[*_problems(now, books, lanes, journal), *await _unsafe(desk)],
+        problems=[*_problems(now, books, lanes, journal, stranded), *await _unsafe(desk)],
+        stranded=stranded,
     )
+
+
+async def _stranded(desk: Desk, now: Overview, books: Books) -> list[Stranded]:
+    """Of channels that no worker knows, or that are not in the bridge.yaml of this command."""
+    names = {one.channel_id for one in books.channels if one.channel_id not in desk.configuration.channels}
+    names |= now.unconfigured.keys()
+    open_ones = {one.channel_id: one for one in books.channels if one.channel_id in names and one.in_flight}
+    few = dict(sorted(open_ones.items(), key=lambda item: -item[1].oldest_age)[:CHANNELS])
+    states = await conversations.states_of(desk.ledger.redis, {name: one.in_flight for name, one in few.items()})
+    found = []
+    for name, one in few.items():
+        waiting = sum(states[name].get(state, 0) for state in ("accepted", "retry"))
+        if waiting:
+            since = now.unconfigured.get(name, one.oldest_age)
+            found.append(Stranded(name, waiting, since, one.in_flight <= conversations.READ))
+    return found
 
 
 def _chosen(books: Books, wanted: Wanted, provider_of: Mapping[str, str]) -> list[ChannelBooks]:
@@ -190,7 +219,9 @@ async def _unsafe(desk: Desk) -> list[str]:
 # ---------------------------------------------------------------- what is wrong
 
 
-def _problems(now: Overview, books: Books, lanes: Lanes, journal: JournalHere | None) -> list[str]:
+def _problems(
+    now: Overview, books: Books, lanes: Lanes, journal: JournalHere | None, stranded: Sequence[Stranded]
+) -> list[str]:
     """In words, the worst first; each says what to look at next."""
     found = []
     if books.difference:
@@ -216,6 +247,12 @@ def _problems(now: Overview, books: Books, lanes: Lanes, journal: JournalHere | 
         f"{one.name}: {paused_words(one, now.at)}; dcbridge resume {one.name} ends it"
         for one in now.providers
         if one.paused_for > LATE or one.pause.asked > one.paused_for + one.pause.since + LATE
+    ]
+    found += [
+        f"channel {one.channel_id} is not configured: {'' if one.exact else 'about '}{one.messages} messages have"
+        f" waited for it for {about(one.waiting_for)}; put it back into bridge.yaml and restart, or fail them with"
+        f" dcbridge fail {one.channel_id}"
+        for one in stranded
     ]
     found += [
         f"{queue.name}: the first of {queue.depth} jobs has waited for {about(queue.oldest_age)}: too few workers"
@@ -262,6 +299,7 @@ def told(status: Status) -> dict[str, Any]:
         "queues": [asdict(queue) for queue in now.queues],
         "providers": [asdict(provider) for provider in status.providers],
         "channels": [_channel(status, one) for one in status.channels],
+        "unconfigured": [asdict(one) for one in status.stranded],
         "lanes": {
             "count": status.lanes.count,
             "exact": status.lanes.exact,

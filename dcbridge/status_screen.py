@@ -119,8 +119,10 @@ def _providers(providers: Iterable[Provider], status_at: float) -> Table:
     table = _table("providers", "breaker", "parked", "pace and requests under way", right=(2,))
     for one in providers:
         breaker = f"open: {one.why}" if one.open else "closed"
-        if one.failures_in_a_row and not one.open:
-            breaker += f", {one.failures_in_a_row} failures in a row"
+        if one.failing and not one.open:
+            breaker += f", {one.failing} conversation{'s' * (one.failing != 1)} fail"
+        if one.openings:
+            breaker += f", opened {one.openings} time{'s' * (one.openings != 1)} in an hour"
         parked = f"{one.parked:,}" + (f" ({about(one.oldest_parked_age)})" if one.parked else "")
         words = [paused_words(one, status_at)] if one.paused_for else []
         words += _pace(one.pace)
@@ -133,7 +135,9 @@ def _pace(pace: Pace) -> list[str]:
     if pace.per_second:
         words.append(f"{pace.per_second:g}/s, burst {pace.burst}, booked {about(pace.booked_ahead)} ahead")
     if pace.cap:
-        words.append(f"{pace.in_flight} of {pace.cap} under way, {pace.held} held")
+        words.append(f"{pace.in_flight} of {pace.cap} under way")
+    if pace.held:
+        words.append(f"{pace.held:,} in line")
     return words
 
 

@@ -182,12 +182,17 @@ async def _task(ledger: Ledger, task_id: str) -> Life | None:
 
 
 def _held_back(entry: Mapping[str, str], parked_at: str, why: bytes | None) -> str:
-    """Why a message whose turn it is does not go (bridge/ledger/pacing.lua)."""
+    """Why a message whose turn it is does not go (bridge/ledger/lines.lua)."""
     if entry["s"] not in ("accepted", "retry"):
         return ""
     if parked_at:
         code = f": {why.decode(errors='replace')}" if why else ""
         return f"nothing is sent to {parked_at} at present{code}"
+    kind, _, name = entry.get("q", "").partition("-")
+    if kind == "u":
+        return f"no worker is configured for channel {name}"
+    if kind in ("c", "p"):
+        return f"it waits in the line of {'channel' if kind == 'c' else 'provider'} {name}"
     if "hd" in entry:
         return "as many requests as are allowed are under way"
     return f"by the rate, until {utc(int(entry['sl']) / 1000)}" if "sl" in entry else ""

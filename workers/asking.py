@@ -50,7 +50,7 @@ async def _decide(h: Hands, ref: str, state: str, channel: Channel | None, token
     if state == "unknown":
         if channel is None:
             return await h.ledger.settle(ref, "fail", token=token)
-        return await h.ledger.settle(ref, channel.outcome_unknown, channel.resends, token)
+        return await h.ledger.settle(ref, channel.outcome_unknown, channel.resends, token, channel.attempts)
     policy = channel.unconfirmed_as if channel else "none"
     receipt = {"none": "", "delivered": "Delivered", "failed": "Failed"}[policy]
     within = channel.confirm_within if channel else 0.0
@@ -169,7 +169,7 @@ async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
             state = await ledger.ask_again(q.ref, q.token, more)
         case NotThere():
             await _note(q, part.number, "absent")
-            state = await ledger.not_there(q.ref, q.token, q.channel.lane_limit)
+            state = await ledger.not_there(q.ref, q.token, q.channel.lane_limit, q.channel.attempts)
         case CannotTell(why):
             await _note(q, part.number, "unclear", why)
             state = await _decide(q.h, q.ref, q.state, q.channel, q.token)

@@ -145,4 +145,5 @@ def _failure(
         first=breaker.first,
         most=breaker.most,
         disable_after=disable_after,
+        share=breaker.share,
     )

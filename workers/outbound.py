@@ -11,7 +11,7 @@ import structlog
 
 from bridge import wire
 from bridge.configuration import Channel
-from bridge.errors import AccountFault, Refused, SendError, Unreadable
+from bridge.errors import Refused, SendError, Unreadable
 from bridge.ledger import Claimed
 from bridge.messages import Address, AgentMessage
 from bridge.providers.base import Part, Provider, Request, Taken
@@ -40,9 +40,10 @@ async def _send(h: Hands, ref: str, claim: str) -> bool:
         message=ref, trace=claimed.text("tr"), channel=channel_id, consumer=h.tokens.of(claimed.text("to"))
     ):
         channel = h.channel(channel_id)
+        if channel is None:
+            await _strand(h, ref, claim)
+            return True
         try:
-            if channel is None:
-                raise AccountFault("channel is not configured")
             provider = h.providers[channel.provider]
             part, request = await _prepare(h, ref, claim, claimed, channel, provider)
         except SendError as error:
@@ -140,6 +141,13 @@ async def _send_part(
         ms=round((time.monotonic() - began) * 1000),
         state=state,
     )
+
+
+async def _strand(h: Hands, ref: str, claim: str) -> None:
+    """The channel was taken out of bridge.yaml, or this worker has not read it yet: an operator decides."""
+    state = await h.surely(lambda: h.ledger.strand(ref, claim))
+    h.metrics.faults.labels("unconfigured", "").inc()
+    log.error("channel_not_configured", state=state)
 
 
 async def _our_bug(h: Hands, ref: str, claim: str) -> None:

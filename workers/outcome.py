@@ -76,8 +76,12 @@ async def not_taken(h: Hands, ref: str, claim: str, claimed: Claimed, error: Sen
         delay = wait(retry, attempt, kept_to(h, channel.provider if channel else "", error))
         # A fault of the account is not the message's: only the time to live ends its wait.
         limit = 0.0 if error.page or channel is None else channel.lane_limit
+        # Nobody was spoken to, or the account was refused: that many attempts say nothing about the message.
+        attempts = channel.attempts if channel and not isinstance(error, Unreachable | AccountFault) else 0
         state = await h.surely(
-            lambda: h.ledger.retry(ref, claim, delay, lane_limit=limit, reason=error.reason, code=error.code)
+            lambda: h.ledger.retry(
+                ref, claim, delay, lane_limit=limit, reason=error.reason, code=error.code, attempts=attempts
+            )
         )
     else:
         state = await h.surely(lambda: h.ledger.fail(ref, claim, error.reason, error.code))
@@ -102,6 +106,7 @@ async def tell_the_breaker(h: Hands, provider: str, ref: str, error: SendError) 
                 threshold=breaker.failures,
                 first=breaker.first,
                 most=breaker.most,
+                share=breaker.share,
             )
         )
         if state == "opened":

@@ -31,12 +31,13 @@ from bridge.settings import DAY, Settings
 
 SWEEP = 500  # members that one sweep looks at
 LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
+GIVEN_UP = 200  # messages that one call looks at to fail them
 KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id is, as in messages.lua
 COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is looked for
 
 _FILES = (
-    *("common", "owners", "history", "pauses", "pacing", "subscribers", "messages", "questions", "receipts", "tasks"),
-    *("letters", "strays", "events", "sweep", "run"),
+    *("common", "owners", "history", "pauses", "pacing", "breaker", "subscribers", "lines", "messages"),
+    *("unconfigured", "questions", "receipts", "tasks", "letters", "strays", "events", "sweep", "run"),
 )
 
 
@@ -215,9 +216,28 @@ class Ledger:
         )
         return _word(answer)
 
-    async def retry(self, ref: str, token: str, delay: float, *, lane_limit: float, reason: int, code: str) -> str:
-        """Again in `delay` seconds: "retry", or "failed" where the time to live or the lane's limit ends first."""
-        return _word(await self._do("retry", ref, token, _ms(delay), _ms(lane_limit), int(reason), code, self._keep))
+    async def retry(
+        self, ref: str, token: str, delay: float, *, lane_limit: float, reason: int, code: str, attempts: int = 0
+    ) -> str:
+        """Again in `delay` seconds: "retry", or "failed" where the time to live, the lane's limit or the number of
+        attempts ends first; 0 is no limit of attempts.
+        """
+        told = (ref, token, _ms(delay), _ms(lane_limit), int(reason), code, self._keep, attempts)
+        return _word(await self._do("retry", *told))
+
+    async def strand(self, ref: str, token: str) -> str:
+        """This worker knows no such channel: "waits" until one does or its time to live ends, or "stale"."""
+        return _word(await self._do("strand", ref, token, self._keep))
+
+    async def give_up(self, channel_id: str) -> int | None:
+        """Fail what was not sent yet of a channel that is not configured; how many, None where it is configured."""
+        ended, start = 0, 0
+        while start >= 0:
+            count, start = await self._do("give_up", channel_id, start, GIVEN_UP)
+            if count < 0:
+                return None
+            ended += count
+        return ended
 
     async def fail(self, ref: str, token: str, reason: int, detail: str) -> str:
         return _word(await self._do("fail", ref, token, int(reason), detail, self._keep))
@@ -226,9 +246,12 @@ class Ledger:
         """Nobody knows whether it was taken, unless an update said so meanwhile. Without a token: a lease ended."""
         return _word(await self._do("unknown", ref, token, _ms(grace), code, self._keep))
 
-    async def settle(self, ref: str, policy: str, most: int = 2, token: str = "") -> str:
-        """The grace is over: `policy` is "resend", at most `most` times, or "fail". `token`: of a question about it."""
-        return _word(await self._do("settle", ref, policy, self._keep, most, token))
+    async def settle(self, ref: str, policy: str, most: int = 2, token: str = "", attempts: int = 0) -> str:
+        """The grace is over: `policy` is "resend", at most `most` times and within `attempts`, or "fail".
+
+        `token`: of a question about it.
+        """
+        return _word(await self._do("settle", ref, policy, self._keep, most, token, attempts))
 
     async def confirm_over(
         self, ref: str, reason: str, receipt: str, confirm_within: float = 0.0, token: str = ""
@@ -314,9 +337,11 @@ class Ledger:
         )  # fmt: skip
         return _word(answer)
 
-    async def not_there(self, ref: str, token: str, lane_limit: float) -> str:
-        """The provider surely has not got it: "retry" at once, "failed" after `lane_limit` seconds, or "stale"."""
-        return _word(await self._do("not_there", ref, token, _ms(lane_limit), self._keep))
+    async def not_there(self, ref: str, token: str, lane_limit: float, attempts: int = 0) -> str:
+        """The provider surely has not got it: "retry" at once, "failed" after `lane_limit` seconds or as many
+        attempts, or "stale".
+        """
+        return _word(await self._do("not_there", ref, token, _ms(lane_limit), self._keep, attempts))
 
     # ------------------------------------------------------------ pacing and the breaker of a provider's account
 
@@ -332,10 +357,23 @@ class Ledger:
         return bool(await self._do("pause", provider, max(1, _ms(seconds)), _ms(asked or seconds), code))
 
     async def trouble(
-        self, provider: str, ref: str, code: str, *, at_once: bool, threshold: int, first: float, most: float
+        self,
+        provider: str,
+        ref: str,
+        code: str,
+        *,
+        at_once: bool,
+        threshold: int,
+        first: float,
+        most: float,
+        share: float = 0.5,
     ) -> str:
-        """A send failed for no fault of the message: "closed", "opened" or "open" is the breaker now."""
-        answer = await self._do("trouble", provider, ref, code, int(at_once), threshold, _ms(first), _ms(most))
+        """A send failed for no fault of the message: "closed", "opened" or "open" is the breaker now.
+
+        It opens at once, or when `threshold` conversations fail that are at least `share` of those carried lately.
+        """
+        told = (provider, ref, code, int(at_once), threshold, _ms(first), _ms(most), f"{share:g}")
+        answer = await self._do("trouble", *told)
         return _word(answer)
 
     async def contact(self, provider: str, ref: str) -> None:

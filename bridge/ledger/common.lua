@@ -9,7 +9,8 @@
 --   dcb:receipts:<channel> ref -> ms due, until posted               dcb:dead:<id>, dcb:dead   dead letters, by time
 --   dcb:p:<ref of the first copy>  the payload; dcb:pn:<same> how many copies still need it, where there are several
 --
--- A member is "m:<ref>" or "t:<id>": the key without "dcb:". Only the head of a lane has a job and a due time.
+-- A member is "m:<ref>" or "t:<id>": the key without "dcb:". Only the head of a lane has a job; a message behind it is due
+-- when its time to live ends.
 -- A delivery of an event to a subscriber is a task as well; it has a job once its subscriber's turn comes to it.
 
 local clock = redis.call('TIME')
@@ -33,14 +34,15 @@ local function queue_job(name, id, argument)
   redis.call('RPUSH', 'rq:queue:' .. job.queue, id)
 end
 
-local function wake(member)
+-- `expires`: ms when its time to live is over, which must not be missed in the queue.
+local function wake(member, expires)
   local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
   local name = 'send'
   if kind == 't' then name = redis.call('HGET', 'dcb:' .. member, 'j') end
   if not name then return end
   local n = redis.call('HINCRBY', 'dcb:' .. member, 'w', 1)
   redis.call('HSET', 'dcb:' .. member, 'qa', now)
-  redis.call('ZADD', 'dcb:due', now + REQUEUE, member)
+  redis.call('ZADD', 'dcb:due', math.min(now + REQUEUE, expires or now + REQUEUE), member)
   queue_job(name, name .. '-' .. id .. '-' .. n, id)
 end
 
@@ -53,7 +55,8 @@ local function job_is_lost(name, queued_at)
   return head_at > queued_at
 end
 
--- What may go, if it is its turn: a delivery waits for that in its subscriber's queue (subscribers.lua).
+-- What may go, if it is its turn: a delivery waits for that in its subscriber's queue (subscribers.lua), a message in the
+-- line of its limits (lines.lua).
 local ready = wake
 
 local function is_due(member)
@@ -62,9 +65,13 @@ end
 
 -- ---------------------------------------------------------------- lanes
 
-local function lane_push(lane, member)
-  if lane == '' then ready(member) return end
-  if redis.call('RPUSH', 'dcb:lane:' .. lane, member) == 1 then ready(member) end
+-- `known`: fields of a message as in lines.lua; one that waits behind another is looked at when its time to live ends.
+local function lane_push(lane, member, known)
+  if lane == '' or redis.call('RPUSH', 'dcb:lane:' .. lane, member) == 1 then
+    ready(member, known)
+  elseif known then
+    redis.call('ZADD', 'dcb:due', known[3], member)
+  end
 end
 
 local function lane_is_head(lane, member)

@@ -33,6 +33,7 @@ WHY = {
     "held": "a place in flight",
     "parked": "the breaker to close",
     "paused": "a pause to end",  # that the provider asked for
+    "unconfigured": "its channel, which no worker has in its configuration",
     "due": "the next sweep",
     "forgotten": "nothing: no sweep will find it",
 }
@@ -122,6 +123,8 @@ async def _lanes_near(redis: Redis, channels: Sequence[str], providers: Sequence
     found: dict[str, None] = {}
     room = LOOKED
     indexes = [(f"dcb:parked:{provider}", "m:") for provider in providers]
+    indexes += [(f"dcb:line:p-{provider}", "m:") for provider in providers]
+    indexes += [(f"dcb:line:{kind}-{channel}", "m:") for channel in channels for kind in "cu"]
     indexes += [(f"dcb:tasks:{job}", "t:") for job in ("callback", "consumer")]
     indexes.append(("dcb:due", ""))
     for key, prefix in indexes:
@@ -176,8 +179,16 @@ async def _head(redis: Redis, now: float, member: str, length: int, provider_of:
         provider = provider_of.get(channel, "")
         pipe.zscore(f"dcb:parked:{provider}", ref)
         pipe.get(f"dcb:pause:{provider}")
-        parked, pause = await pipe.execute()
+        pipe.zrank(f"dcb:line:{fields.get('q', '')}", ref)
+        pipe.hget("dcb:limits", channel)
+        for key in (f"p-{provider}", f"c-{channel}"):
+            pipe.zcount(f"dcb:flight:{key}", int(now * 1000), "+inf")
+            pipe.get(f"dcb:tat:{key}")
+        parked, pause, place, line, *paces = await pipe.execute()
+    turn = _Turn(place, line.decode() if line else "", paces, now)
     paused = float(pause) / 1000 > now if pause else False
+    why = _why(fields, now * 1000, parked=parked is not None, paused=paused, full=turn.full)
+    due_in = due / 1000 - now if due is not None else 0.0
     return Head(
         id=ref,
         what=fields.get("j", "message"),
@@ -187,15 +198,49 @@ async def _head(redis: Redis, now: float, member: str, length: int, provider_of:
         behind=length - 1,
         attempts=int(fields.get("ta") or fields.get("a") or "0"),
         code=fields.get("e", ""),
-        why=_why(fields, now * 1000, parked=parked is not None, paused=paused) if due is not None else "forgotten",
-        due_in=due / 1000 - now if due is not None else 0.0,
+        why=why if due is not None else "forgotten",
+        due_in=turn.comes_in if why == "paced" and place is not None else due_in,
         to=fields.get("to", ""),
     )
 
 
-def _why(fields: Mapping[str, str], now_ms: float, *, parked: bool, paused: bool) -> str:
-    """What a head waits for, in one of WHY; the order is that in which workers find out (pacing.lua)."""
-    state = fields["s"]
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """Of a message that waits in a line: its place, the limits of its channel, what is booked and under way."""
+
+    place: int | None
+    line: str
+    paces: Sequence[Any]
+    now: float
+
+    @property
+    def _limits(self) -> list[tuple[float, int, int, bytes | None]]:
+        """The provider's and the channel's: messages a second, requests at one time, under way, booked until."""
+        words = self.line.split()
+        return [
+            (float(words[at]), int(words[at + 2]), self.paces[n], self.paces[n + 1])
+            for at, n in ((1, 0), (4, 2))
+            if len(words) > at + 2
+        ]
+
+    @property
+    def full(self) -> bool:
+        return any(cap and under_way >= cap for _, cap, under_way, _ in self._limits)
+
+    @property
+    def comes_in(self) -> float:
+        """Seconds, by the slower of its rates; it may be later where others share them."""
+        waits = [
+            max(0.0, float(booked or 0) / 1000 - self.now) + (self.place or 0) / rate
+            for rate, _, _, booked in self._limits
+            if rate
+        ]
+        return max(waits, default=0.0)
+
+
+def _why(fields: Mapping[str, str], now_ms: float, *, parked: bool, paused: bool, full: bool = False) -> str:
+    """What a head waits for, in one of WHY; the order is that in which workers find out (lines.lua)."""
+    state, line = fields["s"], fields.get("q", "")
     if state in ("sending", "running"):
         return "under way"
     if state == "unknown":
@@ -204,6 +249,10 @@ def _why(fields: Mapping[str, str], now_ms: float, *, parked: bool, paused: bool
         return "retry"
     if parked:
         return "parked"
+    if line.startswith("u-"):
+        return "unconfigured"
+    if line:
+        return "paused" if paused else "held" if full else "paced"
     if "hd" in fields:
         return "held"
     if float(fields.get("sl") or "0") > now_ms:

@@ -164,12 +164,12 @@ function verbs.delivered()
   if not state then return 'stale' end
   if state == 'waiting' then redis.call('ZREM', 'dcb:turn:' .. name, id) end
   redis.call('HSET', 'dcb:s:' .. name, 'ok', now)
-  subscriber_answered(name)
+  subscriber_answered(name, id)
   delivery_leaves(id, 'delivered')
   return 'delivered'
 end
 
--- delivery_failed id token code delay_ms spends means threshold first_ms most_ms disable_ms dead_keep_ms
+-- delivery_failed id token code delay_ms spends means threshold first_ms most_ms disable_ms dead_keep_ms share
 --   delay_ms: -1 is the last attempt; spends: 0 where it does not count as one; means: "event" where it says nothing
 --   against the subscriber, "bug" where that was not spoken to, "later" where it is only to be waited for, "sick" for
 --   its breaker, "fault" to open that at once;
@@ -184,7 +184,7 @@ function verbs.delivery_failed()
   local probe = redis.call('HGET', 'dcb:breaker:' .. account, 'ref') == id
   local sick = means == 'sick' or means == 'fault'
   if means == 'event' then
-    subscriber_answered(name)
+    subscriber_answered(name, id)
   elseif means ~= 'bug' then
     if means == 'later' and redis.call('EXISTS', 'dcb:pause:' .. account) == 1 then redis.call('HSET', own, 'gently', 1) end
     redis.call('HSETNX', own, 'bad', now)
@@ -193,7 +193,7 @@ function verbs.delivery_failed()
   end
   if sick then
     local first, most = tonumber(ARGV[10]), tonumber(ARGV[11])
-    if trouble(account, id, code, means == 'fault', tonumber(ARGV[9]), first, most) == 'opened' then
+    if trouble(account, id, code, means == 'fault', tonumber(ARGV[9]), first, most, tonumber(ARGV[14])) == 'opened' then
       tell('subscriber.failing', 'subscriber', name, 'code', code)
     end
   end
@@ -201,7 +201,7 @@ function verbs.delivery_failed()
     redis.call('HINCRBY', key, 'a', -1)
     redis.call('HSET', key, 's', 'waiting', 'e', code)
     redis.call('HDEL', key, 'tok', 'le')
-    turn_again('t:' .. id, now + RETRIES_WAIT)
+    turn_again(id, now + RETRIES_WAIT)
     return 'waiting'
   end
   if delay < 0 then

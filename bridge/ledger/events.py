@@ -73,6 +73,7 @@ class Failure:
     first: float
     most: float
     disable_after: float
+    share: float = 0.5
 
 
 def subscriber_of(delivery_id: str) -> str:
@@ -133,6 +134,7 @@ class Events:
         answer: bytes = await self._do(
             "delivery_failed", delivery_id, token, failure.code, delay, int(failure.spends), failure.means,
             failure.threshold, int(failure.first * 1000), int(failure.most * 1000), disable, self._ledger._keep_dead,
+            f"{failure.share:g}",
         )  # fmt: skip
         return answer.decode()
 

@@ -45,12 +45,13 @@ local function remember_id(ref, part, channel, provider_id)
 end
 
 -- The one way into a terminal state: books, lane, due time, privacy and receipt together.
-local function finish(ref, state, reason, detail, receipt, keep_ms)
+finish = function(ref, state, reason, detail, receipt, keep_ms)
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 'ch', 'ln', 's', 'qn')
+  local f = redis.call('HMGET', key, 'ch', 'ln', 's', 'qn', 'q', 'sl')
   if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
   redis.call('HSET', key, 's', state, 'r', reason, 'd', detail, 'end', now, 'rs', receipt)
   redis.call('HDEL', key, 'tok', 'le')
+  if f[5] or f[6] then stop_waiting(ref, f[1], f[5], f[6]) end
   if f[4] then forget_question(key) end
   drop_payload(key)
   redis.call('ZREM', 'dcb:due', 'm:' .. ref)
@@ -77,11 +78,11 @@ end
 local function part_taken(ref, part, count, provider_id, delivered, confirm_ms, keep_ms)
   local key = 'dcb:m:' .. ref
   redis.call('HSET', key, 'x' .. part, provider_id, 'pt', part + 1, 'n', count, 'a', 0)
-  redis.call('HDEL', key, 'tok', 'le', 'e')
+  redis.call('HDEL', key, 'tok', 'le', 'e', 'q')
   if redis.call('HEXISTS', key, 'qn') == 1 then forget_question(key) end
   if part + 1 < count then
     redis.call('HSET', key, 's', 'accepted')
-    wake('m:' .. ref)
+    ready('m:' .. ref)
     return 'next'
   end
   redis.call('HSET', key, 's', 'sent', 'sent', now)
@@ -179,7 +180,7 @@ function verbs.accept()
       if ARGV[i + 10] ~= '' then
         finish(ref, 'failed', ARGV[i + 10], ARGV[i + 11], 'Failed', keep_ms)
       else
-        lane_push(lane, 'm:' .. ref)
+        lane_push(lane, 'm:' .. ref, {channel, now, now + ttl, 0, '0'})
       end
       answers[#answers + 1] = 'new'
     end
@@ -194,7 +195,7 @@ local LARGE = 65536 -- bytes of a payload that is not handed out with each claim
 function verbs.claim()
   local ref, token, lease, keep_ms = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'ln', 'exp', 'tok', 'pt', 'hs', 'ch', 'at')
+  local f = redis.call('HMGET', key, 's', 'ln', 'exp', 'tok', 'pt', 'ch', 'at', 'a', 'sl', 'q')
   if not f[1] then return {'gone'} end
   if f[1] == 'sending' then
     if f[4] ~= token then return {'busy'} end
@@ -207,7 +208,7 @@ function verbs.claim()
       finish(ref, 'failed', '305', redis.call('HGET', key, 'e') or '', 'Failed', keep_ms)
       return {'expired'}
     end
-    local why = held_back(ref, f[7], f[8], tonumber(f[3]), lease)
+    local why = held_back(ref, {f[6], f[7], f[3], f[8], f[5], f[9]}, f[10], lease)
     if why then return {why} end
     redis.call('HSET', key, 's', 'sending', 'tok', token, 'le', now + lease)
     redis.call('HINCRBY', key, 'a', 1)
@@ -237,7 +238,7 @@ end
 -- A worker that was given up for dead and answers after all still brings a fact: the provider has this part.
 function verbs.taken()
   local ref, token, part, count = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'u' .. part, 'cs', 'ch', 'pt')
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'u' .. part, 'cs', 'ch', 'pt', 'ln')
   if f[1] ~= 'sending' or f[2] ~= token then
     if tonumber(f[6]) ~= part or not (f[1] == 'unknown' or f[1] == 'retry' or f[1] == 'sending') then return 'stale' end
     local status = ARGV[8] == '1' and 'delivered' or 'sent'
@@ -246,17 +247,23 @@ function verbs.taken()
     return became
   end
   landed(ref, f[5])
-  provider_took(f[5])
+  provider_took(ref, f[5], f[7])
   remember_id(ref, part, f[5], ARGV[7])
   if f[4] or count > 1 then note_attempt('dcb:m:' .. ref, 'taken', part) end
   return part_taken(ref, part, count, ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]))
 end
 
--- retry ref token delay_ms lane_limit_ms reason code keep_ms -> "retry" or "failed" or "stale"
+-- attempts: how many one part of a message may have, 0 for any number
+local function is_tried_enough(attempts, most)
+  most = tonumber(most or '0')
+  return most > 0 and tonumber(attempts or '0') >= most
+end
+
+-- retry ref token delay_ms lane_limit_ms reason code keep_ms attempts -> "retry" or "failed" or "stale"
 function verbs.retry()
   local ref, token, delay, limit = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'tok', 'exp', 'hs', 'pt', 'ch')
+  local f = redis.call('HMGET', key, 's', 'tok', 'exp', 'hs', 'pt', 'ch', 'a')
   if f[1] ~= 'sending' or f[2] ~= token then return 'stale' end
   landed(ref, f[6])
   local known = told_meanwhile(ref, f[5], tonumber(ARGV[9]), ARGV[8])
@@ -266,7 +273,7 @@ function verbs.retry()
     note_attempt(key, 'failed', '305', ARGV[8])
     return finish(ref, 'failed', '305', ARGV[8], 'Failed', tonumber(ARGV[9]))
   end
-  if limit > 0 and at - tonumber(f[4]) > limit then
+  if limit > 0 and at - tonumber(f[4]) > limit or is_tried_enough(f[7], ARGV[10]) then
     note_attempt(key, 'failed', ARGV[7], ARGV[8])
     return finish(ref, 'failed', ARGV[7], ARGV[8], 'Failed', tonumber(ARGV[9]))
   end
@@ -330,14 +337,15 @@ local function question_ends(ref, channel)
   if limits and limits[1].cap > 0 then redis.call('ZREM', 'dcb:flight:q-' .. limits.provider, ref) end
 end
 
--- settle ref policy keep_ms most token: an unknown outcome whose grace is over, or whose provider cannot tell. policy
+-- settle ref policy keep_ms most token attempts: an unknown outcome whose grace is over, or whose provider cannot tell. policy
 -- "resend" or "fail"; a message that has been sent again `most` times, perhaps for the second time, fails as well.
 function verbs.settle()
   local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
-  local f = redis.call('HMGET', key, 's', 'qk', 'unk', 'ua', 'ch')
+  local f = redis.call('HMGET', key, 's', 'qk', 'unk', 'ua', 'ch', 'a')
   if f[1] ~= 'unknown' or not may_decide(ref, ARGV[7], f[2]) then return 'stale' end
   local policy = ARGV[4]
   if tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(ARGV[6]) then policy = 'fail' end
+  if is_tried_enough(f[6], ARGV[8]) then policy = 'fail' end
   question_ends(ref, f[5])
   redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. policy, 1)
   note(key, 'settled', policy)
@@ -345,7 +353,7 @@ function verbs.settle()
     return finish(ref, 'failed', '500', 'outcome unknown', 'Failed', tonumber(ARGV[5]))
   end
   redis.call('HSET', key, 's', 'retry', 'nb', now)
-  wake('m:' .. ref)
+  ready('m:' .. ref)
   return 'retry'
 end
 

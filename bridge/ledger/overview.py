@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from bridge.jobs import QUEUES
 # Seconds without a heartbeat (one comes every 15) after which a worker is not counted on. One that claims under a
 # name of its own (owners.lua) is known to be silent much sooner.
 SILENT = 45.0
+UNCONFIGURED = 100  # channels without configuration that are told of
 STARTED = 10_000  # started jobs of a queue that are read, to tell how many each worker has
 
 
@@ -58,7 +59,7 @@ class Pace:
     cap: int
     booked_ahead: float  # seconds until a message that comes now would have its turn
     in_flight: int  # requests under way, counted where there is a cap
-    held: int  # messages that wait for a place among them
+    held: int  # messages that wait in the line of this limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ class Provider:
     why: str
     open_for: float
     next_probe_in: float
-    failures_in_a_row: int
+    failing: int  # conversations whose last attempt failed for no fault of the message
+    openings: int  # times that its breaker opened during the last hour
     parked: int
     oldest_parked_age: float
     paused_for: float  # seconds for which it is still left alone, because it asked for that
@@ -97,6 +99,8 @@ class Overview:
     providers: tuple[Provider, ...]
     paces: Mapping[str, Pace]
     suspended: bool  # `rq suspend`: workers take nothing
+    # Channels that no worker is configured for -> seconds for which messages have waited.
+    unconfigured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def alive(self) -> int:
@@ -138,6 +142,7 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
         for channel in own:
             _ask_pace(pipe, f"c-{channel}", now)
         pipe.exists("rq:suspended")
+        pipe.zrange("dcb:unconfigured", 0, UNCONFIGURED - 1, withscores=True)
         answers: Iterator[Any] = iter(await pipe.execute())
     hashes: list[dict[bytes, bytes]] = [next(answers) for _ in keys]
     jobs = [(next(answers), next(answers), next(answers), next(answers)) for _ in QUEUES]
@@ -155,6 +160,7 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
         providers=tuple(_provider(name, answers, account, now) for name, account in accounts.items()),
         paces={channel: _pace(answers, limit, now) for channel, limit in own.items()},
         suspended=bool(next(answers)),
+        unconfigured={name.decode(): max(0.0, now - since / 1000) for name, since in next(answers)},
         queues=tuple(
             Queue(name, depth, age, wip) for name, (depth, _, wip, _), age in zip(QUEUES, jobs, ages, strict=True)
         ),
@@ -229,6 +235,7 @@ class _Limits:
 
 
 _NONE = _Limit(0.0, 1, 0)
+HOUR = 3600.0  # seconds
 
 
 def _limits(line: str) -> _Limits:
@@ -240,7 +247,9 @@ def _limits(line: str) -> _Limits:
 
 def _ask_provider(pipe: Pipeline, name: str, now: float) -> None:
     pipe.hmget(f"dcb:breaker:{name}", "since", "why", "probe")
-    pipe.mget(f"dcb:fails:{name}", f"dcb:pause:{name}")
+    pipe.get(f"dcb:pause:{name}")
+    pipe.zcard(f"dcb:failing:{name}")
+    pipe.zcount(f"dcb:openings:{name}", int((now - HOUR) * 1000), "+inf")
     pipe.hmget(f"dcb:paused:{name}", "asked", "code", "since")
     pipe.zcard(f"dcb:parked:{name}")
     pipe.zrange(f"dcb:parked:{name}", 0, 0, withscores=True)
@@ -250,11 +259,13 @@ def _ask_provider(pipe: Pipeline, name: str, now: float) -> None:
 def _ask_pace(pipe: Pipeline, key: str, now: float) -> None:
     pipe.get(f"dcb:tat:{key}")
     pipe.zcount(f"dcb:flight:{key}", int(now * 1000), "+inf")
-    pipe.llen(f"dcb:hold:{key}")
+    pipe.zcard(f"dcb:line:{key}")
 
 
 def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> Provider:
-    (since, why, probe), (fails, till), (asked, code, began), parked, oldest = (next(answers) for _ in range(5))
+    (since, why, probe), till, failing, openings, (asked, code, began), parked, oldest = (
+        next(answers) for _ in range(7)
+    )
     paused_for = max(0.0, float(till) / 1000 - now) if till else 0.0
     pause = Pause()
     if paused_for:
@@ -267,7 +278,8 @@ def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> P
         why=(why or b"").decode(errors="replace"),
         open_for=max(0.0, now - float(since) / 1000) if since else 0.0,
         next_probe_in=max(0.0, float(probe) / 1000 - now) if probe else 0.0,
-        failures_in_a_row=int(fails or 0),
+        failing=failing,
+        openings=openings,
         parked=parked,
         oldest_parked_age=max(0.0, now - oldest[0][1] / 1000) if oldest else 0.0,
         paused_for=paused_for,
@@ -279,6 +291,6 @@ def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> P
 def _pace(answers: Iterator[Any], limit: _Limit, now: float) -> Pace:
     arrival, in_flight, held = (next(answers) for _ in range(3))
     step = 1 / limit.per_second if limit.per_second else 0.0
-    next_arrival = max(float(arrival) / 1000 if arrival else 0.0, now) + step
+    next_arrival = max(float(arrival) / 1000 if arrival else 0.0, now) + step * (1 + held)
     ahead = next_arrival - limit.burst * step - now if limit.per_second else 0.0
     return Pace(limit.per_second, limit.burst, limit.cap, max(0.0, ahead), in_flight, held)

@@ -7,6 +7,7 @@
 -- A pause is never longer than that, whoever wrote it: an older version believed whatever it was told.
 
 local PAUSE_MOST = 3600000
+local blocked_read = {} -- provider -> whether it may be spoken to, as this call has read it (lines.lua)
 
 local function pause_most(provider)
   return tonumber(redis.call('HGET', 'dcb:pause-most', provider) or PAUSE_MOST)
@@ -30,6 +31,7 @@ function verbs.pause()
   local ms = math.max(1, math.min(tonumber(ARGV[4]), most))
   local till, was = now + ms, paused_till(provider)
   if was >= till then return 0 end
+  blocked_read[provider] = nil
   redis.call('SET', 'dcb:pause:' .. provider, till, 'PX', ms)
   local key = 'dcb:paused:' .. provider
   if was <= now then redis.call('DEL', key) end
@@ -43,6 +45,7 @@ end
 function verbs.pause_limits()
   local cut = {}
   redis.call('DEL', 'dcb:pause-most')
+  blocked_read = {}
   for i = 3, #ARGV, 2 do
     local provider, most = ARGV[i], tonumber(ARGV[i + 1])
     if most ~= PAUSE_MOST then redis.call('HSET', 'dcb:pause-most', provider, most) end
@@ -59,6 +62,7 @@ end
 function verbs.pause_ends()
   local provider = ARGV[3]
   local was = redis.call('DEL', 'dcb:pause:' .. provider)
+  blocked_read[provider] = nil
   redis.call('DEL', 'dcb:paused:' .. provider)
   redis.call('ZADD', 'dcb:lines', 'XX', now, 'p-' .. provider)
   for i = 4, #ARGV do redis.call('ZADD', 'dcb:lines', 'XX', now, 'c-' .. ARGV[i]) end

@@ -144,8 +144,8 @@ function verbs.found()
   return part_taken(ref, part, tonumber(ARGV[6]), ARGV[14], ARGV[11], tonumber(ARGV[12]), keep_ms)
 end
 
--- not_there ref token lane_limit_ms keep_ms -> "retry", "failed" where it has held up its conversation for too long, or
--- "stale". The provider has no such message: sending it again doubles nothing, whatever the channel's policy.
+-- not_there ref token lane_limit_ms keep_ms attempts -> "retry", "failed" where it has held up its conversation for too
+-- long or was tried often enough, or "stale". The provider has no such message: sending it again doubles nothing, whatever the channel's policy.
 function verbs.not_there()
   local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
   local state, channel = asked_by(ref, ARGV[4])
@@ -154,11 +154,11 @@ function verbs.not_there()
   redis.call('HINCRBY', 'dcb:counts', 'unknown_not_there', 1)
   redis.call('HINCRBY', key, 'ua', 1)
   redis.call('HDEL', key, 'us', 'un', 'ut')
-  local f = redis.call('HMGET', key, 'hs', 'e')
-  if now - tonumber(f[1]) > tonumber(ARGV[5]) then
+  local f = redis.call('HMGET', key, 'hs', 'e', 'a')
+  if now - tonumber(f[1]) > tonumber(ARGV[5]) or is_tried_enough(f[3], ARGV[7]) then
     return finish(ref, 'failed', '500', f[2] or '', 'Failed', tonumber(ARGV[6]))
   end
   redis.call('HSET', key, 's', 'retry', 'nb', now)
-  wake('m:' .. ref)
+  ready('m:' .. ref)
   return 'retry'
 end

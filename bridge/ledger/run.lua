@@ -10,4 +10,5 @@ while at <= #given do
   answers[#answers + 1] = answer
   at = at + words + 1
 end
+count_all_taken()
 return answers

@@ -86,15 +86,12 @@ ready = function(member)
   let_go(name)
 end
 
-turn_again = function(member, place)
-  if not is_delivery(member) then return false end
-  local id = string.sub(member, 3)
-  local name = subscriber_of(id)
+local function turn_again(id, place)
+  local member, name = 't:' .. id, subscriber_of(id)
   redis.call('HDEL', 'dcb:' .. member, 'qa')
   redis.call('ZREM', 'dcb:due', member)
   redis.call('ZREM', 'dcb:flight:p-' .. SUBSCRIBER .. name, id)
   redis.call('ZADD', 'dcb:turn:' .. name, place, id)
-  return true
 end
 
 -- The probe of an open breaker: whoever is first in the queue, if anybody may speak to the subscriber at all.
@@ -117,12 +114,9 @@ local function disable(name, why)
   tell('subscriber.disabled', 'subscriber', name, 'why', why)
 end
 
-local function subscriber_answered(name)
-  local account = SUBSCRIBER .. name
+local function subscriber_answered(name, id)
   redis.call('HDEL', 'dcb:s:' .. name, 'bad', 'gently')
-  if redis.call('EXISTS', 'dcb:breaker:' .. account, 'dcb:fails:' .. account) == 0 then return end
-  if redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then tell('subscriber.recovered', 'subscriber', name) end
-  breaker_heals(account)
+  if breaker_heals(SUBSCRIBER .. name, id) then tell('subscriber.recovered', 'subscriber', name) end
 end
 
 -- delivery_leaves: the record of a delivery that ended is one line beside its event.
@@ -139,6 +133,32 @@ local function delivery_leaves(id, how)
   let_go(name)
 end
 
+-- nil when a delivery may go now; else why not.
+local function subscriber_waits(id, name, lease)
+  local account = SUBSCRIBER .. name
+  local limits = limits_of(account)
+  if not limits then return 'no limits' end
+  local breaker = redis.call('HMGET', 'dcb:breaker:' .. account, 'probe', 'ref')
+  if breaker[1] and breaker[2] ~= id and now < tonumber(breaker[1]) then return 'parked' end
+  if paused_till(account) > now then return 'paused' end
+  local limit, key = limits[1], 'dcb:t:' .. id
+  local slot = slot_of('t:' .. id, limits)
+  if slot > now then
+    redis.call('HSET', key, 'sl', slot)
+    look_again('t:' .. id, slot)
+    return 'paced'
+  end
+  if limit.cap > 0 then
+    local flight = 'dcb:flight:' .. limit.key
+    redis.call('ZREMRANGEBYSCORE', flight, '-inf', now)
+    if redis.call('ZCARD', flight) >= limit.cap and not redis.call('ZSCORE', flight, id) then return 'held' end
+    redis.call('ZADD', flight, now + lease, id)
+  end
+  redis.call('HDEL', key, 'sl')
+  if breaker[1] then redis.call('HSET', 'dcb:breaker:' .. account, 'probe', now + lease, 'ref', id) end
+  return nil
+end
+
 -- nil when it may go now; else why not, and it waits for its turn.
 local function delivery_waits(id, received_at, lease)
   local member, name = 't:' .. id, subscriber_of(id)
@@ -147,11 +167,13 @@ local function delivery_waits(id, received_at, lease)
     redis.call('DEL', 'dcb:ed:' .. event_of(id))
     return 'gone'
   end
-  if is_off(name) then
-    turn_again(member, received_at)
-    return 'off'
+  local why = is_off(name) and 'off' or subscriber_waits(id, name, lease)
+  if why == 'paced' then return why end
+  if why then
+    turn_again(id, received_at)
+    return why
   end
-  return (must_wait(member, SUBSCRIBER .. name, received_at, 0, lease))
+  return nil
 end
 
 -- A place in flight is free.

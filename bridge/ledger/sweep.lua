@@ -11,7 +11,7 @@ end
 -- who knows the configuration.
 -- Due retries get their job; jobs that are lost are queued again; receipts that are due are woken.
 function verbs.sweep()
-  local out, limit, looked = {}, tonumber(ARGV[3]), 0
+  local out, limit, looked, expired = {}, tonumber(ARGV[3]), 0, 0
   forget_letters(tonumber(ARGV[4]))
   forget_strays()
   watch(tonumber(ARGV[6]))
@@ -23,12 +23,15 @@ function verbs.sweep()
     local state = f[1]
     if not state or TERMINAL[state] or state == 'done' or state == 'dead' then
       redis.call('ZREM', 'dcb:due', member)
-    elseif state == 'accepted' or state == 'retry' or state == 'waiting' then
+    elseif state == 'accepted' or state == 'retry' then
+      expired = expired + look_at_waiting(string.sub(member, 3), f[2], f[3])
+      if expired >= EXPIRED then break end
+    elseif state == 'waiting' then
       if not lane_is_head(f[2], member) then
         redis.call('ZREM', 'dcb:due', member)
       elseif not f[3] then
         ready(member)
-      elseif job_is_lost(f[5] or 'send', tonumber(f[3])) then
+      elseif job_is_lost(f[5], tonumber(f[3])) then
         wake(member)
       else -- still in the queue: look again when it has waited twice as long
         redis.call('ZADD', 'dcb:due', now + math.max(REQUEUE, now - tonumber(f[3])), member)
@@ -38,7 +41,7 @@ function verbs.sweep()
       redis.call('ZADD', 'dcb:due', now, member) -- stays due: whoever decides moves it, and a crash repeats it
     end
   end
-  look_at_breakers()
+  if look_at_breakers() + look_at_lines() > 0 or expired >= EXPIRED then looked = limit end -- there is more to do
   for _, channel in ipairs(redis.call('SMEMBERS', 'dcb:channels')) do
     if redis.call('ZCOUNT', 'dcb:receipts:' .. channel, '-inf', now) > 0 then wake_receipts(channel) end
   end

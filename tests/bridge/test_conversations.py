@@ -123,7 +123,7 @@ async def test_every_reason_is_one_that_is_explained() -> None:
     facts: list[tuple[dict[str, str], dict[str, bool]]] = [
         ({"s": state, **more}, {"parked": parked, "paused": paused})
         for state in ("accepted", "sending", "retry", "unknown", "waiting", "running")
-        for more in ({}, {"qa": "1"}, {"hd": "1"}, {"sl": "9"}, {"nb": "9"})
+        for more in ({}, {"qa": "1"}, {"hd": "1"}, {"sl": "9"}, {"nb": "9"}, {"q": "c-1"}, {"q": "u-1"})
         for parked in (False, True)
         for paused in (False, True)
     ]

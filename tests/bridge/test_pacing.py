@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, ClassVar
 
 import pytest
 from redis.asyncio import Redis
@@ -16,23 +16,23 @@ OTHER = "9876543210"
 class PacedBench(Bench):
     """Its clock moves what pacing stores as well."""
 
+    MOMENTS: ClassVar[dict[str, list[str]]] = {
+        **{pattern: [*names, "sl", "le"] for pattern, names in Bench.MOMENTS.items()},
+        "dcb:breaker:*": ["probe", "since"],
+        "dcb:took:*": ["at"],
+    }
+    SCORES: ClassVar[list[str]] = [
+        *Bench.SCORES, "dcb:flight:*", "dcb:parked:*", "dcb:line:*", "dcb:lines", "dcb:failing:*", "dcb:openings:*",
+        "dcb:unconfigured",
+    ]  # fmt: skip
+    VALUES: ClassVar[list[str]] = ["dcb:tat:*", "dcb:pause:*"]
+    ENDS: ClassVar[list[str]] = [*Bench.ENDS, "dcb:tat:*", "dcb:pause:*"]
+
     async def pass_time(self, seconds: float) -> None:
+        """The count of successes goes by periods of ten seconds."""
         await super().pass_time(seconds)
-        ms = int(seconds * 1000)
-        for key in await self.keys("dcb:m:*"):
-            if await self.redis.hexists(key, "sl"):
-                await self.redis.hincrby(key, "sl", -ms)
-        for key in [*await self.keys("dcb:tat:*"), *await self.keys("dcb:pause:*")]:
-            value = float(cast(bytes, await self.redis.get(key)))
-            await self.redis.set(key, value - ms, keepttl=True)
-        for key in await self.keys("dcb:breaker:*"):
-            for name in ("probe", "since"):
-                await self.redis.hincrby(key, name, -ms)
-        for pattern in ("dcb:flight:*", "dcb:parked:*"):
-            for key in await self.keys(pattern):
-                rows: Any = await self.redis.zrange(key, 0, -1, withscores=True)
-                for member, score in rows:
-                    await self.redis.zadd(key, {member: score - ms})
+        for key in await self.keys("dcb:took:*"):
+            await self.redis.hincrby(key, "k", -int(seconds / 10))
 
     async def limit(self, **lines: str) -> None:
         """`provider` and `channel`: "per_second burst in_flight", for both channels of one provider."""
@@ -242,8 +242,9 @@ async def test_parked_messages_expire_when_their_time_is_over(bench: PacedBench)
     await bench.pass_time(61)
     await bench.drop_jobs()
     await bench.sweep()
-    assert parked in await bench.queued()
-    assert await bench.claim(parked) == "expired"
+    assert (await bench.state(parked), await bench.queued()) == ("failed", [])
+    assert (await bench.ledger.entry(parked))["r"] == "305"
+    assert await bench.keys("dcb:parked:*") == []
     assert await bench.difference() == 0
 
 
@@ -255,3 +256,158 @@ async def test_a_lane_behind_a_parked_head_keeps_its_order(bench: PacedBench) ->
     assert [await bench.claim(first), await bench.claim(second)] == ["parked", "not its turn"]
     await bench.ledger.contact("acme", failed)
     assert [await bench.claim(second), await bench.claim(first)] == ["not its turn", "go"]
+
+
+# ---------------------------------------------------------------- what opens a breaker
+
+
+async def others_succeed(bench: PacedBench, count: int, name: str = "good") -> None:
+    for n in range(count):
+        ref = await bench.put(f"{name}-{n}", to_id=f"{name}{n}")
+        assert await bench.claim(ref, ref) == "go"
+        assert await bench.taken(ref, ref) == "sent"
+
+
+async def test_one_message_alone_opens_no_breaker_however_often_it_fails(bench: PacedBench) -> None:
+    await bench.limit()
+    [ref] = await bench.heads(1)
+    for _ in range(50):
+        assert await bench.trouble(ref) == "closed"
+        await bench.pass_time(60)
+
+
+async def test_several_messages_of_one_conversation_count_once(bench: PacedBench) -> None:
+    await bench.limit()
+    refs = [await bench.put(f"m-{n}") for n in range(6)]
+    assert {await bench.trouble(ref) for ref in refs} == {"closed"}
+
+
+@pytest.mark.parametrize(
+    ("good", "state"), [(0, "opened"), (2, "opened"), (3, "opened"), (4, "closed"), (30, "closed")]
+)
+async def test_those_who_fail_are_weighed_against_those_who_do_not(bench: PacedBench, good: int, state: str) -> None:
+    """Three have to fail, and be half of all."""
+    await bench.limit()
+    refs = await bench.heads(3)
+    await others_succeed(bench, good)
+    assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", state]
+
+
+async def test_a_share_of_one_asks_for_nothing_but_failures(bench: PacedBench) -> None:
+    await bench.limit()
+    refs = await bench.heads(4)
+    await others_succeed(bench, 1)
+    for ref in refs:
+        state = await bench.ledger.trouble("acme", ref, "x", at_once=False, threshold=3, first=5.0, most=8.0, share=1.0)
+        assert state == "closed"
+
+
+async def test_sick_recipients_beside_a_trickle_of_others_open_it_once_at_most(bench: PacedBench) -> None:
+    """Six fail for a quarter of an hour, and somebody else writes every twenty seconds."""
+    await bench.limit()
+    sick = await bench.heads(6)
+    opened = 0
+    for _ in range(45):
+        opened += sum([await bench.trouble(ref) == "opened" for ref in sick])
+        await bench.ledger.contact("acme", "somebody")
+        await bench.pass_time(20)
+    assert opened <= 1
+
+
+async def test_a_provider_that_dies_after_much_traffic_is_noticed_soon(bench: PacedBench) -> None:
+    await bench.limit()
+    await others_succeed(bench, 60)
+    opened_after = 0
+    for n in range(200):  # ten a second
+        await bench.pass_time(0.1)
+        [ref] = await bench.heads(1) if n == 0 else [await bench.put(f"late-{n}", to_id=f"late{n}")]
+        if await bench.trouble(ref) == "opened":
+            opened_after = n
+            break
+    assert 0 < opened_after < 120
+
+
+async def test_a_dead_provider_is_noticed_when_few_write(bench: PacedBench) -> None:
+    await bench.limit()
+    states = []
+    for ref in await bench.heads(3):
+        states.append(await bench.trouble(ref))
+        await bench.pass_time(100)
+    assert states == ["closed", "closed", "opened"]
+
+
+async def test_who_got_through_counts_again(bench: PacedBench) -> None:
+    await bench.limit()
+    refs = await bench.heads(3)
+    assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", "opened"]
+    for ref in refs:
+        await bench.ledger.contact("acme", ref)
+    await bench.pass_time(30)
+    assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", "opened"]
+    assert await bench.redis.zcard("dcb:openings:acme") == 2
+    await bench.pass_time(3700)
+    await bench.ledger.contact("acme", refs[0])
+    await bench.trouble(refs[0], at_once=True)
+    assert await bench.redis.zcard("dcb:openings:acme") == 1
+
+
+async def test_after_a_probe_that_failed_the_next_one_is_another(bench: PacedBench) -> None:
+    await bench.limit()
+    sick, good = await bench.heads(2)
+    await bench.trouble(sick)
+    await bench.trouble("x", at_once=True)
+    assert [await bench.claim(ref, ref) for ref in (sick, good)] == ["parked", "parked"]
+    await bench.drop_jobs()
+    await bench.pass_time(5.1)
+    await bench.sweep()
+    assert await bench.queued() == [good]  # the older one is known to fail
+    assert await bench.claim(good, "a") == "go"
+    assert await bench.trouble(good) == "open"
+    await bench.retry(good, "a", delay=0.0)
+    assert await bench.claim(good, "b") == "parked"
+    await bench.drop_jobs()
+    await bench.pass_time(8.1)
+    await bench.sweep()
+    assert await bench.queued() == [sick]
+    assert await bench.claim(sick, "c") == "go"
+    assert await bench.trouble(sick) == "open"
+    assert await bench._hget("dcb:breaker:acme", "wait") == b"8000"
+
+
+async def test_a_probe_goes_past_a_pace_that_is_used_up(bench: PacedBench) -> None:
+    await bench.limit(provider="0.001 1 1", channel="0.001 1 1")
+    first, second, third = await bench.heads(3)
+    assert await bench.claim(first, "a") == "go"
+    assert await bench.trouble(first, at_once=True) == "opened"
+    await bench.retry(first, "a", delay=600.0)
+    for _ in range(6):
+        await bench.pass_time(1.1)
+        await bench.sweep()
+    assert await bench.queued() == [first, second]  # of the first it is the job that it had
+    assert [await bench.claim(second), await bench.claim(third)] == ["go", "parked"]
+
+
+# ---------------------------------------------------------------- attempts
+
+
+@pytest.mark.parametrize(("attempts", "ends"), [(0, "retry"), (4, "retry"), (3, "failed"), (1, "failed")])
+async def test_a_message_has_so_many_attempts(bench: PacedBench, attempts: int, ends: str) -> None:
+    [ref] = await bench.heads(1)
+    state = ""
+    for n in range(3):
+        if await bench.claim(ref, f"t-{n}") != "go":
+            break
+        state = await bench.ledger.retry(
+            ref, f"t-{n}", 0.0, lane_limit=900.0, reason=310, code="20429", attempts=attempts
+        )
+    assert state == ends
+    entry = await bench.ledger.entry(ref)
+    assert (entry["s"], entry.get("r")) == ((ends, "310") if ends == "failed" else (ends, None))
+
+
+@pytest.mark.parametrize(("attempts", "ends"), [(0, "retry"), (2, "retry"), (1, "failed")])
+async def test_resends_count_as_attempts(bench: PacedBench, attempts: int, ends: str) -> None:
+    ref = await bench.sending()
+    await bench.ledger.unknown(ref, "mine", 10.0, "500")
+    await bench.pass_time(11)
+    assert await bench.ledger.settle(ref, "resend", 5, attempts=attempts) == ends

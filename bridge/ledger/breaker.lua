@@ -1,0 +1,149 @@
+-- ---------------------------------------------------------------- the breaker of a provider's account
+--
+--   dcb:breaker:<provider> open since, why, next probe, wait before it, ref that probes, ref that probed last;
+--                          dcb:breakers their names
+--   dcb:failing:<provider> conversation -> ms when it began to fail; it leaves with its next success
+--   dcb:took:<provider>    successes, a sliding count: k number of the current period, c and p successes in it and in
+--                          the one before; at, ms of the last one
+--   dcb:openings:<provider> when it was opened, during the last hour
+--   dcb:parked:<provider>  ref -> ms accepted, while the breaker is open
+--
+-- What is counted is conversations, not attempts: one that fails again and again is one conversation, and has counted
+-- when it began. So messages to a few sick recipients do not look like a sick provider. A subscriber of events is a
+-- provider as well.
+
+local LATELY = 10000 -- ms for which successes are counted
+local FAILING = 600000 -- ms after the last failure until those that fail are forgotten
+local STREAK = 3600000 -- ms for which one streak of failures of a conversation counts once
+local HOUR = 3600000
+local CANDIDATES = 20 -- parked messages that are looked at to find a probe
+
+local took = {} -- provider -> successes in this call, not yet counted
+
+-- One write for all successes of a call.
+local function count_taken(provider)
+  local key, period = 'dcb:took:' .. provider, math.floor(now / LATELY)
+  local f = redis.call('HMGET', key, 'k', 'c')
+  local k = tonumber(f[1] or '0')
+  if k == period then
+    redis.call('HSET', key, 'c', tonumber(f[2]) + took[provider], 'at', now)
+  else
+    redis.call('HSET', key, 'k', period, 'c', took[provider], 'p', k == period - 1 and f[2] or 0, 'at', now)
+  end
+  took[provider] = nil
+end
+
+-- Successes lately, and ms of the last one of all.
+local function taken_lately(provider)
+  local f = redis.call('HMGET', 'dcb:took:' .. provider, 'k', 'c', 'p', 'at')
+  if not f[1] then return 0, 0 end
+  local period, k = math.floor(now / LATELY), tonumber(f[1])
+  local share = 1 - (now % LATELY) / LATELY -- of the period before, that is not over yet
+  if k == period then return tonumber(f[2]) + tonumber(f[3]) * share, tonumber(f[4]) end
+  if k == period - 1 then return tonumber(f[2]) * share, tonumber(f[4]) end
+  return 0, tonumber(f[4])
+end
+
+local function count_all_taken()
+  for provider in pairs(took) do count_taken(provider) end
+end
+
+local function conversation_of(ref)
+  local kind = string.match(ref, '^[eo][vw][tn]_') and 't:' or 'm:'
+  local lane = redis.call('HGET', 'dcb:' .. kind .. ref, 'ln')
+  return lane and lane ~= '' and lane or ref
+end
+
+-- The provider answered about this message: its account works.
+local function breaker_heals(provider, ref, conversation)
+  took[provider] = (took[provider] or 0) + 1
+  local key, failing = 'dcb:breaker:' .. provider, 'dcb:failing:' .. provider
+  if redis.call('EXISTS', key, failing) == 0 then return false end
+  redis.call('ZREM', failing, conversation or conversation_of(ref))
+  if redis.call('DEL', key) == 0 then return false end
+  blocked_read[provider] = nil
+  redis.call('HINCRBY', 'dcb:counts', 'breaker_closed', 1)
+  return true
+end
+
+local function provider_took(ref, channel, conversation)
+  local limits = limits_of(channel)
+  if limits then breaker_heals(limits.provider, ref, conversation) end
+end
+
+-- contact provider ref: the provider said something about this message, so its account works.
+function verbs.contact()
+  breaker_heals(ARGV[3], ARGV[4])
+  return 'ok'
+end
+
+-- Is it the provider that fails, and not a few of its recipients? Counted are the conversations that began to fail
+-- lately, or since the last success where that is longer ago.
+local function is_sick(provider, threshold, share)
+  if took[provider] then count_taken(provider) end
+  local successes, last = taken_lately(provider)
+  local since = math.min(now - LATELY, last)
+  local failing = redis.call('ZCOUNT', 'dcb:failing:' .. provider, since, '+inf')
+  return failing >= threshold and failing >= share * (failing + successes)
+end
+
+local function open_breaker(provider, code, first)
+  local openings = 'dcb:openings:' .. provider
+  redis.call('HSET', 'dcb:breaker:' .. provider, 'since', now, 'why', code, 'wait', first, 'probe', now + first)
+  redis.call('SADD', 'dcb:breakers', provider)
+  redis.call('HINCRBY', 'dcb:counts', 'breaker_opened', 1)
+  redis.call('ZADD', openings, now, now .. '-' .. redis.call('ZCARD', openings))
+  redis.call('ZREMRANGEBYSCORE', openings, '-inf', now - HOUR)
+  redis.call('PEXPIRE', openings, HOUR)
+  blocked_read[provider] = nil
+end
+
+-- trouble provider ref code at_once threshold first_ms most_ms share -> "open", "opened" or "closed"
+-- A fault of the account opens the breaker at once. Anything else does when at least `threshold` conversations fail, and
+-- they are at least `share` of those that the account carried within the time.
+-- A failure while it is open doubles the wait before the next probe, if it was the probe's and its conversation is not
+-- known to fail: one sick recipient must not keep everybody waiting.
+local function trouble(provider, ref, code, at_once, threshold, first, most, share)
+  local key, failing = 'dcb:breaker:' .. provider, 'dcb:failing:' .. provider
+  local f = redis.call('HMGET', key, 'wait', 'ref')
+  redis.call('ZREMRANGEBYSCORE', failing, '-inf', now - STREAK)
+  local began = redis.call('ZADD', failing, 'NX', now, conversation_of(ref)) == 1
+  redis.call('PEXPIRE', failing, FAILING)
+  if f[1] then
+    if f[2] ~= ref then return 'open' end
+    local pause = began and math.min(most, tonumber(f[1]) * 2) or tonumber(f[1])
+    redis.call('HSET', key, 'wait', pause, 'probe', now + pause, 'why', code, 'last', ref)
+    redis.call('HDEL', key, 'ref')
+    return 'open'
+  end
+  if not at_once and not (began and is_sick(provider, threshold, share)) then return 'closed' end
+  open_breaker(provider, code, first)
+  return 'opened'
+end
+
+function verbs.trouble()
+  return trouble(ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]),
+    tonumber(ARGV[10]))
+end
+
+-- The oldest message whose conversation is not known to fail; else the oldest that was not the last probe.
+local function choose_probe(provider)
+  local parked, last = 'dcb:parked:' .. provider, redis.call('HGET', 'dcb:breaker:' .. provider, 'last')
+  local another, oldest
+  for _, ref in ipairs(redis.call('ZRANGE', parked, 0, CANDIDATES - 1)) do
+    local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'ch')
+    local limits = f[2] and limits_of(f[2])
+    if not (f[1] == 'accepted' or f[1] == 'retry') then
+      redis.call('ZREM', parked, ref)
+    elseif not limits or limits.provider ~= provider then -- its channel has got another provider, or is not configured
+      redis.call('ZREM', parked, ref)
+      redis.call('HDEL', 'dcb:m:' .. ref, 'q')
+      ready('m:' .. ref)
+    else
+      if not redis.call('ZSCORE', 'dcb:failing:' .. provider, conversation_of(ref)) then return ref end
+      oldest = oldest or ref
+      if ref ~= last then another = another or ref end
+    end
+  end
+  return another or oldest
+end

@@ -1,0 +1,488 @@
+-- ---------------------------------------------------------------- lines: where a message waits that may not go now
+--
+--   dcb:line:<key>   ref -> its place: ms when it was accepted, later for one that has been tried
+--   dcb:lines        <key> -> ms when to look at that line
+--   dcb:unconfigured channel -> since when messages wait for it that no worker is configured for
+--
+-- <key> is "c-<channel>" for a channel with limits of its own, "p-<provider>" for a provider with limits or one that
+-- asked for silence, and "u-<channel>" for a channel that is not configured. The first of a channel's line stands in the
+-- line of its provider as well while that is what it waits for, so that the oldest of all its channels goes first.
+--
+-- Fields of an entry: q, the line it waits in ("b-<provider>": the parked ones of an open breaker); sl, ms when it was
+-- let go. Who waits has no job, and is due when its time to live ends: waiting costs nothing, however many do. Who is
+-- let go has booked its place in time and in flight, and a job.
+--
+-- `known` of a message: {channel, ms accepted, ms when its time to live ends, attempts, part, sl}.
+
+local SLACK = 1000 -- ms whose places in time are still there when nobody looked at a line
+local LOOK_SOON = 1000
+local FAR = 3600000 -- ms until the next look at one that has no time to live any more: a part of it is sent
+local AT_ONCE = 100 -- messages of all lines that one call lets go
+local FULL = 500 -- jobs in the queue; those who wait for no rate do not add to more
+local EXPIRED = 200 -- messages that one call ends because their time is over
+
+local finish -- messages.lua
+local stood = 0
+
+local function known_of(ref)
+  return redis.call('HMGET', 'dcb:m:' .. ref, 'ch', 'at', 'exp', 'a', 'pt', 'sl')
+end
+
+local function is_over(known)
+  return known[5] == '0' and tonumber(known[3] or '0') <= now
+end
+
+local function look_at_latest(known)
+  return known[5] == '0' and tonumber(known[3]) or now + FAR
+end
+
+local function expire(ref)
+  finish(ref, 'failed', '305', redis.call('HGET', 'dcb:m:' .. ref, 'e') or '', 'Failed', 0)
+end
+
+local function is_limited(limit)
+  return limit.rate > 0 or limit.cap > 0
+end
+
+-- false where the provider may be spoken to; else whether its breaker is open, and until when it asked for silence.
+local function blocked(provider)
+  if blocked_read[provider] == nil then
+    local breaker, pause = 'dcb:breaker:' .. provider, 'dcb:pause:' .. provider
+    blocked_read[provider] = false
+    if redis.call('EXISTS', breaker, pause) > 0 then
+      local is_open, till = redis.call('EXISTS', breaker) == 1, paused_till(provider)
+      if is_open or till > now then blocked_read[provider] = {open = is_open, till = till} end
+    end
+  end
+  return blocked_read[provider]
+end
+
+-- nil where a limit lets one more go; else why not, and when to look again. `behind`: somebody has waited for it.
+local function full(limit, ref, behind)
+  if limit.rate > 0 then
+    local step = 1000 / limit.rate
+    local arrival = tonumber(redis.call('GET', 'dcb:tat:' .. limit.key) or '0')
+    limit.arrival = math.max(arrival, now - (behind and SLACK or 0)) + step
+    local slot = math.ceil(limit.arrival - limit.burst * step)
+    if slot > now then return 'paced', slot end
+  end
+  if limit.cap > 0 then
+    local flight = 'dcb:flight:' .. limit.key
+    redis.call('ZREMRANGEBYSCORE', flight, '-inf', now)
+    if redis.call('ZCARD', flight) >= limit.cap and not redis.call('ZSCORE', flight, ref) then
+      return 'held', math.min(now + REQUEUE, tonumber(redis.call('ZRANGE', flight, 0, 0, 'WITHSCORES')[2]))
+    end
+  end
+  return nil
+end
+
+-- What `full` has just allowed is this message's.
+local function book(limit, ref, lease)
+  if limit.rate > 0 then
+    local keep = math.ceil(limit.arrival - now + limit.burst * 1000 / limit.rate) + 1000
+    redis.call('SET', 'dcb:tat:' .. limit.key, string.format('%.3f', limit.arrival), 'PX', math.max(1, keep))
+  end
+  if limit.cap > 0 then redis.call('ZADD', 'dcb:flight:' .. limit.key, now + lease, ref) end
+end
+
+-- ---------------------------------------------------------------- into a line, and out of it
+
+local function give_places_back(ref, channel)
+  for _, limit in ipairs(limits_of(channel) or {}) do
+    if limit.cap > 0 and redis.call('ZREM', 'dcb:flight:' .. limit.key, ref) == 1 then
+      redis.call('ZADD', 'dcb:lines', 'XX', now, limit.key)
+    end
+  end
+end
+
+local function stop_waiting(ref, channel, q, sl)
+  redis.call('HDEL', 'dcb:m:' .. ref, 'q', 'sl', 'hd')
+  if sl then give_places_back(ref, channel) end
+  if not q then return end
+  local kind, name = string.sub(q, 1, 2), string.sub(q, 3)
+  if kind == 'b-' then redis.call('ZREM', 'dcb:parked:' .. name, ref) return end
+  redis.call('ZREM', 'dcb:line:' .. q, ref)
+  local limits = kind == 'c-' and limits_of(channel)
+  if limits then redis.call('ZREM', 'dcb:line:' .. limits[1].key, ref) end
+end
+
+local function wait(ref, known, q)
+  redis.call('HSET', 'dcb:m:' .. ref, 'q', q)
+  redis.call('HDEL', 'dcb:m:' .. ref, 'qa', 'sl', 'hd')
+  if known[6] then give_places_back(ref, known[1]) end
+  redis.call('ZADD', 'dcb:due', look_at_latest(known), 'm:' .. ref)
+end
+
+-- One that has been tried stands behind the first attempts of the next minute, for each time that it was. Those that
+-- one call brings keep their order.
+local function place_of(known)
+  stood = stood + 1
+  return tonumber(known[2]) + tonumber(known[4] or '0') * RETRIES_WAIT + stood / 1024
+end
+
+local function stand_in(key, ref, known, look)
+  wait(ref, known, key)
+  redis.call('ZADD', 'dcb:line:' .. key, place_of(known), ref)
+  redis.call('ZADD', 'dcb:lines', 'NX', look, key)
+end
+
+local function park(provider, ref, known)
+  wait(ref, known, 'b-' .. provider)
+  redis.call('ZADD', 'dcb:parked:' .. provider, known[2], ref)
+  redis.call('SADD', 'dcb:breakers', provider)
+end
+
+local function is_first(key, ref)
+  local first = redis.call('ZRANGE', 'dcb:line:' .. key, 0, 0)[1]
+  return not first or first == ref
+end
+
+-- Whether a message may go past the limits of its channel and its provider now, and nobody waits for them before it;
+-- then it has booked its place. Else why not, and when to look at its line.
+local function pass(limits, ref, lease)
+  for _, limit in ipairs(limits) do
+    if is_limited(limit) and not is_first(limit.key, ref) then return full(limit, ref) or 'paced', nil end
+  end
+  for _, limit in ipairs(limits) do
+    local why, look = full(limit, ref)
+    if why then return why, look end
+  end
+  for _, limit in ipairs(limits) do book(limit, ref, lease) end
+  return nil
+end
+
+local function own_line(limits)
+  return is_limited(limits[2]) and limits[2].key or limits[1].key
+end
+
+-- Into the line of the limits that hold it. The first of a channel is looked at soon: it may have to go on into the
+-- line of the provider.
+local function stand_back(ref, known, limits, look)
+  if is_limited(limits[1]) and is_limited(limits[2]) then look = now end
+  stand_in(own_line(limits), ref, known, look or now)
+end
+
+-- Whoever may go gets a job, and whoever may not its place in a line.
+local function line_up(ref, known)
+  known = known or known_of(ref)
+  if not known[3] then return wake('m:' .. ref) end
+  if is_over(known) then return redis.call('ZADD', 'dcb:due', known[3], 'm:' .. ref) end
+  local channel, slot, latest = known[1], tonumber(known[6] or '0'), look_at_latest(known)
+  local limits = limits_of(channel)
+  if not limits then
+    if redis.call('EXISTS', 'dcb:line:u-' .. channel) == 1 then
+      wait(ref, known, 'u-' .. channel)
+      return redis.call('ZADD', 'dcb:line:u-' .. channel, known[2], ref)
+    end
+    return wake('m:' .. ref, latest)
+  end
+  local block = blocked(limits.provider)
+  if block and block.open then return park(limits.provider, ref, known) end
+  if block then return stand_back(ref, known, limits, math.min(block.till, now + LOOK_SOON)) end
+  if slot > now then return look_again('m:' .. ref, math.min(slot, latest)) end -- booked by an older version
+  if slot == 0 and (is_limited(limits[1]) or is_limited(limits[2])) then
+    local why, look = pass(limits, ref, RESERVED)
+    if why then return stand_back(ref, known, limits, look) end
+    redis.call('HSET', 'dcb:m:' .. ref, 'sl', now)
+  end
+  wake('m:' .. ref, latest)
+end
+
+local ready_task = ready
+
+ready = function(member, known)
+  if string.sub(member, 1, 2) == 'm:' then return line_up(string.sub(member, 3), known) end
+  return ready_task(member)
+end
+
+-- ---------------------------------------------------------------- a claim
+
+-- The probe of an open breaker passes all limits: it is one message in some seconds.
+local function may_probe(provider, ref)
+  local f = redis.call('HMGET', 'dcb:breaker:' .. provider, 'probe', 'ref')
+  if f[2] == ref then return true end
+  if tonumber(f[1] or '0') > now then return false end
+  local oldest = redis.call('ZRANGE', 'dcb:parked:' .. provider, 0, 0)[1]
+  return not oldest or oldest == ref
+end
+
+local function has_its_places(limits, ref, lease)
+  for _, limit in ipairs(limits) do
+    if limit.cap > 0 then
+      local flight = 'dcb:flight:' .. limit.key
+      redis.call('ZREMRANGEBYSCORE', flight, '-inf', now)
+      if redis.call('ZCARD', flight) >= limit.cap and not redis.call('ZSCORE', flight, ref) then return false end
+    end
+  end
+  for _, limit in ipairs(limits) do
+    if limit.cap > 0 then redis.call('ZADD', 'dcb:flight:' .. limit.key, now + lease, ref) end
+  end
+  return true
+end
+
+-- nil when a claimed message may go; else why not, and it waits in a line. `q`: the line that it is in.
+local function held_back(ref, known, q, lease)
+  local limits, slot = limits_of(known[1]), tonumber(known[6] or '0')
+  local block = limits and blocked(limits.provider)
+  if block and block.open then
+    if not may_probe(limits.provider, ref) then
+      park(limits.provider, ref, known)
+      return 'parked'
+    end
+    redis.call('HSET', 'dcb:breaker:' .. limits.provider, 'probe', now + lease, 'ref', ref)
+    redis.call('ZREM', 'dcb:parked:' .. limits.provider, ref)
+    for _, limit in ipairs(limits) do
+      full(limit, ref)
+      book(limit, ref, lease)
+    end
+  elseif block then
+    stand_back(ref, known, limits, math.min(block.till, now + LOOK_SOON))
+    return 'paused'
+  elseif limits and slot > now then
+    look_again('m:' .. ref, math.min(slot, look_at_latest(known)))
+    return 'paced'
+  elseif limits and slot > 0 then
+    if not has_its_places(limits, ref, lease) then
+      stand_back(ref, known, limits)
+      return 'held'
+    end
+  elseif limits and (is_limited(limits[1]) or is_limited(limits[2])) then
+    local why, look = pass(limits, ref, lease)
+    if why then
+      stand_back(ref, known, limits, look)
+      return why
+    end
+  end
+  if q or known[6] then stop_waiting(ref, known[1], q, nil) end
+  return nil
+end
+
+-- ---------------------------------------------------------------- letting go
+
+-- The first of a line, with what is known of it, if it still waits in it; those who do not are taken out.
+local function first_of(key)
+  local line = 'dcb:line:' .. key
+  for _ = 1, AT_ONCE do
+    local ref = redis.call('ZRANGE', line, 0, 0)[1]
+    if not ref then
+      redis.call('ZREM', 'dcb:lines', key)
+      return nil
+    end
+    local known = known_of(ref)
+    local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'q')
+    local limits = known[1] and limits_of(known[1])
+    if not f[2] or not (f[1] == 'accepted' or f[1] == 'retry') then
+      redis.call('ZREM', line, ref) -- it went by another way
+    elseif is_over(known) then
+      expire(ref)
+    elseif limits and (key == own_line(limits) or key == limits[1].key) then
+      return ref, known, limits, f[2]
+    else -- its channel has got other limits, or none, or another provider
+      redis.call('ZREM', line, ref)
+      if f[2] == key then line_up(ref, known) end
+    end
+  end
+  return nil
+end
+
+local function release(ref, known, q)
+  stop_waiting(ref, known[1], q, nil)
+  redis.call('HSET', 'dcb:m:' .. ref, 'sl', now)
+  wake('m:' .. ref, look_at_latest(known))
+end
+
+local function look_later(key, at)
+  redis.call('ZADD', 'dcb:lines', at, key)
+end
+
+-- A line whose provider may not be spoken to is looked at soon again, and gives an open breaker its probe.
+local function stands_still(key, ref, known, limits)
+  local block = blocked(limits.provider)
+  if not block then return false end
+  if block.open and redis.call('EXISTS', 'dcb:parked:' .. limits.provider) == 0 then
+    stop_waiting(ref, known[1], redis.call('HGET', 'dcb:m:' .. ref, 'q'), nil)
+    park(limits.provider, ref, known)
+  end
+  look_later(key, block.open and now + LOOK_SOON or math.min(block.till, now + LOOK_SOON))
+  return true
+end
+
+-- -> how many went
+local function advance_channel(key, most)
+  for went = 0, most - 1 do
+    local ref, known, limits, q = first_of(key)
+    if not ref or stands_still(key, ref, known, limits) then return went end
+    local why, look = full(limits[2], ref, true)
+    if why then
+      look_later(key, look)
+      return went
+    end
+    if is_limited(limits[1]) then -- it has to stand in the line of its provider now
+      redis.call('ZADD', 'dcb:line:' .. limits[1].key, place_of(known), ref)
+      redis.call('ZADD', 'dcb:lines', 'NX', now, limits[1].key)
+      look_later(key, now + REQUEUE)
+      return went
+    end
+    book(limits[2], ref, RESERVED)
+    release(ref, known, q)
+  end
+  look_later(key, now)
+  return most
+end
+
+local function advance_provider(key, most)
+  local went = 0
+  for _ = 1, most do
+    local ref, known, limits, q = first_of(key)
+    if not ref or stands_still(key, ref, known, limits) then return went end
+    local why, look = full(limits[1], ref, true)
+    if not why and not is_limited(limits[1]) and went >= math.max(10, FULL - redis.call('LLEN', 'rq:queue:outbound')) then
+      why, look = 'queued', now + 1
+    end
+    if why then
+      look_later(key, look)
+      return went
+    end
+    local own = limits[2].key
+    why, look = full(limits[2], ref, true)
+    if why then
+      redis.call('ZREM', 'dcb:line:' .. key, ref)
+      if q ~= own then stand_in(own, ref, known, look) else look_later(own, look) end
+    else
+      book(limits[1], ref, RESERVED)
+      book(limits[2], ref, RESERVED)
+      release(ref, known, q)
+      went = went + 1
+      if is_limited(limits[2]) then advance_channel(own, 1) end
+    end
+  end
+  look_later(key, now)
+  return went
+end
+
+-- Messages of a channel that is configured again.
+local function advance_unconfigured(key, most)
+  local channel, line = string.sub(key, 3), 'dcb:line:' .. key
+  redis.call('ZREM', 'dcb:lines', key)
+  if not limits_of(channel) then return 0 end
+  local refs = redis.call('ZRANGE', line, 0, most - 1)
+  for _, ref in ipairs(refs) do
+    redis.call('ZREM', line, ref)
+    if redis.call('HGET', 'dcb:m:' .. ref, 'q') == key then
+      redis.call('HDEL', 'dcb:m:' .. ref, 'q')
+      if still_waits(ref) then line_up(ref) end
+    end
+  end
+  if redis.call('EXISTS', line) == 1 then
+    look_later(key, now)
+  else
+    redis.call('ZREM', 'dcb:unconfigured', channel)
+  end
+  return #refs
+end
+
+local ADVANCE = {c = advance_channel, p = advance_provider, u = advance_unconfigured}
+
+local function advance(key, most)
+  return ADVANCE[string.sub(key, 1, 1)](key, most)
+end
+
+-- For the sweep: lines whose time has come. Those of channels first, since they may lead on into one of a provider.
+-- -> how many went, 0 where nobody can at this moment
+local function look_at_lines()
+  local went = 0
+  for _ = 1, 2 do
+    local keys = redis.call('ZRANGEBYSCORE', 'dcb:lines', '-inf', now, 'LIMIT', 0, AT_ONCE)
+    table.sort(keys)
+    for _, key in ipairs(keys) do
+      if went < AT_ONCE then went = went + advance(key, AT_ONCE - went) end
+    end
+  end
+  return went
+end
+
+-- A job for a message that waits in the list of an older version: it is put into a line, and so goes on.
+local function let_in(hold)
+  local member = redis.call('LPOP', hold)
+  while member do
+    redis.call('HDEL', 'dcb:' .. member, 'hd')
+    local f = redis.call('HMGET', 'dcb:' .. member, 'nb', 'q')
+    local waits = not f[2] and still_waits(string.sub(member, 3))
+    if waits and tonumber(f[1] or '0') <= now then return ready(member) end
+    member = redis.call('LPOP', hold)
+  end
+end
+
+-- The request is over, however it ended: its place in flight goes to the next.
+local function landed(ref, channel)
+  local limits = limits_of(channel)
+  if not limits or limits[1].cap + limits[2].cap == 0 then return end
+  for _, limit in ipairs(limits) do
+    if limit.cap > 0 and redis.call('ZREM', 'dcb:flight:' .. limit.key, ref) == 1 then
+      let_in('dcb:hold:' .. limit.key)
+    end
+  end
+  if is_limited(limits[2]) then advance_channel(limits[2].key, 2) end
+  advance_provider(limits[1].key, 2)
+end
+
+-- ---------------------------------------------------------------- for the sweep
+
+-- A message that is due and waits. 1 where its time was over.
+local function look_at_waiting(ref, lane, queued_at)
+  local member, known = 'm:' .. ref, known_of(ref)
+  if is_over(known) then
+    expire(ref)
+    return 1
+  end
+  local latest, q = look_at_latest(known), redis.call('HGET', 'dcb:m:' .. ref, 'q')
+  if not lane_is_head(lane, member) then
+    redis.call('ZADD', 'dcb:due', latest, member)
+  elseif q and string.sub(q, 1, 2) == 'b-' then
+    park(string.sub(q, 3), ref, known)
+  elseif q and string.sub(q, 1, 2) == 'u-' then
+    redis.call('ZADD', 'dcb:due', latest, member)
+    redis.call('ZADD', 'dcb:line:' .. q, 'NX', known[2], ref)
+  elseif not queued_at then
+    line_up(ref, known)
+  elseif job_is_lost('send', tonumber(queued_at)) then
+    wake(member, latest)
+  else -- still in the queue: look again when it has waited twice as long
+    redis.call('ZADD', 'dcb:due', math.min(latest, now + math.max(REQUEUE, now - tonumber(queued_at))), member)
+  end
+  return 0
+end
+
+-- Those who are parked, once the breaker is closed. -> how many went on
+local function unpark(provider)
+  local parked = 'dcb:parked:' .. provider
+  local refs = redis.call('ZRANGE', parked, 0, math.max(10, FULL - redis.call('LLEN', 'rq:queue:outbound')) - 1)
+  for _, ref in ipairs(refs) do
+    redis.call('ZREM', parked, ref)
+    redis.call('HDEL', 'dcb:m:' .. ref, 'q')
+    if still_waits(ref) then line_up(ref) end
+  end
+  if redis.call('ZCARD', parked) == 0 then redis.call('SREM', 'dcb:breakers', provider) end
+  return #refs
+end
+
+-- An open breaker whose time has come probes with one message; a closed one lets its parked go.
+local function look_at_breakers()
+  local went = 0
+  for _, provider in ipairs(redis.call('SMEMBERS', 'dcb:breakers')) do
+    local key = 'dcb:breaker:' .. provider
+    local probe = tonumber(redis.call('HGET', key, 'probe'))
+    if probe and string.find(provider, '/', 1, true) then
+      if probe <= now then probe_of_turn(provider) end
+    elseif probe then
+      local ref = probe <= now and choose_probe(provider)
+      if ref then
+        redis.call('HSET', key, 'probe', now + 2000, 'ref', ref) -- one job for the probe, not one a sweep
+        wake('m:' .. ref, look_at_latest(known_of(ref)))
+      end
+    else
+      went = went + unpark(provider)
+    end
+  end
+  return went
+end
