@@ -7,15 +7,15 @@ from dcbridge.terminal import Desk, out, printable, say_error
 
 
 async def fail(desk: Desk, channel_id: str, dry_run: bool) -> int:
-    """Fail what was not sent yet; 2 for a channel that is configured, or that nobody ever heard of."""
+    """Fail what was not sent yet; 1 for a channel that is configured, or that nobody ever heard of."""
     shown = printable(channel_id)
     if channel_id in desk.configuration.channels:
         say_error(f"channel {shown} is in bridge.yaml: its messages are sent")
-        return 2
+        return 1
     found = [one for one in (await books.read(desk.ledger.redis)).channels if one.channel_id == channel_id]
     if not found:
         say_error(f"nobody knows a channel {shown}")
-        return 2
+        return 1
     if dry_run:
         states = await conversations.states_of(desk.ledger.redis, {channel_id: found[0].in_flight})
         waiting = sum(states[channel_id].get(state, 0) for state in ("accepted", "retry"))
@@ -25,7 +25,7 @@ async def fail(desk: Desk, channel_id: str, dry_run: bool) -> int:
     ended = await desk.ledger.give_up(channel_id)
     if ended is None:
         say_error(f"channel {shown} is configured at a worker: restart the workers with the bridge.yaml of today first")
-        return 2
+        return 1
     out.print(
         f"failed {ended} messages of channel {shown} with 500; what was sent already waits for its end", markup=False
     )
