@@ -121,8 +121,8 @@ def _providers(providers: Iterable[Provider], status_at: float) -> Table:
         breaker = f"open: {one.why}" if one.open else "closed"
         if one.failing and not one.open:
             breaker += f", {one.failing} conversation{'s' * (one.failing != 1)} fail"
-        if one.openings:
-            breaker += f", opened {one.openings} time{'s' * (one.openings != 1)} in an hour"
+        if one.openings > 1:
+            breaker += f", opened {one.openings} times in an hour"
         parked = f"{one.parked:,}" + (f" ({about(one.oldest_parked_age)})" if one.parked else "")
         words = [paused_words(one, status_at)] if one.paused_for else []
         words += _pace(one.pace)
