@@ -111,7 +111,11 @@ class _Reading:
         if details["loc"][-1:] == ("[key]",):
             self.tell(path, _KEYS.get(path[0], "is not a name"))
         else:
-            self.tell(path, *explain(details, _known_keys(path[:-1], tree)))
+            what, suggestion = explain(details, _known_keys(path[:-1], tree))
+            if details["type"] in ("float_parsing", "int_parsing", "float_type", "int_type", "int_from_float"):
+                unit = _unit(path, tree)
+                what = what.replace("number,", f"number of {unit}, such as 30,") if unit else what
+            self.tell(path, what, suggestion)
 
     def _problem(self, path: Path, what: str, suggestion: str) -> Problem:
         """At the line of the path, or of the nearest thing that it is part of."""
@@ -124,6 +128,11 @@ class _Reading:
             node = yaml.compose(text, Loader=yaml.BaseLoader)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else 1
+            if error.context == "while scanning a quoted scalar" and error.context_mark:
+                opened = error.context_mark.line + 1
+                what = "is not YAML: the quotation mark that opens in this line is never closed"
+                self.problems.append(Problem("", opened, what, "close it, or leave it out", self.file))
+                return None
             # The words of PyYAML may quote the file, and what stands there may be a secret.
             what = re.sub(r"(['\"])[^'\"\s]{2,}\1", "…", error.problem or "cannot be read")
             self.problems.append(Problem("", line, f"is not YAML: {what}", _yaml_hint(error, text), self.file))
@@ -268,6 +277,16 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("subscribers", "*", "retry"): Schedule,
     ("subscribers", "*", "pace"): EventPace,
 }
+
+
+def _unit(path: Path, tree: Mapping[str, Tree]) -> str:
+    """What a field's number counts, as its description begins; "" where that is no unit."""
+    model = _MODELS.get(tuple("*" if place == 1 else str(step) for place, step in enumerate(path[:-1])))
+    if path[:1] == ("providers",) and (kind := _word(tree, *path[:2], "kind")) in KINDS:
+        model = Pace if path[2:3] == ("pace",) else KINDS[kind].fields_model
+    field_info = model.model_fields.get(str(path[-1])) if model else None
+    word = ((field_info.description if field_info else "") or "").partition(" ")[0].lower()
+    return word if word in ("seconds", "messages", "times", "failures", "requests", "events", "days", "bytes") else ""
 
 
 def _known_keys(parent: Path, tree: Mapping[str, Tree]) -> list[str]:

@@ -142,6 +142,12 @@ TABLE = [
      ' characters; did you mean "sms"?', "type: sms → type: 'sms'"),
     ("type: sms → type: sms⏎    time_to_live: 0", "bridge.yaml:20: channels.0123456789.time_to_live: should be greater"
      " than 0", "type: sms → type: sms⏎    time_to_live: 1"),
+    ("type: sms → type: sms⏎    time_to_live: 4h",
+     "bridge.yaml:20: channels.0123456789.time_to_live: should be a number of seconds, such as 30, and is a text of 2"
+     " characters", "type: sms → type: sms⏎    time_to_live: 14400"),
+    ("kind: twilio → kind: twilio⏎    validity_period: 1 hour",
+     "bridge.yaml:12: providers.twilio.validity_period: should be a whole number of seconds, such as 30, and is a text"
+     " of 6 characters", "kind: twilio → kind: twilio⏎    validity_period: 3600"),
     ("type: sms → type: sms⏎    default_region: us", "bridge.yaml:20: channels.0123456789.default_region: should be a"
      " country in two capital letters, such as US", "type: sms → type: sms⏎    default_region: US"),
     ("type: sms → type: sms⏎    retry: {most: 0.5}", "bridge.yaml:20: channels.0123456789.retry: most (0.5 seconds) is"
@@ -220,7 +226,10 @@ def test_several_endpoints_need_a_choice() -> None:
     [
         ("", "bridge.yaml:1: should be a mapping, and is empty"),
         ("- a\n- b\n", "bridge.yaml:1: should be a mapping, and is a list of 2"),
-        (f"a: 1\nb: '{CANARY}\n", "bridge.yaml:3: is not YAML: found unexpected end of stream"),
+        (
+            f"a: 1\nb: '{CANARY}\n",
+            "bridge.yaml:2: is not YAML: the quotation mark that opens in this line is never closed",
+        ),
         (f"a: *{CANARY}\n", "bridge.yaml:1: is not YAML: found undefined alias …"),
         ("a: b: c\n", "bridge.yaml:1: is not YAML: mapping values are not allowed here"),
         ("a: &x [*x]\n", "bridge.yaml:1: a[0]: holds itself"),
