@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import orjson
 import structlog
 
-from bridge.callbacks import NO_CHANNEL, consumer_lane, consumer_task_id, unpack
+from bridge.callbacks import NO_CHANNEL, consumer_lane, consumer_task_id, pack, unpack
 from bridge.errors import OutcomeUnknown, SendError, Undecodable, UnreadableEvent
 from bridge.ledger import Claimed, NewTask
 from bridge.messages import ConsumerMessage, DeliveryUpdate
 from bridge.phone import consumer_id, is_blank
-from bridge.providers.base import Callback
+from bridge.providers.base import Callback, Unread
 from bridge.settings import DAY
 from workers import locating, outcome
 from workers.hands import Hands
@@ -36,7 +37,9 @@ async def read_callback(h: Hands, task_id: str) -> None:
         try:
             name, callback = unpack(claimed.fields[b"p"])
             events = h.providers[name].events(callback)
-            tasks = _tasks(h, name, callback, events, claimed.text("tr"))
+            tasks, unread = _tasks(h, name, events, claimed.text("tr"))
+            if unread and len(unread) == len(events):
+                raise UnreadableEvent(unread[0].kind)
         except UnreadableEvent as error:
             await _dead(h, task_id, claim, claimed, error.kind, name, keep)
             return
@@ -45,6 +48,8 @@ async def read_callback(h: Hands, task_id: str) -> None:
             await _dead(h, task_id, claim, claimed, "internal error", name, keep)
             return
         await h.surely(lambda: h.ledger.put_tasks(tasks))
+        for one in unread:
+            await _aside(h, name, callback, one)
         settled = [await _apply(h, event, claimed) for event in events if isinstance(event, DeliveryUpdate)]
         if all(settled):
             await h.surely(lambda: h.ledger.task_done(task_id, claim, keep))
@@ -54,16 +59,20 @@ async def read_callback(h: Hands, task_id: str) -> None:
 
 
 def _tasks(
-    h: Hands, name: str, callback: Callback, events: Sequence[ConsumerMessage | DeliveryUpdate], trace: str
-) -> list[NewTask]:
-    """One task for each consumer message. Raises UnreadableEvent when none of our channels has its address."""
-    tasks = []
+    h: Hands, name: str, events: Sequence[ConsumerMessage | DeliveryUpdate | Unread], trace: str
+) -> tuple[list[NewTask], list[Unread]]:
+    """One task for each consumer message; and what cannot be read, or is for an address of none of our channels."""
+    tasks, unread = [], []
     for event in events:
+        if isinstance(event, Unread):
+            unread.append(event)
+            continue
         if not isinstance(event, ConsumerMessage):
             continue
         channel_id = h.configuration.channel_of(name, event.to.id)
         if channel_id is None:
-            raise UnreadableEvent(NO_CHANNEL)
+            unread.append(Unread(NO_CHANNEL))
+            continue
         consumer = consumer_id(event.sender.id, h.configuration.channels[channel_id].default_region)
         payload = {"from": consumer, "text": event.text, "media": event.media_urls, "provider": name}
         tasks.append(
@@ -76,7 +85,16 @@ def _tasks(
                 channel_id,
             )
         )
-    return tasks
+    return tasks, unread
+
+
+async def _aside(h: Hands, provider: str, callback: Callback, one: Unread) -> None:
+    """A dead letter of one event's own, beside others of the same callback that were acted upon."""
+    raw = pack(provider, replace(callback, body=one.body) if one.body else callback)
+    letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
+    h.metrics.faults.labels("callback_unreadable", provider).inc()
+    log.error("callback_unreadable", provider=provider, why=one.kind)
+    await h.surely(lambda: h.ledger.bury(letter, "delivery update", "", one.kind, raw))
 
 
 async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> bool:

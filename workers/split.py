@@ -81,12 +81,13 @@ async def _made_of(h: Hands, entry: Entry, found: Sequence[Kept]) -> list[NewEve
     for kept in found:
         try:
             made.append(events.for_ledger(kept, h.sinks.subscribers))
-        except wire.NotJson as error:
+        except Exception as error:
             endpoint = kept.event.endpoint
+            why = str(error) if isinstance(error, wire.NotJson) else type(error).__name__
             h.metrics.faults.labels("entity_unreadable", endpoint).inc()
-            log.warning("entity_unreadable", endpoint=endpoint, trace=kept.trace_id, why=str(error))
+            log.warning("entity_unreadable", endpoint=endpoint, trace=kept.trace_id, why=why)
             letter = f"e-{kept.event.id.partition('_')[2]}"
-            await h.ledger.bury(letter, "interaction entity", "", f"520 {error}", entry.fields[b"body"])
+            await h.ledger.bury(letter, "interaction entity", "", f"520 {why}", entry.fields[b"body"])
     return made
 
 

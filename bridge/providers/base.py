@@ -108,6 +108,18 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """One event of a callback that cannot be read, while others can. `kind` is a fixed word, as of UnreadableEvent.
+
+    `body` is that of a callback which says this event alone, so that replaying it repeats none of the others; b"" where
+    there is no such thing, and the whole callback is kept.
+    """
+
+    kind: str
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CallbackAnswer:
     """What this provider wants to hear when the callback is safely stored."""
 
@@ -202,8 +214,8 @@ class Provider(Protocol):
         Called after verify, where that gives no proof; never raises for a readable or an unreadable body.
         """
 
-    def events(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate]:
-        """Everything this callback says. Raises UnreadableEvent."""
+    def events(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate | Unread]:
+        """Everything this callback says, in its order. Raises UnreadableEvent where nothing of it can be read."""
 
     def answer(self, callback: Callback) -> CallbackAnswer:
         """The answer to a callback that is stored."""

@@ -1,0 +1,102 @@
+"""A callback of several events, one of which cannot be read: the others count, and that one is a dead letter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from bridge.callbacks import pack, unpack
+from bridge.errors import UnreadableEvent
+from bridge.ledger.books import read
+from bridge.ledger.dead_letters import DeadLetters
+from bridge.messages import Address, ConsumerMessage, DeliveryUpdate, UpdateStatus
+from bridge.providers.base import Callback, Unread
+from bridge.replay import Replay
+from tests.workers.far_side import CONSUMER, NUMBER, FarSide
+from tests.workers.test_reconciler_and_inbound import letters, read_one
+from workers import inbound, outbound
+
+
+class Batches:
+    """An adapter whose callbacks have an event a line: "delivered <ref>", "from <number> to <number>", or nonsense."""
+
+    def __init__(self, account: Any) -> None:
+        self._account = account
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._account, name)
+
+    def events(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate | Unread]:
+        found = [self._event(line) for line in callback.body.split(b"\n")]
+        if all(isinstance(one, Unread) for one in found):
+            raise UnreadableEvent("no event")
+        return found
+
+    def _event(self, line: bytes) -> ConsumerMessage | DeliveryUpdate | Unread:
+        match line.decode().split():
+            case ["delivered", ref]:
+                return DeliveryUpdate("twilio", "SM1", UpdateStatus.DELIVERED, ref=ref)
+            case ["from", sender, "to", number]:
+                return ConsumerMessage("twilio", f"in-{sender}", Address(sender), Address(number), "Hello")
+            case _:
+                return Unread("no such event", line)
+
+
+@pytest.fixture
+def batches(side: FarSide) -> FarSide:
+    providers: dict[str, Any] = side.hands.providers
+    providers["twilio"] = Batches(providers["twilio"])
+    return side
+
+
+def body(*lines: str) -> bytes:
+    return pack("twilio", Callback("status", "POST", "u", b"", {}, "\n".join(lines).encode()))
+
+
+async def sent(side: FarSide, message_id: str) -> str:
+    ref = await side.accept(message_id, to=f"1650466{message_id[2:]:>04}")
+    await outbound.send(side.hands, ref)
+    return ref
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+async def test_the_good_ones_count_wherever_the_bad_one_stands(side: FarSide, place: int) -> None:
+    ref = await sent(side, "m-1")
+    providers: dict[str, Any] = side.hands.providers
+    providers["twilio"] = Batches(providers["twilio"])
+    lines = [f"delivered {ref}", f"from {CONSUMER} to {NUMBER}"]
+    lines.insert(place, "what is this?")
+    assert (await read_one(side, body(*lines)))["s"] == "done"
+    assert (await side.entry(ref))["s"] == "delivered"
+    assert (await read(side.redis)).tasks["consumer"] == 1
+    assert await letters(side) == [("delivery update", "no such event")]
+    assert side.counted("dcbridge_faults_total", kind="callback_unreadable", name="twilio") == 1
+    found = DeadLetters(side.hands.ledger)
+    [letter] = await found.ids()
+    assert unpack(await found.raw(letter) or b"")[1].body == b"what is this?"
+
+
+async def test_a_replay_of_the_bad_one_does_not_apply_the_others_again(batches: FarSide) -> None:
+    await read_one(batches, body("what is this?", f"from {CONSUMER} to {NUMBER}"))
+    found = DeadLetters(batches.hands.ledger)
+    [letter] = [one async for one in found.read(await found.ids()) if one]
+    replayed = await Replay(batches.hands.ledger, batches.hands.configuration).one(letter)
+    assert replayed.done
+    await inbound.read_callback(batches.hands, replayed.name)
+    assert (await read(batches.redis)).counts["consumer_accepted"] == 1
+    assert [what for what, _ in await letters(batches)] == ["callback"]  # it still cannot be read, and stands alone
+
+
+async def test_a_message_for_a_number_of_nobodys_does_not_take_the_others_with_it(batches: FarSide) -> None:
+    lines = [f"from {CONSUMER} to +19999999999", f"from {CONSUMER}1 to {NUMBER}"]
+    assert (await read_one(batches, body(*lines)))["s"] == "done"
+    assert (await read(batches.redis)).tasks["consumer"] == 1
+    assert await letters(batches) == [("delivery update", "no channel has this address")]
+
+
+async def test_where_nothing_can_be_read_the_callback_itself_is_the_letter(batches: FarSide) -> None:
+    assert (await read_one(batches, body("what?", "and this?")))["s"] == "dead"
+    assert await letters(batches) == [("callback", "no event")]
+    assert (await read_one(batches, body(f"from {CONSUMER} to +19999999999"), "b-2"))["s"] == "dead"
