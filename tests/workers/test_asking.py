@@ -324,11 +324,11 @@ async def test_a_question_that_fails_opens_no_breaker(asked: Asked) -> None:
     """A login may be good for sending and not for reading."""
     ref = await asked.unknown()
     asked.side.provider.usual = saying(401, {"code": 20003})
-    await asked.side.redis.delete("dcb:fails:asked")
+    await asked.side.redis.delete("dcb:failing:asked")
     await asked.pass_time(21)
     await asked.ask(ref)
     assert await asked.bench.keys("dcb:breaker*") == []
-    assert await asked.bench.keys("dcb:fails:*") == []
+    assert await asked.bench.keys("dcb:failing:*") == []
     assert asked.side.counted("dcbridge_faults_total", kind="question_account_fault", name="asked") == 1
 
 

@@ -150,5 +150,6 @@ async def test_a_channel_that_left_the_configuration_waits_for_an_operator(side:
     copy = new_message("m-1", channel_id="gone", time_to_live=100.0)
     await side.hands.ledger.accept([copy])
     await outbound.send(side.hands, copy.ref)
-    assert (await side.entry(copy.ref))["s"] == "retry"
-    assert side.counted("dcbridge_faults_total", kind="account_fault", name="") == 1
+    entry = await side.entry(copy.ref)
+    assert (entry["s"], entry["q"], entry["ta"]) == ("accepted", "u-gone", "0")
+    assert side.counted("dcbridge_faults_total", kind="unconfigured", name="") == 1
