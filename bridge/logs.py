@@ -39,7 +39,7 @@ _PRIVATE_WORDS = """
     secret secrets secret_key retired_secrets signing_secret app_secret client_secret
     token auth_token access_token refresh_token api_token token_key api_key apikey key x_api_key
     password passwd username user credentials authorization proxy_authorization auth bearer
-    cookie set_cookie headers signature x_hub_signature x_twilio_signature
+    cookie set_cookie headers signature x_hub_signature x_twilio_signature x_signalwire_signature
     query query_string params form args kwargs environ redis_url
 """
 PRIVATE = frozenset(_PRIVATE_WORDS.split())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bridge.ledger import books, conversations
-from dcbridge.terminal import Desk, out, printable, say_error
+from bridge.printable import printable
+from dcbridge.terminal import Desk, out, say_error
 
 
 async def fail(desk: Desk, channel_id: str, dry_run: bool) -> int:

@@ -31,12 +31,12 @@ class StandsStill(Tokens):
         self._meanwhile = meanwhile
         self.stood = False
 
-    def _of(self, address: str) -> Token:
+    def of(self, address: str) -> Token:
         if not self.stood:
             self.stood = True
             time.sleep(SILENCE)
             self._meanwhile()
-        return super()._of(address)
+        return super().of(address)
 
 
 @pytest.fixture
