@@ -15,7 +15,7 @@ from bridge.asking import keepers
 from bridge.configuration_types import Model, Name, PublicUrl, Region, Seconds, Secret, Secrets, SomeSeconds, Url, Uuid
 from bridge.mailboxes import own_mailbox
 from bridge.phone import address_key, own_number
-from bridge.problems import Path, Problem, did_you_mean, refuse, shape
+from bridge.problems import Path, Problem, did_you_mean, other, refuse, shape
 from bridge.providers import ANY_SENDERS, KINDS, build
 from bridge.providers.base import Fields, Provider
 from bridge.settings import DAY
@@ -105,7 +105,7 @@ class ProviderAccount(Model):
         if kind not in KINDS:
             near = did_you_mean(kind, KINDS)
             words = ", ".join(sorted(KINDS))
-            refuse((("kind",), f"should be one of {words}, and is {shape(kind)}" + (f"; {near}" if near else "")))
+            refuse((("kind",), f"should be one of {words}, and is {other(kind)}" + (f"; {near}" if near else "")))
         ours = {key: value[key] for key in ("pace", "longest_pause") if key in value}
         fields = {key: item for key, item in value.items() if key not in ("kind", *ours)}
         return {"kind": kind, **ours, "fields": KINDS[kind].fields_model.model_validate(fields)}

@@ -15,13 +15,23 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bridge.configuration import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
+from bridge.configuration import (
+    Breaker,
+    Channel,
+    Configuration,
+    DigitalChannels,
+    Endpoint,
+    Pace,
+    ProviderAccount,
+    Retry,
+)
 from bridge.configuration_checks import SECRET_LENGTH, check
 from bridge.configuration_doubts import doubts
 from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, dotted, explain, shape
 from bridge.providers import KINDS, build
 from bridge.subscribers import KINDS as SINKS
 from bridge.subscribers import EventPace, Schedule, Subscriber
+from bridge.yaml_mistakes import MERGE_KEY, mistake, open_quote, swallows_a_line
 
 Tree = str | None | list["Tree"] | dict[str, "Tree"]
 
@@ -34,7 +44,7 @@ def load(path: str | FilePath, environ: Mapping[str, str]) -> Configuration:
     except OSError as error:
         raise ConfigurationError([Problem("", 0, f"cannot be read: {error.strerror}", file=str(path))]) from None
     except UnicodeDecodeError:
-        raise ConfigurationError([Problem("", 0, "is not UTF-8 text", file=str(path))]) from None
+        raise ConfigurationError([Problem("", 0, "is not UTF-8 text", "save it as UTF-8", file=str(path))]) from None
     return parse(text, environ, folder=path.parent, file=path.name)
 
 
@@ -50,7 +60,8 @@ def parse(
     tree = reading.tree(text)
     if not isinstance(tree, dict):
         if not reading.problems:
-            reading.tell((), f"should be a mapping, and is {shape(tree)}")
+            what = f"should be a mapping: lines of `key: value`, such as public_url: https://…, and is {shape(tree)}"
+            reading.tell((), what)
         raise ConfigurationError(reading.problems)
     configuration = None
     try:
@@ -89,6 +100,8 @@ class _Reading:
     warnings: list[Problem] = field(default_factory=list)
     lines: dict[Path, int] = field(default_factory=dict)
     substituted: set[Path] = field(default_factory=set)  # values that do not stand in the file itself
+    comments: set[Path] = field(default_factory=set)  # where a comment stands in the place of a value
+    text: str = ""
     broken: set[Path] = field(default_factory=set)  # told already: what follows from them is not news
 
     def tell(self, path: Path, what: str, suggestion: str = "", to: list[Problem] | None = None) -> None:
@@ -111,10 +124,9 @@ class _Reading:
         if details["loc"][-1:] == ("[key]",):
             self.tell(path, _KEYS.get(path[0], "is not a name"))
         else:
-            what, suggestion = explain(details, _known_keys(path[:-1], tree))
-            if details["type"] in ("float_parsing", "int_parsing", "float_type", "int_type", "int_from_float"):
-                unit = _unit(path, tree)
-                what = what.replace("number,", f"number of {unit}, such as 30,") if unit else what
+            what, suggestion = explain(details, _known_keys(path[:-1], tree), _description(path, tree))
+            if path in self.comments:
+                suggestion = "what follows # is a comment; put a value that begins with # in quotes"
             self.tell(path, what, suggestion)
 
     def _problem(self, path: Path, what: str, suggestion: str) -> Problem:
@@ -124,36 +136,44 @@ class _Reading:
 
     def tree(self, text: str) -> Tree:
         """The YAML as mappings, lists and texts; a plain nothing is None. Problems are added, not raised."""
+        self.text = text
         try:
             node = yaml.compose(text, Loader=yaml.BaseLoader)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            if error.context == "while scanning a quoted scalar" and error.context_mark:
-                opened = error.context_mark.line + 1
-                what = "is not YAML: the quotation mark that opens in this line is never closed"
-                self.problems.append(Problem("", opened, what, "close it, or leave it out", self.file))
-                return None
-            # The words of PyYAML may quote the file, and what stands there may be a secret.
-            what = re.sub(r"(['\"])[^'\"\s]{2,}\1", "…", error.problem or "cannot be read")
-            self.problems.append(Problem("", line, f"is not YAML: {what}", _yaml_hint(error, text), self.file))
-            return None
-        except yaml.reader.ReaderError as error:
-            line = text.count("\n", 0, cast(int, error.position)) + 1
-            self.problems.append(Problem("", line, "is not YAML: holds a control character", "", self.file))
+        except yaml.YAMLError as error:
+            line, what, fix = mistake(error, text)
+            self.problems.append(Problem("", line, f"is not YAML: {what}", fix, self.file))
             return None
         return self._value(node, ()) if node else None
 
     def _value(self, node: yaml.Node, path: Path, parents: tuple[yaml.Node, ...] = ()) -> Tree:
         self.lines.setdefault(path, node.start_mark.line + 1)
-        if node.tag not in _PLAIN_TAGS or node in parents:
-            what = "holds itself" if node in parents else "has a YAML tag (a word that begins with !)"
-            self.fail(path, what, "" if node in parents else _QUOTE)
+        if node in parents:
+            self.fail(path, "holds itself")
+            return None
+        if node.tag not in _PLAIN_TAGS:
+            self.fail(path, "begins with !, which YAML takes for a tag", "put the whole value in quotes")
             return None
         if isinstance(node, yaml.MappingNode):
             return dict(self._items(node, path, (*parents, node)))
         if isinstance(node, yaml.SequenceNode):
             return [self._value(item, (*path, i), (*parents, node)) for i, item in enumerate(node.value)]
-        if node.value == "" and cast(yaml.ScalarNode, node).style is None:
+        return self._scalar(cast(yaml.ScalarNode, node), path)
+
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> str | None:
+        at = node.start_mark.index
+        anchor = re.match(r"&([^\s,\[\]{}]*)", self.text[at : at + 200])
+        if anchor and f"*{anchor[1]}" not in self.text:
+            what = "begins with &, which YAML takes for an anchor and leaves out"
+            self.fail(path, what, "put the whole value in quotes")
+            return None
+        if swallows_a_line(node, self.text):
+            what, fix = open_quote(node.end_mark.line + 1)
+            self.fail(path, what, fix)
+            self.broken.add(path[:-1])  # the fields that it took along are not missing
+            return None
+        if node.style is None and node.value in _NOTHING:
+            if re.match(r"[ \t]+#\S", self.text[node.end_mark.index : node.end_mark.index + 40]):
+                self.comments.add(path)
             return None
         return self._substitute(str(node.value), path)
 
@@ -162,13 +182,23 @@ class _Reading:
         for key, value in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                self.tell(path, f"has a key, in line {line}, that is not a text")
+                what = "has a mapping or a list where the name of a field should be"
+                self.fail(path, what, "put a value that begins with { or [ in quotes")
                 continue
             place = (*path, key.value)
+            if key.value == "<<" and key.style is None:
+                self.lines[place] = line
+                self.fail(place, *MERGE_KEY)
+                self.broken.add(path)  # the fields that it stands for are not missing
+                continue
             if key.value in seen:
                 self.problems.append(
                     Problem(
-                        dotted(place), line, f"is written twice, in lines {seen[key.value]} and {line}", "", self.file
+                        dotted(place),
+                        line,
+                        f"is written twice, in lines {seen[key.value]} and {line}",
+                        "keep one of the two",
+                        self.file,
                     )
                 )
                 continue
@@ -239,20 +269,7 @@ def _shown_path(written: str) -> str:
 
 
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
-_QUOTE = "a value that begins with one of * & ! % @ ` { [ # has to stand in quotes"
-_TAB = "a tab stands there: indent with spaces"
-_INDENT = "look at the indentation here and above, for a missing colon, and for one in a value, which then needs quotes"
-
-
-def _yaml_hint(error: yaml.MarkedYAMLError, text: str) -> str:
-    """What most often is behind an error of PyYAML, whose own words speak of tokens and blocks."""
-    mark, problem = error.problem_mark, error.problem or ""
-    line = next(iter(text.splitlines()[mark.line : mark.line + 1]), "") if mark else ""
-    if "\t" in line[: len(line) - len(line.lstrip())] or "'\\t'" in problem:
-        return _TAB
-    if "block end" in problem or "mapping values" in problem or "expected ':'" in problem:
-        return _INDENT
-    return _QUOTE
+_NOTHING = {"", "~", "null", "Null", "NULL"}  # what is nothing in every reading of YAML
 
 
 _KEYS: dict[str | int, str] = {
@@ -279,14 +296,19 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
 }
 
 
-def _unit(path: Path, tree: Mapping[str, Tree]) -> str:
-    """What a field's number counts, as its description begins; "" where that is no unit."""
+def _description(path: Path, tree: Mapping[str, Tree]) -> str:
+    """What the field at a path is said to be; "" where there is none."""
+    while path and isinstance(path[-1], int):
+        path = path[:-1]  # one of a list
     model = _MODELS.get(tuple("*" if place == 1 else str(step) for place, step in enumerate(path[:-1])))
-    if path[:1] == ("providers",) and (kind := _word(tree, *path[:2], "kind")) in KINDS:
-        model = Pace if path[2:3] == ("pace",) else KINDS[kind].fields_model
-    field_info = model.model_fields.get(str(path[-1])) if model else None
-    word = ((field_info.description if field_info else "") or "").partition(" ")[0].lower()
-    return word if word in ("seconds", "messages", "times", "failures", "requests", "events", "days", "bytes") else ""
+    if path[:1] == ("providers",) and path[2:3] == ("pace",):
+        model = Pace
+    elif path[:1] == ("providers",) and len(path) == 3 and (kind := _word(tree, *path[:2], "kind")) in KINDS:
+        model = ProviderAccount if path[2] == "longest_pause" else KINDS[kind].fields_model
+    elif path[:1] == ("subscribers",) and path[2:3] == ("sink",):
+        model = SINKS.get(_word(tree, *path[:3], "kind"))
+    field_info = model.model_fields.get(str(path[-1])) if model and path else None
+    return (field_info.description if field_info else "") or ""
 
 
 def _known_keys(parent: Path, tree: Mapping[str, Tree]) -> list[str]:

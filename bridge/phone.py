@@ -28,7 +28,8 @@ _PREFIX = re.compile(r"([a-z]{2,20}:)(.*)", re.ASCII | re.IGNORECASE)
 _OPAQUE = re.compile(r"[\w.\-+@]{1,128}", re.ASCII)
 _EXTENSION = re.compile(r"[0-9].*(;\s*ext\b|;ext=|\bext\b|\bx[0-9]|#)", re.IGNORECASE | re.DOTALL)
 _QUOTATION_MARKS = frozenset("\"'`´‘’‚‛“”„‟«»‹›")
-_LONGEST = 200  # characters; nothing that is written longer is a number
+_LONGEST = 200  # characters; nothing that is written longer is cleaned
+_LONGEST_NUMBER = 64  # characters; nothing that is written longer is a number
 _NORTH_AMERICA = 1  # the one large plan whose numbers have had the same length for as long as they can be dialled
 
 # Marks that nobody sees beside those of category Cf: fillers, joiners, variation selectors, an empty Braille cell.
@@ -255,12 +256,17 @@ def _spells_a_number(word: str, default_region: str | None) -> bool:
     return _e164(phonenumbers.convert_alpha_characters_in_number(word), default_region, strict=True) is not None
 
 
-@lru_cache(maxsize=8192)
 def _e164(written: str, default_region: str | None, *, strict: bool = False) -> str | None:
     """`written` as `plain` leaves it; "tel:" may stand before it. `strict`: only lengths that our data knows."""
+    # Before the cache, which would keep megabytes of what strangers call an address.
+    return None if len(written) > _LONGEST_NUMBER else _read(written, default_region, strict)
+
+
+@lru_cache(maxsize=8192)
+def _read(written: str, default_region: str | None, strict: bool) -> str | None:
     if written[:4].lower() == "tel:":
         written = written[4:].strip()
-    if len(written) > _LONGEST or not _WRITTEN_NUMBER.fullmatch(written):
+    if not _WRITTEN_NUMBER.fullmatch(written):
         return None
     digits = _NOT_DIGITS.sub("", written)
     if "+" in written:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
+
+from bridge.units import unit_of
 
 Path = tuple[str | int, ...]
 
@@ -62,16 +65,35 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6, prefix: s
 
 
 def shape(value: object) -> str:
-    """What a value looks like, and never the value."""
-    if value is None:
-        return "empty"
-    if isinstance(value, str):
-        return "an empty text" if not value else f"a text of {counted(len(value), 'character')}"
-    if isinstance(value, Mapping):
-        return f"a mapping of {len(value)}"
-    if isinstance(value, (list, tuple)):
-        return f"a list of {len(value)}"
-    return f"a value of type {type(value).__name__}"
+    """What kind of thing a value is, and never the value. YAML's scalars arrive as texts, whatever they look like."""
+    match value:
+        case None:
+            return "empty"
+        case "":
+            return "an empty text"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case str() if value.lower() in _SWITCHES:
+            return f'the word "{value}"'
+        case str():
+            return "a number" if _DIGITS.fullmatch(value) else "a text"
+        case Mapping():
+            return "a mapping"
+        case list() | tuple():
+            return "a list"
+    return "something else"
+
+
+def other(value: object) -> str:
+    """As `shape`, of a value that is not one of those that may be chosen, which are texts as well."""
+    found = shape(value)
+    return "something else" if found == "a text" else found
+
+
+_SWITCHES = {"yes", "no", "on", "off", "true", "false", "null", "~"}
+_DIGITS = re.compile(r"[+-]?[0-9]{1,40}(\.[0-9]{1,40})?", re.ASCII)
 
 
 def counted(number: int, noun: str) -> str:
@@ -79,36 +101,57 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+_TRUTH = "should be true or false"
+_MAPPING = "should be a mapping: lines of `key: value`, indented below it"
+_LIST = "should be a list: [one, two], or lines that begin with a dash"
+_TEXT = "should be a text"
 _WANTED = {
-    "bool_parsing": "should be true or false",
-    "bool_type": "should be true or false",
-    "dict_type": "should be a mapping",
-    "float_parsing": "should be a number",
-    "float_type": "should be a number",
-    "int_from_float": "should be a whole number",
-    "int_parsing": "should be a whole number",
-    "int_type": "should be a whole number",
-    "list_type": "should be a list",
-    "mapping_type": "should be a mapping",
-    "model_attributes_type": "should be a mapping",
-    "model_type": "should be a mapping",
-    "string_type": "should be a text",
-    "tuple_type": "should be a list",
+    "bool_parsing": _TRUTH,
+    "bool_type": _TRUTH,
+    "dict_type": _MAPPING,
+    "list_type": _LIST,
+    "mapping_type": _MAPPING,
+    "model_attributes_type": _MAPPING,
+    "model_type": _MAPPING,
+    "string_type": _TEXT,
+    "tuple_type": _LIST,
+}
+_NUMBERS = {
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_type": "a whole number",
+}
+_BOUNDS = {
+    "greater_than": ("more than", "gt"),
+    "greater_than_equal": ("at least", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("at most", "le"),
 }
 
 # Messages of these types are made of the constraint alone.
-_SAFE = ("greater_than", "less_than", "multiple_of", "finite_number", "string_too_", "too_", "literal_error", "enum")
+_SAFE = ("multiple_of", "string_too_", "too_", "literal_error", "enum")
 
 
-def explain(error: ErrorDetails, known_keys: Iterable[str] = ()) -> tuple[str, str]:
-    """What is wrong, and a suggestion ("" for none), for one of pydantic's errors."""
+def explain(error: ErrorDetails, known_keys: Iterable[str] = (), description: str = "") -> tuple[str, str]:
+    """What is wrong, and a suggestion ("" for none), for one of pydantic's errors; `description` is the field's."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "missing":
         return "is missing", ""
     if kind == "extra_forbidden":
         return "is not a known key", did_you_mean(str(error["loc"][-1]), known_keys)
     if kind in _WANTED:
-        return f"{_WANTED[kind]}, and is {shape(value)}", ""
+        return f"{_WANTED[kind]}, and is {shape(value)}", _remedy(_WANTED[kind], value)
+    if kind == "finite_number":
+        return f"should be {unit_of(description).wanted('a finite number')}", ""
+    if kind in _NUMBERS:
+        unit = unit_of(description)
+        return f"should be {unit.wanted(_NUMBERS[kind])}, and is {_no_number(value)}", unit.hint(value)
+    if kind in _BOUNDS:
+        than, key = _BOUNDS[kind]
+        return f"should be {than} {unit_of(description).amount(context[key])}", ""
     if kind == "sense":
         return str(context["what"]), ""
     if kind == "value_error":
@@ -117,14 +160,32 @@ def explain(error: ErrorDetails, known_keys: Iterable[str] = ()) -> tuple[str, s
         wanted = str(context["expected"]).replace("'", "")
         words = wanted.replace(" or ", ", ").split(", ")
         near = did_you_mean(value, words) if isinstance(value, str) else ""
-        return f"should be {wanted}, and is {shape(value)}", near
+        return f"should be {wanted}, and is {other(value)}", near
     if kind in ("too_short", "string_too_short") and not value:
         return "should not be empty", ""
     if kind == "string_pattern_mismatch":
-        return f"should match {context['pattern']}, and is {shape(value)}", ""
+        return f"should match {context['pattern']}, and does not", ""
     if kind.startswith(_SAFE):
-        return error["msg"].replace("Input should", "should").replace("String should", "should"), ""
-    return f"is not of the right form ({kind}); it is {shape(value)}", ""
+        return re.sub(
+            r"^(Input|String|Value|List|Dictionary|Tuple) ", "", error["msg"].replace(" after validation", "")
+        ), ""
+    return f"is not of the right form, and is {shape(value)}", ""
+
+
+def _remedy(wanted: str, value: object) -> str:
+    """What most often is behind a value of another kind than was wanted."""
+    if wanted == _TRUTH and isinstance(value, str):
+        return did_you_mean(value, ("true", "false"))
+    if wanted == _TEXT and isinstance(value, (list, Mapping)):
+        return "a value that begins with [ or { has to stand in quotes"
+    return "write a value behind the colon" if wanted == _TEXT and value is None else ""
+
+
+def _no_number(value: object) -> str:
+    """A number that is refused as one, such as 1.5 where a whole one is wanted, is not called a number again."""
+    if isinstance(value, float) or (isinstance(value, str) and _DIGITS.fullmatch(value)):
+        return "not one"
+    return shape(value)
 
 
 def _without(text: str, value: object) -> str:

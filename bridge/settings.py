@@ -250,7 +250,11 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[Problem, 
     try:
         settings = Settings(**source())
     except ValidationError as error:
-        problems += [_problem(PREFIX + str(d["loc"][0]).upper(), *explain(d), d["input"]) for d in error.errors()]
+        problems += [
+            _problem(PREFIX + name.upper(), *explain(d, description=_description(name)), d["input"])
+            for d in error.errors()
+            for name in [str(d["loc"][0])]
+        ]
     if problems:
         raise ConfigurationError(problems)
     if settings.token_key_is_random:
@@ -263,6 +267,11 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[Problem, 
 # Kubernetes sets these in every pod of a namespace that has a Service called dcbridge or dcbridge-….
 _SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
 _LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
+
+
+def _description(name: str) -> str:
+    field = Settings.model_fields.get(name)
+    return (field.description if field else "") or ""
 
 
 def _problem(name: str, what: str, suggestion: str, value: object) -> Problem:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
 from bridge.configuration_types import Model, Seconds, SomeSeconds
-from bridge.problems import did_you_mean, refuse, shape
+from bridge.problems import did_you_mean, other, refuse, shape
 from bridge.subscribers.amqp import Amqp
 from bridge.subscribers.base import Event
 from bridge.subscribers.envelope import Envelope
@@ -43,7 +43,7 @@ def _by_kind(value: Any) -> Any:
     elif kind not in KINDS:
         near = did_you_mean(kind, KINDS)
         words = ", ".join(KINDS)
-        refuse((("kind",), f"should be one of {words}, and is {shape(kind)}" + (f"; {near}" if near else "")))
+        refuse((("kind",), f"should be one of {words}, and is {other(kind)}" + (f"; {near}" if near else "")))
     else:
         return KINDS[kind].model_validate(value)
     return value

@@ -96,7 +96,7 @@ TABLE = [
      "bridge.yaml:4: digital_channels.contact_center_id: should be a UUID: 8-4-4-4-12 hex digits",
      "5f3c0c2e- → 5F3C0C2E-"),
     ("/nexus/v3⏎ → /nexus/v3⏎  empty_signature: emty⏎",
-     "bridge.yaml:4: digital_channels.empty_signature: should be empty, omit or path, and is a text of 4 characters;"
+     "bridge.yaml:4: digital_channels.empty_signature: should be empty, omit or path, and is something else;"
      ' did you mean "empty"?', "/nexus/v3⏎ → /nexus/v3⏎  empty_signature: omit⏎"),
     ("  main: →   Main:", "bridge.yaml:6: endpoints.Main: a name has 1 to 64 small letters, digits and -",
      "  main: →   main-1:"),
@@ -107,7 +107,8 @@ TABLE = [
      'bridge.yaml:8: endpoints.main.retierd_secrets: is not a known key; did you mean "retired_secrets"?',
      "    retired_secrets: [main-secret-00000]⏎ → "),
     ("[main-secret-00001, main-secret-00002] → main-secret-00001",
-     "bridge.yaml:7: endpoints.main.secrets: should be a list, and is a text of 17 characters",
+     "bridge.yaml:7: endpoints.main.secrets: should be a list: [one, two], or lines that begin with a dash, and"
+     " is a text",
      "[main-secret-00001, main-secret-00002] → [main-secret-00001]"),
     ("[main-secret-00001, main-secret-00002] → []", "bridge.yaml:7: endpoints.main.secrets: should not be empty",
      "[main-secret-00001, main-secret-00002] → ⏎    - main-secret-00001"),
@@ -117,17 +118,17 @@ TABLE = [
     ("main-secret-00001 → ''", "bridge.yaml:7: endpoints.main.secrets[0]: should not be empty",
      "main-secret-00001 → 'main-secret-00001'"),
     ("main-secret-00001 → !main-secret-00001",
-     "bridge.yaml:7: endpoints.main.secrets[0]: has a YAML tag (a word that begins with !); a value that begins with"
-     " one of * & ! % @ ` { [ # has to stand in quotes", "main-secret-00001 → '!main-secret-00001'"),
+     "bridge.yaml:7: endpoints.main.secrets[0]: begins with !, which YAML takes for a tag; put the whole value in"
+     " quotes", "main-secret-00001 → '!main-secret-00001'"),
     ("kind: twilio → kind: twillio",
-     'bridge.yaml:11: providers.twilio.kind: should be one of smtp, twilio, and is a text of 7 characters;'
+     'bridge.yaml:11: providers.twilio.kind: should be one of smtp, twilio, and is something else;'
      ' did you mean "twilio"?', "kind: twilio → kind: 'twilio'"),
     ("    kind: twilio⏎ → ", "bridge.yaml:10: providers.twilio.kind: is missing", "kind: twilio⏎ → kind:    twilio⏎"),
     ("    host: smtp → ⏎    port: x⏎    host: smtp",
-     "bridge.yaml:17: providers.mail.port: should be a whole number, and is a text of 1 character",
+     "bridge.yaml:17: providers.mail.port: should be the number of a port, 1 to 65535, and is a text",
      "    host: smtp →     port: 25⏎    host: smtp"),
     ("    host: smtp →     verify_certificate: [1, 2, 3]⏎    host: smtp",
-     "bridge.yaml:16: providers.mail.verify_certificate: should be true or false, and is a list of 3",
+     "bridge.yaml:16: providers.mail.verify_certificate: should be true or false, and is a list",
      "    host: smtp →     verify_certificate: no⏎    host: smtp"),
     ("provider: twilio → provider: twillio",
      'bridge.yaml:20: channels.0123456789.provider: no provider is named "twillio"; did you mean "twilio"?',
@@ -138,22 +139,17 @@ TABLE = [
     ("provider: mail → provider: mail⏎    endpoint: mian",
      'bridge.yaml:25: channels.company.com.endpoint: no endpoint is named "mian"; did you mean "main"?',
      "provider: mail → provider: mail⏎    endpoint: main"),
-    ("type: sms → type: SMS", "bridge.yaml:19: channels.0123456789.type: should be sms or email, and is a text of 3"
-     ' characters; did you mean "sms"?', "type: sms → type: 'sms'"),
-    ("type: sms → type: sms⏎    time_to_live: 0", "bridge.yaml:20: channels.0123456789.time_to_live: should be greater"
-     " than 0", "type: sms → type: sms⏎    time_to_live: 1"),
-    ("type: sms → type: sms⏎    time_to_live: 4h",
-     "bridge.yaml:20: channels.0123456789.time_to_live: should be a number of seconds, such as 30, and is a text of 2"
-     " characters", "type: sms → type: sms⏎    time_to_live: 14400"),
-    ("kind: twilio → kind: twilio⏎    validity_period: 1 hour",
-     "bridge.yaml:12: providers.twilio.validity_period: should be a whole number of seconds, such as 30, and is a text"
-     " of 6 characters", "kind: twilio → kind: twilio⏎    validity_period: 3600"),
+    ("type: sms → type: SMS", "bridge.yaml:19: channels.0123456789.type: should be sms or email, and is something"
+     ' else; did you mean "sms"?', "type: sms → type: 'sms'"),
+    ("type: sms → type: sms⏎    time_to_live: 0", "bridge.yaml:20: channels.0123456789.time_to_live: should be more"
+     " than 0 seconds", "type: sms → type: sms⏎    time_to_live: 1"),
     ("type: sms → type: sms⏎    default_region: us", "bridge.yaml:20: channels.0123456789.default_region: should be a"
      " country in two capital letters, such as US", "type: sms → type: sms⏎    default_region: US"),
     ("type: sms → type: sms⏎    retry: {most: 0.5}", "bridge.yaml:20: channels.0123456789.retry: most (0.5 seconds) is"
      " less than first (1 seconds)", "type: sms → type: sms⏎    retry: {most: 1}"),
     ("type: sms → type: sms⏎    type: email",
-     "bridge.yaml:20: channels.0123456789.type: is written twice, in lines 19 and 20", "type: sms → type: sms⏎⏎"),
+     "bridge.yaml:20: channels.0123456789.type: is written twice, in lines 19 and 20; keep one of the two",
+     "type: sms → type: sms⏎⏎"),
     ("company.com:⏎    type: email⏎    provider: mail → " + SECOND + "+1 555 765-0123",
      'bridge.yaml:25: channels.second.number: has the number of channel "0123456789" at the same provider: what a'
      " consumer answers is for either; give each channel a number of its own",
@@ -219,43 +215,6 @@ def test_several_endpoints_need_a_choice() -> None:
         edited(two, "type: sms → type: sms⏎    endpoint: main", "type: email → type: email⏎    endpoint: second"), {}
     )
     assert configuration.endpoint_of("company.com") == "second"
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "bridge.yaml:1: should be a mapping, and is empty"),
-        ("- a\n- b\n", "bridge.yaml:1: should be a mapping, and is a list of 2"),
-        (
-            f"a: 1\nb: '{CANARY}\n",
-            "bridge.yaml:2: is not YAML: the quotation mark that opens in this line is never closed",
-        ),
-        (f"a: *{CANARY}\n", "bridge.yaml:1: is not YAML: found undefined alias …"),
-        ("a: b: c\n", "bridge.yaml:1: is not YAML: mapping values are not allowed here"),
-        ("a: &x [*x]\n", "bridge.yaml:1: a[0]: holds itself"),
-        ("a: 1\nb: \x07\n", "bridge.yaml:2: is not YAML: holds a control character"),
-        ("? [a]\n: 1\n", "bridge.yaml:1: has a key, in line 1, that is not a text"),
-    ],
-)
-def test_what_is_not_a_mapping_in_yaml(text: str, said: str) -> None:
-    told = problems(text)
-    assert told[0].partition("; ")[0] == said
-    assert CANARY not in "".join(told)
-
-
-@pytest.mark.parametrize(
-    ("text", "hint"),
-    [
-        ("a:\n  b: 1\n    c: 2\n", "indentation"),
-        ("a:\n  - 1\n b: 2\n", "indentation"),
-        ("a: b: c\n", "indentation"),
-        ("a:\n\tb: 1\n", "a tab stands there"),
-        ("a: *b\n", "quotes"),
-    ],
-)
-def test_what_is_no_yaml_is_told_with_what_most_often_is_behind_it(text: str, hint: str) -> None:
-    [told] = problems(text)
-    assert hint in told.partition("; ")[2]
 
 
 def test_a_variable_with_nothing_in_it_is_no_value() -> None:
@@ -329,7 +288,7 @@ def test_a_validator_that_quotes_the_value_is_cut_short() -> None:
 
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(Annotated[str, AfterValidator(refuse)]).validate_python(CANARY)
-    assert explain(caught.value.errors()[0]) == ("cannot use a text of 22 characters", "")
+    assert explain(caught.value.errors()[0]) == ("cannot use a text", "")
 
 
 def test_a_file_that_is_not_there_or_not_text(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import pytest
 
@@ -253,3 +254,17 @@ def test_an_address_is_looked_for_in_every_spelling() -> None:
 def test_a_text_of_nothing_that_can_be_seen_is_blank(text: str) -> None:
     assert is_blank(text)
     assert not is_blank(f"{text}.{text}")
+
+
+def test_what_is_too_long_to_be_a_number_is_not_kept() -> None:
+    def read(fill: str) -> None:
+        for n in range(50):
+            address_key(f"+{n}{fill * 20_000}")
+            consumer_id(f"{n}{fill * 20_000}", "US")
+
+    read("1")
+    tracemalloc.start()
+    read("2")
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 500_000  # of two million characters

@@ -29,15 +29,15 @@ REFUSED = [
     ("redis_timeout", "8", "should be less than answer_within (8 seconds)", "7.9"),
     ("reconcile_every", "2.6", "should be at most a quarter of worker_silence (10 seconds)", "2.5"),
     ("operator_port", "8080", "should differ from public_port, or listen on another address", "8081"),
-    ("answer_within", "10", "should be less than 10", "9.9"),
-    ("public_port", "65536", "should be less than or equal to 65535", "65535"),
-    ("public_port", CANARY, "should be a whole number, and is a text of 13 characters", "0"),
-    ("concurrency", "0", "should be greater than or equal to 1", "1"),
-    ("drain_seconds", "inf", "should be a finite number", "600"),
-    ("drain_seconds", "0", "should be greater than 0", "0.1"),
-    ("log_format", "jsno", 'should be auto, json or console, and is a text of 4 characters; did you mean "json"?',
+    ("answer_within", "10", "should be less than 10 seconds", "9.9"),
+    ("public_port", "65536", "should be at most 65535", "65535"),
+    ("public_port", CANARY, "should be the number of a port, 1 to 65535, and is a text", "0"),
+    ("concurrency", "0", "should be at least 1 message", "1"),
+    ("drain_seconds", "inf", "should be a finite number of seconds, such as 30", "600"),
+    ("drain_seconds", "0", "should be more than 0 seconds", "0.1"),
+    ("log_format", "jsno", 'should be auto, json or console, and is something else; did you mean "json"?',
      "JSON"),
-    ("log_level", "verbose", "should be debug, info, warning or error, and is a text of 7 characters", "Warning"),
+    ("log_level", "verbose", "should be debug, info, warning or error, and is something else", "Warning"),
     ("token_key", "fifteen letters", "should have at least 16 characters", "sixteen letters!"),
     ("redis_url", f"http://:{CANARY}@redis",
      "should begin with redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://", f"redis://:{CANARY}@redis"),
@@ -50,9 +50,27 @@ REFUSED = [
      f"rediss+sentinel://user:{CANARY}@one:26379,[::1]:5/service/2"),
     ("redis_url", "redis://host/first", "should end with the number of a database, as in /0", "redis://host/1"),
     ("redis_ca_file", __file__, "needs a redis_url with TLS: rediss:// or rediss+sentinel://", ""),
-    ("durability", "never", "should be always or waitaof, and is a text of 5 characters", "WAITAOF"),
-    ("replicas", "-1", "should be greater than or equal to 0", "2"),
-    ("journal_limit", "65535", "should be greater than or equal to 65536", "65536"),
+    ("durability", "never", "should be always or waitaof, and is something else", "WAITAOF"),
+    ("replicas", "-1", "should be at least 0 replicas", "2"),
+    ("journal_limit", "256MiB", "should be a whole number of bytes, such as 1048576, and is a text; write 268435456,"
+     " the number of bytes without its unit", "268435456"),
+    ("body_limit", "1 mb", "should be a whole number of bytes, such as 1048576, and is a text; write 1048576,"
+     " the number of bytes without its unit", "1048576"),
+    ("retention_days", "1w", "should be a number of days, such as 7, and is a text; write 7, the number of days"
+     " without its unit", "7"),
+    ("lease", "1m", "should be a number of seconds, such as 30, and is a text; write 60, the number of seconds"
+     " without its unit", "60"),
+    ("lease", "1:30", "should be a number of seconds, such as 30, and is a text; write the number of seconds alone,"
+     " with no unit and no colon", "90"),
+    ("lease", "", "should be a number of seconds, such as 30, and is an empty text", "45"),
+    ("concurrency", "1.5", "should be a whole number of messages, such as 100, and is not one", "1"),
+    ("concurrency", "ten", "should be a whole number of messages, such as 100, and is a text; write it in digits",
+     "10"),
+    ("operator_port", "8081/tcp", "should be the number of a port, 1 to 65535, and is a text", "8081"),
+    ("connections", "1,000", "should be a whole number of connections, such as 1000, and is a text; write the digits"
+     " alone, with nothing between them", "1_000"),
+    ("receipt_batch", "1001", "should be at most 1000 receipts", "1000"),
+    ("journal_limit", "65535", "should be at least 65536 bytes", "65536"),
 ]  # fmt: skip
 
 
@@ -90,7 +108,7 @@ def test_variables_that_kubernetes_sets_for_a_service_are_recognised() -> None:
     }
     assert read_settings(links)[1] == ()
     assert problems(public_port="tcp://10.0.0.1:8080") == [
-        "DCBRIDGE_PUBLIC_PORT: should be a whole number, and is a text of 19 characters; Kubernetes sets it for a"
+        "DCBRIDGE_PUBLIC_PORT: should be the number of a port, 1 to 65535, and is a text; Kubernetes sets it for a"
         " Service of that name: set enableServiceLinks: false in the pod"
     ]
 
