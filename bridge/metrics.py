@@ -129,6 +129,12 @@ class Metrics:
             "dcbridge_faults", "What an operator has to look at, by kind.", ["kind", "name"], registry=r
         )
 
+        self.store_changes = Counter(
+            "dcbridge_store_changes",
+            "Times that a worker found Redis' data new or older than before, or its clock stepped back.",
+            ["kind"],
+            registry=r,
+        )
         self.redis_up = Gauge("dcbridge_redis_up", "1 when Redis answered this scrape.", registry=r)
         Gauge("dcbridge_build_info", "Which version this process runs.", ["version"], registry=r).labels(VERSION).set(1)
 
@@ -149,6 +155,8 @@ class Metrics:
             ("bug", ""),
         ]:
             self.faults.labels(kind, name)
+        for kind in ("new", "older", "clock"):
+            self.store_changes.labels(kind)
 
     def ended_by(self, listener: str) -> Callable[[str], None]:
         """What a listener of that name tells when a limit ends a connection."""
@@ -232,9 +240,11 @@ class _BooksCollector(Collector):
             events.add_metric([name], count)
         dead = gauge("dead_letters", "Dead letters kept.", ())
         dead.add_metric([], self._books.dead_letters)
+        aside = gauge("set_aside", "Entries and receipts that this version cannot read.", ())
+        aside.add_metric([], self._books.set_aside)
         batches = gauge("interaction_batches", "Interaction batches that wait to be split into events.", ())
         batches.add_metric([], self._books.interaction_batches)
-        return [total, flight, difference, oldest, waiting, late, queued, tasks, events, dead, batches]
+        return [total, flight, difference, oldest, waiting, late, queued, tasks, events, dead, aside, batches]
 
 
 class _OverviewCollector(Collector):
@@ -284,10 +294,12 @@ class _OverviewCollector(Collector):
         unsafe.add_metric([], self._unsafe)
         exposed = gauge("redis_exposed", "Things about the connection to Redis that let others read messages.")
         exposed.add_metric([], self._exposed)
+        ahead = gauge("clock_ahead_seconds", "How far the ledger's time is ahead of Redis' clock, which stepped back.")
+        ahead.add_metric([], now.ahead)
         suspended = gauge("suspended", "1 while `rq suspend` keeps workers from taking anything.")
         suspended.add_metric([], int(now.suspended))
         of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way]
-        return [queued, running, workers, *of_providers, unsafe, exposed, suspended]
+        return [queued, running, workers, *of_providers, unsafe, exposed, ahead, suspended]
 
 
 class _SubscribersCollector(Collector):

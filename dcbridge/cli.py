@@ -15,7 +15,7 @@ from bridge.jobs import QUEUES
 from bridge.printable import printable
 from bridge.problems import ConfigurationError
 from bridge.settings import read_settings
-from dcbridge import dead, events, subscribers
+from dcbridge import aside, dead, events, subscribers
 from dcbridge.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ def options(
 
 
 app.add_typer(dead.app, name="dead")
+app.add_typer(aside.app, name="aside", short_help="What this version cannot read: list, show, back, drop.")
 app.add_typer(events.app, name="events")
 app.add_typer(subscribers.app, name="subscribers")
 

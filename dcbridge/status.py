@@ -22,6 +22,9 @@ from dcbridge.terminal import Desk, about, print_json, say_error, utc, what_ails
 
 CHANNELS = 20  # channels whose messages are looked at, those with the oldest first
 LATELY = 120.0  # seconds for which a worker that was killed is worth a word; RQ's registry has it for eight minutes
+NEW = 30.0  # seconds that a worker must be older than the store, to have seen another one
+NEWS = 86400.0  # seconds for which a store that was empty is worth a word
+STEP = 5.0  # seconds of a step back of Redis' clock that are worth a word
 LATE = 60.0  # seconds that a receipt may be owed, or a job may wait, before that is worth a word
 
 
@@ -226,6 +229,16 @@ def _problems(
     found = []
     if books.difference:
         found.append(f"the books do not balance: {books.difference} unaccounted for; see dcbridge books")
+    if books.set_aside:
+        found.append(
+            f"{books.set_aside} entries cannot be read by this version and are set aside: see dcbridge aside list"
+        )
+    if any(0 < now.store_age < worker.alive_for - NEW for worker in now.workers) and now.store_age < NEWS:
+        found.append(f"Redis was empty {about(now.store_age)} ago, while workers ran: what was accepted before is gone")
+    if now.ahead > STEP:
+        found.append(
+            f"the clock of Redis stepped back: the ledger's time is {about(now.ahead)} ahead of it, and goes on"
+        )
     if now.suspended:
         found.append("workers take nothing: rq suspend is in force; end it with rq resume")
     if not now.alive:

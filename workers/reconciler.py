@@ -9,17 +9,18 @@ from redis.exceptions import RedisError
 
 from bridge.ledger import SWEEP, Decision
 from workers import asking, outcome
+from workers.announcing import Announcer
 from workers.hands import Hands
 
 log = structlog.get_logger()
 
 
-async def keep_sweeping(h: Hands) -> None:
+async def keep_sweeping(h: Hands, announcer: Announcer) -> None:
     """Sweep until cancelled. A Redis that is away is waited for."""
     while True:
         try:
             for _ in range(100):  # a long queue must not keep what is due behind it waiting for the next look
-                if await sweep(h) < SWEEP:
+                if await sweep(h, announcer) < SWEEP:
                     break
         except (RedisError, OSError) as error:
             log.warning("sweep_postponed", error=type(error).__name__)
@@ -28,13 +29,16 @@ async def keep_sweeping(h: Hands) -> None:
         await asyncio.sleep(h.settings.reconcile_every)
 
 
-async def sweep(h: Hands) -> int:
+async def sweep(h: Hands, announcer: Announcer | None = None) -> int:
     """One look: what is due gets its job, the rest is decided here; how many there were to look at."""
-    (looked, decisions), _ = await asyncio.gather(h.ledger.sweep_counted(), h.events.sweep())  # one script
+    swept, _ = await asyncio.gather(h.ledger.swept(), h.events.sweep())  # one script
+    if announcer is not None:
+        await announcer.follow(swept)
+    decisions = swept.decisions
     # At once, and so in few scripts: one by one they would take so long that this worker seemed dead meanwhile.
     states = await asyncio.gather(*(_decide(h, decision) for decision in decisions))
     for decision, state in zip(decisions, states, strict=True):
-        if state not in ("stale", *asking.UNDECIDED):
+        if state not in ("stale", "aside", *asking.UNDECIDED):
             log.warning(
                 "left_behind",
                 message=decision.id,
@@ -42,7 +46,7 @@ async def sweep(h: Hands) -> int:
                 was=decision.state,
                 state=state,
             )
-    return looked
+    return swept.looked
 
 
 async def _decide(h: Hands, found: Decision) -> str:

@@ -28,6 +28,7 @@ import uvloop
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from rq.worker import BaseWorker, WorkerStatus
+from rq.worker_registration import REDIS_WORKER_KEYS
 
 from bridge.collector import collect_what_grows, spare_the_collector
 from bridge.configuration import Configuration
@@ -39,6 +40,7 @@ from bridge.redis_connection import connect
 from bridge.reload import Reload
 from bridge.scrape import Scrape
 from bridge.settings import Settings, read_settings
+from workers.announcing import Announcer
 from workers.hands import Hands, open_hands, share
 from workers.job_data import LARGEST, RefusedJob, read_job, shown_id
 from workers.reconciler import keep_sweeping
@@ -97,14 +99,18 @@ class RelayWorker(BaseWorker):
             spare_the_collector()
             queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
             reload = Reload(self.settings.config, os.environ, self.configuration, metrics, self.settings.reload_every)
-            helpers = [asyncio.create_task(self._keep_alive()), asyncio.create_task(collect_what_grows())]
+            announcer = Announcer(h)
+            helpers = [
+                asyncio.create_task(self._keep_alive(announcer.announced)),
+                asyncio.create_task(collect_what_grows()),
+            ]
             listener = self._listener(h, metrics)
             try:
                 if listener is not None:  # before anything is asked of Redis, which may be away
                     helpers.append(asyncio.create_task(listener.serve()))
-                await h.surely(h.ledger.alive)
                 await h.surely(h.tell_the_ledger)
-                helpers.append(asyncio.create_task(keep_sweeping(h)))
+                await h.surely(h.ledger.alive)  # last, as in announcing.py
+                helpers.append(asyncio.create_task(keep_sweeping(h, announcer)))
                 helpers.append(asyncio.create_task(reload.keep_looking(h.change)))
                 worked = await self._loop(h, queue_side)
                 await self._drain()
@@ -255,19 +261,24 @@ class RelayWorker(BaseWorker):
         ours = {"dcbridge": VERSION, "concurrency": self.settings.concurrency, "claims_as": self._claims_as}
         return {**super().serialize(), **ours}
 
-    async def _keep_alive(self) -> None:
-        born = False
+    async def _keep_alive(self, announced: asyncio.Event) -> None:
+        """`announced`: the store did not know this worker, so RQ's registry may not either."""
         while True:
+            announced.clear()
             try:
-                if born:
-                    await asyncio.to_thread(self.heartbeat)
-                else:
-                    await asyncio.to_thread(self.register_birth)
-                    await asyncio.to_thread(self.set_state, WorkerStatus.BUSY)
-                    born = True
-                await asyncio.sleep(HEARTBEAT)
+                await asyncio.to_thread(self._be_registered)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(announced.wait(), HEARTBEAT)
             except (RedisError, OSError):
                 await asyncio.sleep(1.0)
+
+    def _be_registered(self) -> None:
+        if self.connection.sismember(REDIS_WORKER_KEYS, self.key) and self.connection.hexists(self.key, "birth"):
+            self.heartbeat()
+            return
+        self.connection.delete(self.key)  # a heartbeat into a registry that was emptied leaves half an entry
+        self.register_birth()
+        self.set_state(WorkerStatus.BUSY)
 
     async def _drain(self) -> None:
         """Let what is in flight finish. What does not keeps its lease in the ledger and is recovered there."""

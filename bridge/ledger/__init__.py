@@ -25,19 +25,22 @@ from redis.asyncio import Redis
 
 from bridge.durability import Durable
 from bridge.jobs import JOBS
-from bridge.ledger.batch import Batch
-from bridge.messages import Fate
+from bridge.ledger.batch import Batch, slices
+from bridge.messages import Fate, Reason, ReceiptStatus
 from bridge.settings import DAY, Settings
 
 SWEEP = 500  # members that one sweep looks at
 LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
 GIVEN_UP = 200  # messages that one call looks at to fail them
+_SLICE = 250  # channels, messages or tasks that one call of a script takes
+_NUMBERS = (b"a", b"at", b"pt", b"n", b"us", b"un", b"ut", b"sent", b"qf")  # fields of a claim that are read as such
 KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id is, as in messages.lua
 COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is looked for
 
 _FILES = (
-    *("common", "owners", "history", "pauses", "pacing", "breaker", "subscribers", "lines", "messages"),
-    *("unconfigured", "questions", "receipts", "tasks", "letters", "strays", "events", "sweep", "run"),
+    *("clock", "aside", "common", "owed", "owners", "history", "pauses", "pacing", "breaker", "subscribers", "lines"),
+    *("messages", "unconfigured", "questions", "receipts", "tasks", "letters", "strays", "events", "announced"),
+    *("sweep", "run"),
 )
 
 
@@ -99,6 +102,14 @@ class OwedReceipt:
     tries: int
     trace_id: str
 
+    @classmethod
+    def read(cls, row: Sequence[bytes]) -> Self:
+        """As the script answers. Raises ValueError where this version cannot read it."""
+        ref, mid, sender, to, status, reason, detail, at, tries, trace = [value.decode() for value in row]
+        if reason:
+            Reason(int(reason))
+        return cls(ref, mid, sender, to, ReceiptStatus(status).value, reason, detail, int(at), int(tries), trace)
+
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
@@ -120,6 +131,18 @@ class Decision:
     id: str
     state: str
     channel_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep found."""
+
+    looked: int  # members that were due: as many as were asked for means that there may be more
+    decisions: Sequence[Decision]
+    ahead: float  # seconds that the ledger's time is ahead of Redis' clock, which stepped back
+    store: str  # its name, and when it got it: another one is another store
+    latest: float  # seconds since 1970: the latest time that the sweeps before this one have written
+    heard: bool  # False: the store does not know this worker, and perhaps nothing that it announced
 
 
 def lane_of(*names: str) -> str:
@@ -197,7 +220,7 @@ class Ledger:
 
     async def claim(self, ref: str, token: str, lease: float) -> Claimed:
         """Take the message for `lease` seconds."""
-        return _claimed(await self._do("claim", ref, token, _ms(lease), self._keep))
+        return await self._readable(f"m:{ref}", await self._do("claim", ref, token, _ms(lease), self._keep))
 
     async def payload(self, first_ref: str) -> bytes:
         """The payload of a message, by the ref of its first copy; b"" where it is gone."""
@@ -279,7 +302,7 @@ class Ledger:
 
     async def question(self, ref: str, token: str, lease: float) -> Claimed:
         """Take the question for `lease` seconds, unless its provider is to be left alone at present."""
-        return _claimed(await self._do("question", ref, token, _ms(lease)))
+        return await self._readable(f"m:{ref}", await self._do("question", ref, token, _ms(lease)))
 
     async def answered(self, ref: str, token: str, part: int, word: str, provider: str, detail: str) -> str:
         """Write the answer into the message's history; `word` as in history.py."""
@@ -346,11 +369,12 @@ class Ledger:
     # ------------------------------------------------------------ pacing and the breaker of a provider's account
 
     async def limits(self, lines: Mapping[str, str]) -> None:
-        """Channel id -> what pacing.lua calls dcb:limits; channels that are not named have none."""
-        flat: list[str] = []
-        for channel_id, line in lines.items():
-            flat += [channel_id, line]
-        await self._do("limits", *flat)
+        """Channel id -> what pacing.lua calls dcb:limits. One that nobody names any more loses them an hour later."""
+        for some in slices(list(lines.items()), _SLICE):
+            await self._do("limits", *(word for pair in some for word in pair))
+        known = await cast(Awaitable[list[bytes]], self.redis.hkeys("dcb:limits"))
+        for names in slices([one for one in known if one.decode(errors="replace") not in lines], _SLICE):
+            await self._do("limits_unnamed", *names)
 
     async def pause(self, provider: str, seconds: float, asked: float = 0.0, code: str = "") -> bool:
         """The provider asked the whole account to wait, for `asked` seconds; False where it is waiting already."""
@@ -384,12 +408,13 @@ class Ledger:
 
     async def receipts_take(self, channel_id: str, limit: int, lease: float) -> list[OwedReceipt]:
         """Up to `limit` receipts that are due, ours for `lease` seconds."""
-        rows = await self._do("receipts_take", channel_id, limit, _ms(lease))
-        texts = [[value.decode() for value in row] for row in rows]
-        return [
-            OwedReceipt(ref, mid, sender, to, status, reason, detail, int(at), int(tries), trace)
-            for ref, mid, sender, to, status, reason, detail, at, tries, trace in texts
-        ]
+        found = []
+        for row in await self._do("receipts_take", channel_id, limit, _ms(lease)):
+            try:
+                found.append(OwedReceipt.read(row))
+            except ValueError:
+                await self._do("aside", b"r:" + row[0], "this version cannot read it", channel_id)
+        return found
 
     async def receipts_hold(self, channel_id: str, refs: Sequence[str], lease: float) -> None:
         """Ours for another `lease` seconds, those that are still owed."""
@@ -421,7 +446,7 @@ class Ledger:
         return [answer == b"new" for answer in await self._do("task_put", *flat)]
 
     async def claim_task(self, task_id: str, token: str, lease: float) -> Claimed:
-        return _claimed(await self._do("task_claim", task_id, token, _ms(lease)))
+        return await self._readable(f"t:{task_id}", await self._do("task_claim", task_id, token, _ms(lease)))
 
     async def task_done(self, task_id: str, token: str, keep: float, why_nothing: str = "") -> str:
         """Whoever says so: a worker given up for dead as well. `keep`: seconds for which the same id is recognised.
@@ -460,15 +485,32 @@ class Ledger:
         found = await cast(Awaitable[bytes | None], self.redis.hget("dcb:strays", channel_id))
         return found.decode() if found else ""
 
-    async def sweep(self, limit: int = SWEEP) -> list[Decision]:
+    async def sweep(self, limit: int = SWEEP) -> Sequence[Decision]:
         """Queue what is due or lost; return what needs a decision. Idempotent, for any process."""
-        return (await self.sweep_counted(limit))[1]
+        return (await self.swept(limit)).decisions
 
-    async def sweep_counted(self, limit: int = SWEEP) -> tuple[int, list[Decision]]:
-        """As `sweep`, and how many it looked at: `limit` means that there may be more."""
-        looked, *rows = await self._do("sweep", limit, self._keep_dead, self._worker, self._silence)
-        found = [(row[0].decode(), row[1].decode(), row[2].decode()) for row in rows]
-        return int(looked), [Decision(member[:1], member[2:], state, channel) for member, state, channel in found]
+    async def swept(self, limit: int = SWEEP) -> Swept:
+        """As `sweep`, and what it saw of the store."""
+        name = secrets.token_hex(6)
+        seen, *rows = await self._do("sweep", limit, self._keep_dead, self._worker, self._silence, name)
+        found = [(row[0].decode(), row[1].decode(), row[2].decode(errors="replace")) for row in rows]
+        return Swept(
+            looked=int(seen[0]),
+            decisions=[Decision(member[:1], member[2:], state, channel) for member, state, channel in found],
+            ahead=int(seen[1]) / 1000,
+            store=seen[2].decode(errors="replace"),
+            latest=int(seen[3]) / 1000,
+            heard=bool(seen[4]),
+        )
+
+    async def _readable(self, member: str, answer: Sequence[Any]) -> Claimed:
+        """What was claimed; set aside where this version cannot read it."""
+        claimed = _claimed(answer)
+        why = _unreadable(claimed.fields)
+        if not why:
+            return claimed
+        await self._do("aside", member, why, "")
+        return Claimed("aside", {})
 
     async def entry(self, ref: str) -> dict[str, str]:
         """What is remembered of one message, without its payload."""
@@ -480,7 +522,7 @@ class Ledger:
 
     async def _fields(self, key: str) -> dict[str, str]:
         raw = await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(key))
-        return {k.decode(): v.decode(errors="replace") for k, v in raw.items() if k != b"p"}
+        return {k.decode(errors="replace"): v.decode(errors="replace") for k, v in raw.items() if k != b"p"}
 
 
 def _ms(seconds: float) -> int:
@@ -496,3 +538,15 @@ def _claimed(answer: Sequence[Any]) -> Claimed:
         return Claimed(answer[0].decode(), {})
     pairs = answer[1]
     return Claimed("go", dict(zip(pairs[::2], pairs[1::2], strict=True)))
+
+
+def _unreadable(fields: Mapping[bytes, bytes]) -> str:
+    """Why the fields of a claim cannot be read, or ""."""
+    try:
+        b" ".join(value for name, value in fields.items() if name != b"p").decode()
+    except UnicodeDecodeError:
+        return "a field is not UTF-8"
+    for name in _NUMBERS:
+        if not fields.get(name, b"0").removeprefix(b"-").isdigit():
+            return f"its field {name.decode()} is no number"
+    return ""

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from bridge.durability import Durable
 
+T = TypeVar("T")
 Argument = str | bytes | int
 
 BATCH = 64  # verbs to a script: enough to share an fsync, few enough that others get their turn
@@ -68,6 +69,11 @@ class Batch:
         if self._durable is not None:
             return cast(list[Any], await self._durable.run(self._redis, self._script, arguments))
         return await cast(Awaitable[list[Any]], self._script(args=arguments))
+
+
+def slices(things: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """In pieces of at most `size`."""
+    return (things[start : start + size] for start in range(0, len(things), size))
 
 
 def _fail(batch: list[tuple[tuple[Argument, ...], asyncio.Future[Any]]], error: Exception) -> None:

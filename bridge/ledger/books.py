@@ -8,15 +8,18 @@ difference can be other than 0, and is an alarm when it is.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, cast
 
 from redis.asyncio import Redis
 
 from bridge.jobs import QUEUES
+from bridge.ledger import moment
+from bridge.ledger.batch import slices
 
+CHUNK = 250  # channels that one script reads
 TERMINAL = ("delivered", "removed", "failed", "unconfirmed")
 OWED = 20  # receipts of a channel that are looked at for the oldest: those due first, and those due last
 
@@ -76,6 +79,7 @@ class Books:
     counts: dict[str, int]
     dead_letters: int
     interaction_batches: int  # that wait to be split
+    set_aside: int = 0  # entries and receipts that this version cannot read
     subscribers: tuple[SubscriberBooks, ...] = ()
 
     @property
@@ -108,21 +112,14 @@ async def read_subscribers(redis: Redis) -> tuple[SubscriberBooks, ...]:
             pipe.zcard(f"dcb:flight:p-subscribers/{name}")
             pipe.exists(f"dcb:breaker:subscribers/{name}")
         rows: list[Any] = await pipe.execute()
-    return tuple(_subscriber(name, *rows[5 * n : 5 * n + 5]) for n, name in enumerate(names))
+    now = (await moment.read(redis)).at
+    return tuple(_subscriber(name, now, *rows[5 * n : 5 * n + 5]) for n, name in enumerate(names))
 
 
 async def read(redis: Redis) -> Books:
-    """Everything at one moment: one transaction after the list of channels is known."""
+    """Each channel at one moment, some hundred of them in one script: Redis does others' work in between."""
     names = cast(set[bytes], await redis.smembers("dcb:channels"))
-    channels = sorted(name.decode() for name in names)
     async with redis.pipeline(transaction=True) as pipe:
-        for channel in channels:
-            pipe.hgetall(f"dcb:books:{channel}")
-            pipe.zcard(f"dcb:open:{channel}")
-            pipe.zrange(f"dcb:open:{channel}", 0, 0, withscores=True)
-            pipe.zcard(f"dcb:receipts:{channel}")
-            pipe.zrange(f"dcb:receipts:{channel}", 0, OWED // 2 - 1)
-            pipe.zrange(f"dcb:receipts:{channel}", -(OWED // 2), -1)
         for queue in QUEUES:
             pipe.llen(f"rq:queue:{queue}")
         for task in ("callback", "consumer"):
@@ -130,51 +127,58 @@ async def read(redis: Redis) -> Books:
         pipe.hgetall("dcb:counts")
         pipe.zcard("dcb:dead")
         pipe.xlen("dcb:interactions")
+        pipe.zcard("dcb:aside")
         rows: list[Any] = await pipe.execute()
-    owed_for = await _owed_for(redis, [set(rows[n * 6 + 4] + rows[n * 6 + 5]) for n in range(len(channels))])
-    found = []
-    for channel, longest in zip(channels, owed_for, strict=True):
-        counted, open_count, oldest, waiting = rows[:4]
-        rows = rows[6:]
-        numbers = {k.decode(): int(v) for k, v in counted.items()}
-        found.append(
-            ChannelBooks(
-                channel_id=channel,
-                accepted=numbers.get("accepted", 0),
-                delivered=numbers.get("delivered", 0),
-                removed=numbers.get("removed", 0),
-                failed=numbers.get("failed", 0),
-                unconfirmed=numbers.get("unconfirmed", 0),
-                in_flight=open_count,
-                redelivered=numbers.get("again", 0),
-                oldest_age=_age(oldest),
-                receipts_waiting=waiting,
-                oldest_receipt_age=longest,
-            )
-        )
-    queued = dict(zip(QUEUES, rows[: len(QUEUES)], strict=True))
-    rows = rows[len(QUEUES) :]
+    now = await moment.read(redis)
+    waits = len(QUEUES)
     return Books(
-        channels=tuple(found),
-        queued=queued,
-        tasks={"callback": rows[0], "consumer": rows[1]},
-        counts={k.decode(): int(v) for k, v in rows[-3].items()},
-        dead_letters=rows[-2],
-        interaction_batches=rows[-1],
+        channels=tuple([one async for one in _channels(redis, sorted(names), now.at)]),
+        queued=dict(zip(QUEUES, rows[:waits], strict=True)),
+        tasks={"callback": rows[waits], "consumer": rows[waits + 1]},
+        counts={k.decode(): _number(v) for k, v in rows[-4].items()},
+        dead_letters=rows[-3],
+        interaction_batches=rows[-2],
+        set_aside=rows[-1],
         subscribers=await read_subscribers(redis),
     )
 
 
+async def _channels(redis: Redis, names: Sequence[bytes], now: float) -> AsyncIterator[ChannelBooks]:
+    script = redis.register_script((Path(__file__).parent / "books.lua").read_text())
+    for some in slices(names, CHUNK):
+        for name, row in zip(some, await cast(Any, script(args=[OWED, *some])), strict=True):
+            accepted, delivered, removed, failed, unconfirmed, again, in_flight, oldest, receipts, owed = row
+            yield ChannelBooks(
+                channel_id=name.decode(errors="replace"),
+                accepted=accepted,
+                delivered=delivered,
+                removed=removed,
+                failed=failed,
+                unconfirmed=unconfirmed,
+                in_flight=in_flight,
+                redelivered=again,
+                oldest_age=_since(oldest, now),
+                receipts_waiting=receipts,
+                oldest_receipt_age=_since(owed, now),
+            )
+
+
 def _subscriber(
-    name: str, fields: dict[bytes, bytes], waiting: int, oldest: list[tuple[bytes, float]], in_flight: int, is_open: int
+    name: str,
+    now: float,
+    fields: dict[bytes, bytes],
+    waiting: int,
+    oldest: list[tuple[bytes, float]],
+    in_flight: int,
+    is_open: int,
 ) -> SubscriberBooks:
-    known = {k.decode(): v.decode() for k, v in fields.items()}
+    known = {k.decode(errors="replace"): v for k, v in fields.items()}
 
     def number(field: str) -> int:
-        return int(known.get(field, "0"))
+        return _number(known.get(field, b"0"))
 
     def since(field: str) -> float:
-        return max(0.001, time.time() - number(field) / 1000) if field in known else 0.0
+        return max(0.001, now - number(field) / 1000) if field in known else 0.0
 
     return SubscriberBooks(
         name=name,
@@ -184,29 +188,18 @@ def _subscriber(
         dropped=number("dropped"),
         waiting=waiting,
         in_flight=in_flight,
-        oldest_age=_age(oldest),
+        oldest_age=max(0.0, now - oldest[0][1] / 1000) if oldest else 0.0,
         failing_for=since("bad"),
         breaker_open=bool(is_open),
         disabled_for=since("off"),
-        why=known.get("why", ""),
+        why=known.get("why", b"").decode(errors="replace"),
     )
 
 
-async def _owed_for(redis: Redis, owed: Sequence[set[bytes]]) -> list[float]:
-    """How long the oldest of each of these has been owed; 0 where there is none.
-
-    When a receipt is due says nothing of that: each try puts it off. The longest waits are those of the oldest, so
-    with a backlog of any size both ends of the order are near enough.
-    """
-    refs = [ref.decode() for some in owed for ref in some]
-    async with redis.pipeline(transaction=False) as pipe:
-        for ref in refs:
-            pipe.hmget(f"dcb:m:{ref}", "ro", "end")
-        rows: list[list[bytes | None]] = await pipe.execute()
-    since = dict(zip(refs, (int(again or end or 0) for again, end in rows), strict=True))
-    firsts = [min((since[ref.decode()] for ref in some if since[ref.decode()]), default=0) for some in owed]
-    return [max(0.0, time.time() - first / 1000) if first else 0.0 for first in firsts]
+def _since(ms: int, now: float) -> float:
+    return max(0.0, now - ms / 1000) if ms else 0.0
 
 
-def _age(first: list[tuple[bytes, float]]) -> float:
-    return max(0.0, time.time() - first[0][1] / 1000) if first else 0.0
+def _number(value: bytes) -> int:
+    """0 for what cannot be read."""
+    return int(value) if value.removeprefix(b"-").isdigit() else 0

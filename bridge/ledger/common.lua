@@ -1,7 +1,4 @@
--- The ledger's transitions. One script, so that whatever belongs together is written together.
---
--- A call carries the ISO time for RQ and any number of verbs, each as: how many words, verb, arguments.
--- While a verb runs, ARGV is its own: verb, ISO time, arguments. Times inside are Redis' own clock, in ms.
+-- What all verbs share: the keys, RQ's jobs, the lanes, dead letters. `now` is of clock.lua.
 --
 --   dcb:m:<ref>            one agent message to one recipient        dcb:lane:<lane>      members in order of acceptance
 --   dcb:t:<id>             one task: a raw callback, a consumer message   dcb:due          member -> ms when to look at it
@@ -13,14 +10,8 @@
 -- when its time to live ends.
 -- A delivery of an event to a subscriber is a task as well; it has a job once its subscriber's turn comes to it.
 
-local clock = redis.call('TIME')
-local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local given, ARGV = ARGV, {}
-local iso = given[1]
 local REQUEUE = 15000 -- ms until a queued job that nobody claimed is looked for
 local LATE = 3600000 -- ms after which a redelivery is no repeated delivery any more: somebody has kept the webhook
-local TERMINAL = {delivered = true, failed = true, removed = true, unconfirmed = true}
-local verbs = {}
 
 -- ---------------------------------------------------------------- RQ's side: a job is a wake-up that carries an id
 
@@ -58,6 +49,7 @@ end
 -- What may go, if it is its turn: a delivery waits for that in its subscriber's queue (subscribers.lua), a message in the
 -- line of its limits (lines.lua).
 local ready = wake
+aside.ready = function(member) return ready(member) end
 
 local function is_due(member)
   return tonumber(redis.call('ZSCORE', 'dcb:due', member) or '0') <= now
@@ -67,7 +59,7 @@ end
 
 -- `known`: fields of a message as in lines.lua; one that waits behind another is looked at when its time to live ends.
 local function lane_push(lane, member, known)
-  if lane == '' or redis.call('RPUSH', 'dcb:lane:' .. lane, member) == 1 then
+  if lane == '' or redis.call('RPUSH', 'dcb:lane:' .. lane, member) == 1 or aside.passed_over(lane, member) then
     ready(member, known)
   elseif known then
     redis.call('ZADD', 'dcb:due', known[3], member)
@@ -79,12 +71,12 @@ local function lane_is_head(lane, member)
 end
 
 local function lane_leave(lane, member)
-  if lane == '' then return end
+  if not lane or lane == '' then return end
   local key = 'dcb:lane:' .. lane
   if redis.call('LINDEX', key, 0) == member then
     redis.call('LPOP', key)
     local head = redis.call('LINDEX', key, 0)
-    if head then ready(head) end
+    if head then aside.try(head, ready, head) end
   else
     redis.call('LREM', key, 1, member)
   end

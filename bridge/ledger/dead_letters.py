@@ -15,6 +15,7 @@ from bridge.callbacks import NO_CHANNEL
 from bridge.ledger import Ledger, NewMessage, NewTask
 
 _CHUNK = 500  # letters looked at in one round trip
+UNREADABLE = "unreadable"  # what a letter holds that this version cannot read
 _FIELDS = ("what", "channel", "reason", "at")
 
 
@@ -87,7 +88,7 @@ class DeadLetters:
                 for one in chunk:
                     pipe.hmget(f"dcb:dead:{one}", *_FIELDS)
                     pipe.hstrlen(f"dcb:dead:{one}", "raw")
-                rows: list[Any] = await pipe.execute()
+                rows: list[Any] = await pipe.execute(raise_on_error=False)
             for one, fields, size in zip(chunk, rows[::2], rows[1::2], strict=True):
                 yield _letter(one, fields, size)
 
@@ -140,8 +141,12 @@ def _task(task: NewTask) -> tuple[str | bytes, ...]:
     return task.id, task.job, task.lane, task.payload, task.trace_id, task.channel_id
 
 
-def _letter(letter_id: str, fields: Sequence[bytes | None], size: int) -> Letter | None:
+def _letter(letter_id: str, fields: Sequence[bytes | None] | Exception, size: int) -> Letter | None:
+    if isinstance(fields, Exception):
+        return Letter(letter_id, UNREADABLE, "", "its key is of another type", 0.0, 0)
     what, channel, reason, at = [(value or b"").decode(errors="replace") for value in fields]
     if not at:
         return None
+    if not at.isdigit():
+        return Letter(letter_id, UNREADABLE, channel, "its time is no number", 0.0, size)
     return Letter(letter_id, what.replace(" ", "-"), channel, reason, int(at) / 1000, size)

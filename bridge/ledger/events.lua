@@ -1,7 +1,8 @@
 -- ---------------------------------------------------------------- interaction events: split, put, delivered
 --
 --   dcb:interactions       batches as they came, and events of our own, in order, until they are split
---   dcb:splitter           who splits now; dcb:split-woken   a job for it is on its way
+--   dcb:splitter           who splits now; dcb:splitter-until   ms when that ends; dcb:split-woken   ms when a job for it
+--                          was queued
 --   dcb:e:<event>          one event: "<ms received> <sequence> <JSON>"; dcb:events   all of them, by ms received
 --   dcb:ed:<event>         subscriber -> "<how it ended> <ms> <attempts>"
 --   dcb:i:<interaction>    n events so far; s and f: ms of its STARTED and FINISHED; e: its last event
@@ -9,11 +10,19 @@
 
 local LOOK_AGAIN = 60000 -- ms until an event that is too old, and that somebody waits for, is looked at again
 
+-- Who splits now. A lease by the ledger's time: a key that expires by Redis' clock would outlive it after a step back.
+local function splitter()
+  local till = tonumber(redis.call('GET', 'dcb:splitter-until') or '')
+  if till and till <= now then redis.call('DEL', 'dcb:splitter', 'dcb:splitter-until') end
+  return redis.call('GET', 'dcb:splitter')
+end
+
 local function wake_splitter()
-  if redis.call('EXISTS', 'dcb:splitter') == 1 then return end -- it looks again before it leaves
-  if redis.call('SET', 'dcb:split-woken', now, 'NX', 'PX', REQUEUE) then
-    queue_job('split', 'split-' .. redis.call('HINCRBY', 'dcb:counts', 'split_jobs', 1) .. '-' .. now, 'interactions')
-  end
+  if splitter() then return end -- it looks again before it leaves
+  local woken = tonumber(redis.call('GET', 'dcb:split-woken') or '')
+  if woken and woken <= now and now - woken < REQUEUE then return end
+  redis.call('SET', 'dcb:split-woken', now, 'PX', REQUEUE)
+  queue_job('split', 'split-' .. redis.call('HINCRBY', 'dcb:counts', 'split_jobs', 1) .. '-' .. now, 'interactions')
 end
 
 -- batch_put id endpoint trace body keep_ms: an interactions webhook, in order of arrival, until it is split.
@@ -29,13 +38,14 @@ end
 -- They stay where they are until their events are put, so whoever dies in between leaves them to the next.
 function verbs.split_take()
   redis.call('DEL', 'dcb:split-woken')
-  local holder = redis.call('GET', 'dcb:splitter')
+  local holder = splitter()
   if holder and holder ~= ARGV[3] then return {} end
   local entries = redis.call('XRANGE', 'dcb:interactions', '-', '+', 'COUNT', ARGV[5])
   if #entries == 0 then
-    redis.call('DEL', 'dcb:splitter')
+    redis.call('DEL', 'dcb:splitter', 'dcb:splitter-until')
   else
     redis.call('SET', 'dcb:splitter', ARGV[3], 'PX', ARGV[4])
+    redis.call('SET', 'dcb:splitter-until', now + tonumber(ARGV[4]), 'PX', ARGV[4])
   end
   return entries
 end

@@ -59,6 +59,6 @@ function verbs.receipt_owe()
   redis.call('HDEL', key, 'rx', 'rt')
   redis.call('PERSIST', key)
   note(key, 'receipt', 'again')
-  owe_receipt(ref, f[2])
+  owed.put(ref, f[2])
   return 'new'
 end

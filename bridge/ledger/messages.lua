@@ -7,19 +7,6 @@ local function forget_question(key)
   redis.call('HDEL', key, 'us', 'un', 'ut', 'qj', 'qk', 'qe', 'qf', 'qp', 'sl')
 end
 
-local function wake_receipts(channel)
-  if redis.call('SET', 'dcb:receipts-woken:' .. channel, now, 'NX', 'PX', REQUEUE) then
-    local n = redis.call('HINCRBY', 'dcb:counts', 'receipt_jobs', 1)
-    queue_job('receipts', 'receipts-' .. n .. '-' .. now, channel)
-  end
-end
-
-local function owe_receipt(ref, channel)
-  redis.call('ZADD', 'dcb:receipts:' .. channel, now, ref)
-  redis.call('SADD', 'dcb:channels', channel)
-  wake_receipts(channel)
-end
-
 -- The payload is a key of its own: without it an entry is small enough for Redis' compact encoding. Copies of a
 -- message to several recipients share one; the last copy to need it takes it along.
 local function drop_payload(key)
@@ -59,7 +46,7 @@ finish = function(ref, state, reason, detail, receipt, keep_ms)
   redis.call('HINCRBY', 'dcb:books:' .. f[1], state, 1)
   lane_leave(f[2], 'm:' .. ref)
   if receipt ~= '' then
-    owe_receipt(ref, f[1])
+    owed.put(ref, f[1])
   else
     redis.call('HDEL', key, 'from', 'to')
     redis.call('PEXPIRE', key, keep_ms)
@@ -159,7 +146,7 @@ function verbs.accept()
     if fresh[first] == nil then fresh[first] = not any_copy_exists(i) end
     if not fresh[first] or redis.call('EXISTS', key) == 1 then
       redis.call('HINCRBY', 'dcb:books:' .. channel, 'again', 1)
-      local began = tonumber(redis.call('HGET', 'dcb:m:' .. first, 'at') or now)
+      local began = tonumber(aside.field('m:' .. first, 'at')) or now
       if now - began > LATE then redis.call('HINCRBY', 'dcb:counts', 'redelivered_late', 1) end
       answers[#answers + 1] = 'again'
     else
@@ -207,6 +194,10 @@ function verbs.claim()
     if now >= tonumber(f[3]) and f[5] == '0' then
       finish(ref, 'failed', '305', redis.call('HGET', key, 'e') or '', 'Failed', keep_ms)
       return {'expired'}
+    end
+    if not is_announced(token) then
+      look_again('m:' .. ref, now + 250)
+      return {'not announced'}
     end
     local why = held_back(ref, {f[6], f[7], f[3], f[8], f[5], f[9]}, f[10], lease)
     if why then return {why} end

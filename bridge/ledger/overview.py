@@ -16,11 +16,13 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from bridge.jobs import QUEUES
+from bridge.ledger import moment
 
 # Seconds without a heartbeat (one comes every 15) after which a worker is not counted on. One that claims under a
 # name of its own (owners.lua) is known to be silent much sooner.
 SILENT = 45.0
 UNCONFIGURED = 100  # channels without configuration that are told of
+WATCHED = 5.0  # seconds since the last sweep within which the watched time goes on
 STARTED = 10_000  # started jobs of a queue that are read, to tell how many each worker has
 
 
@@ -101,6 +103,8 @@ class Overview:
     suspended: bool  # `rq suspend`: workers take nothing
     # Channels that no worker is configured for -> seconds for which messages have waited.
     unconfigured: Mapping[str, float] = field(default_factory=dict)
+    ahead: float = 0.0  # seconds that the ledger's time is ahead of Redis' clock, which stepped back
+    store_age: float = 0.0  # seconds since this store was first swept; 0 where it never was
 
     @property
     def alive(self) -> int:
@@ -120,12 +124,14 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
     Without `by_worker` nobody asks which worker has which job in flight.
     """
     async with redis.pipeline(transaction=False) as pipe:
-        pipe.time()
         pipe.smembers("rq:workers")
         pipe.hgetall("dcb:limits")
-        (seconds, micros), keys, lines = await pipe.execute()
-    now = float(seconds) + float(micros) / 1e6
-    limits = {name.decode(): _limits(line.decode()) for name, line in sorted(lines.items())}
+        pipe.hget("dcb:watched", "clock")
+        pipe.get("dcb:store")
+        keys, lines, watched, store = await pipe.execute()
+    time = await moment.read(redis)
+    now, real = time.at, time.at - time.ahead
+    limits = {name.decode(errors="replace"): one for name, line in sorted(lines.items()) if (one := _limits(line))}
     accounts = dict.fromkeys(providers, _NONE) | {one.provider: one.account for one in limits.values()}
     own = {channel: one.own for channel, one in limits.items() if one.own != _NONE}
     keys = sorted(keys)
@@ -147,13 +153,14 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
     hashes: list[dict[bytes, bytes]] = [next(answers) for _ in keys]
     jobs = [(next(answers), next(answers), next(answers), next(answers)) for _ in QUEUES]
     ages, alive = await _ages(
-        redis, [head for _, head, _, _ in jobs], [one.get(b"claims_as", b"") for one in hashes], now
+        redis, [head for _, head, _, _ in jobs], [one.get(b"claims_as", b"") for one in hashes], real
     )
+    watching = now - time.latest < WATCHED
     started = Counter(member.rpartition(b":")[2].decode() for *_, members in jobs for member in members)
     return Overview(
         at=now,
         workers=tuple(
-            _worker(key.decode().rpartition(":")[2], fields, started, lives, now)
+            _worker(key.decode().rpartition(":")[2], fields, started, lives, real, _word(watched) if watching else None)
             for key, fields, lives in zip(keys, hashes, alive, strict=True)
             if fields and b"death" not in fields
         ),
@@ -161,6 +168,8 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
         paces={channel: _pace(answers, limit, now) for channel, limit in own.items()},
         suspended=bool(next(answers)),
         unconfigured={name.decode(): max(0.0, now - since / 1000) for name, since in next(answers)},
+        ahead=time.ahead,
+        store_age=max(0.0, now - float(store_since) / 1000) if (store_since := _since_of(store)) else 0.0,
         queues=tuple(
             Queue(name, depth, age, wip) for name, (depth, _, wip, _), age in zip(QUEUES, jobs, ages, strict=True)
         ),
@@ -171,11 +180,20 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
 
 
 def _worker(
-    name: str, fields: Mapping[bytes, bytes], started: Mapping[str, int], lives: bytes | None, now: float
+    name: str,
+    fields: Mapping[bytes, bytes],
+    started: Mapping[str, int],
+    lives: bytes | None,
+    now: float,
+    watched: int | None,
 ) -> Worker:
-    """`lives`: when it last said so itself, in ms; None where it does not."""
-    text = {key.decode(): value.decode(errors="replace") for key, value in fields.items()}
-    heard = max(0.0, now - max(_moment(text.get("last_heartbeat", "")), int(lives or 0) / 1000))
+    """`lives`: when it last said so itself, by the watched time; None where it does not. `watched`: that time now, if
+    somebody sweeps. Both clocks of a heartbeat may be wrong, its process' and Redis'; the watched time is neither.
+    """
+    text = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in fields.items()}
+    heard = max(0.0, now - _moment(text.get("last_heartbeat", "")))
+    if watched is not None and lives is not None and lives.isdigit():
+        heard = min(heard, max(0.0, (watched - int(lives)) / 1000))
     return Worker(
         name=name,
         host=text.get("hostname", ""),
@@ -188,6 +206,15 @@ def _worker(
         in_flight=started.get(name, 0),
         concurrency=_number(text.get("concurrency")),
     )
+
+
+def _word(value: bytes | None) -> int:
+    return int(value) if value and value.isdigit() else 0
+
+
+def _since_of(store: bytes | None) -> int:
+    """ms: of "<name> <ms>"."""
+    return _word((store or b"").rpartition(b" ")[2])
 
 
 def _number(text: str | None) -> int:
@@ -238,10 +265,13 @@ _NONE = _Limit(0.0, 1, 0)
 HOUR = 3600.0  # seconds
 
 
-def _limits(line: str) -> _Limits:
-    """A line of dcb:limits, as `Configuration.limits` writes it."""
-    provider, *words = [*line.split(), *("0", "1", "0") * 2][:7]
-    account, own = (_Limit(float(a), int(b), int(c)) for a, b, c in (words[:3], words[3:]))
+def _limits(line: bytes) -> _Limits | None:
+    """A line of dcb:limits, as `Configuration.limits` writes it; None for one that cannot be read."""
+    try:
+        provider, *words = [*line.decode().split(), *("0", "1", "0") * 2][:7]
+        account, own = (_Limit(float(a), int(b), int(c)) for a, b, c in (words[:3], words[3:]))
+    except ValueError:
+        return None
     return _Limits(provider, account, _NONE if not (own.per_second or own.cap) else own)
 
 
@@ -276,8 +306,8 @@ def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> P
         name=name,
         open=since is not None,
         why=(why or b"").decode(errors="replace"),
-        open_for=max(0.0, now - float(since) / 1000) if since else 0.0,
-        next_probe_in=max(0.0, float(probe) / 1000 - now) if probe else 0.0,
+        open_for=max(0.0, now - _word(since) / 1000) if since else 0.0,
+        next_probe_in=max(0.0, _word(probe) / 1000 - now) if probe else 0.0,
         failing=failing,
         openings=openings,
         parked=parked,

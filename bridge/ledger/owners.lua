@@ -24,18 +24,19 @@ local function first_look(token, lease)
 end
 
 local function watched_time()
-  return tonumber(redis.call('HGET', 'dcb:watched', 'clock') or '0')
+  return tonumber(redis.call('HGET', 'dcb:watched', 'clock') or '') or 0
 end
 
--- A sweep was there. A pause counts as a quarter of a silence at most, so that everyone has time to speak after it.
+-- A sweep was there; true where that is written down. A pause counts as a quarter of a silence at most, so that everyone has time to speak after it.
 local function watch(silence)
   silence_read = silence
-  local passed = now - tonumber(redis.call('HGET', 'dcb:watched', 'at') or '0')
+  local passed = now - (tonumber(redis.call('HGET', 'dcb:watched', 'at') or '') or 0)
   local most = silence / 4
-  if passed < 0 or passed >= math.min(500, most) then
-    redis.call('HINCRBY', 'dcb:watched', 'clock', math.max(0, math.floor(math.min(passed, most))))
-    redis.call('HSET', 'dcb:watched', 'at', now)
-  end
+  if passed >= 0 and passed < math.min(500, most) and clock.offset == clock.stored then return false end
+  redis.call('HINCRBY', 'dcb:watched', 'clock', math.max(0, math.floor(math.min(passed, most))))
+  redis.call('HSET', 'dcb:watched', 'at', now)
+  clock.write(passed)
+  return true
 end
 
 local function is_silent(worker)
@@ -45,7 +46,7 @@ local function is_silent(worker)
     redis.call('SET', key, watched_time(), 'PX', REMEMBERED)
     return false
   end
-  return word == 'gone' or watched_time() - tonumber(word) >= silence_read
+  return word == 'gone' or watched_time() - (tonumber(word) or 0) >= silence_read
 end
 
 -- Is a claim that is due still somebody's? Then it is looked at again later.
@@ -64,6 +65,17 @@ local function say_alive(worker, silence)
   local key, time = 'dcb:alive:' .. worker, watched_time()
   local word = tonumber(redis.call('GET', key) or '')
   if not word or time - word >= silence / 4 then redis.call('SET', key, time, 'PX', REMEMBERED) end
+end
+
+-- Whether the store knows of a worker whose claim this is. One that came back empty, or older, does not, and its limits
+-- may be gone with it: nobody sends before the worker has announced all of it again (`dcb:alive` comes last).
+local heard_of = {}
+
+local function is_announced(token)
+  local owner = owner_of(token)
+  if owner == '' then return true end
+  if heard_of[owner] == nil then heard_of[owner] = redis.call('EXISTS', 'dcb:alive:' .. owner) == 1 end
+  return heard_of[owner]
 end
 
 function verbs.alive()

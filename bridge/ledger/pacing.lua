@@ -56,18 +56,6 @@ end
 local probe_of_turn -- subscribers.lua: the probe of a subscriber
 
 local function still_waits(ref)
-  local state = redis.call('HGET', 'dcb:m:' .. ref, 's')
+  local state = redis.pcall('HGET', 'dcb:m:' .. ref, 's')
   return state == 'accepted' or state == 'retry'
-end
-
--- limits (channel line)…: what the configuration says; channels that are gone lose their limits.
-function verbs.limits()
-  redis.call('DEL', 'dcb:limits')
-  limits_read = {}
-  for i = 3, #ARGV, 2 do redis.call('HSET', 'dcb:limits', ARGV[i], ARGV[i + 1]) end
-  for _, key in ipairs(redis.call('ZRANGE', 'dcb:lines', 0, -1)) do redis.call('ZADD', 'dcb:lines', now, key) end
-  for _, channel in ipairs(redis.call('ZRANGE', 'dcb:unconfigured', 0, -1)) do
-    redis.call('ZADD', 'dcb:lines', now, 'u-' .. channel) -- it may be back
-  end
-  return (#ARGV - 2) / 2
 end

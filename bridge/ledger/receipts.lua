@@ -7,15 +7,18 @@ function verbs.receipts_take()
   redis.call('DEL', 'dcb:receipts-woken:' .. channel)
   local key, out = 'dcb:receipts:' .. channel, {}
   for _, ref in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit)) do
-    local f = redis.call('HMGET', 'dcb:m:' .. ref, 'mid', 'from', 'to', 'rs', 'r', 'd', 'at', 'rt', 'tr')
-    if f[1] then
+    local f = redis.pcall('HMGET', 'dcb:m:' .. ref, 'mid', 'from', 'to', 'rs', 'at', 'rt', 'r', 'd', 'tr')
+    local why = f.err and 'its key is of another type' or aside.why_receipt(f)
+    if not why then
       redis.call('ZADD', key, now + lease, ref)
-      out[#out + 1] = {ref, f[1], f[2], f[3], f[4], f[5] or '', f[6] or '', f[7], f[8] or '0', f[9] or ''}
+      out[#out + 1] = {ref, f[1], f[2], f[3], f[4], f[7] or '', f[8] or '', f[5], f[6] or '0', f[9] or ''}
+    elseif redis.call('EXISTS', 'dcb:m:' .. ref) == 1 then
+      aside.put('r:' .. ref, why, channel)
     else
       redis.call('ZREM', key, ref)
     end
   end
-  if redis.call('ZCOUNT', key, '-inf', now) > 0 then wake_receipts(channel) end
+  if redis.call('ZCOUNT', key, '-inf', now) > 0 then owed.wake(channel) end
   return out
 end
 
@@ -43,6 +46,7 @@ function verbs.receipts_again()
     if redis.call('ZSCORE', 'dcb:receipts:' .. ARGV[3], ARGV[i]) then
       redis.call('HINCRBY', 'dcb:m:' .. ARGV[i], 'rt', 1)
       redis.call('ZADD', 'dcb:receipts:' .. ARGV[3], now + tonumber(ARGV[i + 1]), ARGV[i])
+      owed.is_due(ARGV[3], now + tonumber(ARGV[i + 1]))
     end
   end
   return 1

@@ -7,45 +7,59 @@ function verbs.bury()
   return 'new'
 end
 
--- sweep limit dead_keep_ms worker silence_ms -> {how many were looked at, {member, state, channel}, …}: what needs a decision by somebody
--- who knows the configuration.
+-- One member that is due. What needs a decision by somebody who knows the configuration goes into `out`.
+-- -> how many were failed because their time to live is over
+local function look_at_due(member, out)
+  local key = 'dcb:' .. member
+  local f = redis.call('HMGET', key, 's', 'ln', 'qa', 'ch', 'j', 'tok', 'le')
+  local state = f[1]
+  local known = aside.states[string.sub(member, 1, 1)]
+  if not state and redis.call('EXISTS', key) == 0 or TERMINAL[state] or state == 'done' or state == 'dead' then
+    redis.call('ZREM', 'dcb:due', member)
+  elseif not (known and known[state]) then
+    aside.unless_sound(member)
+  elseif state == 'accepted' or state == 'retry' then
+    return look_at_waiting(string.sub(member, 3), f[2], f[3])
+  elseif state == 'waiting' then
+    if not lane_is_head(f[2], member) then
+      redis.call('ZREM', 'dcb:due', member)
+    elseif not f[3] then
+      ready(member)
+    elseif job_is_lost(f[5], tonumber(f[3])) then
+      wake(member)
+    else -- still in the queue: look again when it has waited twice as long
+      redis.call('ZADD', 'dcb:due', now + math.max(REQUEUE, now - tonumber(f[3])), member)
+    end
+  elseif not still_held(member, f[6], f[7]) then
+    out[#out + 1] = {member, state, f[4] or ''}
+    redis.call('ZADD', 'dcb:due', now, member) -- stays due: whoever decides moves it, and a crash repeats it
+  end
+  return 0
+end
+
+-- sweep limit dead_keep_ms worker silence_ms store -> {{how many were looked at, ms that the ledger's time is ahead, the
+-- store, the ledger's time as it was stored, 1 where the worker is heard of}, {member, state, channel}, …}: what needs a
+-- decision by somebody who knows the configuration. `store`: what the store is called from now on where it has no name.
 -- Due retries get their job; jobs that are lost are queued again; receipts that are due are woken.
 function verbs.sweep()
   local out, limit, looked, expired = {}, tonumber(ARGV[3]), 0, 0
   forget_letters(tonumber(ARGV[4]))
   forget_strays()
-  watch(tonumber(ARGV[6]))
-  if ARGV[5] ~= '' then say_alive(ARGV[5], tonumber(ARGV[6])) end
+  aside.sweep()
+  if watch(tonumber(ARGV[6])) then
+    owed.walk()
+    forget_limits()
+  end
+  local heard = ARGV[5] == '' or redis.call('EXISTS', 'dcb:alive:' .. ARGV[5]) == 1
+  if ARGV[5] ~= '' and heard then say_alive(ARGV[5], tonumber(ARGV[6])) end
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', '-inf', now, 'LIMIT', 0, limit)) do
     looked = looked + 1
-    local key = 'dcb:' .. member
-    local f = redis.call('HMGET', key, 's', 'ln', 'qa', 'ch', 'j', 'tok', 'le')
-    local state = f[1]
-    if not state or TERMINAL[state] or state == 'done' or state == 'dead' then
-      redis.call('ZREM', 'dcb:due', member)
-    elseif state == 'accepted' or state == 'retry' then
-      expired = expired + look_at_waiting(string.sub(member, 3), f[2], f[3])
-      if expired >= EXPIRED then break end
-    elseif state == 'waiting' then
-      if not lane_is_head(f[2], member) then
-        redis.call('ZREM', 'dcb:due', member)
-      elseif not f[3] then
-        ready(member)
-      elseif job_is_lost(f[5], tonumber(f[3])) then
-        wake(member)
-      else -- still in the queue: look again when it has waited twice as long
-        redis.call('ZADD', 'dcb:due', now + math.max(REQUEUE, now - tonumber(f[3])), member)
-      end
-    elseif not still_held(member, f[6], f[7]) then
-      out[#out + 1] = {member, state, f[4] or ''}
-      redis.call('ZADD', 'dcb:due', now, member) -- stays due: whoever decides moves it, and a crash repeats it
-    end
+    local _, ended = aside.try(member, look_at_due, member, out)
+    expired = expired + (ended or 0)
+    if expired >= EXPIRED then break end
   end
   if look_at_breakers() + look_at_lines() > 0 or expired >= EXPIRED then looked = limit end -- there is more to do
-  for _, channel in ipairs(redis.call('SMEMBERS', 'dcb:channels')) do
-    if redis.call('ZCOUNT', 'dcb:receipts:' .. channel, '-inf', now) > 0 then wake_receipts(channel) end
-  end
-  table.insert(out, 1, looked)
+  owed.sweep()
+  table.insert(out, 1, {looked, clock.offset, store_name(ARGV[7]), string.format('%.0f', clock.latest), heard and 1 or 0})
   return out
 end
-

@@ -87,7 +87,7 @@ class Bench:
     _ENTRY: ClassVar[list[str]] = ["at", "exp", "hs", "cs", "nb", "qa", "sent", "end", "dcb_at", "us", "ut", "qj", "qe"]
     MOMENTS: ClassVar[dict[str, list[str]]] = dict.fromkeys(("dcb:m:*", "dcb:t:*", "rq:job:*"), _ENTRY)
     SCORES: ClassVar[list[str]] = ["dcb:due", "dcb:open:*", "dcb:receipts:*", "dcb:tasks:*"]
-    VALUES: ClassVar[list[str]] = []
+    VALUES: ClassVar[list[str]] = ["dcb:receipts-woken:*"]
     ENDS: ClassVar[list[str]] = ["dcb:m:*", "dcb:t:*", "dcb:receipts-woken:*", "dcb:dead:*", "dcb:batch:*"]
 
     def __init__(self, redis: Redis) -> None:

@@ -54,9 +54,9 @@ async def test_each_gets_the_answer_to_its_own_question(redis: Redis) -> None:
 
 async def test_one_that_fails_in_the_script_fails_alone(redis: Redis) -> None:
     bench = Bench(redis)
-    await redis.set(f"dcb:m:{new_message('odd').ref}", "not a hash")
+    await redis.rpush("dcb:pause:odd", "not a string")
     odd, good = await asyncio.gather(
-        bench.ledger.claim(new_message("odd").ref, "t", 60.0),
+        bench.ledger.pause("odd", 60.0),
         bench.ledger.accept([new_message("good")]),
         return_exceptions=True,
     )

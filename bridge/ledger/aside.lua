@@ -1,0 +1,227 @@
+-- ---------------------------------------------------------------- what this version cannot read
+--
+--   dcb:aside              member -> ms when it was set aside: "m:<ref>", "t:<id>", or "r:<ref>" for a receipt that is owed
+--   dcb:aside:<member>     why, channel, lane, at
+--
+-- A newer version wrote it before a rollback, or it is damaged: a key of another type, a field that is missing or no
+-- number, a state or a job that is not known here. It leaves whatever is looked through again and again, so that the
+-- others go on. It stays as it is for 30 days, and `dcbridge aside` shows it, puts it back, or drops it.
+
+local aside = {
+  KEPT = 2592000000, -- ms
+  states = {
+    m = {accepted = true, sending = true, sent = true, retry = true, unknown = true, delivered = true, failed = true,
+      removed = true, unconfirmed = true},
+    t = {waiting = true, running = true, done = true, dead = true},
+  },
+  required = {m = {'ch', 'ln', 'mid', 'at', 'exp', 'a', 'pt'}, t = {'j', 'ln', 'ch', 'at', 'a'}},
+  receipts = {Delivered = true, Failed = true, Removed = true},
+}
+for name in string.gmatch('at exp a pt n nb sent sl hs cs us ut un unk ua qn qe qj qf qp le w ta rt qa end hn pc rp', '%S+') do
+  aside[name] = 'number'
+end
+
+-- Why an entry cannot be read, or nil.
+function aside.why(member)
+  local kind = string.sub(member, 1, 1)
+  local states = aside.states[kind]
+  if not states then return 'this version does not know what it is' end
+  local all = redis.pcall('HGETALL', 'dcb:' .. member)
+  if all.err then return 'its key is of another type' end
+  if #all == 0 then return nil end
+  local f = {}
+  for i = 1, #all, 2 do
+    f[all[i]] = all[i + 1]
+    local value = all[i + 1]
+    if aside[all[i]] == 'number' and not (#value < 24 and string.match(value, '^-?%d+%.?%d*$')) then
+      return 'its field ' .. all[i] .. ' is no number'
+    end
+  end
+  if not f.s then return 'it has no state' end
+  if not states[f.s] then return 'this version does not know its state' end
+  if TERMINAL[f.s] or f.s == 'done' or f.s == 'dead' then return nil end
+  for _, name in ipairs(aside.required[kind]) do
+    if not f[name] then return 'it has no field ' .. name end
+  end
+  if f.j and not JOBS[f.j] then return 'this version does not know its job' end
+  local beside = kind == 'm' and f.ps and 'dcb:p:' .. f.ps or f.j == 'deliver' and 'dcb:e:' .. string.sub(member, 3, 30)
+  local content = beside and redis.pcall('GET', beside)
+  if type(content) == 'table' and content.err then return 'the key of its content is of another type' end
+  if kind == 'm' and f.ps and not content then return 'its content is gone' end
+  return nil
+end
+
+-- Why a receipt that is owed cannot be read, or nil. `f`: its mid, from, to, rs, at, rt and r.
+function aside.why_receipt(f)
+  for i, name in ipairs({'mid', 'from', 'to', 'rs', 'at'}) do
+    if not f[i] then return 'it has no field ' .. name end
+  end
+  if not aside.receipts[f[4]] then return 'this version does not know its status' end
+  for i, name in ipairs({'at', 'rt', 'r'}) do
+    local value = f[4 + i]
+    if value and value ~= '' and not (#value < 24 and string.match(value, '^%d+$')) then return 'its field ' .. name .. ' is no number' end
+  end
+  return nil
+end
+
+function aside.field(member, name)
+  local value = redis.pcall('HGET', 'dcb:' .. member, name)
+  return type(value) == 'string' and value or ''
+end
+
+-- Out of a lane: whoever is behind it comes next.
+function aside.leave_lane(lane, member)
+  local key = 'dcb:lane:' .. lane
+  local head = redis.pcall('LINDEX', key, 0)
+  if type(head) ~= 'string' then return end
+  redis.call('LREM', key, 1, member)
+  local follows = head == member and redis.call('LINDEX', key, 0)
+  if follows then aside.try(follows, aside.ready, follows) end
+end
+
+-- A delivery counts as dead in the books of its subscriber.
+function aside.leave_subscriber(id)
+  local name = string.sub(id, 30)
+  if redis.call('ZREM', 'dcb:backlog:' .. name, id) == 1 then redis.call('HINCRBY', 'dcb:s:' .. name, 'dead', 1) end
+  redis.call('ZREM', 'dcb:turn:' .. name, id)
+  redis.call('ZREM', 'dcb:flight:p-subscribers/' .. name, id)
+end
+
+-- Out of all that is looked through. An agent message stays in its books as in flight, a receipt is no longer owed.
+function aside.put(member, why, channel)
+  local kind, id, entry = string.sub(member, 1, 1), string.sub(member, 3), member
+  if kind == 'r' then entry = 'm:' .. id end
+  channel = channel or aside.field(entry, 'ch')
+  local lane = kind == 'r' and '' or aside.field(entry, 'ln')
+  if redis.call('ZADD', 'dcb:aside', 'NX', now, member) == 1 then
+    redis.call('HINCRBY', 'dcb:counts', 'set_aside', 1)
+    redis.call('HSET', 'dcb:aside:' .. member, 'why', string.sub(why, 1, 120), 'channel', channel, 'lane', lane, 'at', now)
+  end
+  if kind == 'r' then
+    redis.call('ZREM', 'dcb:receipts:' .. channel, id)
+    redis.call('PEXPIRE', 'dcb:' .. entry, aside.KEPT)
+    return
+  end
+  redis.call('ZREM', 'dcb:due', member)
+  if kind == 't' and string.match(id, '^%l%l%l_') then aside.leave_subscriber(id) end
+  if lane ~= '' then aside.leave_lane(lane, member) end
+end
+
+-- Set aside what cannot be read; false where it can.
+function aside.unless_sound(member)
+  local why = aside.why(member)
+  if why then aside.put(member, why) end
+  return why ~= nil
+end
+
+-- Do something to a member that this call is about only by the way: one that cannot be read must not end the call.
+-- -> true and the answer, or false where it was set aside
+function aside.try(member, work, ...)
+  local ok, answer = pcall(work, ...)
+  if ok then return true, answer end
+  if not aside.unless_sound(member) then error(answer, 0) end
+  return false
+end
+
+-- A lane whose head was set aside without its lane, which could not be read: the next to come finds out, and goes if it
+-- is the first now.
+function aside.passed_over(lane, member)
+  local key, passed = 'dcb:lane:' .. lane, false
+  local head = redis.call('LINDEX', key, 0)
+  while head ~= member and redis.call('ZSCORE', 'dcb:aside', head) do
+    redis.call('LPOP', key)
+    head, passed = redis.call('LINDEX', key, 0), true
+  end
+  if passed and head ~= member then aside.try(head, aside.ready, head) end
+  return passed and head == member
+end
+
+-- The answer of a verb that failed, where that is because the entry it is about cannot be read; else nil.
+function aside.answer(verb, id)
+  for _, member in ipairs({'m:' .. tostring(id), 't:' .. tostring(id)}) do
+    if redis.call('EXISTS', 'dcb:' .. member) == 1 and aside.unless_sound(member) then
+      return (verb == 'claim' or verb == 'question' or verb == 'task_claim') and {'aside'} or 'aside'
+    end
+  end
+  return nil
+end
+
+-- What nobody has put back for 30 days is forgotten. An agent message counts as failed: nobody has told the agent so.
+function aside.forget(member)
+  local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
+  local channel = redis.call('HGET', 'dcb:aside:' .. member, 'channel') or ''
+  redis.call('ZREM', 'dcb:aside', member)
+  redis.call('DEL', 'dcb:aside:' .. member)
+  if kind == 'm' then
+    if redis.call('ZREM', 'dcb:open:' .. channel, id) == 1 then redis.call('HINCRBY', 'dcb:books:' .. channel, 'failed', 1) end
+    if redis.call('EXISTS', 'dcb:pn:' .. id) == 0 then redis.call('DEL', 'dcb:p:' .. id) end -- other copies may need it
+  end
+  if kind == 't' then redis.call('ZREM', 'dcb:tasks:' .. aside.field(member, 'j'), id) end
+  if kind ~= 'r' then redis.call('DEL', 'dcb:' .. member) end
+end
+
+function aside.sweep()
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:aside', '-inf', now - aside.KEPT, 'LIMIT', 0, 20)) do
+    aside.forget(member)
+  end
+end
+
+-- aside member why channel: a worker cannot read what it has claimed, or a receipt that it took. -> "aside" or "gone"
+function verbs.aside()
+  local member = ARGV[3]
+  local entry = string.gsub(member, '^r:', 'm:')
+  if redis.call('EXISTS', 'dcb:' .. entry) == 0 then return 'gone' end
+  aside.put(member, ARGV[4], ARGV[5] ~= '' and ARGV[5] or nil)
+  return 'aside'
+end
+
+-- aside_back member -> "back", "gone", or why it still cannot be read.
+function verbs.aside_back()
+  local member = ARGV[3]
+  local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
+  if not redis.call('ZSCORE', 'dcb:aside', member) then return 'gone' end
+  local kept = redis.call('HMGET', 'dcb:aside:' .. member, 'channel', 'lane')
+  local entry = kind == 'r' and 'm:' .. id or member
+  if redis.call('EXISTS', 'dcb:' .. entry) == 0 then return 'gone' end
+  if kind == 'r' then
+    local f = redis.pcall('HMGET', 'dcb:' .. entry, 'mid', 'from', 'to', 'rs', 'at', 'rt', 'r')
+    local why = f.err and 'its key is of another type' or aside.why_receipt(f)
+    if why then return why end
+    redis.call('PERSIST', 'dcb:' .. entry)
+    owed.put(id, kept[1])
+  else
+    local why = aside.why(member)
+    if why then return why end
+    if string.match(id, '^%l%l%l_') then
+      redis.call('DEL', 'dcb:' .. member)
+      ARGV = {'events_replay', iso, string.sub(id, 30), string.sub(id, 1, 28), kept[2] or ''}
+      verbs.events_replay()
+      redis.call('ZREM', 'dcb:aside', member)
+      redis.call('DEL', 'dcb:aside:' .. member)
+      return 'back'
+    end
+    local lane = aside.field(member, 'ln')
+    local waits = lane ~= '' and not TERMINAL[aside.field(member, 's')] and aside.field(member, 's') ~= 'sent'
+    if waits then
+      redis.call('LREM', 'dcb:lane:' .. lane, 0, member)
+      redis.call('LPUSH', 'dcb:lane:' .. lane, member) -- it was accepted before whoever waits there now
+    end
+    redis.call('HDEL', 'dcb:' .. member, 'qa')
+    redis.call('ZADD', 'dcb:due', now, member)
+  end
+  redis.call('ZREM', 'dcb:aside', member)
+  redis.call('DEL', 'dcb:aside:' .. member)
+  return 'back'
+end
+
+-- aside_drop member… -> how many there were
+function verbs.aside_drop()
+  local found = 0
+  for i = 3, #ARGV do
+    if redis.call('ZSCORE', 'dcb:aside', ARGV[i]) then
+      aside.forget(ARGV[i])
+      found = found + 1
+    end
+  end
+  return found
+end
