@@ -277,7 +277,7 @@ class RelayWorker(BaseWorker):
             self.heartbeat()
             return
         self.connection.delete(self.key)  # a heartbeat into a registry that was emptied leaves half an entry
-        self.register_birth()
+        cast(Any, self).register_birth()
         self.set_state(WorkerStatus.BUSY)
 
     async def _drain(self) -> None:

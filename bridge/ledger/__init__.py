@@ -14,6 +14,7 @@ token: whoever lost it, by a lease that ended or by an update that settled the m
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -25,15 +26,16 @@ from redis.asyncio import Redis
 
 from bridge.durability import Durable
 from bridge.jobs import JOBS
-from bridge.ledger.batch import Batch, slices
-from bridge.messages import Fate, Reason, ReceiptStatus
+from bridge.ledger.batch import Batch, slices, whole
+from bridge.ledger.entries import OwedReceipt, unreadable
+from bridge.messages import Fate
 from bridge.settings import DAY, Settings
 
 SWEEP = 500  # members that one sweep looks at
 LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
 GIVEN_UP = 200  # messages that one call looks at to fail them
-_SLICE = 250  # channels, messages or tasks that one call of a script takes
-_NUMBERS = (b"a", b"at", b"pt", b"n", b"us", b"un", b"ut", b"sent", b"qf")  # fields of a claim that are read as such
+_SLICE = 250  # channels whose limits one script takes
+_SCRIPT = 64  # messages or tasks that one script takes
 KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id is, as in messages.lua
 COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is looked for
 
@@ -85,30 +87,6 @@ class Claimed:
 
     def number(self, name: str) -> int:
         return int(self.fields.get(name.encode(), b"0"))
-
-
-@dataclass(frozen=True, slots=True)
-class OwedReceipt:
-    """A receipt taken for posting. `accepted_at` in ms since 1970, by Redis' clock."""
-
-    ref: str
-    message_id: str
-    sender_id: str
-    to_id: str
-    status: str
-    reason: str
-    detail: str
-    accepted_at: int
-    tries: int
-    trace_id: str
-
-    @classmethod
-    def read(cls, row: Sequence[bytes]) -> Self:
-        """As the script answers. Raises ValueError where this version cannot read it."""
-        ref, mid, sender, to, status, reason, detail, at, tries, trace = [value.decode() for value in row]
-        if reason:
-            Reason(int(reason))
-        return cls(ref, mid, sender, to, ReceiptStatus(status).value, reason, detail, int(at), int(tries), trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +180,11 @@ class Ledger:
     # ------------------------------------------------------------ agent messages
 
     async def accept(self, copies: Sequence[NewMessage]) -> list[bool]:
-        """Write all of them or nothing; True for those that are new."""
-        if not copies:
-            return []
-        return [answer == b"new" for answer in await self._do("accept", *self._accepting(copies))]
+        """True for those that are new, once all are written. A slice is written or not: what is lost is sent again."""
+        slices_of = [self._accepting(some) for some in whole(copies, _SCRIPT, lambda one: one.first_ref)]
+        bulk = len(slices_of) > 1  # they stay in their order
+        found = await asyncio.gather(*(self._do("accept", *one, bulk=bulk) for one in slices_of))
+        return [answer == b"new" for answers in found for answer in answers]
 
     def _accepting(self, copies: Sequence[NewMessage]) -> list[str | bytes | int]:
         flat: list[str | bytes | int] = [self._keep, self._keep_dead]
@@ -438,12 +417,11 @@ class Ledger:
 
     async def put_tasks(self, tasks: Sequence[NewTask]) -> list[bool]:
         """True for those that are new."""
-        if not tasks:
-            return []
-        flat: list[str | bytes] = []
-        for t in tasks:
-            flat += [t.id, t.job, t.lane, t.payload, t.trace_id, t.channel_id]
-        return [answer == b"new" for answer in await self._do("task_put", *flat)]
+        bulk, calls = len(tasks) > _SCRIPT, list[Awaitable[list[bytes]]]()
+        for some in slices(tasks, _SCRIPT):
+            flat = [word for t in some for word in (t.id, t.job, t.lane, t.payload, t.trace_id, t.channel_id)]
+            calls.append(self._do("task_put", *flat, bulk=bulk))
+        return [answer == b"new" for answers in await asyncio.gather(*calls) for answer in answers]
 
     async def claim_task(self, task_id: str, token: str, lease: float) -> Claimed:
         return await self._readable(f"t:{task_id}", await self._do("task_claim", task_id, token, _ms(lease)))
@@ -506,7 +484,7 @@ class Ledger:
     async def _readable(self, member: str, answer: Sequence[Any]) -> Claimed:
         """What was claimed; set aside where this version cannot read it."""
         claimed = _claimed(answer)
-        why = _unreadable(claimed.fields)
+        why = unreadable(claimed.fields)
         if not why:
             return claimed
         await self._do("aside", member, why, "")
@@ -538,15 +516,3 @@ def _claimed(answer: Sequence[Any]) -> Claimed:
         return Claimed(answer[0].decode(), {})
     pairs = answer[1]
     return Claimed("go", dict(zip(pairs[::2], pairs[1::2], strict=True)))
-
-
-def _unreadable(fields: Mapping[bytes, bytes]) -> str:
-    """Why the fields of a claim cannot be read, or ""."""
-    try:
-        b" ".join(value for name, value in fields.items() if name != b"p").decode()
-    except UnicodeDecodeError:
-        return "a field is not UTF-8"
-    for name in _NUMBERS:
-        if not fields.get(name, b"0").removeprefix(b"-").isdigit():
-            return f"its field {name.decode()} is no number"
-    return ""

@@ -29,7 +29,7 @@ class Asides:
 
     async def all(self) -> AsyncIterator[Aside]:
         """The oldest first."""
-        found: list[tuple[bytes, float]] = await self._redis.zrange("dcb:aside", 0, -1, withscores=True)
+        found: Any = await self._redis.zrange("dcb:aside", 0, -1, withscores=True)
         for member, score in found:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.hmget(b"dcb:aside:" + member, *_FIELDS)

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from bridge.ledger import Claimed, Ledger
+from bridge.ledger.batch import slices
 from bridge.ledger.books import SubscriberBooks, read_subscribers
 from bridge.settings import DAY
 
 ID_LENGTH = 28  # of an event's id, as in subscribers.lua
+DELIVERIES = 100  # that one script puts
 _CHUNK = 500  # events looked at in one round trip
 
 
@@ -104,12 +106,17 @@ class Events:
 
     async def put(self, events: Sequence[NewEvent], entries: Sequence[str] = ()) -> int:
         """Each with its deliveries; how many were new. `entries` are those that are done with by this."""
-        flat: list[str | bytes | int] = [self._keep_interaction, self._partner, len(entries), *entries]
-        for e in events:
-            flat += [e.id, e.received_at, e.interaction, e.part, e.content, len(e.lanes)]
-            for name, lane in e.lanes.items():
-                flat += [name, lane]
-        return int(await self._do("events_put", *flat))
+        fresh, done = 0, 0
+        for some in _slices(events) or [()]:
+            done += len(some)
+            ended = entries if done == len(events) else ()  # the last slice says that nothing is left of them
+            flat: list[str | bytes | int] = [self._keep_interaction, self._partner, len(ended), *ended]
+            for e in some:
+                flat += [e.id, e.received_at, e.interaction, e.part, e.content, len(e.lanes)]
+                for name, lane in e.lanes.items():
+                    flat += [name, lane]
+            fresh += int(await self._do("events_put", *flat))
+        return fresh
 
     async def bury(self, entry: str, letter_id: str, reason: str, raw: bytes) -> None:
         """A batch that cannot be split."""
@@ -196,6 +203,12 @@ class Events:
     async def waiting(self, delivery_id: str) -> dict[str, str]:
         """What is remembered of a delivery that has not ended."""
         return await self._ledger.task(delivery_id)
+
+
+def _slices(events: Sequence[NewEvent]) -> list[Sequence[NewEvent]]:
+    """In their order, with so many deliveries to a slice that no script takes long."""
+    most = max((1 + len(e.lanes) for e in events), default=1)
+    return list(slices(events, max(1, DELIVERIES // most)))
 
 
 def _ended(line: str) -> Ended:

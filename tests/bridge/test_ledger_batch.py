@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Awaitable
 
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from bridge.ledger import Ledger
+from bridge.ledger import Ledger, NewTask
+from bridge.ledger.batch import weigh, whole
 from bridge.redis_connection import connect
 from bridge.settings import Settings
 from dcbridge.embedded_redis import EmbeddedRedis
-from tests.bridge.ledger_bench import Bench, new_message
+from tests.bridge.ledger_bench import Bench, copies_of, new_message
 
 
 async def scripts(redis: Redis) -> int:
@@ -73,6 +75,82 @@ async def test_who_stops_waiting_takes_nobody_along(redis: Redis) -> None:
     assert (found[0], found[2]) == ([True], [True])
     assert isinstance(found[1], asyncio.CancelledError)
     assert await bench.ledger.accept([new_message("m-1")]) in ([True], [False])  # it may have been written
+
+
+# ---------------------------------------------------------------- a script is bounded by its work
+
+
+async def test_a_webhook_of_500_messages_travels_in_slices_and_stays_in_order(redis: Redis) -> None:
+    bench = Bench(redis)
+    await bench.put("first")
+    before = await scripts(redis)
+    messages = [new_message(f"m-{n}", to_id=str(n)) for n in range(500)]
+    assert await bench.ledger.accept(messages) == [True] * 500
+    assert 8 <= await scripts(redis) - before <= 10
+    assert await bench.queued() == [new_message("first").ref, *(message.ref for message in messages)]
+
+
+async def test_a_webhook_that_was_written_in_part_is_completed_by_its_redelivery(redis: Redis) -> None:
+    bench = Bench(redis)
+    messages = [new_message(f"m-{n}", to_id=str(n)) for n in range(200)]
+    await bench.ledger.accept(messages[:64])
+    assert await bench.ledger.accept(messages) == [False] * 64 + [True] * 136
+    assert await bench.queued() == [message.ref for message in messages]
+    assert await bench.difference() == 0
+
+
+async def test_copies_of_one_message_are_never_parted(redis: Redis) -> None:
+    bench = Bench(redis)
+    many = copies_of("many", *(f"to-{n}" for n in range(150)))
+    alone = [new_message(f"m-{n}", to_id=str(n)) for n in range(40)]
+    assert await bench.ledger.accept([*alone, *many]) == [True] * 190
+    assert await bench.ledger.accept(many) == [False] * 150
+    assert [len(piece) for piece in whole([*alone, *many], 64, lambda one: one.first_ref)] == [40, 150]
+
+
+@pytest.mark.parametrize("what", ["messages", "tasks"])
+async def test_what_is_light_does_not_wait_for_all_of_what_is_bulk(redis: Redis, what: str) -> None:
+    bench, ended = Bench(redis), list[str]()
+    await bench.put("first")
+
+    async def end(name: str, work: Awaitable[object]) -> None:
+        await work
+        ended.append(name)
+
+    bulk: Awaitable[object]
+    if what == "messages":
+        bulk = bench.ledger.accept([new_message(f"m-{n}", to_id=str(n)) for n in range(1500)])
+    else:
+        bulk = bench.ledger.put_tasks([NewTask(f"b-{n}", "callback", "", b"x") for n in range(1500)])
+    heavy = asyncio.create_task(end("bulk", bulk))
+    await asyncio.sleep(0)
+    await asyncio.gather(heavy, *(end("light", bench.ledger.accept([new_message(f"l-{n}")])) for n in range(3)))
+    assert ended == ["light"] * 3 + ["bulk"]
+
+
+async def test_bulk_has_its_turn_beside_light_verbs_without_end(redis: Redis) -> None:
+    bench = Bench(redis)
+    messages = [new_message(f"m-{n}", to_id=str(n)) for n in range(640)]
+    heavy = asyncio.create_task(bench.ledger.accept(messages))
+    rounds = 0
+    while not heavy.done():
+        await asyncio.gather(*(bench.ledger.contact("acme", "") for _ in range(64)))
+        rounds += 1
+    assert rounds < 40
+    assert await heavy == [True] * 640
+
+
+@pytest.mark.parametrize(
+    ("words", "weight"),
+    [
+        (("claim", "ref", "token", 60000, 1000), 1),
+        (("accept", *["x"] * 16), 1),
+        (("accept", *["x"] * 16, b"x" * 20_000), 2),
+        (("accept", *["x"] * 896), 45),
+    ],
+)
+def test_a_verb_weighs_as_much_as_there_is_in_it(words: tuple[str | bytes | int, ...], weight: int) -> None:
+    assert weigh(words) == weight
 
 
 # ---------------------------------------------------------------- a Redis that goes away
