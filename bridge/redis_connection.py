@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ResponseError
 from redis.retry import Retry as SyncRetry
 
 from bridge.redis_address import RedisAddress, read_address
@@ -21,6 +21,8 @@ OLDEST = (6, 2)
 KNOWS_WAITAOF = (7, 2)
 NEARLY_FULL = 0.85  # of maxmemory
 NOT_CHECKED = "CONFIG GET is not allowed: maxmemory-policy and appendfsync could not be checked"
+INFO_NOT_CHECKED = "INFO is not allowed: the version, the append-only file, replicas and memory could not be checked"
+NOTES = (NOT_CHECKED, INFO_NOT_CHECKED)  # what managed services may refuse, and nothing needs
 _ONE_QUESTION = 2  # sentinels that may be dead before a living one is asked, within `redis_timeout`
 
 
@@ -144,10 +146,14 @@ def worth_knowing(settings: Settings) -> list[str]:
 
 async def unsafe(redis: Redis, settings: Settings) -> list[str]:
     """What would lose messages or refuse them, each with its mend. Raises RedisError when Redis does not answer."""
-    info: dict[str, Any] = await redis.info()
-    found = [*_server(info), *_copies(info, settings), *_memory(info)]
+    info: dict[str, Any] = {}
+    try:
+        info = await redis.info()
+        found = [*_server(info), *_copies(info, settings), *_memory(info)]
+    except ResponseError:
+        found = [INFO_NOT_CHECKED]
     waits = settings.durability == "waitaof"
-    if waits and _version(info) < KNOWS_WAITAOF:
+    if info and waits and _version(info) < KNOWS_WAITAOF:
         found.append(
             f"Redis {info.get('redis_version')} does not know WAITAOF (7.2 does), so nothing can be accepted;"
             " set DCBRIDGE_DURABILITY=always and `appendfsync always`"
@@ -155,7 +161,7 @@ async def unsafe(redis: Redis, settings: Settings) -> list[str]:
     try:
         # One name a call: Redis 6.2 takes no more.
         config: dict[Any, Any] = await redis.config_get("maxmemory-policy") | await redis.config_get("appendfsync")
-    except RedisError:
+    except ResponseError:
         return [*found, NOT_CHECKED]
     policy = _text(config, "maxmemory-policy")
     if policy and policy != "noeviction":
@@ -174,7 +180,9 @@ def _server(info: dict[str, Any]) -> list[str]:
     if _version(info) < OLDEST:
         found.append(f"Redis {info.get('redis_version')} is too old; 6.2 is the oldest that works")
     if info.get("cluster_enabled"):
-        found.append("Redis Cluster is not supported by RQ; use one server, or Sentinel")
+        found.append(
+            "this is Redis Cluster, which RQ and the ledger's scripts do not work with; use one server, or Sentinel"
+        )
     if info.get("role") == "slave":
         found.append("this Redis is a replica and cannot be written; give the address of the primary")
     if not info.get("aof_enabled"):

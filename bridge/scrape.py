@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from bridge.configuration import Configuration
 from bridge.ledger import books, overview
 from bridge.metrics import Metrics
-from bridge.redis_connection import NOT_CHECKED, unsafe, worth_knowing
+from bridge.redis_connection import NOTES, unsafe, worth_knowing
 from bridge.settings import Settings
 
 SAFETY_KEPT = 60.0  # seconds between two looks at how Redis is set up
@@ -59,4 +59,4 @@ class Scrape:
         if time.monotonic() - self._looked < SAFETY_KEPT:
             return
         found = await unsafe(self._redis, self._settings)
-        self._unsafe, self._looked = sum(what != NOT_CHECKED for what in found), time.monotonic()
+        self._unsafe, self._looked = sum(what not in NOTES for what in found), time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from redis.exceptions import RedisError
 
+from bridge.redis_commands import not_allowed
 from bridge.redis_connection import connect, unsafe
 from bridge.settings import Settings
 from dcbridge.terminal import what_ails
@@ -13,6 +14,9 @@ async def redis_problems(settings: Settings) -> list[str]:
     """Each problem in words, with its mend; nothing when Redis is as it should be."""
     redis = connect(settings)
     try:
+        missing = await not_allowed(redis)
+        if missing:
+            return missing
         await redis.set("dcb:probe", 1, ex=60)
         return await unsafe(redis, settings)
     except (RedisError, OSError) as error:

@@ -138,9 +138,9 @@ def worker(
 def check(config: ConfigOption = None) -> None:
     """Check the configuration, the providers' settings, the journal, and that Redis is there and safe.
 
-    Nothing is made but one key in Redis, which ends by itself.
+    Nothing is made but a key in Redis that ends by itself, and others that are deleted again.
     """
-    from bridge.redis_connection import worth_knowing
+    from bridge.redis_connection import NOTES, worth_knowing
     from dcbridge.check import redis_problems
     from dcbridge.journal_check import journal_problems, journal_warnings
 
@@ -153,14 +153,17 @@ def check(config: ConfigOption = None) -> None:
     ]
     words = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counted)
     out.print(f"ok: {settings.config}: {words}", markup=False)
-    for warning in [*(f"redis: {one}" for one in worth_knowing(settings)), *journal_warnings(settings)]:
+    of_redis = asyncio.run(redis_problems(settings))
+    notes = [*worth_knowing(settings), *(one for one in of_redis if one in NOTES)]
+    for warning in [*(f"redis: {one}" for one in notes), *journal_warnings(settings)]:
         err.print(f"warning: {warning}", style="yellow", markup=False)
-    problems = [*journal_problems(settings), *(f"redis: {p}" for p in asyncio.run(redis_problems(settings)))]
+    problems = [*journal_problems(settings), *(f"redis: {one}" for one in of_redis if one not in NOTES)]
     for problem in problems:
         err.print(f"error: {problem}", style="red", markup=False)
     if problems:
         raise typer.Exit(1)
-    out.print(f"ok: {settings.redis_place}: written, append-only, fsynced on every write, evicts nothing", markup=False)
+    safe = "append-only, fsynced on every write, evicts nothing"
+    out.print(f"ok: {settings.redis_place}: written, {'every command allowed' if of_redis else safe}", markup=False)
 
 
 @app.command(short_help="The stand-in for an address in the logs.")

@@ -16,7 +16,7 @@ from bridge.ledger.books import Books, ChannelBooks
 from bridge.ledger.conversations import Head, Lanes
 from bridge.ledger.overview import Overview, Provider
 from bridge.logs import Tokens
-from bridge.redis_connection import NOT_CHECKED, unsafe
+from bridge.redis_connection import NOTES, unsafe
 from bridge.settings import Settings
 from dcbridge.terminal import Desk, about, print_json, say_error, utc, what_ails
 
@@ -216,7 +216,7 @@ def _journal(settings: Settings) -> JournalHere | None:
 
 async def _unsafe(desk: Desk) -> list[str]:
     found = await unsafe(desk.ledger.redis, desk.settings)
-    return [f"redis: {what}" for what in found if what != NOT_CHECKED]
+    return [f"redis: {what}" for what in found if what not in NOTES]
 
 
 # ---------------------------------------------------------------- what is wrong

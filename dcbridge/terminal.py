@@ -134,6 +134,8 @@ def what_ails(settings: Settings, error: Exception) -> str:
             return f"{place} is still loading its data: try again in a moment"
         case redis_errors.NoPermissionError():
             return f"{place} does not let this user do that: look at its ACL"
+        case redis_errors.MovedError() | redis_errors.ClusterDownError() | redis_errors.ClusterCrossSlotError():
+            return f"{place} is Redis Cluster, which the bridge does not work with: use one server, or Sentinel"
         case redis_errors.OutOfMemoryError():
             return f"{place} is full and takes nothing more: give it more memory, maxmemory along with it"
         case redis_errors.TimeoutError() | TimeoutError():

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -47,7 +47,8 @@ async def step_back(redis: Redis, seconds: int = HOUR) -> None:
 
     async for key in redis.scan_iter("*"):
         left = await redis.pttl(key)
-        kind, found = (await redis.type(key)).decode(), Any
+        kind: str = cast(bytes, await redis.type(key)).decode()
+        found: Any
         if kind == "string":
             found = await redis.get(key)
             if (new := moved(found)) is not None:

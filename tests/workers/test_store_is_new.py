@@ -1,0 +1,154 @@
+"""Redis comes back empty, or older, while workers run: limits and workers are announced again, and it is said aloud."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import Redis
+
+from bridge.ledger import Ledger, Swept
+from dcbridge.embedded_redis import EmbeddedRedis
+from tests.bridge.ledger_bench import CHANNEL, Bench
+from tests.workers.far_side import SMS, configuration, settings, worlds
+from workers.announcing import Announcer
+from workers.hands import Hands, open_hands
+from workers.reconciler import sweep
+
+
+@pytest.fixture
+async def hands(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[Hands]:
+    async with worlds() as (_, _, url), open_hands(settings(redis_server.url), configuration(url), worker="mine") as h:
+        yield h
+
+
+def changes(h: Hands, kind: str) -> float:
+    return float(h.metrics.store_changes.labels(kind)._value.get())
+
+
+@pytest.mark.parametrize("how", ["FLUSHALL", "the limits and workers alone"])
+async def test_nothing_is_sent_before_the_limits_are_announced_again(hands: Hands, how: str) -> None:
+    announcer, bench = Announcer(hands), Bench(hands.redis)
+    await hands.tell_the_ledger()
+    await hands.ledger.alive()
+    await sweep(hands, announcer)
+    lines = await hands.redis.hgetall("dcb:limits")
+    assert lines
+    await (hands.redis.flushall() if how == "FLUSHALL" else hands.redis.delete("dcb:limits", "dcb:alive:mine"))
+    ref = await bench.put()
+    claimed = await hands.ledger.claim(ref, hands.ledger.token(), 60.0)
+    assert (claimed.ours, claimed.why) == (False, "not announced")
+    announcer.announced.clear()
+    await sweep(hands, announcer)
+    assert announcer.announced.is_set()  # RQ's registry is looked at too
+    assert await hands.redis.hgetall("dcb:limits") == lines
+    assert changes(hands, "new") == (1 if how == "FLUSHALL" else 0)
+    await asyncio.sleep(0.3)
+    await sweep(hands, announcer)
+    assert await bench.queued() == [ref, ref]  # its job, and the one after it was not given
+    assert (await hands.ledger.claim(ref, hands.ledger.token(), 60.0)).ours
+
+
+async def test_a_pace_holds_over_a_store_that_was_emptied(hands: Hands) -> None:
+    """Two a second: of thirty messages that come right after, one or two go at once."""
+    announcer, bench = Announcer(hands), Bench(hands.redis)
+    await hands.ledger.limits({CHANNEL: "acme 2 1 0 0 1 0"})
+    await hands.ledger.alive()
+    await sweep(hands, announcer)
+    await hands.redis.flushall()
+    gone = 0
+    for n in range(30):
+        ref = await bench.put(f"m-{n}", to_id=str(n))
+        gone += (await hands.ledger.claim(ref, hands.ledger.token(), 60.0)).ours
+    assert gone == 0
+
+
+async def test_a_store_that_is_the_same_is_no_news(hands: Hands) -> None:
+    announcer = Announcer(hands)
+    await hands.tell_the_ledger()
+    await hands.ledger.alive()
+    for _ in range(3):
+        await sweep(hands, announcer)
+    assert not announcer.announced.is_set()
+    assert [changes(hands, kind) for kind in ("new", "older", "clock")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"store": "another 2"}, "new"),
+        ({"latest": 990.0}, "older"),
+        ({"ahead": 3600.0}, "clock"),
+        ({"heard": False}, ""),
+        ({"latest": 999.0}, ""),
+        ({"ahead": 1.0}, ""),
+    ],
+)
+async def test_what_a_sweep_sees_of_the_store_is_told(hands: Hands, change: dict[str, object], kind: str) -> None:
+    announcer = Announcer(hands)
+    seen = Swept(looked=0, decisions=[], ahead=0.0, store="one 1", latest=1000.0, heard=True)
+    await announcer.follow(seen)
+    assert not announcer.announced.is_set()
+    await announcer.follow(replace(seen, **change))  # type: ignore[arg-type]
+    assert [changes(hands, one) for one in ("new", "older", "clock")] == [
+        one == kind for one in ("new", "older", "clock")
+    ]
+    assert announcer.announced.is_set() == (kind in ("new", "older") or "heard" in change)
+
+
+# ---------------------------------------------------------------- limits beside an older configuration
+
+
+async def test_a_channel_that_an_older_worker_does_not_know_keeps_its_pace(redis: Redis) -> None:
+    new, old = (Ledger(redis, keep=1000.0, keep_dead=1000.0) for _ in range(2))
+    await new.limits({SMS: "acme 2 1 0 0 1 0", "added": "acme 2 1 0 0 1 0"})
+    await old.limits({SMS: "acme 2 1 0 0 1 0"})
+    await old.sweep()
+    assert await redis.hexists("dcb:limits", "added")
+
+
+@pytest.mark.parametrize("written_by", ["this version", "an older version"])
+async def test_a_channel_that_nobody_has_named_for_an_hour_loses_its_limits(redis: Redis, written_by: str) -> None:
+    ledger = Ledger(redis, keep=1000.0, keep_dead=1000.0)
+    if written_by == "this version":
+        await ledger.limits({SMS: "acme 2 1 0 0 1 0", "removed": "acme 2 1 0 0 1 0"})
+    else:
+        await redis.hset("dcb:limits", "removed", "acme 2 1 0 0 1 0")
+    await ledger.limits({SMS: "acme 2 1 0 0 1 0"})
+    await ledger.sweep()
+    assert await redis.hexists("dcb:limits", "removed")
+    await redis.zincrby("dcb:limits-named", -3_600_001, "removed")
+    await redis.hset("dcb:watched", "at", 0)
+    await ledger.sweep()
+    assert not await redis.hexists("dcb:limits", "removed")
+    assert await redis.hexists("dcb:limits", SMS)
+
+
+async def test_limits_of_very_many_channels_are_written_in_pieces(redis: Redis) -> None:
+    ledger = Ledger(redis, keep=1000.0, keep_dead=1000.0)
+    await ledger.sweep()
+    await redis.config_resetstat()
+    await ledger.limits({f"channel-{n}": "acme 0 1 0 0 1 0" for n in range(1000)})
+    assert await redis.hlen("dcb:limits") == 1000
+    stats = await redis.info("commandstats")
+    assert stats["cmdstat_evalsha"]["calls"] >= 4
+
+
+# ---------------------------------------------------------------- an idle sweep
+
+
+async def test_a_sweep_does_not_look_at_channels_that_owe_nothing(redis: Redis) -> None:
+    """What Redis does for a sweep is the same with 30 channels and with 3,000."""
+    ledger, asked = Ledger(redis, keep=1000.0, keep_dead=1000.0), []
+    for count in (100, 3000):
+        await redis.sadd("dcb:channels", *(f"channel-{n}" for n in range(count)))
+        for _ in range(3):
+            await ledger.sweep()
+        await redis.config_resetstat()
+        for _ in range(10):
+            await ledger.sweep()
+        stats = await redis.info("commandstats")
+        asked.append(sum(one["calls"] for one in stats.values()))
+    assert asked[1] < 2 * asked[0] + 100
