@@ -27,9 +27,11 @@ from redis.asyncio import Redis
 from bridge.durability import Durable
 from bridge.jobs import JOBS
 from bridge.ledger.batch import Batch, slices, whole
-from bridge.ledger.entries import OwedReceipt, unreadable
+from bridge.ledger.entries import Claimed, Decision, OwedReceipt, Swept, unreadable
 from bridge.messages import Fate
 from bridge.settings import DAY, Settings
+
+__all__ = ["Claimed", "Decision", "OwedReceipt", "Swept"]  # of entries.py
 
 SWEEP = 500  # members that one sweep looks at
 LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
@@ -72,24 +74,6 @@ class NewMessage(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """A message or task in our hands, or `why` it is not."""
-
-    why: str
-    fields: Mapping[bytes, bytes]
-
-    @property
-    def ours(self) -> bool:
-        return self.why == "go"
-
-    def text(self, name: str) -> str:
-        return self.fields.get(name.encode(), b"").decode()
-
-    def number(self, name: str) -> int:
-        return int(self.fields.get(name.encode(), b"0"))
-
-
-@dataclass(frozen=True, slots=True)
 class NewTask:
     """Something to be done once: read a raw callback, post a consumer message."""
 
@@ -99,28 +83,6 @@ class NewTask:
     payload: bytes
     trace_id: str = ""
     channel_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What the sweep found and cannot decide without the configuration."""
-
-    kind: str  # "m" or "t"
-    id: str
-    state: str
-    channel_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What one sweep found."""
-
-    looked: int  # members that were due: as many as were asked for means that there may be more
-    decisions: Sequence[Decision]
-    ahead: float  # seconds that the ledger's time is ahead of Redis' clock, which stepped back
-    store: str  # its name, and when it got it: another one is another store
-    latest: float  # seconds since 1970: the latest time that the sweeps before this one have written
-    heard: bool  # False: the store does not know this worker, and perhaps nothing that it announced
 
 
 def lane_of(*names: str) -> str:

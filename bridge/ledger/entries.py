@@ -12,6 +12,46 @@ _NUMBERS = (b"a", b"at", b"pt", b"n", b"us", b"un", b"ut", b"sent", b"qf")  # fi
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message or task in our hands, or `why` it is not."""
+
+    why: str
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def ours(self) -> bool:
+        return self.why == "go"
+
+    def text(self, name: str) -> str:
+        return self.fields.get(name.encode(), b"").decode()
+
+    def number(self, name: str) -> int:
+        return int(self.fields.get(name.encode(), b"0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the sweep found and cannot decide without the configuration."""
+
+    kind: str  # "m" or "t"
+    id: str
+    state: str
+    channel_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep found."""
+
+    looked: int  # members that were due: as many as were asked for means that there may be more
+    decisions: Sequence[Decision]
+    ahead: float  # seconds that the ledger's time is ahead of Redis' clock, which stepped back
+    store: str  # its name, and when it got it: another one is another store
+    latest: float  # seconds since 1970: the latest time that the sweeps before this one have written
+    heard: bool  # False: the store does not know this worker, and perhaps nothing that it announced
+
+
+@dataclass(frozen=True, slots=True)
 class OwedReceipt:
     """A receipt taken for posting. `accepted_at` in ms since 1970, by Redis' clock."""
 
