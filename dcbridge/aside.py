@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.ledger.asides import Asides
+from bridge.printable import printable
 from dcbridge.terminal import (
     ConfigOption,
     Desk,
@@ -18,7 +19,6 @@ from dcbridge.terminal import (
     out,
     print_block,
     print_json,
-    printable,
     say_error,
     utc,
 )

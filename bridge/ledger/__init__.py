@@ -310,12 +310,12 @@ class Ledger:
     # ------------------------------------------------------------ pacing and the breaker of a provider's account
 
     async def limits(self, lines: Mapping[str, str]) -> None:
-        """Channel id -> what pacing.lua calls dcb:limits. One that nobody names any more loses them an hour later."""
+        """Channel id -> what pacing.lua calls dcb:limits. Others lose theirs, unless a living worker names them."""
+        before = await cast(Awaitable[list[bytes]], self.redis.hkeys("dcb:limits"))
         for some in slices(list(lines.items()), _SLICE):
-            await self._do("limits", *(word for pair in some for word in pair))
-        known = await cast(Awaitable[list[bytes]], self.redis.hkeys("dcb:limits"))
-        for names in slices([one for one in known if one.decode(errors="replace") not in lines], _SLICE):
-            await self._do("limits_unnamed", *names)
+            await self._do("limits", self._worker, *(word for pair in some for word in pair))
+        for names in slices([one for one in before if one.decode(errors="replace") not in lines], _SLICE):
+            await self._do("limits_unnamed", self._worker, *names)
 
     async def pause(self, provider: str, seconds: float, asked: float = 0.0, code: str = "") -> bool:
         """The provider asked the whole account to wait, for `asked` seconds; False where it is waiting already."""
@@ -425,9 +425,9 @@ class Ledger:
         found = await cast(Awaitable[bytes | None], self.redis.hget("dcb:strays", channel_id))
         return found.decode() if found else ""
 
-    async def sweep(self, limit: int = SWEEP) -> Sequence[Decision]:
+    async def sweep(self, limit: int = SWEEP) -> list[Decision]:
         """Queue what is due or lost; return what needs a decision. Idempotent, for any process."""
-        return (await self.swept(limit)).decisions
+        return list((await self.swept(limit)).decisions)
 
     async def swept(self, limit: int = SWEEP) -> Swept:
         """As `sweep`, and what it saw of the store."""

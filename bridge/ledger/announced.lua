@@ -1,41 +1,53 @@
 -- ---------------------------------------------------------------- what workers announce: the limits, and to which store
 --
---   dcb:limits             as in pacing.lua        dcb:limits-named   channel -> ms when a worker last named it
+--   dcb:limits             as in pacing.lua        dcb:limits-named   channel -> a living worker that names it
 --   dcb:store              "<name> <ms>": the name that this store was given, and when it was first swept
 --
 -- Workers announce the limits at their start, every ten minutes, and whenever the store does not know them. One line
--- replaces another; a channel that no worker has named for an hour has been taken out of every configuration.
+-- replaces another. A channel that is not named loses its line, unless a living worker has named it: while two
+-- configurations run beside each other, the older one must not take away the pace of a channel that is new.
 
-local UNNAMED = 3600000 -- ms
+local NAMES_FOR = 60000 -- ms of the watched time for which a worker that says nothing still names its channels
+local names = {}
 
--- limits (channel line)…: what a worker's configuration says of some channels.
+local function still_names(worker)
+  if not worker or worker == '' then return false end
+  if names[worker] == nil then
+    local word = tonumber(redis.call('GET', 'dcb:alive:' .. worker) or '')
+    names[worker] = word ~= nil and watched_time() - word < NAMES_FOR
+  end
+  return names[worker]
+end
+
+-- limits worker (channel line)…: what a worker's configuration says of some channels.
 function verbs.limits()
   if redis.call('TYPE', 'dcb:limits').ok ~= 'hash' then redis.call('DEL', 'dcb:limits') end
-  for i = 3, #ARGV, 2 do
+  for i = 4, #ARGV, 2 do
     redis.call('HSET', 'dcb:limits', ARGV[i], ARGV[i + 1])
-    redis.call('ZADD', 'dcb:limits-named', now, ARGV[i])
+    if not still_names(redis.call('HGET', 'dcb:limits-named', ARGV[i])) then
+      redis.call('HSET', 'dcb:limits-named', ARGV[i], ARGV[3])
+    end
     limits_read[ARGV[i]] = nil
   end
   for _, key in ipairs(redis.call('ZRANGE', 'dcb:lines', 0, -1)) do redis.call('ZADD', 'dcb:lines', now, key) end
   for _, channel in ipairs(redis.call('ZRANGE', 'dcb:unconfigured', 0, -1)) do
     redis.call('ZADD', 'dcb:lines', now, 'u-' .. channel) -- it may be back
   end
-  return (#ARGV - 2) / 2
+  return (#ARGV - 3) / 2
 end
 
--- limits_unnamed channel…: lines that are there, and in none of what a worker has just announced.
+-- limits_unnamed worker channel…: lines that are there, and in none of what this worker has just announced.
 function verbs.limits_unnamed()
-  for i = 3, #ARGV do
-    if redis.call('HEXISTS', 'dcb:limits', ARGV[i]) == 1 then redis.call('ZADD', 'dcb:limits-named', 'NX', now, ARGV[i]) end
+  for i = 4, #ARGV do
+    local worker = redis.call('HGET', 'dcb:limits-named', ARGV[i])
+    if worker == ARGV[3] or not still_names(worker) then
+      redis.call('HDEL', 'dcb:limits', ARGV[i])
+      redis.call('HDEL', 'dcb:limits-named', ARGV[i])
+      limits_read[ARGV[i]] = nil
+    end
   end
+  for _, key in ipairs(redis.call('ZRANGE', 'dcb:lines', 0, -1)) do redis.call('ZADD', 'dcb:lines', now, key) end
   return 'ok'
-end
-
-local function forget_limits()
-  for _, channel in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:limits-named', '-inf', now - UNNAMED, 'LIMIT', 0, 100)) do
-    redis.call('HDEL', 'dcb:limits', channel)
-    redis.call('ZREM', 'dcb:limits-named', channel)
-  end
 end
 
 local function store_name(name)

@@ -46,10 +46,7 @@ function verbs.sweep()
   forget_letters(tonumber(ARGV[4]))
   forget_strays()
   aside.sweep()
-  if watch(tonumber(ARGV[6])) then
-    owed.walk()
-    forget_limits()
-  end
+  if watch(tonumber(ARGV[6])) then owed.walk() end
   local heard = ARGV[5] == '' or redis.call('EXISTS', 'dcb:alive:' .. ARGV[5]) == 1
   if ARGV[5] ~= '' and heard then say_alive(ARGV[5], tonumber(ARGV[6])) end
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', '-inf', now, 'LIMIT', 0, limit)) do

@@ -100,30 +100,41 @@ async def test_what_a_sweep_sees_of_the_store_is_told(hands: Hands, change: dict
 
 # ---------------------------------------------------------------- limits beside an older configuration
 
+LINE = "acme 2 1 0 0 1 0"
 
-async def test_a_channel_that_an_older_worker_does_not_know_keeps_its_pace(redis: Redis) -> None:
-    new, old = (Ledger(redis, keep=1000.0, keep_dead=1000.0) for _ in range(2))
-    await new.limits({SMS: "acme 2 1 0 0 1 0", "added": "acme 2 1 0 0 1 0"})
-    await old.limits({SMS: "acme 2 1 0 0 1 0"})
-    await old.sweep()
+
+async def named(redis: Redis, name: str) -> Ledger:
+    ledger = Ledger(redis, keep=1000.0, keep_dead=1000.0, worker=name)
+    await ledger.alive()
+    return ledger
+
+
+@pytest.mark.parametrize("last", ["it alone", "both, the older one last"])
+async def test_a_channel_that_an_older_worker_does_not_know_keeps_its_pace(redis: Redis, last: str) -> None:
+    new, old = await named(redis, "new"), await named(redis, "old")
+    await old.limits({SMS: LINE})
+    await new.limits({SMS: LINE, "added": LINE})
+    if last == "both, the older one last":
+        await old.limits({SMS: LINE})
     assert await redis.hexists("dcb:limits", "added")
-
-
-@pytest.mark.parametrize("written_by", ["this version", "an older version"])
-async def test_a_channel_that_nobody_has_named_for_an_hour_loses_its_limits(redis: Redis, written_by: str) -> None:
-    ledger = Ledger(redis, keep=1000.0, keep_dead=1000.0)
-    if written_by == "this version":
-        await ledger.limits({SMS: "acme 2 1 0 0 1 0", "removed": "acme 2 1 0 0 1 0"})
-    else:
-        await redis.hset("dcb:limits", "removed", "acme 2 1 0 0 1 0")
-    await ledger.limits({SMS: "acme 2 1 0 0 1 0"})
-    await ledger.sweep()
-    assert await redis.hexists("dcb:limits", "removed")
-    await redis.zincrby("dcb:limits-named", -3_600_001, "removed")
-    await redis.hset("dcb:watched", "at", 0)
-    await ledger.sweep()
-    assert not await redis.hexists("dcb:limits", "removed")
     assert await redis.hexists("dcb:limits", SMS)
+
+
+@pytest.mark.parametrize("gone", ["farewell", "silent", "forgotten", "of an older version", "it is the same worker"])
+async def test_a_channel_that_no_living_worker_names_loses_its_limits(redis: Redis, gone: str) -> None:
+    old, new = await named(redis, "old"), await named(redis, "new")
+    if gone == "of an older version":
+        await redis.hset("dcb:limits", "removed", LINE)
+    else:
+        await (new if gone == "it is the same worker" else old).limits({SMS: LINE, "removed": LINE})
+    if gone == "farewell":
+        await old.farewell()
+    elif gone == "silent":
+        await redis.hincrby("dcb:watched", "clock", 60_000)
+    elif gone == "forgotten":
+        await redis.delete("dcb:alive:old")
+    await new.limits({SMS: LINE})
+    assert await redis.hkeys("dcb:limits") == [SMS.encode()]
 
 
 async def test_limits_of_very_many_channels_are_written_in_pieces(redis: Redis) -> None:
