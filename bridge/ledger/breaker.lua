@@ -62,6 +62,7 @@ local function breaker_heals(provider, ref, conversation)
   redis.call('ZREM', failing, conversation or conversation_of(ref))
   if redis.call('DEL', key) == 0 then return false end
   blocked_read[provider] = nil
+  redis.call('HSET', 'dcb:took:' .. provider, 'closed', now)
   redis.call('HINCRBY', 'dcb:counts', 'breaker_closed', 1)
   return true
 end
@@ -78,11 +79,12 @@ function verbs.contact()
 end
 
 -- Is it the provider that fails, and not a few of its recipients? Counted are the conversations that began to fail
--- lately, or since the last success where that is longer ago.
+-- lately, or since the last success where that is longer ago; those that opened it once do not open it again.
 local function is_sick(provider, threshold, share)
   if took[provider] then count_taken(provider) end
   local successes, last = taken_lately(provider)
-  local since = math.min(now - LATELY, last)
+  local closed = tonumber(redis.call('HGET', 'dcb:took:' .. provider, 'closed') or '0')
+  local since = math.max(math.min(now - LATELY, last), closed)
   local failing = redis.call('ZCOUNT', 'dcb:failing:' .. provider, since, '+inf')
   return failing >= threshold and failing >= share * (failing + successes)
 end

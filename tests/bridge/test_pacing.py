@@ -19,7 +19,7 @@ class PacedBench(Bench):
     MOMENTS: ClassVar[dict[str, list[str]]] = {
         **{pattern: [*names, "sl", "le"] for pattern, names in Bench.MOMENTS.items()},
         "dcb:breaker:*": ["probe", "since"],
-        "dcb:took:*": ["at"],
+        "dcb:took:*": ["at", "closed"],
     }
     SCORES: ClassVar[list[str]] = [
         *Bench.SCORES, "dcb:flight:*", "dcb:parked:*", "dcb:line:*", "dcb:lines", "dcb:failing:*", "dcb:openings:*",
@@ -291,6 +291,14 @@ async def test_those_who_fail_are_weighed_against_those_who_do_not(bench: PacedB
     refs = await bench.heads(3)
     await others_succeed(bench, good)
     assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", state]
+
+
+async def test_those_who_opened_it_do_not_open_it_again_with_the_first_newcomer(bench: PacedBench) -> None:
+    await bench.limit()
+    *refs, newcomer = await bench.heads(4)
+    assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", "opened"]
+    await bench.ledger.contact("acme", "somebody")
+    assert await bench.trouble(newcomer) == "closed"
 
 
 async def test_a_share_of_one_asks_for_nothing_but_failures(bench: PacedBench) -> None:
