@@ -29,6 +29,7 @@ from bridge.configuration_checks import SECRET_LENGTH, check
 from bridge.configuration_doubts import doubts
 from bridge.problems import ConfigurationError, Path, Problem, did_you_mean, dotted, explain, shape
 from bridge.providers import KINDS, build
+from bridge.settings import PREFIX
 from bridge.subscribers import KINDS as SINKS
 from bridge.subscribers import EventPace, Schedule, Subscriber
 from bridge.yaml_mistakes import MERGE_KEY, mistake, open_quote, swallows_a_line
@@ -42,7 +43,8 @@ def load(path: str | FilePath, environ: Mapping[str, str]) -> Configuration:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError([Problem("", 0, f"cannot be read: {error.strerror}", file=str(path))]) from None
+        fix = f"name the file with --config or {PREFIX}CONFIG" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigurationError([Problem("", 0, f"cannot be read: {error.strerror}", fix, file=str(path))]) from None
     except UnicodeDecodeError:
         raise ConfigurationError([Problem("", 0, "is not UTF-8 text", "save it as UTF-8", file=str(path))]) from None
     return parse(text, environ, folder=path.parent, file=path.name)
@@ -70,7 +72,8 @@ def parse(
         for details in error.errors(include_url=False):
             reading.refused(details, tree)
     for path, what, suggestion, fatal in check(tree, reading.substituted):
-        reading.tell(path, what, suggestion, None if fatal else reading.warnings)
+        if (f"{path[-1]}s",) not in reading.broken:  # nor can be found what is in a section without names
+            reading.tell(path, what, suggestion, None if fatal else reading.warnings)
     if configuration:
         _build(configuration, reading)
         for path, what, suggestion in doubts(configuration, tree, reading.substituted):
@@ -121,13 +124,27 @@ class _Reading:
         path = tuple(step for step in details["loc"] if step != "[key]")
         if details["type"] == "too_short" and any(one.path.startswith(f"{dotted(path)}[") for one in self.problems):
             return  # the list is too short because one of its items was refused
+        if path in _fields_without_a_name(tree):
+            self._name_is_missing(path)
+            return
         if details["loc"][-1:] == ("[key]",):
             self.tell(path, _KEYS.get(path[0], "is not a name"))
-        else:
-            what, suggestion = explain(details, _known_keys(path[:-1], tree), _description(path, tree))
-            if path in self.comments:
-                suggestion = "what follows # is a comment; put a value that begins with # in quotes"
-            self.tell(path, what, suggestion)
+            return
+        what, suggestion = explain(details, _known_keys(path[:-1], tree), _description(path, tree))
+        if path in self.comments:
+            suggestion = "what follows # is a comment; put a value that begins with # in quotes"
+        if meant := re.fullmatch(r'did you mean "(.*)"\?', suggestion):
+            place = dotted((*path[:-1], meant[1]))  # which is missing because it was written wrong
+            self.problems = [one for one in self.problems if (one.path, one.what) != (place, "is missing")]
+        self.tell(path, what, suggestion)
+
+    def _name_is_missing(self, path: Path) -> None:
+        """Of fields that stand where a name should be: one problem, at the first of them."""
+        section = path[:1]
+        if section not in self.broken:
+            name = "the channel id" if path[0] == "channels" else "a name of your own"
+            self.fail(path, f"stands directly below {path[0]}", f"put a line between the two: {name} and a colon")
+            self.broken.add(section)
 
     def _problem(self, path: Path, what: str, suggestion: str) -> Problem:
         """At the line of the path, or of the nearest thing that it is part of."""
@@ -294,6 +311,24 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("subscribers", "*", "retry"): Schedule,
     ("subscribers", "*", "pace"): EventPace,
 }
+
+
+def _fields_without_a_name(tree: Mapping[str, Tree]) -> set[Path]:
+    """Fields of an entry that stand in a section of entries."""
+    models: dict[str, list[str]] = {
+        "endpoints": list(Endpoint.model_fields),
+        "interactions": list(Endpoint.model_fields),
+        "channels": list(Channel.model_fields),
+        "subscribers": list(Subscriber.model_fields),
+        "providers": ["kind", *(name for one in KINDS.values() for name in one.fields_model.model_fields)],
+    }
+    return {
+        (name, key)
+        for name, fields in models.items()
+        if isinstance(section := tree.get(name), dict)
+        for key, value in section.items()
+        if key in fields and not isinstance(value, dict)
+    }
 
 
 def _description(path: Path, tree: Mapping[str, Tree]) -> str:

@@ -164,7 +164,8 @@ def explain(error: ErrorDetails, known_keys: Iterable[str] = (), description: st
     if kind in ("too_short", "string_too_short") and not value:
         return "should not be empty", ""
     if kind == "string_pattern_mismatch":
-        return f"should match {context['pattern']}, and does not", ""
+        what = f"has a character that cannot stand there: it has to match {context['pattern']}"
+        return what if value else "should not be empty", ""
     if kind.startswith(_SAFE):
         return re.sub(
             r"^(Input|String|Value|List|Dictionary|Tuple) ", "", error["msg"].replace(" after validation", "")

@@ -277,6 +277,8 @@ def _description(name: str) -> str:
 def _problem(name: str, what: str, suggestion: str, value: object) -> Problem:
     if isinstance(value, str) and _LINK_VALUE.match(value):
         suggestion = "Kubernetes sets it for a Service of that name: set enableServiceLinks: false in the pod"
+    elif value == "":
+        suggestion = suggestion or "unset it to have the default"
     return Problem(name, 0, what, suggestion)
 
 

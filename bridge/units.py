@@ -60,9 +60,11 @@ class Unit:
         counts = f"the number of {self.name}" if self.name and self.name != "port" else "the number"
         found = _WITH_UNIT.fullmatch(written)
         factors = _FACTORS.get(self.name, {})
+        if not self.name and (share := re.fullmatch(r"([0-9]{1,3}) ?%", written, re.ASCII)):
+            return f"write {int(share[1]) / 100:g}, the share of 1"
         if found and (word := found[2].lower()) and (short := _SPELLINGS.get(word, word)) in factors:
             return f"write {float(found[1]) * factors[short]:.12g}, {counts} without its unit"
-        if re.fullmatch(r"0[xob][0-9a-f]{1,16}", written, re.IGNORECASE | re.ASCII):
+        if re.fullmatch(r"0[xob][0-9a-f]{1,16}|[0-9.]{1,9}e\+?[0-9]{1,3}", written, re.IGNORECASE | re.ASCII):
             return "write it in decimal digits"
         if re.fullmatch(r"[0-9]{1,3}(:[0-9]{2}){1,2}|P?T?([0-9.]{1,9} ?[a-z]{1,7} ?){1,4}", written, re.I | re.ASCII):
             return f"write {counts} alone, with no unit and no colon"
@@ -70,6 +72,8 @@ class Unit:
             return "write the digits alone, with nothing between them"
         if _NUMERALS.fullmatch(written):
             return "write it in digits"
+        if re.fullmatch(r"[0-9.]{1,9} ?(%|/ ?[a-z]{1,9})", written, re.IGNORECASE | re.ASCII):
+            return f"write {counts} alone"
         return ""
 
 

@@ -186,8 +186,8 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_file() -> None:
     text = edited("https://bridge → http://bridge", "kind: smtp → kind: pigeon", "type: sms → typ: sms", "00001 → 1")
     told = problems(text + "surprise: 1\n")
     assert [line.split(": ")[1] for line in told] == [
-        "public_url", "endpoints.main.secrets[0]", "providers.mail.kind", "channels.0123456789.type",
-        "channels.0123456789.typ", "surprise",
+        "public_url", "endpoints.main.secrets[0]", "providers.mail.kind", "channels.0123456789.typ",
+        "surprise",
     ]  # fmt: skip
     assert told[-2].endswith('is not a known key; did you mean "type"?')
 
@@ -199,9 +199,25 @@ def test_an_unknown_name_and_a_wrong_type_do_not_hide_each_other() -> None:
 
 def test_a_mistake_in_a_field_of_a_provider_names_its_neighbours() -> None:
     assert problems(edited("account_sid → acount_sid")) == [
-        "bridge.yaml:10: providers.twilio.account_sid: is missing",
         'bridge.yaml:12: providers.twilio.acount_sid: is not a known key; did you mean "account_sid"?',
     ]
+
+
+@pytest.mark.parametrize(
+    ("without_a_name", "path", "name"),
+    [
+        ("  main:⏎    secrets: [main-secret-00001, main-secret-00002]⏎    retired_secrets: [main-secret-00000] →"
+         "   secrets: [main-secret-00001]", "6: endpoints.secrets", "a name of your own"),
+        ("  mail:⏎    kind: smtp⏎    host: smtp →   kind: smtp⏎  host: smtp", "14: providers.kind",
+         "a name of your own"),
+        ("  company.com:⏎    type: email⏎    provider: mail →   type: email⏎  provider: mail", "22: channels.type",
+         "the channel id"),
+    ],
+)  # fmt: skip
+def test_fields_without_a_name_above_them_are_one_problem(without_a_name: str, path: str, name: str) -> None:
+    section = path.partition(" ")[2].partition(".")[0]
+    fix = f"put a line between the two: {name} and a colon"
+    assert problems(edited(without_a_name)) == [f"bridge.yaml:{path}: stands directly below {section}; {fix}"]
 
 
 def test_several_endpoints_need_a_choice() -> None:

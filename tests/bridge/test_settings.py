@@ -62,11 +62,15 @@ REFUSED = [
      " without its unit", "60"),
     ("lease", "1:30", "should be a number of seconds, such as 30, and is a text; write the number of seconds alone,"
      " with no unit and no colon", "90"),
-    ("lease", "", "should be a number of seconds, such as 30, and is an empty text", "45"),
+    ("lease", "", "should be a number of seconds, such as 30, and is an empty text; unset it to have the default",
+     "45"),
+    ("concurrency", "1e3", "should be a whole number of messages, such as 100, and is a text; write it in decimal"
+     " digits", "1000"),
     ("concurrency", "1.5", "should be a whole number of messages, such as 100, and is not one", "1"),
     ("concurrency", "ten", "should be a whole number of messages, such as 100, and is a text; write it in digits",
      "10"),
-    ("operator_port", "8081/tcp", "should be the number of a port, 1 to 65535, and is a text", "8081"),
+    ("operator_port", "8081/tcp", "should be the number of a port, 1 to 65535, and is a text; write the number alone",
+     "8081"),
     ("connections", "1,000", "should be a whole number of connections, such as 1000, and is a text; write the digits"
      " alone, with nothing between them", "1_000"),
     ("receipt_batch", "1001", "should be at most 1000 receipts", "1000"),
