@@ -311,9 +311,9 @@ class Ledger:
 
     async def limits(self, lines: Mapping[str, str]) -> None:
         """Channel id -> what pacing.lua calls dcb:limits. Others lose theirs, unless a living worker names them."""
-        before = await cast(Awaitable[list[bytes]], self.redis.hkeys("dcb:limits"))
         for some in slices(list(lines.items()), _SLICE):
             await self._do("limits", self._worker, *(word for pair in some for word in pair))
+        before = await cast(Awaitable[list[bytes]], self.redis.hkeys("dcb:limits"))
         for names in slices([one for one in before if one.decode(errors="replace") not in lines], _SLICE):
             await self._do("limits_unnamed", self._worker, *names)
 

@@ -21,7 +21,9 @@ end
 
 -- limits worker (channel line)…: what a worker's configuration says of some channels.
 function verbs.limits()
-  if redis.call('TYPE', 'dcb:limits').ok ~= 'hash' then redis.call('DEL', 'dcb:limits') end
+  for _, key in ipairs({'dcb:limits', 'dcb:limits-named'}) do -- of another type: whatever it was, it is no use
+    if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
+  end
   for i = 4, #ARGV, 2 do
     redis.call('HSET', 'dcb:limits', ARGV[i], ARGV[i + 1])
     if not still_names(redis.call('HGET', 'dcb:limits-named', ARGV[i])) then
