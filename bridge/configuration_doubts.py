@@ -35,7 +35,7 @@ def doubts(
     """(path, what, suggestion) of each; `substituted` are the values that do not stand in the file."""
     secrets = dict(_secrets(configuration, ()))
     for path, secret in secrets.items():
-        is_plain_url = path[-1] in ("url", "redis_url") and not re.search(r"//[^/@]*:[^/@]+@", secret)
+        is_plain_url = path[-1] in ("url", "redis_url") and not re.search(r"//[^/@:]*:[^/@]+@", secret)
         if path not in substituted and path[:-1] not in substituted and not is_plain_url:
             yield path, *_IN_THE_FILE
         if _WORDS_FOR_SECRETS.fullmatch(secret):

@@ -81,8 +81,11 @@ def back(ids: Ids, config: ConfigOption = None) -> None:
         asides, left = Asides(desk.ledger), 0
         for one in ids:
             answer = await asides.put_back(one)
-            left += answer != "back"
-            out.print(f"{printable(one)}: {printable(answer)}", markup=False)
+            if answer == "back":
+                out.print(f"{printable(one)}: back", markup=False)
+            else:
+                left += 1
+                say_error(f"{one}: {answer}")
         return 1 if left else 0
 
     raise at_the_ledger(config, work)
@@ -90,10 +93,17 @@ def back(ids: Ids, config: ConfigOption = None) -> None:
 
 @app.command()
 def drop(ids: Ids, config: ConfigOption = None) -> None:
-    """Forget entries. An agent message counts as failed from then on, and the agent is not told."""
+    """Forget entries. An agent message counts as failed from then on, and the agent is not told.
+
+    Exit code 1 where one of them is not there.
+    """
 
     async def work(desk: Desk) -> int:
-        out.print(f"{await Asides(desk.ledger).drop(ids)} forgotten.")
-        return 0
+        forgotten = await Asides(desk.ledger).drop(ids)
+        out.print(f"{forgotten} forgotten.")
+        if forgotten == len(set(ids)):
+            return 0
+        say_error("the others are not set aside: see `dcbridge aside list`")
+        return 1
 
     raise at_the_ledger(config, work)

@@ -21,13 +21,16 @@ async def fail(desk: Desk, channel_id: str, dry_run: bool) -> int:
         states = await conversations.states_of(desk.ledger.redis, {channel_id: found[0].in_flight})
         waiting = sum(states[channel_id].get(state, 0) for state in ("accepted", "retry"))
         about = "" if found[0].in_flight <= conversations.READ else "about "
-        out.print(f"would fail {about}{waiting} messages of channel {shown}", markup=False)
+        out.print(f"would fail {about}{_messages(waiting)} of channel {shown}", markup=False)
         return 0
     ended = await desk.ledger.give_up(channel_id)
     if ended is None:
         say_error(f"channel {shown} is configured at a worker: restart the workers with the bridge.yaml of today first")
         return 1
-    out.print(
-        f"failed {ended} messages of channel {shown} with 500; what was sent already waits for its end", markup=False
-    )
+    words = f"failed {_messages(ended)} of channel {shown} with 500; what was sent already waits for its end"
+    out.print(words, markup=False)
     return 0
+
+
+def _messages(count: int) -> str:
+    return f"{count} message{'s' * (count != 1)}"

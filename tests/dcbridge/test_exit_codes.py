@@ -31,6 +31,8 @@ NOTHING = [
     ("subscribers list", 0),
     ("subscribers list --json", 0),
     ("resume twilio", 0),
+    ("aside list", 0),
+    ("aside list --json", 0),
 ]
 NOT_THERE = [
     "dead show w-none", "dead show w-none --json", "dead show w-none --raw", "dead replay w-none", "dead drop w-none",
@@ -40,6 +42,8 @@ NOT_THERE = [
     "trace m-none", "trace m-none --json", "trace m-none --search", "trace +16504661149",
     "trace m-none --channel nobody", "status --channel nobody", "status --provider nobody",
     "status --channel nobody --json", "resume nobody",
+    "fail nobody", "fail nobody --dry-run", "fail 0123456789",
+    "aside show m:none", "aside show m:none --json", "aside back m:none", "aside drop m:none",
 ]  # fmt: skip
 WRONG = [
     "", "nothing", "books extra", "books --limit 0", "books --nothing", "dead", "dead nothing", "dead show",
@@ -47,12 +51,14 @@ WRONG = [
     "events replay --subscriber sandbox", "events list --since yesterday", "subscribers", "subscribers test",
     "trace", "status --every 0", "status --heads -1", "check extra", "serve extra", "worker nothing",
     "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
+    "fail", "aside", "aside show", "aside back", "aside drop",
 ]  # fmt: skip
 AT_REDIS = [
     "books", "books --json", "dead list", "dead list --json", "dead show w-1", "dead replay --all",
     "dead drop --all --yes", "events list", "events list --json", "events replay --subscriber sandbox --since 1h",
     "subscribers list", "subscribers list --json", "resume twilio", "subscribers enable sandbox",
     "subscribers disable sandbox",
+    "fail nobody", "aside list", "aside list --json", "aside show m:1", "aside back m:1", "aside drop m:1",
     "trace m-1", "trace m-1 --json", "trace m-1 --search", "status", "status --json",
 ]  # fmt: skip
 CONFIGURED = [*AT_REDIS, "check", "serve", "worker", "worker --burst", "subscribers test sandbox", "events tail"]
