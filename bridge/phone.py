@@ -26,7 +26,7 @@ _SHORT_CODE = re.compile(r"[0-9]{3,8}", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9&+_\-][A-Za-z0-9 &+_\-]{0,10}", re.ASCII)
 _PREFIX = re.compile(r"([a-z]{2,20}:)(.*)", re.ASCII | re.IGNORECASE)
 _OPAQUE = re.compile(r"[\w.\-+@]{1,128}", re.ASCII)
-_EXTENSION = re.compile(r"[0-9].*(;\s*ext\b|;ext=|\bext\b|\bx[0-9]|#)", re.IGNORECASE | re.DOTALL)
+_EXTENSION = re.compile(r"\bext\b|\bx[0-9]|#", re.IGNORECASE)
 _QUOTATION_MARKS = frozenset("\"'`´‘’‚‛“”„‟«»‹›")
 _LONGEST = 200  # characters; nothing that is written longer is cleaned
 _LONGEST_NUMBER = 64  # characters; nothing that is written longer is a number
@@ -327,7 +327,7 @@ def _why_no_number(word: str, default_region: str | None, senders: Senders) -> s
         return f"is empty, or has nothing that can be seen: write the number, {_EXAMPLE}"
     if any(char in _QUOTATION_MARKS for char in word):
         return f"has a quotation mark in it: write the number in plain quotes, {_EXAMPLE}"
-    if _EXTENSION.search(word):
+    if (extension := _EXTENSION.search(word)) and any(char.isdecimal() for char in word[: extension.start()]):
         return "has an extension, which no message can be sent from: leave it out"
     if re.search(r"[,;|&]|[0-9)] *(/|or|and) *[+(]?[0-9]{4}", word):
         return f"should be one number, {_EXAMPLE}; a channel has one"

@@ -42,6 +42,17 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Dead letters", "short", "What nobody could read or take, kept for a replay.",
             (("max(dcbridge_dead_letters{B})", "kept"),),
         ),
+        Panel(
+            "Set aside", "short", "Entries and receipts that this version cannot read.",
+            (("max(dcbridge_set_aside{B})", "kept"),),
+        ),
+        Panel(
+            "Redis' data and clock", "short", "Found new or older than before; a clock that stepped back.",
+            (
+                ("sum by (kind) (increase(dcbridge_store_changes_total{B}[1h]))", "{{kind}}"),
+                ("max(dcbridge_clock_ahead_seconds{B})", "seconds ahead of the clock"),
+            ),
+        ),
     ),
     "The door": (
         Panel(
@@ -134,6 +145,14 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (
                 ("max by (provider) (dcbridge_breaker_open{B})", "{{provider}} open"),
                 ("max by (provider) (dcbridge_parked{B})", "{{provider}} parked"),
+                ("max by (provider) (dcbridge_breaker_openings{B})", "{{provider}} openings in an hour"),
+            ),
+        ),
+        Panel(
+            "Pauses asked for", "s", "What a Retry-After asked for, and how often it was more than is granted.",
+            (
+                ("max by (provider) (dcbridge_pause_asked_seconds{B})", "{{provider}}"),
+                ("sum by (name) (increase(dcbridge_waits_cut_total{B}[1h]))", "{{name}} cut in an hour"),
             ),
         ),
         Panel(
