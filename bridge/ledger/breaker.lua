@@ -104,7 +104,7 @@ end
 -- A fault of the account opens the breaker at once. Anything else does when at least `threshold` conversations fail, and
 -- they are at least `share` of those that the account carried within the time.
 -- A failure while it is open doubles the wait before the next probe, if it was the probe's and its conversation is not
--- known to fail: one sick recipient must not keep everybody waiting.
+-- known to fail while messages wait: one sick recipient must not keep everybody waiting.
 local function trouble(provider, ref, code, at_once, threshold, first, most, share)
   local key, failing = 'dcb:breaker:' .. provider, 'dcb:failing:' .. provider
   local f = redis.call('HMGET', key, 'wait', 'ref')
@@ -113,7 +113,8 @@ local function trouble(provider, ref, code, at_once, threshold, first, most, sha
   redis.call('PEXPIRE', failing, FAILING)
   if f[1] then
     if f[2] ~= ref then return 'open' end
-    local pause = began and math.min(most, tonumber(f[1]) * 2) or tonumber(f[1])
+    local alone = redis.call('EXISTS', 'dcb:parked:' .. provider) == 0 -- a question probed: no message waits for it
+    local pause = (began or alone) and math.min(most, tonumber(f[1]) * 2) or tonumber(f[1])
     redis.call('HSET', key, 'wait', pause, 'probe', now + pause, 'why', code, 'last', ref)
     redis.call('HDEL', key, 'ref')
     return 'open'
