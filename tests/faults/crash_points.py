@@ -105,12 +105,12 @@ def _text(call: Call, _result: Any = None) -> str:
 
 def _job(call: Call, _result: Any) -> str:
     """The id that was popped from the queue of messages, before it is entered as started."""
-    popped = str(call[3])
+    popped = call[3].decode()
     return popped if popped.startswith("send-") else ""
 
 
 def _jobs(_call: Call, result: Any) -> str:
-    return next((job for job, _queue, _data in result if job.startswith("send-")), "")
+    return next((job.decode() for job, _queue, _data in result if job.startswith(b"send-")), "")
 
 
 def _decision(call: Call, _result: Any) -> str:
