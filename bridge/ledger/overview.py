@@ -22,7 +22,6 @@ from bridge.ledger import moment
 # name of its own (owners.lua) is known to be silent much sooner.
 SILENT = 45.0
 UNCONFIGURED = 100  # channels without configuration that are told of
-WATCHED = 5.0  # seconds since the last sweep within which the watched time goes on
 STARTED = 10_000  # started jobs of a queue that are read, to tell how many each worker has
 
 
@@ -126,9 +125,8 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
     async with redis.pipeline(transaction=False) as pipe:
         pipe.smembers("rq:workers")
         pipe.hgetall("dcb:limits")
-        pipe.hget("dcb:watched", "clock")
         pipe.get("dcb:store")
-        keys, lines, watched, store = await pipe.execute()
+        keys, lines, store = await pipe.execute()
     time = await moment.read(redis)
     now, real = time.at, time.at - time.ahead
     limits = {name.decode(errors="replace"): one for name, line in sorted(lines.items()) if (one := _limits(line))}
@@ -155,12 +153,11 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
     ages, alive = await _ages(
         redis, [head for _, head, _, _ in jobs], [one.get(b"claims_as", b"") for one in hashes], real
     )
-    watching = now - time.latest < WATCHED
     started = Counter(member.rpartition(b":")[2].decode() for *_, members in jobs for member in members)
     return Overview(
         at=now,
         workers=tuple(
-            _worker(key.decode().rpartition(":")[2], fields, started, lives, real, _word(watched) if watching else None)
+            _worker(key.decode().rpartition(":")[2], fields, started, lives, real)
             for key, fields, lives in zip(keys, hashes, alive, strict=True)
             if fields and b"death" not in fields
         ),
@@ -180,20 +177,11 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
 
 
 def _worker(
-    name: str,
-    fields: Mapping[bytes, bytes],
-    started: Mapping[str, int],
-    lives: bytes | None,
-    now: float,
-    watched: int | None,
+    name: str, fields: Mapping[bytes, bytes], started: Mapping[str, int], lives: bytes | None, now: float
 ) -> Worker:
-    """`lives`: when it last said so itself, by the watched time; None where it does not. `watched`: that time now, if
-    somebody sweeps. Both clocks of a heartbeat may be wrong, its process' and Redis'; the watched time is neither.
-    """
+    """`lives`: when it last said so itself, by the watched time; None where it does not. `now`: by Redis' clock."""
     text = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in fields.items()}
     heard = max(0.0, now - _moment(text.get("last_heartbeat", "")))
-    if watched is not None and lives is not None and lives.isdigit():
-        heard = min(heard, max(0.0, (watched - int(lives)) / 1000))
     return Worker(
         name=name,
         host=text.get("hostname", ""),
