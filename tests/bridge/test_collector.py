@@ -23,7 +23,7 @@ def the_collector_as_it_was() -> Iterator[None]:
 class _Circle:
     def __init__(self, size: int) -> None:
         self.itself = self
-        self.holds = bytearray(size)
+        self.holds = bytearray(b"x") * size  # written, and too large for what the process has freed before
 
 
 def _old_garbage(size: int) -> weakref.ref[_Circle]:
@@ -46,7 +46,7 @@ async def test_it_is_found_when_memory_has_grown_and_not_looked_for_otherwise(gr
     spare_the_collector()
     collecting = asyncio.create_task(collect_what_grows(0.02, grown))
     await asyncio.sleep(0.05)
-    circle = _old_garbage(32 << 20)
+    circle = _old_garbage(128 << 20)
     assert await _gone(circle, 10.0 if found else 0.3) is found
     collecting.cancel()
     if not found:
@@ -66,10 +66,10 @@ async def test_what_is_needed_is_the_new_level() -> None:
     collecting = asyncio.create_task(collect_what_grows(0.02, 4 << 20))
     try:
         await asyncio.sleep(0.05)
-        needed = bytearray(b"x") * (32 << 20)
+        needed = bytearray(b"x") * (128 << 20)
         await asyncio.sleep(0.5)
         assert len(looks) == 1
-        assert len(needed) == 32 << 20
+        assert len(needed) == 128 << 20
     finally:
         gc.callbacks.remove(note)
         collecting.cancel()

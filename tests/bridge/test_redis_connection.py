@@ -223,7 +223,7 @@ async def test_a_write_that_too_few_replicas_have_is_not_accepted_however_often_
     primary = servers.start()
     replica = servers.start(*follow(primary))
     until_connected(primary)
-    told = settings(url_of(primary), replicas=1, redis_timeout=0.6)
+    told = settings(url_of(primary), replicas=1, redis_timeout=2.0)
     async with connect(told) as client:
         ledger = ledger_of(client, told)
         assert await ledger.put_tasks([task("one")]) == [True]
@@ -236,7 +236,7 @@ async def test_a_write_that_too_few_replicas_have_is_not_accepted_however_often_
         assert await ledger.put_tasks([task("two"), task("three")]) == [False, True]
         with sync.Redis(port=replica) as copy:
             assert copy.exists("dcb:t:one", "dcb:t:two", "dcb:t:three") == 3
-        two = settings(url_of(primary), replicas=2, redis_timeout=0.6)
+        two = settings(url_of(primary), replicas=2, redis_timeout=2.0)
         with pytest.raises(NotDurable, match="in 1 of 2 replicas"):
             await ledger_of(client, two).put_tasks([task("four")])
 

@@ -71,7 +71,17 @@ def test_the_same_words_again_and_again_are_found_each_for_itself(stack: Stack) 
 
 
 def test_the_same_words_from_elsewhere_cannot_be_told_apart_and_the_policy_decides(stack: Stack) -> None:
-    before = stack.books().counts.get("unknown_resend", 0)
+    for _ in range(4):  # on a busy machine the provider is asked before the other system has written
+        before = stack.books().counts.get("unknown_resend", 0)
+        message = _written_elsewhere_as_well(stack)
+        assert stack.receipt(message)["status"] == "Delivered"
+        if "unclear" in [line["answer"] for line in asked(stack, message)]:
+            assert stack.books().counts["unknown_resend"] == before + 1
+            return
+    raise AssertionError("the provider was never asked after the other system had written")
+
+
+def _written_elsewhere_as_well(stack: Stack) -> str:
     account = yaml.safe_load((stack.folder / "bridge.yaml").read_text())["providers"]["twilio"]["account_sid"]
     url = f"http://127.0.0.1:{stack.ports.page}/2010-04-01/Accounts/{account}/Messages.json"
     stack.control(sms={"p_reset": 1.0, "seed": 1})
@@ -82,9 +92,7 @@ def test_the_same_words_from_elsewhere_cannot_be_told_apart_and_the_policy_decid
     for _ in range(2):  # another system of the company, on the same account
         form = {"To": "+" + to, "From": "+15557650123", "Body": "yes"}
         assert httpx.post(url, data=form, auth=(account, stack.kept("twilio_auth_token"))).status_code == 201
-    assert stack.receipt(message)["status"] == "Delivered"
-    assert stack.books().counts["unknown_resend"] == before + 1
-    assert "unclear" in [line["answer"] for line in asked(stack, message)]
+    return message
 
 
 def test_a_mail_server_cannot_be_asked_and_the_policy_decides(stack: Stack) -> None:
