@@ -13,7 +13,6 @@ RUN python3 -m venv /opt/build && /opt/build/bin/python -m pip install --require
 RUN python3 -m venv --without-pip /opt/dcbridge \
     && /opt/build/bin/python -m pip --python /opt/dcbridge/bin/python install --requirement requirements/image.txt
 COPY pyproject.toml README.md LICENSE ./
-COPY bridge bridge
 COPY service service
 COPY workers workers
 COPY dcbridge dcbridge
@@ -49,7 +48,7 @@ USER 10001:10001
 EXPOSE 8080 8081 8082
 STOPSIGNAL SIGTERM
 # For plain Docker; Kubernetes has its own probes and does not look at this.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["python", "-m", "dcbridge.health"]
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 CMD ["python", "-m", "dcbridge.cli.health"]
 # tini is PID 1: it hands signals on, also in the moment before Python listens for them, and buries what nobody waits for.
 ENTRYPOINT ["/usr/bin/tini", "--", "dcbridge"]
 CMD ["--help"]

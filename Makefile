@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_READY := $(VENV)/.ready-to-run
 TEST_READY := $(VENV)/.ready-to-test
-CODE := bridge service workers sandbox dcbridge tests benchmarks helm
+CODE := service workers sandbox dcbridge tests benchmarks helm
 
 .PHONY: run demo test lint format bench lock upgrade docs clean
 
@@ -31,7 +31,7 @@ bench: $(TEST_READY) ## figures, each beside its baseline in the same run
 	$(BIN)/python -m benchmarks
 
 docs: $(TEST_READY) ## the pages that are made from the code, and the chart's schema
-	$(BIN)/python -m bridge.configuration_reference > docs/configuration.md
+	$(BIN)/python -m dcbridge.config.reference > docs/configuration.md
 	$(BIN)/python -m helm.reference
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check

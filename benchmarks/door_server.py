@@ -20,21 +20,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bridge import logs
-from bridge.collector import spare_the_collector
-from bridge.configuration import Configuration
-from bridge.configuration_file import load
-from bridge.durability import Durable
-from bridge.ledger import Ledger, NewMessage
-from bridge.listener import Listener
-from bridge.logs import Tokens
-from bridge.metrics import Metrics
-from bridge.redis_connection import connect
-from bridge.settings import Settings, read_settings
-from bridge.signature import HEADER, verify
+from dcbridge.config.loader import load
+from dcbridge.config.models import Configuration
+from dcbridge.genesys.signature import HEADER, verify
+from dcbridge.ledger import Ledger, NewMessage
+from dcbridge.runtime import logs
+from dcbridge.runtime.gc_tuning import spare_the_collector
+from dcbridge.runtime.logs import Tokens
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.runtime.server import Listener
+from dcbridge.settings.process import Settings, read_settings
+from dcbridge.store.connection import connect
+from dcbridge.store.durability import Durable
 from service import app
-from service.door import Door
-from service.inbox import Inbox
+from service.endpoint import Door
+from service.journal.inbox import Inbox
 
 
 class _Forgets(Ledger):

@@ -23,12 +23,12 @@ from redis.asyncio import Redis
 
 from benchmarks.stage import Stage, Wrong
 from benchmarks.table import Line, column
-from bridge.configuration_file import load
-from bridge.events import Kept, for_ledger, split
-from bridge.ledger import Ledger
-from bridge.ledger.events import Events
-from bridge.subscribers import Subscriber, open_sink
-from dcbridge.embedded_redis import free_port
+from dcbridge.cli.dev.embedded_redis import free_port
+from dcbridge.config.loader import load
+from dcbridge.events.event import Kept, for_ledger, split
+from dcbridge.events.sinks import Subscriber, open_sink
+from dcbridge.ledger import Ledger
+from dcbridge.ledger.events import Events
 
 SIGNS = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY="  # a secret of nobody
 SUBSCRIBERS = tuple(f"well-{n}" for n in range(1, 6))

@@ -29,9 +29,9 @@ from redis.asyncio import Redis
 from benchmarks.load import percentile
 from benchmarks.stage import Stage, Wrong, leave_nothing_running
 from benchmarks.store import say
-from bridge.jobs import JOBS
-from bridge.ledger import SWEEP, Ledger, NewMessage
-from bridge.messages import message_ref
+from dcbridge.ledger import SWEEP, Ledger, NewMessage
+from dcbridge.ledger.jobs import JOBS
+from dcbridge.messages import message_ref
 
 HELD = "held"
 INTERACTIVE = {"same": "same provider", "other": "other provider"}  # channel -> what it is called

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from bridge import signature
+from dcbridge.genesys import signature
 from sandbox.sms_callbacks import sign
 from tests.stack import Stack, sms_body
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import orjson
 
-from bridge import signature
-from bridge.acceptance import copies_of
-from bridge.configuration import Configuration
-from bridge.ledger import Ledger
-from bridge.wire import read_webhook
+from dcbridge.config.models import Configuration
+from dcbridge.genesys import signature
+from dcbridge.genesys.payloads import read_webhook
+from dcbridge.intake import copies_of
+from dcbridge.ledger import Ledger
 
 CHANNEL = "0123456789"
 ENDPOINT = "main"

@@ -23,12 +23,12 @@ import redis
 from redis.asyncio import Redis
 
 from benchmarks.messages import CHANNEL, fill
-from bridge.configuration import Configuration
-from bridge.configuration_file import load
-from bridge.ledger import Ledger
-from bridge.ledger.books import ChannelBooks, read
-from bridge.settings import Settings, read_settings
-from dcbridge.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.config.loader import load
+from dcbridge.config.models import Configuration
+from dcbridge.ledger import Ledger
+from dcbridge.ledger.reports.books import ChannelBooks, read
+from dcbridge.settings.process import Settings, read_settings
 
 SECRET = "benchmark-benchmark"  # noqa: S105  (of an app, and a provider's token, that are not there)
 OURS = ("-m", "dcbridge", "worker")

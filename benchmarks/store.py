@@ -24,13 +24,14 @@ from redis.asyncio import Redis
 from benchmarks.load import Connections, at_rate, drive, percentile
 from benchmarks.messages import ENDPOINT, http_post, signed, webhook
 from benchmarks.stage import SECRET, Stage, leave_nothing_running
-from bridge import signature
-from bridge.configuration import Configuration
-from bridge.ledger import Ledger, books, overview
-from bridge.metrics import Metrics
-from bridge.scrape import Scrape
-from dcbridge.status import Wanted, look
-from dcbridge.terminal import Desk
+from dcbridge.cli.status import Wanted, look
+from dcbridge.cli.terminal import Desk
+from dcbridge.config.models import Configuration
+from dcbridge.genesys import signature
+from dcbridge.ledger import Ledger
+from dcbridge.ledger.reports import books, overview
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.runtime.scrape import Scrape
 
 CHANNELS = 10_000
 SWEEPS = 40

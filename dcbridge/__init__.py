@@ -1,1 +1,1 @@
-"""The command line: it starts the rooms of the house and imports them all; none imports it."""
+"""The bridge between Genesys Digital Channels and SMS and email providers."""

@@ -1,5 +1,5 @@
 """`python -m dcbridge` is `dcbridge`."""
 
-from dcbridge.cli import main
+from dcbridge.cli.app import main
 
 main()

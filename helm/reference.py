@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from bridge.settings import Settings
+from dcbridge.settings.process import Settings
 from helm import dashboard
 
 HERE = Path(__file__).parent

@@ -18,7 +18,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bridge import signature
+from dcbridge.genesys import signature
 from sandbox.connection import reset, wait_for_disconnect
 from sandbox.records import UNSEEN, AgentMessage, Receipt, SeenByAgent
 from sandbox.world import World

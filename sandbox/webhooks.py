@@ -16,7 +16,7 @@ import aiohttp
 import httpx
 import orjson
 
-from bridge import signature
+from dcbridge.genesys import signature
 from sandbox.records import AgentMessage, Interaction
 from sandbox.world import World
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service import callbacks, webhooks
-from service.door import Door, plain, route
+from service.endpoint import Door, plain, route
 
 
 def build(door: Door) -> Starlette:

@@ -11,12 +11,12 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bridge.callbacks import callback_lane, pack
-from bridge.errors import BadCallback
-from bridge.ledger import NewTask
-from bridge.providers.base import Callback, Provider
-from service.door import Door, Outcome, Refusal, read_body
+from dcbridge.errors import BadCallback
+from dcbridge.ledger import NewTask
+from dcbridge.providers.base import Callback, Provider
+from dcbridge.providers.callback import callback_lane, pack
 from service.encoding import unpacked
+from service.endpoint import Door, Outcome, Refusal, read_body
 
 log = structlog.get_logger()
 

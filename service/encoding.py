@@ -9,7 +9,7 @@ import zlib
 
 from starlette.requests import Request
 
-from service.door import Refusal
+from service.endpoint import Refusal
 
 ACCEPTED = "gzip, deflate"  # for Accept-Encoding of a 415: RFC 9110, 12.5.3
 _MEMBERS = 16  # of one gzip body; each begins a new window

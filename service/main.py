@@ -12,22 +12,22 @@ import uvloop
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bridge.collector import collect_what_grows, spare_the_collector
-from bridge.configuration import Configuration
-from bridge.connections import public_connections
-from bridge.durability import Durable
-from bridge.ledger import Ledger
-from bridge.listener import Listener, operator_app
-from bridge.logs import Tokens
-from bridge.metrics import Metrics
-from bridge.redis_connection import connect, unsafe, worth_knowing
-from bridge.reload import Reload
-from bridge.scrape import Scrape
-from bridge.settings import Settings
+from dcbridge.config.models import Configuration
+from dcbridge.http.connections import public_connections
+from dcbridge.ledger import Ledger
+from dcbridge.runtime.gc_tuning import collect_what_grows, spare_the_collector
+from dcbridge.runtime.logs import Tokens
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.runtime.reload import Reload
+from dcbridge.runtime.scrape import Scrape
+from dcbridge.runtime.server import Listener, operator_app
+from dcbridge.settings.process import Settings
+from dcbridge.store.connection import connect, unsafe, worth_knowing
+from dcbridge.store.durability import Durable
 from service import app
-from service.door import Door
-from service.inbox import Inbox
-from service.journal import open_journal
+from service.endpoint import Door
+from service.journal.inbox import Inbox
+from service.journal.journal import open_journal
 
 log = structlog.get_logger()
 

@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Collection, Iterable
 import structlog
 from starlette.requests import Request
 
-from bridge import wire
-from bridge.acceptance import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
-from bridge.configuration import Configuration
-from bridge.ledger import NewMessage
-from bridge.signature import Given, matching, which_kind_of_wrong
-from service.door import Door, Outcome, Refusal, json_answer, not_signed, read_body, signature_header, signed
+from dcbridge.config.models import Configuration
+from dcbridge.genesys import payloads
+from dcbridge.genesys.signature import Given, matching, which_kind_of_wrong
+from dcbridge.intake import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
+from dcbridge.ledger import NewMessage
 from service.encoding import unpacked
+from service.endpoint import Door, Outcome, Refusal, json_answer, not_signed, read_body, signature_header, signed
 
 FEW_SECRETS = 8  # of one endpoint and its channels: all are tried, which is less work than to read the body for it
 READ_UNVERIFIED = 1 << 16  # bytes; a longer body is searched for ids
@@ -38,8 +38,8 @@ async def messages(door: Door, request: Request, trace: str) -> Outcome:
     secrets = _signed_with(door, request, header, raw, endpoint)
     body = unpacked(request, raw, door.settings.body_limit)
     try:
-        incoming = wire.read_webhook(body, endpoint, trace)
-    except wire.NotJson as error:
+        incoming = payloads.read_webhook(body, endpoint, trace)
+    except payloads.NotJson as error:
         _may_name(door, endpoint, secrets, [None])
         return await _not_json(door, endpoint, body, str(error))
     _may_name(door, endpoint, secrets, dict.fromkeys(one.channel_id for one in incoming))
@@ -103,10 +103,10 @@ def _perhaps(configuration: Configuration, body: bytes, endpoint: str) -> set[by
     One secret signs a body, so it is one that all of these channels have.
     """
     if len(body) <= READ_UNVERIFIED:
-        named = wire.channels_named(body)
+        named = payloads.channels_named(body)
         return set.intersection(*(set(configuration.secrets_for(endpoint, channel_id)) for channel_id in named))
     found = dict.fromkeys(configuration.secrets_for(endpoint))
-    for channel_id in dict.fromkeys(wire.ids_mentioned(body)):
+    for channel_id in dict.fromkeys(payloads.ids_mentioned(body)):
         if channel_id in configuration.channels and len(found) < MOST_TRIED:
             found |= dict.fromkeys(configuration.secrets_for(endpoint, channel_id))
     return set(found)
@@ -125,7 +125,7 @@ def _may_name(door: Door, endpoint: str, secrets: frozenset[bytes], named: Itera
 
 
 async def _not_json(door: Door, endpoint: str, body: bytes, what: str) -> Outcome:
-    message_id = wire.made_up_id(endpoint, body)
+    message_id = payloads.made_up_id(endpoint, body)
     await door.ledger.bury(f"w-{message_id}", "agent message", "", f"520 {what}", body)
     log.warning("message_cannot_be_carried", endpoint=endpoint, problems=[what])
     return Outcome(json_answer({"messageId": message_id}), "unreadable", {"bytes": len(body)})
@@ -148,9 +148,9 @@ async def interactions(door: Door, request: Request, trace: str) -> Outcome:
     signed(door, name, [next(place for place, secret in enumerate(secrets) if secret in found)])
     body = unpacked(request, raw, door.settings.body_limit)
     try:
-        operation, events = wire.read_interactions(body)
-    except wire.NotJson:
-        letter = f"i-{wire.made_up_id(endpoint, body)}"
+        operation, events = payloads.read_interactions(body)
+    except payloads.NotJson:
+        letter = f"i-{payloads.made_up_id(endpoint, body)}"
         await door.ledger.bury(letter, "interaction batch", "", "520 the body is not JSON", body)
         answer = json_answer({"status": {"code": 0}, "data": {"ids": []}})
         return Outcome(answer, "unreadable", {"bytes": len(body)})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
-from dcbridge.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
 
 # No test measures time, and a shared machine has none to spare.
 settings.register_profile("dcbridge", deadline=None, suppress_health_check=[HealthCheck.too_slow])

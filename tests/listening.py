@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
-from bridge.listener import Listener
+from dcbridge.runtime.server import Listener
 
 
 @asynccontextmanager

@@ -25,12 +25,12 @@ import redis
 import yaml
 from redis.asyncio import Redis
 
-from bridge import signature
-from bridge.ledger.books import Books
-from bridge.ledger.books import read as read_books
-from bridge.messages import message_ref
-from dcbridge.embedded_redis import EmbeddedRedis
-from dcbridge.parts import SERVICE, WORKER, Ports, environment, prepare, read, sandbox_arguments
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.cli.dev.processes import SERVICE, WORKER, Ports, environment, prepare, read, sandbox_arguments
+from dcbridge.genesys import signature
+from dcbridge.ledger.reports.books import Books
+from dcbridge.ledger.reports.books import read as read_books
+from dcbridge.messages import message_ref
 
 T = TypeVar("T")
 SMS, EMAIL = "0123456789", "company.com"  # the channels

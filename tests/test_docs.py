@@ -12,13 +12,13 @@ import pytest
 import typer
 import typer.main
 
-from bridge import errors
-from bridge.configuration_file import parse
-from bridge.ledger.books import Books, ChannelBooks
-from bridge.ledger.overview import Overview
-from bridge.metrics import Metrics
-from bridge.settings import PREFIX, Settings
-from dcbridge.cli import app
+from dcbridge import errors
+from dcbridge.cli.app import app
+from dcbridge.config.loader import parse
+from dcbridge.ledger.reports.books import Books, ChannelBooks
+from dcbridge.ledger.reports.overview import Overview
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.process import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("helm/**/*.md")])
@@ -119,10 +119,10 @@ def test_every_direct_dependency_has_its_line_and_every_line_its_dependency() ->
 
 def redis_keys() -> set[str]:
     """What keys begin with, as the scripts write them: "dcb:m:", "dcb:due", "rq:job:"."""
-    scripts = [*ROOT.glob("bridge/ledger/*.lua"), *ROOT.glob("workers/*.lua")]
+    scripts = [*ROOT.glob("dcbridge/ledger/*.lua"), *ROOT.glob("workers/*.lua")]
     assert scripts
     found = {key for script in scripts for key in re.findall(r"'((?:dcb|rq):[a-z-]+:?)", script.read_text())}
-    modules = [path for room in ("bridge", "service", "workers") for path in ROOT.glob(f"{room}/**/*.py")]
+    modules = [path for room in ("dcbridge", "service", "workers") for path in ROOT.glob(f"{room}/**/*.py")]
     return found | {key for module in modules for key in re.findall(r"\"(dcb:[a-z-]+:?)", module.read_text())}
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import structlog
 
-from bridge.logs import Tokens, configure
+from dcbridge.runtime.logs import Tokens, configure
 
 ROOT = Path(__file__).parent.parent
 FUNCTIONS = {"compile", "match", "fullmatch", "search", "split", "findall", "finditer", "sub", "subn"}

@@ -12,8 +12,8 @@ import time
 
 import structlog
 
-from bridge.ledger import Swept
-from workers.hands import Hands
+from dcbridge.ledger import Swept
+from workers.context import Hands
 
 log = structlog.get_logger()
 

@@ -10,15 +10,16 @@ from dataclasses import replace
 import orjson
 import structlog
 
-from bridge.callbacks import NO_CHANNEL, consumer_lane, consumer_task_id, pack, unpack
-from bridge.errors import OutcomeUnknown, SendError, Undecodable, UnreadableEvent
-from bridge.ledger import Claimed, NewTask
-from bridge.messages import ConsumerMessage, DeliveryUpdate
-from bridge.phone import consumer_id, is_blank
-from bridge.providers.base import Callback, Unread
-from bridge.settings import DAY
-from workers import locating, outcome
-from workers.hands import Hands
+from dcbridge.errors import OutcomeUnknown, SendError, Undecodable, UnreadableEvent
+from dcbridge.ledger import Claimed, NewTask
+from dcbridge.ledger.dead_letters import NO_CHANNEL
+from dcbridge.messages import ConsumerMessage, DeliveryUpdate
+from dcbridge.providers.base import Callback, Unread
+from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, unpack
+from dcbridge.providers.phone import consumer_id, is_blank
+from dcbridge.settings.process import DAY
+from workers import failures, locating
+from workers.context import Hands
 
 log = structlog.get_logger()
 
@@ -175,7 +176,7 @@ async def _post_consumer_message(h: Hands, task_id: str, claim: str) -> bool:
                 return False
             ids = await h.digital_channels.post_consumer_message(channel_id, stored["from"], text, claimed.text("tr"))
         except Undecodable as error:
-            outcome.answer_unreadable(h, "digital-channels", error)
+            failures.answer_unreadable(h, "digital-channels", error)
             ids = []
         except SendError as error:
             await _not_posted(h, task_id, claim, claimed, error, keep)
@@ -208,7 +209,7 @@ async def _not_posted(h: Hands, task_id: str, claim: str, claimed: Claimed, erro
         if unanswered:
             log.warning("possible_duplicate", outcome=error.outcome, code=error.code, attempt=attempt)
         retry = h.configuration.retry_of(channel_id) if h.channel(channel_id) else h.configuration.retry
-        delay = outcome.wait(retry, attempt, outcome.kept_to(h, "digital-channels", error))
+        delay = failures.wait(retry, attempt, failures.kept_to(h, "digital-channels", error))
         await h.surely(lambda: h.ledger.task_retry(task_id, claim, delay, error.code))
         log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
         return

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 
-from bridge.jobs import JOBS
+from dcbridge.ledger.jobs import JOBS
 from workers import jobs
 
 LARGEST = 1 << 20  # bytes of a job's data; ours hold an id, which a signed webhook may have made long

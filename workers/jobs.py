@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from workers import asking, events_out, inbound, outbound, receipts_out
-from workers import split as splitting
-from workers.hands import hands
+from workers import deliveries, inbound, lookups, outbound
+from workers import interactions as splitting
+from workers import receipts as receipts_out
+from workers.context import hands
 
 
 async def send(ref: str) -> None:
@@ -16,7 +17,7 @@ async def send(ref: str) -> None:
 async def ask(ref: str) -> None:
     """Ask a provider what became of one agent message."""
     async with hands() as h:
-        await asking.ask(h, ref)
+        await lookups.ask(h, ref)
 
 
 async def receipts(channel_id: str) -> None:
@@ -46,4 +47,4 @@ async def split(_: str) -> None:
 async def deliver(delivery_id: str) -> None:
     """Deliver one event to one subscriber."""
     async with hands() as h:
-        await events_out.deliver(h, delivery_id)
+        await deliveries.deliver(h, delivery_id)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bridge.asking import keepers
-from bridge.messages import DeliveryUpdate
-from bridge.phone import same_address
-from workers.hands import Hands
+from dcbridge.messages import DeliveryUpdate
+from dcbridge.providers.lookup import keepers
+from dcbridge.providers.phone import same_address
+from workers.context import Hands
 
 UNKNOWN = "512 unknown message"
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds; an update may come before the answer to its request is written

@@ -13,11 +13,11 @@ from redis import Redis
 from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
 
-from bridge.configuration import Configuration
-from bridge.listener import Listener, operator_app
-from bridge.metrics import Metrics
-from bridge.redis_connection import connect_sync
-from bridge.settings import Settings
+from dcbridge.config.models import Configuration
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.runtime.server import Listener, operator_app
+from dcbridge.settings.process import Settings
+from dcbridge.store.connection import connect_sync
 from workers.worker import RelayWorker
 
 log = structlog.get_logger()

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import structlog
 
-from bridge import wire
-from bridge.configuration import Channel
-from bridge.errors import Refused, SendError, Unreadable
-from bridge.ledger import Claimed
-from bridge.messages import Address, AgentMessage
-from bridge.providers.base import Part, Provider, Request, Taken
-from workers import outcome
-from workers.hands import Hands
+from dcbridge.config.models import Channel
+from dcbridge.errors import Refused, SendError, Unreadable
+from dcbridge.genesys import payloads
+from dcbridge.ledger import Claimed
+from dcbridge.messages import Address, AgentMessage
+from dcbridge.providers.base import Part, Provider, Request, Taken
+from workers import failures
+from workers.context import Hands
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ async def _send(h: Hands, ref: str, claim: str) -> bool:
             provider = h.providers[channel.provider]
             part, request = await _prepare(h, ref, claim, claimed, channel, provider)
         except SendError as error:
-            await outcome.not_taken(h, ref, claim, claimed, error)
+            await failures.not_taken(h, ref, claim, claimed, error)
             return True
         except Exception:
             await _our_bug(h, ref, claim)
@@ -89,7 +89,7 @@ def stored_message(ref: str, claimed: Claimed, channel: Channel, copies: Sequenc
     if index < len(copies):
         message = copies[index]
     else:
-        message = wire.read_stored(claimed.fields[b"p"], index, claimed.text("mid"), claimed.text("tr"))
+        message = payloads.read_stored(claimed.fields[b"p"], index, claimed.text("mid"), claimed.text("tr"))
     if channel.number is None and channel.default_region is None:
         return message
     sender = Address(channel.number, message.sender.name) if channel.number is not None else message.sender
@@ -108,9 +108,9 @@ async def _send_part(
         h.metrics.sends.labels(provider.name, error.outcome).inc()
         h.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
         if not isinstance(error, Unreadable):
-            await outcome.not_taken(h, ref, claim, claimed, error)
+            await failures.not_taken(h, ref, claim, claimed, error)
             return
-        outcome.answer_unreadable(h, provider.name, error)
+        failures.answer_unreadable(h, provider.name, error)
         taken, understood = Taken(""), False
     except Exception as error:  # the adapter tripped over an answer: the provider probably has the message
         h.metrics.faults.labels("bug", provider.name).inc()

@@ -11,9 +11,9 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from bridge import wire
-from bridge.ledger import LARGE, Claimed, Ledger
-from bridge.messages import AgentMessage
+from dcbridge.genesys import payloads
+from dcbridge.ledger import LARGE, Claimed, Ledger
+from dcbridge.messages import AgentMessage
 
 KEPT = 8  # messages whose copies are remembered when no copy is in flight
 KEPT_BYTES = 4 * 1024 * 1024  # and how much of them, as bytes of their payloads
@@ -56,9 +56,9 @@ class Payloads:
                 found.size = len(payload)
                 identity = (claimed.text("mid"), claimed.text("tr"))
                 if found.large:
-                    found.copies = await asyncio.to_thread(wire.read_copies, payload, *identity)
+                    found.copies = await asyncio.to_thread(payloads.read_copies, payload, *identity)
                 else:
-                    found.copies = wire.read_copies(payload, *identity)
+                    found.copies = payloads.read_copies(payload, *identity)
         self._forget()
         return found
 

@@ -7,10 +7,10 @@ import asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from bridge.ledger import SWEEP, Decision
-from workers import asking, outcome
+from dcbridge.ledger import SWEEP, Decision
+from workers import failures, lookups
 from workers.announcing import Announcer
-from workers.hands import Hands
+from workers.context import Hands
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ async def sweep(h: Hands, announcer: Announcer | None = None) -> int:
     # At once, and so in few scripts: one by one they would take so long that this worker seemed dead meanwhile.
     states = await asyncio.gather(*(_decide(h, decision) for decision in decisions))
     for decision, state in zip(decisions, states, strict=True):
-        if state not in ("stale", "aside", *asking.UNDECIDED):
+        if state not in ("stale", "aside", *lookups.UNDECIDED):
             log.warning(
                 "left_behind",
                 message=decision.id,
@@ -54,10 +54,10 @@ async def _decide(h: Hands, found: Decision) -> str:
     match found.kind, found.state:
         case "m", "sending":
             return await h.ledger.unknown(
-                found.id, "", channel.unknown_grace if channel else outcome.GRACE, "lease ended"
+                found.id, "", channel.unknown_grace if channel else failures.GRACE, "lease ended"
             )
         case "m", "unknown" | "sent":
-            return await asking.ask_or_decide(h, found.id, found.state, channel)
+            return await lookups.ask_or_decide(h, found.id, found.state, channel)
         case "t", "running":
             return await h.ledger.task_retry(found.id, "", 0.0, "lease ended")
         case _:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from bridge.subscribers import Sink, Subscriber, open_sink
+from dcbridge.events.sinks import Sink, Subscriber, open_sink
 
 
 @dataclass(slots=True)

@@ -30,18 +30,18 @@ from redis.exceptions import RedisError
 from rq.worker import BaseWorker, WorkerStatus
 from rq.worker_registration import REDIS_WORKER_KEYS
 
-from bridge.collector import collect_what_grows, spare_the_collector
-from bridge.configuration import Configuration
-from bridge.configuration_file import load
-from bridge.jobs import EVENTS
-from bridge.listener import Listener, operator_app
-from bridge.metrics import VERSION, Metrics
-from bridge.redis_connection import connect
-from bridge.reload import Reload
-from bridge.scrape import Scrape
-from bridge.settings import Settings, read_settings
+from dcbridge.config.loader import load
+from dcbridge.config.models import Configuration
+from dcbridge.ledger.jobs import EVENTS
+from dcbridge.runtime.gc_tuning import collect_what_grows, spare_the_collector
+from dcbridge.runtime.metrics import VERSION, Metrics
+from dcbridge.runtime.reload import Reload
+from dcbridge.runtime.scrape import Scrape
+from dcbridge.runtime.server import Listener, operator_app
+from dcbridge.settings.process import Settings, read_settings
+from dcbridge.store.connection import connect
 from workers.announcing import Announcer
-from workers.hands import Hands, open_hands, share
+from workers.context import Hands, open_hands, share
 from workers.job_data import LARGEST, RefusedJob, read_job, shown_id
 from workers.reconciler import keep_sweeping
 

@@ -19,9 +19,9 @@ from benchmarks.stage import Between, Sample, Stage, steady
 from benchmarks.table import Line, markdown, text
 from benchmarks.whole import status_callback
 from benchmarks.worlds import World
-from bridge.providers.base import Callback
-from bridge.wire import read_webhook
-from dcbridge.embedded_redis import free_port
+from dcbridge.cli.dev.embedded_redis import free_port
+from dcbridge.genesys.payloads import read_webhook
+from dcbridge.providers.base import Callback
 
 # ---------------------------------------------------------------- the load generator
 

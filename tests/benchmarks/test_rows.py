@@ -204,7 +204,7 @@ def test_a_benchmark_that_is_stopped_leaves_nothing_running() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measure", "inside"), [(profile.worker, "bridge/sending.py"), (profile.service, "service/door.py")]
+    ("measure", "inside"), [(profile.worker, "dcbridge/transport/sender.py"), (profile.service, "service/endpoint.py")]
 )
 def test_a_profile_finds_our_own_functions(
     tmp_path: Path, measure: Callable[[Path, int], dict[str, Any]], inside: str

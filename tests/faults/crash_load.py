@@ -15,8 +15,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from bridge.ledger.books import Books
-from bridge.sms import split
+from dcbridge.ledger.reports.books import Books
+from dcbridge.providers.segmentation import split
 from tests.faults.crash_stack import CrashStack
 from tests.stack import SMS, until
 

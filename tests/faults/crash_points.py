@@ -150,12 +150,12 @@ def _only(kind: str) -> Callable[[Call, Any], str]:
     return lambda call, _result: str(call[1]) if str(call[1]).startswith(kind) else ""
 
 
-_LEDGER = "bridge.ledger:Ledger."
-_SEND = "bridge.sending:Sender.send"
+_LEDGER = "dcbridge.ledger:Ledger."
+_SEND = "dcbridge.transport.sender:Sender.send"
 _TAKE = "workers.worker:RelayWorker._take"
-_INBOX = "service.inbox:Inbox.put"
-_RECEIPTS = "bridge.digital_channels:DigitalChannels.post_receipts"
-_POST = "bridge.digital_channels:DigitalChannels.post_consumer_message"
+_INBOX = "service.journal.inbox:Inbox.put"
+_RECEIPTS = "dcbridge.digital_channels:DigitalChannels.post_receipts"
+_POST = "dcbridge.digital_channels:DigitalChannels.post_consumer_message"
 
 POINTS = (
     Point("job popped", WORKER, _TAKE, "before", "job", _job, nth=1, alone=True, reply="outbound",
@@ -189,7 +189,7 @@ POINTS = (
           reply="receipts_done"),
     Point("found, not decided", WORKER, "workers.reconciler:_decide", "before", "ref", _decision, nth=1,
           world="reset", alone=True, reply="ask", says="the reconciler half done"),
-    Point("provider asked, not followed", WORKER, "workers.asking:_follow", "before", "ref", _question, nth=1,
+    Point("provider asked, not followed", WORKER, "workers.lookups:_follow", "before", "ref", _question, nth=1,
           world="reset", alone=True, reply="not_there", says="the provider never saw it, and nobody wrote that down"),
     Point("callback claimed", WORKER, _LEDGER + "claim_task", "after", "task", _task_of("callback")),
     Point("callback applied, not noted", WORKER, _LEDGER + "task_done", "before", "task", _only("b-"),
@@ -364,7 +364,7 @@ def main(arguments: Sequence[str]) -> None:
     os.environ.update(one.split("=", 1) for one in asked.set)
     install(gate)
 
-    from dcbridge.cli import main as product
+    from dcbridge.cli.app import main as product
 
     sys.argv = ["dcbridge", *asked.command]
     product()

@@ -103,7 +103,7 @@ class Forked:
 
     _context = multiprocessing.get_context("forkserver")
     _context.set_forkserver_preload(
-        ["dcbridge.cli", "service.main", "workers.main", "workers.jobs", "tests.faults.crash_table"]
+        ["dcbridge.cli.app", "service.main", "workers.main", "workers.jobs", "tests.faults.crash_table"]
     )
 
     def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], log: Path) -> None:

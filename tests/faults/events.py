@@ -17,7 +17,7 @@ import orjson
 import yaml
 
 from benchmarks.messages import http_post
-from bridge import signature
+from dcbridge.genesys import signature
 from tests.stack import Stack, quiet_port, until
 
 WELL = ("well-1", "well-2")

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 
-from bridge.events import split
-from bridge.ledger.books import SubscriberBooks
+from dcbridge.events.event import split
+from dcbridge.ledger.reports.books import SubscriberBooks
 from tests.faults.events import SICK, WELL, EventStack, Told, batches_of
 from tests.stack import until
 

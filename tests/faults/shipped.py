@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bridge.configuration import Channel, Retry
-from bridge.settings import Settings
+from dcbridge.config.models import Channel, Retry
+from dcbridge.settings.process import Settings
 from tests.stack import SETTINGS
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 
-from bridge.jobs import JOBS
+from dcbridge.ledger.jobs import JOBS
 
 _LOOKS = ("s", "tok", "w", "qa")  # of an entry: state, claim, how often it was queued, when
 KINDS = {"m": "agent's message", "t": "callback or consumer's message", "r": "receipt"}

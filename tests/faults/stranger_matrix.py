@@ -27,7 +27,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks import machine
-from bridge.signature import HEADER, sign
+from dcbridge.genesys.signature import HEADER, sign
 from tests.faults.stranger_rows import Row, Target, at_once, waiting, with_few_descriptors
 from tests.stack import Stack, sms_body
 

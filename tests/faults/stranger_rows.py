@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from bridge.signature import HEADER, sign
+from dcbridge.genesys.signature import HEADER, sign
 from tests.stack import Stack, sms_body
 
 POURED = 64 << 20  # bytes, as far as they are taken

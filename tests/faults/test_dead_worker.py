@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bridge.jobs import QUEUES
+from dcbridge.ledger.jobs import QUEUES
 from tests.stack import Stack, until
 
 SLOW = "15005550006"  # the provider takes it at once and answers late; its statuses come after the answer

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from bridge.ledger.history import hops_of
-from bridge.messages import message_ref
+from dcbridge.ledger.history import hops_of
+from dcbridge.messages import message_ref
 from tests.stack import SMS, Stack
 
 RESENDS = 2  # a channel's `resends`, which no test of these changes

@@ -24,7 +24,7 @@ class WarmWorkers:
         self._stack = stack
         self._ports = {name: quiet_port() for name in self.names}
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["dcbridge.cli", "workers.main", "workers.jobs"])
+        self._context.set_forkserver_preload(["dcbridge.cli.app", "workers.main", "workers.jobs"])
         self._running: dict[str, ForkServerProcess] = {}
 
     def __enter__(self) -> Self:
@@ -78,6 +78,6 @@ def _work(environ: Mapping[str, str], log: str) -> None:
     said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    from dcbridge.cli import app
+    from dcbridge.cli.app import app
 
     app(["worker"])

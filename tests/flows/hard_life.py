@@ -11,7 +11,7 @@ import sys
 from urllib.parse import urlencode
 
 from sandbox.sms_callbacks import sign
-from tests.dcbridge.terminal import on_a_terminal
+from tests.cli.terminal import on_a_terminal
 from tests.stack import SMS, Stack, until
 
 SLOW = 1.5  # seconds that the answer takes which the killed worker waits for

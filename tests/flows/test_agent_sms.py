@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bridge import signature
+from dcbridge.genesys import signature
 from sandbox.magic import NUMBERS, MagicNumber
 from tests.stack import SMS, Stack, sms_body, until
 

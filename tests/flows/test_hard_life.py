@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.dcbridge.terminal import on_a_terminal
+from tests.cli.terminal import on_a_terminal
 from tests.flows.hard_life import SLOW, UNASKED, lived
 from tests.stack import Stack
 

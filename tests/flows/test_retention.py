@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from bridge.settings import DAY
+from dcbridge.settings.process import DAY
 from tests.stack import EMAIL, ROOT, Stack, sms_body, until
 
 TEXT, SUBJECT, ANSWER = "Quarzolith the agent says: pin 66120", "Your Braumeister results", "Vexillum answers: 55731"

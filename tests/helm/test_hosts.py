@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bridge.known_hosts import KnownHosts, read_names
-from bridge.settings import read_settings
+from dcbridge.http.known_hosts import KnownHosts, read_names
+from dcbridge.settings.process import read_settings
 from tests.helm.charts import NAMESPACE, Json, environment, objects, over, pods, values
 
 BRIDGES = ("service", "worker")

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bridge.settings import Settings, read_settings
-from dcbridge import health
+from dcbridge.cli import health
+from dcbridge.settings.process import Settings, read_settings
 from tests.helm.charts import CHART, ROOT, objects, pods, values
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def test_every_package_of_ours_is_copied_and_nothing_else_is_let_in() -> None:
     let_in = {rule[1:] for rule in rules if rule.startswith("!")}
     assert {path.split("/")[0] for path in copied} == let_in
     assert not [name for name in (".git", ".venv", ".dcbridge", "tests", "bridge.env") if name in let_in]
-    assert any(fnmatch("bridge/__pycache__", rule) for rule in rules)
+    assert any(fnmatch("dcbridge/__pycache__", rule) for rule in rules)
 
 
 def test_what_is_cut_out_of_the_image_is_not_needed() -> None:
@@ -132,7 +132,7 @@ def test_a_container_is_healthy_when_one_of_its_two_pages_says_so(name: str, sta
 def test_the_health_check_asks_where_the_processes_listen() -> None:
     told = {f"DCBRIDGE_{name.upper()}": getattr(Settings(), name) for name in ("operator_port", "worker_port")}
     assert told == health.PORTS
-    assert result("HEALTHCHECK")[0].endswith('CMD ["python", "-m", "dcbridge.health"]')
+    assert result("HEALTHCHECK")[0].endswith('CMD ["python", "-m", "dcbridge.cli.health"]')
 
 
 # ---------------------------------------------------------------- compose.yaml

@@ -157,7 +157,7 @@ def bare(installed: Path, code: str, folder: Path, **environment: str) -> subpro
 
 
 def command(*words: str) -> str:
-    return f"sys.argv = {['dcbridge', *words]!r}\nfrom dcbridge.cli import main\nmain()"
+    return f"sys.argv = {['dcbridge', *words]!r}\nfrom dcbridge.cli.app import main\nmain()"
 
 
 def test_the_wheel_of_the_image_has_our_packages_and_not_the_sandbox(production: Path) -> None:
@@ -176,7 +176,7 @@ def test_every_module_for_production_is_imported_without_the_sandbox(production:
     code = """
 import importlib, pathlib, dcbridge
 root = pathlib.Path(dcbridge.__file__).parents[1]
-ends = {"dcbridge.__main__", "dcbridge.sandbox_process"}
+ends = {"dcbridge.__main__", "dcbridge.cli.dev.sandbox_process"}
 parts = ("bridge", "service", "workers", "dcbridge")
 files = [path.relative_to(root) for part in parts for path in (root / part).rglob("*.py")]
 names = [".".join(path.with_suffix("").parts) for path in files]
@@ -209,7 +209,7 @@ def test_what_needs_the_sandbox_says_so_in_one_line(production: Path, tmp_path: 
 
 
 def test_the_sandboxs_own_process_says_so_too(production: Path, tmp_path: Path) -> None:
-    code = "sys.argv = ['x', '.', '1', '2', '3']\nimport dcbridge.sandbox_process"
+    code = "sys.argv = ['x', '.', '1', '2', '3']\nimport dcbridge.cli.dev.sandbox_process"
     done = bare(production, code, tmp_path)
     assert done.returncode == 1
     assert "pip install 'dcbridge[dev]'" in done.stderr

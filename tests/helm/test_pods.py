@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bridge.listener import Listener
-from bridge.settings import Settings
+from dcbridge.runtime.server import Listener
+from dcbridge.settings.process import Settings
 from tests.helm.charts import (
     CHART,
     FILES,

@@ -11,12 +11,12 @@ import pytest
 import yaml
 from pydantic import BaseModel, SecretStr
 
-from bridge.configuration import Configuration
-from bridge.configuration_file import parse
-from bridge.jobs import QUEUES
-from bridge.providers import KINDS
-from bridge.settings import PREFIX, Settings, read_settings
-from bridge.subscribers import KINDS as SINKS
+from dcbridge.config.loader import parse
+from dcbridge.config.models import Configuration
+from dcbridge.events.sinks import KINDS as SINKS
+from dcbridge.ledger.jobs import QUEUES
+from dcbridge.providers import KINDS
+from dcbridge.settings.process import PREFIX, Settings, read_settings
 from helm import reference
 from tests.helm.charts import CHART, FILES, ROOT, Json, environment, objects, over, pods, render, the, values
 from tests.helm.trial import secret

@@ -17,8 +17,8 @@ from typing import Any
 import httpx
 from redis.asyncio import Redis
 
-from bridge.ledger.books import Books
-from bridge.ledger.books import read as read_books
+from dcbridge.ledger.reports.books import Books
+from dcbridge.ledger.reports.books import read as read_books
 from tests.helm.charts import Json, objects, over, values
 from tests.helm.kubelet import Namespace, Pod, running, until
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.errors import UnreadableEvent
-from bridge.providers.base import Callback
-from bridge.providers.delivery_status import Outcome, read_report
-from bridge.providers.smtp import Smtp, SmtpFields
+from dcbridge.errors import UnreadableEvent
+from dcbridge.providers.base import Callback
+from dcbridge.providers.delivery_status import Outcome, read_report
+from dcbridge.providers.smtp import Smtp, SmtpFields
 
 REF = "0123456789abcdef01234567"
 ABOUT = f"Reporting-MTA: dns; mx.example\r\nOriginal-Envelope-Id: {REF}\r\nArrival-Date: Thu, 26 Nov 2026 02:00 +0\r\n"

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 
-from bridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Unreachable
-from bridge.mail_transport import send_mail, xtext
-from bridge.messages import Reason
-from bridge.providers.base import MailRequest
+from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Unreachable
+from dcbridge.messages import Reason
+from dcbridge.providers.base import MailRequest
+from dcbridge.transport.smtp import send_mail, xtext
 from tests.certificates import self_signed
 
 CONTENT = b"Subject: Hi\r\n\r\nfirst\r\n.\r\n..two\r\nlast\r\n"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.errors import BadSignature, UnreadableEvent
-from bridge.messages import Address, AgentMessage, Content, DeliveryUpdate, Reason, UpdateStatus
-from bridge.providers.base import Callback
-from bridge.providers.smtp import Smtp, SmtpFields
+from dcbridge.errors import BadSignature, UnreadableEvent
+from dcbridge.messages import Address, AgentMessage, Content, DeliveryUpdate, Reason, UpdateStatus
+from dcbridge.providers.base import Callback
+from dcbridge.providers.smtp import Smtp, SmtpFields
 
 REF = "0123456789abcdef01234567-2"
 

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from bridge.errors import AccountFault, Deferred, Refused, SendError, Throttled
-from bridge.messages import Address, AgentMessage, Content, Reason, message_ref
-from bridge.providers import KINDS, build
-from bridge.providers.base import MailAnswer, MailRequest, MailStep
-from bridge.providers.smtp import Smtp, SmtpFields
+from dcbridge.errors import AccountFault, Deferred, Refused, SendError, Throttled
+from dcbridge.messages import Address, AgentMessage, Content, Reason, message_ref
+from dcbridge.providers import KINDS, build
+from dcbridge.providers.base import MailAnswer, MailRequest, MailStep
+from dcbridge.providers.smtp import Smtp, SmtpFields
 
 ANA, BOB = Address("ana@example.com", "Ana Ruiz"), Address("bob@example.org")
 BASE = message_ref("company.com", "5f0c")

@@ -16,12 +16,12 @@ import orjson
 import pytest
 from twilio.rest import Client  # type: ignore[import-untyped] # it ships no types
 
-from bridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, Unreadable
-from bridge.messages import Address, AgentMessage, Fate, Reason, UpdateStatus
-from bridge.providers.base import Asking, Page, Part, Request
-from bridge.providers.smtp import Smtp
-from bridge.providers.twilio import Twilio, TwilioFields
-from bridge.providers.twilio_asking import SLACK
+from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, Unreadable
+from dcbridge.messages import Address, AgentMessage, Fate, Reason, UpdateStatus
+from dcbridge.providers.base import Asking, Page, Part, Request
+from dcbridge.providers.smtp import Smtp
+from dcbridge.providers.twilio import Twilio, TwilioFields
+from dcbridge.providers.twilio_lookup import SLACK
 
 ACCOUNT = "AC" + "0" * 32
 LIST = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"

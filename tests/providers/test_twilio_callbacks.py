@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped] # it ships no types
 
-from bridge.errors import BadSignature, UnreadableEvent
-from bridge.messages import Address, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
-from bridge.providers.base import Callback
-from bridge.providers.twilio import Twilio, TwilioFields
+from dcbridge.errors import BadSignature, UnreadableEvent
+from dcbridge.messages import Address, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
+from dcbridge.providers.base import Callback
+from dcbridge.providers.twilio import Twilio, TwilioFields
 
 URL = "https://bridge.example.com/callbacks/acme/status?m=0123abcd-2&p=1"
 FORM = "application/x-www-form-urlencoded"

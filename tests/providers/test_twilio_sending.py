@@ -14,9 +14,9 @@ import pytest
 from pydantic import ValidationError
 from twilio.rest import Client  # type: ignore[import-untyped] # it ships no types
 
-from bridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, Unreadable
-from bridge.messages import Address, AgentMessage, Content, Reason
-from bridge.providers.twilio import Twilio, TwilioFields
+from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, Unreadable
+from dcbridge.messages import Address, AgentMessage, Content, Reason
+from dcbridge.providers.twilio import Twilio, TwilioFields
 
 ACCOUNT = "AC" + "0" * 32
 TEXT = "Grüße & 1+1=2 €😀\r\n100%"

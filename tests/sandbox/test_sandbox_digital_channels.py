@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 
-from bridge import signature
+from dcbridge.genesys import signature
 from tests.sandbox.two_worlds import CCID, SECRET, Worlds, two_worlds
 
 CHANNEL = {"from": {"id": "0123456789"}, "to": {"id": "16504661149"}, "messageId": "m-0"}

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from bridge import signature
+from dcbridge.genesys import signature
 from tests.sandbox.two_worlds import SECRET, Reply, mute, replying, two_worlds
 
 

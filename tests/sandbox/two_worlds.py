@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bridge import signature
+from dcbridge.genesys import signature
 from sandbox.app import build_app
 from sandbox.config import SandboxConfig
 from sandbox.world import World

@@ -12,20 +12,20 @@ import orjson
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
-from bridge.configuration import Configuration
-from bridge.configuration_file import parse
-from bridge.ledger import Ledger
-from bridge.ledger.books import Books, read
-from bridge.logs import Tokens
-from bridge.messages import message_ref
-from bridge.metrics import Metrics
-from bridge.providers import build as build_provider
-from bridge.redis_connection import connect
-from bridge.settings import Settings
-from bridge.signature import sign
+from dcbridge.config.loader import parse
+from dcbridge.config.models import Configuration
+from dcbridge.genesys.signature import sign
+from dcbridge.ledger import Ledger
+from dcbridge.ledger.reports.books import Books, read
+from dcbridge.messages import message_ref
+from dcbridge.providers import build as build_provider
+from dcbridge.runtime.logs import Tokens
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.process import Settings
+from dcbridge.store.connection import connect
 from service import app
-from service.door import Door
-from service.inbox import Inbox
+from service.endpoint import Door
+from service.journal.inbox import Inbox
 from tests.listening import listening
 
 PUBLIC = "https://bridge.example.com"  # not where the test knocks: an ingress stands in between

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from bridge.configuration_file import parse
-from dcbridge.embedded_redis import EmbeddedRedis
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.config.loader import parse
 from tests.service.open_door import CONFIGURATION, OpenDoor, open_door
 
 MB = 1 << 20

@@ -12,7 +12,7 @@ import orjson
 import pytest
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped] # it ships no types
 
-from bridge.signature import sign
+from dcbridge.genesys.signature import sign
 from tests.service.open_door import LIMIT, MAIL_SECRET, PUBLIC, SECRET, TOKEN, OpenDoor, sms
 from tests.service.test_interactions_and_callbacks import INBOUND, stored_callbacks
 

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # ships no types
 
-from bridge.callbacks import unpack
+from dcbridge.providers.callback import unpack
 from tests.service.open_door import MAIL_SECRET, OLDER, PUBLIC, RETIRED, SECRET, TOKEN, OpenDoor, sms
 
 EVENTS = "/webhooks/interactions/events"

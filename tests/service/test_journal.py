@@ -19,15 +19,15 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from bridge.callbacks import callback_lane, unpack
-from bridge.ledger import Ledger, NewTask
-from bridge.metrics import Metrics
-from bridge.redis_connection import connect
-from bridge.settings import Settings
-from dcbridge.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.ledger import Ledger, NewTask
+from dcbridge.providers.callback import callback_lane, unpack
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.process import Settings
+from dcbridge.store.connection import connect
 from sandbox.sms_callbacks import sign
-from service.inbox import Inbox
-from service.journal import open_journal
+from service.journal.inbox import Inbox
+from service.journal.journal import open_journal
 from tests.stack import ROOT, Stack, sms_body, until
 
 LANE = "a lane"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.ledger import NewTask
-from bridge.problems import ConfigurationError
-from service.journal_files import MARK, JournalFiles, JournalFull, encode, probe, scan
+from dcbridge.ledger import NewTask
+from dcbridge.settings.problems import ConfigurationError
+from service.journal.segments import MARK, JournalFiles, JournalFull, encode, probe, scan
 
 LIMIT = 1 << 20
 

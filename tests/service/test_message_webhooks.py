@@ -12,9 +12,9 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from bridge.configuration_file import parse
-from bridge.signature import sign
-from dcbridge.embedded_redis import EmbeddedRedis
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.config.loader import parse
+from dcbridge.genesys.signature import sign
 from tests.service.open_door import (
     CONFIGURATION,
     LIMIT,

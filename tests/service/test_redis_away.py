@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 import pytest
 
-from dcbridge.embedded_redis import EmbeddedRedis
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from tests.service.open_door import MAIL_SECRET, OpenDoor, open_door, sms
 
 

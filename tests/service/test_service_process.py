@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import httpx
 import orjson
 
-from bridge.signature import sign
-from dcbridge.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.genesys.signature import sign
 from service.main import serve
 from tests.service.open_door import SECRET, configuration, settings, sms
 

@@ -9,8 +9,8 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from bridge.signature import sign
-from dcbridge.embedded_redis import EmbeddedRedis
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.genesys.signature import sign
 from tests.service.open_door import SECRET, OpenDoor, open_door, sms
 
 BODY = orjson.dumps(sms())

@@ -17,15 +17,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bridge.acceptance import copies_of
-from bridge.configuration import Configuration
-from bridge.configuration_file import parse
-from bridge.ledger.books import read
-from bridge.settings import Settings
-from bridge.wire import read_webhook
-from dcbridge.embedded_redis import free_port
+from dcbridge.cli.dev.embedded_redis import free_port
+from dcbridge.config.loader import parse
+from dcbridge.config.models import Configuration
+from dcbridge.genesys.payloads import read_webhook
+from dcbridge.intake import copies_of
+from dcbridge.ledger.reports.books import read
+from dcbridge.settings.process import Settings
 from tests.listening import listening
-from workers.hands import Hands, open_hands
+from workers.context import Hands, open_hands
 
 SMS, CONSUMER, NUMBER = "0123456789", "16504661149", "+15557650123"
 TOKEN = "the-auth-token-of-twilio"

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from structlog.testing import capture_logs
 
-from bridge.messages import Fate, UpdateStatus
-from tests.bridge.ledger_bench import Bench
+from dcbridge.messages import Fate, UpdateStatus
+from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import CONSUMER, FarSide, Reply, hang_up, saying
-from workers import asking, outbound
+from workers import lookups, outbound
 from workers.reconciler import sweep
 
 CHANNEL, NUMBER = "asked", "+15557650128"
@@ -74,7 +74,7 @@ class Asked:
         """The sweep finds it due, and its job runs; the state after that."""
         await sweep(self.side.hands)
         assert await self.bench.pop_job("inbound") == ref
-        await asking.ask(self.side.hands, ref)
+        await lookups.ask(self.side.hands, ref)
         return await self.bench.state(ref)
 
     def counted(self, answer: str, about: str = "outcome") -> float:
@@ -254,7 +254,7 @@ async def test_a_list_without_an_end_is_not_read_for_ever_and_proves_nothing(ask
     asked.side.provider.usual = endless
     await asked.pass_time(21)
     assert await asked.ask(ref) == "failed"
-    assert len(asked.side.provider.asked) == asking.PAGES
+    assert len(asked.side.provider.asked) == lookups.PAGES
 
 
 async def test_an_update_that_comes_while_we_ask_settles_it(asked: Asked) -> None:
@@ -306,7 +306,7 @@ async def test_a_question_that_fails_is_asked_again_a_few_times_and_then_the_pol
         assert wait[0] - 0.5 < await asked.side.wait_of(ref) <= wait[1]
         await asked.pass_time(wait[1])
     assert await asked.ask(ref) == "failed"
-    assert asked.counted("failed") == asking.TRIES
+    assert asked.counted("failed") == lookups.TRIES
     assert await asked.bench.owed("asked-fails") == [("m-1", "Failed", "500")]
 
 
@@ -417,7 +417,7 @@ async def test_a_last_question_that_fails_too_often_leaves_it_unconfirmed(asked:
     ref = await sent(asked, channel="asked-fails")
     asked.side.provider.usual = reply
     await asked.pass_time(86401)
-    for _ in range(asking.TRIES - 1):
+    for _ in range(lookups.TRIES - 1):
         assert await asked.ask(ref) == "sent"
         await asked.pass_time(11)
     assert await asked.ask(ref) == "unconfirmed"
@@ -428,7 +428,7 @@ async def test_an_earlier_question_that_fails_too_often_is_asked_again_later(ask
     ref = await sent(asked)
     asked.side.provider.usual = saying(500)
     await asked.pass_time(601)
-    for _ in range(asking.TRIES - 1):
+    for _ in range(lookups.TRIES - 1):
         await asked.ask(ref)
         await asked.pass_time(11)
     assert await asked.ask(ref) == "sent"

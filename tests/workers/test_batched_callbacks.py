@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from bridge.callbacks import pack, unpack
-from bridge.errors import UnreadableEvent
-from bridge.ledger.books import read
-from bridge.ledger.dead_letters import DeadLetters
-from bridge.messages import Address, ConsumerMessage, DeliveryUpdate, UpdateStatus
-from bridge.providers.base import Callback, Unread
-from bridge.replay import Replay
+from dcbridge.errors import UnreadableEvent
+from dcbridge.ledger.dead_letters import DeadLetters
+from dcbridge.ledger.reports.books import read
+from dcbridge.messages import Address, ConsumerMessage, DeliveryUpdate, UpdateStatus
+from dcbridge.providers.base import Callback, Unread
+from dcbridge.providers.callback import pack, unpack
+from dcbridge.replay import Replay
 from tests.workers.far_side import CONSUMER, NUMBER, FarSide
 from tests.workers.test_reconciler_and_inbound import letters, read_one
 from workers import inbound, outbound

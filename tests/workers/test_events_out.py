@@ -16,14 +16,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bridge.configuration_file import parse
-from bridge.ledger.books import SubscriberBooks, read
-from bridge.ledger.dead_letters import DeadLetters
-from dcbridge.embedded_redis import EmbeddedRedis
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.config.loader import parse
+from dcbridge.ledger.dead_letters import DeadLetters
+from dcbridge.ledger.reports.books import SubscriberBooks, read
 from tests.listening import listening
 from tests.workers.far_side import Reply, hang_up, saying, settings
 from workers import jobs, reconciler
-from workers.hands import Hands, open_hands, share
+from workers.context import Hands, open_hands, share
 
 CONFIGURATION = """
 public_url: http://127.0.0.1:8080

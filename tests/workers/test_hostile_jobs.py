@@ -12,10 +12,10 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from bridge.jobs import JOBS
+from dcbridge.ledger.jobs import JOBS
 from tests.workers import test_worker
 from tests.workers.test_worker import Work, in_state, said_so, working
-from workers.hands import share
+from workers.context import share
 from workers.job_data import FUNCTIONS, LARGEST, RefusedJob, read_job, shown_id, shown_path
 
 work = test_worker.work  # the fixture
@@ -55,7 +55,7 @@ NOT_OURS: dict[str, Any] = {
     "ours, with a colon": "workers.jobs:send",
     "ours, with NUL": "workers.jobs.send\0",
     "ours, with a letter that looks the same": "workers.jobs.s\u0435nd",
-    "another part of the bridge": "dcbridge.dev.run",
+    "another part of the bridge": "dcbridge.cli.dev.run.run",
     "nothing": "",
     "dots": "...",
     "a path": "/etc/passwd",

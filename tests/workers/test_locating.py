@@ -8,14 +8,14 @@ from typing import Any
 import orjson
 import pytest
 
-from bridge.acceptance import copies_of
-from bridge.callbacks import pack
-from bridge.ledger.dead_letters import DeadLetters
-from bridge.messages import Address, AgentMessage, Content
-from bridge.providers.base import Callback, MailRequest
-from bridge.replay import Replay
-from bridge.wire import read_webhook
-from tests.bridge.ledger_bench import Bench
+from dcbridge.genesys.payloads import read_webhook
+from dcbridge.intake import copies_of
+from dcbridge.ledger.dead_letters import DeadLetters
+from dcbridge.messages import Address, AgentMessage, Content
+from dcbridge.providers.base import Callback, MailRequest
+from dcbridge.providers.callback import pack
+from dcbridge.replay import Replay
+from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, FarSide, saying
 from tests.workers.test_reconciler_and_inbound import letters, read_one
 from workers import inbound, locating, outbound

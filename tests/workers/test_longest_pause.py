@@ -9,12 +9,13 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from dcbridge.embedded_redis import EmbeddedRedis
-from tests.bridge.ledger_bench import Bench
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import CONSUMER, SMS, FarSide, saying
 from tests.workers.test_events_out import world
 from tests.workers.test_reconciler_and_inbound import consumer_task, owe
-from workers import asking, inbound, outbound, receipts_out
+from workers import inbound, lookups, outbound
+from workers import receipts as receipts_out
 
 ABSURD = ["999999999", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 300]
 HOUR = 3600.0
@@ -87,8 +88,8 @@ async def test_a_question_waits_for_an_hour_at_most(side: FarSide) -> None:
     ref = await bench.sending(channel_id="asked", to_id=CONSUMER, payload=b"")
     await bench.ledger.taken(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=1.0)
     await bench.pass_time(2)
-    await asking.ask_or_decide(side.hands, ref, "sent", side.hands.channel("asked"))
-    await asking.ask(side.hands, ref)
+    await lookups.ask_or_decide(side.hands, ref, "sent", side.hands.channel("asked"))
+    await lookups.ask(side.hands, ref)
     assert HOUR - 60 < await side.wait_of(ref) <= HOUR
     assert HOUR - 60 < float(await side.redis.get("dcb:pause:asked") or 0) / 1000 - time.time() <= HOUR
 

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from bridge.callbacks import NO_CHANNEL, pack
-from bridge.configuration_file import parse
-from bridge.ledger import NewTask
-from bridge.ledger.dead_letters import Letter, Selection, What
-from bridge.ledger.history import hops_of_task
-from bridge.providers.base import Callback
+from dcbridge.config.loader import parse
+from dcbridge.ledger import NewTask
+from dcbridge.ledger.dead_letters import NO_CHANNEL, Letter, Selection, What
+from dcbridge.ledger.history import hops_of_task
+from dcbridge.providers.base import Callback
+from dcbridge.providers.callback import pack
 from tests.workers.far_side import CONFIGURATION, SMS, TOKEN, FarSide
 from workers import inbound, outbound
 

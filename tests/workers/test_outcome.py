@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge import errors
-from bridge.configuration import Retry
-from tests.bridge.ledger_bench import Bench, new_message
+from dcbridge import errors
+from dcbridge.config.models import Retry
+from tests.ledger.ledger_bench import Bench, new_message
 from tests.workers.far_side import SMS, TAKEN, FarSide, Reply, hang_up, saying
 from workers import outbound
-from workers.outcome import wait
+from workers.failures import wait
 
 
 @dataclass(frozen=True)

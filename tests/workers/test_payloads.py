@@ -12,17 +12,17 @@ import pytest
 from aiosmtpd.smtp import SMTP
 from redis.asyncio import Redis
 
-from bridge.configuration_file import parse
-from bridge.ledger import LARGE, Claimed
-from bridge.messages import AgentMessage
-from bridge.providers.base import MailRequest, Part
-from bridge.providers.smtp import Smtp, SmtpFields
-from dcbridge.embedded_redis import EmbeddedRedis
-from tests.bridge.ledger_bench import Bench, copies_of
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.config.loader import parse
+from dcbridge.ledger import LARGE, Claimed
+from dcbridge.messages import AgentMessage
+from dcbridge.providers.base import MailRequest, Part
+from dcbridge.providers.smtp import Smtp, SmtpFields
+from tests.ledger.ledger_bench import Bench, copies_of
 from tests.providers.test_mail_transport import REQUEST, Mailbox, listening, scripted
 from tests.workers.far_side import settings
 from workers import outbound
-from workers.hands import Hands, open_hands
+from workers.context import Hands, open_hands
 from workers.payloads import KEPT, Payloads
 
 CONFIGURATION = """
@@ -126,7 +126,7 @@ def request(smtp: Smtp, message: AgentMessage) -> MailRequest:
 
 
 def test_an_email_is_written_once_for_copies_that_were_read_together() -> None:
-    from bridge.wire import read_copies
+    from dcbridge.genesys.payloads import read_copies
 
     smtp = Smtp("mail", SmtpFields.model_validate({"host": "mail.example.com"}), "https://bridge.example.com")
     one, two, *_ = read_copies(payload(3), "m-1")
@@ -188,7 +188,7 @@ async def test_the_event_loop_goes_on_while_a_large_message_is_read_and_written(
 
 
 async def test_a_server_that_says_no_in_the_middle_of_a_large_content_is_heard() -> None:
-    from bridge.mail_transport import send_mail
+    from dcbridge.transport.smtp import send_mail
 
     async def full(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 mx\r\n")

@@ -8,15 +8,16 @@ import orjson
 import pytest
 from redis.asyncio import Redis
 
-from bridge.callbacks import pack
-from bridge.ledger import NewTask
-from bridge.ledger.books import read
-from bridge.providers.base import Callback
-from bridge.settings import DAY
-from dcbridge.embedded_redis import EmbeddedRedis
-from tests.bridge.ledger_bench import Bench, new_message
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.ledger import NewTask
+from dcbridge.ledger.reports.books import read
+from dcbridge.providers.base import Callback
+from dcbridge.providers.callback import pack
+from dcbridge.settings.process import DAY
+from tests.ledger.ledger_bench import Bench, new_message
 from tests.workers.far_side import CONSUMER, NUMBER, SMS, FarSide, Reply, far_side, hang_up, saying
-from workers import inbound, outbound, receipts_out
+from workers import inbound, outbound
+from workers import receipts as receipts_out
 from workers.reconciler import sweep
 
 # ---------------------------------------------------------------- the reconciler

@@ -15,13 +15,13 @@ from typing import Any, cast
 import pytest
 from redis.asyncio import Redis
 
-from bridge.ledger import Ledger, NewTask
-from dcbridge.embedded_redis import EmbeddedRedis
-from tests.bridge.ledger_bench import Bench
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.ledger import Ledger, NewTask
+from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, FarSide, far_side
 from tests.workers.test_reconciler_and_inbound import inbound_callback, status_callback
 from workers import inbound, outbound
-from workers.hands import Hands
+from workers.context import Hands
 
 HANGS = 1.5  # seconds: longer than a call waits, and than its one repetition
 

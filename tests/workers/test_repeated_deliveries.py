@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from bridge.configuration_file import parse
-from dcbridge.embedded_redis import EmbeddedRedis
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.config.loader import parse
 from tests.workers.far_side import settings
 from tests.workers.test_events_out import CONFIGURATION, World
-from workers.hands import open_hands, share
+from workers.context import open_hands, share
 
 RETRY = "retry: {waits: [0.01, 0.01, 0.01], jitter: 0}"
 

@@ -14,9 +14,9 @@ import pytest
 import redis as sync
 from redis.asyncio import Redis
 
-from bridge.ledger import NewTask
-from bridge.logs import Token, Tokens
-from dcbridge.embedded_redis import EmbeddedRedis
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.ledger import NewTask
+from dcbridge.runtime.logs import Token, Tokens
 from tests.workers.far_side import CONSUMER, SMS, FarSide, far_side
 from workers import inbound, outbound
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from bridge.ledger import Ledger, Swept
-from dcbridge.embedded_redis import EmbeddedRedis
-from tests.bridge.ledger_bench import CHANNEL, Bench
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.ledger import Ledger, Swept
+from tests.ledger.ledger_bench import CHANNEL, Bench
 from tests.workers.far_side import SMS, configuration, settings, worlds
 from workers.announcing import Announcer
-from workers.hands import Hands, open_hands
+from workers.context import Hands, open_hands
 from workers.reconciler import sweep
 
 

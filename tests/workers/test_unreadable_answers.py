@@ -6,12 +6,13 @@ import gzip
 
 import pytest
 
-from bridge.errors import Undecodable
-from tests.bridge.ledger_bench import Bench
-from tests.subscribers.receivers import Receiver, an_event, http_fields, http_sink, receiving
+from dcbridge.errors import Undecodable
+from tests.events.receivers import Receiver, an_event, http_fields, http_sink, receiving
+from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import CONSUMER, SMS, FarSide, Reply, saying
 from tests.workers.test_reconciler_and_inbound import consumer_task, owe
-from workers import asking, inbound, outbound, receipts_out
+from workers import inbound, lookups, outbound
+from workers import receipts as receipts_out
 
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"
 BOMB = gzip.compress(b"\0" * 8_000_000)
@@ -80,8 +81,8 @@ async def test_a_question_whose_answer_cannot_be_read_is_put_again(side: FarSide
     ref = await bench.sending(channel_id="asked", to_id=CONSUMER, payload=b"")
     await bench.ledger.taken(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=1.0)
     await bench.pass_time(2)
-    assert await asking.ask_or_decide(side.hands, ref, "sent", side.hands.channel("asked")) == "asking"
-    await asking.ask(side.hands, ref)
+    assert await lookups.ask_or_decide(side.hands, ref, "sent", side.hands.channel("asked")) == "asking"
+    await lookups.ask(side.hands, ref)
     assert len(side.provider.asked) == 1
     assert (await side.entry(ref))["s"] == "sent"
     assert side.counted("dcbridge_faults_total", kind="question_unreadable", name="asked") == 1

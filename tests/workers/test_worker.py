@@ -19,14 +19,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typer.testing import CliRunner
 
-from bridge.ledger import NewTask
-from dcbridge.cli import app
-from dcbridge.embedded_redis import EmbeddedRedis, free_port
-from tests.bridge.ledger_bench import Bench
+from dcbridge.cli.app import app
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.ledger import NewTask
+from tests.ledger.ledger_bench import Bench
 from tests.stack import ROOT, quiet_port
 from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, settings, worlds
 from tests.workers.far_side import configuration as configured
-from workers.hands import open_hands
+from workers.context import open_hands
 
 PATIENCE = 30.0  # seconds after which a test that waits has failed
 

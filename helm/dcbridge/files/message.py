@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from bridge import signature
+from dcbridge.genesys import signature
 
 PATIENCE = 60.0  # seconds
 

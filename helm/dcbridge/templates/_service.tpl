@@ -4,7 +4,7 @@
 {{- if ne .Values.service.journal.storage "none" }}/var/lib/dcbridge/journal{{ end -}}
 {{- end -}}
 
-{{/* Seconds: the pause before SIGTERM, both listeners' last answers (10 each, bridge/listener.py), the journal, 5. */}}
+{{/* Seconds: the pause before SIGTERM, both listeners' last answers (10 each, dcbridge/runtime/server.py), the journal, 5. */}}
 {{- define "dcbridge.serviceGrace" -}}
 {{- $drain := ceil (float64 (include "dcbridge.setting" (list . "drain_seconds" .Values.service.settings))) -}}
 {{- add (int .Values.service.preStopSeconds) 10 10 $drain 5 -}}

@@ -1,1 +1,0 @@
-"""What both sides of dcbridge know: words, wire, signature, errors, settings, ledger, providers."""

@@ -1,0 +1,109 @@
+"""`dcbridge aside`: what this version cannot read, because a newer one wrote it or it is damaged."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dcbridge.cli.terminal import (
+    ConfigOption,
+    Desk,
+    JsonOption,
+    at_the_ledger,
+    out,
+    print_block,
+    print_json,
+    say_error,
+    utc,
+)
+from dcbridge.ledger.asides import Asides
+from dcbridge.printable import printable
+
+app = typer.Typer(help="What this version cannot read and has set aside: list, show, back, drop.", no_args_is_help=True)
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="As `dcbridge aside list` shows it.")]
+
+
+@app.command(name="list")
+def list_(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show what was set aside, why and when; it is kept for 30 days. Exit code 1 when there is something."""
+
+    async def work(desk: Desk) -> int:
+        found = [one async for one in Asides(desk.ledger).all()]
+        if as_json:
+            print_json([asdict(one) | {"at": utc(one.at)} for one in found])
+            return 1 if found else 0
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for name in ("id", "channel", "since", "why"):
+            table.add_column(name, overflow="fold")
+        for one in found:
+            table.add_row(*(Text(printable(cell)) for cell in (one.id, one.channel_id, utc(one.at), one.why)))
+        if found:
+            print_block(table)
+        else:
+            out.print("Nothing is set aside.")
+        return 1 if found else 0
+
+    raise at_the_ledger(config, work)
+
+
+@app.command()
+def show(
+    member: Annotated[str, typer.Argument(metavar="ID", help="As `dcbridge aside list` shows it.")],
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show which fields an entry has and how long they are; what they hold is private. Exit code 1 where it is gone."""
+
+    async def work(desk: Desk) -> int:
+        fields = await Asides(desk.ledger).fields(member)
+        if fields is None:
+            say_error(f"there is nothing stored for {member}")
+            return 1
+        if as_json:
+            print_json(fields)
+            return 0
+        for name, said in fields.items():
+            out.print(f"{printable(name)}: {printable(said)}", markup=False)
+        return 0
+
+    raise at_the_ledger(config, work)
+
+
+@app.command()
+def back(ids: Ids, config: ConfigOption = None) -> None:
+    """Put entries back, after the upgrade that can read them. Exit code 1 where one still cannot be read."""
+
+    async def work(desk: Desk) -> int:
+        asides, left = Asides(desk.ledger), 0
+        for one in ids:
+            answer = await asides.put_back(one)
+            if answer == "back":
+                out.print(f"{printable(one)}: back", markup=False)
+            else:
+                left += 1
+                say_error(f"{one}: {answer}")
+        return 1 if left else 0
+
+    raise at_the_ledger(config, work)
+
+
+@app.command()
+def drop(ids: Ids, config: ConfigOption = None) -> None:
+    """Forget entries. An agent message counts as failed from then on, and the agent is not told.
+
+    Exit code 1 where one of them is not there.
+    """
+
+    async def work(desk: Desk) -> int:
+        forgotten = await Asides(desk.ledger).drop(ids)
+        out.print(f"{forgotten} forgotten.")
+        if forgotten == len(set(ids)):
+            return 0
+        say_error("the others are not set aside: see `dcbridge aside list`")
+        return 1
+
+    raise at_the_ledger(config, work)

@@ -1,0 +1,25 @@
+"""Is there a Redis, can it be written, and would it lose anything?"""
+
+from __future__ import annotations
+
+from redis.exceptions import RedisError
+
+from dcbridge.cli.terminal import what_ails
+from dcbridge.settings.process import Settings
+from dcbridge.store.commands import not_allowed
+from dcbridge.store.connection import connect, unsafe
+
+
+async def redis_problems(settings: Settings) -> list[str]:
+    """Each problem in words, with its mend; nothing when Redis is as it should be."""
+    redis = connect(settings)
+    try:
+        missing = await not_allowed(redis)
+        if missing:
+            return missing
+        await redis.set("dcb:probe", 1, ex=60)
+        return await unsafe(redis, settings)
+    except (RedisError, OSError) as error:
+        return [what_ails(settings, error)]
+    finally:
+        await redis.aclose()

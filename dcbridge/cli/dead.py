@@ -1,0 +1,321 @@
+"""`dcbridge dead`: look at the dead letters, put them back where they came from, or drop them."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dcbridge.cli.terminal import (
+    ConfigOption,
+    Desk,
+    JsonOption,
+    at_the_ledger,
+    moment,
+    out,
+    print_block,
+    print_json,
+    progress,
+    read_rate,
+    say_error,
+    say_warning,
+    span,
+    utc,
+)
+from dcbridge.ledger.dead_letters import DeadLetters, Letter, Selection, What
+from dcbridge.printable import printable, printable_lines
+from dcbridge.replay import GONE, Replay, Replayed
+
+app = typer.Typer(
+    help="Dead letters: what could not be carried, kept with its raw bytes.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_ROOMY = 110  # columns from which on a letter is told in full on one line
+_FEW = 20  # letters whose fate is told one by one
+_DROP_AT_ONCE = 100
+
+WhatOption = Annotated[What | None, typer.Option("--what", help="Only letters of this kind.")]
+ChannelOption = Annotated[str, typer.Option("--channel", help="Only letters of this channel id.")]
+SinceOption = Annotated[
+    str, typer.Option("--since", help="Only letters younger than this: 90s, 30m, 2h, 7d, or an ISO time.")
+]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Only letters with this in their reason.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(help="Letters by id; or choose with the options below.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Every letter there is.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+
+
+@app.command("list", short_help="List letters, the newest first.")
+def list_letters(
+    what: WhatOption = None,
+    channel: ChannelOption = "",
+    since: SinceOption = "",
+    reason: ReasonOption = "",
+    limit: Annotated[int, typer.Option(min=1, help="Letters shown at most, the newest first.")] = 100,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List dead letters, the newest first."""
+    selection = _selection(what, channel, since, reason)
+    raise at_the_ledger(config, lambda desk: _list(desk, selection, limit, as_json))
+
+
+@app.command(short_help="Show one letter, and what a replay would do.")
+def show(
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a letter, as `list` shows it.")],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the raw bytes to standard output. They are private.")
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show one letter, and what a replay would do; exit code 1 when there is no such letter."""
+    raise at_the_ledger(config, lambda desk: _show(desk, letter_id, raw, as_json))
+
+
+@app.command(short_help="Put letters back where they came from.")
+def replay(
+    ids: IdsArgument = None,
+    what: WhatOption = None,
+    channel: ChannelOption = "",
+    since: SinceOption = "",
+    reason: ReasonOption = "",
+    everything: AllOption = False,
+    dry_run: DryRunOption = False,
+    rate: Annotated[str, typer.Option(help="Letters a second at most: 5 or 5/s.")] = "",
+    config: ConfigOption = None,
+) -> None:
+    """Put letters back where they came from, the oldest first; exit code 1 when a named one is gone, or none can be.
+
+    A webhook is read again as the door reads it, a callback and a consumer's message become tasks
+    again, a refused receipt is owed again. A message whose agent was told Failed stays a letter: a
+    message ends once. Each letter leaves in the step that puts it back, so a run may be interrupted
+    and repeated.
+    """
+    chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
+    pace = read_rate(rate)
+    raise at_the_ledger(config, lambda desk: _replay(desk, chosen, dry_run, pace))
+
+
+@app.command(short_help="Forget letters for good.")
+def drop(
+    ids: IdsArgument = None,
+    what: WhatOption = None,
+    channel: ChannelOption = "",
+    since: SinceOption = "",
+    reason: ReasonOption = "",
+    everything: AllOption = False,
+    dry_run: DryRunOption = False,
+    sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also where several would be dropped.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Forget letters for good, raw bytes and all; exit code 1 when one that was named is not there.
+
+    On a terminal it asks before it drops more than one.
+    """
+    chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
+    raise at_the_ledger(config, lambda desk: _drop(desk, chosen, dry_run, sure))
+
+
+# ---------------------------------------------------------------- which letters
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Letters by id, or by what they are."""
+
+    ids: tuple[str, ...]
+    selection: Selection
+
+    async def ids_of(self, letters: DeadLetters) -> list[str]:
+        """Those to look at, the oldest first."""
+        return list(dict.fromkeys(self.ids)) if self.ids else await letters.ids(self.selection.since)
+
+
+def _chosen(ids: list[str] | None, selection: Selection, everything: bool) -> Chosen:
+    ways = [bool(ids), selection != Selection(), everything]
+    if not any(ways):
+        raise typer.BadParameter("name letters by id, choose with an option, or say --all")
+    if sum(ways) > 1:
+        raise typer.BadParameter("ids, options that choose, and --all exclude each other")
+    return Chosen(tuple(ids or ()), selection)
+
+
+def _selection(what: What | None, channel: str, since: str, reason: str) -> Selection:
+    return Selection(what or "", channel, reason, moment(since) if since else None)
+
+
+async def _matching(letters: DeadLetters, ids: Sequence[str], selection: Selection) -> AsyncIterator[Letter]:
+    async for letter in letters.read(ids):
+        if letter is not None and selection.has(letter):
+            yield letter
+
+
+# ---------------------------------------------------------------- the work
+
+
+async def _list(desk: Desk, selection: Selection, limit: int, as_json: bool) -> int:
+    letters = DeadLetters(desk.ledger)
+    ids = await letters.ids(selection.since, newest_first=True)
+    found = [letter async for letter in _matching(letters, ids, selection)]
+    if as_json:
+        for letter in found[:limit]:
+            print_json(_as_json(letter))
+        return 0
+    if not found:
+        out.print("No dead letter matches." if ids or selection != Selection() else "There are no dead letters.")
+        return 0
+    print_block(_table(found[:limit], roomy=not out.is_terminal or out.width >= _ROOMY))
+    if len(found) > limit:
+        out.print(f"The newest {limit} of {len(found)}; --limit shows more.")
+    return 0
+
+
+def _table(letters: Sequence[Letter], *, roomy: bool) -> Table:
+    """A line a letter, with its id in one piece; where there is no room, without the exact time and the size."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in (
+        "id",
+        "what",
+        "channel",
+        *(("since",) if roomy else ()),
+        "age",
+        *(("bytes",) if roomy else ()),
+        "reason",
+    ):
+        right = name in ("age", "bytes")
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right or name == "id")
+    now = time.time()
+    for letter in letters:
+        cells = [letter.id, letter.what, letter.channel_id, *([utc(letter.at)] if roomy else []), span(now - letter.at)]
+        cells += [*([str(letter.size)] if roomy else []), letter.reason]
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    return table
+
+
+async def _show(desk: Desk, letter_id: str, raw: bool, as_json: bool) -> int:
+    letters = DeadLetters(desk.ledger)
+    letter = await anext(letters.read([letter_id]))
+    if letter is None:
+        say_error(f"there is no dead letter {letter_id}; letters are kept for {desk.settings.dead_letter_days:g} days")
+        return 1
+    if raw:
+        content = await letters.raw(letter_id) or b""
+        say_warning("what follows on standard output is private: text, numbers, addresses")
+        typer.echo(printable_lines(content.decode(errors="replace")) if out.is_terminal else content, nl=False)
+        return 0
+    would = await Replay(desk.ledger, desk.configuration, dry_run=True).one(letter)
+    left = await letters.seconds_left(letter_id)
+    facts = _as_json(letter) | {
+        "kept_until": utc(time.time() + left),
+        "replay": would.says if would.done else f"not possible: {would.says}",
+    }
+    if as_json:
+        print_json(facts)
+        return 0
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        if value != "":
+            table.add_row(Text(name.replace("_", " "), "dim"), Text(printable(str(value))))
+    print_block(table)
+    return 0
+
+
+async def _replay(desk: Desk, chosen: Chosen, dry_run: bool, rate: float) -> int:
+    letters = DeadLetters(desk.ledger)
+    replayer = Replay(desk.ledger, desk.configuration, dry_run=dry_run)
+    ids = await chosen.ids_of(letters)
+    told: list[tuple[str, Replayed]] = []
+    counts: Counter[tuple[bool, str]] = Counter()
+    began, tried = time.monotonic(), 0
+    try:
+        with progress() as bar:
+            task = bar.add_task("would be replayed" if dry_run else "replaying", total=len(ids))
+            place = 0
+            async for letter in letters.read(ids):
+                letter_id, place = ids[place], place + 1
+                bar.update(task, completed=place)
+                if letter is None and not chosen.ids:
+                    continue
+                if letter is not None and not chosen.selection.has(letter):
+                    continue
+                if letter is not None and rate and not dry_run:
+                    await asyncio.sleep(max(0.0, began + tried / rate - time.monotonic()))
+                tried += 1
+                result = await replayer.one(letter) if letter is not None else GONE
+                counts[result.done, result.says] += 1
+                if len(told) < _FEW + 1:
+                    told.append((letter_id, result))
+    except asyncio.CancelledError:
+        say_error(f"interrupted; {_put_back(counts)} were replayed, and have left. Say it again to go on")
+        raise
+    if not counts:
+        out.print("No dead letter matches.")
+        return 0
+    word = "would be replayed" if dry_run else "replayed"
+    if len(told) <= _FEW:
+        for letter_id, result in told:
+            tail = f"{result.says}{f' ({result.name})' if result.name and not dry_run else ''}"
+            out.print(printable(f"{letter_id}: {word if result.done else 'stays'}: {tail}"), markup=False)
+    else:
+        for (done, says), count in counts.most_common():
+            out.print(printable(f"{count} {word if done else 'stay'}: {says}"), markup=False)
+    put_back = _put_back(counts)
+    out.print(f"{put_back} {word}, {counts.total() - put_back} not.")
+    return 0 if put_back and not counts[GONE.done, GONE.says] else 1
+
+
+def _put_back(counts: Mapping[tuple[bool, str], int]) -> int:
+    return sum(count for (done, _), count in counts.items() if done)
+
+
+def _agreed(count: int) -> bool:
+    """What a person at a terminal says; a script is taken at its word."""
+    return not sys.stdin.isatty() or typer.confirm(f"Forget {count} letters for good, raw bytes and all?", err=True)
+
+
+async def _drop(desk: Desk, chosen: Chosen, dry_run: bool, sure: bool) -> int:
+    letters = DeadLetters(desk.ledger)
+    ids = await chosen.ids_of(letters)
+    found = [letter.id async for letter in _matching(letters, ids, chosen.selection)]
+    missing = sorted(set(chosen.ids) - set(found))
+    for letter_id in missing:
+        say_error(f"there is no dead letter {letter_id}")
+    if len(found) > 1 and not (sure or dry_run or _agreed(len(found))):
+        out.print("Nothing was dropped.")
+        return 1
+    dropped = 0
+    with progress() as bar:
+        task = bar.add_task("would be dropped" if dry_run else "dropping", total=len(found))
+        for start in range(0, len(found), _DROP_AT_ONCE):
+            some = found[start : start + _DROP_AT_ONCE]
+            dropped += len(some) if dry_run else await letters.drop(some)
+            bar.advance(task, len(some))
+    if dropped:
+        out.print(f"{dropped} {'would be dropped' if dry_run else 'dropped'}.")
+    else:
+        out.print("No dead letter matches.")
+    return 1 if missing else 0
+
+
+def _as_json(letter: Letter) -> dict[str, Any]:
+    return {
+        "id": letter.id,
+        "what": letter.what,
+        "channel": letter.channel_id,
+        "reason": letter.reason,
+        "at": utc(letter.at),
+        "bytes": letter.size,
+    }

@@ -1,0 +1,1 @@
+"""`dcbridge dev` and `dcbridge demo`: every process on one computer."""

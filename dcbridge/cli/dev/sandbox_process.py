@@ -1,0 +1,57 @@
+"""The sandbox as a process of `dcbridge dev`: arguments are the folder and the public, page and mail ports.
+
+A fifth one, JSON, changes other values of its config: the tests ask for shorter waits, and a trial in a cluster
+says where it listens (`listen`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+
+from dcbridge.cli.dev.extras import missing_for_dev
+from dcbridge.cli.dev.processes import NUMBER, read
+from dcbridge.http.known_hosts import KnownHosts
+from dcbridge.runtime import logs
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until SIGTERM."""
+    if missing := missing_for_dev():
+        sys.exit(f"error: {missing}")
+    from sandbox.app import build_app
+    from sandbox.config import SandboxConfig
+
+    folder, public, page, mail = Path(arguments[0]), int(arguments[1]), int(arguments[2]), int(arguments[3])
+    logs.configure("json", "info")
+    logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells every command
+    config = SandboxConfig(
+        app_secret=read(folder, "app_secret"),
+        contact_center_id=read(folder, "contact_center_id"),
+        twilio_account_sid=read(folder, "account_sid"),
+        twilio_auth_token=read(folder, "twilio_auth_token"),
+        mail_callback_secret=read(folder, "mail_callback_secret"),
+        subscriber_secret=read(folder, "subscriber_secret"),
+        bridge_url=f"http://127.0.0.1:{public}",
+        sms_number=NUMBER,
+        smtp_port=mail,
+    )
+    told = json.loads(arguments[4]) if len(arguments) > 4 else {}
+    listen = told.pop("listen", "127.0.0.1")
+    config = replace(config, **told)
+    uvicorn.run(
+        KnownHosts(build_app(config), config.hosts),
+        host=listen,
+        port=page,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+main(sys.argv[1:])

@@ -1,0 +1,186 @@
+"""`dcbridge subscribers`: who gets interaction events, how it goes with each, and a switch for each."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dcbridge.cli.terminal import (
+    ConfigOption,
+    Desk,
+    JsonOption,
+    at_the_ledger,
+    out,
+    print_block,
+    print_json,
+    say_error,
+    span,
+)
+from dcbridge.errors import SendError
+from dcbridge.events.event import TEST
+from dcbridge.events.sinks import Event, MissingClient, Subscriber, open_sink
+from dcbridge.ledger.events import Events
+from dcbridge.ledger.reports.books import SubscriberBooks
+from dcbridge.printable import printable
+from dcbridge.settings.problems import did_you_mean
+from dcbridge.settings.process import DAY
+
+app = typer.Typer(help="Subscribers of interaction events.", no_args_is_help=True, rich_markup_mode=None)
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a subscriber in bridge.yaml.")]
+
+
+@app.command("list")
+def list_subscribers(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """List subscribers: where they are, whether they answer, what waits for them."""
+    raise at_the_ledger(config, lambda desk: _list(desk, as_json))
+
+
+@app.command("test")
+def send_one(name: NameArgument, config: ConfigOption = None) -> None:
+    """Send one event, named subscriber.test, the way every event goes; exit code 1 when it is not taken."""
+    raise at_the_ledger(config, lambda desk: _test(desk, name))
+
+
+@app.command()
+def enable(name: NameArgument, config: ConfigOption = None) -> None:
+    """Deliver to a subscriber that is disabled, beginning with what waited; exit code 1 where it is not."""
+    raise at_the_ledger(config, lambda desk: _enable(desk, name))
+
+
+@app.command()
+def disable(name: NameArgument, config: ConfigOption = None) -> None:
+    """Deliver nothing to a subscriber until it is enabled; what comes meanwhile waits for it, as bridge.yaml says."""
+    raise at_the_ledger(config, lambda desk: _disable(desk, name))
+
+
+# ---------------------------------------------------------------- the work
+
+
+def _events(desk: Desk) -> Events:
+    settings = desk.settings
+    return Events(desk.ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY)
+
+
+async def _list(desk: Desk, as_json: bool) -> int:
+    configured = desk.configuration.subscribers
+    known = {one.name: one for one in await _events(desk).known()}
+    rows = [_facts(name, configured.get(name), known.get(name)) for name in sorted({*configured, *known})]
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return 0
+    if not rows:
+        out.print("There are no subscribers in bridge.yaml.")
+        return 0
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("name", "kind", "place", "state", "waiting", "oldest", "delivered", "dead", "dropped"):
+        table.add_column(column, justify="right" if column in _RIGHT else "left", overflow="fold")
+    for row in rows:
+        shown = row | {"oldest": span(row["oldest_seconds"]) if row["waiting"] else ""}
+        table.add_row(*(Text(printable(str(shown[str(column.header)]))) for column in table.columns))
+    print_block(table)
+    return 0
+
+
+_RIGHT = ("waiting", "oldest", "delivered", "dead", "dropped")
+
+
+def _facts(name: str, configured: Subscriber | None, books: SubscriberBooks | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": configured.sink.kind if configured else "",
+        "place": configured.sink.place if configured else "",
+        "state": _state(configured, books),
+        "waiting": books.waiting if books else 0,
+        "oldest_seconds": round(books.oldest_age, 1) if books else 0.0,
+        "delivered": books.delivered if books else 0,
+        "dead": books.dead if books else 0,
+        "dropped": books.dropped if books else 0,
+        "difference": books.difference if books else 0,
+    }
+
+
+def _state(configured: Subscriber | None, books: SubscriberBooks | None) -> str:
+    if configured is None:
+        return "not in bridge.yaml"
+    if not configured.on:
+        return "off in bridge.yaml"
+    if books and books.disabled_for:
+        return f"disabled for {span(books.disabled_for)}: {books.why}"
+    if books and books.failing_for:
+        return f"failing for {span(books.failing_for)}"
+    return "on"
+
+
+async def _test(desk: Desk, name: str) -> int:
+    subscriber = configured(desk, name)
+    if subscriber is None:
+        return 1
+    event = Event(
+        id=f"own_{secrets.token_hex(12)}",
+        name=TEST,
+        received_at=datetime.now(UTC),
+        fields={"subscriber": name},
+        own=True,
+    )
+    began = time.monotonic()
+    try:
+        sink = open_sink(name, subscriber, desk.configuration.public_url)
+        try:
+            await sink.deliver(event)
+        finally:
+            await sink.close()
+    except MissingClient as error:
+        say_error(str(error))
+        return 1
+    except SendError as error:
+        say_error(f"{name} did not take it: {error.outcome} ({error.code}){_HINTS.get(error.code, '')}")
+        return 1
+    ms = round((time.monotonic() - began) * 1000)
+    out.print(f"{name} took {event.id} in {ms} ms.", markup=False)
+    return 0
+
+
+_HINTS = {"address not allowed": "; what is meant has to be named in its sink.allow"}
+
+
+async def _enable(desk: Desk, name: str) -> int:
+    if await _events(desk).enable(name):
+        out.print(f"{name} is enabled; what waited for it goes out.", markup=False)
+        return 0
+    known = {*desk.configuration.subscribers, *(one.name for one in await _events(desk).known())}
+    say_error(f"{name} is not disabled" if name in known else no_such("subscriber", name, known))
+    return 1
+
+
+async def _disable(desk: Desk, name: str) -> int:
+    if configured(desk, name) is None:
+        return 1
+    if await _events(desk).disable(name, "operator"):
+        out.print(f"{name} is disabled; what comes for it waits.", markup=False)
+        return 0
+    say_error(f"{name} is disabled already")
+    return 1
+
+
+def configured(desk: Desk, name: str, option: str = "") -> Subscriber | None:
+    """What bridge.yaml says of a subscriber; where it says nothing, that is told: `option` is where the name stood."""
+    found = desk.configuration.subscribers.get(name)
+    if found is None:
+        say_error(option + no_such("subscriber", name, desk.configuration.subscribers))
+    return found
+
+
+def no_such(what: str, name: str, known: Iterable[str]) -> str:
+    """ "there is no subscriber cmr; there is crm, lake; did you mean "crm"?" """
+    there = sorted(known)
+    near = did_you_mean(name, there)
+    return f"there is no {what} {name}; there is {', '.join(there) or 'none'}" + (f"; {near}" if near else "")

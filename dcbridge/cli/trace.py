@@ -1,0 +1,311 @@
+"""`dcbridge trace`: the life of one message, hop by hop. Never text, numbers, addresses or subjects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from rich.table import Table
+from rich.text import Text
+
+from dcbridge.cli import search
+from dcbridge.cli.terminal import Desk, out, print_block, print_json, say_error, span, utc
+from dcbridge.genesys.payloads import MAX_RECIPIENTS
+from dcbridge.ledger import Ledger
+from dcbridge.ledger.history import Hop, hops_of, hops_of_task, older_lines_are_gone, parts_of
+from dcbridge.messages import message_ref
+from dcbridge.printable import printable
+from dcbridge.runtime.logs import Tokens
+from dcbridge.settings.process import Settings
+
+_REF = re.compile(r"[0-9a-f]{24}(-[0-9]{1,3})?")
+_TASK = re.compile(r"[bc]-[0-9a-f]{24}")
+_MESSAGE_ID = re.compile(r"<?([0-9a-f]{24}(?:-[0-9]{1,3})?)@[^@>\s]+>?")
+_FIRST_LOOK = 8  # copies looked for on each channel; where one is found, all are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One message or task: what it is, where it stands, and its hops."""
+
+    facts: Mapping[str, Any]  # in the order to be shown; empty ones are not
+    hops: Sequence[Hop]
+    parts: Sequence[Mapping[str, Any]] = ()
+    older_hops_forgotten: bool = False
+
+
+async def show(desk: Desk, given: str, channel: str | None, everywhere: bool, as_json: bool) -> int:
+    """Print every life that goes by this id; 1 when there is none. `everywhere`: look at all that is remembered."""
+    lives = await _lives(desk, given, channel)
+    listed = False
+    if not lives and (everywhere or search.is_address(given)):
+        look = search.everywhere if everywhere else search.waiting_for
+        lives = await _lives_of(desk, await look(desk, given, channel))
+        listed = len(lives) > 1
+    letters = [] if lives else await _letters(desk.ledger.redis, [f"{kind}-{given}" for kind in "wmrtui"] + [given])
+    if as_json:
+        named = "" if search.is_address(given) else given
+        print_json({"id": named, "found": [_as_json(life) for life in lives], "dead_letters": letters})
+    elif listed:
+        _print_list(lives)
+    else:
+        for number, life in enumerate(lives):
+            if number:
+                out.print()
+            _print(life)
+    if not lives:
+        _say_what_was_not_found(desk, given, channel, everywhere, letters)
+    return 0 if lives else 1
+
+
+def _say_what_was_not_found(desk: Desk, given: str, channel: str | None, everywhere: bool, letters: list[str]) -> None:
+    where = f" on channel {channel}" if channel is not None else ""
+    if search.is_address(given):
+        say_error(f"nothing {'is remembered of' if everywhere else 'waits for'} this address{where}")
+    else:
+        say_error(f"nobody knows {given}{where}")
+    if letters:
+        say_error(f"there is a dead letter: dcbridge dead show {letters[0]}")
+        return
+    say_error(
+        f"a message is remembered for {desk.settings.retention_days:g} days after its receipt was posted,"
+        f" a callback or a consumer's message for {desk.settings.callback_dedupe_days:g} days after it was done"
+    )
+    if not everywhere:
+        say_error("--search looks at all of them for this id of a provider, trace id, token or address")
+
+
+async def _lives(desk: Desk, given: str, channel: str | None) -> list[Life]:
+    """By what names a message at once."""
+    if channel is None and _TASK.fullmatch(given):
+        found = await _task(desk.ledger, given)
+        return [found] if found else []
+    if channel is None and _REF.fullmatch(given) and (known := await _message(desk, given)):
+        return [known]
+    refs = await _refs(desk, given, channel)
+    if not refs and (named := _MESSAGE_ID.fullmatch(given)):  # the Message-ID of an email is the reference
+        refs = [named[1]]
+    members = [f"m:{ref}" for ref in refs] or await search.consumer_messages(desk, given)
+    return await _lives_of(desk, members)
+
+
+async def _lives_of(desk: Desk, members: Sequence[str]) -> list[Life]:
+    """Of "m:<ref>" and "t:<id>", those that are still known."""
+    found = [
+        await (_message(desk, member[2:]) if member.startswith("m:") else _task(desk.ledger, member[2:]))
+        for member in members
+    ]
+    return [life for life in found if life is not None]
+
+
+async def _refs(desk: Desk, message_id: str, channel: str | None) -> list[str]:
+    """Every copy of a Digital Channels messageId, on one channel or on all that are configured or were."""
+    redis = desk.ledger.redis
+    channels = [channel] if channel is not None else list(desk.configuration.channels)
+    if channel is None:
+        strays = cast(set[bytes], await redis.smembers("dcb:channels"))
+        channels += sorted({name.decode() for name in strays} - set(channels))
+    found: list[str] = []
+    for name in channels:
+        first = await _existing(redis, [message_ref(name, message_id, n) for n in range(_FIRST_LOOK)])
+        rest = [message_ref(name, message_id, n) for n in range(_FIRST_LOOK, MAX_RECIPIENTS)] if first else []
+        found += first + await _existing(redis, rest)
+    return found
+
+
+async def _existing(redis: Redis, refs: Sequence[str]) -> list[str]:
+    async with redis.pipeline(transaction=False) as pipe:
+        for ref in refs:
+            pipe.exists(f"dcb:m:{ref}")
+        answers = await pipe.execute()
+    return [ref for ref, answer in zip(refs, answers, strict=True) if answer]
+
+
+async def _letters(redis: Redis, ids: Sequence[str]) -> list[str]:
+    async with redis.pipeline(transaction=False) as pipe:
+        for one in ids:
+            pipe.exists(f"dcb:dead:{one}")
+        answers = await pipe.execute()
+    return [one for one, answer in zip(ids, answers, strict=True) if answer]
+
+
+async def _message(desk: Desk, ref: str) -> Life | None:
+    redis = desk.ledger.redis
+    entry = await desk.ledger.entry(ref)
+    if not entry:
+        return None
+    channel = desk.configuration.channel(entry["ch"])
+    provider = channel.provider if channel else ""
+    async with redis.pipeline(transaction=False) as pipe:
+        pipe.zscore("dcb:due", f"m:{ref}")
+        pipe.zscore(f"dcb:receipts:{entry['ch']}", ref)
+        pipe.lpos(f"dcb:lane:{entry['ln']}", f"m:{ref}")
+        pipe.zscore(f"dcb:parked:{provider}", ref)
+        pipe.hget(f"dcb:breaker:{provider}", "why")
+        due, receipt_due, place, parked, why = await pipe.execute()
+    facts = {
+        "message": ref,
+        "state": entry["s"],
+        "channel": entry["ch"],
+        "message id": entry["mid"],
+        "trace id": entry.get("tr", ""),
+        "consumer": _consumer(desk.settings, entry),
+        "attempts": int(entry.get("ta", "0")),
+        "waits behind": f"{place} of its conversation" if place else "",
+        "held back": _held_back(entry, provider if parked is not None else "", why),
+        "last code": entry.get("e", ""),
+        "outcome was unknown": {"": "", "1": "once"}.get(entry.get("unk", ""), f"{entry.get('unk')} times"),
+        "dead letters": await _letters(redis, [f"m-{ref}", f"r-{ref}"]),
+    }
+    hops = hops_of(entry, due=_seconds(due), receipt_due=_seconds(receipt_due))
+    return Life(facts, hops, parts_of(entry), older_lines_are_gone(entry))
+
+
+async def _task(ledger: Ledger, task_id: str) -> Life | None:
+    entry = await ledger.task(task_id)
+    if not entry:
+        return None
+    facts = {
+        "task": task_id,
+        "state": entry["s"],
+        "what": "a consumer's message" if entry["j"] == "consumer" else "a provider's callback",
+        "channel": entry.get("ch", ""),
+        "trace id": entry.get("tr", ""),
+        "attempts": int(entry.get("a", "0")),
+        "last code": entry.get("e", ""),
+        "dead letters": await _letters(ledger.redis, [f"t-{task_id}"]),
+    }
+    return Life(facts, hops_of_task(entry), (), older_lines_are_gone(entry))
+
+
+def _held_back(entry: Mapping[str, str], parked_at: str, why: bytes | None) -> str:
+    """Why a message whose turn it is does not go (dcbridge/ledger/lines.lua)."""
+    if entry["s"] not in ("accepted", "retry"):
+        return ""
+    if parked_at:
+        code = f": {why.decode(errors='replace')}" if why else ""
+        return f"nothing is sent to {parked_at} at present{code}"
+    kind, _, name = entry.get("q", "").partition("-")
+    if kind == "u":
+        return f"no worker is configured for channel {name}"
+    if kind in ("c", "p"):
+        return f"it waits in the line of {'channel' if kind == 'c' else 'provider'} {name}"
+    if "hd" in entry:
+        return "as many requests as are allowed are under way"
+    return f"by the rate, until {utc(int(entry['sl']) / 1000)}" if "sl" in entry else ""
+
+
+def _consumer(settings: Settings, entry: Mapping[str, str]) -> str:
+    """The token by which the logs name the consumer, while the ledger still needs the address."""
+    if "to" not in entry or settings.token_key_is_random:
+        return ""
+    return Tokens(settings.token_key.get_secret_value().encode()).of(entry["to"])
+
+
+def _seconds(score: float | None) -> float | None:
+    return None if score is None else score / 1000
+
+
+# ---------------------------------------------------------------- how it is put
+
+
+_ROOMY = 110  # columns from which on a hop takes one line
+_FACTS = 54  # characters that facts may take where there is less, before each takes a line
+
+_WORDS = {
+    "seconds": "took {} s",
+    "then_in_seconds": "next look in {} s",
+    "provider_id": "provider id {}",
+    "says": "{}",
+}
+_RESULTS = {
+    "repeated": "known already, changed nothing",
+    "late": "after the end, changed nothing",
+    "parked": "kept until the answer to the request is known",
+    "next": "the next part may go",
+    "noted": "noted",
+}
+
+
+def _print(life: Life) -> None:
+    head = Table.grid(padding=(0, 2))
+    head.add_column()
+    head.add_column(overflow="fold")
+    for name, value in life.facts.items():
+        if value not in ("", []):
+            words = ", ".join(value) if isinstance(value, list) else str(value)
+            head.add_row(Text(name, "dim"), Text(printable(words), "bold" if name == "state" else ""))
+    roomy = not out.is_terminal or out.width >= _ROOMY
+    if not roomy:
+        head.add_row(Text("day", "dim"), Text(f"{utc(life.hops[0].at)[:10]}, times in UTC"))
+    print_block(head)
+    if life.older_hops_forgotten:
+        out.print("Steps older than these are not kept.", style="dim")
+    print_block(_hops(life, roomy=roomy))
+    if len(life.parts) > 1:
+        for part in life.parts:
+            out.print(printable(f"part {part['part']}: {part['status']} {part['provider_id']}"), markup=False)
+
+
+def _hops(life: Life, *, roomy: bool) -> Table:
+    """A line a hop; where there is no room for that, a short time, and the facts below."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    began = life.hops[0].at
+    for hop in life.hops:
+        moment = utc(hop.at)
+        if not roomy:
+            moment = moment[11:23] if moment[:10] == utc(began)[:10] else moment[5:16].replace("T", " ")
+        style = "dim" if hop.what.startswith("due") else ""
+        facts = [words for name, value in hop.facts.items() if (words := _fact(name, value, life))]
+        cells = [moment, f"+{span(hop.at - began)}", hop.what]
+        if roomy:
+            cells.append(", ".join(facts))
+        elif facts:
+            cells[-1] += "\n" + "\n".join(facts if len(", ".join(facts)) > _FACTS else [", ".join(facts)])
+        table.add_row(*(Text("\n".join(map(printable, cell.split("\n"))), style) for cell in cells))
+    return table
+
+
+def _fact(name: str, value: object, life: Life) -> str:
+    match name:
+        case "part" if len(life.parts) < 2:
+            return ""
+        case "result":
+            return _RESULTS.get(str(value), f"now {value}")
+        case "tries":
+            return "" if value in (0, 1) else f"after {value} tries"
+        case "code" if value == "lease ended":
+            return "the worker that had it fell silent"
+        case "says":
+            return str(value).removesuffix(".")
+        case _:
+            return _WORDS.get(name, name + " {}").format(value)
+
+
+def _print_list(lives: Sequence[Life]) -> None:
+    """Of many, a line each; `dcbridge trace` tells one of them."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("accepted", "message", "channel", "state"):
+        table.add_column(name, overflow="fold")
+    for life in lives:
+        which = life.facts.get("message") or life.facts.get("task")
+        cells = (utc(life.hops[0].at)[:19] + "Z", which, life.facts["channel"], life.facts["state"])
+        table.add_row(*(Text(printable(str(cell))) for cell in cells))
+    print_block(table)
+    out.print(f"{len(lives)} messages; dcbridge trace and a message of these tells its life.", markup=False)
+
+
+def _as_json(life: Life) -> dict[str, Any]:
+    facts = {name.replace(" ", "_"): value for name, value in life.facts.items() if value not in ("", [])}
+    began = life.hops[0].at
+    hops = [
+        {"at": utc(hop.at), "seconds_since_accepted": round(hop.at - began, 3), "what": hop.what, **hop.facts}
+        for hop in life.hops
+    ]
+    return facts | {"parts": list(life.parts), "older_hops_forgotten": life.older_hops_forgotten, "hops": hops}

@@ -1,0 +1,1 @@
+"""bridge.yaml: its models, how it is read, what is checked, and its reference page."""

@@ -1,0 +1,194 @@
+"""What no single field of bridge.yaml can know: whether names, types and secrets fit together.
+
+Looks at the tree as it was read, so that it has its say also where a field was refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from phonenumbers import SUPPORTED_REGIONS
+
+from dcbridge.events.sinks import targets
+from dcbridge.events.sinks.clients import missing
+from dcbridge.providers import ANY_SENDERS, KINDS
+from dcbridge.providers.mailboxes import own_mailbox
+from dcbridge.providers.phone import Senders, address_key, own_number
+from dcbridge.settings.problems import Path, counted, did_you_mean, shape
+from dcbridge.settings.types import is_loopback
+
+EVENTS = (
+    "STARTED", "FINISHED", "interaction.gap", "subscriber.failing", "subscriber.recovered", "subscriber.disabled",
+    "subscriber.enabled", "delivery.dead",
+)  # fmt: skip
+SECRET_LENGTH = 16  # characters; a shorter one is for a bridge on this computer itself
+
+
+class Finding(NamedTuple):
+    """Something that does not fit; a warning when it is not fatal."""
+
+    path: Path
+    what: str
+    suggestion: str = ""
+    fatal: bool = True
+
+
+def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Finding]:
+    """Everything that does not fit; `substituted` are the values that may not be quoted."""
+    endpoints, providers, channels = (_section(tree, name) for name in ("endpoints", "providers", "channels"))
+    for channel_id, channel in channels.items():
+        path: Path = ("channels", channel_id)
+        yield from _named((*path, "provider"), channel.get("provider"), providers, "provider", substituted)
+        yield from _named((*path, "endpoint"), channel.get("endpoint"), endpoints, "endpoint", substituted)
+        if channel.get("endpoint") is None and len(endpoints) > 1:
+            names = ", ".join(endpoints)
+            yield Finding((*path, "endpoint"), "is missing, and there are several endpoints", f"choose from {names}")
+        yield from _carried(path, channel, providers)
+    yield from _numbers(channels, providers)
+    yield from _secrets(tree)
+    yield from _addresses(tree)
+    yield from _sinks(tree)
+    for section, entries in (("provider", providers), ("endpoint", endpoints)):
+        used = {channel.get(section) for channel in channels.values()}
+        if channels and not (section == "endpoint" and len(entries) == 1):
+            for name in entries:
+                if name not in used:
+                    yield Finding((f"{section}s", name), "is used by no channel", fatal=False)
+
+
+def _section(tree: Mapping[str, Any], name: str) -> dict[str, Mapping[str, Any]]:
+    """The entries of a section that are mappings; others were refused already, and keep their names."""
+    section = tree.get(name)
+    if not isinstance(section, Mapping):
+        return {}
+    return {key: value if isinstance(value, Mapping) else {} for key, value in section.items()}
+
+
+def _named(
+    path: Path, name: object, entries: Mapping[str, object], noun: str, substituted: Collection[Path]
+) -> Iterator[Finding]:
+    if not isinstance(name, str) or name in entries:
+        return
+    shown = shape(name) if path in substituted else f'"{name}"'
+    near = did_you_mean(name, entries)
+    known = f"there is {', '.join(entries)}" if entries else f"there is no {noun} at all"
+    yield Finding(path, f"no {noun} is named {shown}", near or known)
+
+
+def _carried(path: Path, channel: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    name, kind_of_channel = channel.get("provider"), channel.get("type")
+    kind = providers.get(name, {}).get("kind") if isinstance(name, str) else None
+    if not isinstance(kind, str) or kind not in KINDS or kind_of_channel not in ("sms", "email"):
+        return
+    types = KINDS[kind].channel_types
+    if kind_of_channel not in types:
+        carried = " and ".join(sorted(types))
+        yield Finding((*path, "provider"), f"{kind} carries {carried}, and this channel is {kind_of_channel}")
+
+
+def _numbers(
+    channels: Mapping[str, Mapping[str, Any]], providers: Mapping[str, Mapping[str, Any]]
+) -> Iterator[Finding]:
+    """A number that nothing can be sent from or answered to, and one that two channels have at one provider."""
+    first: dict[tuple[str, str], str] = {}
+    for channel_id, channel in channels.items():
+        given = channel.get("number")
+        number = given if isinstance(given, str) and given else channel_id
+        path: Path = ("channels", channel_id, "number")
+        if channel.get("type") == "email" and number is given:
+            yield from _mailbox(path, number)
+        if channel.get("type") != "sms":
+            continue
+        region = channel.get("default_region")
+        if region is not None and region not in SUPPORTED_REGIONS:
+            continue  # refused by its field
+        try:
+            number = own_number(number, region, _senders(channel, providers))
+        except ValueError as error:
+            if number is given:
+                yield Finding(path, str(error))
+            else:  # a provider may have a sender of its own, and nobody need answer
+                why = f"is not given, and the channel id, which stands in for it, {error}"
+                yield Finding(("channels", channel_id), f"number {why}", fatal=False)
+            continue
+        if re.search(r"[A-Za-z]", number) and ":" not in number:  # the name of a sender is answered by nobody
+            continue
+        other = first.setdefault((str(channel.get("provider")), address_key(number)), channel_id)
+        if other != channel_id:
+            what = f'has the number of channel "{other}" at the same provider: what a consumer answers is for either'
+            yield Finding(path, what, "give each channel a number of its own")
+
+
+def _senders(channel: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]]) -> Senders:
+    name = channel.get("provider")
+    kind = providers.get(name, {}).get("kind") if isinstance(name, str) else None
+    return KINDS[kind].senders if isinstance(kind, str) and kind in KINDS else ANY_SENDERS
+
+
+def _mailbox(path: Path, written: str) -> Iterator[Finding]:
+    try:
+        mailbox = own_mailbox(written)
+    except ValueError as error:
+        yield Finding(path, str(error))
+        return
+    if not mailbox.isascii():
+        what = "is not ASCII before the @: mail systems without SMTPUTF8 refuse what it sends"
+        yield Finding(path, what, "choose a mailbox of ASCII letters", fatal=False)
+
+
+def _secrets(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    public_url = tree.get("public_url")
+    for path, secret in _each_secret(tree):
+        if not secret:
+            continue  # refused by its field
+        if len(secret) < SECRET_LENGTH:
+            what = f"has {counted(len(secret), 'character')}; a secret needs at least {SECRET_LENGTH}"
+            yield Finding(path, what, fatal=not (isinstance(public_url, str) and is_loopback(public_url)))
+        if secret != secret.strip():
+            yield Finding(path, "has white space around it, which is then part of the secret", fatal=False)
+
+
+def _each_secret(tree: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    for section in ("endpoints", "interactions", "channels"):
+        for name, entry in _section(tree, section).items():
+            for key in ("secrets", "retired_secrets"):
+                values = entry.get(key)
+                for index, secret in enumerate(values if isinstance(values, list) else []):
+                    if isinstance(secret, str):
+                        yield (section, name, key, index), secret
+
+
+def _addresses(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    digital_channels = tree.get("digital_channels")
+    base_url = digital_channels.get("base_url") if isinstance(digital_channels, Mapping) else None
+    if not isinstance(base_url, str):
+        return
+    path: Path = ("digital_channels", "base_url")
+    if not base_url.rstrip("/").endswith("/nexus/v3"):
+        yield Finding(path, "does not end in /nexus/v3", fatal=False)
+    if base_url.startswith("http://") and not is_loopback(base_url):
+        yield Finding(path, "is http: messages and keys travel unencrypted", fatal=False)
+
+
+def _sinks(tree: Mapping[str, Any]) -> Iterator[Finding]:
+    subscribers = _section(tree, "subscribers")
+    for name, subscriber in subscribers.items():
+        path: Path = ("subscribers", name, "sink")
+        sink = subscriber.get("sink")
+        if not isinstance(sink, Mapping) or not isinstance(kind := sink.get("kind"), str):
+            continue
+        if absent := missing(kind):
+            yield Finding((*path, "kind"), *absent)
+        url = sink.get("url")
+        if kind == "http" and isinstance(url, str) and url.startswith("http://") and not is_loopback(url):
+            yield Finding((*path, "url"), "is http: events travel signed and unencrypted", fatal=False)
+        for at, event in enumerate(subscriber.get("events") or ()):
+            if isinstance(event, str) and event not in EVENTS and (near := did_you_mean(event, EVENTS)):
+                yield Finding(("subscribers", name, "events", at), "is no event that we know", near, fatal=False)
+    for name, other in targets.shared(subscribers):
+        what = f'is the place of subscriber "{other}" as well: the same events arrive there once for each of them'
+        yield Finding(("subscribers", name, "sink"), what, "where that is not meant, part them by their filters", False)
+    if subscribers and not _section(tree, "interactions"):
+        yield Finding(("subscribers",), "get nothing: there is no interactions webhook", fatal=False)

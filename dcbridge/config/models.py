@@ -1,0 +1,374 @@
+"""The models of bridge.yaml: what is carried, for whom, by which provider, and how patiently.
+
+`dcbridge.config.loader` reads the file into them. Secrets do not print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstraints, model_validator
+
+from dcbridge.events.sinks import EventPace, Subscriber
+from dcbridge.providers import ANY_SENDERS, KINDS, build
+from dcbridge.providers.base import Fields, Provider
+from dcbridge.providers.lookup import keepers
+from dcbridge.providers.mailboxes import own_mailbox
+from dcbridge.providers.phone import address_key, own_number
+from dcbridge.settings.problems import Path, Problem, did_you_mean, other, refuse, shape
+from dcbridge.settings.process import DAY
+from dcbridge.settings.types import Model, Name, PublicUrl, Region, Seconds, Secret, Secrets, SomeSeconds, Url, Uuid
+
+ChannelId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f/]+$", max_length=200)]
+
+
+class DigitalChannels(Model):
+    """The Genesys side, where messages and receipts are posted."""
+
+    base_url: Url = Field(description="URL of Digital Channels, /nexus/v3 included.")
+    contact_center_id: Uuid = Field(description="UUID of the contact centre, sent as x-ccid.")
+    api_key: Secret | None = Field(None, description="Sent as x-api-key where the gateway in between asks for one.")
+    longest_pause: SomeSeconds = Field(
+        300.0,
+        le=DAY,
+        description="Seconds that a Retry-After is kept to at most: receipts and consumers' messages wait.",
+    )
+    empty_signature: Literal["empty", "omit", "path"] = Field(
+        "empty", description="What is signed on a request without a body: zero bytes, nothing at all, or the path."
+    )
+    media_signature: Literal["raw_body", "file_bytes", "empty"] = Field(
+        "raw_body", description="What is signed on an upload: the whole multipart body, the file, or zero bytes."
+    )
+
+
+class Endpoint(Model):
+    """One address that Digital Channels posts to; its name ends the webhook's URL."""
+
+    secrets: Secrets = Field(
+        description="App secrets that are accepted now; the first one signs what we post.",
+    )
+    retired_secrets: tuple[Secret, ...] = Field(
+        (), description="Secrets that are refused, and named as retired when somebody still signs with one."
+    )
+
+
+class Pace(Model):
+    """How fast messages leave. Those that wait for their turn hold no worker."""
+
+    per_second: float = Field(0.0, ge=0, allow_inf_nan=False, description="Messages a second; 0 is no limit.")
+    burst: int = Field(1, ge=1, description="Messages that may leave at once after a pause.")
+    in_flight: int = Field(0, ge=0, description="Requests under way at one time; 0 is no limit.")
+
+
+class Breaker(Model):
+    """When to stop speaking to a provider that cannot be reached or does not know us, and when to try again."""
+
+    failures: int = Field(
+        5,
+        ge=1,
+        description="Conversations that have to fail, however often each is tried, until nothing is sent any more;"
+        " a refused account: one.",
+    )
+    share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Share that these have to be of the messages that the account carried during the last ten seconds,"
+        " above 0 and up to 1.",
+    )
+    first: SomeSeconds = Field(5.0, description="Seconds until one message is tried again.")
+    most: SomeSeconds = Field(60.0, description="Seconds between two such tries at most.")
+
+
+class ProviderAccount(Model):
+    """One account at one company: its kind, and the fields of that kind."""
+
+    kind: str
+    pace: Pace = Field(Pace(), description="Limits of the whole account, shared by all workers.")
+    longest_pause: SomeSeconds = Field(
+        3600.0, le=DAY, description="Seconds that a Retry-After of this account is kept to at most, whatever it says."
+    )
+    fields: SerializeAsAny[Fields]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """The file has the fields beside `kind`; what they are is the kind's to say."""
+        if not isinstance(value, Mapping):
+            return value
+        kind = value.get("kind")
+        if not isinstance(kind, str):
+            refuse((("kind",), f"should be a text, and is {shape(kind)}" if "kind" in value else "is missing"))
+            return value
+        if kind not in KINDS:
+            near = did_you_mean(kind, KINDS)
+            words = ", ".join(sorted(KINDS))
+            refuse((("kind",), f"should be one of {words}, and is {other(kind)}" + (f"; {near}" if near else "")))
+        ours = {key: value[key] for key in ("pace", "longest_pause") if key in value}
+        fields = {key: item for key, item in value.items() if key not in ("kind", *ours)}
+        return {"kind": kind, **ours, "fields": KINDS[kind].fields_model.model_validate(fields)}
+
+
+class Retry(Model):
+    """How long to wait before the next attempt: first, first·factor, first·factor² … and never more than most."""
+
+    first: SomeSeconds = Field(1.0, description="Seconds before the second attempt.")
+    factor: float = Field(2.0, ge=1, le=10, description="What each wait is multiplied by to give the next.")
+    most: SomeSeconds = Field(300.0, description="Seconds that a wait has at most.")
+    jitter: float = Field(0.5, ge=0, le=1, description="Share of a wait that is left to chance, 0 to 1.")
+
+
+def _confirmed_for_sms(data: dict[str, Any]) -> Literal["taken", "confirmed"]:
+    return "taken" if data.get("type") == "email" else "confirmed"
+
+
+class Channel(Model):
+    """One Genesys channel: its provider, its secrets and its policies."""
+
+    type: Literal["sms", "email"] = Field(description="What the channel carries.")
+    provider: str = Field(description="Name of the provider that carries it.")
+    number: str | None = Field(
+        None,
+        min_length=1,
+        description="The channel's number or mailbox at the provider.",
+        json_schema_extra={"default": "the channel id"},
+    )
+    endpoint: str | None = Field(
+        None,
+        description="Name of the endpoint that its webhooks arrive at.",
+        json_schema_extra={"default": "the only endpoint"},
+    )
+    contact_center_id: Uuid | None = Field(
+        None,
+        description="UUID sent as x-ccid for this channel.",
+        json_schema_extra={"default": "that of digital_channels"},
+    )
+    secrets: Secrets | None = Field(
+        None,
+        description="App secrets of this channel alone; the first one signs what we post.",
+        json_schema_extra={"default": "those of the endpoint"},
+    )
+    retired_secrets: tuple[Secret, ...] = Field((), description="Secrets of this channel alone that are now refused.")
+    time_to_live: SomeSeconds = Field(
+        14400.0, description="Seconds until the provider must have taken a message; after that it fails with 305."
+    )
+    delivered_when: Literal["taken", "confirmed"] = Field(
+        default_factory=_confirmed_for_sms,
+        description="Whether Delivered is said when the provider took the message or when it confirmed delivery.",
+        json_schema_extra={"default": "confirmed for sms, taken for email"},
+    )
+    outcome_unknown: Literal["resend", "fail"] = Field(
+        "resend", description="What to do when a request was written and no answer was read."
+    )
+    resends: int = Field(
+        2,
+        ge=0,
+        le=20,
+        description="Times that a message of unknown outcome is sent again at most; after that it fails.",
+    )
+    unknown_grace: Seconds = Field(
+        10.0, description="Seconds to wait, before outcome_unknown applies, for an update that proves it was sent."
+    )
+    confirm_within: SomeSeconds = Field(
+        86400.0, description="Seconds to wait for a final delivery update; after that a message is unconfirmed."
+    )
+    ask_after: SomeSeconds = Field(
+        600.0,
+        description="Seconds without a final delivery update until the provider is asked for the first time, where it"
+        " can be; then at doubling distances, and once more at the end of confirm_within.",
+    )
+    unconfirmed_as: Literal["none", "delivered", "failed"] = Field(
+        "none", description="Which receipt an unconfirmed message gets."
+    )
+    attempts: int = Field(
+        20,
+        ge=1,
+        description="Times that one message, or one part of it, is handed to the provider at most; after that it fails"
+        " with the reason of the last attempt. Attempts that reached nobody do not count.",
+    )
+    lane_limit: SomeSeconds = Field(
+        900.0, description="Seconds that one message may hold up its conversation; after that it fails."
+    )
+    default_region: Region | None = Field(
+        None, description="Country, in two letters, of numbers written without a country code."
+    )
+    pace: Pace = Field(Pace(), description="Limits of this channel, besides those of its provider.")
+    retry: Retry | None = Field(None, description="Waits between attempts; what is not given is that of the bridge.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_in_one_spelling(cls, value: Any) -> Any:
+        """The number as it is sent from, for all who read it; `configuration_checks` refuses one that cannot be."""
+        if not isinstance(value, Mapping) or not isinstance(number := value.get("number"), str) or not number:
+            return value
+        region = value.get("default_region")
+        try:
+            number = own_mailbox(number) if value.get("type") == "email" else own_number(
+                number, region if isinstance(region, str) else None, ANY_SENDERS
+            )  # fmt: skip
+        except ValueError:
+            return value
+        return {**value, "number": number}
+
+
+class Configuration(Model):
+    """All of bridge.yaml."""
+
+    public_url: PublicUrl = Field(
+        description="URL at which providers reach the public listener and which they sign; https, or http on localhost."
+    )
+    digital_channels: DigitalChannels = Field(description="The Genesys side.")
+    endpoints: dict[Name, Endpoint] = Field(
+        min_length=1, description="Addresses of the messages webhook, by name: POST /webhooks/messages/{name}."
+    )
+    interactions: dict[Name, Endpoint] = Field(
+        {}, description="Addresses of the interactions webhook, by name: POST /webhooks/interactions/{name}."
+    )
+    providers: dict[Name, ProviderAccount] = Field({}, description="Accounts at SMS and email companies, by name.")
+    subscribers: dict[Name, Subscriber] = Field({}, description="Who gets the interaction events, by name.")
+    channels: dict[ChannelId, Channel] = Field(min_length=1, description="Channels, by Genesys channel id.")
+    retry: Retry = Field(Retry(), description="Waits between attempts.")
+    breaker: Breaker = Field(Breaker(), description="When a provider that fails is left alone.")
+
+    _warnings: tuple[Problem, ...] = PrivateAttr(default=())
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is allowed and still deserves a look."""
+        return self._warnings
+
+    def with_warnings(self, warnings: tuple[Problem, ...]) -> Self:
+        """The same configuration, with what was noticed while it was read."""
+        copy = self.model_copy()
+        copy._warnings = warnings
+        return copy
+
+    def channel(self, channel_id: str) -> Channel | None:
+        """The channel, or None when bridge.yaml does not name it."""
+        return self.channels.get(channel_id)
+
+    def channel_of(self, provider: str, address: str) -> str | None:
+        """The channel that this provider's number belongs to, in whatever spelling; None where no channel has it."""
+        return self._channels_by_address.get((provider, address_key(address)))
+
+    @cached_property
+    def _channels_by_address(self) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for channel_id, channel in self.channels.items():
+            key = address_key(channel.number or channel_id, channel.default_region)
+            found.setdefault((channel.provider, key), channel_id)
+        return found
+
+    def endpoint_of(self, channel_id: str) -> str:
+        """Name of the endpoint of a channel. Raises KeyError for an unknown channel."""
+        return self.channels[channel_id].endpoint or next(iter(self.endpoints))
+
+    def signing_secret(self, channel_id: str) -> bytes:
+        """What signs our posts about a channel. Raises KeyError for an unknown channel."""
+        return self.secrets_for(self.endpoint_of(channel_id), channel_id)[0]
+
+    @cached_property
+    def secrets_at(self) -> dict[str, frozenset[bytes]]:
+        """By endpoint, every live secret that one of its channels or the endpoint itself has."""
+        found = {name: set(_bytes(one.secrets)) for name, one in self.endpoints.items()}
+        for name, channel in self.channels.items():
+            found[self.endpoint_of(name)].update(_bytes(channel.secrets or ()))
+        return {name: frozenset(secrets) for name, secrets in found.items()}
+
+    @cached_property
+    def retired_at(self) -> dict[str, frozenset[bytes]]:
+        """As `secrets_at`, those that are refused now."""
+        found = {name: set(_bytes(one.retired_secrets)) for name, one in self.endpoints.items()}
+        for name, channel in self.channels.items():
+            found[self.endpoint_of(name)].update(_bytes(channel.retired_secrets))
+        return {name: frozenset(secrets) for name, secrets in found.items()}
+
+    def secrets_for(self, endpoint: str, channel_id: str | None = None) -> list[bytes]:
+        """Live secrets for a webhook that came to this endpoint and names this channel.
+
+        The channel's own where it has some and belongs to this endpoint, else the endpoint's.
+        Raises KeyError for an unknown endpoint.
+        """
+        channel = self._own(endpoint, channel_id)
+        return _bytes(channel.secrets if channel and channel.secrets else self.endpoints[endpoint].secrets)
+
+    def retired_for(self, endpoint: str, channel_id: str | None = None) -> list[bytes]:
+        """Retired secrets, chosen as `secrets_for` chooses. Raises KeyError for an unknown endpoint."""
+        channel = self._own(endpoint, channel_id)
+        own = channel.retired_secrets if channel else ()
+        return _bytes((*own, *self.endpoints[endpoint].retired_secrets))
+
+    def ccid(self, channel_id: str) -> str:
+        """The x-ccid of a channel. Raises KeyError for an unknown channel."""
+        return self.channels[channel_id].contact_center_id or self.digital_channels.contact_center_id
+
+    def build_providers(self) -> dict[str, Provider]:
+        """Every account by its name, ready to use. Raises ValueError for a public URL that a provider cannot call."""
+        return {
+            name: build(name, account.kind, account.fields, self.public_url) for name, account in self.providers.items()
+        }
+
+    def limits(self) -> dict[str, str]:
+        """Channel id -> provider, both paces, and where it is kept whose an id of its account is, for the ledger.
+
+        "subscribers/<name>" is both a channel and a provider.
+        """
+        kept = keepers(self.build_providers())
+        channels = {
+            channel_id: f"{channel.provider} {_written(self.providers[channel.provider].pace)} {_written(channel.pace)}"
+            + (
+                f" asked {kept[channel.provider]} {channel.confirm_within * 1000:.0f}"
+                if channel.provider in kept
+                else ""
+            )
+            for channel_id, channel in self.channels.items()
+        }
+        subscribers = {
+            f"subscribers/{name}": f"subscribers/{name} {_written(one.pace)} {_written(Pace())}"
+            for name, one in self.subscribers.items()
+            if one.on
+        }
+        return channels | subscribers
+
+    def longest_pauses(self) -> dict[str, float]:
+        """Seconds that each account's Retry-After is kept to at most; "subscribers/<name>" is one as well."""
+        providers = {name: account.longest_pause for name, account in self.providers.items()}
+        return providers | {f"subscribers/{name}": one.longest_pause for name, one in self.subscribers.items()}
+
+    def with_subscribers(self, subscribers: Mapping[str, Subscriber]) -> Self:
+        """The same configuration with other subscribers."""
+        return self.model_copy(update={"subscribers": dict(subscribers)})
+
+    def retry_of(self, channel_id: str) -> Retry:
+        """The waits of a channel: its own words, and the bridge's for the rest. Raises KeyError if unknown."""
+        own = self.channels[channel_id].retry
+        return self.retry.model_copy(update=own.model_dump(exclude_unset=True)) if own else self.retry
+
+    def _own(self, endpoint: str, channel_id: str | None) -> Channel | None:
+        channel = self.channels.get(channel_id) if channel_id is not None else None
+        return channel if channel and self.endpoint_of(channel_id or "") == endpoint else None
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        retries: dict[Path, Retry] = {("retry",): self.retry}
+        retries |= {
+            ("channels", name, "retry"): self.retry_of(name) for name, own in self.channels.items() if own.retry
+        }
+        refuse(
+            *(
+                (place, f"most ({retry.most:g} seconds) is less than first ({retry.first:g} seconds)")
+                for place, retry in retries.items()
+                if retry.most < retry.first
+            )
+        )
+        return self
+
+
+def _written(pace: Pace | EventPace) -> str:
+    return f"{pace.per_second:g} {pace.burst} {pace.in_flight}"
+
+
+def _bytes(secrets: tuple[SecretStr, ...]) -> list[bytes]:
+    return [secret.get_secret_value().encode() for secret in secrets]

@@ -1,0 +1,165 @@
+"""The Digital Channels client: messages, receipts, media (contract/third-party-messaging.txt).
+
+It builds requests that carry X-Hub-Signature over exactly the bytes that are sent, x-ccid and, where
+they are known, X-B3-TraceId and x-api-key; and it reads answers in layers: the HTTP status, then
+`status.code`, then whatever else an answer may hold. `Sender` carries both.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from dcbridge import retry_after
+from dcbridge.config.models import Configuration
+from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Undecodable, Unreadable
+from dcbridge.genesys import payloads, signature
+from dcbridge.messages import Receipt
+from dcbridge.transport.sender import Sender
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A file that Digital Channels keeps. `url` is "genesys://nexus/<id>"; `length` in bytes."""
+
+    id: str
+    url: str
+    filename: str
+    mimetype: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """What a request about a channel is signed and named with. Unknown channels get their endpoint's."""
+
+    channel_id: str
+    secret: bytes
+    contact_center_id: str
+
+
+class DigitalChannels:
+    """Calls to /nexus/v3 of one installation. Every call raises a SendError when it was not taken."""
+
+    def __init__(self, configuration: Configuration, sender: Sender) -> None:
+        self._configuration = configuration
+        self._settings = configuration.digital_channels
+        self._sender = sender
+
+    def party(self, channel_id: str, endpoint: str = "") -> Party:
+        """How to speak about a channel; for one that is not configured, as the endpoint it came to does."""
+        configuration = self._configuration
+        if configuration.channel(channel_id) is not None:
+            return Party(channel_id, configuration.signing_secret(channel_id), configuration.ccid(channel_id))
+        name = endpoint if endpoint in configuration.endpoints else next(iter(configuration.endpoints))
+        return Party(channel_id, configuration.secrets_for(name)[0], self._settings.contact_center_id)
+
+    async def post_consumer_message(
+        self, channel_id: str, consumer_id: str, text: str, trace_id: str = ""
+    ) -> list[str]:
+        """Hand a consumer's text to the agent; the ids that Digital Channels gave it."""
+        body = payloads.write_consumer_message(consumer_id, channel_id, text)
+        return _accepted(await self._post_messages(self.party(channel_id), body, trace_id))
+
+    async def post_receipts(
+        self, channel_id: str, receipts: Sequence[Receipt], trace_id: str = "", endpoint: str = ""
+    ) -> None:
+        """All receipts in one request: taken together or refused together."""
+        _accepted(
+            await self._post_messages(self.party(channel_id, endpoint), payloads.write_receipts(receipts), trace_id)
+        )
+
+    async def upload(self, channel_id: str, filename: str, mimetype: str, data: bytes, trace_id: str = "") -> Media:
+        """Keep a file at Digital Channels, to be named in a message by its url."""
+        boundary = secrets.token_hex(16)
+        shown = filename.replace("\\", "_").replace('"', "%22").replace("\r", "").replace("\n", "")
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{shown}"\r\n'
+            f"Content-Type: {mimetype}\r\n\r\n"
+        )
+        body = head.encode() + data + f"\r\n--{boundary}--\r\n".encode()
+        signed = {"raw_body": body, "file_bytes": data, "empty": b""}[self._settings.media_signature]
+        party = self.party(channel_id)
+        response = await self._call(
+            "POST", party, "media", body, f"multipart/form-data; boundary={boundary}", trace_id, signed=signed
+        )
+        _accepted(response)
+        try:
+            told = json.loads(response.content)["data"]
+            return Media(
+                str(told["mediaId"]), str(told["url"]), str(told.get("filename", filename)),
+                str(told.get("mimetype", mimetype)), int(told.get("length", len(data))),
+            )  # fmt: skip
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Unreadable("no media id") from None
+
+    async def download(self, channel_id: str, media_id: str, trace_id: str = "") -> bytes:
+        """The bytes of a file, up to the sender's limit."""
+        response = await self._call(
+            "GET", self.party(channel_id), f"media/{quote(media_id, safe='')}", b"", "", trace_id
+        )
+        if response.status_code == 200:
+            return response.content
+        _accepted(response)
+        raise Unreadable(f"http {response.status_code}")
+
+    async def delete(self, channel_id: str, media_id: str, trace_id: str = "") -> None:
+        """Forget a file. Any 2xx is done: the answer may be empty, or nothing that can be read."""
+        try:
+            response = await self._call(
+                "DELETE", self.party(channel_id), f"media/{quote(media_id, safe='')}", b"", "", trace_id
+            )
+        except Undecodable:
+            return
+        if not 200 <= response.status_code < 300:
+            _accepted(response)
+
+    async def _post_messages(self, party: Party, body: bytes, trace_id: str) -> httpx.Response:
+        return await self._call("POST", party, "messages", body, "application/json", trace_id)
+
+    async def _call(
+        self, method: str, party: Party, what: str, body: bytes, content_type: str, trace_id: str,
+        signed: bytes | None = None,
+    ) -> httpx.Response:  # fmt: skip
+        url = f"{self._settings.base_url}/channels/{quote(party.channel_id, safe='')}/{what}"
+        headers = {"x-ccid": party.contact_center_id, "Accept": "application/json"}
+        if body or self._settings.empty_signature != "omit":
+            covered = body if signed is None else signed
+            if not body and self._settings.empty_signature == "path":
+                covered = urlsplit(url).path.encode()
+            headers[signature.HEADER] = signature.sign(party.secret, covered)
+        if content_type:
+            headers["Content-Type"] = content_type
+        if trace_id:
+            headers["X-B3-TraceId"] = trace_id
+        if self._settings.api_key is not None:
+            headers["x-api-key"] = self._settings.api_key.get_secret_value()
+        return await self._sender.http(httpx.Request(method, url, headers=headers, content=body))
+
+
+def _accepted(response: httpx.Response) -> list[str]:
+    """The ids of a taken call. Raises what follows from any other answer.
+
+    Which cause gives which status is not documented, so: 3xx, 401 and 403 are a fault of the configuration
+    and wait for an operator, other 4xx are about this request, 429 and 5xx pass.
+    """
+    http = response.status_code
+    code, ids, said = payloads.read_answer(response.content)
+    if 200 <= http < 300:
+        if code in (0, 1) or (code is None and not said.strip()):
+            return ids
+        if code is None:  # a page of something in between says 200 as well
+            raise Unreadable(f"http {http} without a status")
+        raise Refused(f"status {code}")  # 2: some of it was taken; nothing of it is sent again blindly
+    if http in (429, 503):
+        raise Throttled(f"http {http}", retry_after=retry_after.longest(response.headers.get_list("retry-after")))
+    if http >= 500 or http == 408:
+        raise OutcomeUnknown(f"http {http}")
+    if http in (401, 403) or 300 <= http < 400:  # a redirect: base_url is not Digital Channels' own
+        raise AccountFault(f"http {http}")
+    raise Refused(f"http {http}" + (f" status {code}" if code is not None else ""))

@@ -1,0 +1,1 @@
+"""The wires of Genesys: payloads and signatures."""

@@ -1,0 +1,480 @@
+"""The ledger: what Redis remembers of every message, and the only code that moves it.
+
+Agent messages, one entry a recipient:
+
+    accepted ──claim──▶ sending ──taken──▶ sent ──▶ delivered | removed | failed | unconfirmed
+        ▲                 │  │  │
+        │ next part       │  │  └─no answer──▶ unknown ──settle──▶ retry | failed
+        └─────────────────┘  └──retry──▶ retry ──claim──▶ sending
+
+Every transition is one atomic script (the .lua files beside this one). A claim is fenced by its
+token: whoever lost it, by a lease that ended or by an update that settled the message, gets
+"stale" and changes nothing. Each verb may be repeated blindly, since a reply can be lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Self, cast
+
+from redis.asyncio import Redis
+
+from dcbridge.ledger.entries import Claimed, Decision, OwedReceipt, Swept, unreadable
+from dcbridge.ledger.jobs import JOBS
+from dcbridge.ledger.script import Batch, slices, whole
+from dcbridge.messages import Fate
+from dcbridge.settings.process import DAY, Settings
+from dcbridge.store.durability import Durable
+
+__all__ = ["Claimed", "Decision", "OwedReceipt", "Swept"]  # of entries.py
+
+SWEEP = 500  # members that one sweep looks at
+LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
+GIVEN_UP = 200  # messages that one call looks at to fail them
+_SLICE = 250  # channels whose limits one script takes
+_SCRIPT = 64  # messages or tasks that one script takes
+KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id is, as in messages.lua
+COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is looked for
+
+_FILES = (
+    *("clock", "aside", "common", "owed", "leases", "history", "pauses", "pacing", "breaker", "subscribers", "lines"),
+    *("messages", "unconfigured", "lookups", "receipts", "tasks", "dead_letters", "strays", "events", "announced"),
+    *("sweep", "run"),
+)
+
+
+def _script() -> str:
+    jobs = ",".join(f"{name}={{path='{j.path}',queue='{j.queue}',timeout={j.timeout}}}" for name, j in JOBS.items())
+    here = Path(__file__).parent
+    texts = [(here / f"{name}.lua").read_text() for name in _FILES]
+    return "\n".join([f"local JOBS = {{{jobs}}}", *texts])
+
+
+class NewMessage(NamedTuple):
+    """One copy of an agent message at the door. With `reason` it ends at once as Failed."""
+
+    ref: str
+    first_ref: str
+    channel_id: str
+    message_id: str
+    sender_id: str
+    to_id: str
+    payload: bytes
+    trace_id: str
+    time_to_live: float  # seconds
+    reason: int = 0
+    detail: str = ""
+    raw: bytes = b""  # kept as a dead letter
+    copies: int = 1  # of the whole message; of several, the payload is stored once
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """Something to be done once: read a raw callback, post a consumer message."""
+
+    id: str
+    job: str
+    lane: str
+    payload: bytes
+    trace_id: str = ""
+    channel_id: str = ""
+
+
+def lane_of(*names: str) -> str:
+    """The key of a lane: a digest, so that no address stands in a key name."""
+    return hashlib.blake2b("\0".join(names).encode(), digest_size=9).hexdigest()
+
+
+class Ledger:
+    """`keep` and `keep_dead`: seconds that finished entries and dead letters live. `durable`: see Batch.
+
+    `worker`: a name for the claims of this process; without one a claim ends with its lease alone.
+    `silence`: seconds after which a worker that says nothing counts as dead.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        *,
+        keep: float,
+        keep_dead: float,
+        durable: Durable | None = None,
+        worker: str = "",
+        silence: float = 10.0,
+    ) -> None:
+        self.redis = redis
+        self._keep = int(keep * 1000)
+        self._keep_dead = int(keep_dead * 1000)
+        self._worker, self._silence = worker, int(silence * 1000)
+        self._do = Batch(redis, _script(), durable).call
+
+    @classmethod
+    def of(cls, settings: Settings, redis: Redis, durable: Durable | None = None, worker: str = "") -> Self:
+        """The ledger of a process, kept as long as its settings say."""
+        return cls(
+            redis,
+            keep=settings.retention_days * DAY,
+            keep_dead=settings.dead_letter_days * DAY,
+            durable=durable,
+            worker=worker,
+            silence=settings.worker_silence,
+        )
+
+    # ------------------------------------------------------------ whose claims these are
+
+    def token(self) -> str:
+        """What fences one claim, and says whose it is."""
+        return f"{self._worker}.{secrets.token_hex(8)}"
+
+    async def alive(self) -> None:
+        """Say that this worker lives. Each sweep says it again; claims of a silent worker end early."""
+        await self._do("alive", self._worker, self._silence)
+
+    async def farewell(self) -> None:
+        """This worker holds nothing any more that it will finish."""
+        await self._do("farewell", self._worker)
+
+    # ------------------------------------------------------------ agent messages
+
+    async def accept(self, copies: Sequence[NewMessage]) -> list[bool]:
+        """True for those that are new, once all are written. A slice is written or not: what is lost is sent again."""
+        slices_of = [self._accepting(some) for some in whole(copies, _SCRIPT, lambda one: one.first_ref)]
+        bulk = len(slices_of) > 1  # they stay in their order
+        found = await asyncio.gather(*(self._do("accept", *one, bulk=bulk) for one in slices_of))
+        return [answer == b"new" for answers in found for answer in answers]
+
+    def _accepting(self, copies: Sequence[NewMessage]) -> list[str | bytes | int]:
+        flat: list[str | bytes | int] = [self._keep, self._keep_dead]
+        for c in copies:
+            flat += [
+                c.ref, c.first_ref, c.channel_id, c.message_id, c.sender_id, c.to_id,
+                lane_of(c.channel_id, c.to_id), c.payload if c.ref == c.first_ref else b"",
+                c.trace_id, int(c.time_to_live * 1000),
+                str(int(c.reason)) if c.reason else "", c.detail, c.raw, c.copies,
+            ]  # fmt: skip
+        return flat
+
+    async def claim(self, ref: str, token: str, lease: float) -> Claimed:
+        """Take the message for `lease` seconds."""
+        return await self._readable(f"m:{ref}", await self._do("claim", ref, token, _ms(lease), self._keep))
+
+    async def payload(self, first_ref: str) -> bytes:
+        """The payload of a message, by the ref of its first copy; b"" where it is gone."""
+        return await cast(Awaitable[bytes | None], self.redis.get(f"dcb:p:{first_ref}")) or b""
+
+    async def parts(self, ref: str, token: str, count: int) -> None:
+        """Say how many parts there are, before the first of several goes out."""
+        await self._do("parts", ref, token, count)
+
+    async def taken(
+        self, ref: str, token: str, part: int, count: int, provider_id: str, *, delivered: bool, confirm_within: float
+    ) -> str:
+        """The provider took one part: "next", "sent", "delivered", or "stale"."""
+        answer = await self._do(
+            "taken", ref, token, part, count, provider_id, int(delivered), _ms(confirm_within), self._keep
+        )
+        return _word(answer)
+
+    async def retry(
+        self, ref: str, token: str, delay: float, *, lane_limit: float, reason: int, code: str, attempts: int = 0
+    ) -> str:
+        """Again in `delay` seconds: "retry", or "failed" where the time to live, the lane's limit or the number of
+        attempts ends first; 0 is no limit of attempts.
+        """
+        told = (ref, token, _ms(delay), _ms(lane_limit), int(reason), code, self._keep, attempts)
+        return _word(await self._do("retry", *told))
+
+    async def strand(self, ref: str, token: str) -> str:
+        """This worker knows no such channel: "waits" until one does or its time to live ends, or "stale"."""
+        return _word(await self._do("strand", ref, token, self._keep))
+
+    async def give_up(self, channel_id: str) -> int | None:
+        """Fail what was not sent yet of a channel that is not configured; how many, None where it is configured."""
+        ended, start = 0, 0
+        while start >= 0:
+            count, start = await self._do("give_up", channel_id, start, GIVEN_UP)
+            if count < 0:
+                return None
+            ended += count
+        return ended
+
+    async def fail(self, ref: str, token: str, reason: int, detail: str) -> str:
+        return _word(await self._do("fail", ref, token, int(reason), detail, self._keep))
+
+    async def unknown(self, ref: str, token: str, grace: float, code: str) -> str:
+        """Nobody knows whether it was taken, unless an update said so meanwhile. Without a token: a lease ended."""
+        return _word(await self._do("unknown", ref, token, _ms(grace), code, self._keep))
+
+    async def settle(self, ref: str, policy: str, most: int = 2, token: str = "", attempts: int = 0) -> str:
+        """The grace is over: `policy` is "resend", at most `most` times and within `attempts`, or "fail".
+
+        `token`: of a question about it.
+        """
+        return _word(await self._do("settle", ref, policy, self._keep, most, token, attempts))
+
+    async def confirm_over(
+        self, ref: str, reason: str, receipt: str, confirm_within: float = 0.0, token: str = ""
+    ) -> str:
+        """No update came within the channel's limit; `receipt` is a status or "" for none. "sent": it is not over."""
+        within = _ms(confirm_within)
+        return _word(await self._do("confirm_over", ref, "", reason, receipt, self._keep, within, token))
+
+    async def update(
+        self, ref: str, part: int, status: str, provider_id: str, reason: str, detail: str, confirm_within: float
+    ) -> str:
+        """A delivery update: the new state, "next", "noted", "parked", "repeated", "late" or "gone"."""
+        answer = await self._do(
+            "update", ref, part, status, provider_id, reason, detail, _ms(confirm_within), self._keep
+        )
+        return _word(answer)
+
+    # ------------------------------------------------------------ questions to a provider about a message
+
+    async def ask(self, ref: str, limit: float) -> str:
+        """Queue a question about a due message: "asking", "waiting", "stale"; "over" after `limit` seconds, counted
+        from when its outcome became unknown, or from when it was sent.
+        """
+        return _word(await self._do("ask", ref, _ms(limit)))
+
+    async def question(self, ref: str, token: str, lease: float) -> Claimed:
+        """Take the question for `lease` seconds, unless its provider is to be left alone at present."""
+        return await self._readable(f"m:{ref}", await self._do("question", ref, token, _ms(lease)))
+
+    async def answered(self, ref: str, token: str, part: int, word: str, provider: str, detail: str) -> str:
+        """Write the answer into the message's history; `word` as in history.py."""
+        return _word(await self._do("answered", ref, token, part, word, provider, detail))
+
+    async def ask_again(self, ref: str, token: str, delay: float, failures: int = 0) -> str:
+        """The next question in `delay` seconds; `failures` in a row so far."""
+        return _word(await self._do("ask_again", ref, token, _ms(delay), failures))
+
+    async def whose(self, provider: str, ids: Sequence[str]) -> dict[str, str]:
+        """Whose each id is (`dcbridge.providers.lookup.name_of`), of those that are known to be somebody's."""
+        if not ids:
+            return {}
+        keys = [f"dcb:id:{provider}:{one}" for one in ids]
+        found = await cast(Awaitable[list[bytes | None]], self.redis.mget(keys))
+        return {one: whose.decode() for one, whose in zip(ids, found, strict=True) if whose is not None}
+
+    async def copies(self, first_ref: str) -> dict[str, dict[str, str]]:
+        """Each copy of a message that is remembered: its channel `ch`, recipient `to` and provider's id `x0`."""
+        copies: dict[str, dict[str, str]] = {}
+        for start in range(0, MOST_COPIES, COPIES_AT_ONCE):
+            refs = [f"{first_ref}-{n}" if n else first_ref for n in range(start, start + COPIES_AT_ONCE)]
+            async with self.redis.pipeline(transaction=False) as pipe:
+                for ref in refs:
+                    pipe.hmget(f"dcb:m:{ref}", "ch", "to", "x0")
+                rows = await pipe.execute()
+            here = {
+                ref: {name: value.decode() for name, value in zip(("ch", "to", "x0"), row, strict=True) if value}
+                for ref, row in zip(refs, rows, strict=True)
+                if row[0] is not None
+            }
+            if not here:
+                break
+            copies |= here
+        return copies
+
+    async def found(
+        self,
+        ref: str,
+        token: str,
+        part: int,
+        count: int,
+        provider: str,
+        fate: Fate,
+        ids: Sequence[str],
+        *,
+        delivered: bool,
+        confirm_within: float,
+    ) -> str:
+        """The provider has it: the state, "taken" where one of `ids` (the fate's first) is another's, or "stale"."""
+        answer = await self._do(
+            "found", ref, token, part, count, provider, fate.status.value,
+            str(int(fate.reason)) if fate.reason else "", fate.detail, int(delivered),
+            _ms(confirm_within), self._keep, *ids,
+        )  # fmt: skip
+        return _word(answer)
+
+    async def not_there(self, ref: str, token: str, lane_limit: float, attempts: int = 0) -> str:
+        """The provider surely has not got it: "retry" at once, "failed" after `lane_limit` seconds or as many
+        attempts, or "stale".
+        """
+        return _word(await self._do("not_there", ref, token, _ms(lane_limit), self._keep, attempts))
+
+    # ------------------------------------------------------------ pacing and the breaker of a provider's account
+
+    async def limits(self, lines: Mapping[str, str]) -> None:
+        """Channel id -> what pacing.lua calls dcb:limits. Others lose theirs, unless a living worker names them."""
+        for some in slices(list(lines.items()), _SLICE):
+            await self._do("limits", self._worker, *(word for pair in some for word in pair))
+        before = await cast(Awaitable[list[bytes]], self.redis.hkeys("dcb:limits"))
+        for names in slices([one for one in before if one.decode(errors="replace") not in lines], _SLICE):
+            await self._do("limits_unnamed", self._worker, *names)
+
+    async def pause(self, provider: str, seconds: float, asked: float = 0.0, code: str = "") -> bool:
+        """The provider asked the whole account to wait, for `asked` seconds; False where it is waiting already."""
+        return bool(await self._do("pause", provider, max(1, _ms(seconds)), _ms(asked or seconds), code))
+
+    async def trouble(
+        self,
+        provider: str,
+        ref: str,
+        code: str,
+        *,
+        at_once: bool,
+        threshold: int,
+        first: float,
+        most: float,
+        share: float = 0.5,
+    ) -> str:
+        """A send failed for no fault of the message: "closed", "opened" or "open" is the breaker now.
+
+        It opens at once, or when `threshold` conversations fail that are at least `share` of those carried lately.
+        """
+        told = (provider, ref, code, int(at_once), threshold, _ms(first), _ms(most), f"{share:g}")
+        answer = await self._do("trouble", *told)
+        return _word(answer)
+
+    async def contact(self, provider: str, ref: str) -> None:
+        """The provider answered, if only to refuse this message: its account works."""
+        await self._do("contact", provider, ref)
+
+    # ------------------------------------------------------------ receipts
+
+    async def receipts_take(self, channel_id: str, limit: int, lease: float) -> list[OwedReceipt]:
+        """Up to `limit` receipts that are due, ours for `lease` seconds."""
+        found = []
+        for row in await self._do("receipts_take", channel_id, limit, _ms(lease)):
+            try:
+                found.append(OwedReceipt.read(row))
+            except ValueError:
+                await self._do("aside", b"r:" + row[0], "this version cannot read it", channel_id)
+        return found
+
+    async def receipts_hold(self, channel_id: str, refs: Sequence[str], lease: float) -> None:
+        """Ours for another `lease` seconds, those that are still owed."""
+        await self._do("receipts_hold", channel_id, _ms(lease), *refs)
+
+    async def receipts_done(self, channel_id: str, refs: Sequence[str]) -> None:
+        await self._do("receipts_done", channel_id, self._keep, *refs)
+
+    async def receipts_again(self, channel_id: str, delays: Mapping[str, float]) -> None:
+        """Each again after its own delay in seconds."""
+        flat: list[str | int] = []
+        for ref, delay in delays.items():
+            flat += [ref, _ms(delay)]
+        await self._do("receipts_again", channel_id, *flat)
+
+    async def receipts_refused(self, channel_id: str, ref: str, code: str, raw: bytes) -> str:
+        """Digital Channels will never take it: a dead letter."""
+        return _word(await self._do("receipts_refused", channel_id, ref, code, raw, self._keep, self._keep_dead))
+
+    # ------------------------------------------------------------ tasks
+
+    async def put_tasks(self, tasks: Sequence[NewTask]) -> list[bool]:
+        """True for those that are new."""
+        bulk, calls = len(tasks) > _SCRIPT, list[Awaitable[list[bytes]]]()
+        for some in slices(tasks, _SCRIPT):
+            flat = [word for t in some for word in (t.id, t.job, t.lane, t.payload, t.trace_id, t.channel_id)]
+            calls.append(self._do("task_put", *flat, bulk=bulk))
+        return [answer == b"new" for answers in await asyncio.gather(*calls) for answer in answers]
+
+    async def claim_task(self, task_id: str, token: str, lease: float) -> Claimed:
+        return await self._readable(f"t:{task_id}", await self._do("task_claim", task_id, token, _ms(lease)))
+
+    async def task_done(self, task_id: str, token: str, keep: float, why_nothing: str = "") -> str:
+        """Whoever says so: a worker given up for dead as well. `keep`: seconds for which the same id is recognised.
+        `why_nothing`: in a few words of ours, why there was nothing to do.
+        """
+        return _word(await self._do("task_done", task_id, token, _ms(keep), why_nothing))
+
+    async def task_retry(self, task_id: str, token: str, delay: float, code: str) -> str:
+        return _word(await self._do("task_retry", task_id, token, _ms(delay), code))
+
+    async def task_dead(self, task_id: str, token: str, reason: str, raw: bytes, keep: float) -> str:
+        return _word(await self._do("task_dead", task_id, token, reason, raw, _ms(keep), self._keep_dead))
+
+    # ------------------------------------------------------------ the rest
+
+    async def put_batch(self, batch_id: str, endpoint: str, trace_id: str, body: bytes) -> bool:
+        """Keep an interactions webhook as it came; False for one that is here already."""
+        return bool(await self._do("batch_put", batch_id, endpoint, trace_id, body, self._keep) == b"new")
+
+    async def bury(self, letter_id: str, what: str, channel_id: str, reason: str, raw: bytes) -> bool:
+        """A dead letter that belongs to no entry."""
+        return bool(await self._do("bury", letter_id, what, channel_id, reason, raw, self._keep_dead) == b"new")
+
+    async def remember_stray(self, channel_id: str, endpoint: str) -> None:
+        """As `remember_strays`, for one."""
+        await self.remember_strays([channel_id], endpoint)
+
+    async def remember_strays(self, channel_ids: Iterable[str], endpoint: str) -> None:
+        """Channels that are not configured were named at this endpoint: their receipts are signed as it does.
+
+        Of many, those that were not named for the longest time and wait for nothing are forgotten.
+        """
+        await self._do("strays", endpoint, *channel_ids)
+
+    async def endpoint_of_stray(self, channel_id: str) -> str:
+        found = await cast(Awaitable[bytes | None], self.redis.hget("dcb:strays", channel_id))
+        return found.decode() if found else ""
+
+    async def sweep(self, limit: int = SWEEP) -> list[Decision]:
+        """Queue what is due or lost; return what needs a decision. Idempotent, for any process."""
+        return list((await self.swept(limit)).decisions)
+
+    async def swept(self, limit: int = SWEEP) -> Swept:
+        """As `sweep`, and what it saw of the store."""
+        name = secrets.token_hex(6)
+        seen, *rows = await self._do("sweep", limit, self._keep_dead, self._worker, self._silence, name)
+        found = [(row[0].decode(), row[1].decode(), row[2].decode(errors="replace")) for row in rows]
+        return Swept(
+            looked=int(seen[0]),
+            decisions=[Decision(member[:1], member[2:], state, channel) for member, state, channel in found],
+            ahead=int(seen[1]) / 1000,
+            store=seen[2].decode(errors="replace"),
+            latest=int(seen[3]) / 1000,
+            heard=bool(seen[4]),
+        )
+
+    async def _readable(self, member: str, answer: Sequence[Any]) -> Claimed:
+        """What was claimed; set aside where this version cannot read it."""
+        claimed = _claimed(answer)
+        why = unreadable(claimed.fields)
+        if not why:
+            return claimed
+        await self._do("aside", member, why, "")
+        return Claimed("aside", {})
+
+    async def entry(self, ref: str) -> dict[str, str]:
+        """What is remembered of one message, without its payload."""
+        return await self._fields(f"dcb:m:{ref}")
+
+    async def task(self, task_id: str) -> dict[str, str]:
+        """What is remembered of one task, without its payload."""
+        return await self._fields(f"dcb:t:{task_id}")
+
+    async def _fields(self, key: str) -> dict[str, str]:
+        raw = await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(key))
+        return {k.decode(errors="replace"): v.decode(errors="replace") for k, v in raw.items() if k != b"p"}
+
+
+def _ms(seconds: float) -> int:
+    return max(0, int(seconds * 1000))
+
+
+def _word(answer: bytes) -> str:
+    return answer.decode()
+
+
+def _claimed(answer: Sequence[Any]) -> Claimed:
+    if answer[0] != b"go":
+        return Claimed(answer[0].decode(), {})
+    pairs = answer[1]
+    return Claimed("go", dict(zip(pairs[::2], pairs[1::2], strict=True)))

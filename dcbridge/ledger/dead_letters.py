@@ -1,0 +1,155 @@
+"""Dead letters: what could not be carried, with its raw bytes, until it is put back, dropped or too old.
+
+A letter leaves in the very step that puts its content back, so a process that is killed in the
+middle neither loses nor doubles anything. How each kind is read again is `dcbridge.replay`'s to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+from dcbridge.ledger import Ledger, NewMessage, NewTask
+
+_CHUNK = 500  # letters looked at in one round trip
+UNREADABLE = "unreadable"  # what a letter holds that this version cannot read
+_FIELDS = ("what", "channel", "reason", "at")
+
+
+# Why a callback is a dead letter that holds what a consumer wrote to a number of nobody's.
+NO_CHANNEL = "no channel has this address"
+
+
+class What(StrEnum):
+    """What a letter holds, in the words of the command line; stored with a blank for each "-"."""
+
+    AGENT_MESSAGE = "agent-message"
+    RECEIPT = "receipt"
+    CALLBACK = "callback"
+    CONSUMER = "consumer"
+    DELIVERY_UPDATE = "delivery-update"
+    INTERACTION_BATCH = "interaction-batch"
+    INTERACTION_ENTITY = "interaction-entity"
+    DELIVERY = "delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """All of a letter but its raw bytes. `at` in seconds since 1970, `size` of the raw bytes."""
+
+    id: str
+    what: str  # one of What, or what a newer version wrote
+    channel_id: str
+    reason: str
+    at: float
+    size: int
+
+    @property
+    def is_from_a_consumer(self) -> bool:
+        """Whether a consumer wrote what is in it: to an agent, or to a number that no channel has."""
+        return self.what == What.CONSUMER or (self.what == What.CALLBACK and NO_CHANNEL in self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters are meant. An empty text or None means any; `since` in seconds since 1970."""
+
+    what: str = ""
+    channel_id: str = ""
+    reason: str = ""  # a part of it, in any case
+    since: float | None = None
+
+    def has(self, letter: Letter) -> bool:
+        """Whether a letter is one of them, but for its age: `DeadLetters.ids` asks Redis for that."""
+        return (
+            (self.what in ("", letter.what) or (self.what == What.CONSUMER and letter.is_from_a_consumer))
+            and self.channel_id in ("", letter.channel_id)
+            and self.reason.casefold() in letter.reason.casefold()
+        )
+
+
+class DeadLetters:
+    """The letters of one ledger."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._redis = ledger.redis
+
+    async def ids(self, since: float | None = None, *, newest_first: bool = False) -> list[str]:
+        """Every letter of this moment by age, some of which may end before they are read."""
+        low = "-inf" if since is None else int(since * 1000)
+        found = cast(list[bytes], await self._redis.zrangebyscore("dcb:dead", low, "+inf"))
+        return [one.decode() for one in (reversed(found) if newest_first else found)]
+
+    async def read(self, ids: Sequence[str]) -> AsyncIterator[Letter | None]:
+        """Each letter in the given order; None for one that is not there."""
+        for start in range(0, len(ids), _CHUNK):
+            chunk = ids[start : start + _CHUNK]
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for one in chunk:
+                    pipe.hmget(f"dcb:dead:{one}", *_FIELDS)
+                    pipe.hstrlen(f"dcb:dead:{one}", "raw")
+                rows: list[Any] = await pipe.execute(raise_on_error=False)
+            for one, fields, size in zip(chunk, rows[::2], rows[1::2], strict=True):
+                yield _letter(one, fields, size)
+
+    async def raw(self, letter_id: str) -> bytes | None:
+        """The bytes as they came: private."""
+        return await cast(Awaitable[bytes | None], self._redis.hget(f"dcb:dead:{letter_id}", "raw"))
+
+    async def seconds_left(self, letter_id: str) -> float:
+        """How long the letter will be kept."""
+        return max(0.0, await self._redis.pttl(f"dcb:dead:{letter_id}") / 1000)
+
+    async def drop(self, ids: Iterable[str]) -> int:
+        """Forget them; how many there were."""
+        return int(await self._ledger._do("drop", *ids))
+
+    # Each of these answers "new" when it is done and the letter has left, "gone" when there is no such letter, and
+    # otherwise what stands in the way.
+
+    async def accept(self, letter_id: str, copies: Sequence[NewMessage]) -> str:
+        """As the door accepts; "again" when all are known."""
+        return await self._replay(letter_id, "accept", *self._ledger._accepting(copies))
+
+    async def put_task(self, letter_id: str, task: NewTask) -> str:
+        """A task with an id that nobody has used; "again" otherwise."""
+        return await self._replay(letter_id, "task_put", *_task(task))
+
+    async def again(self, letter_id: str, task: NewTask) -> str:
+        """The dead task itself, under its own id; its state when it is not dead."""
+        return await self._replay(letter_id, "task_again", *_task(task))
+
+    async def owe_receipt(self, letter_id: str, ref: str, sender_id: str, to_id: str) -> str:
+        """A receipt that was refused; "posted", "owed", or "forgotten" with its message."""
+        return await self._replay(letter_id, "receipt_owe", ref, sender_id, to_id)
+
+    async def put_batch(self, letter_id: str, batch_id: str, endpoint: str, trace_id: str, body: bytes) -> str:
+        """An interactions webhook; "again" when it is here already."""
+        keep = self._ledger._keep
+        return await self._replay(letter_id, "batch_put", batch_id, endpoint, trace_id, body, keep)
+
+    async def put_delivery(self, letter_id: str, event_id: str, subscriber: str, lane: str, stored: bytes) -> str:
+        """An event that its subscriber did not take; "waiting" when it is on its way again already."""
+        return await self._replay(letter_id, "delivery_again", event_id, subscriber, lane, stored)
+
+    async def _replay(self, letter_id: str, verb: str, *arguments: str | bytes | int) -> str:
+        answer: bytes = await self._ledger._do("replay", letter_id, verb, *arguments)
+        return answer.decode()
+
+
+def _task(task: NewTask) -> tuple[str | bytes, ...]:
+    return task.id, task.job, task.lane, task.payload, task.trace_id, task.channel_id
+
+
+def _letter(letter_id: str, fields: Sequence[bytes | None] | Exception, size: int) -> Letter | None:
+    if isinstance(fields, Exception):
+        return Letter(letter_id, UNREADABLE, "", "its key is of another type", 0.0, 0)
+    what, channel, reason, at = [(value or b"").decode(errors="replace") for value in fields]
+    if not at:
+        return None
+    if not at.isdigit():
+        return Letter(letter_id, UNREADABLE, channel, "its time is no number", 0.0, size)
+    return Letter(letter_id, what.replace(" ", "-"), channel, reason, int(at) / 1000, size)

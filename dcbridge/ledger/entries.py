@@ -1,0 +1,87 @@
+"""What is read out of the ledger, and what in it this version cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from dcbridge.messages import Reason, ReceiptStatus
+
+_NUMBERS = (b"a", b"at", b"pt", b"n", b"us", b"un", b"ut", b"sent", b"qf")  # fields of a claim that are read as such
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message or task in our hands, or `why` it is not."""
+
+    why: str
+    fields: Mapping[bytes, bytes]
+
+    @property
+    def ours(self) -> bool:
+        return self.why == "go"
+
+    def text(self, name: str) -> str:
+        return self.fields.get(name.encode(), b"").decode()
+
+    def number(self, name: str) -> int:
+        return int(self.fields.get(name.encode(), b"0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the sweep found and cannot decide without the configuration."""
+
+    kind: str  # "m" or "t"
+    id: str
+    state: str
+    channel_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one sweep found."""
+
+    looked: int  # members that were due: as many as were asked for means that there may be more
+    decisions: Sequence[Decision]
+    ahead: float  # seconds that the ledger's time is ahead of Redis' clock, which stepped back
+    store: str  # its name, and when it got it: another one is another store
+    latest: float  # seconds since 1970: the latest time that the sweeps before this one have written
+    heard: bool  # False: the store does not know this worker, and perhaps nothing that it announced
+
+
+@dataclass(frozen=True, slots=True)
+class OwedReceipt:
+    """A receipt taken for posting. `accepted_at` in ms since 1970, by Redis' clock."""
+
+    ref: str
+    message_id: str
+    sender_id: str
+    to_id: str
+    status: str
+    reason: str
+    detail: str
+    accepted_at: int
+    tries: int
+    trace_id: str
+
+    @classmethod
+    def read(cls, row: Sequence[bytes]) -> Self:
+        """As the script answers. Raises ValueError where this version cannot read it."""
+        ref, mid, sender, to, status, reason, detail, at, tries, trace = [value.decode() for value in row]
+        if reason:
+            Reason(int(reason))
+        return cls(ref, mid, sender, to, ReceiptStatus(status).value, reason, detail, int(at), int(tries), trace)
+
+
+def unreadable(fields: Mapping[bytes, bytes]) -> str:
+    """Why the fields of a claim cannot be read, or ""."""
+    try:
+        b" ".join(value for name, value in fields.items() if name != b"p").decode()
+    except UnicodeDecodeError:
+        return "a field is not UTF-8"
+    for name in _NUMBERS:
+        if not fields.get(name, b"0").removeprefix(b"-").isdigit():
+            return f"its field {name.decode()} is no number"
+    return ""

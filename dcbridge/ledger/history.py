@@ -1,0 +1,205 @@
+"""The life of one message or task, hop by hop: what its entry's fields tell, and the lines beside them.
+
+A plain message leaves hardly a line: acceptance, hand-over and end stand in the fields. The lines
+(history.lua) add what fields would overwrite: attempts that failed, parts, delivery updates,
+refused receipts. Nothing here is text, a number, an address or a subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dcbridge.messages import Reason
+
+KEPT = 32  # lines, as in history.lua
+WAITED = 1.0  # seconds before the first attempt that are worth a hop
+
+Fact = str | int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One step. `at` in seconds since 1970, in the future for what is due; `facts` in the order to be shown."""
+
+    at: float
+    what: str
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+
+def hops_of(entry: Mapping[str, str], *, due: float | None = None, receipt_due: float | None = None) -> list[Hop]:
+    """The hops of a message's entry, oldest first. `due` and `receipt_due`: when somebody looks at it next."""
+    lines = _lines(entry)
+    found = [Hop(_at(entry, "at"), "accepted")]
+    attempts = [hop for hop in lines if hop.what.startswith("attempt")]
+    if "hs" in entry and not attempts and not older_lines_are_gone(entry):  # one attempt, which needed no line
+        began = _at(entry, "hs")
+        if "sent" in entry:
+            took = round(_at(entry, "sent") - began, 3)
+            found.append(Hop(_at(entry, "sent"), "attempt 1: taken", {"seconds": took} | _part_id(parts_of(entry), 0)))
+        elif "end" in entry:
+            found.append(Hop(began, "attempt 1: begun, and ended by an update"))
+    found += lines
+    if "hs" in entry and _at(entry, "hs") - _at(entry, "at") >= WAITED:
+        found.append(Hop(_at(entry, "hs"), "its turn came"))
+    if entry.get("s") == "sending":
+        found.append(Hop(_at(entry, "cs" if "cs" in entry else "hs"), f"attempt {entry.get('ta', '1')}: under way"))
+    found += _what_is_next(entry, due)
+    if "end" in entry:
+        found.append(Hop(_at(entry, "end"), f"ended: {entry['s']}", _why(entry)))
+    found += _receipt(entry, receipt_due)
+    return _in_order(found)
+
+
+def hops_of_task(entry: Mapping[str, str]) -> list[Hop]:
+    """The hops of a task's entry: a raw callback or a consumer's message."""
+    found = [Hop(_at(entry, "at"), "accepted"), *_lines(entry)]
+    if entry.get("s") == "running":
+        found.append(Hop(_at(entry, "qa"), f"attempt {entry.get('a', '1')}: under way since it was queued"))
+    if entry.get("s") == "waiting" and "nb" in entry:
+        found.append(Hop(_at(entry, "nb"), "due: next attempt"))
+    if "end" in entry:
+        found.append(Hop(_at(entry, "end"), f"ended: {entry['s']}", {"attempts": int(entry.get("a", "0"))}))
+    return _in_order(found)
+
+
+def _in_order(hops: list[Hop]) -> list[Hop]:
+    """By milliseconds; what happened in one script stays in the order of its causes."""
+    return sorted(hops, key=lambda hop: round(hop.at * 1000))
+
+
+def parts_of(entry: Mapping[str, str]) -> list[dict[str, Fact]]:
+    """Each part that is known: the provider's id, and the last word about it."""
+    count = max(int(entry.get("n", "0")), 1 if "x0" in entry or "u0" in entry else 0)
+    found: list[dict[str, Fact]] = []
+    for part in range(count):
+        provider_id, status = entry.get(f"x{part}"), entry.get(f"u{part}", "")
+        taken = "taken" if provider_id is not None else "not taken yet"
+        found.append({"part": part + 1, "provider_id": provider_id or "", "status": status or taken})
+    return found
+
+
+def older_lines_are_gone(entry: Mapping[str, str]) -> bool:
+    """True when more happened than is kept."""
+    return int(entry.get("hn", "0")) > KEPT
+
+
+def _at(entry: Mapping[str, str], name: str) -> float:
+    return int(entry.get(name) or entry["at"]) / 1000
+
+
+def _lines(entry: Mapping[str, str]) -> list[Hop]:
+    """The ring, oldest first."""
+    written = int(entry.get("hn", "0"))
+    began = _at(entry, "at")
+    found = []
+    for n in range(max(0, written - KEPT), written):
+        offset, _, words = entry.get(f"h{n % KEPT}", "").partition(" ")
+        if offset.isdigit():
+            found.append(_hop(began + int(offset) / 1000, words, entry))
+    return found
+
+
+def _hop(at: float, line: str, entry: Mapping[str, str]) -> Hop:
+    """One line. The last word of a line may hold blanks, or be cut short."""
+    kind, *words = line.split(" ", 1)
+    rest = words[0] if words else ""
+    match kind:
+        case "try":
+            number, took, outcome, figure, code = _split(rest, 5)
+            facts: dict[str, Fact] = {"seconds": _seconds(took)} if _seconds(took) else {}
+            facts |= {"code": code} if code else {}
+            if outcome in ("retry", "unknown"):
+                facts["then_in_seconds"] = _seconds(figure)
+            elif outcome == "failed":
+                facts["reason"] = figure
+            elif outcome == "taken":
+                facts |= _part_id(parts_of(entry), int(figure) if figure.isdigit() else 0)
+            return Hop(at, f"attempt {number}: {_OUTCOMES.get(outcome, outcome)}", facts)
+        case "update":
+            part, status, result, code = _split(rest, 4)
+            place: dict[str, Fact] = {"part": int(part) + 1 if part.isdigit() else part}
+            return Hop(at, f"delivery update: {status}", place | {"result": result} | ({"code": code} if code else {}))
+        case "asked":
+            part, answer, provider, detail = _split(rest, 4)
+            facts = _part_id(parts_of(entry), int(part) if part.isdigit() else 0) if answer == "found" else {}
+            about = "status" if answer == "found" else "code"
+            return Hop(
+                at, f"asked {provider}: {_ANSWERS.get(answer, answer)}", facts | ({about: detail} if detail else {})
+            )
+        case "settled":
+            return Hop(at, f"outcome still unknown: {rest}")
+        case "receipt":
+            word, code = _split(rest, 2)
+            return Hop(at, f"receipt: {_RECEIPTS.get(word, word)}", {"code": code} if code else {})
+        case _:
+            return Hop(at, line)
+
+
+_OUTCOMES = {
+    "retry": "not taken",
+    "unknown": "no answer",
+    "told": "no good answer, and an update says it was taken",
+    "dead": "given up",
+    "nothing": "nothing to do",
+}
+_ANSWERS = {
+    "found": "it has it",
+    "absent": "it has no such message",
+    "not_yet": "it does not have it yet",
+    "unclear": "nobody can tell",
+    "failed": "no answer",
+}
+_RECEIPTS = {"refused": "refused by Digital Channels", "again": "owed again by an operator"}
+
+
+def _split(text: str, count: int) -> list[str]:
+    words = text.split(" ", count - 1)
+    return words + [""] * (count - len(words))
+
+
+def _seconds(ms: str) -> float:
+    return round(int(ms) / 1000, 3) if ms.isdigit() else 0.0
+
+
+def _part_id(parts: list[dict[str, Fact]], number: int) -> dict[str, Fact]:
+    """The part where there are several, and the provider's id of it."""
+    facts: dict[str, Fact] = {"part": number + 1} if len(parts) > 1 else {}
+    if number < len(parts) and parts[number]["provider_id"]:
+        facts["provider_id"] = parts[number]["provider_id"]
+    return facts
+
+
+def _what_is_next(entry: Mapping[str, str], due: float | None) -> list[Hop]:
+    match entry.get("s"):
+        case "retry":
+            return [Hop(_at(entry, "nb"), "due: next attempt")]
+        case "unknown" if due is not None:
+            return [Hop(due, "due: a question to the provider, or the channel's policy")]
+        case "sent" if due is not None:
+            return [Hop(due, "due: a question to the provider, or unconfirmed")]
+        case _:
+            return []
+
+
+_REASONS = {str(int(reason)): reason.text for reason in Reason}
+
+
+def _why(entry: Mapping[str, str]) -> dict[str, Fact]:
+    facts: dict[str, Fact] = {}
+    if reason := entry.get("r"):
+        facts["reason"] = reason
+        if reason in _REASONS:
+            facts["says"] = _REASONS[reason]
+    return facts | ({"detail": entry["d"]} if entry.get("d") else {})
+
+
+def _receipt(entry: Mapping[str, str], receipt_due: float | None) -> list[Hop]:
+    if not entry.get("rs"):
+        return []
+    status, tries = entry["rs"], int(entry.get("rt", "0"))
+    if "rp" in entry:
+        return [Hop(_at(entry, "rp"), f"receipt: {status} posted", {"tries": tries + 1})]
+    if "rx" in entry or receipt_due is None:
+        return []
+    return [Hop(receipt_due, f"due: receipt {status}", {"tries": tries})]

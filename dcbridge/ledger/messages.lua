@@ -1,0 +1,371 @@
+-- ---------------------------------------------------------------- agent messages
+
+local KNOWN = 14400000 -- ms at least; as dcbridge.ledger.KNOWN
+
+-- What questions.lua keeps in an entry, once the outcome was unknown or a question was asked: then there is a qn.
+local function forget_question(key)
+  redis.call('HDEL', key, 'us', 'un', 'ut', 'qj', 'qk', 'qe', 'qf', 'qp', 'sl')
+end
+
+-- The payload is a key of its own: without it an entry is small enough for Redis' compact encoding. Copies of a
+-- message to several recipients share one; the last copy to need it takes it along.
+local function drop_payload(key)
+  local first = redis.call('HGET', key, 'ps')
+  if not first then return end
+  redis.call('HDEL', key, 'ps')
+  if redis.call('EXISTS', 'dcb:pn:' .. first) == 1 and redis.call('DECR', 'dcb:pn:' .. first) > 0 then return end
+  redis.call('DEL', 'dcb:p:' .. first, 'dcb:pn:' .. first)
+end
+
+-- Whose a provider's id is, for as long as a search of its list may find it (what is another's is not ours), and a
+-- callback may name a message by it alone.
+local function keep_id(ref, part, channel, provider, provider_id)
+  local limits = limits_of(channel)
+  local ours, keep_ms = ref .. ' ' .. part, math.max(KNOWN, limits and limits.known or 0)
+  local was = redis.call('SET', 'dcb:id:' .. provider .. ':' .. provider_id, ours, 'PX', keep_ms, 'GET')
+  if was and was ~= ours then redis.call('HINCRBY', 'dcb:counts', 'found_twice', 1) end
+end
+
+local function remember_id(ref, part, channel, provider_id)
+  local limits = limits_of(channel)
+  if limits and limits.keeper and provider_id ~= '' then keep_id(ref, part, channel, limits.keeper, provider_id) end
+end
+
+-- The one way into a terminal state: books, lane, due time, privacy and receipt together.
+finish = function(ref, state, reason, detail, receipt, keep_ms)
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 'ch', 'ln', 's', 'qn', 'q', 'sl')
+  if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
+  redis.call('HSET', key, 's', state, 'r', reason, 'd', detail, 'end', now, 'rs', receipt)
+  redis.call('HDEL', key, 'tok', 'le')
+  if f[5] or f[6] then stop_waiting(ref, f[1], f[5], f[6]) end
+  if f[4] then forget_question(key) end
+  drop_payload(key)
+  redis.call('ZREM', 'dcb:due', 'm:' .. ref)
+  redis.call('ZREM', 'dcb:open:' .. f[1], ref)
+  redis.call('HINCRBY', 'dcb:books:' .. f[1], state, 1)
+  lane_leave(f[2], 'm:' .. ref)
+  if receipt ~= '' then
+    owed.put(ref, f[1])
+  else
+    redis.call('HDEL', key, 'from', 'to')
+    redis.call('PEXPIRE', key, keep_ms)
+  end
+  return state
+end
+
+local function all_parts_are(ref, count, word)
+  for part = 0, count - 1 do
+    if redis.call('HGET', 'dcb:m:' .. ref, 'u' .. part) ~= word then return false end
+  end
+  return true
+end
+
+-- One part is known to be taken. Either the next part's turn comes, or the message is sent.
+local function part_taken(ref, part, count, provider_id, delivered, confirm_ms, keep_ms)
+  local key = 'dcb:m:' .. ref
+  redis.call('HSET', key, 'x' .. part, provider_id, 'pt', part + 1, 'n', count, 'a', 0)
+  redis.call('HDEL', key, 'tok', 'le', 'e', 'q')
+  if redis.call('HEXISTS', key, 'qn') == 1 then forget_question(key) end
+  if part + 1 < count then
+    redis.call('HSET', key, 's', 'accepted')
+    ready('m:' .. ref)
+    return 'next'
+  end
+  redis.call('HSET', key, 's', 'sent', 'sent', now)
+  if delivered == '1' or all_parts_are(ref, count, 'delivered') then
+    return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
+  end
+  lane_leave(redis.call('HGET', key, 'ln'), 'm:' .. ref)
+  drop_payload(key)
+  redis.call('ZADD', 'dcb:due', now + confirm_ms, 'm:' .. ref)
+  return 'sent'
+end
+
+-- What the provider said of the part while its request was under way outweighs how the request ended:
+-- without this, a part that is known to be taken would be sent again. nil where it said nothing.
+local function told_meanwhile(ref, part, keep_ms, code)
+  local key = 'dcb:m:' .. ref
+  if redis.call('HEXISTS', key, 'u' .. part) == 0 then return nil end
+  note_attempt(key, 'told', '0', code)
+  local f = redis.call('HMGET', key, 'n', 'px', 'pc')
+  return part_taken(ref, tonumber(part), tonumber(f[1] or '1'), f[2], '0', tonumber(f[3]), keep_ms)
+end
+
+-- What somebody who knows says of a part: the state, and "repeated", "late" or "gone" where it changes nothing.
+-- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back.
+local function apply_update(ref, part, status, provider_id, reason, detail, confirm_ms, keep_ms)
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 's', 'u' .. part, 'pt', 'n', 'ch', 'x' .. part)
+  if not f[1] then return 'gone' end
+  if f[6] ~= provider_id then remember_id(ref, part, f[5], provider_id) end
+  if TERMINAL[f[1]] then return 'late' end
+  if f[2] == status or f[2] == 'delivered' or f[2] == 'failed' or f[2] == 'removed' then return 'repeated' end
+  if part > tonumber(f[3]) then return 'gone' end
+  redis.call('HSET', key, 'u' .. part, status)
+  if f[6] == '' then redis.call('HSET', key, 'x' .. part, provider_id) end -- the answer to the send could not be read
+  if f[1] == 'sending' and (status == 'failed' or status == 'removed') then landed(ref, f[5]) end
+  if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
+  if status == 'removed' then return finish(ref, 'removed', '', '', 'Removed', keep_ms) end
+  if f[1] == 'sending' and part == tonumber(f[3]) then
+    -- The answer to the request is still on its way to a worker, or lost with it.
+    redis.call('HSET', key, 'px', provider_id, 'pc', confirm_ms)
+    return 'parked'
+  end
+  if part == tonumber(f[3]) and f[1] ~= 'sent' then
+    -- unknown, or about to be sent again: the provider has it after all.
+    return part_taken(ref, part, tonumber(f[4] or '1'), provider_id, '0', confirm_ms, keep_ms)
+  end
+  if status == 'delivered' and f[1] == 'sent' and all_parts_are(ref, tonumber(f[4]), 'delivered') then
+    return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
+  end
+  return 'noted'
+end
+
+-- Copies of one message stand together, the first one first; they end, and are forgotten, each in its own time.
+local function any_copy_exists(from)
+  local first, i = ARGV[from + 1], from
+  while i <= #ARGV and ARGV[i + 1] == first do
+    if redis.call('EXISTS', 'dcb:m:' .. ARGV[i]) == 1 then return true end
+    i = i + 14
+  end
+  return false
+end
+
+-- accept keep_ms dead_keep_ms, then for each copy:
+--   ref first channel messageId from to lane payload trace ttl_ms reason detail raw copies
+-- Of several copies only the first brings the payload.
+-- `first` is the ref of the message's first copy: where one of them exists, the whole message is a redelivery.
+-- With a reason the message ends at once as Failed; with raw bytes they become a dead letter as well.
+-- -> for each copy "new" or "again"
+function verbs.accept()
+  local keep_ms, dead_keep_ms, fresh, answers = tonumber(ARGV[3]), tonumber(ARGV[4]), {}, {}
+  for i = 5, #ARGV, 14 do
+    local ref, first, channel = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+    local key = 'dcb:m:' .. ref
+    if fresh[first] == nil then fresh[first] = not any_copy_exists(i) end
+    if not fresh[first] or redis.call('EXISTS', key) == 1 then
+      redis.call('HINCRBY', 'dcb:books:' .. channel, 'again', 1)
+      local began = tonumber(aside.field('m:' .. first, 'at')) or now
+      if now - began > LATE then redis.call('HINCRBY', 'dcb:counts', 'redelivered_late', 1) end
+      answers[#answers + 1] = 'again'
+    else
+      local lane, ttl = ARGV[i + 6], tonumber(ARGV[i + 9])
+      redis.call('HSET', key, 's', 'accepted', 'ch', channel, 'mid', ARGV[i + 3], 'from', ARGV[i + 4],
+        'to', ARGV[i + 5], 'ln', lane, 'tr', ARGV[i + 8], 'at', now, 'a', 0, 'pt', 0,
+        'exp', now + ttl, 'ps', first)
+      if ref == first then
+        redis.call('SET', 'dcb:p:' .. first, ARGV[i + 7])
+        if ARGV[i + 13] ~= '1' then redis.call('SET', 'dcb:pn:' .. first, ARGV[i + 13]) end
+      end
+      redis.call('HINCRBY', 'dcb:books:' .. channel, 'accepted', 1)
+      redis.call('ZADD', 'dcb:open:' .. channel, now, ref)
+      redis.call('SADD', 'dcb:channels', channel)
+      if ARGV[i + 12] ~= '' then
+        bury('m-' .. ref, 'agent message', channel, ARGV[i + 11], ARGV[i + 12], dead_keep_ms)
+      end
+      if ARGV[i + 10] ~= '' then
+        finish(ref, 'failed', ARGV[i + 10], ARGV[i + 11], 'Failed', keep_ms)
+      else
+        lane_push(lane, 'm:' .. ref, {channel, now, now + ttl, 0, '0'})
+      end
+      answers[#answers + 1] = 'new'
+    end
+  end
+  return answers
+end
+
+local LARGE = 65536 -- bytes of a payload that is not handed out with each claim; as dcbridge.ledger.LARGE
+
+-- claim ref token lease_ms keep_ms -> {"go", fields…} or {why not}. The payload is among them as p, or its length as pz.
+-- The same token asking again gets "go" again, and its whole lease: a reply can be lost on the way.
+function verbs.claim()
+  local ref, token, lease, keep_ms = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 's', 'ln', 'exp', 'tok', 'pt', 'ch', 'at', 'a', 'sl', 'q')
+  if not f[1] then return {'gone'} end
+  if f[1] == 'sending' then
+    if f[4] ~= token then return {'busy'} end
+    redis.call('HSET', key, 'le', now + lease)
+    redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
+  elseif f[1] == 'accepted' or f[1] == 'retry' then
+    if not lane_is_head(f[2], 'm:' .. ref) then return {'not its turn'} end
+    if f[1] == 'retry' and tonumber(redis.call('HGET', key, 'nb') or '0') > now then return {'not yet'} end
+    if now >= tonumber(f[3]) and f[5] == '0' then
+      finish(ref, 'failed', '305', redis.call('HGET', key, 'e') or '', 'Failed', keep_ms)
+      return {'expired'}
+    end
+    if not is_announced(token) then
+      look_again('m:' .. ref, now + 250)
+      return {'not announced'}
+    end
+    local why = held_back(ref, {f[6], f[7], f[3], f[8], f[5], f[9]}, f[10], lease)
+    if why then return {why} end
+    redis.call('HSET', key, 's', 'sending', 'tok', token, 'le', now + lease)
+    redis.call('HINCRBY', key, 'a', 1)
+    redis.call('HINCRBY', key, 'ta', 1)
+    if redis.call('HSETNX', key, 'hs', now) == 0 then redis.call('HSET', key, 'cs', now) end
+    redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
+  else
+    return {f[1]}
+  end
+  local all, first = redis.call('HGETALL', key), redis.call('HGET', key, 'ps')
+  if first then
+    local size = redis.call('STRLEN', 'dcb:p:' .. first)
+    all[#all + 1] = size > LARGE and 'pz' or 'p'
+    all[#all + 1] = size > LARGE and tostring(size) or redis.call('GET', 'dcb:p:' .. first)
+  end
+  return {'go', all}
+end
+
+-- parts ref token count: written before the first of several parts, so that an update alone can settle one.
+function verbs.parts()
+  if redis.call('HGET', 'dcb:m:' .. ARGV[3], 'tok') ~= ARGV[4] then return 'stale' end
+  redis.call('HSET', 'dcb:m:' .. ARGV[3], 'n', ARGV[5])
+  return 'ok'
+end
+
+-- taken ref token part count provider_id delivered confirm_ms keep_ms -> new state, or "stale"
+-- A worker that was given up for dead and answers after all still brings a fact: the provider has this part.
+function verbs.taken()
+  local ref, token, part, count = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'u' .. part, 'cs', 'ch', 'pt', 'ln')
+  if f[1] ~= 'sending' or f[2] ~= token then
+    if tonumber(f[6]) ~= part or not (f[1] == 'unknown' or f[1] == 'retry' or f[1] == 'sending') then return 'stale' end
+    local status = ARGV[8] == '1' and 'delivered' or 'sent'
+    local became = apply_update(ref, part, status, ARGV[7], '', '', tonumber(ARGV[9]), tonumber(ARGV[10]))
+    note('dcb:m:' .. ref, 'update', part, status, became, 'late answer')
+    return became
+  end
+  landed(ref, f[5])
+  provider_took(ref, f[5], f[7])
+  remember_id(ref, part, f[5], ARGV[7])
+  if f[4] or count > 1 then note_attempt('dcb:m:' .. ref, 'taken', part) end
+  return part_taken(ref, part, count, ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]))
+end
+
+-- attempts: how many one part of a message may have, 0 for any number
+local function is_tried_enough(attempts, most)
+  most = tonumber(most or '0')
+  return most > 0 and tonumber(attempts or '0') >= most
+end
+
+-- retry ref token delay_ms lane_limit_ms reason code keep_ms attempts -> "retry" or "failed" or "stale"
+function verbs.retry()
+  local ref, token, delay, limit = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 's', 'tok', 'exp', 'hs', 'pt', 'ch', 'a')
+  if f[1] ~= 'sending' or f[2] ~= token then return 'stale' end
+  landed(ref, f[6])
+  local known = told_meanwhile(ref, f[5], tonumber(ARGV[9]), ARGV[8])
+  if known then return known end
+  local at = now + delay
+  if at > tonumber(f[3]) then
+    note_attempt(key, 'failed', '305', ARGV[8])
+    return finish(ref, 'failed', '305', ARGV[8], 'Failed', tonumber(ARGV[9]))
+  end
+  if limit > 0 and at - tonumber(f[4]) > limit or is_tried_enough(f[7], ARGV[10]) then
+    note_attempt(key, 'failed', ARGV[7], ARGV[8])
+    return finish(ref, 'failed', ARGV[7], ARGV[8], 'Failed', tonumber(ARGV[9]))
+  end
+  note_attempt(key, 'retry', delay, ARGV[8])
+  redis.call('HSET', key, 's', 'retry', 'e', ARGV[8], 'nb', at)
+  redis.call('HDEL', key, 'tok', 'le', 'qa')
+  redis.call('ZADD', 'dcb:due', at, 'm:' .. ref)
+  return 'retry'
+end
+
+-- fail ref token reason detail keep_ms -> "failed" or "stale"
+function verbs.fail()
+  local ref = ARGV[3]
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'pt', 'ch')
+  if f[1] ~= 'sending' or f[2] ~= ARGV[4] then return 'stale' end
+  landed(ref, f[4])
+  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]), ARGV[6])
+  if known then return known end
+  note_attempt('dcb:m:' .. ref, 'failed', ARGV[5], ARGV[6])
+  return finish(ref, 'failed', ARGV[5], ARGV[6], 'Failed', tonumber(ARGV[7]))
+end
+
+-- unknown ref token grace_ms code keep_ms -> "unknown" or "stale". An empty token: the lease must have ended.
+-- The lane stays where it is: if the message is sent again, it must not be overtaken.
+-- What the provider said of the part in the meantime settles it at once.
+function verbs.unknown()
+  local ref, token = ARGV[3], ARGV[4]
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, 's', 'tok', 'pt', 'ch', 'cs', 'hs')
+  if f[1] ~= 'sending' then return 'stale' end
+  if token == '' then
+    if not is_due('m:' .. ref) then return 'stale' end
+  elseif f[2] ~= token then
+    return 'stale'
+  end
+  landed(ref, f[4])
+  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]), ARGV[6])
+  if known then return known end
+  note_attempt(key, 'unknown', ARGV[5], ARGV[6])
+  redis.call('HSET', key, 's', 'unknown', 'e', ARGV[6])
+  redis.call('HDEL', key, 'tok', 'le')
+  redis.call('HSETNX', key, 'us', f[5] or f[6])
+  redis.call('HSET', key, 'ut', now)
+  redis.call('HINCRBY', key, 'un', 1)
+  redis.call('HSETNX', key, 'qn', 0)
+  redis.call('HINCRBY', key, 'unk', 1)
+  redis.call('HINCRBY', 'dcb:counts', 'unknown', 1)
+  redis.call('ZADD', 'dcb:due', now + tonumber(ARGV[5]), 'm:' .. ref)
+  return 'unknown'
+end
+
+-- A decision belongs to whoever finds the message due, or to whoever is asking the provider about it.
+local function may_decide(ref, token, asker)
+  if token ~= '' then return asker == token end
+  return is_due('m:' .. ref)
+end
+
+local function question_ends(ref, channel)
+  redis.call('HDEL', 'dcb:m:' .. ref, 'qk', 'qe', 'qj', 'qf', 'qp')
+  local limits = limits_of(channel)
+  if limits and limits[1].cap > 0 then redis.call('ZREM', 'dcb:flight:q-' .. limits.provider, ref) end
+end
+
+-- settle ref policy keep_ms most token attempts: an unknown outcome whose grace is over, or whose provider cannot tell. policy
+-- "resend" or "fail"; a message that has been sent again `most` times, perhaps for the second time, fails as well.
+function verbs.settle()
+  local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
+  local f = redis.call('HMGET', key, 's', 'qk', 'unk', 'ua', 'ch', 'a')
+  if f[1] ~= 'unknown' or not may_decide(ref, ARGV[7], f[2]) then return 'stale' end
+  local policy = ARGV[4]
+  if tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(ARGV[6]) then policy = 'fail' end
+  if is_tried_enough(f[6], ARGV[8]) then policy = 'fail' end
+  question_ends(ref, f[5])
+  redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. policy, 1)
+  note(key, 'settled', policy)
+  if policy == 'fail' then
+    return finish(ref, 'failed', '500', 'outcome unknown', 'Failed', tonumber(ARGV[5]))
+  end
+  redis.call('HSET', key, 's', 'retry', 'nb', now)
+  ready('m:' .. ref)
+  return 'retry'
+end
+
+-- confirm_over ref detail reason receipt keep_ms confirm_ms token: sent, and nobody ever said what became of it.
+-- "sent" where it was looked at early, because its provider could be asked at that time.
+function verbs.confirm_over()
+  local ref = ARGV[3]
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'qk', 'sent', 'ch')
+  if f[1] ~= 'sent' or not may_decide(ref, ARGV[9], f[2]) then return 'stale' end
+  question_ends(ref, f[4])
+  local over = tonumber(f[3]) + tonumber(ARGV[8])
+  if over > now then
+    redis.call('ZADD', 'dcb:due', over, 'm:' .. ref)
+    return 'sent'
+  end
+  return finish(ref, 'unconfirmed', ARGV[5], ARGV[4], ARGV[6], tonumber(ARGV[7]))
+end
+
+-- update ref part status provider_id reason detail confirm_ms keep_ms -> what became of it
+function verbs.update()
+  local result = apply_update(ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]))
+  note('dcb:m:' .. ARGV[3], 'update', ARGV[4], ARGV[5], result, ARGV[8])
+  return result
+end

@@ -1,0 +1,222 @@
+"""The contract of a provider adapter.
+
+An adapter does no I/O. It builds a request and reads an answer (`dcbridge.transport.sender` carries both),
+verifies a callback over its raw bytes and names the events in it. Each adapter file reads in the
+same order: documentation, fields, word tables, request, answer, verify, events.
+
+SMTP is not HTTP and meets the same contract with `MailRequest` and `MailAnswer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import httpx
+from pydantic import BaseModel, ConfigDict
+
+from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Fate
+from dcbridge.providers.phone import Senders
+
+
+class Fields(BaseModel):
+    """What an account of this provider needs from bridge.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """(field, what) of each that is allowed and still deserves a look."""
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One request's worth of a message. A text that fits is one part; an email is always one."""
+
+    number: int  # from 0
+    count: int
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The provider took one part. `will_confirm`: it has been asked to report delivery."""
+
+    provider_id: str
+    will_confirm: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MailRequest:
+    """One SMTP transaction to one recipient; `content` is the whole message, CRLF line ends."""
+
+    host: str
+    port: int
+    security: Literal["starttls", "tls", "none"]
+    username: str
+    password: str = field(repr=False)
+    verify_certificate: bool
+    local_hostname: str | None
+    mail_from: str = field(repr=False)
+    rcpt_to: str = field(repr=False)
+    content: bytes = field(repr=False)
+    envelope_id: str  # ENVID of RFC 3461, our own reference
+    ask_dsn: bool
+    timeout: float  # seconds for all steps before the content, and again for the content and its answer
+    provider_id: str  # names this copy to `taken`: the server's own queue id is free text
+
+
+MailStep = Literal["connect", "auth", "mail", "rcpt", "data", "done"]
+
+
+@dataclass(frozen=True, slots=True)
+class MailAnswer:
+    """The server's last word: the step it was said at, the reply code and text, and whether it was asked
+    to report. `provider_id` is the request's.
+    """
+
+    step: MailStep
+    code: int
+    text: str = field(repr=False)  # may quote an address
+    dsn_asked: bool = False
+    provider_id: str = ""
+
+
+Request = httpx.Request | MailRequest
+Answer = httpx.Response | MailAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A provider's request to us, as it arrived. `url` is the **configured** public address plus the
+    path and query that were asked for, byte for byte: what the provider signed, whatever sits between.
+    Header names are lower case; of a repeated header all values are kept.
+    """
+
+    kind: Literal["status", "inbound"]
+    method: str
+    url: str = field(repr=False)
+    query: bytes = field(repr=False)
+    headers: Mapping[str, tuple[str, ...]] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def header(self, name: str) -> str:
+        """The single value of a header; "" when missing or sent more than once."""
+        values = self.headers.get(name.lower(), ())
+        return values[0] if len(values) == 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """One event of a callback that cannot be read, while others can. `kind` is a fixed word, as of UnreadableEvent.
+
+    `body` is that of a callback which says this event alone, so that replaying it repeats none of the others; b"" where
+    there is no such thing, and the whole callback is kept.
+    """
+
+    kind: str
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackAnswer:
+    """What this provider wants to hear when the callback is safely stored."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of a provider's list that may be the message in question. `same`: its text is the part's."""
+
+    fate: Fate
+    same: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one page of a provider's list says: the rows from our sender to this recipient since the time in question.
+
+    `following` asks for the next page; None where this was the last. `older`: whatever is on later pages, and was
+    sent on, was sent on before that time.
+    """
+
+    rows: Sequence[Row]
+    following: Request | None
+    older: bool = False
+
+
+class Asking(Protocol):
+    """How an account is asked what became of a message. No I/O here either: it builds requests and reads answers.
+
+    There are two questions. `about` names a message by the provider's own id, and `said` reads the answer. `search`
+    is for a part whose request was written and whose answer was never read: nobody has an id, so the provider's list
+    is gone through with `page`, and `dcbridge.providers.lookup` decides what the rows mean, knowing whose each of
+    them is.
+    Whatever is not an answer (429, 5xx, login) is raised as the SendError that it would be for a send.
+    """
+
+    lag: float  # seconds, from when nobody waits for the answer any more, until the list surely has the message
+
+    def about(self, provider_id: str) -> Request:
+        """Ask for one message by the provider's id."""
+
+    def said(self, answer: Answer) -> Fate | None:
+        """What `about` was answered; None: the provider has no such message. Raises a SendError."""
+
+    def search(self, message: AgentMessage, part: Part) -> Request:
+        """Ask for the first page of what was sent to this recipient, newest first."""
+
+    def page(self, answer: Answer, message: AgentMessage, part: Part, age: float) -> Page:
+        """One page. `age`: seconds since the first request that may have been taken was begun, by one clock; what
+        the provider dates is compared with the date of its own answer, so two clocks need not agree.
+
+        Raises a SendError; Unreadable where the answer is no list.
+        """
+
+
+class Provider(Protocol):
+    """One account at one company. `name` is its name in bridge.yaml."""
+
+    name: str
+    kind: str
+    account: str  # the same for two providers that are one account, whose lists hold each other's messages
+    channel_types: frozenset[str]  # which channels it can serve: "sms", "email"
+    senders: Senders  # what an sms channel's number may be
+    asking: Asking | None  # None: it cannot be asked, and the channel's policies apply
+    named_by_id: bool  # whether a callback may name a message by the provider's id alone: then whose it is, is kept
+
+    def parts(self, message: AgentMessage) -> Sequence[Part]:
+        """How many requests this message takes. The same message always gives the same parts.
+
+        Raises Refused (510, 520) for a message that this provider cannot carry.
+        """
+
+    def request(self, message: AgentMessage, part: Part) -> Request:
+        """The request for one part. Raises Refused (520, 530) where it cannot be built."""
+
+    def taken(self, answer: Answer) -> Taken:
+        """Read the answer. Raises a SendError for everything but "taken"."""
+
+    def verify(self, callback: Callback) -> str:
+        """What proves the callback, where that is another for everything that is signed: a recording is known by it,
+        however its bytes are read. "" where the proof is the same each time.
+
+        Raises BadSignature, whose kind is safe to log. Anybody can have it called: what cannot be right costs nothing.
+        """
+
+    def event_id(self, callback: Callback) -> str:
+        """The provider's own id of what happened, the same on redelivery; "" where there is none.
+
+        Called after verify, where that gives no proof; never raises for a readable or an unreadable body.
+        """
+
+    def events(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate | Unread]:
+        """Everything this callback says, in its order. Raises UnreadableEvent where nothing of it can be read."""
+
+    def answer(self, callback: Callback) -> CallbackAnswer:
+        """The answer to a callback that is stored."""

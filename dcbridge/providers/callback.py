@@ -1,0 +1,55 @@
+"""A provider's callback as the door stores it and a worker reads it: byte for byte, and in which order it is read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import orjson
+
+from dcbridge.ledger import lane_of
+from dcbridge.providers.base import Callback
+
+
+def pack(provider: str, callback: Callback) -> bytes:
+    """JSON that holds the whole callback; bodies and queries in base64, since they are bytes."""
+    return orjson.dumps(
+        {
+            "provider": provider,
+            "kind": callback.kind,
+            "method": callback.method,
+            "url": callback.url,
+            "query": base64.b64encode(callback.query).decode(),
+            "headers": {name: list(values) for name, values in callback.headers.items()},
+            "body": base64.b64encode(callback.body).decode(),
+        }
+    )
+
+
+def unpack(payload: bytes) -> tuple[str, Callback]:
+    """The provider's name and the callback, from what `pack` wrote."""
+    value = orjson.loads(payload)
+    return value["provider"], Callback(
+        kind=value["kind"],
+        method=value["method"],
+        url=value["url"],
+        query=base64.b64decode(value["query"]),
+        headers={name: tuple(values) for name, values in value["headers"].items()},
+        body=base64.b64decode(value["body"]),
+    )
+
+
+def callback_lane(provider: str, kind: str) -> str:
+    """What consumers write is read in the order in which it came; delivery updates need no order."""
+    return lane_of("callback", provider) if kind == "inbound" else ""
+
+
+def consumer_task_id(provider: str, provider_id: str) -> str:
+    """The task that hands one consumer's message to Digital Channels, named by the provider's own id for it."""
+    digest = hashlib.blake2b(f"{provider}\0{provider_id}".encode(), digest_size=12).hexdigest()
+    return f"c-{digest}"
+
+
+def consumer_lane(channel_id: str, sender: str) -> str:
+    """One conversation, on its way to the agent."""
+    return lane_of("in", channel_id, sender)

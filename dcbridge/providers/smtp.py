@@ -1,0 +1,240 @@
+"""Plain SMTP submission to any mail system, and its delivery status notifications.
+
+RFC 5321, 6409   submission          RFC 3461, 3464   delivery status notifications (DSN)
+
+The message is written in `mail_message`, a report is read in `delivery_status`, and what codes mean stands in
+`smtp_codes`.
+
+One message goes to one recipient in one transaction. All copies of an email have the same Message-ID; what tells them
+apart is the envelope id (ENVID), our own reference, which a delivery report carries back. Where a server loses it, the
+report names the copy by Message-ID, which is made of our reference, and by recipient.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from email.headerregistry import Address as MailAddress
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+
+from dcbridge.errors import BadSignature, Refused, UnreadableEvent
+from dcbridge.messages import Address, AgentMessage, DeliveryUpdate, Reason, message_ref
+from dcbridge.providers import mail_message, phone
+from dcbridge.providers.base import (
+    Answer,
+    Asking,
+    Callback,
+    CallbackAnswer,
+    Fields,
+    MailAnswer,
+    MailRequest,
+    Part,
+    Taken,
+)
+from dcbridge.providers.delivery_status import Outcome, Report, own_message_id, read_report
+from dcbridge.providers.smtp_codes import error_of, verdict_of
+
+Secret = Annotated[SecretStr, Field(min_length=1)]
+OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str | SecretStr) else value)
+
+
+class SmtpFields(Fields):
+    """A mail server that takes mail from us."""
+
+    host: str = Field(pattern=r"^[^\s/@]+$", description="Host name of the mail server.")
+    port: int = Field(587, ge=1, le=65535, description="Port of the mail server.")
+    security: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection is encrypted: STARTTLS, TLS from the first byte, or not at all."
+    )
+    verify_certificate: bool = Field(True, description="Whether the server's certificate must be valid for its host.")
+    username: str = Field("", description="User name for AUTH; without it, nobody logs in.")
+    password: SecretStr = Field(SecretStr(""), description="Password for AUTH.")
+    local_hostname: str | None = Field(
+        None, pattern=r"^[\x21-\x7e]+$", description="Name in EHLO; without it, the host's own full name."
+    )
+    mail_from: str | None = Field(None, description="Envelope sender, to which reports go; else the From address.")
+    dsn: Literal["auto", "never"] = Field(
+        "auto", description="Whether delivery is reported, where the server offers it and a callback secret is set."
+    )
+    callback_secret: Annotated[tuple[Secret, ...], OneOrMore] = Field(
+        (), description="Secret, or several during a rotation, with which reports are posted to the status callback."
+    )
+    timeout: float = Field(
+        15.0, gt=0, le=600, description="Seconds for all before the content, and again for the content and its answer."
+    )
+
+    @field_validator("mail_from")
+    @classmethod
+    def _a_mailbox(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        mailbox = mail_message.mailbox_of(Address(value))
+        if mailbox is None:
+            raise ValueError("should be an address such as bounces@example.com")
+        return mailbox.addr_spec
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> SmtpFields:
+        if self.username and self.security == "none":
+            raise ValueError("username needs security starttls or tls: a password does not travel in the clear")
+        return self
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        if self.username and not self.verify_certificate:
+            yield "verify_certificate", "is false: whoever stands in between can read the password; give it true"
+
+
+_REF = re.compile(r"[0-9a-f]{24}(?:-[0-9]{1,6})?", re.ASCII)  # as `message_ref` writes it
+_OUR_MESSAGE_ID = re.compile(r"<([0-9a-f]{24})@[^<>@]+>", re.ASCII)
+
+
+class Smtp:
+    """One mail server and one login."""
+
+    kind = "smtp"
+    fields_model = SmtpFields
+    channel_types = frozenset({"email"})
+    senders = phone.Senders()
+    asking: Asking | None = None  # a mail server keeps nothing that could be asked for
+    named_by_id = False  # a Message-ID is made of our reference: nothing has to be kept to find its message
+
+    def __init__(self, name: str, fields: SmtpFields, public_url: str) -> None:
+        """`public_url` is not used: mail carries no callback address."""
+        self.name = self.account = name
+        self._fields = fields
+        # A report that nobody could bring us would keep each message waiting for it.
+        self._last: dict[bool, tuple[AgentMessage, bytes] | None] = {True: None, False: None}
+        self._ask_dsn = fields.dsn == "auto" and bool(fields.callback_secret)
+
+    def parts(self, message: AgentMessage) -> Sequence[Part]:
+        if message.type != "Email":
+            raise Refused("not an email", reason=Reason.UNSUPPORTED)
+        text, html = mail_message.alternatives(message)
+        if not text and not html:
+            if any(content.text.strip() for content in message.contents):
+                raise Refused("no text and no html", reason=Reason.UNSUPPORTED)
+            raise Refused("empty content", reason=Reason.INVALID_STRUCTURE)
+        return [Part(0, 1, text or html)]
+
+    def request(self, message: AgentMessage, part: Part) -> MailRequest:
+        sender = mail_message.mailbox_of(message.sender)
+        recipient = mail_message.mailbox_of(message.to)
+        if sender is None:
+            raise Refused("no sender address", reason=Reason.INVALID_STRUCTURE)
+        if recipient is None:
+            raise Refused("no recipient address", reason=Reason.INVALID_DESTINATION)
+        fields = self._fields
+        message_id = f"<{message_ref(message.channel_id, message.message_id)}@{sender.domain}>"
+        return MailRequest(
+            host=fields.host,
+            port=fields.port,
+            security=fields.security,
+            username=fields.username,
+            password=fields.password.get_secret_value(),
+            verify_certificate=fields.verify_certificate,
+            local_hostname=fields.local_hostname,
+            mail_from=fields.mail_from or sender.addr_spec,
+            rcpt_to=recipient.addr_spec,
+            content=self._content(message, sender, recipient, message_id),
+            envelope_id=message.ref,
+            ask_dsn=self._ask_dsn,
+            timeout=fields.timeout,
+            provider_id=_copy_id(message_id, recipient.addr_spec),
+        )
+
+    def _content(self, message: AgentMessage, sender: MailAddress, recipient: MailAddress, message_id: str) -> bytes:
+        """Written once for the copies of one message that were read together; they differ in nothing but their To.
+
+        The last one is remembered, for each of the two forms that a copy may have.
+        """
+        plain = sender.addr_spec.isascii() and recipient.addr_spec.isascii()
+        before, content = self._last[plain] or (None, b"")
+        together = before is not None and before.recipients is message.recipients
+        if before and together and replace(before, to=message.to, index=message.index) == message:
+            return content
+        content = mail_message.write(message, sender, recipient, message_id)
+        if len(message.recipients) > 1:
+            self._last[plain] = (message, content)
+        return content
+
+    def taken(self, answer: Answer) -> Taken:
+        assert isinstance(answer, MailAnswer)
+        if answer.step == "done":
+            return Taken(answer.provider_id, will_confirm=answer.dsn_asked)
+        raise error_of(answer)
+
+    def verify(self, callback: Callback) -> str:
+        secrets = self._fields.callback_secret
+        if not secrets:
+            raise BadSignature("no callback secret is configured")
+        values = callback.headers.get("authorization", ())
+        if len(values) != 1:
+            raise BadSignature("more than one Authorization" if values else "missing")
+        given = _credential(values[0])
+        matched = False
+        for secret in secrets:
+            matched |= hmac.compare_digest(given, secret.get_secret_value().encode())
+        if not matched:
+            raise BadSignature("no secret matches")
+        return ""
+
+    def event_id(self, callback: Callback) -> str:
+        return own_message_id(callback.body) or hashlib.blake2b(callback.body, digest_size=16).hexdigest()
+
+    def events(self, callback: Callback) -> Sequence[DeliveryUpdate]:
+        if callback.kind == "inbound":
+            raise UnreadableEvent("inbound mail is not supported")
+        report = read_report(callback.body)
+        return [self._update(report, outcome) for outcome in report.outcomes]
+
+    def _update(self, report: Report, outcome: Outcome) -> DeliveryUpdate:
+        verdict = verdict_of(outcome)
+        ref = next((one.lower() for one in report.envelope_ids if _REF.fullmatch(one.lower())), "")
+        ours = next(filter(None, map(_OUR_MESSAGE_ID.fullmatch, report.message_ids)), None)
+        message_id = ours[0] if ours else next(iter(report.message_ids), "")
+        recipients = tuple(map(_plain_address, outcome.recipients))
+        return DeliveryUpdate(
+            provider=self.name,
+            provider_id=_copy_id(message_id, recipients[0]) if message_id and recipients else "",
+            status=verdict.status,
+            ref=ref,
+            reason=verdict.reason,
+            detail=verdict.code,
+            first_ref=ours[1] if ours and not ref else "",
+            recipients=recipients if ours and not ref else (),
+        )
+
+    def answer(self, callback: Callback) -> CallbackAnswer:
+        return CallbackAnswer(200)
+
+
+def _plain_address(written: str) -> str:
+    """A report's address with its domain in ASCII, as a copy was sent to it; what is no address stays."""
+    mailbox = mail_message.mailbox_of(Address(written))
+    return mailbox.addr_spec if mailbox else written
+
+
+def _copy_id(message_id: str, recipient: str) -> str:
+    """Tells the copies of one email apart without naming anybody."""
+    digest = hashlib.blake2b(f"{message_id}\0{recipient.lower()}".encode("utf-8", "replace"), digest_size=8)
+    return f"{message_id}{digest.hexdigest()}"
+
+
+def _credential(header: str) -> bytes:
+    """The Bearer token, or the password of Basic; b"" for anything else."""
+    scheme, _, value = header.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip().encode("utf-8", "replace")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+        except (binascii.Error, ValueError):
+            return b""
+    return b""

@@ -1,0 +1,195 @@
+"""How a dead letter is put back where it came from, each kind its own way.
+
+What cannot be put back stays a letter and says why. Ids begin with what they are: w- an agent
+message that no receipt could name, m- one that was told Failed, r- a receipt, t- a task or a delivery (its
+id follows), u- a delivery update, i- an interaction batch, e- one entity of such a batch.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import orjson
+
+from dcbridge.config.models import Configuration
+from dcbridge.events.event import lane, read
+from dcbridge.genesys import payloads
+from dcbridge.intake import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
+from dcbridge.ledger import Ledger, NewMessage, NewTask
+from dcbridge.ledger.dead_letters import DeadLetters, Letter, What
+from dcbridge.ledger.events import event_of, subscriber_of
+from dcbridge.providers.callback import callback_lane, consumer_lane, unpack
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """Whether the letter has left, or would leave, what became of it in words, and the name it goes by now."""
+
+    done: bool
+    says: str
+    name: str = ""
+
+
+GONE = Replayed(False, "no such dead letter")
+_TOLD = "the agent was told Failed ({}): a message ends once, so only the agent can send it again"
+
+
+class Replay:
+    """Puts letters back; with `dry_run` it says what would be done and changes nothing."""
+
+    def __init__(self, ledger: Ledger, configuration: Configuration, *, dry_run: bool = False) -> None:
+        self._ledger = ledger
+        self._letters = DeadLetters(ledger)
+        self._configuration = configuration
+        self._dry = dry_run
+
+    async def one(self, letter: Letter) -> Replayed:
+        """Put one letter back. Asking twice does nothing the second time."""
+        raw = await self._letters.raw(letter.id)
+        if raw is None:
+            return GONE
+        match letter.what:
+            case What.AGENT_MESSAGE if letter.id.startswith("m-"):
+                return Replayed(False, _TOLD.format(letter.reason))
+            case What.AGENT_MESSAGE:
+                return await self._agent_message(letter.id, letter.reason, raw)
+            case What.RECEIPT:
+                return await self._receipt(letter.id, raw)
+            case What.CALLBACK | What.CONSUMER:
+                return await self._task(letter, raw)
+            case What.DELIVERY_UPDATE:
+                return await self._update(letter.id, raw)
+            case What.INTERACTION_BATCH:
+                return await self._batch(letter.id, raw)
+            case What.INTERACTION_ENTITY:
+                return Replayed(False, "it names neither an interaction nor an event, so nobody can be told: drop it")
+            case What.DELIVERY:
+                return await self._delivery(letter.id, raw)
+            case _:
+                return Replayed(False, f"this version does not know how to put back a letter of kind {letter.what}")
+
+    async def _agent_message(self, letter_id: str, reason: str, raw: bytes) -> Replayed:
+        """Read it as the door does. A message whose receipt could not be signed is left alone."""
+        incoming = self._incoming(letter_id, raw)
+        if isinstance(incoming, str):
+            return Replayed(False, incoming)
+        copies: list[NewMessage] = []
+        ends: list[str] = []
+        trace = uuid.uuid4().hex
+        came_to = reason.removeprefix(ELSEWHERE) if reason.startswith(ELSEWHERE) else ""
+        for one in incoming:
+            if came_to and belongs_elsewhere(self._configuration, one, came_to):
+                return Replayed(False, "its channel still belongs to another endpoint than the one it came to")
+            found = copies_of(self._configuration, one, trace)
+            problem = why(self._configuration, one)
+            if not found or self._configuration.channel(one.channel_id) is None:
+                return Replayed(False, f"still cannot be carried: {problem}")
+            if not await self._ledger.entry(found[0].ref):
+                copies += found
+                ends += [problem] if problem else []
+        if not copies:
+            return Replayed(False, "was accepted since, in another delivery: drop this letter")
+        says = "accepted, and " + (f"ends as Failed: {ends[0]}" if ends else "will be sent")
+        return await self._do(says, copies[0].ref, lambda: self._letters.accept(letter_id, copies))
+
+    def _incoming(self, letter_id: str, raw: bytes) -> list[payloads.Incoming] | str:
+        """The messages, named as the sender was answered at the time; or why they cannot be read."""
+        readings = []
+        for endpoint in (*self._configuration.endpoints, ""):
+            try:
+                incoming = payloads.read_webhook(raw, endpoint)
+            except payloads.NotJson:
+                return "still cannot be read: the body is not JSON"
+            if letter_id in (f"w-{payloads.made_up_id(endpoint, raw)}", lone_letter_id(incoming[0])):
+                return incoming
+            readings.append(incoming)
+        return readings[0]
+
+    async def _receipt(self, letter_id: str, raw: bytes) -> Replayed:
+        ref = letter_id.removeprefix("r-")
+        entry = await self._ledger.entry(ref)
+        if not entry:
+            return Replayed(False, "the ledger has forgotten the message: nothing to owe, drop this letter")
+        if "rx" not in entry:
+            return Replayed(False, "was posted since, or is owed already: drop this letter")
+        try:
+            channel = orjson.loads(raw)["messages"][0]["channel"]
+            sender, to = str(channel["from"]["id"]), str(channel["to"]["id"])
+        except (ValueError, LookupError, TypeError):
+            return Replayed(False, "its bytes are not those of a receipt")
+        return await self._do("receipt owed again", ref, lambda: self._letters.owe_receipt(letter_id, ref, sender, to))
+
+    async def _task(self, letter: Letter, raw: bytes) -> Replayed:
+        task_id = letter.id.removeprefix("t-")
+        try:
+            if letter.what == What.CONSUMER:
+                lane, says = consumer_lane(letter.channel_id, orjson.loads(raw)["from"]), "posted to the agent again"
+            else:
+                provider, callback = unpack(raw)
+                lane, says = callback_lane(provider, callback.kind), "callback read again"
+        except (ValueError, LookupError, TypeError):
+            return Replayed(False, "its bytes are not those of a task")
+        state = (await self._ledger.task(task_id)).get("s", "dead")
+        if state != "dead":
+            return Replayed(False, f"came again since, and is {state}: drop this letter")
+        task = NewTask(task_id, letter.what, lane, raw, "", letter.channel_id)
+        return await self._do(says, task_id, lambda: self._letters.again(letter.id, task))
+
+    async def _update(self, letter_id: str, raw: bytes) -> Replayed:
+        """The callback's own task is done and remembered, so this is another; one that nobody knows comes back here."""
+        try:
+            provider, callback = unpack(raw)
+        except (ValueError, LookupError, TypeError):
+            return Replayed(False, "its bytes are not those of a callback")
+        lane = callback_lane(provider, callback.kind)
+        task = NewTask(f"b-{secrets.token_hex(12)}", "callback", lane, raw)
+        return await self._do("callback read again", task.id, lambda: self._letters.put_task(letter_id, task))
+
+    async def _batch(self, letter_id: str, raw: bytes) -> Replayed:
+        endpoints = [
+            name for name in self._configuration.interactions if letter_id == f"i-{payloads.made_up_id(name, raw)}"
+        ]
+        if not endpoints:
+            return Replayed(False, "its endpoint is not configured any more")
+        try:
+            operation, events = payloads.read_interactions(raw)
+        except payloads.NotJson:
+            return Replayed(False, "still cannot be read: the body is not JSON")
+        name = batch_id(endpoints[0], raw, operation, events)
+        if await self._ledger.redis.exists(f"dcb:batch:{name}"):
+            return Replayed(False, "was accepted since, in another delivery: drop this letter")
+        trace = uuid.uuid4().hex
+        return await self._do(
+            "batch put back", name, lambda: self._letters.put_batch(letter_id, name, endpoints[0], trace, raw)
+        )
+
+    async def _delivery(self, letter_id: str, raw: bytes) -> Replayed:
+        """To the subscriber that did not take it, at its own pace."""
+        delivery_id = letter_id.removeprefix("t-")
+        event_id, name = event_of(delivery_id), subscriber_of(delivery_id)
+        subscriber = self._configuration.subscribers.get(name)
+        if subscriber is None or not subscriber.on:
+            return Replayed(False, "its subscriber is not in bridge.yaml, or not on")
+        try:
+            event = read(event_id, raw).event
+        except (ValueError, LookupError, TypeError):
+            return Replayed(False, "its bytes are not those of an event")
+        if await self._ledger.task(delivery_id):
+            return Replayed(False, "is on its way again already: drop this letter")
+        where = lane(name, subscriber, event)
+        return await self._do(
+            "delivered to its subscriber again",
+            delivery_id,
+            lambda: self._letters.put_delivery(letter_id, event_id, name, where, raw),
+        )
+
+    async def _do(self, says: str, name: str, write: Callable[[], Awaitable[str]]) -> Replayed:
+        if self._dry:
+            return Replayed(True, says)
+        answer = await write()
+        if answer == "new":
+            return Replayed(True, says, name)
+        return GONE if answer == "gone" else Replayed(False, f"left alone, since it changed meanwhile: {answer}")

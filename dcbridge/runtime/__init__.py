@@ -1,0 +1,1 @@
+"""What a process needs besides its work: log lines, metrics, its HTTP server, reloading, garbage collection."""

@@ -1,0 +1,334 @@
+"""What is measured. Counters of this process live here; the books are read from Redis at each scrape."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Sequence
+from functools import lru_cache
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from dcbridge.ledger.reports.books import Books, SubscriberBooks, together
+from dcbridge.ledger.reports.overview import Overview
+
+VERSION = version("dcbridge")
+_RARE = (
+    "unknown", "unknown_resend", "unknown_fail", "dead", "breaker_opened", "redelivered_late",
+    "own_subscriber_disabled", "own_subscriber_enabled", "own_subscriber_failing", "own_subscriber_recovered",
+    "own_delivery_dead", "own_interaction_gap",
+    "gap_finished_first", "gap_repeated", "gap_never_finished", "gap_never_started",
+)  # fmt: skip
+
+_ANSWER = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 8, 10)
+_EVENT = (0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 7200, 43200, 172800, 604800)
+_FATE = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200, 172800)
+
+
+def _keep_children(metric: Counter | Histogram) -> None:
+    """Looking a child up by its labels takes locks and joins words, for every message anew: remember it."""
+    metric.labels = lru_cache(maxsize=None)(metric.labels)  # type: ignore[method-assign,assignment]
+
+
+class Metrics:
+    """One process' counters, in a registry of their own. Labels hold names from bridge.yaml, never data."""
+
+    def __init__(self) -> None:
+        self.registry = r = CollectorRegistry()
+        self.requests = Counter(
+            "dcbridge_requests", "Requests answered, by route, configured name and what became of them.",
+            ["route", "name", "outcome"], registry=r,
+        )  # fmt: skip
+        self.answer_seconds = Histogram(
+            "dcbridge_answer_seconds",
+            "Time from the last byte of a request to the answer.",
+            ["route"],
+            buckets=_ANSWER,
+            registry=r,
+        )
+        self.headroom_seconds = Gauge(
+            "dcbridge_headroom_seconds", "Ten seconds less the slowest answer of the last minute.", registry=r
+        )
+        self.signatures = Counter(
+            "dcbridge_signatures", "Signatures checked, by what was found.", ["route", "name", "verdict"], registry=r
+        )
+        self.secret_uses = Counter(
+            "dcbridge_secret_uses", "Valid signatures, by place of the secret in the configuration (0 is the first).",
+            ["name", "secret"], registry=r,
+        )  # fmt: skip
+        self.sends = Counter(
+            "dcbridge_sends", "Requests to providers, by what became of them.", ["provider", "outcome"], registry=r
+        )
+        self.send_seconds = Histogram(
+            "dcbridge_send_seconds", "Time that a provider took to answer.", ["provider"], buckets=_ANSWER, registry=r
+        )
+        self.updates = Counter(
+            "dcbridge_delivery_updates", "Delivery updates, by what they changed.", ["provider", "outcome"], registry=r
+        )
+        self.questions = Counter(
+            "dcbridge_questions", "Questions to providers, about an outcome or a delivery, by what was answered.",
+            ["provider", "about", "answer"], registry=r,
+        )  # fmt: skip
+        self.receipts = Counter(
+            "dcbridge_receipts", "Receipts posted, by status and outcome.", ["channel", "status", "outcome"], registry=r
+        )
+        self.receipt_seconds = Histogram(
+            "dcbridge_receipt_seconds",
+            "Time from acceptance to the posted receipt.",
+            ["channel"],
+            buckets=_FATE,
+            registry=r,
+        )
+        self.consumer_messages = Counter(
+            "dcbridge_consumer_messages", "Consumers' messages posted, by outcome.", ["channel", "outcome"], registry=r
+        )
+        self.waits_cut = Counter(
+            "dcbridge_waits_cut",
+            "Answers whose Retry-After was longer than the longest_pause of whoever gave it.",
+            ["name"],
+            registry=r,
+        )
+        self.deliveries = Counter(
+            "dcbridge_deliveries", "Attempts to deliver an event, by what became of them.", ["subscriber", "outcome"],
+            registry=r,
+        )  # fmt: skip
+        self.delivery_seconds = Histogram(
+            "dcbridge_delivery_seconds",
+            "Time that a subscriber took to answer.",
+            ["subscriber"],
+            buckets=_ANSWER,
+            registry=r,
+        )
+        self.event_seconds = Histogram(
+            "dcbridge_event_seconds",
+            "Time from an accepted batch to the delivered event, replays left out.",
+            ["subscriber"],
+            buckets=_EVENT,
+            registry=r,
+        )
+        self.ended = Counter(
+            "dcbridge_connections_ended", "Connections ended by a limit, by listener and reason.",
+            ["listener", "reason"], registry=r,
+        )  # fmt: skip
+        self.connections = Gauge("dcbridge_connections", "Connections open, by listener.", ["listener"], registry=r)
+        self.reloads = Counter(
+            "dcbridge_configuration_reloads", "Times that a changed bridge.yaml was read, by outcome.", ["outcome"],
+            registry=r,
+        )  # fmt: skip
+        self.journal_written = Counter(
+            "dcbridge_journal_written", "Callbacks kept in the journal because Redis was away.", registry=r
+        )
+        self.journal_waiting = Gauge(
+            "dcbridge_journal_waiting", "Callbacks in the journal that Redis does not hold yet.", registry=r
+        )
+        self.faults = Counter(
+            "dcbridge_faults", "What an operator has to look at, by kind.", ["kind", "name"], registry=r
+        )
+
+        self.store_changes = Counter(
+            "dcbridge_store_changes",
+            "Times that a worker found Redis' data new or older than before, or its clock stepped back.",
+            ["kind"],
+            registry=r,
+        )
+        self.redis_up = Gauge("dcbridge_redis_up", "1 when Redis answered this scrape.", registry=r)
+        Gauge("dcbridge_build_info", "Which version this process runs.", ["version"], registry=r).labels(VERSION).set(1)
+
+        for metric in vars(self).values():
+            if isinstance(metric, Counter | Histogram):
+                _keep_children(metric)
+        self._slowest: deque[tuple[float, float]] = deque()  # (when, seconds), falling: the maximum of a minute
+        self.headroom_seconds.set_function(self._headroom)
+
+    def begin_at_zero(self, providers: Iterable[str], channels: Iterable[str]) -> None:
+        """Tell of every fault before there is one: an alarm on a rise does not see a figure that begins at 1."""
+        kinds = ("account_fault", "unreadable", "callback_unreadable", "bug", "breaker_opened")
+        for kind, name in [
+            *((kind, name) for kind in kinds for name in providers),
+            *(("receipt_refused", name) for name in channels),
+            ("account_fault", "digital-channels"),
+            ("journal_damaged", "journal"),
+            ("bug", ""),
+        ]:
+            self.faults.labels(kind, name)
+        for kind in ("new", "older", "clock"):
+            self.store_changes.labels(kind)
+
+    def ended_by(self, listener: str) -> Callable[[str], None]:
+        """What a listener of that name tells when a limit ends a connection."""
+        return lambda reason: self.ended.labels(listener, reason).inc()
+
+    def note_answer(self, seconds: float) -> None:
+        """Remember how long an answer took, for the headroom."""
+        now = time.monotonic()
+        while self._slowest and self._slowest[-1][1] <= seconds:
+            self._slowest.pop()
+        self._slowest.append((now, seconds))
+        while self._slowest[0][0] < now - 60:
+            self._slowest.popleft()
+
+    def _headroom(self) -> float:
+        now = time.monotonic()
+        while self._slowest and self._slowest[0][0] < now - 60:
+            self._slowest.popleft()
+        return 10.0 - (self._slowest[0][1] if self._slowest else 0.0)
+
+    def render(
+        self,
+        books: Books | None,
+        channels: Container[str] = (),
+        overview: Overview | None = None,
+        *,
+        subscribers: Container[str] = (),
+        unsafe: int = 0,
+        exposed: int = 0,
+    ) -> bytes:
+        """The text exposition, with the books and the overview where Redis could be read.
+
+        Channels that are not configured are added up as "(unknown)": a label is never data. Subscribers that are
+        not configured any more are left out. `unsafe`, `exposed`: how many things about Redis would lose messages,
+        and let others read them.
+        """
+        self.redis_up.set(int(books is not None))
+        text = generate_latest(self.registry)
+        extra = CollectorRegistry()
+        if books is not None:
+            extra.register(_BooksCollector(books, channels))
+            extra.register(_SubscribersCollector([one for one in books.subscribers if one.name in subscribers]))
+        if overview is not None:
+            extra.register(_OverviewCollector(overview, channels, unsafe, exposed))
+        return text + generate_latest(extra)
+
+
+class _BooksCollector(Collector):
+    def __init__(self, books: Books, channels: Container[str]) -> None:
+        self._books = books
+        known = [c for c in books.channels if c.channel_id in channels]
+        strays = [c for c in books.channels if c.channel_id not in channels]
+        self._channels = [*known, together("(unknown)", strays)] if strays else known
+
+    def collect(self) -> Iterable[Metric]:
+        def gauge(name: str, help_text: str, labels: tuple[str, ...] = ("channel",)) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"dcbridge_{name}", help_text, labels=labels)
+
+        total = CounterMetricFamily("dcbridge_books", "Messages by channel and state.", labels=["channel", "state"])
+        flight = gauge("in_flight", "Messages accepted and not yet terminal.")
+        difference = gauge("books_difference", "accepted less everything accounted for; other than 0 is an alarm.")
+        oldest = gauge("oldest_waiting_seconds", "Age of the oldest message in flight.")
+        waiting = gauge("receipts_waiting", "Receipts not yet posted.")
+        late = gauge("oldest_receipt_seconds", "How long the oldest receipt has been due.")
+        for c in self._channels:
+            for state in ("accepted", "delivered", "removed", "failed", "unconfirmed", "redelivered"):
+                total.add_metric([c.channel_id, state], getattr(c, state))
+            for family, value in (
+                (flight, c.in_flight), (difference, c.difference), (oldest, c.oldest_age),
+                (waiting, c.receipts_waiting), (late, c.oldest_receipt_age),
+            ):  # fmt: skip
+                family.add_metric([c.channel_id], value)
+        queued = gauge("queued_jobs", "Jobs waiting in RQ's queues.", ("queue",))
+        for name, depth in self._books.queued.items():
+            queued.add_metric([name], depth)
+        tasks = gauge("tasks_waiting", "Callbacks and consumers' messages that wait.", ("task",))
+        for name, depth in self._books.tasks.items():
+            tasks.add_metric([name], depth)
+        events = CounterMetricFamily("dcbridge_ledger_events", "What the ledger counted.", labels=["event"])
+        for name, count in sorted((dict.fromkeys(_RARE, 0) | self._books.counts).items()):  # as `begin_at_zero`
+            events.add_metric([name], count)
+        dead = gauge("dead_letters", "Dead letters kept.", ())
+        dead.add_metric([], self._books.dead_letters)
+        aside = gauge("set_aside", "Entries and receipts that this version cannot read.", ())
+        aside.add_metric([], self._books.set_aside)
+        batches = gauge("interaction_batches", "Interaction batches that wait to be split into events.", ())
+        batches.add_metric([], self._books.interaction_batches)
+        return [total, flight, difference, oldest, waiting, late, queued, tasks, events, dead, aside, batches]
+
+
+class _OverviewCollector(Collector):
+    def __init__(self, overview: Overview, channels: Container[str], unsafe: int, exposed: int) -> None:
+        self._overview, self._channels, self._unsafe, self._exposed = overview, channels, unsafe, exposed
+
+    def collect(self) -> Iterable[Metric]:
+        now = self._overview
+
+        def gauge(name: str, help_text: str, *labels: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"dcbridge_{name}", help_text, labels=labels)
+
+        queued = gauge("oldest_queued_seconds", "How long the first job of a queue has waited.", "queue")
+        running = gauge("running_jobs", "Jobs that workers have in their hands.", "queue")
+        workers = gauge("workers", "Workers that were heard of lately and take from this queue.", "queue")
+        for queue in now.queues:
+            queued.add_metric([queue.name], queue.oldest_age)
+            running.add_metric([queue.name], queue.started)
+            taking = sum(queue.name in worker.queues for worker in now.workers if not worker.silent)
+            workers.add_metric([queue.name], taking)
+        is_open = gauge("breaker_open", "1 while nothing is sent to a provider.", "provider")
+        openings = gauge("breaker_openings", "Times that a provider's breaker opened during the last hour.", "provider")
+        parked = gauge("parked", "Messages that wait for a provider's breaker to close.", "provider")
+        paused = gauge("paused_seconds", "For how long a provider asked not to be spoken to.", "provider")
+        asked = gauge("pause_asked_seconds", "How long a pause the provider asked for, while it is paused.", "provider")
+        for one in now.providers:
+            asked.add_metric([one.name], one.pause.asked if one.paused_for else 0.0)
+            is_open.add_metric([one.name], int(one.open))
+            openings.add_metric([one.name], one.openings)
+            parked.add_metric([one.name], one.parked)
+            paused.add_metric([one.name], one.paused_for)
+        booked = gauge(
+            "pace_booked_seconds", "How long a message that comes now would wait for its turn.", "of", "name"
+        )
+        held = gauge("held", "Messages that wait in line for a pace.", "of", "name")
+        under_way = gauge("requests_under_way", "Requests under way where there is a cap.", "of", "name")
+        paces = [("provider", one.name, one.pace) for one in now.providers]
+        paces += [("channel", name, pace) for name, pace in now.paces.items() if name in self._channels]
+        for of, name, pace in paces:
+            if pace.per_second:
+                booked.add_metric([of, name], pace.booked_ahead)
+            if pace.per_second or pace.cap:
+                held.add_metric([of, name], pace.held)
+            if pace.cap:
+                under_way.add_metric([of, name], pace.in_flight)
+        unsafe = gauge("redis_unsafe", "Things about Redis that would lose messages, or refuse them.")
+        unsafe.add_metric([], self._unsafe)
+        exposed = gauge("redis_exposed", "Things about the connection to Redis that let others read messages.")
+        exposed.add_metric([], self._exposed)
+        ahead = gauge("clock_ahead_seconds", "How far the ledger's time is ahead of Redis' clock, which stepped back.")
+        ahead.add_metric([], now.ahead)
+        suspended = gauge("suspended", "1 while `rq suspend` keeps workers from taking anything.")
+        suspended.add_metric([], int(now.suspended))
+        of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way]
+        return [queued, running, workers, *of_providers, unsafe, exposed, ahead, suspended]
+
+
+class _SubscribersCollector(Collector):
+    def __init__(self, subscribers: Sequence[SubscriberBooks]) -> None:
+        self._subscribers = subscribers
+
+    def collect(self) -> Iterable[Metric]:
+        total = CounterMetricFamily(
+            "dcbridge_subscriber_events", "Deliveries by subscriber and state.", labels=["subscriber", "state"]
+        )
+        gauges = {
+            name: GaugeMetricFamily(f"dcbridge_subscriber_{name}", text, labels=["subscriber"])
+            for name, text in (
+                ("waiting", "Deliveries that have not ended."),
+                ("in_flight", "Deliveries under way, or with a job that is queued."),
+                ("oldest_seconds", "Age of the oldest delivery that has not ended."),
+                ("failing_seconds", "How long a subscriber has failed without a success; 0 while it answers."),
+                ("breaker_open", "1 while a subscriber gets nothing but probes."),
+                ("disabled", "1 while a subscriber is disabled."),
+                ("difference", "accepted less everything accounted for; other than 0 is an alarm."),
+            )
+        }
+        for one in self._subscribers:
+            for state in ("accepted", "delivered", "dead", "dropped"):
+                total.add_metric([one.name, state], getattr(one, state))
+            for name, value in (
+                ("waiting", one.waiting), ("in_flight", one.in_flight), ("oldest_seconds", one.oldest_age),
+                ("failing_seconds", one.failing_for), ("breaker_open", int(one.breaker_open)),
+                ("disabled", int(one.disabled_for > 0)), ("difference", one.difference),
+            ):  # fmt: skip
+                gauges[name].add_metric([one.name], value)
+        return [total, *gauges.values()]

@@ -1,0 +1,62 @@
+"""One scrape of an operator's port: this process' counters, and what Redis says at this moment.
+
+The cost grows with channels, providers and workers, never with messages. Where Redis does not
+answer, only `dcbridge_redis_up` tells of it, and the counters of the process are told all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from dcbridge.config.models import Configuration
+from dcbridge.ledger.reports import books, overview
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.process import Settings
+from dcbridge.store.connection import NOTES, unsafe, worth_knowing
+
+SAFETY_KEPT = 60.0  # seconds between two looks at how Redis is set up
+
+
+class Scrape:
+    """Renders the metrics of one process; called for each scrape."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        redis: Redis,
+        settings: Settings,
+        configuration: Configuration,
+        subscribers: Callable[[], Container[str]],
+    ) -> None:
+        """`subscribers`: the names that are configured now, for they may change while the process runs."""
+        self._subscribers = subscribers
+        self._metrics, self._redis, self._settings, self._configuration = metrics, redis, settings, configuration
+        self._unsafe, self._looked = 0, float("-inf")
+        self._exposed = len(worth_knowing(settings))
+        metrics.begin_at_zero(configuration.providers, configuration.channels)
+
+    async def __call__(self) -> bytes:
+        try:
+            found = await books.read(self._redis)
+            now = await overview.read(self._redis, self._configuration.providers, by_worker=False)
+            await self._look_at_safety()
+        except (RedisError, OSError):
+            return self._metrics.render(None)
+        return self._metrics.render(
+            found,
+            self._configuration.channels,
+            now,
+            subscribers=self._subscribers(),
+            unsafe=self._unsafe,
+            exposed=self._exposed,
+        )
+
+    async def _look_at_safety(self) -> None:
+        if time.monotonic() - self._looked < SAFETY_KEPT:
+            return
+        found = await unsafe(self._redis, self._settings)
+        self._unsafe, self._looked = sum(what not in NOTES for what in found), time.monotonic()

@@ -1,0 +1,298 @@
+"""Process settings: where to listen, which Redis, how long to wait. From the environment, prefix DCBRIDGE_.
+
+What the bridge carries, and for whom, is in bridge.yaml (`dcbridge.config.models`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from dcbridge.http.connections import OPERATORS, Limits
+from dcbridge.http.known_hosts import read_names
+from dcbridge.settings.problems import ConfigurationError, Path, Problem, did_you_mean, explain, refuse
+from dcbridge.settings.redis_url import read_address
+
+PREFIX = "DCBRIDGE_"
+DAY = 86400.0  # seconds
+
+# Time between the last byte of a provider's answer and the ledger's word for it, seconds.
+LEASE_MARGIN = 5.0
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """Every process setting. `Settings()` is the defaults; `read_settings` is what a process uses."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    config: str = Field("bridge.yaml", min_length=1, description="Path of bridge.yaml.")
+    reload_every: Seconds = Field(
+        2.0, description="Seconds between two looks whether bridge.yaml has changed; its subscribers need no restart."
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Address of Redis: redis://user:password@host:6379/0, rediss:// (TLS), unix:///path, or"
+        " redis+sentinel://user:password@one:26379,two:26379/service/0 (rediss+sentinel:// with TLS); the sentinels'"
+        " own password is `?sentinel_password=`.",
+    )
+    redis_timeout: Seconds = Field(3.0, description="Seconds to wait for Redis to connect or to answer.")
+    redis_ca_file: str = Field("", description="Path of the certificates that Redis' own is checked against (TLS).")
+    redis_client_certificate: str = Field("", description="Path of the certificate that is shown to Redis (TLS).")
+    redis_client_key: str = Field("", description="Path of the key of that certificate.")
+    durability: Annotated[Literal["always", "waitaof"], BeforeValidator(_lower)] = Field(
+        "always",
+        description="What 200 waits for: `always` relies on `appendfsync always`, `waitaof` asks Redis 7.2 or later to"
+        " say that the write is on its disk.",
+    )
+    replicas: int = Field(
+        0, ge=0, le=10, description="Replicas that must hold a message before it is answered 200; 503 where fewer do."
+    )
+
+    journal: str = Field(
+        "",
+        description="Folder for callbacks that arrive while Redis is away, for one door alone; without it they are"
+        " answered 503, and most SMS providers do not send them again. It holds what consumers wrote.",
+    )
+    journal_limit: int = Field(256 << 20, ge=1 << 16, description="Bytes that the journal may take; more is 503.")
+
+    public_host: str = Field("0.0.0.0", description="Address that the public listener binds.")  # noqa: S104 (public)
+    public_port: Port = Field(8080, description="Port of the public listener: webhooks and callbacks.")
+    operator_host: str = Field("127.0.0.1", description="Address that the door's operator listener binds.")
+    operator_port: Port = Field(8081, description="Port of the door's operator listener: health and metrics.")
+    worker_host: str = Field("127.0.0.1", description="Address that a worker's operator listener binds.")
+    worker_port: Port = Field(8082, description="Port of a worker's operator listener: health and metrics.")
+    operator_hosts: str = Field(
+        "",
+        description="Host names, apart by commas, under which the operator listeners are asked: metrics.example.com,"
+        " *.example.com; `*` is any. IP addresses and localhost need no entry; any other Host is answered 421, so that"
+        " no web page reads metrics through somebody's browser.",
+    )
+
+    connections: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Connections that the public listener holds at once; 0 is 1000. Fewer where the process may not"
+        " open as many files. Where it is full, the one that has kept it waiting longest gives way.",
+    )
+    head_timeout: Seconds = Field(10.0, description="Seconds that the head of a request may take to arrive.")
+    body_timeout: Seconds = Field(7.0, description="Seconds that the body of a request may take after its head.")
+    idle_timeout: Seconds = Field(30.0, description="Seconds that a connection is kept open between two requests.")
+    body_limit: int = Field(1 << 20, ge=1024, description="Bytes that a request's body may have; more is 413.")
+    answer_within: Seconds = Field(
+        8.0, lt=10, description="Seconds after which the door answers 503; the sender gives up after ten."
+    )
+
+    token_key: SecretStr = Field(
+        default_factory=lambda: SecretStr(secrets.token_hex(32)),
+        description="Key of the tokens that stand for addresses in logs; the same in every process of one bridge.",
+        json_schema_extra={"default": "random in each process"},
+    )
+    log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
+        "auto", description="Form of a log line; auto is console on a terminal and json elsewhere."
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
+        "info", description="Least level that is logged."
+    )
+
+    concurrency: int = Field(200, ge=1, le=10_000, description="Messages that one worker has in flight.")
+    lease: Seconds = Field(45.0, description="Seconds that a worker may hold a message without a word.")
+    worker_silence: Seconds = Field(
+        10.0, description="Seconds of silence after which a worker counts as dead and what it held moves on."
+    )
+    reconcile_every: Seconds = Field(
+        0.25, description="Seconds between two looks for messages that are due or were left behind."
+    )
+    drain_seconds: Seconds = Field(
+        20.0,
+        description="Seconds that a worker lets what is in flight finish after SIGTERM, and a door with a journal waits"
+        " for Redis to take it.",
+    )
+
+    retention_days: Seconds = Field(
+        7.0, description="Days that a finished message is remembered, and a redelivered messageId recognised."
+    )
+    dead_letter_days: Seconds = Field(30.0, description="Days that a dead letter is kept.")
+    callback_dedupe_days: Seconds = Field(7.0, description="Days that a repeated provider callback is recognised.")
+
+    event_days: Seconds = Field(
+        7.0, description="Days that an interaction event is kept for a replay, and a repeated one recognised."
+    )
+    event_partner_days: Seconds = Field(
+        7.0, description="Days after which a STARTED without its FINISHED, or the other way round, counts as a gap."
+    )
+
+    receipt_batch: int = Field(100, ge=1, le=1000, description="Receipts that travel in one request at most.")
+    receipt_linger: float = Field(
+        0.05, ge=0, le=10, description="Seconds that a receipt waits for others of its channel."
+    )
+
+    connect_timeout: Seconds = Field(5.0, description="Seconds to connect to a provider, TLS included.")
+    write_timeout: Seconds = Field(10.0, description="Seconds to write a request to a provider.")
+    read_timeout: Seconds = Field(15.0, description="Seconds to wait for a provider's answer.")
+    pool_timeout: Seconds = Field(5.0, description="Seconds to wait for a free connection to a provider.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing is read behind the caller's back: `read_settings` hands the environment in."""
+        return (init_settings,)
+
+    def limits(self, connections: int = OPERATORS) -> Limits:
+        """Of a listener that may hold so many connections; of an operator's, where nothing is said."""
+        return Limits(self.head_timeout, self.body_timeout, self.idle_timeout, connections)
+
+    @property
+    def token_key_is_random(self) -> bool:
+        """True when tokens will differ between processes and restarts, which deserves a warning."""
+        return "token_key" not in self.model_fields_set
+
+    @property
+    def redis_place(self) -> str:
+        """Where Redis is, fit for a log line: no user, no password, no query."""
+        return read_address(self.redis_url.get_secret_value()).place
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr) -> SecretStr:
+        read_address(value.get_secret_value())
+        return value
+
+    @property
+    def known_hosts(self) -> tuple[str, ...]:
+        return read_names(self.operator_hosts)
+
+    @field_validator("operator_hosts")
+    @classmethod
+    def _operator_hosts(cls, value: str) -> str:
+        read_names(value)
+        return value
+
+    @field_validator("token_key")
+    @classmethod
+    def _token_key(cls, value: SecretStr) -> SecretStr:
+        if len(value.get_secret_value()) < 16:
+            raise ValueError("should have at least 16 characters")
+        return value
+
+    @model_validator(mode="after")
+    def _sense(self) -> Settings:
+        exchange = self.pool_timeout + self.connect_timeout + self.write_timeout + self.read_timeout
+        least = exchange + LEASE_MARGIN
+        complaints: list[tuple[Path, str]] = []
+        if self.lease < least:
+            complaints.append(
+                (
+                    ("lease",),
+                    f"should be at least {least:g} seconds: the four timeouts of a provider add up to {exchange:g},"
+                    f" and {LEASE_MARGIN:g} are needed to write down the answer",
+                )
+            )
+        if self.redis_timeout >= self.answer_within:
+            complaints.append(
+                (("redis_timeout",), f"should be less than answer_within ({self.answer_within:g} seconds)")
+            )
+        if self.reconcile_every > self.worker_silence / 4:
+            complaints.append(
+                (
+                    ("reconcile_every",),
+                    f"should be at most a quarter of worker_silence ({self.worker_silence:g} seconds)",
+                )
+            )
+        if self.public_port and self.public_port == self.operator_port and self._hosts_meet():
+            complaints.append((("operator_port",), "should differ from public_port, or listen on another address"))
+        complaints += self._about_tls()
+        refuse(*complaints)
+        return self
+
+    def _about_tls(self) -> list[tuple[Path, str]]:
+        files = ("redis_ca_file", "redis_client_certificate", "redis_client_key")
+        given = [name for name in files if getattr(self, name)]
+        complaints: list[tuple[Path, str]] = []
+        if given and not read_address(self.redis_url.get_secret_value()).tls:
+            complaints += [((name,), "needs a redis_url with TLS: rediss:// or rediss+sentinel://") for name in given]
+        if self.redis_client_key and not self.redis_client_certificate:
+            complaints.append((("redis_client_key",), "needs redis_client_certificate"))
+        for name in given:
+            if not os.access(getattr(self, name), os.R_OK):
+                complaints.append(((name,), "should name a file that can be read"))
+        return complaints
+
+    def _hosts_meet(self) -> bool:
+        hosts = {self.public_host, self.operator_host}
+        return len(hosts) == 1 or not hosts.isdisjoint({"", "0.0.0.0", "::"})  # noqa: S104 (compared, not bound)
+
+
+def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[Problem, ...]]:
+    """The settings and what deserves a warning. Raises ConfigurationError holding every problem."""
+    problems, warnings = _unknown(environ)
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name.lower(): value for name, value in environ.items()}
+    try:
+        settings = Settings(**source())
+    except ValidationError as error:
+        problems += [
+            _problem(PREFIX + name.upper(), *explain(d, description=_description(name)), d["input"])
+            for d in error.errors()
+            for name in [str(d["loc"][0])]
+        ]
+    if problems:
+        raise ConfigurationError(problems)
+    if settings.token_key_is_random:
+        warnings.append(
+            Problem(f"{PREFIX}TOKEN_KEY", 0, "is not set: tokens in logs differ between processes and restarts")
+        )
+    return settings, tuple(warnings)
+
+
+# Kubernetes sets these in every pod of a namespace that has a Service called dcbridge or dcbridge-….
+_SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
+_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://")
+
+
+def _description(name: str) -> str:
+    field = Settings.model_fields.get(name)
+    return (field.description if field else "") or ""
+
+
+def _problem(name: str, what: str, suggestion: str, value: object) -> Problem:
+    if isinstance(value, str) and _LINK_VALUE.match(value):
+        suggestion = "Kubernetes sets it for a Service of that name: set enableServiceLinks: false in the pod"
+    elif value == "":
+        suggestion = suggestion or "unset it to have the default"
+    return Problem(name, 0, what, suggestion)
+
+
+def _unknown(environ: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
+    """A name one slip away from a setting is a problem; another one may be bridge.yaml's, and is a warning."""
+    known = [name.upper() for name in Settings.model_fields]
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    for name in sorted(environ):
+        word = name.upper().removeprefix(PREFIX)
+        if not name.upper().startswith(PREFIX) or word in known:
+            continue
+        if _SERVICE_LINK.search(name) or _LINK_VALUE.match(environ[name]):
+            continue
+        near = did_you_mean(word, known, cutoff=0.75, prefix=PREFIX)
+        (problems if near else warnings).append(Problem(name, 0, "is not a setting", near))
+    return problems, warnings

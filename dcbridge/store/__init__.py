@@ -1,0 +1,1 @@
+"""Redis: the connection, and what makes a write durable."""

@@ -1,0 +1,216 @@
+"""The one place that sends: HTTP by aiohttp in httpx's words, mail through `dcbridge.transport.smtp`.
+
+It answers one question besides carrying bytes: if this failed, can the other side have taken it?
+Adapters build an httpx.Request and read an httpx.Response; between the two aiohttp speaks for itself. Its own
+errors tell "never connected" from "broke afterwards", and a request costs half of what it does through
+httpx-aiohttp (docs/performance.md), which also reports a connection that broke afterwards as ConnectTimeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import lru_cache
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import httpx
+import yarl
+from aiohttp.abc import AbstractResolver
+
+from dcbridge.errors import AccountFault, OutcomeUnknown, Undecodable, Unreachable
+from dcbridge.http.client_connection import HEADERS, LINE_LIMIT, BrokenHead, Connector, Endless
+from dcbridge.http.unpacking import Unpackable, unpack
+from dcbridge.providers.base import Answer, MailRequest, Request
+from dcbridge.transport.smtp import send_mail
+from dcbridge.transport.ssrf import ForbiddenAddress, Guard
+
+ANSWER_LIMIT = 1024 * 1024  # bytes of an answer, packed and unpacked; no provider's comes near it
+
+# The connection was never there: name, route, refusal, certificate, or waiting for a free one.
+_NEVER_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+)
+_OURS_TO_SAY = frozenset({b"host", b"content-length"})  # aiohttp writes them
+_UNPACKED = frozenset({b"content-encoding", b"transfer-encoding"})  # no longer true of what was read
+
+
+class _Read(httpx.Response):
+    """A response that was read already; httpx' own would stream the bytes through itself once more."""
+
+    def __init__(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, request: httpx.Request) -> None:
+        super().__init__(status, headers=headers, stream=_NOTHING, request=request)
+        self._body = body
+
+    @property
+    def content(self) -> bytes:
+        return self._body
+
+
+_NOTHING = httpx.AsyncByteStream()
+
+
+class Sender:
+    """A pool of connections, for one event loop. All times in seconds."""
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = 5.0,
+        write_timeout: float = 10.0,
+        read_timeout: float = 15.0,
+        pool_timeout: float = 5.0,
+        whole_timeout: float | None = None,
+        connections: int = 1000,
+        answer_limit: int = ANSWER_LIMIT,
+        tls: ssl.SSLContext | None = None,
+        guard: Guard | None = None,
+    ) -> None:
+        """`whole_timeout` is the sum of connect, write and read unless given; `answer_limit` in bytes; `guard` says
+        which addresses may be reached, where a URL is not to be trusted with that.
+        """
+        self._whole = whole_timeout or connect_timeout + write_timeout + read_timeout
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=pool_timeout + connect_timeout, sock_connect=connect_timeout, sock_read=read_timeout
+        )
+        self._connections, self._tls, self._guard = connections, tls, guard
+        self._answer_limit = answer_limit
+        self._names: AbstractResolver | None = None
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, t: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def open(self) -> Self:
+        """For the running event loop. Nobody is spoken to yet."""
+        # Idle connections are closed before the usual server does it: a request that meets a closing
+        # connection is an unknown outcome. No redirects, cookies or proxies: a request is signed already.
+        self._names = self._guard.resolver() if self._guard else None
+        connector = Connector(
+            answer_limit=self._answer_limit,
+            limit=self._connections,
+            keepalive_timeout=4.0,
+            ttl_dns_cache=30,
+            ssl=self._tls or ssl.create_default_context(),
+            resolver=self._names,
+            socket_factory=self._guard.socket if self._guard else None,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "dcbridge", "Accept-Encoding": "identity"},
+            skip_auto_headers=("Content-Type",),
+            timeout=self._timeout,
+            auto_decompress=False,  # what cannot be unpacked is no lost connection: the status is known
+            max_line_size=LINE_LIMIT,
+            max_field_size=LINE_LIMIT,
+            max_headers=HEADERS,
+        )
+        return self
+
+    async def close(self) -> None:
+        """Leave all connections."""
+        if self._session is not None:
+            await self._session.close()
+        if self._names is not None:
+            await self._names.close()
+
+    async def send(self, request: Request) -> Answer:
+        """The answer, read whole. Raises Unreachable, or OutcomeUnknown once bytes may have arrived."""
+        if isinstance(request, MailRequest):
+            return await send_mail(request)
+        return await self.http(request)
+
+    async def http(self, request: httpx.Request) -> httpx.Response:
+        """As `send`, for HTTP. A status of 4xx or 5xx is an answer, not an error.
+
+        The status decides, whatever becomes of the body: Undecodable for one of 2xx whose body cannot be read whole,
+        no body for any other. Raises AccountFault for an address that the guard refuses.
+        """
+        end = asyncio.get_running_loop().time() + self._whole
+        try:
+            async with asyncio.timeout_at(end):
+                response = await self._begun(request)
+        except _NEVER_CONNECTED as error:
+            if isinstance(getattr(error, "os_error", None), ForbiddenAddress):
+                raise AccountFault("address not allowed") from None
+            raise Unreachable(_what_failed(error)) from None
+        except TimeoutError:
+            raise OutcomeUnknown("timeout") from None
+        except BrokenHead as error:
+            return _without_body(error.status, [], "head not readable", request)
+        except Endless:
+            raise OutcomeUnknown("answer without end") from None
+        except (aiohttp.ClientError, OSError):
+            raise OutcomeUnknown("connection lost") from None
+        told = [(name, value) for name, value in response.raw_headers if name.lower() not in _UNPACKED]
+        try:
+            async with asyncio.timeout_at(end):
+                body = await self._body(response)
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            response.close()
+            return _without_body(response.status, told, "body broke off", request)
+        except Unpackable as error:
+            response.close()
+            return _without_body(response.status, told, f"body not readable: {error}", request)
+        except BaseException:
+            response.close()
+            raise
+        return _Read(response.status, told, body, request)
+
+    async def _begun(self, request: httpx.Request) -> aiohttp.ClientResponse:
+        """The answer as far as its head."""
+        if self._session is None:
+            raise RuntimeError("Sender is used inside `async with`, or after open()")
+        headers = [
+            (n.decode("ascii"), v.decode("latin-1")) for n, v in request.headers.raw if n.lower() not in _OURS_TO_SAY
+        ]
+        return await self._session.request(
+            request.method, _address(str(request.url)), headers=headers, data=request.content, allow_redirects=False
+        )
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        """All of it, unpacked. Raises Unpackable, also for one that is too long."""
+        came = bytearray()
+        while chunk := await response.content.readany():
+            came += chunk
+            if len(came) > self._answer_limit:
+                raise Unpackable("too long")
+        packed = response.headers.getall("Content-Encoding", ())
+        return unpack(bytes(came), ",".join(packed), self._answer_limit) if packed else bytes(came)
+
+
+def _without_body(status: int, told: list[tuple[bytes, bytes]], why: str, request: httpx.Request) -> httpx.Response:
+    """What follows from a status alone. Raises Undecodable for one that says "taken"."""
+    if 200 <= status < 300 and status != 204:  # which has no body, whatever follows it
+        raise Undecodable(f"http {status}, {why}")
+    return _Read(status, told, b"", request)
+
+
+@lru_cache(maxsize=1024)
+def _address(url: str) -> yarl.URL:
+    """As httpx wrote it: escaped already."""
+    return yarl.URL(url, encoded=True)
+
+
+def _what_failed(cause: BaseException | None) -> str:
+    """A fixed word: the exception's own text would name the host."""
+    match cause:
+        case aiohttp.ClientConnectorDNSError():
+            return "dns"
+        case aiohttp.ClientSSLError():
+            return "tls"
+        case aiohttp.ConnectionTimeoutError():
+            return "connect timeout"
+        case aiohttp.InvalidURL() | None:
+            return "invalid url"
+        case _:
+            return "connect"

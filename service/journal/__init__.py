@@ -1,0 +1,1 @@
+"""Where callbacks go: to Redis, or to files while Redis is away."""

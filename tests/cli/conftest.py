@@ -1,0 +1,24 @@
+"""One desk a test, on the Redis of the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from tests.cli.desk import Desk
+
+
+@pytest.fixture
+def desk(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Desk:
+    return Desk(redis, redis_server.url, tmp_path / "bridge")
+
+
+@pytest.fixture
+async def own_desk(own_redis: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk whose Redis this test alone may kill."""
+    async with Redis.from_url(own_redis.url) as client:
+        yield Desk(client, own_redis.url, tmp_path / "bridge")

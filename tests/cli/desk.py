@@ -1,0 +1,107 @@
+"""An operator at the command line, beside a ledger on a real Redis whose clock can be put forward."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+from redis.asyncio import Redis
+from rq.serializers import JSONSerializer
+from typer.testing import CliRunner
+
+from dcbridge.cli.app import app
+from dcbridge.cli.dev.processes import Ports, environment, prepare
+from dcbridge.config.loader import load
+from dcbridge.ledger.jobs import QUEUES
+from dcbridge.settings.process import read_settings
+from dcbridge.store.connection import connect_sync
+from tests.ledger.ledger_bench import Bench
+from workers.worker import RelayWorker
+
+DAY = 86400.0
+TEXT, SENDER, CONSUMER = "canary-text", "canary-sender", "16504660000"  # none of them is ever to be seen
+PRIVATE = (TEXT, SENDER, CONSUMER)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [orjson.loads(line) for line in self.out.splitlines()]
+
+
+class Desk(Bench):
+    """The ledger as the settings of the command line have it."""
+
+    def __init__(self, redis: Redis, url: str, folder: Path) -> None:
+        super().__init__(redis)
+        self.folder = folder
+        prepare(folder, Ports())
+        self.environ = environment(folder, Ports(), url)
+        self.configuration = load(self.environ["DCBRIDGE_CONFIG"], self.environ)
+
+    async def types(self, *arguments: str, stdin: str = "", **settings: str) -> Said:
+        """`dcbridge …` with these words; `settings` are those of the environment."""
+        gone = {name: None for name in os.environ if name.startswith("DCBRIDGE_")}
+        environ = gone | self.environ | settings | {"COLUMNS": "200"}
+        result = await asyncio.to_thread(lambda: CliRunner().invoke(app, list(arguments), input=stdin, env=environ))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert not any(word in result.stderr for word in PRIVATE)
+        return Said(result.exit_code, result.stdout, result.stderr, result.stdout_bytes)
+
+    async def trace(self, *arguments: str) -> Any:
+        """The lives that `trace --json` found; looked at as text as well, and never private."""
+        shown = await self.types("trace", *arguments)
+        told = await self.types("trace", "--json", *arguments)
+        assert (shown.code, told.code) == (0, 0), shown.err + told.err
+        for word in PRIVATE:
+            assert word not in shown.out
+            assert word not in told.out
+        for life in told.json["found"]:
+            for hop in life["hops"]:
+                assert hop["what"] in shown.out
+        return told.json["found"]
+
+    async def hops(self, *arguments: str) -> list[str]:
+        """What happened, of the only life."""
+        [life] = await self.trace(*arguments)
+        return [hop["what"] for hop in life["hops"]]
+
+    async def hires(self, *queues: str) -> RelayWorker:
+        """A worker that is registered and says that it lives, and does nothing."""
+        settings = read_settings(self.environ)[0]
+        worker = RelayWorker(
+            list(queues or QUEUES),
+            connection=connect_sync(settings),
+            serializer=JSONSerializer,
+            settings=settings,
+            configuration=self.configuration,
+        )
+        cast(Any, worker).register_birth()
+        await self.redis.set(f"dcb:alive:{worker._claims_as}", 1, px=600_000)
+        return worker
+
+    async def everything(self) -> dict[str, object]:
+        """Every key and its value, to see that nothing changed."""
+        found: dict[str, object] = {}
+        for key in await self.keys("*"):
+            kind: Any = await self.redis.type(key)
+            whole: dict[bytes, Any] = {b"hash": self.redis.hgetall, b"set": self.redis.smembers}
+            found[key] = await whole.get(kind, self.redis.dump)(key)  # a dump of these two has no order of its own
+        return found

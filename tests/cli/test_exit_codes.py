@@ -1,0 +1,127 @@
+"""What a command's exit code says: one table for all of them, in docs/operations.md as well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import typer.main
+
+from dcbridge.cli.app import app
+from tests.cli.desk import Desk
+from tests.stack import ROOT
+
+# (command, code): an empty ledger, where nothing is wrong but that no worker runs.
+NOTHING = [
+    ("books", 0),
+    ("books --json", 0),
+    ("dead list", 0),
+    ("dead list --json", 0),
+    ("dead list --what receipt", 0),
+    ("dead replay --all", 0),
+    ("dead replay --all --dry-run", 0),
+    ("dead replay --what receipt", 0),
+    ("dead drop --all --yes", 0),
+    ("dead drop --what receipt", 0),
+    ("events list", 0),
+    ("events list --json", 0),
+    ("events list --event STARTED", 0),
+    ("events replay --subscriber sandbox --since 1h", 0),
+    ("events replay --subscriber sandbox --since 1h --dry-run", 0),
+    ("subscribers list", 0),
+    ("subscribers list --json", 0),
+    ("resume twilio", 0),
+    ("aside list", 0),
+    ("aside list --json", 0),
+]
+NOT_THERE = [
+    "dead show w-none", "dead show w-none --json", "dead show w-none --raw", "dead replay w-none", "dead drop w-none",
+    "dead replay w-none --dry-run", "dead drop w-none --dry-run",
+    "events replay --subscriber nobody --since 1h",
+    "subscribers enable nobody", "subscribers disable nobody", "subscribers test nobody",
+    "trace m-none", "trace m-none --json", "trace m-none --search", "trace +16504661149",
+    "trace m-none --channel nobody", "status --channel nobody", "status --provider nobody",
+    "status --channel nobody --json", "resume nobody",
+    "fail nobody", "fail nobody --dry-run", "fail 0123456789",
+    "aside show m:none", "aside show m:none --json", "aside back m:none", "aside drop m:none",
+]  # fmt: skip
+WRONG = [
+    "", "nothing", "books extra", "books --limit 0", "books --nothing", "dead", "dead nothing", "dead show",
+    "dead list --since yesterday", "dead replay", "dead drop", "dead list --limit 0", "events", "events replay",
+    "events replay --subscriber sandbox", "events list --since yesterday", "subscribers", "subscribers test",
+    "trace", "status --every 0", "status --heads -1", "check extra", "serve extra", "worker nothing",
+    "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
+    "fail", "aside", "aside show", "aside back", "aside drop",
+]  # fmt: skip
+AT_REDIS = [
+    "books", "books --json", "dead list", "dead list --json", "dead show w-1", "dead replay --all",
+    "dead drop --all --yes", "events list", "events list --json", "events replay --subscriber sandbox --since 1h",
+    "subscribers list", "subscribers list --json", "resume twilio", "subscribers enable sandbox",
+    "subscribers disable sandbox",
+    "fail nobody", "aside list", "aside list --json", "aside show m:1", "aside back m:1", "aside drop m:1",
+    "trace m-1", "trace m-1 --json", "trace m-1 --search", "status", "status --json",
+]  # fmt: skip
+CONFIGURED = [*AT_REDIS, "check", "serve", "worker", "worker --burst", "subscribers test sandbox", "events tail"]
+ELSEWHERE = {"dev", "demo", "token", "serve", "worker", "check", "events tail", "subscribers test"}
+
+
+def commands() -> Iterator[str]:
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        yield from [f"{name} {one}" for one in inner] if inner else [name]
+
+
+def test_every_command_is_in_the_tables() -> None:
+    told = [*(words for words, _ in NOTHING), *NOT_THERE, *WRONG, *CONFIGURED]
+    missing = {one for one in commands() if not any(f"{words} ".startswith(f"{one} ") for words in told)}
+    assert missing == set()
+    assert {one for one in commands() if not any(f"{w} ".startswith(f"{one} ") for w in AT_REDIS)} == ELSEWHERE
+
+
+async def test_nothing_found_is_no_mistake(desk: Desk) -> None:
+    for words, code in NOTHING:
+        said = await desk.types(*words.split())
+        assert (said.code, said.err) == (code, ""), words
+        assert said.out or "--json" in words
+
+
+async def test_what_was_named_and_is_not_there(desk: Desk) -> None:
+    for words in NOT_THERE:
+        said = await desk.types(*words.split())
+        assert said.code == 1, words
+        assert said.err or "no such dead letter" in said.out, words
+
+
+async def test_what_cannot_be_asked_is_told_as_usage_and_not_in_json(desk: Desk) -> None:
+    for words in WRONG:
+        said = await desk.types(*words.split())
+        assert said.code == 2, words
+        assert "Traceback" not in said.err
+        assert '{"' not in said.err, "a plain line for a person"
+
+
+async def test_a_configuration_that_is_wrong(desk: Desk) -> None:
+    for words in CONFIGURED:
+        said = await desk.types(*words.split(), DCBRIDGE_CONFIG="/nowhere/bridge.yaml")
+        assert (said.code, said.out) == (2, ""), words
+        assert said.err.startswith("error: /nowhere/bridge.yaml"), words
+
+
+async def test_a_redis_that_is_away(desk: Desk) -> None:
+    for words in AT_REDIS:
+        said = await desk.types(*words.split(), DCBRIDGE_REDIS_URL="redis://127.0.0.1:1/0")
+        assert (said.code, said.out) == (3, ""), words
+        assert "redis://127.0.0.1:1/0 cannot be reached" in said.err, words
+
+
+async def test_something_that_is_wrong(desk: Desk) -> None:
+    assert (await desk.types("status")).code == 1  # no worker is running
+    await desk.put("m-1")
+    await desk.redis.hincrby("dcb:books:0123456789", "accepted", 1)
+    assert (await desk.types("books")).code == 1
+
+
+def test_the_page_has_the_table() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("### Exit codes")[2].partition("\n#")[0]
+    assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == ["0", "1", "2", "3", "130"]

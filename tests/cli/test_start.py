@@ -1,0 +1,64 @@
+"""What `serve` and `worker` say of the configuration when they start."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.config.test_configuration import GOOD, edited
+
+NOWHERE = {
+    "DCBRIDGE_REDIS_URL": "redis://127.0.0.1:1/0",
+    "DCBRIDGE_PUBLIC_PORT": "0",
+    "DCBRIDGE_OPERATOR_PORT": "0",
+    "DCBRIDGE_WORKER_PORT": "0",
+    "DCBRIDGE_LOG_FORMAT": "json",
+    "DCBRIDGE_FOO": "1",
+}
+
+
+def start(command: str, config: Path, **environ: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dcbridge", command, "--config", str(config)],
+        env={**os.environ, **NOWHERE, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_what_is_doubtful_is_told_once_before_the_first_log_line(command: str, tmp_path: Path) -> None:
+    (tmp_path / "bridge.yaml").write_text(edited("/nexus/v3 → /nexus", "main-secret-00002 → $MAIN_SECRET_IS_MEANT"))
+    process = start(command, tmp_path / "bridge.yaml")
+    assert process.stdout is not None
+    told = []
+    for line in process.stdout:
+        told.append(line)
+        if "redis_does_not_answer" in line or "worker_waits_for_redis" in line:
+            break
+    process.kill()
+    process.communicate()
+    warnings = [line for line in told if line.startswith("warning: ")]
+    assert len(set(warnings)) == len(warnings)
+    assert told[: len(warnings)] == warnings
+    for what in ("DCBRIDGE_FOO: is not a setting", "base_url: does not end in", "secrets[1]: begins with $",
+                 "auth_token: is a secret that stands in the file itself"):  # fmt: skip
+        assert len([line for line in warnings if what in line]) == 1, what
+
+
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_what_is_broken_is_told_whole_and_nothing_starts(command: str, tmp_path: Path) -> None:
+    (tmp_path / "bridge.yaml").write_text(GOOD.replace("type: sms", "type: fax"))
+    process = start(command, tmp_path / "bridge.yaml", DCBRIDGE_LEASE="1m")
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert [line.partition(":")[0] for line in said.splitlines() if not line.startswith("warning: ")] == [
+        "error", "error", "2 problems to mend."
+    ]  # fmt: skip
+    assert "DCBRIDGE_LEASE: should be a number of seconds" in said
+    assert "bridge.yaml:19: channels.0123456789.type: should be sms or email" in said

@@ -1,0 +1,177 @@
+"""What a job works with, built once a process and handed in; nothing is made at import.
+
+Under dcbridge's own worker all jobs share one set, with its pools of connections. Under the stock
+`rq worker`, where each job gets an event loop of its own, a job builds a set and closes it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from dcbridge.config.loader import load
+from dcbridge.config.models import Channel, Configuration
+from dcbridge.digital_channels import DigitalChannels
+from dcbridge.ledger import Ledger
+from dcbridge.ledger.events import Events
+from dcbridge.ledger.pauses import Pauses
+from dcbridge.providers.base import Asking, Provider
+from dcbridge.runtime.logs import Tokens
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.process import DAY, Settings, read_settings
+from dcbridge.store.connection import connect
+from dcbridge.transport.sender import Sender
+from workers.payloads import Payloads
+from workers.sinks import Sinks
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+OUTAGE = 3600.0  # seconds for which what was learnt is kept in memory while Redis is away
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """One process' tools."""
+
+    settings: Settings
+    configuration: Configuration
+    redis: Redis
+    ledger: Ledger
+    events: Events
+    sinks: Sinks
+    payloads: Payloads
+    sender: Sender
+    digital_channels: DigitalChannels
+    providers: dict[str, Provider]
+    tokens: Tokens
+    metrics: Metrics
+
+    def channel(self, channel_id: str) -> Channel | None:
+        return self.configuration.channel(channel_id)
+
+    def asking(self, channel: Channel | None) -> Asking | None:
+        """How this channel's provider is asked what became of a message; None where nobody can be asked."""
+        provider = self.providers.get(channel.provider) if channel else None
+        return provider.asking if provider else None
+
+    def look_after(self, channel: Channel) -> float:
+        """Seconds after which a message that was sent is looked at: to ask about it, or because nobody ever said."""
+        if self.asking(channel) is None:
+            return channel.confirm_within
+        return min(channel.ask_after, channel.confirm_within)
+
+    async def change(self, configuration: Configuration) -> None:
+        """From now on its subscribers."""
+        self.sinks.change(configuration.subscribers)
+        await self.tell_the_ledger()
+
+    async def tell_the_ledger(self) -> None:
+        """What the configuration says of limits, and of the subscribers of this moment."""
+        now = self.configuration.with_subscribers(self.sinks.subscribers)
+        await self.ledger.limits(now.limits())
+        for provider in await Pauses(self.ledger).bound(now.longest_pauses()):
+            log.warning("pause_cut", provider=provider, seconds=round(now.longest_pauses()[provider]))
+        await self.events.subscribers(
+            {name: one.keep_backlog if one.on else 0.0 for name, one in now.subscribers.items()}
+        )
+
+    async def surely(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Claim something, or write down what has happened outside, through a Redis that is away for a while.
+
+        Tried for as long as Redis is away, an hour at most; the ledger's verbs may be repeated. Raises the last
+        RedisError. A claim whose reply was lost is asked for again as well: it may have been granted, and would be
+        nobody's for a lease. What is learnt outlives a lease: the ledger believes it as long as nothing else is known.
+        """
+        try:
+            return await ask()
+        except (RedisError, OSError):
+            pass
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception_type((RedisError, OSError)),
+            stop=self._gives_up,
+            wait=wait_random_exponential(multiplier=0.1, max=2.0),
+            reraise=True,
+        ):
+            with attempt:
+                return await ask()
+        raise AssertionError("AsyncRetrying either returns or raises")
+
+    def stood_still(self, since: float) -> bool:
+        """Whether it is long since a claim was asked for (`since` by time.monotonic()), asked before anything is sent.
+
+        A process that stood still (a paused machine, no memory, no CPU) may have been given up, and what it holds been
+        sent by another. It has to claim again, with the same token, before it sends.
+        """
+        return time.monotonic() - since > self.settings.worker_silence / 2
+
+    def _gives_up(self, state: RetryCallState) -> bool:
+        """A Redis that answers, and refuses, is not away: a lease is enough for it."""
+        answered = state.outcome is not None and isinstance(state.outcome.exception(), ResponseError)
+        return (state.seconds_since_start or 0.0) > (self.settings.lease if answered else OUTAGE)
+
+
+@asynccontextmanager
+async def open_hands(
+    settings: Settings, configuration: Configuration, metrics: Metrics | None = None, worker: str = ""
+) -> AsyncIterator[Hands]:
+    """Build a set for the running event loop, and close it. `worker`: the name under which it claims."""
+    async with AsyncExitStack() as stack:
+        redis = connect(settings)
+        stack.push_async_callback(redis.aclose)
+        sender = await stack.enter_async_context(
+            Sender(
+                connect_timeout=settings.connect_timeout,
+                write_timeout=settings.write_timeout,
+                read_timeout=settings.read_timeout,
+                pool_timeout=settings.pool_timeout,
+                connections=settings.concurrency + 50,
+            )
+        )
+        sinks = Sinks(configuration.subscribers, configuration.public_url)
+        stack.push_async_callback(sinks.close)
+        ledger = Ledger.of(settings, redis, worker=worker)
+        yield Hands(
+            settings=settings,
+            configuration=configuration,
+            redis=redis,
+            ledger=ledger,
+            events=Events(ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY),
+            sinks=sinks,
+            payloads=Payloads(ledger),
+            sender=sender,
+            digital_channels=DigitalChannels(configuration, sender),
+            providers=configuration.build_providers(),
+            tokens=Tokens(settings.token_key.get_secret_value().encode()),
+            metrics=metrics or Metrics(),
+        )
+
+
+_SHARED: ContextVar[Hands] = ContextVar("hands")
+
+
+def share(hands: Hands) -> None:
+    """Give these hands to every job started from the running context."""
+    _SHARED.set(hands)
+
+
+@asynccontextmanager
+async def hands() -> AsyncIterator[Hands]:
+    """The shared set, or one of the job's own from the environment."""
+    shared = _SHARED.get(None)
+    if shared is not None:
+        yield shared
+        return
+    settings, _warnings = read_settings(os.environ)
+    async with open_hands(settings, load(settings.config, os.environ)) as own:
+        yield own

@@ -1,0 +1,149 @@
+"""An event on its way to one subscriber: claim, one attempt, write down what came of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import structlog
+
+from dcbridge.config.models import Breaker
+from dcbridge.errors import AccountFault, Gone, Refused, SendError, Throttled
+from dcbridge.events.event import read
+from dcbridge.events.sinks import Event, MissingClient, Subscriber
+from dcbridge.ledger import Claimed
+from dcbridge.ledger.events import Failure, subscriber_of
+from dcbridge.settings.process import LEASE_MARGIN
+from workers import failures
+from workers.context import Hands
+
+log = structlog.get_logger()
+
+ELSEWHERE = 5.0  # seconds after which another worker, which may know the subscriber, is asked
+
+
+async def deliver(h: Hands, delivery_id: str) -> None:
+    """Deliver one event to one subscriber, once. Does nothing when it is not this delivery's turn."""
+    name = subscriber_of(delivery_id)
+    subscriber = h.sinks.subscribers.get(name)
+    claim = h.ledger.token()
+    lease = max(h.settings.lease, subscriber.sink.timeout + LEASE_MARGIN if subscriber else 0.0)
+    claimed = await h.surely(lambda: h.events.claim(delivery_id, claim, lease))
+    if not claimed.ours:
+        log.debug("delivery_left_alone", delivery=delivery_id, why=claimed.why)
+        return
+    event_id = delivery_id[: -len(name) - 1]
+    kept = read(event_id, claimed.fields[b"p"])
+    with structlog.contextvars.bound_contextvars(event_id=event_id, trace=kept.trace_id, subscriber=name):
+        if subscriber is None:
+            failure = _failure("not configured here", ELSEWHERE, "later", h.configuration.breaker, spends=False)
+            await h.surely(lambda: h.events.failed(delivery_id, claim, failure))
+            log.info("delivery_left_to_another_worker")
+            return
+        event = replace(kept.event, replayed=claimed.number("at")) if b"rp" in claimed.fields else kept.event
+        await _attempt(h, delivery_id, claim, claimed, subscriber, event)
+
+
+async def _attempt(
+    h: Hands, delivery_id: str, claim: str, claimed: Claimed, subscriber: Subscriber, event: Event
+) -> None:
+    name, began = subscriber_of(delivery_id), time.monotonic()
+    try:
+        async with h.sinks.sink(name) as sink:
+            known = await sink.deliver(event)
+    except SendError as error:
+        h.metrics.delivery_seconds.labels(name).observe(time.monotonic() - began)
+        await _not_delivered(h, delivery_id, claim, claimed, subscriber, error)
+        return
+    except MissingClient:
+        await _not_delivered(h, delivery_id, claim, claimed, subscriber, AccountFault("client not installed"))
+        return
+    except Exception:
+        await _our_bug(h, delivery_id, claim)
+        return
+    seconds = time.monotonic() - began
+    state = await h.surely(lambda: h.events.delivered(delivery_id))
+    how = "delivered"
+    if known:  # a repetition of our own after a lost answer, or somebody else's: another bridge with the same names
+        tried_before = claimed.number("a") > 1 or b"e" in claimed.fields
+        how = "repeated" if tried_before else "duplicate"
+    if how == "duplicate":
+        log.warning("event_was_there_already", name=event.name, sequence=event.sequence)
+    h.metrics.deliveries.labels(name, how).inc()
+    h.metrics.delivery_seconds.labels(name).observe(seconds)
+    if b"rp" not in claimed.fields:
+        h.metrics.event_seconds.labels(name).observe(max(0.0, time.time() - event.received_at.timestamp()))
+    log.info(
+        "event_delivered",
+        name=event.name,
+        sequence=event.sequence,
+        attempt=claimed.number("a"),
+        ms=round(seconds * 1000),
+        state=state,
+        outcome=how,
+    )
+
+
+async def _not_delivered(
+    h: Hands, delivery_id: str, claim: str, claimed: Claimed, subscriber: Subscriber, error: SendError
+) -> None:
+    name, attempt = subscriber_of(delivery_id), claimed.number("a")
+    h.metrics.deliveries.labels(name, error.outcome).inc()
+    if error.page:
+        h.metrics.faults.labels(error.outcome, name).inc()
+    account = f"subscribers/{name}"
+    failure = what_follows(subscriber, h.configuration.breaker, error, attempt, failures.kept_to(h, account, error))
+    if isinstance(error, Throttled) and failure.delay:
+        asked = error.retry_after or failure.delay
+        if await h.surely(lambda: h.ledger.pause(account, failure.delay or 0.0, asked, error.code)):
+            if asked > (failure.delay or 0.0):
+                h.metrics.waits_cut.labels(account).inc()
+            log.warning("subscriber_paused", code=error.code, asked=round(asked), seconds=round(failure.delay))
+    state = await h.surely(lambda: h.events.failed(delivery_id, claim, failure))
+    tell = log.error if error.page or state == "dead" else log.warning
+    tell("event_not_delivered", outcome=error.outcome, code=error.code, attempt=attempt, state=state)
+
+
+async def _our_bug(h: Hands, delivery_id: str, claim: str) -> None:
+    """A dead letter, to be put back after the fix. It says nothing against the subscriber."""
+    h.metrics.faults.labels("bug", subscriber_of(delivery_id)).inc()
+    log.error("delivery_failed_by_a_bug", exc_info=True)
+    failure = _failure("internal error", None, "bug", h.configuration.breaker)
+    await h.surely(lambda: h.events.failed(delivery_id, claim, failure))
+
+
+def what_follows(
+    subscriber: Subscriber, breaker: Breaker, error: SendError, attempt: int, kept: float | None
+) -> Failure:
+    """The consequence of an attempt that failed, for its event and for the subscriber. `kept`: of its Retry-After."""
+    soon = subscriber.retry.wait(1) or 0.0
+    disable = subscriber.disable_after
+    match error:
+        case Refused():
+            return _failure(error.code, None, "event", breaker)
+        case Gone():
+            return _failure(error.code, 0.0, "later", breaker, spends=False, disable_after=-1.0)
+        case Throttled():
+            later = soon if kept is None else kept
+            return _failure(error.code, later, "later", breaker, spends=False, disable_after=disable)
+        case AccountFault():
+            return _failure(error.code, soon, "fault", breaker, spends=False, disable_after=disable)
+        case _:
+            wait = subscriber.retry.wait(attempt, kept)
+            return _failure(error.code, wait, "sick", breaker, disable_after=disable)
+
+
+def _failure(
+    code: str, delay: float | None, means: str, breaker: Breaker, *, spends: bool = True, disable_after: float = 0.0
+) -> Failure:
+    return Failure(
+        code=code,
+        delay=delay,
+        means=means,
+        spends=spends,
+        threshold=breaker.failures,
+        first=breaker.first,
+        most=breaker.most,
+        disable_after=disable_after,
+        share=breaker.share,
+    )

@@ -1,0 +1,116 @@
+"""The one place that acts on how a send ended (the table in docs/architecture.md, "Failures")."""
+
+from __future__ import annotations
+
+import random
+
+import structlog
+
+from dcbridge.config.models import Retry
+from dcbridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
+from dcbridge.ledger import Claimed
+from workers.context import Hands
+
+log = structlog.get_logger()
+
+GRACE = 10.0  # seconds that an unknown outcome waits where its channel is not configured any more
+
+
+def wait(retry: Retry, attempt: int, at_least: float | None = None) -> float:
+    """Seconds before the next attempt; `attempt` counts from 1. Never less than a Retry-After."""
+    steady = min(retry.most, retry.first * retry.factor ** min(attempt - 1, 60))
+    return max(steady * (1 - retry.jitter * random.random()), at_least or 0.0)
+
+
+def kept_to(h: Hands, provider: str, error: SendError) -> float | None:
+    """Seconds of a Retry-After that are waited for: what was asked for, up to the longest pause of whoever asked.
+
+    `provider` as in `Configuration.longest_pauses`, or "digital-channels".
+    """
+    if error.retry_after is None:
+        return None
+    configuration = h.configuration
+    if provider == "digital-channels":
+        most = configuration.digital_channels.longest_pause
+    elif provider.startswith("subscribers/") and (name := provider.partition("/")[2]) in h.sinks.subscribers:
+        most = h.sinks.subscribers[name].longest_pause
+    else:
+        most = configuration.longest_pauses().get(provider, 0.0)
+    if error.retry_after > most and not error.whole_account:  # for that one, it counts where the pause begins
+        h.metrics.waits_cut.labels(provider).inc()
+    return min(error.retry_after, most)
+
+
+async def pause(h: Hands, provider: str, error: SendError) -> None:
+    """Leave the whole account alone, where its Retry-After speaks for all of it."""
+    seconds = kept_to(h, provider, error)
+    if not seconds:
+        return
+    asked = error.retry_after or seconds
+    if await h.surely(lambda: h.ledger.pause(provider, seconds, asked, error.code)):
+        if asked > seconds:
+            h.metrics.waits_cut.labels(provider).inc()
+        log.warning("provider_paused", provider=provider, code=error.code, asked=round(asked), seconds=round(seconds))
+
+
+def answer_unreadable(h: Hands, provider: str, error: Unreadable) -> None:
+    """Something was taken, and whoever took it said so in words that make no sense."""
+    h.metrics.faults.labels(error.outcome, provider).inc()
+    log.error("answer_unreadable", provider=provider, code=error.code)
+
+
+async def not_taken(h: Hands, ref: str, claim: str, claimed: Claimed, error: SendError) -> str:
+    """Write down a send that ended in an error; the state that follows."""
+    channel_id, attempt = claimed.text("ch"), claimed.number("a")
+    channel = h.channel(channel_id)
+    retry = h.configuration.retry_of(channel_id) if channel else h.configuration.retry
+    if error.page:
+        h.metrics.faults.labels(error.outcome, channel.provider if channel else "").inc()
+    if channel is not None:
+        await tell_the_breaker(h, channel.provider, ref, error)
+    delay = 0.0
+    if error.taken is None:
+        grace = channel.unknown_grace if channel else GRACE
+        state = await h.surely(lambda: h.ledger.unknown(ref, claim, grace, error.code))
+    elif error.again:
+        delay = wait(retry, attempt, kept_to(h, channel.provider if channel else "", error))
+        # A fault of the account is not the message's: only the time to live ends its wait.
+        limit = 0.0 if error.page or channel is None else channel.lane_limit
+        # Nobody was spoken to, or the account was refused: that many attempts say nothing about the message.
+        attempts = channel.attempts if channel and not isinstance(error, Unreachable | AccountFault) else 0
+        state = await h.surely(
+            lambda: h.ledger.retry(
+                ref, claim, delay, lane_limit=limit, reason=error.reason, code=error.code, attempts=attempts
+            )
+        )
+    else:
+        state = await h.surely(lambda: h.ledger.fail(ref, claim, error.reason, error.code))
+    tell = log.error if error.page else log.warning
+    asked = {} if error.retry_after is None else {"asked_to_wait": round(error.retry_after), "waits": round(delay)}
+    tell("message_not_taken", outcome=error.outcome, code=error.code, attempt=attempt, state=state, **asked)
+    return state
+
+
+async def tell_the_breaker(h: Hands, provider: str, ref: str, error: SendError) -> None:
+    """Failures of the way or the account count against the provider; anything that it said about a message does not."""
+    breaker = h.configuration.breaker
+    if error.whole_account:
+        await pause(h, provider, error)
+    if isinstance(error, Unreachable | OutcomeUnknown | AccountFault):
+        state = await h.surely(
+            lambda: h.ledger.trouble(
+                provider,
+                ref,
+                error.code,
+                at_once=isinstance(error, AccountFault),
+                threshold=breaker.failures,
+                first=breaker.first,
+                most=breaker.most,
+                share=breaker.share,
+            )
+        )
+        if state == "opened":
+            h.metrics.faults.labels("breaker_opened", provider).inc()
+            log.error("breaker_opened", provider=provider, outcome=error.outcome, code=error.code)
+    else:
+        await h.surely(lambda: h.ledger.contact(provider, ref))

@@ -1,0 +1,250 @@
+"""Asking a provider what became of a message: one whose outcome is unknown, or one that was never heard of again.
+
+The sweep finds such a message due and queues the job `ask`; the job claims the question, asks, and writes the answer
+down. A question whose job or worker is lost is found due again. What a list says is judged in
+`dcbridge.providers.lookup`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import structlog
+from redis.exceptions import RedisError
+
+from dcbridge.config.models import Channel
+from dcbridge.errors import OutcomeUnknown, Refused, SendError
+from dcbridge.ledger import KNOWN, Claimed
+from dcbridge.messages import Fate, UpdateStatus
+from dcbridge.providers.base import Asking, Part, Row
+from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
+from workers import failures
+from workers.context import Hands
+from workers.outbound import stored_message
+
+log = structlog.get_logger()
+
+PATIENCE = 10.0  # seconds for all requests of one question
+LEASE = 15.0  # seconds; it outlasts the patience, and a worker that died while asking holds nobody up for longer
+TRIES = 5  # questions in a row that fail
+PAGES = 10  # of a provider's list; a longer one is not read to its end
+UNDECIDED = ("asking", "waiting", "sent")  # answers of `ask_or_decide` after which nothing has changed
+
+
+async def ask_or_decide(h: Hands, ref: str, state: str, channel: Channel | None) -> str:
+    """A message is due that is `unknown` or `sent`: ask its provider, or decide where that cannot be or took too long.
+
+    A provider that is silent for now is waited for no longer than a message may hold up its conversation.
+    """
+    if channel is not None and h.asking(channel) is not None:
+        limit = channel.lane_limit + (channel.confirm_within if state == "sent" else 0.0)
+        queued = await h.ledger.ask(ref, limit)
+        if queued != "over":
+            return queued
+    return await _decide(h, ref, state, channel)
+
+
+async def _decide(h: Hands, ref: str, state: str, channel: Channel | None, token: str = "") -> str:
+    """By the channel's policy."""
+    if state == "unknown":
+        if channel is None:
+            return await h.ledger.settle(ref, "fail", token=token)
+        return await h.ledger.settle(ref, channel.outcome_unknown, channel.resends, token, channel.attempts)
+    policy = channel.unconfirmed_as if channel else "none"
+    receipt = {"none": "", "delivered": "Delivered", "failed": "Failed"}[policy]
+    within = channel.confirm_within if channel else 0.0
+    return await h.ledger.confirm_over(ref, "500" if receipt == "Failed" else "", receipt, within, token)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question in our hands."""
+
+    h: Hands
+    ref: str
+    token: str
+    claimed: Claimed
+    channel: Channel
+    asking: Asking
+    began: float  # by this process' steady clock
+
+    @property
+    def state(self) -> str:
+        return self.claimed.text("s")
+
+    @property
+    def keeper(self) -> str:
+        """The provider under whose name the ids of this account are kept."""
+        return keepers(self.h.providers)[self.channel.provider]
+
+    @property
+    def is_probe(self) -> bool:
+        """True where it tries whether a provider is back, because no message waits that could."""
+        return self.claimed.number("qp") > 0
+
+    def age(self, field: str) -> float:
+        """Seconds since a moment that the entry holds, by Redis' clock and then ours."""
+        moment, now = self.claimed.number(field), self.claimed.number("now")
+        return (now - (moment or now)) / 1000 + time.monotonic() - self.began
+
+
+async def ask(h: Hands, ref: str) -> None:
+    """Ask about one message. Does nothing when there is nothing to ask, or its provider is to be left alone."""
+    token = h.ledger.token()
+    claimed = await h.surely(lambda: h.ledger.question(ref, token, LEASE))
+    if not claimed.ours:
+        log.debug("question_left_alone", message=ref, why=claimed.why)
+        return
+    channel = h.channel(claimed.text("ch"))
+    asking = h.asking(channel)
+    if channel is None or asking is None:  # bridge.yaml has changed: the sweep decides
+        await h.ledger.ask_again(ref, token, 0.0)
+        return
+    question = Question(h, ref, token, claimed, channel, asking, time.monotonic())
+    with structlog.contextvars.bound_contextvars(
+        message=ref, trace=claimed.text("tr"), channel=claimed.text("ch"), provider=channel.provider
+    ):
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await (_about_outcome(question) if question.state == "unknown" else _about_delivery(question))
+            if question.is_probe:
+                await h.ledger.contact(channel.provider, ref)
+        except SendError as error:
+            await _failed(question, error)
+        except TimeoutError:
+            await _failed(question, OutcomeUnknown("timeout"))
+        except RedisError:
+            raise
+        except Exception:
+            h.metrics.faults.labels("bug", channel.provider).inc()
+            log.error("question_failed_by_a_bug", exc_info=True)
+            await _failed(question, Refused("internal error"))
+
+
+# ---------------------------------------------------------------- about one whose outcome is unknown
+
+
+async def _about_outcome(q: Question) -> None:
+    message = stored_message(q.ref, q.claimed, q.channel)
+    parts = q.h.providers[q.channel.provider].parts(message)
+    part = parts[q.claimed.number("pt")]
+    rows, complete = await _listed(q, part)
+    verdict: Verdict = CannotTell("too long ago")  # whose an id is has been forgotten
+    if q.claimed.number("us") and q.age("us") < KNOWN:
+        whose = await q.h.ledger.whose(q.keeper, [row.fate.provider_id for row in rows])
+        verdict = judge(rows, whose, name_of(q.ref, part.number), q.claimed.number("un"), complete=complete)
+    await _follow(q, part, verdict)
+
+
+async def _listed(q: Question, part: Part) -> tuple[list[Row], bool]:
+    """The rows in question, and whether the list was read to its end."""
+    message = stored_message(q.ref, q.claimed, q.channel)
+    request, rows = q.asking.search(message, part), list[Row]()
+    for _ in range(PAGES):
+        page = q.asking.page(await q.h.sender.send(request), message, part, q.age("us"))
+        rows += page.rows
+        if page.following is None:
+            return rows, True
+        if page.older and any(row.same for row in rows):
+            break
+        request = page.following
+    return rows, False
+
+
+async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
+    ledger, more = q.h.ledger, q.asking.lag - q.age("ut")
+    match verdict:
+        case Found(fate, ids):
+            await _note(q, part.number, "found", fate.status.value, fate.provider_id)
+            state = await ledger.found(
+                q.ref, q.token, part.number, part.count, q.keeper, fate, ids,
+                delivered=q.channel.delivered_when == "taken" and part.number + 1 == part.count,
+                confirm_within=q.h.look_after(q.channel),
+            )  # fmt: skip
+            if state == "taken":  # two questions found the same one, and the other was first
+                state = await ledger.ask_again(q.ref, q.token, 0.0, q.claimed.number("qf") + 1)
+        case _ if more > 0:  # the list may not have caught up
+            await _note(q, part.number, "not yet")
+            state = await ledger.ask_again(q.ref, q.token, more)
+        case NotThere():
+            await _note(q, part.number, "absent")
+            state = await ledger.not_there(q.ref, q.token, q.channel.lane_limit, q.channel.attempts)
+        case CannotTell(why):
+            await _note(q, part.number, "unclear", why)
+            state = await _decide(q.h, q.ref, q.state, q.channel, q.token)
+    log.info("question_followed", state=state)
+
+
+# ---------------------------------------------------------------- about one that was sent
+
+
+async def _about_delivery(q: Question) -> None:
+    """Each part of which the last word is not known. Every answer is an update, as if a callback had brought it."""
+    for number in range(max(1, q.claimed.number("n"))):
+        provider_id, known = q.claimed.text(f"x{number}"), q.claimed.text(f"u{number}")
+        if not provider_id or known in ("delivered", "failed", "removed"):
+            continue
+        fate = q.asking.said(await q.h.sender.send(q.asking.about(provider_id)))
+        if fate is None:
+            await _note(q, number, "absent")
+            continue
+        await _note(q, number, "found", fate.status.value, fate.provider_id)
+        if fate.status is not UpdateStatus.SENT and await _update(q, number, fate) not in ("noted", "repeated"):
+            return  # it has ended
+    await _next_question(q)
+
+
+async def _update(q: Question, part: int, fate: Fate) -> str:
+    state = await q.h.ledger.update(
+        q.ref, part, fate.status.value, fate.provider_id, str(int(fate.reason)) if fate.reason else "", fate.detail, 0.0
+    )
+    q.h.metrics.updates.labels(q.channel.provider, state).inc()
+    log.info("delivery_update", part=part + 1, status=fate.status.value, code=fate.detail or None, outcome=state)
+    return state
+
+
+async def _next_question(q: Question) -> None:
+    """At twice the time since it was sent, at last when confirm_within ends; after that it is unconfirmed."""
+    age, within = q.age("sent"), q.channel.confirm_within
+    if within - age < 1.0:
+        await _decide(q.h, q.ref, "sent", q.channel, q.token)
+    else:
+        await q.h.ledger.ask_again(q.ref, q.token, min(2 * age, within) - age)
+
+
+# ---------------------------------------------------------------- both
+
+
+async def _note(q: Question, part: int, word: str, detail: str = "", provider_id: str = "") -> None:
+    about = "outcome" if q.state == "unknown" else "delivery"
+    answer = detail if word == "found" and about == "delivery" else word.replace(" ", "_")
+    q.h.metrics.questions.labels(q.channel.provider, about, answer).inc()
+    ms = round((time.monotonic() - q.began) * 1000)
+    log.info("provider_asked", about=about, part=part + 1, answer=word, detail=detail, provider_id=provider_id, ms=ms)
+    await q.h.ledger.answered(q.ref, q.token, part, word.replace(" ", "_"), q.channel.provider, detail)
+
+
+async def _failed(q: Question, error: SendError) -> None:
+    """No answer: again after the channel's waits, a few times. It says nothing about sending, so the breaker does not
+    hear of it unless it probed (a login may be good for sending and not for reading); a Retry-After holds for all.
+    """
+    ledger, tries = q.h.ledger, q.claimed.number("qf") + 1
+    tell = log.error if error.page else log.warning
+    tell("question_failed", outcome=error.outcome, code=error.code, failures=tries)
+    if error.page:
+        q.h.metrics.faults.labels(f"question_{error.outcome}", q.channel.provider).inc()
+    if q.is_probe:
+        await failures.tell_the_breaker(q.h, q.channel.provider, q.ref, error)
+    elif error.whole_account:
+        await failures.pause(q.h, q.channel.provider, error)
+    await _note(q, q.claimed.number("pt") if q.state == "unknown" else 0, "failed", error.code)
+    if tries < TRIES:
+        retry = q.h.configuration.retry_of(q.claimed.text("ch"))
+        later = failures.kept_to(q.h, q.channel.provider, error)
+        await ledger.ask_again(q.ref, q.token, failures.wait(retry, tries, later), tries)
+    elif q.state == "unknown":
+        await _decide(q.h, q.ref, q.state, q.channel, q.token)
+    else:
+        await _next_question(q)

@@ -1,0 +1,140 @@
+"""Receipts on their way to Digital Channels: those of one channel travel together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+import structlog
+from redis.exceptions import RedisError
+
+from dcbridge.errors import SendError, Undecodable
+from dcbridge.genesys import payloads
+from dcbridge.ledger import OwedReceipt
+from dcbridge.messages import Reason, Receipt, ReceiptStatus
+from workers import failures
+from workers.context import Hands
+
+log = structlog.get_logger()
+
+BATCHES = 50  # that one job posts, one after another; what is left then has a job of its own
+HOLD = 12.0  # seconds that taken receipts are nobody else's, renewed while they are being posted
+
+
+async def post(h: Hands, channel_id: str) -> None:
+    """Post what is due, a batch to a request. A batch that is refused is tried again one by one."""
+    if h.settings.receipt_linger:
+        await asyncio.sleep(h.settings.receipt_linger)
+    # A batch that was full has others behind it: lingering before each would be the most that a channel can have.
+    for _ in range(BATCHES):
+        owed = await h.ledger.receipts_take(channel_id, h.settings.receipt_batch, HOLD)
+        if not owed:
+            return
+        holding = asyncio.create_task(_hold(h, channel_id, [o.ref for o in owed]))
+        try:
+            posted = await _post_and_note(h, channel_id, owed)
+        finally:
+            holding.cancel()
+        if not posted or len(owed) < h.settings.receipt_batch:
+            return
+
+
+async def _hold(h: Hands, channel_id: str, refs: Sequence[str]) -> None:
+    """Keep them ours while the request is under way. A worker that is killed stops, and another takes them."""
+    while True:
+        await asyncio.sleep(HOLD / 3)
+        with suppress(RedisError, OSError):
+            await h.ledger.receipts_hold(channel_id, refs, HOLD)
+
+
+async def _post_and_note(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> bool:
+    """True when all were taken at once."""
+    error = await _post(h, channel_id, owed)
+    if error is None:
+        return True
+    if error.again or error.taken is not False or len(owed) == 1:
+        await _not_taken(h, channel_id, owed, error)
+        return False
+    log.warning("receipt_batch_refused", channel=channel_id, receipts=len(owed), code=error.code)
+    for one in owed:
+        alone = await _post(h, channel_id, [one])
+        if alone is not None:
+            await _not_taken(h, channel_id, [one], alone)
+    return False
+
+
+async def _post(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> SendError | None:
+    """None when they were taken and that is written down."""
+    endpoint = "" if h.channel(channel_id) else await h.ledger.endpoint_of_stray(channel_id)
+    try:
+        await h.digital_channels.post_receipts(
+            channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint
+        )
+    except Undecodable as error:
+        failures.answer_unreadable(h, "digital-channels", error)
+    except SendError as error:
+        return error
+    await h.surely(lambda: h.ledger.receipts_done(channel_id, [o.ref for o in owed]))
+    now = time.time()
+    for o in owed:
+        seconds = max(0.0, now - o.accepted_at / 1000)
+        h.metrics.receipts.labels(_label(h, channel_id), o.status, "posted").inc()
+        h.metrics.receipt_seconds.labels(_label(h, channel_id)).observe(seconds)
+        log.info(
+            "receipt_posted",
+            message=o.ref,
+            trace=o.trace_id,
+            channel=channel_id,
+            status=o.status,
+            reason=o.reason or None,
+            seconds_since_accepted=round(seconds, 3),
+        )
+    return None
+
+
+async def _not_taken(h: Hands, channel_id: str, owed: Sequence[OwedReceipt], error: SendError) -> None:
+    """A receipt says the same however often it is said, so what was perhaps or probably taken is simply tried again."""
+    if error.page:
+        h.metrics.faults.labels(error.outcome, "digital-channels").inc()
+    if error.again or error.taken is not False:
+        retry = h.configuration.retry
+        later = failures.kept_to(h, "digital-channels", error)
+        delays = {o.ref: failures.wait(retry, o.tries + 1, later) for o in owed}
+        await h.surely(lambda: h.ledger.receipts_again(channel_id, delays))
+        for o in owed:
+            h.metrics.receipts.labels(_label(h, channel_id), o.status, error.outcome).inc()
+        log.warning(
+            "receipts_postponed",
+            channel=channel_id,
+            receipts=len(owed),
+            outcome=error.outcome,
+            code=error.code,
+            seconds=round(max(delays.values())),
+            **({} if error.retry_after is None else {"asked_to_wait": round(error.retry_after)}),
+        )
+        return
+    for o in owed:
+        raw = payloads.write_receipts([_receipt(channel_id, o)])
+        await h.surely(lambda o=o, raw=raw: h.ledger.receipts_refused(channel_id, o.ref, error.code, raw))  # type: ignore[misc]
+        h.metrics.receipts.labels(_label(h, channel_id), o.status, error.outcome).inc()
+        h.metrics.faults.labels("receipt_refused", _label(h, channel_id)).inc()
+        log.error("receipt_refused", message=o.ref, trace=o.trace_id, channel=channel_id, code=error.code)
+
+
+def _label(h: Hands, channel_id: str) -> str:
+    """A channel that is not configured is one that a webhook named: data, and no label."""
+    return channel_id if h.channel(channel_id) else "(unknown)"
+
+
+def _receipt(channel_id: str, owed: OwedReceipt) -> Receipt:
+    return Receipt(
+        channel_id=channel_id,
+        message_id=owed.message_id,
+        sender_id=owed.sender_id,
+        to_id=owed.to_id,
+        status=ReceiptStatus(owed.status),
+        reason=Reason(int(owed.reason)) if owed.reason else None,
+        detail=owed.detail,
+    )
