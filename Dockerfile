@@ -1,6 +1,6 @@
 # Two images. `docker build .` makes the one for production; `docker build --target trial .` adds the sandbox, for the
 # chart's trial. All stages begin with the same base, so that the virtual environment fits. Its digest is that of an index
-# of all architectures; docs/operations.md says how it is renewed.
+# of all architectures; docs/operations/upgrade.md says how it is renewed.
 ARG BASE=python:3.13.14-slim-bookworm@sha256:67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8
 
 FROM ${BASE} AS build

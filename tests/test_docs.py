@@ -43,7 +43,7 @@ def exported() -> set[str]:
 
 
 def test_every_metric_is_explained_and_every_explained_metric_exists() -> None:
-    named = set(re.findall(r"\bdcbridge_[a-z_]+[a-z]", text_of("docs/operations.md")))
+    named = set(re.findall(r"\bdcbridge_[a-z_]+[a-z]", text_of("docs/operations/metrics.md")))
     assert named == exported()
 
 

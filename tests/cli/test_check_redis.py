@@ -62,7 +62,7 @@ async def test_what_a_user_may_not_do_is_named_with_its_rule_and_nothing_is_left
 
 
 async def test_the_documented_rules_are_what_is_tried() -> None:
-    page = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/operations/redis.md").read_text(encoding="utf-8")
     assert acl() in page
 
 

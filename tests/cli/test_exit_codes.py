@@ -1,4 +1,4 @@
-"""What a command's exit code says: one table for all of them, in docs/operations.md as well."""
+"""What a command's exit code says: one table for all of them, in docs/operations/status.md as well."""
 
 from __future__ import annotations
 
@@ -122,6 +122,6 @@ async def test_something_that_is_wrong(desk: Desk) -> None:
 
 
 def test_the_page_has_the_table() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    table = page.partition("### Exit codes")[2].partition("\n#")[0]
+    page = (ROOT / "docs" / "operations" / "status.md").read_text(encoding="utf-8")
+    table = page.partition("## Exit codes")[2].partition("\n#")[0]
     assert re.findall(r"^\| (\d+) \|", table, re.MULTILINE) == ["0", "1", "2", "3", "130"]

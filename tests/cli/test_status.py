@@ -243,7 +243,7 @@ async def test_without_redis_it_says_so(desk: Desk) -> None:
 
 
 async def test_it_asks_as_much_of_a_long_queue_as_of_a_short_one(desk: Desk) -> None:
-    """Commands, since what they cost depends on the computer; docs/operations.md has what it took on one."""
+    """Commands, since what they cost depends on the computer; docs/operations/status.md has what it took on one."""
 
     async def cost() -> int:
         before: Any = await desk.redis.info("stats")

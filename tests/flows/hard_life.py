@@ -2,7 +2,7 @@
 
     python -m tests.flows.hard_life     # what `dcbridge trace` says of it, with the waits of production
 
-docs/operations.md shows what that printed; test_hard_life.py plays it with short waits and compares.
+docs/operations/trace.md shows what that printed; test_hard_life.py plays it with short waits and compares.
 """
 
 from __future__ import annotations

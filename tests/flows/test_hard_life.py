@@ -1,4 +1,4 @@
-"""The worked example of docs/operations.md is what the product says."""
+"""The worked example of docs/operations/trace.md is what the product says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.cli.terminal import on_a_terminal
 from tests.flows.hard_life import SLOW, UNASKED, lived
 from tests.stack import Stack
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "operations.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "operations" / "trace.md"
 
 
 def steps(text: str) -> list[str]:
@@ -21,7 +21,7 @@ def steps(text: str) -> list[str]:
 
 
 def test_a_429_a_kill_and_a_late_update_are_told_as_the_page_says() -> None:
-    page = PAGE.read_text(encoding="utf-8").partition("### A worked example")[2].partition("\n## ")[0]
+    page = PAGE.read_text(encoding="utf-8").partition("## A worked example")[2].partition("\n## ")[0]
     settings = {"DCBRIDGE_WORKER_SILENCE": "1.5"}
     with Stack(settings=settings, sandbox={"slow_answer": SLOW}, providers=UNASKED) as stack:
         message = lived(stack)
