@@ -29,6 +29,7 @@ from dcbridge.printable import printable, printable_lines, safe_json
 
 WITHHELD = "[withheld]"
 LONGEST = 512  # characters of one value; what is longer is cut before anything looks at it
+TOKEN_LENGTH = 12  # hex digits
 LONGEST_ADDRESS = 320  # characters: no number and no mailbox is longer (RFC 5321, 4.5.3.1)
 
 # Names are compared in small letters with "-" written as "_", at every depth of a line.
@@ -64,12 +65,12 @@ class Tokens:
         self._kept = lru_cache(maxsize=4096)(self._made)  # a conversation is several lines
 
     def of(self, address: str) -> Token:
-        """12 hex digits, the same for every spelling of one number ("+1 650…", "1650…") or mailbox."""
+        """TOKEN_LENGTH hex digits, the same for every spelling of one number ("+1 650…", "1650…") or mailbox."""
         return self._kept(address) if len(address) <= LONGEST_ADDRESS else self._made(address)
 
     def _made(self, address: str) -> Token:
         plain = _plain(address).encode("utf-8", "surrogatepass")
-        return Token(hmac.digest(self._key, plain, "sha256").hex()[:12])
+        return Token(hmac.digest(self._key, plain, "sha256").hex()[:TOKEN_LENGTH])
 
 
 _NUMBER = re.compile(r"\+?[0-9 ().\-/]+")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -164,13 +165,29 @@ async def test_a_trace_id_finds_all_that_has_it(desk: Desk) -> None:
     assert sorted(await refs(desk, "b3-trace", "--search")) == sorted([ref, task.id])
 
 
-async def test_a_token_finds_what_still_has_its_address(desk: Desk) -> None:
+def key_for(number: str, kind: str) -> str:
+    """A key with which the token of this number has letters, or looks like a number itself."""
+    keys = (f"a-token-key-of-the-test-{n}" for n in itertools.count())
+    return next(key for key in keys if Tokens(key.encode()).of(number).isdecimal() == (kind == "digits only"))
+
+
+@pytest.mark.parametrize("kind", ["with letters", "digits only"])
+async def test_a_token_finds_what_still_has_its_address(desk: Desk, kind: str) -> None:
     ref = await desk.sent("m-1", to_id=NUMBER, **PRIVATELY)
     await ended(desk, "m-2", to_id=NUMBER)
-    token = Tokens(desk.environ["DCBRIDGE_TOKEN_KEY"].encode()).of(NUMBER)
+    desk.environ["DCBRIDGE_TOKEN_KEY"] = key = key_for(NUMBER, kind)
+    token = Tokens(key.encode()).of(NUMBER)
+    assert search.is_address(token) == (kind == "digits only")
     assert await refs(desk, token, "--search") == [ref]
     said = await desk.types("trace", "--search", token, DCBRIDGE_TOKEN_KEY="another-key-of-some-length")
     assert said.code == 1
+
+
+@pytest.mark.parametrize("given", ["b3-trace", "20261126055400", "1650466"])
+async def test_a_trace_id_finds_its_message_though_it_may_look_like_a_number(desk: Desk, given: str) -> None:
+    ref = await desk.put("m-1", trace_id=given, **PRIVATELY)
+    await desk.put("m-2", to_id="2", **PRIVATELY)
+    assert await refs(desk, given, "--search") == [ref]
 
 
 @pytest.mark.parametrize("given", ["accepted", CHANNEL, "", "a-sender", "a-text", "m-1 "])
