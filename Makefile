@@ -32,6 +32,7 @@ bench: $(TEST_READY) ## figures, each beside its baseline in the same run
 
 docs: $(TEST_READY) ## the pages that are made from the code, and the chart's schema
 	$(BIN)/python -m dcbridge.config.reference > docs/configuration.md
+	$(BIN)/python -m dcbridge.ledger.fields_page docs/architecture.md
 	$(BIN)/python -m helm.reference
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check

@@ -19,13 +19,12 @@ import hashlib
 import secrets
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
 
 from redis.asyncio import Redis
 
 from dcbridge.ledger.entries import Claimed, Decision, OwedReceipt, Swept, unreadable
-from dcbridge.ledger.jobs import JOBS
+from dcbridge.ledger.lua import ledger_script
 from dcbridge.ledger.script import Batch, slices, whole
 from dcbridge.messages import Fate
 from dcbridge.settings.process import DAY, Settings
@@ -40,19 +39,6 @@ _SLICE = 250  # channels whose limits one script takes
 _SCRIPT = 64  # messages or tasks that one script takes
 KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id is, as in messages.lua
 COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is looked for
-
-_FILES = (
-    *("clock", "aside", "common", "owed", "leases", "history", "pauses", "pacing", "breaker", "subscribers", "lines"),
-    *("messages", "unconfigured", "lookups", "receipts", "tasks", "dead_letters", "strays", "events", "announced"),
-    *("sweep", "run"),
-)
-
-
-def _script() -> str:
-    jobs = ",".join(f"{name}={{path='{j.path}',queue='{j.queue}',timeout={j.timeout}}}" for name, j in JOBS.items())
-    here = Path(__file__).parent
-    texts = [(here / f"{name}.lua").read_text() for name in _FILES]
-    return "\n".join([f"local JOBS = {{{jobs}}}", *texts])
 
 
 class NewMessage(NamedTuple):
@@ -111,7 +97,7 @@ class Ledger:
         self._keep = int(keep * 1000)
         self._keep_dead = int(keep_dead * 1000)
         self._worker, self._silence = worker, int(silence * 1000)
-        self._do = Batch(redis, _script(), durable).call
+        self._do = Batch(redis, ledger_script(), durable).call
 
     @classmethod
     def of(cls, settings: Settings, redis: Redis, durable: Durable | None = None, worker: str = "") -> Self:

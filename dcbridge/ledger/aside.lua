@@ -9,22 +9,17 @@
 
 local aside = {
   KEPT = 2592000000, -- ms
-  states = {
-    m = {accepted = true, sending = true, sent = true, retry = true, unknown = true, delivered = true, failed = true,
-      removed = true, unconfirmed = true},
-    t = {waiting = true, running = true, done = true, dead = true},
+  required = {
+    m = {F.channel_id, F.lane, F.message_id, F.accepted_at, F.expires_at, F.attempts, F.part},
+    t = {F.job, F.lane, F.channel_id, F.accepted_at, F.attempts},
   },
-  required = {m = {'ch', 'ln', 'mid', 'at', 'exp', 'a', 'pt'}, t = {'j', 'ln', 'ch', 'at', 'a'}},
   receipts = {Delivered = true, Failed = true, Removed = true},
 }
-for name in string.gmatch('at exp a pt n nb sent sl hs cs us ut un unk ua qn qe qj qf qp le w ta rt qa end hn pc rp', '%S+') do
-  aside[name] = 'number'
-end
 
 -- Why an entry cannot be read, or nil.
 function aside.why(member)
   local kind = string.sub(member, 1, 1)
-  local states = aside.states[kind]
+  local states = STATES[kind]
   if not states then return 'this version does not know what it is' end
   local all = redis.pcall('HGETALL', 'dcb:' .. member)
   if all.err then return 'its key is of another type' end
@@ -33,31 +28,33 @@ function aside.why(member)
   for i = 1, #all, 2 do
     f[all[i]] = all[i + 1]
     local value = all[i + 1]
-    if aside[all[i]] == 'number' and not (#value < 24 and string.match(value, '^-?%d+%.?%d*$')) then
+    if NUMBERS[all[i]] and not (#value < 24 and string.match(value, '^-?%d+%.?%d*$')) then
       return 'its field ' .. all[i] .. ' is no number'
     end
   end
-  if not f.s then return 'it has no state' end
-  if not states[f.s] then return 'this version does not know its state' end
-  if TERMINAL[f.s] or f.s == 'done' or f.s == 'dead' then return nil end
+  local state, job, payload = f[F.state], f[F.job], f[F.payload_ref]
+  if not state then return 'it has no state' end
+  if not states[state] then return 'this version does not know its state' end
+  if TERMINAL[state] or state == T.done or state == T.dead then return nil end
   for _, name in ipairs(aside.required[kind]) do
     if not f[name] then return 'it has no field ' .. name end
   end
-  if f.j and not JOBS[f.j] then return 'this version does not know its job' end
-  local beside = kind == 'm' and f.ps and 'dcb:p:' .. f.ps or f.j == 'deliver' and 'dcb:e:' .. string.sub(member, 3, 30)
+  if job and not JOBS[job] then return 'this version does not know its job' end
+  local beside = kind == 'm' and payload and 'dcb:p:' .. payload or job == 'deliver' and 'dcb:e:' .. string.sub(member, 3, 30)
   local content = beside and redis.pcall('GET', beside)
   if type(content) == 'table' and content.err then return 'the key of its content is of another type' end
-  if kind == 'm' and f.ps and not content then return 'its content is gone' end
+  if kind == 'm' and payload and not content then return 'its content is gone' end
   return nil
 end
 
--- Why a receipt that is owed cannot be read, or nil. `f`: its mid, from, to, rs, at, rt and r.
+-- Why a receipt that is owed cannot be read, or nil. `f`: what its entry says of it, as
+-- verbs.aside_back reads it.
 function aside.why_receipt(f)
-  for i, name in ipairs({'mid', 'from', 'to', 'rs', 'at'}) do
+  for i, name in ipairs({F.message_id, F.sender_id, F.to_id, F.receipt_status, F.accepted_at}) do
     if not f[i] then return 'it has no field ' .. name end
   end
   if not aside.receipts[f[4]] then return 'this version does not know its status' end
-  for i, name in ipairs({'at', 'rt', 'r'}) do
+  for i, name in ipairs({F.accepted_at, F.receipt_tries, F.reason}) do
     local value = f[4 + i]
     if value and value ~= '' and not (#value < 24 and string.match(value, '^%d+$')) then return 'its field ' .. name .. ' is no number' end
   end
@@ -91,8 +88,8 @@ end
 function aside.put(member, why, channel)
   local kind, id, entry = string.sub(member, 1, 1), string.sub(member, 3), member
   if kind == 'r' then entry = 'm:' .. id end
-  channel = channel or aside.field(entry, 'ch')
-  local lane = kind == 'r' and '' or aside.field(entry, 'ln')
+  channel = channel or aside.field(entry, F.channel_id)
+  local lane = kind == 'r' and '' or aside.field(entry, F.lane)
   if redis.call('ZADD', 'dcb:aside', 'NX', now, member) == 1 then
     redis.call('HINCRBY', 'dcb:counts', 'set_aside', 1)
     redis.call('HSET', 'dcb:aside:' .. member, 'why', string.sub(why, 1, 120), 'channel', channel, 'lane', lane, 'at', now)
@@ -156,7 +153,7 @@ function aside.forget(member)
     if redis.call('ZREM', 'dcb:open:' .. channel, id) == 1 then redis.call('HINCRBY', 'dcb:books:' .. channel, 'failed', 1) end
     if redis.call('EXISTS', 'dcb:pn:' .. id) == 0 then redis.call('DEL', 'dcb:p:' .. id) end -- other copies may need it
   end
-  if kind == 't' then redis.call('ZREM', 'dcb:tasks:' .. aside.field(member, 'j'), id) end
+  if kind == 't' then redis.call('ZREM', 'dcb:tasks:' .. aside.field(member, F.job), id) end
   if kind ~= 'r' then redis.call('DEL', 'dcb:' .. member) end
 end
 
@@ -184,7 +181,8 @@ function verbs.aside_back()
   local entry = kind == 'r' and 'm:' .. id or member
   if redis.call('EXISTS', 'dcb:' .. entry) == 0 then return 'gone' end
   if kind == 'r' then
-    local f = redis.pcall('HMGET', 'dcb:' .. entry, 'mid', 'from', 'to', 'rs', 'at', 'rt', 'r')
+    local f = redis.pcall('HMGET', 'dcb:' .. entry, F.message_id, F.sender_id, F.to_id, F.receipt_status, F.accepted_at,
+      F.receipt_tries, F.reason)
     local why = f.err and 'its key is of another type' or aside.why_receipt(f)
     if why then return why end
     redis.call('PERSIST', 'dcb:' .. entry)
@@ -200,13 +198,13 @@ function verbs.aside_back()
       redis.call('DEL', 'dcb:aside:' .. member)
       return 'back'
     end
-    local lane = aside.field(member, 'ln')
-    local waits = lane ~= '' and not TERMINAL[aside.field(member, 's')] and aside.field(member, 's') ~= 'sent'
+    local lane = aside.field(member, F.lane)
+    local waits = lane ~= '' and not TERMINAL[aside.field(member, F.state)] and aside.field(member, F.state) ~= S.sent
     if waits then
       redis.call('LREM', 'dcb:lane:' .. lane, 0, member)
       redis.call('LPUSH', 'dcb:lane:' .. lane, member) -- it was accepted before whoever waits there now
     end
-    redis.call('HDEL', 'dcb:' .. member, 'qa')
+    redis.call('HDEL', 'dcb:' .. member, F.queued_at)
     redis.call('ZADD', 'dcb:due', now, member)
   end
   redis.call('ZREM', 'dcb:aside', member)

@@ -3,8 +3,7 @@
 --   dcb:breaker:<provider> open since, why, next probe, wait before it, ref that probes, ref that probed last;
 --                          dcb:breakers their names
 --   dcb:failing:<provider> conversation -> ms when it began to fail; it leaves with its next success
---   dcb:took:<provider>    successes, a sliding count: k number of the current period, c and p successes in it and in
---                          the one before; at, ms of the last one
+--   dcb:took:<provider>    successes, a sliding count: the current period, successes in it and in the one before (fields.py)
 --   dcb:openings:<provider> when it was opened, during the last hour
 --   dcb:parked:<provider>  ref -> ms accepted, while the breaker is open
 --
@@ -23,19 +22,20 @@ local took = {} -- provider -> successes in this call, not yet counted
 -- One write for all successes of a call.
 local function count_taken(provider)
   local key, period = 'dcb:took:' .. provider, math.floor(now / LATELY)
-  local f = redis.call('HMGET', key, 'k', 'c')
+  local f = redis.call('HMGET', key, F.period, F.in_period)
   local k = tonumber(f[1] or '0')
   if k == period then
-    redis.call('HSET', key, 'c', tonumber(f[2]) + took[provider], 'at', now)
+    redis.call('HSET', key, F.in_period, tonumber(f[2]) + took[provider], F.last_success_at, now)
   else
-    redis.call('HSET', key, 'k', period, 'c', took[provider], 'p', k == period - 1 and f[2] or 0, 'at', now)
+    redis.call('HSET', key, F.period, period, F.in_period, took[provider], F.in_period_before, k == period - 1 and f[2] or 0,
+      F.last_success_at, now)
   end
   took[provider] = nil
 end
 
 -- Successes lately, and ms of the last one of all.
 local function taken_lately(provider)
-  local f = redis.call('HMGET', 'dcb:took:' .. provider, 'k', 'c', 'p', 'at')
+  local f = redis.call('HMGET', 'dcb:took:' .. provider, F.period, F.in_period, F.in_period_before, F.last_success_at)
   if not f[1] then return 0, 0 end
   local period, k = math.floor(now / LATELY), tonumber(f[1])
   local share = 1 - (now % LATELY) / LATELY -- of the period before, that is not over yet
@@ -50,7 +50,7 @@ end
 
 local function conversation_of(ref)
   local kind = string.match(ref, '^[eo][vw][tn]_') and 't:' or 'm:'
-  local lane = redis.call('HGET', 'dcb:' .. kind .. ref, 'ln')
+  local lane = redis.call('HGET', 'dcb:' .. kind .. ref, F.lane)
   return lane and lane ~= '' and lane or ref
 end
 
@@ -134,13 +134,13 @@ local function choose_probe(provider)
   local parked, last = 'dcb:parked:' .. provider, redis.call('HGET', 'dcb:breaker:' .. provider, 'last')
   local another, oldest
   for _, ref in ipairs(redis.call('ZRANGE', parked, 0, CANDIDATES - 1)) do
-    local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'ch')
+    local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.channel_id)
     local limits = f[2] and limits_of(f[2])
-    if not (f[1] == 'accepted' or f[1] == 'retry') then
+    if not (f[1] == S.accepted or f[1] == S.retry) then
       redis.call('ZREM', parked, ref)
     elseif not limits or limits.provider ~= provider then -- its channel has got another provider, or is not configured
       redis.call('ZREM', parked, ref)
-      redis.call('HDEL', 'dcb:m:' .. ref, 'q')
+      redis.call('HDEL', 'dcb:m:' .. ref, F.line)
       ready('m:' .. ref)
     else
       if not redis.call('ZSCORE', 'dcb:failing:' .. provider, conversation_of(ref)) then return ref end

@@ -20,7 +20,7 @@ local JUMP = 60000 -- ms between two sweeps that are a jump of the clock and not
 local verbs, owed = {}, {}
 local given, ARGV = ARGV, {}
 local iso = given[1]
-local TERMINAL = {delivered = true, failed = true, removed = true, unconfirmed = true}
+local TERMINAL = {[S.delivered] = true, [S.failed] = true, [S.removed] = true, [S.unconfirmed] = true}
 local clock = {}
 
 -- The ledger's time and its offset, from Redis' clock and what the last sweep has written.

@@ -29,10 +29,10 @@ end
 local function wake(member, expires)
   local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
   local name = 'send'
-  if kind == 't' then name = redis.call('HGET', 'dcb:' .. member, 'j') end
+  if kind == 't' then name = redis.call('HGET', 'dcb:' .. member, F.job) end
   if not name then return end
-  local n = redis.call('HINCRBY', 'dcb:' .. member, 'w', 1)
-  redis.call('HSET', 'dcb:' .. member, 'qa', now)
+  local n = redis.call('HINCRBY', 'dcb:' .. member, F.jobs, 1)
+  redis.call('HSET', 'dcb:' .. member, F.queued_at, now)
   redis.call('ZADD', 'dcb:due', math.min(now + REQUEUE, expires or now + REQUEUE), member)
   queue_job(name, name .. '-' .. id .. '-' .. n, id)
 end

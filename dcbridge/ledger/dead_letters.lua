@@ -39,8 +39,8 @@ end
 -- The id stays, so that what a provider sends once more is recognised as before.
 function verbs.task_again()
   local key = 'dcb:t:' .. ARGV[3]
-  local f = redis.call('HMGET', key, 's', 'tr')
-  if f[1] and f[1] ~= 'dead' then return f[1] end
+  local f = redis.call('HMGET', key, F.state, F.trace_id)
+  if f[1] and f[1] ~= T.dead then return f[1] end
   if ARGV[7] == '' then ARGV[7] = f[2] or '' end
   redis.call('DEL', key)
   verbs.task_put()
@@ -51,12 +51,12 @@ end
 -- receipt_owe ref from to: a receipt that was refused is owed again -> "new", or why not.
 function verbs.receipt_owe()
   local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
-  local f = redis.call('HMGET', key, 's', 'ch', 'rp', 'rx')
+  local f = redis.call('HMGET', key, F.state, F.channel_id, F.receipt_posted_at, F.receipt_refused)
   if not f[1] then return 'forgotten' end
   if f[3] then return 'posted' end
   if not f[4] then return 'owed' end
-  redis.call('HSET', key, 'from', ARGV[4], 'to', ARGV[5], 'ro', now)
-  redis.call('HDEL', key, 'rx', 'rt')
+  redis.call('HSET', key, F.sender_id, ARGV[4], F.to_id, ARGV[5], F.receipt_owed_at, now)
+  redis.call('HDEL', key, F.receipt_refused, F.receipt_tries)
   redis.call('PERSIST', key)
   note(key, 'receipt', 'again')
   owed.put(ref, f[2])

@@ -5,7 +5,7 @@
 --                          was queued
 --   dcb:e:<event>          one event: "<ms received> <sequence> <JSON>"; dcb:events   all of them, by ms received
 --   dcb:ed:<event>         subscriber -> "<how it ended> <ms> <attempts>"
---   dcb:i:<interaction>    n events so far; s and f: ms of its STARTED and FINISHED; e: its last event
+--   dcb:i:<interaction>    its events so far, ms of its STARTED and FINISHED, its last event (fields.py)
 --   dcb:alone              interaction -> ms when a missing STARTED or FINISHED is noticed
 
 local LOOK_AGAIN = 60000 -- ms until an event that is too old, and that somebody waits for, is looked at again
@@ -72,17 +72,17 @@ end
 -- What an interaction's events say of each other; the number of this one. Nothing is put in another order for it.
 local function place_in_interaction(digest, event, part, keep_ms, partner_ms)
   local key = 'dcb:i:' .. digest
-  local n = redis.call('HINCRBY', key, 'n', 1)
+  local n = redis.call('HINCRBY', key, F.events, 1)
   if part ~= '' then
-    local other = part == 's' and 'f' or 's'
+    local other = part == F.started_at and F.finished_at or F.started_at
     local f = redis.call('HMGET', key, part, other)
-    redis.call('HSET', key, part, now, 'e', event)
+    redis.call('HSET', key, part, now, F.last_event, event)
     if f[1] then
       gap('repeated', event)
     elseif f[2] then
       redis.call('ZREM', 'dcb:alone', digest)
     else
-      if part == 'f' then gap('finished_first', event) end
+      if part == F.finished_at then gap('finished_first', event) end
       redis.call('ZADD', 'dcb:alone', now + partner_ms, digest)
     end
   end
@@ -92,8 +92,8 @@ end
 
 local function put_delivery(id, received_at, lane, waiting)
   local name = subscriber_of(id)
-  redis.call('HSET', 'dcb:t:' .. id, 's', 'waiting', 'j', 'deliver', 'ln', lane, 'ch', SUBSCRIBER .. name,
-    'at', received_at, 'a', 0)
+  redis.call('HSET', 'dcb:t:' .. id, F.state, T.waiting, F.job, 'deliver', F.lane, lane, F.channel_id, SUBSCRIBER .. name,
+    F.accepted_at, received_at, F.attempts, 0)
   local mine = waiting[name] or {backlog = {}, turn = {}}
   waiting[name] = mine
   mine.backlog[#mine.backlog + 1] = received_at
@@ -152,8 +152,8 @@ function verbs.events_replay()
     elseif redis.call('EXISTS', 'dcb:t:' .. id) == 1 then
       answers[#answers + 1] = 'waiting'
     else
-      redis.call('HSET', 'dcb:t:' .. id, 's', 'waiting', 'j', 'deliver', 'ln', ARGV[i + 1], 'ch', SUBSCRIBER .. name,
-        'at', now, 'a', 0, 'rp', 1)
+      redis.call('HSET', 'dcb:t:' .. id, F.state, T.waiting, F.job, 'deliver', F.lane, ARGV[i + 1],
+        F.channel_id, SUBSCRIBER .. name, F.accepted_at, now, F.attempts, 0, F.replayed, 1)
       redis.call('ZADD', 'dcb:backlog:' .. name, now, id)
       redis.call('HINCRBY', 'dcb:s:' .. name, 'accepted', 1)
       redis.call('HDEL', 'dcb:ed:' .. ARGV[i], name)
@@ -170,9 +170,9 @@ end
 -- given up for dead is still a fact.
 function verbs.delivered()
   local id = ARGV[3]
-  local state, name = redis.call('HGET', 'dcb:t:' .. id, 's'), subscriber_of(id)
+  local state, name = redis.call('HGET', 'dcb:t:' .. id, F.state), subscriber_of(id)
   if not state then return 'stale' end
-  if state == 'waiting' then redis.call('ZREM', 'dcb:turn:' .. name, id) end
+  if state == T.waiting then redis.call('ZREM', 'dcb:turn:' .. name, id) end
   redis.call('HSET', 'dcb:s:' .. name, 'ok', now)
   subscriber_answered(name, id)
   delivery_leaves(id, 'delivered')
@@ -188,7 +188,7 @@ end
 -- -> "waiting", "dead", or "stale"
 function verbs.delivery_failed()
   local id, key, code, delay, means = ARGV[3], 'dcb:t:' .. ARGV[3], ARGV[5], tonumber(ARGV[6]), ARGV[8]
-  if redis.call('HGET', key, 'tok') ~= ARGV[4] then return 'stale' end
+  if redis.call('HGET', key, F.token) ~= ARGV[4] then return 'stale' end
   local name = subscriber_of(id)
   local account, own, disable_ms = SUBSCRIBER .. name, 'dcb:s:' .. name, tonumber(ARGV[12])
   local probe = redis.call('HGET', 'dcb:breaker:' .. account, 'ref') == id
@@ -208,11 +208,11 @@ function verbs.delivery_failed()
     end
   end
   if probe and means ~= 'event' and means ~= 'bug' then
-    redis.call('HINCRBY', key, 'a', -1)
-    redis.call('HSET', key, 's', 'waiting', 'e', code)
-    redis.call('HDEL', key, 'tok', 'le')
+    redis.call('HINCRBY', key, F.attempts, -1)
+    redis.call('HSET', key, F.state, T.waiting, F.last_code, code)
+    redis.call('HDEL', key, F.token, F.lease_ends)
     turn_again(id, now + RETRIES_WAIT)
-    return 'waiting'
+    return T.waiting
   end
   if delay < 0 then
     bury('t-' .. id, 'delivery', account, code, redis.call('GET', 'dcb:e:' .. event_of(id)) or '', tonumber(ARGV[13]))
@@ -220,12 +220,12 @@ function verbs.delivery_failed()
     if string.sub(id, 1, 4) == 'evt_' then
       tell('delivery.dead', 'subscriber', name, 'code', code, 'of', event_of(id))
     end
-    return 'dead'
+    return T.dead
   end
-  if ARGV[7] == '0' then redis.call('HINCRBY', key, 'a', -1) end
+  if ARGV[7] == '0' then redis.call('HINCRBY', key, F.attempts, -1) end
   task_waits(id, delay, code)
   delivery_landed(id)
-  return 'waiting'
+  return T.waiting
 end
 
 -- delivery_again event subscriber lane value: the delivery of a dead letter is put back, with its event where that has
@@ -242,7 +242,7 @@ end
 local function notice_missing_partners()
   for _, digest in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:alone', '-inf', now, 'LIMIT', 0, 100)) do
     redis.call('ZREM', 'dcb:alone', digest)
-    local f = redis.call('HMGET', 'dcb:i:' .. digest, 's', 'f', 'e')
+    local f = redis.call('HMGET', 'dcb:i:' .. digest, F.started_at, F.finished_at, F.last_event)
     if f[3] and not (f[1] and f[2]) then gap(f[1] and 'never_finished' or 'never_started', f[3]) end
   end
 end

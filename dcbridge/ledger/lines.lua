@@ -8,11 +8,11 @@
 -- asked for silence, and "u-<channel>" for a channel that is not configured. The first of a channel's line stands in the
 -- line of its provider as well while that is what it waits for, so that the oldest of all its channels goes first.
 --
--- Fields of an entry: q, the line it waits in ("b-<provider>": the parked ones of an open breaker); sl, ms when it was
--- let go. Who waits has no job, and is due when its time to live ends: waiting costs nothing, however many do. Who is
+-- An entry holds the `line` it waits in ("b-<provider>": the parked ones of an open breaker), and as its `slot` when it
+-- was let go. Who waits has no job, and is due when its time to live ends: waiting costs nothing, however many do. Who is
 -- let go has booked its place in time and in flight, and a job.
 --
--- `known` of a message: {channel, ms accepted, ms when its time to live ends, attempts, part, sl}.
+-- `known` of a message: {channel, ms accepted, ms when its time to live ends, attempts, part, slot}.
 
 local SLACK = 1000 -- ms whose places in time are still there when nobody looked at a line
 local LOOK_SOON = 1000
@@ -25,7 +25,7 @@ local finish -- messages.lua
 local stood = 0
 
 local function known_of(ref)
-  return redis.call('HMGET', 'dcb:m:' .. ref, 'ch', 'at', 'exp', 'a', 'pt', 'sl')
+  return redis.call('HMGET', 'dcb:m:' .. ref, F.channel_id, F.accepted_at, F.expires_at, F.attempts, F.part, F.slot)
 end
 
 local function is_over(known)
@@ -37,7 +37,7 @@ local function look_at_latest(known)
 end
 
 local function expire(ref)
-  finish(ref, 'failed', '305', redis.call('HGET', 'dcb:m:' .. ref, 'e') or '', 'Failed', 0)
+  finish(ref, S.failed, '305', redis.call('HGET', 'dcb:m:' .. ref, F.last_code) or '', 'Failed', 0)
 end
 
 local function is_limited(limit)
@@ -96,7 +96,7 @@ local function give_places_back(ref, channel)
 end
 
 local function stop_waiting(ref, channel, q, sl)
-  redis.call('HDEL', 'dcb:m:' .. ref, 'q', 'sl', 'hd')
+  redis.call('HDEL', 'dcb:m:' .. ref, F.line, F.slot, F.held_by)
   if sl then give_places_back(ref, channel) end
   if not q then return end
   local kind, name = string.sub(q, 1, 2), string.sub(q, 3)
@@ -107,8 +107,8 @@ local function stop_waiting(ref, channel, q, sl)
 end
 
 local function wait(ref, known, q)
-  redis.call('HSET', 'dcb:m:' .. ref, 'q', q)
-  redis.call('HDEL', 'dcb:m:' .. ref, 'qa', 'sl', 'hd')
+  redis.call('HSET', 'dcb:m:' .. ref, F.line, q)
+  redis.call('HDEL', 'dcb:m:' .. ref, F.queued_at, F.slot, F.held_by)
   if known[6] then give_places_back(ref, known[1]) end
   redis.call('ZADD', 'dcb:due', look_at_latest(known), 'm:' .. ref)
 end
@@ -183,7 +183,7 @@ local function line_up(ref, known)
   if slot == 0 and (is_limited(limits[1]) or is_limited(limits[2])) then
     local why, look = pass(limits, ref, RESERVED)
     if why then return stand_back(ref, known, limits, look) end
-    redis.call('HSET', 'dcb:m:' .. ref, 'sl', now)
+    redis.call('HSET', 'dcb:m:' .. ref, F.slot, now)
   end
   wake('m:' .. ref, latest)
 end
@@ -269,9 +269,9 @@ local function first_of(key)
       return nil
     end
     local known = known_of(ref)
-    local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'q')
+    local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.line)
     local limits = known[1] and limits_of(known[1])
-    if not f[2] or not (f[1] == 'accepted' or f[1] == 'retry') then
+    if not f[2] or not (f[1] == S.accepted or f[1] == S.retry) then
       redis.call('ZREM', line, ref) -- it went by another way
     elseif is_over(known) then
       expire(ref)
@@ -287,7 +287,7 @@ end
 
 local function release(ref, known, q)
   stop_waiting(ref, known[1], q, nil)
-  redis.call('HSET', 'dcb:m:' .. ref, 'sl', now)
+  redis.call('HSET', 'dcb:m:' .. ref, F.slot, now)
   wake('m:' .. ref, look_at_latest(known))
 end
 
@@ -300,7 +300,7 @@ local function stands_still(key, ref, known, limits)
   local block = blocked(limits.provider)
   if not block then return false end
   if block.open and redis.call('EXISTS', 'dcb:parked:' .. limits.provider) == 0 then
-    stop_waiting(ref, known[1], redis.call('HGET', 'dcb:m:' .. ref, 'q'), nil)
+    stop_waiting(ref, known[1], redis.call('HGET', 'dcb:m:' .. ref, F.line), nil)
     park(limits.provider, ref, known)
   end
   look_later(key, block.open and now + LOOK_SOON or math.min(block.till, now + LOOK_SOON))
@@ -368,8 +368,8 @@ local function advance_unconfigured(key, most)
   local refs = redis.call('ZRANGE', line, 0, most - 1)
   for _, ref in ipairs(refs) do
     redis.call('ZREM', line, ref)
-    if redis.call('HGET', 'dcb:m:' .. ref, 'q') == key then
-      redis.call('HDEL', 'dcb:m:' .. ref, 'q')
+    if redis.call('HGET', 'dcb:m:' .. ref, F.line) == key then
+      redis.call('HDEL', 'dcb:m:' .. ref, F.line)
       if still_waits(ref) then line_up(ref) end
     end
   end
@@ -405,8 +405,8 @@ end
 local function let_in(hold)
   local member = redis.call('LPOP', hold)
   while member do
-    redis.call('HDEL', 'dcb:' .. member, 'hd')
-    local f = redis.call('HMGET', 'dcb:' .. member, 'nb', 'q')
+    redis.call('HDEL', 'dcb:' .. member, F.held_by)
+    local f = redis.call('HMGET', 'dcb:' .. member, F.not_before, F.line)
     local waits = not f[2] and still_waits(string.sub(member, 3))
     if waits and tonumber(f[1] or '0') <= now then return ready(member) end
     member = redis.call('LPOP', hold)
@@ -435,7 +435,7 @@ local function look_at_waiting(ref, lane, queued_at)
     expire(ref)
     return 1
   end
-  local latest, q = look_at_latest(known), redis.call('HGET', 'dcb:m:' .. ref, 'q')
+  local latest, q = look_at_latest(known), redis.call('HGET', 'dcb:m:' .. ref, F.line)
   if not lane_is_head(lane, member) then
     redis.call('ZADD', 'dcb:due', latest, member)
   elseif q and string.sub(q, 1, 2) == 'b-' then
@@ -459,7 +459,7 @@ local function unpark(provider)
   local refs = redis.call('ZRANGE', parked, 0, math.max(10, FULL - redis.call('LLEN', 'rq:queue:outbound')) - 1)
   for _, ref in ipairs(refs) do
     redis.call('ZREM', parked, ref)
-    redis.call('HDEL', 'dcb:m:' .. ref, 'q')
+    redis.call('HDEL', 'dcb:m:' .. ref, F.line)
     if still_waits(ref) then line_up(ref) end
   end
   if redis.call('ZCARD', parked) == 0 then redis.call('SREM', 'dcb:breakers', provider) end

@@ -1,14 +1,8 @@
 -- ---------------------------------------------------------------- questions to a provider about a message
 --
 -- One whose outcome is unknown, or one that was sent and never heard of again. The sweep finds it due, the script queues
--- the job `ask`, and whoever runs that claims the question. Fields of an entry while it lasts:
---
---   us  ms when the first request began whose outcome is not known, of this part      un  how many such requests
---   ut  ms when the last of them was given up
---   qj  ms when the job was queued    qk, qe  token of the question under way, and when its lease ends    qf  failures
---   qp  it is the probe of an open breaker
---
--- and for as long as the entry lives: ua, how often the provider said that it has no such message; qn, jobs queued.
+-- the job `ask`, and whoever runs that claims the question. What an entry
+-- holds of it is in fields.py, from `unknown_since` on; `times_absent` and `lookups` stay as long as the entry lives.
 -- Every answer is fenced by the token: whatever settles the message first takes the question away with its fields.
 
 local PROBING = 5000 -- ms until another question may try an open breaker
@@ -32,7 +26,7 @@ local function question_waits(ref, channel, lease)
   local key = 'q-' .. limits.provider
   local slot = slot_of(member, {{key = key, rate = own.rate, burst = own.burst}})
   if slot > now then
-    redis.call('HSET', 'dcb:m:' .. ref, 'sl', slot)
+    redis.call('HSET', 'dcb:m:' .. ref, F.slot, slot)
     redis.call('ZADD', 'dcb:due', slot, member)
     return 'paced'
   end
@@ -40,24 +34,24 @@ local function question_waits(ref, channel, lease)
     local flight = 'dcb:flight:' .. key
     redis.call('ZREMRANGEBYSCORE', flight, '-inf', now)
     if redis.call('ZCARD', flight) >= own.cap then
-      if slot > 0 then redis.call('HSET', 'dcb:m:' .. ref, 'sl', slot) end
+      if slot > 0 then redis.call('HSET', 'dcb:m:' .. ref, F.slot, slot) end
       redis.call('ZADD', 'dcb:due', now + 1000, member)
       return 'held'
     end
     redis.call('ZADD', flight, now + lease, ref)
   end
-  redis.call('HDEL', 'dcb:m:' .. ref, 'sl')
+  redis.call('HDEL', 'dcb:m:' .. ref, F.slot)
   if probe then -- no message waits that could try whether the provider is back: the question does
     redis.call('HSET', breaker, 'probe', now + PROBING, 'ref', ref)
-    redis.call('HSET', 'dcb:m:' .. ref, 'qp', 1)
+    redis.call('HSET', 'dcb:m:' .. ref, F.lookup_is_probe, 1)
   end
   return nil
 end
 
 -- The state of a message whose question is ours; nil when it is not, or not any more.
 local function asked_by(ref, token)
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'qk', 'ch')
-  if f[2] ~= token or not (f[1] == 'unknown' or f[1] == 'sent') then return nil end
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.lookup_token, F.channel_id)
+  if f[2] ~= token or not (f[1] == S.unknown or f[1] == S.sent) then return nil end
   return f[1], f[3]
 end
 
@@ -65,17 +59,17 @@ end
 -- too long already: since the outcome became unknown, else since it was sent.
 function verbs.ask()
   local ref, key, member = ARGV[3], 'dcb:m:' .. ARGV[3], 'm:' .. ARGV[3]
-  local f = redis.call('HMGET', key, 's', 'qj', 'ut', 'sent')
-  if not (f[1] == 'unknown' or f[1] == 'sent') or not is_due(member) then return 'stale' end
-  local since = tonumber((f[1] == 'unknown' and f[3] or f[4]) or now)
+  local f = redis.call('HMGET', key, F.state, F.lookup_queued_at, F.unknown_at, F.sent_at)
+  if not (f[1] == S.unknown or f[1] == S.sent) or not is_due(member) then return 'stale' end
+  local since = tonumber((f[1] == S.unknown and f[3] or f[4]) or now)
   if now - since > tonumber(ARGV[4]) then return 'over' end
   if f[2] and not job_is_lost('ask', tonumber(f[2])) then
     redis.call('ZADD', 'dcb:due', now + math.max(REQUEUE, now - tonumber(f[2])), member)
     return 'waiting'
   end
-  redis.call('HSET', key, 'qj', now)
+  redis.call('HSET', key, F.lookup_queued_at, now)
   redis.call('ZADD', 'dcb:due', now + REQUEUE, member)
-  queue_job('ask', 'ask-' .. ref .. '-' .. redis.call('HINCRBY', key, 'qn', 1), ref)
+  queue_job('ask', 'ask-' .. ref .. '-' .. redis.call('HINCRBY', key, F.lookups, 1), ref)
   return 'asking'
 end
 
@@ -84,21 +78,21 @@ end
 function verbs.question()
   local ref, token, lease = ARGV[3], ARGV[4], tonumber(ARGV[5])
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'qk', 'qe', 'ch', 'qj')
-  if not (f[1] == 'unknown' or f[1] == 'sent') then return {f[1] or 'gone'} end
+  local f = redis.call('HMGET', key, F.state, F.lookup_token, F.lookup_lease_ends, F.channel_id, F.lookup_queued_at)
+  if not (f[1] == S.unknown or f[1] == S.sent) then return {f[1] or 'gone'} end
   if f[2] ~= token then
     if f[2] and tonumber(f[3]) > now then return {'busy'} end
     if not f[5] then return {'not asked'} end
-    redis.call('HDEL', key, 'qj')
+    redis.call('HDEL', key, F.lookup_queued_at)
     local why = question_waits(ref, f[4], lease)
     if why then return {why} end
-    redis.call('HSET', key, 'qk', token, 'qe', now + lease)
+    redis.call('HSET', key, F.lookup_token, token, F.lookup_lease_ends, now + lease)
     redis.call('ZADD', 'dcb:due', now + lease, 'm:' .. ref)
   end
-  local all, first = redis.call('HGETALL', key), redis.call('HGET', key, 'ps')
-  all[#all + 1], all[#all + 2] = 'now', tostring(now)
+  local all, first = redis.call('HGETALL', key), redis.call('HGET', key, F.payload_ref)
+  all[#all + 1], all[#all + 2] = F.now, tostring(now)
   if first then
-    all[#all + 1] = 'p'
+    all[#all + 1] = F.payload
     all[#all + 1] = redis.call('GET', 'dcb:p:' .. first)
   end
   return {'go', all}
@@ -116,7 +110,7 @@ function verbs.ask_again()
   local state, channel = asked_by(ARGV[3], ARGV[4])
   if not state then return 'stale' end
   question_ends(ARGV[3], channel)
-  if ARGV[6] ~= '0' then redis.call('HSET', 'dcb:m:' .. ARGV[3], 'qf', ARGV[6]) end
+  if ARGV[6] ~= '0' then redis.call('HSET', 'dcb:m:' .. ARGV[3], F.lookup_failures, ARGV[6]) end
   redis.call('ZADD', 'dcb:due', now + tonumber(ARGV[5]), 'm:' .. ARGV[3])
   return 'again'
 end
@@ -126,7 +120,7 @@ end
 function verbs.found()
   local ref, part, provider, status = ARGV[3], tonumber(ARGV[5]), ARGV[7], ARGV[8]
   local state, channel = asked_by(ref, ARGV[4])
-  if state ~= 'unknown' then return 'stale' end
+  if state ~= S.unknown then return 'stale' end
   local keep_ms = tonumber(ARGV[13])
   for i = 14, #ARGV do
     local whose = redis.call('GET', 'dcb:id:' .. provider .. ':' .. ARGV[i])
@@ -135,11 +129,11 @@ function verbs.found()
   for i = 14, #ARGV do keep_id(ref, part, channel, provider, ARGV[i]) end
   question_ends(ref, channel)
   redis.call('HINCRBY', 'dcb:counts', 'unknown_found', 1)
-  redis.call('HSET', 'dcb:m:' .. ref, 'u' .. part, status)
-  if status == 'failed' or status == 'removed' then
-    redis.call('HSET', 'dcb:m:' .. ref, 'x' .. part, ARGV[14])
-    if status == 'removed' then return finish(ref, 'removed', '', '', 'Removed', keep_ms) end
-    return finish(ref, 'failed', ARGV[9], ARGV[10], 'Failed', keep_ms)
+  redis.call('HSET', 'dcb:m:' .. ref, F.part_status .. part, status)
+  if status == U.failed or status == U.removed then
+    redis.call('HSET', 'dcb:m:' .. ref, F.provider_id .. part, ARGV[14])
+    if status == U.removed then return finish(ref, S.removed, '', '', 'Removed', keep_ms) end
+    return finish(ref, S.failed, ARGV[9], ARGV[10], 'Failed', keep_ms)
   end
   return part_taken(ref, part, tonumber(ARGV[6]), ARGV[14], ARGV[11], tonumber(ARGV[12]), keep_ms)
 end
@@ -149,16 +143,16 @@ end
 function verbs.not_there()
   local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
   local state, channel = asked_by(ref, ARGV[4])
-  if state ~= 'unknown' then return 'stale' end
+  if state ~= S.unknown then return 'stale' end
   question_ends(ref, channel)
   redis.call('HINCRBY', 'dcb:counts', 'unknown_not_there', 1)
-  redis.call('HINCRBY', key, 'ua', 1)
-  redis.call('HDEL', key, 'us', 'un', 'ut')
-  local f = redis.call('HMGET', key, 'hs', 'e', 'a')
+  redis.call('HINCRBY', key, F.times_absent, 1)
+  redis.call('HDEL', key, F.unknown_since, F.unknown_requests, F.unknown_at)
+  local f = redis.call('HMGET', key, F.began_at, F.last_code, F.attempts)
   if now - tonumber(f[1]) > tonumber(ARGV[5]) or is_tried_enough(f[3], ARGV[7]) then
-    return finish(ref, 'failed', '500', f[2] or '', 'Failed', tonumber(ARGV[6]))
+    return finish(ref, S.failed, '500', f[2] or '', 'Failed', tonumber(ARGV[6]))
   end
-  redis.call('HSET', key, 's', 'retry', 'nb', now)
+  redis.call('HSET', key, F.state, S.retry, F.not_before, now)
   ready('m:' .. ref)
-  return 'retry'
+  return S.retry
 end

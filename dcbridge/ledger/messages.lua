@@ -2,17 +2,18 @@
 
 local KNOWN = 14400000 -- ms at least; as dcbridge.ledger.KNOWN
 
--- What questions.lua keeps in an entry, once the outcome was unknown or a question was asked: then there is a qn.
+-- What lookups.lua keeps in an entry, once the outcome was unknown or a question was asked: then it has `lookups`.
 local function forget_question(key)
-  redis.call('HDEL', key, 'us', 'un', 'ut', 'qj', 'qk', 'qe', 'qf', 'qp', 'sl')
+  redis.call('HDEL', key, F.unknown_since, F.unknown_requests, F.unknown_at, F.lookup_queued_at, F.lookup_token,
+    F.lookup_lease_ends, F.lookup_failures, F.lookup_is_probe, F.slot)
 end
 
 -- The payload is a key of its own: without it an entry is small enough for Redis' compact encoding. Copies of a
 -- message to several recipients share one; the last copy to need it takes it along.
 local function drop_payload(key)
-  local first = redis.call('HGET', key, 'ps')
+  local first = redis.call('HGET', key, F.payload_ref)
   if not first then return end
-  redis.call('HDEL', key, 'ps')
+  redis.call('HDEL', key, F.payload_ref)
   if redis.call('EXISTS', 'dcb:pn:' .. first) == 1 and redis.call('DECR', 'dcb:pn:' .. first) > 0 then return end
   redis.call('DEL', 'dcb:p:' .. first, 'dcb:pn:' .. first)
 end
@@ -34,10 +35,10 @@ end
 -- The one way into a terminal state: books, lane, due time, privacy and receipt together.
 finish = function(ref, state, reason, detail, receipt, keep_ms)
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 'ch', 'ln', 's', 'qn', 'q', 'sl')
+  local f = redis.call('HMGET', key, F.channel_id, F.lane, F.state, F.lookups, F.line, F.slot)
   if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
-  redis.call('HSET', key, 's', state, 'r', reason, 'd', detail, 'end', now, 'rs', receipt)
-  redis.call('HDEL', key, 'tok', 'le')
+  redis.call('HSET', key, F.state, state, F.reason, reason, F.detail, detail, F.ended_at, now, F.receipt_status, receipt)
+  redis.call('HDEL', key, F.token, F.lease_ends)
   if f[5] or f[6] then stop_waiting(ref, f[1], f[5], f[6]) end
   if f[4] then forget_question(key) end
   drop_payload(key)
@@ -48,7 +49,7 @@ finish = function(ref, state, reason, detail, receipt, keep_ms)
   if receipt ~= '' then
     owed.put(ref, f[1])
   else
-    redis.call('HDEL', key, 'from', 'to')
+    redis.call('HDEL', key, F.sender_id, F.to_id)
     redis.call('PEXPIRE', key, keep_ms)
   end
   return state
@@ -56,7 +57,7 @@ end
 
 local function all_parts_are(ref, count, word)
   for part = 0, count - 1 do
-    if redis.call('HGET', 'dcb:m:' .. ref, 'u' .. part) ~= word then return false end
+    if redis.call('HGET', 'dcb:m:' .. ref, F.part_status .. part) ~= word then return false end
   end
   return true
 end
@@ -64,31 +65,31 @@ end
 -- One part is known to be taken. Either the next part's turn comes, or the message is sent.
 local function part_taken(ref, part, count, provider_id, delivered, confirm_ms, keep_ms)
   local key = 'dcb:m:' .. ref
-  redis.call('HSET', key, 'x' .. part, provider_id, 'pt', part + 1, 'n', count, 'a', 0)
-  redis.call('HDEL', key, 'tok', 'le', 'e', 'q')
-  if redis.call('HEXISTS', key, 'qn') == 1 then forget_question(key) end
+  redis.call('HSET', key, F.provider_id .. part, provider_id, F.part, part + 1, F.parts, count, F.attempts, 0)
+  redis.call('HDEL', key, F.token, F.lease_ends, F.last_code, F.line)
+  if redis.call('HEXISTS', key, F.lookups) == 1 then forget_question(key) end
   if part + 1 < count then
-    redis.call('HSET', key, 's', 'accepted')
+    redis.call('HSET', key, F.state, S.accepted)
     ready('m:' .. ref)
     return 'next'
   end
-  redis.call('HSET', key, 's', 'sent', 'sent', now)
-  if delivered == '1' or all_parts_are(ref, count, 'delivered') then
-    return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
+  redis.call('HSET', key, F.state, S.sent, F.sent_at, now)
+  if delivered == '1' or all_parts_are(ref, count, U.delivered) then
+    return finish(ref, S.delivered, '', '', 'Delivered', keep_ms)
   end
-  lane_leave(redis.call('HGET', key, 'ln'), 'm:' .. ref)
+  lane_leave(redis.call('HGET', key, F.lane), 'm:' .. ref)
   drop_payload(key)
   redis.call('ZADD', 'dcb:due', now + confirm_ms, 'm:' .. ref)
-  return 'sent'
+  return S.sent
 end
 
 -- What the provider said of the part while its request was under way outweighs how the request ended:
 -- without this, a part that is known to be taken would be sent again. nil where it said nothing.
 local function told_meanwhile(ref, part, keep_ms, code)
   local key = 'dcb:m:' .. ref
-  if redis.call('HEXISTS', key, 'u' .. part) == 0 then return nil end
+  if redis.call('HEXISTS', key, F.part_status .. part) == 0 then return nil end
   note_attempt(key, 'told', '0', code)
-  local f = redis.call('HMGET', key, 'n', 'px', 'pc')
+  local f = redis.call('HMGET', key, F.parts, F.parked_provider_id, F.parked_confirm_ms)
   return part_taken(ref, tonumber(part), tonumber(f[1] or '1'), f[2], '0', tonumber(f[3]), keep_ms)
 end
 
@@ -96,28 +97,28 @@ end
 -- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back.
 local function apply_update(ref, part, status, provider_id, reason, detail, confirm_ms, keep_ms)
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'u' .. part, 'pt', 'n', 'ch', 'x' .. part)
+  local f = redis.call('HMGET', key, F.state, F.part_status .. part, F.part, F.parts, F.channel_id, F.provider_id .. part)
   if not f[1] then return 'gone' end
   if f[6] ~= provider_id then remember_id(ref, part, f[5], provider_id) end
   if TERMINAL[f[1]] then return 'late' end
-  if f[2] == status or f[2] == 'delivered' or f[2] == 'failed' or f[2] == 'removed' then return 'repeated' end
+  if f[2] == status or f[2] == U.delivered or f[2] == U.failed or f[2] == U.removed then return 'repeated' end
   if part > tonumber(f[3]) then return 'gone' end
-  redis.call('HSET', key, 'u' .. part, status)
-  if f[6] == '' then redis.call('HSET', key, 'x' .. part, provider_id) end -- the answer to the send could not be read
-  if f[1] == 'sending' and (status == 'failed' or status == 'removed') then landed(ref, f[5]) end
-  if status == 'failed' then return finish(ref, 'failed', reason, detail, 'Failed', keep_ms) end
-  if status == 'removed' then return finish(ref, 'removed', '', '', 'Removed', keep_ms) end
-  if f[1] == 'sending' and part == tonumber(f[3]) then
+  redis.call('HSET', key, F.part_status .. part, status)
+  if f[6] == '' then redis.call('HSET', key, F.provider_id .. part, provider_id) end -- the answer to the send could not be read
+  if f[1] == S.sending and (status == U.failed or status == U.removed) then landed(ref, f[5]) end
+  if status == U.failed then return finish(ref, S.failed, reason, detail, 'Failed', keep_ms) end
+  if status == U.removed then return finish(ref, S.removed, '', '', 'Removed', keep_ms) end
+  if f[1] == S.sending and part == tonumber(f[3]) then
     -- The answer to the request is still on its way to a worker, or lost with it.
-    redis.call('HSET', key, 'px', provider_id, 'pc', confirm_ms)
+    redis.call('HSET', key, F.parked_provider_id, provider_id, F.parked_confirm_ms, confirm_ms)
     return 'parked'
   end
-  if part == tonumber(f[3]) and f[1] ~= 'sent' then
+  if part == tonumber(f[3]) and f[1] ~= S.sent then
     -- unknown, or about to be sent again: the provider has it after all.
     return part_taken(ref, part, tonumber(f[4] or '1'), provider_id, '0', confirm_ms, keep_ms)
   end
-  if status == 'delivered' and f[1] == 'sent' and all_parts_are(ref, tonumber(f[4]), 'delivered') then
-    return finish(ref, 'delivered', '', '', 'Delivered', keep_ms)
+  if status == U.delivered and f[1] == S.sent and all_parts_are(ref, tonumber(f[4]), U.delivered) then
+    return finish(ref, S.delivered, '', '', 'Delivered', keep_ms)
   end
   return 'noted'
 end
@@ -146,14 +147,14 @@ function verbs.accept()
     if fresh[first] == nil then fresh[first] = not any_copy_exists(i) end
     if not fresh[first] or redis.call('EXISTS', key) == 1 then
       redis.call('HINCRBY', 'dcb:books:' .. channel, 'again', 1)
-      local began = tonumber(aside.field('m:' .. first, 'at')) or now
+      local began = tonumber(aside.field('m:' .. first, F.accepted_at)) or now
       if now - began > LATE then redis.call('HINCRBY', 'dcb:counts', 'redelivered_late', 1) end
       answers[#answers + 1] = 'again'
     else
       local lane, ttl = ARGV[i + 6], tonumber(ARGV[i + 9])
-      redis.call('HSET', key, 's', 'accepted', 'ch', channel, 'mid', ARGV[i + 3], 'from', ARGV[i + 4],
-        'to', ARGV[i + 5], 'ln', lane, 'tr', ARGV[i + 8], 'at', now, 'a', 0, 'pt', 0,
-        'exp', now + ttl, 'ps', first)
+      redis.call('HSET', key, F.state, S.accepted, F.channel_id, channel, F.message_id, ARGV[i + 3], F.sender_id, ARGV[i + 4],
+        F.to_id, ARGV[i + 5], F.lane, lane, F.trace_id, ARGV[i + 8], F.accepted_at, now, F.attempts, 0, F.part, 0,
+        F.expires_at, now + ttl, F.payload_ref, first)
       if ref == first then
         redis.call('SET', 'dcb:p:' .. first, ARGV[i + 7])
         if ARGV[i + 13] ~= '1' then redis.call('SET', 'dcb:pn:' .. first, ARGV[i + 13]) end
@@ -165,7 +166,7 @@ function verbs.accept()
         bury('m-' .. ref, 'agent message', channel, ARGV[i + 11], ARGV[i + 12], dead_keep_ms)
       end
       if ARGV[i + 10] ~= '' then
-        finish(ref, 'failed', ARGV[i + 10], ARGV[i + 11], 'Failed', keep_ms)
+        finish(ref, S.failed, ARGV[i + 10], ARGV[i + 11], 'Failed', keep_ms)
       else
         lane_push(lane, 'm:' .. ref, {channel, now, now + ttl, 0, '0'})
       end
@@ -177,22 +178,23 @@ end
 
 local LARGE = 65536 -- bytes of a payload that is not handed out with each claim; as dcbridge.ledger.LARGE
 
--- claim ref token lease_ms keep_ms -> {"go", fields…} or {why not}. The payload is among them as p, or its length as pz.
+-- claim ref token lease_ms keep_ms -> {"go", fields…} or {why not}. The payload is among them, or its length alone.
 -- The same token asking again gets "go" again, and its whole lease: a reply can be lost on the way.
 function verbs.claim()
   local ref, token, lease, keep_ms = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'ln', 'exp', 'tok', 'pt', 'ch', 'at', 'a', 'sl', 'q')
+  local f = redis.call('HMGET', key, F.state, F.lane, F.expires_at, F.token, F.part, F.channel_id, F.accepted_at,
+    F.attempts, F.slot, F.line)
   if not f[1] then return {'gone'} end
-  if f[1] == 'sending' then
+  if f[1] == S.sending then
     if f[4] ~= token then return {'busy'} end
-    redis.call('HSET', key, 'le', now + lease)
+    redis.call('HSET', key, F.lease_ends, now + lease)
     redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
-  elseif f[1] == 'accepted' or f[1] == 'retry' then
+  elseif f[1] == S.accepted or f[1] == S.retry then
     if not lane_is_head(f[2], 'm:' .. ref) then return {'not its turn'} end
-    if f[1] == 'retry' and tonumber(redis.call('HGET', key, 'nb') or '0') > now then return {'not yet'} end
+    if f[1] == S.retry and tonumber(redis.call('HGET', key, F.not_before) or '0') > now then return {'not yet'} end
     if now >= tonumber(f[3]) and f[5] == '0' then
-      finish(ref, 'failed', '305', redis.call('HGET', key, 'e') or '', 'Failed', keep_ms)
+      finish(ref, S.failed, '305', redis.call('HGET', key, F.last_code) or '', 'Failed', keep_ms)
       return {'expired'}
     end
     if not is_announced(token) then
@@ -201,18 +203,18 @@ function verbs.claim()
     end
     local why = held_back(ref, {f[6], f[7], f[3], f[8], f[5], f[9]}, f[10], lease)
     if why then return {why} end
-    redis.call('HSET', key, 's', 'sending', 'tok', token, 'le', now + lease)
-    redis.call('HINCRBY', key, 'a', 1)
-    redis.call('HINCRBY', key, 'ta', 1)
-    if redis.call('HSETNX', key, 'hs', now) == 0 then redis.call('HSET', key, 'cs', now) end
+    redis.call('HSET', key, F.state, S.sending, F.token, token, F.lease_ends, now + lease)
+    redis.call('HINCRBY', key, F.attempts, 1)
+    redis.call('HINCRBY', key, F.total_attempts, 1)
+    if redis.call('HSETNX', key, F.began_at, now) == 0 then redis.call('HSET', key, F.attempt_began_at, now) end
     redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
   else
     return {f[1]}
   end
-  local all, first = redis.call('HGETALL', key), redis.call('HGET', key, 'ps')
+  local all, first = redis.call('HGETALL', key), redis.call('HGET', key, F.payload_ref)
   if first then
     local size = redis.call('STRLEN', 'dcb:p:' .. first)
-    all[#all + 1] = size > LARGE and 'pz' or 'p'
+    all[#all + 1] = size > LARGE and F.payload_size or F.payload
     all[#all + 1] = size > LARGE and tostring(size) or redis.call('GET', 'dcb:p:' .. first)
   end
   return {'go', all}
@@ -220,8 +222,8 @@ end
 
 -- parts ref token count: written before the first of several parts, so that an update alone can settle one.
 function verbs.parts()
-  if redis.call('HGET', 'dcb:m:' .. ARGV[3], 'tok') ~= ARGV[4] then return 'stale' end
-  redis.call('HSET', 'dcb:m:' .. ARGV[3], 'n', ARGV[5])
+  if redis.call('HGET', 'dcb:m:' .. ARGV[3], F.token) ~= ARGV[4] then return 'stale' end
+  redis.call('HSET', 'dcb:m:' .. ARGV[3], F.parts, ARGV[5])
   return 'ok'
 end
 
@@ -229,10 +231,11 @@ end
 -- A worker that was given up for dead and answers after all still brings a fact: the provider has this part.
 function verbs.taken()
   local ref, token, part, count = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'u' .. part, 'cs', 'ch', 'pt', 'ln')
-  if f[1] ~= 'sending' or f[2] ~= token then
-    if tonumber(f[6]) ~= part or not (f[1] == 'unknown' or f[1] == 'retry' or f[1] == 'sending') then return 'stale' end
-    local status = ARGV[8] == '1' and 'delivered' or 'sent'
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.token, F.part_status .. part, F.attempt_began_at,
+    F.channel_id, F.part, F.lane)
+  if f[1] ~= S.sending or f[2] ~= token then
+    if tonumber(f[6]) ~= part or not (f[1] == S.unknown or f[1] == S.retry or f[1] == S.sending) then return 'stale' end
+    local status = ARGV[8] == '1' and U.delivered or U.sent
     local became = apply_update(ref, part, status, ARGV[7], '', '', tonumber(ARGV[9]), tonumber(ARGV[10]))
     note('dcb:m:' .. ref, 'update', part, status, became, 'late answer')
     return became
@@ -254,37 +257,37 @@ end
 function verbs.retry()
   local ref, token, delay, limit = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'tok', 'exp', 'hs', 'pt', 'ch', 'a')
-  if f[1] ~= 'sending' or f[2] ~= token then return 'stale' end
+  local f = redis.call('HMGET', key, F.state, F.token, F.expires_at, F.began_at, F.part, F.channel_id, F.attempts)
+  if f[1] ~= S.sending or f[2] ~= token then return 'stale' end
   landed(ref, f[6])
   local known = told_meanwhile(ref, f[5], tonumber(ARGV[9]), ARGV[8])
   if known then return known end
   local at = now + delay
   if at > tonumber(f[3]) then
     note_attempt(key, 'failed', '305', ARGV[8])
-    return finish(ref, 'failed', '305', ARGV[8], 'Failed', tonumber(ARGV[9]))
+    return finish(ref, S.failed, '305', ARGV[8], 'Failed', tonumber(ARGV[9]))
   end
   if limit > 0 and at - tonumber(f[4]) > limit or is_tried_enough(f[7], ARGV[10]) then
     note_attempt(key, 'failed', ARGV[7], ARGV[8])
-    return finish(ref, 'failed', ARGV[7], ARGV[8], 'Failed', tonumber(ARGV[9]))
+    return finish(ref, S.failed, ARGV[7], ARGV[8], 'Failed', tonumber(ARGV[9]))
   end
   note_attempt(key, 'retry', delay, ARGV[8])
-  redis.call('HSET', key, 's', 'retry', 'e', ARGV[8], 'nb', at)
-  redis.call('HDEL', key, 'tok', 'le', 'qa')
+  redis.call('HSET', key, F.state, S.retry, F.last_code, ARGV[8], F.not_before, at)
+  redis.call('HDEL', key, F.token, F.lease_ends, F.queued_at)
   redis.call('ZADD', 'dcb:due', at, 'm:' .. ref)
-  return 'retry'
+  return S.retry
 end
 
 -- fail ref token reason detail keep_ms -> "failed" or "stale"
 function verbs.fail()
   local ref = ARGV[3]
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'tok', 'pt', 'ch')
-  if f[1] ~= 'sending' or f[2] ~= ARGV[4] then return 'stale' end
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.token, F.part, F.channel_id)
+  if f[1] ~= S.sending or f[2] ~= ARGV[4] then return 'stale' end
   landed(ref, f[4])
   local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]), ARGV[6])
   if known then return known end
   note_attempt('dcb:m:' .. ref, 'failed', ARGV[5], ARGV[6])
-  return finish(ref, 'failed', ARGV[5], ARGV[6], 'Failed', tonumber(ARGV[7]))
+  return finish(ref, S.failed, ARGV[5], ARGV[6], 'Failed', tonumber(ARGV[7]))
 end
 
 -- unknown ref token grace_ms code keep_ms -> "unknown" or "stale". An empty token: the lease must have ended.
@@ -293,8 +296,8 @@ end
 function verbs.unknown()
   local ref, token = ARGV[3], ARGV[4]
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, 's', 'tok', 'pt', 'ch', 'cs', 'hs')
-  if f[1] ~= 'sending' then return 'stale' end
+  local f = redis.call('HMGET', key, F.state, F.token, F.part, F.channel_id, F.attempt_began_at, F.began_at)
+  if f[1] ~= S.sending then return 'stale' end
   if token == '' then
     if not is_due('m:' .. ref) then return 'stale' end
   elseif f[2] ~= token then
@@ -304,16 +307,16 @@ function verbs.unknown()
   local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]), ARGV[6])
   if known then return known end
   note_attempt(key, 'unknown', ARGV[5], ARGV[6])
-  redis.call('HSET', key, 's', 'unknown', 'e', ARGV[6])
-  redis.call('HDEL', key, 'tok', 'le')
-  redis.call('HSETNX', key, 'us', f[5] or f[6])
-  redis.call('HSET', key, 'ut', now)
-  redis.call('HINCRBY', key, 'un', 1)
-  redis.call('HSETNX', key, 'qn', 0)
-  redis.call('HINCRBY', key, 'unk', 1)
+  redis.call('HSET', key, F.state, S.unknown, F.last_code, ARGV[6])
+  redis.call('HDEL', key, F.token, F.lease_ends)
+  redis.call('HSETNX', key, F.unknown_since, f[5] or f[6])
+  redis.call('HSET', key, F.unknown_at, now)
+  redis.call('HINCRBY', key, F.unknown_requests, 1)
+  redis.call('HSETNX', key, F.lookups, 0)
+  redis.call('HINCRBY', key, F.times_unknown, 1)
   redis.call('HINCRBY', 'dcb:counts', 'unknown', 1)
   redis.call('ZADD', 'dcb:due', now + tonumber(ARGV[5]), 'm:' .. ref)
-  return 'unknown'
+  return S.unknown
 end
 
 -- A decision belongs to whoever finds the message due, or to whoever is asking the provider about it.
@@ -323,7 +326,7 @@ local function may_decide(ref, token, asker)
 end
 
 local function question_ends(ref, channel)
-  redis.call('HDEL', 'dcb:m:' .. ref, 'qk', 'qe', 'qj', 'qf', 'qp')
+  redis.call('HDEL', 'dcb:m:' .. ref, F.lookup_token, F.lookup_lease_ends, F.lookup_queued_at, F.lookup_failures, F.lookup_is_probe)
   local limits = limits_of(channel)
   if limits and limits[1].cap > 0 then redis.call('ZREM', 'dcb:flight:q-' .. limits.provider, ref) end
 end
@@ -332,8 +335,8 @@ end
 -- "resend" or "fail"; a message that has been sent again `most` times, perhaps for the second time, fails as well.
 function verbs.settle()
   local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
-  local f = redis.call('HMGET', key, 's', 'qk', 'unk', 'ua', 'ch', 'a')
-  if f[1] ~= 'unknown' or not may_decide(ref, ARGV[7], f[2]) then return 'stale' end
+  local f = redis.call('HMGET', key, F.state, F.lookup_token, F.times_unknown, F.times_absent, F.channel_id, F.attempts)
+  if f[1] ~= S.unknown or not may_decide(ref, ARGV[7], f[2]) then return 'stale' end
   local policy = ARGV[4]
   if tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(ARGV[6]) then policy = 'fail' end
   if is_tried_enough(f[6], ARGV[8]) then policy = 'fail' end
@@ -341,26 +344,26 @@ function verbs.settle()
   redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. policy, 1)
   note(key, 'settled', policy)
   if policy == 'fail' then
-    return finish(ref, 'failed', '500', 'outcome unknown', 'Failed', tonumber(ARGV[5]))
+    return finish(ref, S.failed, '500', 'outcome unknown', 'Failed', tonumber(ARGV[5]))
   end
-  redis.call('HSET', key, 's', 'retry', 'nb', now)
+  redis.call('HSET', key, F.state, S.retry, F.not_before, now)
   ready('m:' .. ref)
-  return 'retry'
+  return S.retry
 end
 
 -- confirm_over ref detail reason receipt keep_ms confirm_ms token: sent, and nobody ever said what became of it.
 -- "sent" where it was looked at early, because its provider could be asked at that time.
 function verbs.confirm_over()
   local ref = ARGV[3]
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, 's', 'qk', 'sent', 'ch')
-  if f[1] ~= 'sent' or not may_decide(ref, ARGV[9], f[2]) then return 'stale' end
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.lookup_token, F.sent_at, F.channel_id)
+  if f[1] ~= S.sent or not may_decide(ref, ARGV[9], f[2]) then return 'stale' end
   question_ends(ref, f[4])
   local over = tonumber(f[3]) + tonumber(ARGV[8])
   if over > now then
     redis.call('ZADD', 'dcb:due', over, 'm:' .. ref)
-    return 'sent'
+    return S.sent
   end
-  return finish(ref, 'unconfirmed', ARGV[5], ARGV[4], ARGV[6], tonumber(ARGV[7]))
+  return finish(ref, S.unconfirmed, ARGV[5], ARGV[4], ARGV[6], tonumber(ARGV[7]))
 end
 
 -- update ref part status provider_id reason detail confirm_ms keep_ms -> what became of it

@@ -33,13 +33,13 @@ local function limits_of(channel)
 end
 
 local function look_again(member, at)
-  redis.call('HDEL', 'dcb:' .. member, 'qa')
+  redis.call('HDEL', 'dcb:' .. member, F.queued_at)
   redis.call('ZADD', 'dcb:due', at, member)
 end
 
 -- The place in time that a message has been given is its own: it is asked for once.
 local function slot_of(member, limits)
-  local slot = tonumber(redis.call('HGET', 'dcb:' .. member, 'sl') or '0')
+  local slot = tonumber(redis.call('HGET', 'dcb:' .. member, F.slot) or '0')
   if slot > 0 then return slot end
   for _, limit in ipairs(limits) do
     if limit.rate > 0 then
@@ -56,6 +56,6 @@ end
 local probe_of_turn -- subscribers.lua: the probe of a subscriber
 
 local function still_waits(ref)
-  local state = redis.pcall('HGET', 'dcb:m:' .. ref, 's')
-  return state == 'accepted' or state == 'retry'
+  local state = redis.pcall('HGET', 'dcb:m:' .. ref, F.state)
+  return state == S.accepted or state == S.retry
 end

@@ -70,15 +70,15 @@ function verbs.pause_ends()
 end
 
 -- wake_waiting ref… -> how many of them are looked at now, and not when their time would have come. Those in a line
--- (`q`) have been seen to, and those with a job (`qa`) are on their way.
+-- have been seen to, and those with a job are on their way.
 function verbs.wake_waiting()
   local woken = 0
   for i = 3, #ARGV do
     local key = 'dcb:m:' .. ARGV[i]
-    local f = redis.call('HMGET', key, 's', 'q', 'qa', 'sl')
+    local f = redis.call('HMGET', key, F.state, F.line, F.queued_at, F.slot)
     local due = tonumber(redis.call('ZSCORE', 'dcb:due', 'm:' .. ARGV[i]) or '0')
-    if (f[1] == 'accepted' or f[1] == 'retry') and not f[2] and not f[3] and not f[4] and due > now then
-      if f[1] == 'retry' then redis.call('HSET', key, 'nb', now) end
+    if (f[1] == S.accepted or f[1] == S.retry) and not f[2] and not f[3] and not f[4] and due > now then
+      if f[1] == S.retry then redis.call('HSET', key, F.not_before, now) end
       redis.call('ZADD', 'dcb:due', now, 'm:' .. ARGV[i])
       woken = woken + 1
     end
@@ -92,9 +92,9 @@ function verbs.wake_deliveries()
   redis.call('HDEL', 'dcb:s:' .. ARGV[3], 'gently')
   for i = 4, #ARGV do
     local key = 'dcb:t:' .. ARGV[i]
-    local f = redis.call('HMGET', key, 's', 'nb')
-    if f[1] == 'waiting' and tonumber(f[2] or '0') > now then
-      redis.call('HSET', key, 'nb', now)
+    local f = redis.call('HMGET', key, F.state, F.not_before)
+    if f[1] == T.waiting and tonumber(f[2] or '0') > now then
+      redis.call('HSET', key, F.not_before, now)
       redis.call('ZADD', 'dcb:due', now, 't:' .. ARGV[i])
       woken = woken + 1
     end
@@ -115,7 +115,8 @@ function verbs.waits_bound()
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', after, '+inf', 'LIMIT', 0, 1000)) do
     local kind = string.sub(member, 1, 6) -- deliveries have a schedule of their own
     if string.sub(kind, 1, 2) == 't:' and kind ~= 't:evt_' and kind ~= 't:own_' then
-      if redis.call('HGET', 'dcb:' .. member, 's') == 'waiting' then redis.call('HSET', 'dcb:' .. member, 'nb', now) end
+      local state = redis.call('HGET', 'dcb:' .. member, F.state)
+      if state == T.waiting then redis.call('HSET', 'dcb:' .. member, F.not_before, now) end
       redis.call('ZADD', 'dcb:due', now, member)
       found = found + 1
     end

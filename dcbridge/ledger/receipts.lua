@@ -7,7 +7,8 @@ function verbs.receipts_take()
   redis.call('DEL', 'dcb:receipts-woken:' .. channel)
   local key, out = 'dcb:receipts:' .. channel, {}
   for _, ref in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit)) do
-    local f = redis.pcall('HMGET', 'dcb:m:' .. ref, 'mid', 'from', 'to', 'rs', 'at', 'rt', 'r', 'd', 'tr')
+    local f = redis.pcall('HMGET', 'dcb:m:' .. ref, F.message_id, F.sender_id, F.to_id, F.receipt_status, F.accepted_at,
+      F.receipt_tries, F.reason, F.detail, F.trace_id)
     local why = f.err and 'its key is of another type' or aside.why_receipt(f)
     if not why then
       redis.call('ZADD', key, now + lease, ref)
@@ -33,8 +34,8 @@ function verbs.receipts_done()
   for i = 5, #ARGV do
     local key = 'dcb:m:' .. ARGV[i]
     redis.call('ZREM', 'dcb:receipts:' .. ARGV[3], ARGV[i])
-    redis.call('HSET', key, 'rp', now)
-    redis.call('HDEL', key, 'from', 'to')
+    redis.call('HSET', key, F.receipt_posted_at, now)
+    redis.call('HDEL', key, F.sender_id, F.to_id)
     redis.call('PEXPIRE', key, ARGV[4])
   end
   return #ARGV - 4
@@ -44,7 +45,7 @@ end
 function verbs.receipts_again()
   for i = 4, #ARGV, 2 do
     if redis.call('ZSCORE', 'dcb:receipts:' .. ARGV[3], ARGV[i]) then
-      redis.call('HINCRBY', 'dcb:m:' .. ARGV[i], 'rt', 1)
+      redis.call('HINCRBY', 'dcb:m:' .. ARGV[i], F.receipt_tries, 1)
       redis.call('ZADD', 'dcb:receipts:' .. ARGV[3], now + tonumber(ARGV[i + 1]), ARGV[i])
       owed.is_due(ARGV[3], now + tonumber(ARGV[i + 1]))
     end
@@ -57,9 +58,9 @@ function verbs.receipts_refused()
   local channel, ref = ARGV[3], ARGV[4]
   if redis.call('ZREM', 'dcb:receipts:' .. channel, ref) == 0 then return 'stale' end
   bury('r-' .. ref, 'receipt', channel, ARGV[5], ARGV[6], tonumber(ARGV[8]))
-  redis.call('HSET', 'dcb:m:' .. ref, 'rx', ARGV[5])
+  redis.call('HSET', 'dcb:m:' .. ref, F.receipt_refused, ARGV[5])
   note('dcb:m:' .. ref, 'receipt', 'refused', ARGV[5])
-  redis.call('HDEL', 'dcb:m:' .. ref, 'from', 'to')
+  redis.call('HDEL', 'dcb:m:' .. ref, F.sender_id, F.to_id)
   redis.call('PEXPIRE', 'dcb:m:' .. ref, ARGV[7])
   return 'refused'
 end

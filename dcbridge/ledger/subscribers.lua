@@ -48,7 +48,7 @@ local function enter(name, id, limits)
   redis.call('ZADD', 'dcb:flight:' .. limit.key, now + RESERVED, id)
   if limit.rate > 0 then
     local slot = slot_of(member, limits)
-    redis.call('HSET', 'dcb:' .. member, 'sl', math.max(slot, 1))
+    redis.call('HSET', 'dcb:' .. member, F.slot, math.max(slot, 1))
     if slot > now then return look_again(member, slot) end
   end
   wake(member)
@@ -78,7 +78,7 @@ end
 ready = function(member)
   if not is_delivery(member) then return wake(member) end
   local id = string.sub(member, 3)
-  local name, f = subscriber_of(id), redis.call('HMGET', 'dcb:' .. member, 'at', 'a', 'rp', 'sl')
+  local name, f = subscriber_of(id), redis.call('HMGET', 'dcb:' .. member, F.accepted_at, F.attempts, F.replayed, F.slot)
   if f[4] then return wake(member) end -- it has its place already
   local later = (f[2] ~= '0' or f[3]) and now + RETRIES_WAIT
   redis.call('ZADD', 'dcb:turn:' .. name, later or f[1], id)
@@ -88,7 +88,7 @@ end
 
 local function turn_again(id, place)
   local member, name = 't:' .. id, subscriber_of(id)
-  redis.call('HDEL', 'dcb:' .. member, 'qa')
+  redis.call('HDEL', 'dcb:' .. member, F.queued_at)
   redis.call('ZREM', 'dcb:due', member)
   redis.call('ZREM', 'dcb:flight:p-' .. SUBSCRIBER .. name, id)
   redis.call('ZADD', 'dcb:turn:' .. name, place, id)
@@ -122,7 +122,7 @@ end
 -- delivery_leaves: the record of a delivery that ended is one line beside its event.
 local function delivery_leaves(id, how)
   local key, name = 'dcb:t:' .. id, subscriber_of(id)
-  local f = redis.call('HMGET', key, 'ln', 'a')
+  local f = redis.call('HMGET', key, F.lane, F.attempts)
   redis.call('DEL', key)
   redis.call('ZREM', 'dcb:due', 't:' .. id)
   redis.call('ZREM', 'dcb:backlog:' .. name, id)
@@ -144,7 +144,7 @@ local function subscriber_waits(id, name, lease)
   local limit, key = limits[1], 'dcb:t:' .. id
   local slot = slot_of('t:' .. id, limits)
   if slot > now then
-    redis.call('HSET', key, 'sl', slot)
+    redis.call('HSET', key, F.slot, slot)
     look_again('t:' .. id, slot)
     return 'paced'
   end
@@ -154,7 +154,7 @@ local function subscriber_waits(id, name, lease)
     if redis.call('ZCARD', flight) >= limit.cap and not redis.call('ZSCORE', flight, id) then return 'held' end
     redis.call('ZADD', flight, now + lease, id)
   end
-  redis.call('HDEL', key, 'sl')
+  redis.call('HDEL', key, F.slot)
   if breaker[1] then redis.call('HSET', 'dcb:breaker:' .. account, 'probe', now + lease, 'ref', id) end
   return nil
 end
@@ -223,7 +223,7 @@ local function look_at_subscribers()
     local backlog = 'dcb:backlog:' .. name
     local keep = tonumber(redis.call('HGET', 'dcb:s:' .. name, 'keep') or '0')
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', backlog, '-inf', now - keep, 'LIMIT', 0, 100)) do
-      if redis.call('HGET', 'dcb:t:' .. id, 's') ~= 'running' then
+      if redis.call('HGET', 'dcb:t:' .. id, F.state) ~= T.running then
         redis.call('ZREM', 'dcb:turn:' .. name, id)
         delivery_leaves(id, 'dropped')
       end

@@ -11,16 +11,16 @@ end
 -- -> how many were failed because their time to live is over
 local function look_at_due(member, out)
   local key = 'dcb:' .. member
-  local f = redis.call('HMGET', key, 's', 'ln', 'qa', 'ch', 'j', 'tok', 'le')
+  local f = redis.call('HMGET', key, F.state, F.lane, F.queued_at, F.channel_id, F.job, F.token, F.lease_ends)
   local state = f[1]
-  local known = aside.states[string.sub(member, 1, 1)]
-  if not state and redis.call('EXISTS', key) == 0 or TERMINAL[state] or state == 'done' or state == 'dead' then
+  local known = STATES[string.sub(member, 1, 1)]
+  if not state and redis.call('EXISTS', key) == 0 or TERMINAL[state] or state == T.done or state == T.dead then
     redis.call('ZREM', 'dcb:due', member)
   elseif not (known and known[state]) then
     aside.unless_sound(member)
-  elseif state == 'accepted' or state == 'retry' then
+  elseif state == S.accepted or state == S.retry then
     return look_at_waiting(string.sub(member, 3), f[2], f[3])
-  elseif state == 'waiting' then
+  elseif state == T.waiting then
     if not lane_is_head(f[2], member) then
       redis.call('ZREM', 'dcb:due', member)
     elseif not f[3] then

@@ -19,7 +19,7 @@ local function owed_since(key)
   local oldest = 0
   for _, ends in ipairs({ask('ZRANGE', key, 0, LOOKED_AT / 2 - 1), ask('ZRANGE', key, -LOOKED_AT / 2, -1)}) do
     for _, ref in ipairs(ends) do
-      local f = ask('HMGET', 'dcb:m:' .. ref, 'ro', 'end')
+      local f = ask('HMGET', 'dcb:m:' .. ref, F.receipt_owed_at, F.ended_at)
       local since = number(f[1] or f[2])
       if since > 0 and (oldest == 0 or since < oldest) then oldest = since end
     end

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from dcbridge.ledger import moment
 from dcbridge.ledger.jobs import QUEUES
+from dcbridge.ledger.lua import read_lua
 from dcbridge.ledger.script import slices
 
 CHUNK = 250  # channels that one script reads
@@ -144,7 +145,7 @@ async def read(redis: Redis) -> Books:
 
 
 async def _channels(redis: Redis, names: Sequence[bytes], now: float) -> AsyncIterator[ChannelBooks]:
-    script = redis.register_script((Path(__file__).parent / "books.lua").read_text())
+    script = redis.register_script(read_lua(Path(__file__).parent / "books.lua"))
     for some in slices(names, CHUNK):
         for name, row in zip(some, await cast(Any, script(args=[OWED, *some])), strict=True):
             accepted, delivered, removed, failed, unconfirmed, again, in_flight, oldest, receipts, owed = row

@@ -1,0 +1,57 @@
+"""The ledger's script, put together: a header written from what Python knows, then the .lua files in their order.
+
+What fields.py names stands in Lua as F.<field>, S.<state>, T.<task state> or U.<delivery status>. It is put in its
+place here, so that a name costs nothing while the script runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from dcbridge.ledger.fields import MessageEntry, State, TaskEntry, TaskState, words
+from dcbridge.ledger.jobs import JOBS
+
+HERE = Path(__file__).parent
+FILES = (
+    *("clock", "aside", "common", "owed", "leases", "history", "pauses", "pacing", "breaker", "subscribers", "lines"),
+    *("messages", "unconfigured", "lookups", "receipts", "tasks", "dead_letters", "strays", "events", "announced"),
+    *("sweep", "run"),
+)
+_NAME = re.compile(r"\b[FSTU]\.[a-z]\w*")
+
+
+@cache
+def ledger_script() -> str:
+    """All verbs, and what runs them."""
+    return "\n".join([_header(), *(read_lua(HERE / f"{name}.lua") for name in FILES)])
+
+
+def read_lua(path: Path) -> str:
+    """One file, with what is stored in place of each name."""
+    return _stored(path.read_text())
+
+
+def _stored(text: str) -> str:
+    """Raises ValueError for a name that fields.py does not know."""
+    known = words()
+
+    def stored(found: re.Match[str]) -> str:
+        if found[0] not in known:
+            raise ValueError(f"{found[0]} is not in dcbridge/ledger/fields.py")
+        return f"'{known[found[0]]}'"
+
+    return _NAME.sub(stored, text)
+
+
+def _header() -> str:
+    jobs = ",".join(f"{name}={{path='{j.path}',queue='{j.queue}',timeout={j.timeout}}}" for name, j in JOBS.items())
+    numbers = dict.fromkeys(one.wire for kind in (MessageEntry, TaskEntry) for one in kind.fields() if one.is_number)
+    states = f"{{m={_set(State)},t={_set(TaskState)}}}"
+    return f"local JOBS = {{{jobs}}}\nlocal NUMBERS = {_set(numbers)}\nlocal STATES = {states}"
+
+
+def _set(words: Iterable[str]) -> str:
+    return "{" + ",".join(f"['{word}']=true" for word in words) + "}"
