@@ -25,7 +25,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.genesys.signature import HEADER, verify
 from dcbridge.ledger import Ledger, NewMessage
 from dcbridge.runtime import logs
-from dcbridge.runtime.gc_tuning import spare_the_collector
+from dcbridge.runtime.gc_tuning import tune_gc
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.runtime.server import Listener
@@ -33,7 +33,7 @@ from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from dcbridge.store.durability import Durable
 from service import app
-from service.endpoint import Door
+from service.endpoint import ServiceContext
 from service.journal.inbox import Inbox
 
 
@@ -62,7 +62,7 @@ def whole_door(kind: str, settings: Settings, configuration: Configuration) -> S
     ledger = (_Forgets if kind == "forgets" else Ledger).of(settings, connect(settings), Durable(settings))
     tokens = Tokens(settings.token_key.get_secret_value().encode())
     inbox, providers = Inbox(ledger, settings), configuration.build_providers()
-    return app.build(Door(settings, configuration, ledger, inbox, providers, tokens, Metrics()))
+    return app.build(ServiceContext(settings, configuration, ledger, inbox, providers, tokens, Metrics()))
 
 
 async def main(kind: str, port: int) -> None:
@@ -72,7 +72,7 @@ async def main(kind: str, port: int) -> None:
     built = signature_only(configuration) if kind == "signature" else whole_door(kind, settings, configuration)
     listener = Listener(built, "127.0.0.1", port)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, listener.stop)
-    spare_the_collector()  # as the service does once it has started
+    tune_gc()  # as the service does once it has started
     await listener.serve()
 
 

@@ -25,7 +25,7 @@ from benchmarks.load import Connections, at_rate, drive, percentile
 from benchmarks.messages import ENDPOINT, http_post, signed, webhook
 from benchmarks.stage import SECRET, Stage, leave_nothing_running
 from dcbridge.cli.status import Wanted, look
-from dcbridge.cli.terminal import Desk
+from dcbridge.cli.terminal import Session
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import signature
 from dcbridge.ledger import Ledger
@@ -85,7 +85,7 @@ async def channels(stage: Stage, count: int = CHANNELS) -> None:
         sweeps = [await _redis_ms(redis, ledger.sweep) for _ in range(SWEEPS)]
         say("sweep, Redis' time, median", median(sweeps), "ms")
         say("sweep, Redis' time, most", max(sweeps), "ms")
-        desk = Desk(stage.settings, stage.configuration, ledger)
+        desk = Session(stage.settings, stage.configuration, ledger)
         scrape = Scrape(Metrics(), redis, stage.settings, _configured(stage), lambda: ())
         for what, work in (
             ("books read", lambda: books.read(redis)),

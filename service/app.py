@@ -9,16 +9,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from service import callbacks, webhooks
-from service.endpoint import Door, plain, route
+from service.endpoint import ServiceContext, plain, route
 
 
-def build(door: Door) -> Starlette:
+def build(ctx: ServiceContext) -> Starlette:
     """The app behind the public listener."""
 
     async def http_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         outcome = {404: "unknown route", 405: "method not allowed"}.get(status, "refused")
-        door.metrics.requests.labels("none", "(unknown)", outcome).inc()
+        ctx.metrics.requests.labels("none", "(unknown)", outcome).inc()
         response = plain(status, outcome)
         if isinstance(error, HTTPException) and error.headers:
             response.headers.update(error.headers)
@@ -26,17 +26,15 @@ def build(door: Door) -> Starlette:
 
     public = Starlette(
         routes=[
-            Route(
-                "/webhooks/messages/{endpoint}", route(door, "messages_webhook", webhooks.messages), methods=["POST"]
-            ),
+            Route("/webhooks/messages/{endpoint}", route(ctx, "messages_webhook", webhooks.messages), methods=["POST"]),
             Route(
                 "/webhooks/interactions/{endpoint}",
-                route(door, "interactions_webhook", webhooks.interactions),
+                route(ctx, "interactions_webhook", webhooks.interactions),
                 methods=["POST"],
             ),
             Route(
                 "/callbacks/{provider}/{kind}",
-                route(door, "provider_callback", callbacks.callback),
+                route(ctx, "provider_callback", callbacks.callback),
                 methods=["GET", "POST"],
             ),
         ],

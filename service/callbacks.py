@@ -16,7 +16,7 @@ from dcbridge.ledger import NewTask
 from dcbridge.providers.base import Callback, Provider
 from dcbridge.providers.callback import callback_lane, pack
 from service.encoding import unpacked
-from service.endpoint import Door, Outcome, Refusal, read_body
+from service.endpoint import Outcome, Refusal, ServiceContext, read_body
 
 log = structlog.get_logger()
 
@@ -26,14 +26,14 @@ _KINDS = ("status", "inbound")
 _NOT_STORED = ("authorization", "cookie", "proxy-authorization", "content-encoding")
 
 
-async def callback(door: Door, request: Request, trace: str) -> Outcome:
+async def callback(ctx: ServiceContext, request: Request, trace: str) -> Outcome:
     """GET or POST /callbacks/{provider}/{status|inbound}."""
-    provider = door.providers.get(request.path_params["provider"])
+    provider = ctx.providers.get(request.path_params["provider"])
     kind = request.path_params["kind"]
     if provider is None or kind not in _KINDS:
         raise Refusal(404, "unknown provider", "no such provider or callback")
-    raw = await read_body(request, door.settings.body_limit)
-    received, proof = _verified(door, request, provider, _callback(door, request, cast(Kind, kind), raw))
+    raw = await read_body(request, ctx.settings.body_limit)
+    received, proof = _verified(ctx, request, provider, _callback(ctx, request, cast(Kind, kind), raw))
     # A provider that has neither a proof nor an id of its own gets no deduplication: the same words are two messages.
     event = proof or provider.event_id(received) or uuid.uuid4().hex
     digest = hashlib.blake2b(f"{provider.name}\0{kind}\0{event}".encode(), digest_size=12).hexdigest()
@@ -46,45 +46,45 @@ async def callback(door: Door, request: Request, trace: str) -> Outcome:
         body=received.body,
     )
     task = NewTask(f"b-{digest}", "callback", callback_lane(provider.name, kind), pack(provider.name, stored), trace)
-    word = await door.inbox.put(task)
+    word = await ctx.inbox.put(task)
     answer = provider.answer(received)
     response = Response(answer.body, answer.status, dict(answer.headers), media_type=answer.content_type or None)
     return Outcome(response, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
 
 
-def _verified(door: Door, request: Request, provider: Provider, received: Callback) -> tuple[Callback, str]:
+def _verified(ctx: ServiceContext, request: Request, provider: Provider, received: Callback) -> tuple[Callback, str]:
     """The callback as its adapter can read it, and what proves it. Raises Refusal 401, 413 or 415.
 
     Some sign the bytes as they came, some what is in them: the second is tried where there is a second.
     """
-    limit = door.settings.body_limit
+    limit = ctx.settings.body_limit
     try:
         proof = provider.verify(received)
         readable = replace(received, body=unpacked(request, received.body, limit))
     except BadCallback as error:
         if not received.body or "content-encoding" not in received.headers:
-            raise _refused(door, provider, error) from None
+            raise _refused(ctx, provider, error) from None
         try:
             readable = replace(received, body=unpacked(request, received.body, limit))
             proof = provider.verify(readable)
         except (BadCallback, Refusal):
-            raise _refused(door, provider, error) from None
-    door.metrics.signatures.labels("callback", provider.name, "valid").inc()
+            raise _refused(ctx, provider, error) from None
+    ctx.metrics.signatures.labels("callback", provider.name, "valid").inc()
     return readable, proof
 
 
-def _refused(door: Door, provider: Provider, error: BadCallback) -> Refusal:
-    door.metrics.signatures.labels("callback", provider.name, error.kind).inc()
+def _refused(ctx: ServiceContext, provider: Provider, error: BadCallback) -> Refusal:
+    ctx.metrics.signatures.labels("callback", provider.name, error.kind).inc()
     log.warning("signature_refused", provider=provider.name, why=error.kind)
     return Refusal(401, "signature refused", "the signature is missing or wrong")
 
 
-def _callback(door: Door, request: Request, kind: Kind, body: bytes) -> Callback:
+def _callback(ctx: ServiceContext, request: Request, kind: Kind, body: bytes) -> Callback:
     """The URL is the configured public one: what the app sees behind an ingress is not what was signed."""
     scope = request.scope
     path = scope.get("raw_path") or scope["path"].encode()
     query: bytes = scope["query_string"]
-    url = door.configuration.public_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
+    url = ctx.configuration.public_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
     gathered: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
         gathered.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))

@@ -32,7 +32,7 @@ _TRACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class ServiceContext:
     """What the handlers work with, built once in main."""
 
     settings: Settings
@@ -61,10 +61,10 @@ class Outcome:
     facts: dict[str, object]
 
 
-Handler = Callable[[Door, Request, str], Awaitable[Outcome]]
+Handler = Callable[[ServiceContext, Request, str], Awaitable[Outcome]]
 
 
-def route(door: Door, name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def route(ctx: ServiceContext, name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     """Wrap a handler: it has `answer_within` seconds, and whatever happens the sender gets a plain answer."""
 
     async def endpoint(request: Request) -> Response:
@@ -74,8 +74,8 @@ def route(door: Door, name: str, handler: Handler) -> Callable[[Request], Awaita
         configured = next(iter(request.path_params.values()), "")
         with structlog.contextvars.bound_contextvars(trace=trace):
             try:
-                async with asyncio.timeout(door.settings.answer_within):
-                    outcome = await handler(door, request, trace)
+                async with asyncio.timeout(ctx.settings.answer_within):
+                    outcome = await handler(ctx, request, trace)
                 response, word, facts = outcome.response, outcome.word, outcome.facts
             except Refusal as refusal:
                 response, word = plain(refusal.status, refusal.says), refusal.outcome
@@ -97,10 +97,10 @@ def route(door: Door, name: str, handler: Handler) -> Callable[[Request], Awaita
                 response.headers["Retry-After"] = RETRY_AFTER
             now = time.monotonic()
             seconds = now - began
-            door.metrics.requests.labels(name, configured, word).inc()
+            ctx.metrics.requests.labels(name, configured, word).inc()
             if arrived := request.scope.get(ARRIVED):  # how long a sender took to send is not our time
-                door.metrics.answer_seconds.labels(name).observe(now - arrived)
-                door.metrics.note_answer(now - arrived)
+                ctx.metrics.answer_seconds.labels(name).observe(now - arrived)
+                ctx.metrics.note_answer(now - arrived)
             tell = log.info if response.status_code < 300 else log.warning
             tell(name, name=configured, status=response.status_code, outcome=word, ms=round(seconds * 1000, 1), **facts)
             return response
@@ -142,24 +142,24 @@ async def read_body(request: Request, limit: int, *, keep: bool = True) -> bytes
     return bytes(body)
 
 
-async def signature_header(door: Door, request: Request, name: str) -> signature.Given:
+async def signature_header(ctx: ServiceContext, request: Request, name: str) -> signature.Given:
     """X-Hub-Signature, before the body is kept. Raises Refusal 401 for one that no secret could have made."""
     header = signature.given([value for key, value in request.scope["headers"] if key == b"x-hub-signature"])
     if isinstance(header, signature.Given):
         return header
-    await read_body(request, door.settings.body_limit, keep=False)  # or the sender would not read the answer
-    raise not_signed(door, name, header)
+    await read_body(request, ctx.settings.body_limit, keep=False)  # or the sender would not read the answer
+    raise not_signed(ctx, name, header)
 
 
-def not_signed(door: Door, name: str, wrong: str) -> Refusal:
+def not_signed(ctx: ServiceContext, name: str, wrong: str) -> Refusal:
     """Counted and logged; the sender is told nothing of what is wrong."""
-    door.metrics.signatures.labels("webhook", name, wrong).inc()
+    ctx.metrics.signatures.labels("webhook", name, wrong).inc()
     log.warning("signature_refused", endpoint=name, why=wrong)
     return Refusal(401, "signature refused", "X-Hub-Signature is missing or wrong")
 
 
-def signed(door: Door, name: str, places: Iterable[int]) -> None:
+def signed(ctx: ServiceContext, name: str, places: Iterable[int]) -> None:
     """Counts a right signature, and the place of each secret that was needed."""
-    door.metrics.signatures.labels("webhook", name, "valid").inc()
+    ctx.metrics.signatures.labels("webhook", name, "valid").inc()
     for place in places:
-        door.metrics.secret_uses.labels(name, str(place)).inc()
+        ctx.metrics.secret_uses.labels(name, str(place)).inc()

@@ -15,17 +15,17 @@ from redis.exceptions import RedisError
 from dcbridge.config.models import Configuration
 from dcbridge.http.connections import public_connections
 from dcbridge.ledger import Ledger
-from dcbridge.runtime.gc_tuning import collect_what_grows, spare_the_collector
+from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.runtime.reload import Reload
 from dcbridge.runtime.scrape import Scrape
 from dcbridge.runtime.server import Listener, operator_app
 from dcbridge.settings.process import Settings
-from dcbridge.store.connection import connect, unsafe, worth_knowing
+from dcbridge.store.connection import connect, redis_problems, redis_warnings
 from dcbridge.store.durability import Durable
 from service import app
-from service.endpoint import Door
+from service.endpoint import ServiceContext
 from service.journal.inbox import Inbox
 from service.journal.journal import open_journal
 
@@ -47,7 +47,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     redis = connect(settings)
     ledger = Ledger.of(settings, redis, Durable(settings))
     inbox = Inbox(ledger, settings, journal)
-    door = Door(
+    ctx = ServiceContext(
         settings=settings,
         configuration=configuration,
         ledger=ledger,
@@ -75,7 +75,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
 
     scrape = Scrape(metrics, redis, settings, configuration, lambda: reload.configuration.subscribers)
     public = Listener(
-        app.build(door),
+        app.build(ctx),
         settings.public_host,
         settings.public_port,
         setting="DCBRIDGE_PUBLIC_PORT",
@@ -100,8 +100,8 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     reloading = asyncio.create_task(reload.keep_looking(change))
     log.info("service_started", public_port=public.port, operator_port=operator.port, redis=settings.redis_place)
     await _say_what_is_unsafe(redis, settings)
-    spare_the_collector()
-    collecting = asyncio.create_task(collect_what_grows())
+    tune_gc()
+    collecting = asyncio.create_task(collect_on_growth())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *servers], return_when=asyncio.FIRST_COMPLETED)
     log.info("service_stops")
@@ -123,7 +123,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
 
 async def _say_what_is_unsafe(redis: Redis, settings: Settings) -> None:
     try:
-        for what in [*worth_knowing(settings), *await unsafe(redis, settings)]:
+        for what in [*redis_warnings(settings), *await redis_problems(redis, settings)]:
             log.warning("redis_is_not_safe", what=what)
     except (RedisError, OSError) as error:
         log.warning("redis_does_not_answer", error=type(error).__name__)

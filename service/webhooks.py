@@ -19,7 +19,16 @@ from dcbridge.genesys.signature import Given, matching, which_kind_of_wrong
 from dcbridge.intake import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
 from dcbridge.ledger import NewMessage
 from service.encoding import unpacked
-from service.endpoint import Door, Outcome, Refusal, json_answer, not_signed, read_body, signature_header, signed
+from service.endpoint import (
+    Outcome,
+    Refusal,
+    ServiceContext,
+    json_answer,
+    not_signed,
+    read_body,
+    signature_header,
+    signed,
+)
 
 FEW_SECRETS = 8  # of one endpoint and its channels: all are tried, which is less work than to read the body for it
 READ_UNVERIFIED = 1 << 16  # bytes; a longer body is searched for ids
@@ -28,72 +37,72 @@ MOST_TRIED = 32  # secrets, over a body that long
 log = structlog.get_logger()
 
 
-async def messages(door: Door, request: Request, trace: str) -> Outcome:
+async def messages(ctx: ServiceContext, request: Request, trace: str) -> Outcome:
     """POST /webhooks/messages/{endpoint}: 200 {"messageId": …} when every message is durable."""
     endpoint = request.path_params["endpoint"]
-    if endpoint not in door.configuration.endpoints:
+    if endpoint not in ctx.configuration.endpoints:
         raise Refusal(404, "unknown endpoint", "no such endpoint")
-    header = await signature_header(door, request, endpoint)
-    raw = await read_body(request, door.settings.body_limit)
-    secrets = _signed_with(door, request, header, raw, endpoint)
-    body = unpacked(request, raw, door.settings.body_limit)
+    header = await signature_header(ctx, request, endpoint)
+    raw = await read_body(request, ctx.settings.body_limit)
+    secrets = _signed_with(ctx, request, header, raw, endpoint)
+    body = unpacked(request, raw, ctx.settings.body_limit)
     try:
         incoming = payloads.read_webhook(body, endpoint, trace)
     except payloads.NotJson as error:
-        _may_name(door, endpoint, secrets, [None])
-        return await _not_json(door, endpoint, body, str(error))
-    _may_name(door, endpoint, secrets, dict.fromkeys(one.channel_id for one in incoming))
+        _may_name(ctx, endpoint, secrets, [None])
+        return await _not_json(ctx, endpoint, body, str(error))
+    _may_name(ctx, endpoint, secrets, dict.fromkeys(one.channel_id for one in incoming))
     copies: list[NewMessage] = []
     strangers: list[str] = []
     strays: dict[str, None] = {}
     beside: list[Awaitable[object]] = []  # written together: the ledger puts what waits at one moment into one script
     for one in incoming:
-        if belongs_elsewhere(door.configuration, one, endpoint):
+        if belongs_elsewhere(ctx.configuration, one, endpoint):
             strangers.append(problem := ELSEWHERE + endpoint)
             letter = lone_letter_id(one)
-            beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.raw or one.payload))
+            beside.append(ctx.ledger.bury(letter, "agent message", one.channel_id, problem, one.raw or one.payload))
             continue
-        found = copies_of(door.configuration, one, trace)
-        if found and door.configuration.channel(one.channel_id) is None:
+        found = copies_of(ctx.configuration, one, trace)
+        if found and ctx.configuration.channel(one.channel_id) is None:
             strays[one.channel_id] = None
         if not found:
-            problem = why(door.configuration, one)
+            problem = why(ctx.configuration, one)
             letter = lone_letter_id(one)
-            beside.append(door.ledger.bury(letter, "agent message", one.channel_id, problem, one.raw or one.payload))
+            beside.append(ctx.ledger.bury(letter, "agent message", one.channel_id, problem, one.raw or one.payload))
         copies += found
     if strays:
-        beside.append(door.ledger.remember_strays(strays, endpoint))
+        beside.append(ctx.ledger.remember_strays(strays, endpoint))
     if beside:
         await asyncio.gather(*beside)
-    fresh = await door.ledger.accept(copies)
+    fresh = await ctx.ledger.accept(copies)
     ids = [one.message_id for one in incoming]
     answer: dict[str, object] = {"messageId": ids[0]}
     if len(ids) > 1:
         answer["messages"] = [{"messageId": message_id} for message_id in ids]
-    problems = sorted({*strangers, *(p for one in incoming if (p := why(door.configuration, one)))})
+    problems = sorted({*strangers, *(p for one in incoming if (p := why(ctx.configuration, one)))})
     word = "accepted" if any(fresh) else "redelivered" if fresh else "unreadable"
     if problems:
         word = "accepted with problems"
         log.warning("message_cannot_be_carried", endpoint=endpoint, problems=problems)
     refs = [copy.ref for copy in copies]
-    consumers = [door.tokens.of(copy.to_id) for copy in copies]
+    consumers = [ctx.tokens.of(copy.to_id) for copy in copies]
     facts: dict[str, object] = {"refs": refs, "message_ids": ids, "consumers": consumers, "bytes": len(body)}
     return Outcome(json_answer(answer), word, facts)
 
 
-def _signed_with(door: Door, request: Request, header: Given, raw: bytes, endpoint: str) -> frozenset[bytes]:
+def _signed_with(ctx: ServiceContext, request: Request, header: Given, raw: bytes, endpoint: str) -> frozenset[bytes]:
     """Which secrets of the endpoint and its channels signed the body. Raises Refusal 401 where none did."""
-    possible: Collection[bytes] = door.configuration.secrets_at[endpoint]
+    possible: Collection[bytes] = ctx.configuration.secrets_at[endpoint]
     if len(possible) > FEW_SECRETS:
         try:
-            body = unpacked(request, raw, door.settings.body_limit)
+            body = unpacked(request, raw, ctx.settings.body_limit)
         except Refusal:
             body = raw
-        possible = _perhaps(door.configuration, body, endpoint)
+        possible = _perhaps(ctx.configuration, body, endpoint)
     found = matching(header, raw, possible)
     if not found:
-        wrong = which_kind_of_wrong(header, raw, possible, door.configuration.retired_at[endpoint])
-        raise not_signed(door, endpoint, wrong)
+        wrong = which_kind_of_wrong(header, raw, possible, ctx.configuration.retired_at[endpoint])
+        raise not_signed(ctx, endpoint, wrong)
     return found
 
 
@@ -112,49 +121,49 @@ def _perhaps(configuration: Configuration, body: bytes, endpoint: str) -> set[by
     return set(found)
 
 
-def _may_name(door: Door, endpoint: str, secrets: frozenset[bytes], named: Iterable[str | None]) -> None:
+def _may_name(ctx: ServiceContext, endpoint: str, secrets: frozenset[bytes], named: Iterable[str | None]) -> None:
     """A channel with secrets of its own takes no other's. Raises Refusal 401."""
     places = set()
     for channel_id in named:
-        own = door.configuration.secrets_for(endpoint, channel_id)
+        own = ctx.configuration.secrets_for(endpoint, channel_id)
         place = next((place for place, secret in enumerate(own) if secret in secrets), None)
         if place is None:
-            raise not_signed(door, endpoint, "no secret matches")
+            raise not_signed(ctx, endpoint, "no secret matches")
         places.add(place)
-    signed(door, endpoint, places)
+    signed(ctx, endpoint, places)
 
 
-async def _not_json(door: Door, endpoint: str, body: bytes, what: str) -> Outcome:
+async def _not_json(ctx: ServiceContext, endpoint: str, body: bytes, what: str) -> Outcome:
     message_id = payloads.made_up_id(endpoint, body)
-    await door.ledger.bury(f"w-{message_id}", "agent message", "", f"520 {what}", body)
+    await ctx.ledger.bury(f"w-{message_id}", "agent message", "", f"520 {what}", body)
     log.warning("message_cannot_be_carried", endpoint=endpoint, problems=[what])
     return Outcome(json_answer({"messageId": message_id}), "unreadable", {"bytes": len(body)})
 
 
-async def interactions(door: Door, request: Request, trace: str) -> Outcome:
+async def interactions(ctx: ServiceContext, request: Request, trace: str) -> Outcome:
     """POST /webhooks/interactions/{endpoint}: exactly 200 when the batch is durable, as it came."""
     endpoint = request.path_params["endpoint"]
-    known = door.configuration.interactions.get(endpoint)
+    known = ctx.configuration.interactions.get(endpoint)
     if known is None:
         raise Refusal(404, "unknown endpoint", "no such endpoint")
     name = f"interactions/{endpoint}"
-    header = await signature_header(door, request, name)
-    raw = await read_body(request, door.settings.body_limit)
+    header = await signature_header(ctx, request, name)
+    raw = await read_body(request, ctx.settings.body_limit)
     secrets = [secret.get_secret_value().encode() for secret in known.secrets]
     found = matching(header, raw, secrets)
     if not found:
         retired = [secret.get_secret_value().encode() for secret in known.retired_secrets]
-        raise not_signed(door, name, which_kind_of_wrong(header, raw, secrets, retired))
-    signed(door, name, [next(place for place, secret in enumerate(secrets) if secret in found)])
-    body = unpacked(request, raw, door.settings.body_limit)
+        raise not_signed(ctx, name, which_kind_of_wrong(header, raw, secrets, retired))
+    signed(ctx, name, [next(place for place, secret in enumerate(secrets) if secret in found)])
+    body = unpacked(request, raw, ctx.settings.body_limit)
     try:
         operation, events = payloads.read_interactions(body)
     except payloads.NotJson:
         letter = f"i-{payloads.made_up_id(endpoint, body)}"
-        await door.ledger.bury(letter, "interaction batch", "", "520 the body is not JSON", body)
+        await ctx.ledger.bury(letter, "interaction batch", "", "520 the body is not JSON", body)
         answer = json_answer({"status": {"code": 0}, "data": {"ids": []}})
         return Outcome(answer, "unreadable", {"bytes": len(body)})
-    fresh = await door.ledger.put_batch(batch_id(endpoint, body, operation, events), endpoint, trace, body)
+    fresh = await ctx.ledger.put_batch(batch_id(endpoint, body, operation, events), endpoint, trace, body)
     ids = [{"id": one.interaction} for one in events if one.interaction]
     return Outcome(
         json_answer({"status": {"code": 0}, "data": {"ids": ids}}),

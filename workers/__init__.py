@@ -1,1 +1,1 @@
-"""The hands: the RQ worker and the jobs it runs."""
+"""The RQ worker and the jobs it runs."""

@@ -13,7 +13,7 @@ import time
 import structlog
 
 from dcbridge.ledger import Swept
-from workers.context import Hands
+from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -27,8 +27,8 @@ STEP = 5.0  # seconds of a step back of Redis' clock that are worth a word
 class Announcer:
     """Follows what one worker's sweeps see. `announced` is set each time: RQ's registry may need this worker too."""
 
-    def __init__(self, h: Hands) -> None:
-        self._h = h
+    def __init__(self, ctx: WorkerContext) -> None:
+        self._h = ctx
         self._store, self._latest, self._ahead = "", 0.0, 0.0
         self._next = time.monotonic() + AGAIN
         self.announced = asyncio.Event()
@@ -40,7 +40,7 @@ class Announcer:
         self._watch_the_clock(swept)
         if time.monotonic() < self._next:
             return
-        await self._h.tell_the_ledger()
+        await self._h.announce()
         await self._h.ledger.alive()  # last: from now on this worker's claims are granted
         self._next = time.monotonic() + AGAIN
         self.announced.set()

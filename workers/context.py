@@ -41,7 +41,7 @@ OUTAGE = 3600.0  # seconds for which what was learnt is kept in memory while Red
 
 
 @dataclass(frozen=True, slots=True)
-class Hands:
+class WorkerContext:
     """One process' tools."""
 
     settings: Settings
@@ -74,9 +74,9 @@ class Hands:
     async def change(self, configuration: Configuration) -> None:
         """From now on its subscribers."""
         self.sinks.change(configuration.subscribers)
-        await self.tell_the_ledger()
+        await self.announce()
 
-    async def tell_the_ledger(self) -> None:
+    async def announce(self) -> None:
         """What the configuration says of limits, and of the subscribers of this moment."""
         now = self.configuration.with_subscribers(self.sinks.subscribers)
         await self.ledger.limits(now.limits())
@@ -107,7 +107,7 @@ class Hands:
                 return await ask()
         raise AssertionError("AsyncRetrying either returns or raises")
 
-    def stood_still(self, since: float) -> bool:
+    def claim_may_be_lost(self, since: float) -> bool:
         """Whether it is long since a claim was asked for (`since` by time.monotonic()), asked before anything is sent.
 
         A process that stood still (a paused machine, no memory, no CPU) may have been given up, and what it holds been
@@ -122,9 +122,9 @@ class Hands:
 
 
 @asynccontextmanager
-async def open_hands(
+async def open_context(
     settings: Settings, configuration: Configuration, metrics: Metrics | None = None, worker: str = ""
-) -> AsyncIterator[Hands]:
+) -> AsyncIterator[WorkerContext]:
     """Build a set for the running event loop, and close it. `worker`: the name under which it claims."""
     async with AsyncExitStack() as stack:
         redis = connect(settings)
@@ -141,7 +141,7 @@ async def open_hands(
         sinks = Sinks(configuration.subscribers, configuration.public_url)
         stack.push_async_callback(sinks.close)
         ledger = Ledger.of(settings, redis, worker=worker)
-        yield Hands(
+        yield WorkerContext(
             settings=settings,
             configuration=configuration,
             redis=redis,
@@ -157,21 +157,21 @@ async def open_hands(
         )
 
 
-_SHARED: ContextVar[Hands] = ContextVar("hands")
+_SHARED: ContextVar[WorkerContext] = ContextVar("context")
 
 
-def share(hands: Hands) -> None:
-    """Give these hands to every job started from the running context."""
-    _SHARED.set(hands)
+def install(context: WorkerContext) -> None:
+    """Give this context to every job started from the running context."""
+    _SHARED.set(context)
 
 
 @asynccontextmanager
-async def hands() -> AsyncIterator[Hands]:
+async def context() -> AsyncIterator[WorkerContext]:
     """The shared set, or one of the job's own from the environment."""
     shared = _SHARED.get(None)
     if shared is not None:
         yield shared
         return
     settings, _warnings = read_settings(os.environ)
-    async with open_hands(settings, load(settings.config, os.environ)) as own:
+    async with open_context(settings, load(settings.config, os.environ)) as own:
         yield own

@@ -15,20 +15,20 @@ from dcbridge.ledger import Claimed
 from dcbridge.ledger.events import Failure, subscriber_of
 from dcbridge.settings.process import LEASE_MARGIN
 from workers import failures
-from workers.context import Hands
+from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
 ELSEWHERE = 5.0  # seconds after which another worker, which may know the subscriber, is asked
 
 
-async def deliver(h: Hands, delivery_id: str) -> None:
+async def deliver(ctx: WorkerContext, delivery_id: str) -> None:
     """Deliver one event to one subscriber, once. Does nothing when it is not this delivery's turn."""
     name = subscriber_of(delivery_id)
-    subscriber = h.sinks.subscribers.get(name)
-    claim = h.ledger.token()
-    lease = max(h.settings.lease, subscriber.sink.timeout + LEASE_MARGIN if subscriber else 0.0)
-    claimed = await h.surely(lambda: h.events.claim(delivery_id, claim, lease))
+    subscriber = ctx.sinks.subscribers.get(name)
+    claim = ctx.ledger.token()
+    lease = max(ctx.settings.lease, subscriber.sink.timeout + LEASE_MARGIN if subscriber else 0.0)
+    claimed = await ctx.surely(lambda: ctx.events.claim(delivery_id, claim, lease))
     if not claimed.ours:
         log.debug("delivery_left_alone", delivery=delivery_id, why=claimed.why)
         return
@@ -36,43 +36,43 @@ async def deliver(h: Hands, delivery_id: str) -> None:
     kept = read(event_id, claimed.fields[b"p"])
     with structlog.contextvars.bound_contextvars(event_id=event_id, trace=kept.trace_id, subscriber=name):
         if subscriber is None:
-            failure = _failure("not configured here", ELSEWHERE, "later", h.configuration.breaker, spends=False)
-            await h.surely(lambda: h.events.failed(delivery_id, claim, failure))
+            failure = _failure("not configured here", ELSEWHERE, "later", ctx.configuration.breaker, spends=False)
+            await ctx.surely(lambda: ctx.events.failed(delivery_id, claim, failure))
             log.info("delivery_left_to_another_worker")
             return
         event = replace(kept.event, replayed=claimed.number("at")) if b"rp" in claimed.fields else kept.event
-        await _attempt(h, delivery_id, claim, claimed, subscriber, event)
+        await _attempt(ctx, delivery_id, claim, claimed, subscriber, event)
 
 
 async def _attempt(
-    h: Hands, delivery_id: str, claim: str, claimed: Claimed, subscriber: Subscriber, event: Event
+    ctx: WorkerContext, delivery_id: str, claim: str, claimed: Claimed, subscriber: Subscriber, event: Event
 ) -> None:
     name, began = subscriber_of(delivery_id), time.monotonic()
     try:
-        async with h.sinks.sink(name) as sink:
+        async with ctx.sinks.sink(name) as sink:
             known = await sink.deliver(event)
     except SendError as error:
-        h.metrics.delivery_seconds.labels(name).observe(time.monotonic() - began)
-        await _not_delivered(h, delivery_id, claim, claimed, subscriber, error)
+        ctx.metrics.delivery_seconds.labels(name).observe(time.monotonic() - began)
+        await _not_delivered(ctx, delivery_id, claim, claimed, subscriber, error)
         return
     except MissingClient:
-        await _not_delivered(h, delivery_id, claim, claimed, subscriber, AccountFault("client not installed"))
+        await _not_delivered(ctx, delivery_id, claim, claimed, subscriber, AccountFault("client not installed"))
         return
     except Exception:
-        await _our_bug(h, delivery_id, claim)
+        await _internal_error(ctx, delivery_id, claim)
         return
     seconds = time.monotonic() - began
-    state = await h.surely(lambda: h.events.delivered(delivery_id))
+    state = await ctx.surely(lambda: ctx.events.delivered(delivery_id))
     how = "delivered"
     if known:  # a repetition of our own after a lost answer, or somebody else's: another bridge with the same names
         tried_before = claimed.number("a") > 1 or b"e" in claimed.fields
         how = "repeated" if tried_before else "duplicate"
     if how == "duplicate":
         log.warning("event_was_there_already", name=event.name, sequence=event.sequence)
-    h.metrics.deliveries.labels(name, how).inc()
-    h.metrics.delivery_seconds.labels(name).observe(seconds)
+    ctx.metrics.deliveries.labels(name, how).inc()
+    ctx.metrics.delivery_seconds.labels(name).observe(seconds)
     if b"rp" not in claimed.fields:
-        h.metrics.event_seconds.labels(name).observe(max(0.0, time.time() - event.received_at.timestamp()))
+        ctx.metrics.event_seconds.labels(name).observe(max(0.0, time.time() - event.received_at.timestamp()))
     log.info(
         "event_delivered",
         name=event.name,
@@ -85,31 +85,31 @@ async def _attempt(
 
 
 async def _not_delivered(
-    h: Hands, delivery_id: str, claim: str, claimed: Claimed, subscriber: Subscriber, error: SendError
+    ctx: WorkerContext, delivery_id: str, claim: str, claimed: Claimed, subscriber: Subscriber, error: SendError
 ) -> None:
     name, attempt = subscriber_of(delivery_id), claimed.number("a")
-    h.metrics.deliveries.labels(name, error.outcome).inc()
+    ctx.metrics.deliveries.labels(name, error.outcome).inc()
     if error.page:
-        h.metrics.faults.labels(error.outcome, name).inc()
+        ctx.metrics.faults.labels(error.outcome, name).inc()
     account = f"subscribers/{name}"
-    failure = what_follows(subscriber, h.configuration.breaker, error, attempt, failures.kept_to(h, account, error))
+    failure = what_follows(subscriber, ctx.configuration.breaker, error, attempt, failures.kept_to(ctx, account, error))
     if isinstance(error, Throttled) and failure.delay:
         asked = error.retry_after or failure.delay
-        if await h.surely(lambda: h.ledger.pause(account, failure.delay or 0.0, asked, error.code)):
+        if await ctx.surely(lambda: ctx.ledger.pause(account, failure.delay or 0.0, asked, error.code)):
             if asked > (failure.delay or 0.0):
-                h.metrics.waits_cut.labels(account).inc()
+                ctx.metrics.waits_cut.labels(account).inc()
             log.warning("subscriber_paused", code=error.code, asked=round(asked), seconds=round(failure.delay))
-    state = await h.surely(lambda: h.events.failed(delivery_id, claim, failure))
+    state = await ctx.surely(lambda: ctx.events.failed(delivery_id, claim, failure))
     tell = log.error if error.page or state == "dead" else log.warning
     tell("event_not_delivered", outcome=error.outcome, code=error.code, attempt=attempt, state=state)
 
 
-async def _our_bug(h: Hands, delivery_id: str, claim: str) -> None:
+async def _internal_error(ctx: WorkerContext, delivery_id: str, claim: str) -> None:
     """A dead letter, to be put back after the fix. It says nothing against the subscriber."""
-    h.metrics.faults.labels("bug", subscriber_of(delivery_id)).inc()
+    ctx.metrics.faults.labels("bug", subscriber_of(delivery_id)).inc()
     log.error("delivery_failed_by_a_bug", exc_info=True)
-    failure = _failure("internal error", None, "bug", h.configuration.breaker)
-    await h.surely(lambda: h.events.failed(delivery_id, claim, failure))
+    failure = _failure("internal error", None, "bug", ctx.configuration.breaker)
+    await ctx.surely(lambda: ctx.events.failed(delivery_id, claim, failure))
 
 
 def what_follows(

@@ -9,7 +9,7 @@ import structlog
 from dcbridge.config.models import Retry
 from dcbridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
 from dcbridge.ledger import Claimed
-from workers.context import Hands
+from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -22,83 +22,83 @@ def wait(retry: Retry, attempt: int, at_least: float | None = None) -> float:
     return max(steady * (1 - retry.jitter * random.random()), at_least or 0.0)
 
 
-def kept_to(h: Hands, provider: str, error: SendError) -> float | None:
+def kept_to(ctx: WorkerContext, provider: str, error: SendError) -> float | None:
     """Seconds of a Retry-After that are waited for: what was asked for, up to the longest pause of whoever asked.
 
     `provider` as in `Configuration.longest_pauses`, or "digital-channels".
     """
     if error.retry_after is None:
         return None
-    configuration = h.configuration
+    configuration = ctx.configuration
     if provider == "digital-channels":
         most = configuration.digital_channels.longest_pause
-    elif provider.startswith("subscribers/") and (name := provider.partition("/")[2]) in h.sinks.subscribers:
-        most = h.sinks.subscribers[name].longest_pause
+    elif provider.startswith("subscribers/") and (name := provider.partition("/")[2]) in ctx.sinks.subscribers:
+        most = ctx.sinks.subscribers[name].longest_pause
     else:
         most = configuration.longest_pauses().get(provider, 0.0)
     if error.retry_after > most and not error.whole_account:  # for that one, it counts where the pause begins
-        h.metrics.waits_cut.labels(provider).inc()
+        ctx.metrics.waits_cut.labels(provider).inc()
     return min(error.retry_after, most)
 
 
-async def pause(h: Hands, provider: str, error: SendError) -> None:
+async def pause(ctx: WorkerContext, provider: str, error: SendError) -> None:
     """Leave the whole account alone, where its Retry-After speaks for all of it."""
-    seconds = kept_to(h, provider, error)
+    seconds = kept_to(ctx, provider, error)
     if not seconds:
         return
     asked = error.retry_after or seconds
-    if await h.surely(lambda: h.ledger.pause(provider, seconds, asked, error.code)):
+    if await ctx.surely(lambda: ctx.ledger.pause(provider, seconds, asked, error.code)):
         if asked > seconds:
-            h.metrics.waits_cut.labels(provider).inc()
+            ctx.metrics.waits_cut.labels(provider).inc()
         log.warning("provider_paused", provider=provider, code=error.code, asked=round(asked), seconds=round(seconds))
 
 
-def answer_unreadable(h: Hands, provider: str, error: Unreadable) -> None:
+def answer_unreadable(ctx: WorkerContext, provider: str, error: Unreadable) -> None:
     """Something was taken, and whoever took it said so in words that make no sense."""
-    h.metrics.faults.labels(error.outcome, provider).inc()
+    ctx.metrics.faults.labels(error.outcome, provider).inc()
     log.error("answer_unreadable", provider=provider, code=error.code)
 
 
-async def not_taken(h: Hands, ref: str, claim: str, claimed: Claimed, error: SendError) -> str:
+async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: Claimed, error: SendError) -> str:
     """Write down a send that ended in an error; the state that follows."""
     channel_id, attempt = claimed.text("ch"), claimed.number("a")
-    channel = h.channel(channel_id)
-    retry = h.configuration.retry_of(channel_id) if channel else h.configuration.retry
+    channel = ctx.channel(channel_id)
+    retry = ctx.configuration.retry_of(channel_id) if channel else ctx.configuration.retry
     if error.page:
-        h.metrics.faults.labels(error.outcome, channel.provider if channel else "").inc()
+        ctx.metrics.faults.labels(error.outcome, channel.provider if channel else "").inc()
     if channel is not None:
-        await tell_the_breaker(h, channel.provider, ref, error)
+        await update_breaker(ctx, channel.provider, ref, error)
     delay = 0.0
     if error.taken is None:
         grace = channel.unknown_grace if channel else GRACE
-        state = await h.surely(lambda: h.ledger.unknown(ref, claim, grace, error.code))
+        state = await ctx.surely(lambda: ctx.ledger.unknown(ref, claim, grace, error.code))
     elif error.again:
-        delay = wait(retry, attempt, kept_to(h, channel.provider if channel else "", error))
+        delay = wait(retry, attempt, kept_to(ctx, channel.provider if channel else "", error))
         # A fault of the account is not the message's: only the time to live ends its wait.
         limit = 0.0 if error.page or channel is None else channel.lane_limit
         # Nobody was spoken to, or the account was refused: that many attempts say nothing about the message.
         attempts = channel.attempts if channel and not isinstance(error, Unreachable | AccountFault) else 0
-        state = await h.surely(
-            lambda: h.ledger.retry(
+        state = await ctx.surely(
+            lambda: ctx.ledger.retry(
                 ref, claim, delay, lane_limit=limit, reason=error.reason, code=error.code, attempts=attempts
             )
         )
     else:
-        state = await h.surely(lambda: h.ledger.fail(ref, claim, error.reason, error.code))
+        state = await ctx.surely(lambda: ctx.ledger.fail(ref, claim, error.reason, error.code))
     tell = log.error if error.page else log.warning
     asked = {} if error.retry_after is None else {"asked_to_wait": round(error.retry_after), "waits": round(delay)}
     tell("message_not_taken", outcome=error.outcome, code=error.code, attempt=attempt, state=state, **asked)
     return state
 
 
-async def tell_the_breaker(h: Hands, provider: str, ref: str, error: SendError) -> None:
+async def update_breaker(ctx: WorkerContext, provider: str, ref: str, error: SendError) -> None:
     """Failures of the way or the account count against the provider; anything that it said about a message does not."""
-    breaker = h.configuration.breaker
+    breaker = ctx.configuration.breaker
     if error.whole_account:
-        await pause(h, provider, error)
+        await pause(ctx, provider, error)
     if isinstance(error, Unreachable | OutcomeUnknown | AccountFault):
-        state = await h.surely(
-            lambda: h.ledger.trouble(
+        state = await ctx.surely(
+            lambda: ctx.ledger.trouble(
                 provider,
                 ref,
                 error.code,
@@ -110,7 +110,7 @@ async def tell_the_breaker(h: Hands, provider: str, ref: str, error: SendError) 
             )
         )
         if state == "opened":
-            h.metrics.faults.labels("breaker_opened", provider).inc()
+            ctx.metrics.faults.labels("breaker_opened", provider).inc()
             log.error("breaker_opened", provider=provider, outcome=error.outcome, code=error.code)
     else:
-        await h.surely(lambda: h.ledger.contact(provider, ref))
+        await ctx.surely(lambda: ctx.ledger.contact(provider, ref))

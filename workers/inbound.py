@@ -19,48 +19,48 @@ from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, u
 from dcbridge.providers.phone import consumer_id, is_blank
 from dcbridge.settings.process import DAY
 from workers import failures, locating
-from workers.context import Hands
+from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
 CONSUMER_TIME_TO_LIVE = DAY  # seconds a consumer's message is tried before it becomes a dead letter
 
 
-async def read_callback(h: Hands, task_id: str) -> None:
+async def read_callback(ctx: WorkerContext, task_id: str) -> None:
     """Name every event of a callback: updates move the ledger, messages become tasks of their own."""
-    claim = h.ledger.token()
-    claimed = await h.surely(lambda: h.ledger.claim_task(task_id, claim, h.settings.lease))
+    claim = ctx.ledger.token()
+    claimed = await ctx.surely(lambda: ctx.ledger.claim_task(task_id, claim, ctx.settings.lease))
     if not claimed.ours:
         return
-    keep = h.settings.callback_dedupe_days * DAY
+    keep = ctx.settings.callback_dedupe_days * DAY
     name = "?"
     with structlog.contextvars.bound_contextvars(callback=task_id, trace=claimed.text("tr")):
         try:
             name, callback = unpack(claimed.fields[b"p"])
-            events = h.providers[name].events(callback)
-            tasks, unread = _tasks(h, name, events, claimed.text("tr"))
+            events = ctx.providers[name].events(callback)
+            tasks, unread = _tasks(ctx, name, events, claimed.text("tr"))
             if unread and len(unread) == len(events):
                 raise UnreadableEvent(unread[0].kind)
         except UnreadableEvent as error:
-            await _dead(h, task_id, claim, claimed, error.kind, name, keep)
+            await _dead(ctx, task_id, claim, claimed, error.kind, name, keep)
             return
         except Exception:
             log.error("callback_not_read_by_a_bug", provider=name, exc_info=True)
-            await _dead(h, task_id, claim, claimed, "internal error", name, keep)
+            await _dead(ctx, task_id, claim, claimed, "internal error", name, keep)
             return
-        await h.surely(lambda: h.ledger.put_tasks(tasks))
+        await ctx.surely(lambda: ctx.ledger.put_tasks(tasks))
         for one in unread:
-            await _aside(h, name, callback, one)
-        settled = [await _apply(h, event, claimed) for event in events if isinstance(event, DeliveryUpdate)]
+            await _aside(ctx, name, callback, one)
+        settled = [await _apply(ctx, event, claimed) for event in events if isinstance(event, DeliveryUpdate)]
         if all(settled):
-            await h.surely(lambda: h.ledger.task_done(task_id, claim, keep))
+            await ctx.surely(lambda: ctx.ledger.task_done(task_id, claim, keep))
         else:
             wait = locating.WAITS[claimed.number("a") - 1]
-            await h.surely(lambda: h.ledger.task_retry(task_id, claim, wait, "id not known yet"))
+            await ctx.surely(lambda: ctx.ledger.task_retry(task_id, claim, wait, "id not known yet"))
 
 
 def _tasks(
-    h: Hands, name: str, events: Sequence[ConsumerMessage | DeliveryUpdate | Unread], trace: str
+    ctx: WorkerContext, name: str, events: Sequence[ConsumerMessage | DeliveryUpdate | Unread], trace: str
 ) -> tuple[list[NewTask], list[Unread]]:
     """One task for each consumer message; and what cannot be read, or is for an address of none of our channels."""
     tasks, unread = [], []
@@ -70,11 +70,11 @@ def _tasks(
             continue
         if not isinstance(event, ConsumerMessage):
             continue
-        channel_id = h.configuration.channel_of(name, event.to.id)
+        channel_id = ctx.configuration.channel_of(name, event.to.id)
         if channel_id is None:
             unread.append(Unread(NO_CHANNEL))
             continue
-        consumer = consumer_id(event.sender.id, h.configuration.channels[channel_id].default_region)
+        consumer = consumer_id(event.sender.id, ctx.configuration.channels[channel_id].default_region)
         payload = {"from": consumer, "text": event.text, "media": event.media_urls, "provider": name}
         tasks.append(
             NewTask(
@@ -89,36 +89,36 @@ def _tasks(
     return tasks, unread
 
 
-async def _aside(h: Hands, provider: str, callback: Callback, one: Unread) -> None:
+async def _aside(ctx: WorkerContext, provider: str, callback: Callback, one: Unread) -> None:
     """A dead letter of one event's own, beside others of the same callback that were acted upon."""
     raw = pack(provider, replace(callback, body=one.body) if one.body else callback)
     letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
-    h.metrics.faults.labels("callback_unreadable", provider).inc()
+    ctx.metrics.faults.labels("callback_unreadable", provider).inc()
     log.error("callback_unreadable", provider=provider, why=one.kind)
-    await h.surely(lambda: h.ledger.bury(letter, "delivery update", "", one.kind, raw))
+    await ctx.surely(lambda: ctx.ledger.bury(letter, "delivery update", "", one.kind, raw))
 
 
-async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> bool:
+async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: Claimed) -> bool:
     """False where the update is to be looked at again: the id that it goes by may be written in a moment."""
-    update = await locating.located(h, update)
-    if locating.may_be_known_soon(h, update) and claimed.number("a") <= len(locating.WAITS):
+    update = await locating.located(ctx, update)
+    if locating.may_be_known_soon(ctx, update) and claimed.number("a") <= len(locating.WAITS):
         return False
-    entry = await h.surely(lambda: h.ledger.entry(update.ref)) if update.ref else {}
-    channel = h.channel(entry.get("ch", ""))
+    entry = await ctx.surely(lambda: ctx.ledger.entry(update.ref)) if update.ref else {}
+    channel = ctx.channel(entry.get("ch", ""))
     result = "gone"
     if entry:
-        result = await h.surely(
-            lambda: h.ledger.update(
+        result = await ctx.surely(
+            lambda: ctx.ledger.update(
                 update.ref,
                 update.part,
                 update.status.value,
                 update.provider_id,
                 str(int(update.reason)) if update.reason else "",
                 update.detail,
-                h.look_after(channel) if channel else DAY,
+                ctx.look_after(channel) if channel else DAY,
             )
         )
-    h.metrics.updates.labels(update.provider, result).inc()
+    ctx.metrics.updates.labels(update.provider, result).inc()
     log.info(
         "delivery_update",
         provider=update.provider,
@@ -132,57 +132,59 @@ async def _apply(h: Hands, update: DeliveryUpdate, claimed: Claimed) -> bool:
     if result == "gone":  # a message we never sent, or one so old that it is forgotten
         raw = claimed.fields[b"p"]
         letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
-        await h.surely(lambda: h.ledger.bury(letter, "delivery update", "", locating.why_unknown(update), raw))
+        await ctx.surely(lambda: ctx.ledger.bury(letter, "delivery update", "", locating.why_unknown(update), raw))
     return True
 
 
-async def _dead(h: Hands, task_id: str, claim: str, claimed: Claimed, why: str, provider: str, keep: float) -> None:
-    h.metrics.faults.labels("callback_unreadable", provider).inc()
+async def _dead(
+    ctx: WorkerContext, task_id: str, claim: str, claimed: Claimed, why: str, provider: str, keep: float
+) -> None:
+    ctx.metrics.faults.labels("callback_unreadable", provider).inc()
     log.error("callback_unreadable", provider=provider, why=why)
-    await h.surely(lambda: h.ledger.task_dead(task_id, claim, why, claimed.fields[b"p"], keep))
+    await ctx.surely(lambda: ctx.ledger.task_dead(task_id, claim, why, claimed.fields[b"p"], keep))
 
 
-async def post_consumer_message(h: Hands, task_id: str) -> None:
+async def post_consumer_message(ctx: WorkerContext, task_id: str) -> None:
     """Hand one consumer message to the agent. Digital Channels documents no idempotency for this call, so a
     timeout is tried once more and said in the log; a connection that never was, 429 and 5xx are tried for a day.
     """
-    claim = h.ledger.token()
-    while not await _post_consumer_message(h, task_id, claim):
+    claim = ctx.ledger.token()
+    while not await _post_consumer_message(ctx, task_id, claim):
         log.warning("worker_stood_still", message=task_id)
 
 
-async def _post_consumer_message(h: Hands, task_id: str, claim: str) -> bool:
+async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -> bool:
     """False when nothing was posted, because the process stood still after the claim."""
     since = time.monotonic()
-    claimed = await h.surely(lambda: h.ledger.claim_task(task_id, claim, h.settings.lease))
+    claimed = await ctx.surely(lambda: ctx.ledger.claim_task(task_id, claim, ctx.settings.lease))
     if not claimed.ours:
         return True
     channel_id = claimed.text("ch")
     stored = orjson.loads(claimed.fields[b"p"])
-    consumer = h.tokens.of(stored["from"])
-    keep = h.settings.callback_dedupe_days * DAY
+    consumer = ctx.tokens.of(stored["from"])
+    keep = ctx.settings.callback_dedupe_days * DAY
     with structlog.contextvars.bound_contextvars(
         message=task_id, trace=claimed.text("tr"), channel=channel_id, consumer=consumer
     ):
         text = text_for_the_agent(stored["text"], stored["media"])
         if not text:
             # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
-            await h.surely(lambda: h.ledger.task_done(task_id, claim, keep, "blank text, not posted"))
-            h.metrics.consumer_messages.labels(channel_id, "blank").inc()
+            await ctx.surely(lambda: ctx.ledger.task_done(task_id, claim, keep, "blank text, not posted"))
+            ctx.metrics.consumer_messages.labels(channel_id, "blank").inc()
             log.info("consumer_message_blank", attempt=claimed.number("a"))
             return True
         try:
-            if h.stood_still(since):
+            if ctx.claim_may_be_lost(since):
                 return False
-            ids = await h.digital_channels.post_consumer_message(channel_id, stored["from"], text, claimed.text("tr"))
+            ids = await ctx.digital_channels.post_consumer_message(channel_id, stored["from"], text, claimed.text("tr"))
         except Undecodable as error:
-            failures.answer_unreadable(h, "digital-channels", error)
+            failures.answer_unreadable(ctx, "digital-channels", error)
             ids = []
         except SendError as error:
-            await _not_posted(h, task_id, claim, claimed, error, keep)
+            await _not_posted(ctx, task_id, claim, claimed, error, keep)
             return True
-        await h.surely(lambda: h.ledger.task_done(task_id, claim, keep))
-        h.metrics.consumer_messages.labels(channel_id, "posted").inc()
+        await ctx.surely(lambda: ctx.ledger.task_done(task_id, claim, keep))
+        ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
         log.info("consumer_message_posted", attempt=claimed.number("a"), ids=ids)
         return True
 
@@ -197,21 +199,23 @@ def text_for_the_agent(text: str, media: Sequence[str]) -> str:
     return "\n".join([f"The consumer sent {len(links)} files:", *links]) if links else ""
 
 
-async def _not_posted(h: Hands, task_id: str, claim: str, claimed: Claimed, error: SendError, keep: float) -> None:
+async def _not_posted(
+    ctx: WorkerContext, task_id: str, claim: str, claimed: Claimed, error: SendError, keep: float
+) -> None:
     channel_id, attempt = claimed.text("ch"), claimed.number("a")
-    h.metrics.consumer_messages.labels(channel_id, error.outcome).inc()
+    ctx.metrics.consumer_messages.labels(channel_id, error.outcome).inc()
     if error.page:
-        h.metrics.faults.labels(error.outcome, "digital-channels").inc()
+        ctx.metrics.faults.labels(error.outcome, "digital-channels").inc()
     unanswered = isinstance(error, OutcomeUnknown) and not error.code.startswith("http ")
     again = (error.again or error.taken is None) and not (unanswered and attempt > 1)
     age = time.time() - claimed.number("at") / 1000
     if again and age < CONSUMER_TIME_TO_LIVE:
         if unanswered:
             log.warning("possible_duplicate", outcome=error.outcome, code=error.code, attempt=attempt)
-        retry = h.configuration.retry_of(channel_id) if h.channel(channel_id) else h.configuration.retry
-        delay = failures.wait(retry, attempt, failures.kept_to(h, "digital-channels", error))
-        await h.surely(lambda: h.ledger.task_retry(task_id, claim, delay, error.code))
+        retry = ctx.configuration.retry_of(channel_id) if ctx.channel(channel_id) else ctx.configuration.retry
+        delay = failures.wait(retry, attempt, failures.kept_to(ctx, "digital-channels", error))
+        await ctx.surely(lambda: ctx.ledger.task_retry(task_id, claim, delay, error.code))
         log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
         return
     log.error("consumer_message_dead", outcome=error.outcome, code=error.code, attempt=attempt)
-    await h.surely(lambda: h.ledger.task_dead(task_id, claim, error.code, claimed.fields[b"p"], keep))
+    await ctx.surely(lambda: ctx.ledger.task_dead(task_id, claim, error.code, claimed.fields[b"p"], keep))

@@ -12,7 +12,7 @@ from dcbridge.events.event import Kept
 from dcbridge.events.sinks import Event
 from dcbridge.genesys import payloads
 from dcbridge.ledger.events import Entry, NewEvent
-from workers.context import Hands
+from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -21,18 +21,18 @@ ENTRIES = 50  # read at once
 DELIVERIES = 500  # written at once: how long one script may hold up the others
 
 
-async def split(h: Hands) -> None:
+async def split(ctx: WorkerContext) -> None:
     """Until the stream is empty. What is put is put once, so a splitter that dies or is late does no harm."""
-    token = h.ledger.token()
-    while entries := await h.events.take(token, LEASE, ENTRIES):
-        pending = _Pending(h)
+    token = ctx.ledger.token()
+    while entries := await ctx.events.take(token, LEASE, ENTRIES):
+        pending = _Pending(ctx)
         for entry in entries:
             try:
-                made = await _made_of(h, entry, await _events_of(h, entry))
+                made = await _made_of(ctx, entry, await _events_of(ctx, entry))
             except RedisError:
                 raise
             except Exception as error:
-                await _cannot(h, entry, error)
+                await _cannot(ctx, entry, error)
                 continue
             await pending.add(made, entry.id)
         await pending.write()
@@ -41,8 +41,8 @@ async def split(h: Hands) -> None:
 class _Pending:
     """What is read and not yet written. An entry is done with in the call that puts the last of its events."""
 
-    def __init__(self, h: Hands) -> None:
-        self._h = h
+    def __init__(self, ctx: WorkerContext) -> None:
+        self._h = ctx
         self._events: list[NewEvent] = []
         self._entries: list[str] = []
         self._deliveries = 0
@@ -63,39 +63,39 @@ class _Pending:
         self._events, self._entries, self._deliveries = [], [], 0
 
 
-async def _events_of(h: Hands, entry: Entry) -> list[Kept]:
+async def _events_of(ctx: WorkerContext, entry: Entry) -> list[Kept]:
     """Raises payloads.NotJson."""
     at = events.moment(entry.received_at)
     if name := entry.text("own"):
-        return [Kept(await _own(h, name, entry))]
+        return [Kept(await _own(ctx, name, entry))]
     endpoint, body = entry.text("endpoint"), entry.fields[b"body"]
     found, nameless = events.split(endpoint, body, at, entry.text("trace"))
     for one in nameless:
-        h.metrics.faults.labels("entity_nameless", endpoint).inc()
+        ctx.metrics.faults.labels("entity_nameless", endpoint).inc()
         log.warning("entity_has_neither_id_nor_event", endpoint=endpoint, trace=entry.text("trace"))
-        await h.ledger.bury(one.letter_id, "interaction entity", "", "neither an id nor an event", one.raw)
+        await ctx.ledger.bury(one.letter_id, "interaction entity", "", "neither an id nor an event", one.raw)
     return found
 
 
-async def _made_of(h: Hands, entry: Entry, found: Sequence[Kept]) -> list[NewEvent]:
+async def _made_of(ctx: WorkerContext, entry: Entry, found: Sequence[Kept]) -> list[NewEvent]:
     made = []
     for kept in found:
         try:
-            made.append(events.for_ledger(kept, h.sinks.subscribers))
+            made.append(events.for_ledger(kept, ctx.sinks.subscribers))
         except Exception as error:
             endpoint = kept.event.endpoint
             why = str(error) if isinstance(error, payloads.NotJson) else type(error).__name__
-            h.metrics.faults.labels("entity_unreadable", endpoint).inc()
+            ctx.metrics.faults.labels("entity_unreadable", endpoint).inc()
             log.warning("entity_unreadable", endpoint=endpoint, trace=kept.trace_id, why=why)
             letter = f"e-{kept.event.id.partition('_')[2]}"
-            await h.ledger.bury(letter, "interaction entity", "", f"520 {why}", entry.fields[b"body"])
+            await ctx.ledger.bury(letter, "interaction entity", "", f"520 {why}", entry.fields[b"body"])
     return made
 
 
-async def _own(h: Hands, name: str, entry: Entry) -> Event:
+async def _own(ctx: WorkerContext, name: str, entry: Entry) -> Event:
     facts = {key.decode(): value.decode() for key, value in entry.fields.items() if key != b"own"}
     about = None
-    if "of" in facts and (stored := await h.events.one(facts["of"])):
+    if "of" in facts and (stored := await ctx.events.one(facts["of"])):
         about = events.read(facts["of"], stored).event
     event = events.own(name, facts, entry.id, events.moment(entry.received_at), about)
     tell = log.info if name in ("subscriber.recovered", "subscriber.enabled") else log.warning
@@ -103,10 +103,10 @@ async def _own(h: Hands, name: str, entry: Entry) -> Event:
     return event
 
 
-async def _cannot(h: Hands, entry: Entry, error: Exception) -> None:
+async def _cannot(ctx: WorkerContext, entry: Entry, error: Exception) -> None:
     """A batch that trips us up must not stop those behind it."""
     endpoint, body = entry.text("endpoint"), entry.fields.get(b"body", b"")
-    h.metrics.faults.labels("batch_not_split", endpoint).inc()
+    ctx.metrics.faults.labels("batch_not_split", endpoint).inc()
     log.error("batch_not_split", endpoint=endpoint, trace=entry.text("trace"), exc_info=error)
     reason = f"520 {error}" if isinstance(error, payloads.NotJson) else "internal error"
-    await h.events.bury(entry.id, f"i-{payloads.made_up_id(endpoint, body)}", reason, body)
+    await ctx.events.bury(entry.id, f"i-{payloads.made_up_id(endpoint, body)}", reason, body)

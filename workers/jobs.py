@@ -5,46 +5,46 @@ from __future__ import annotations
 from workers import deliveries, inbound, lookups, outbound
 from workers import interactions as splitting
 from workers import receipts as receipts_out
-from workers.context import hands
+from workers.context import context
 
 
 async def send(ref: str) -> None:
     """Hand one part of one agent message to its provider."""
-    async with hands() as h:
-        await outbound.send(h, ref)
+    async with context() as ctx:
+        await outbound.send(ctx, ref)
 
 
 async def ask(ref: str) -> None:
     """Ask a provider what became of one agent message."""
-    async with hands() as h:
-        await lookups.ask(h, ref)
+    async with context() as ctx:
+        await lookups.ask(ctx, ref)
 
 
 async def receipts(channel_id: str) -> None:
     """Post the receipts of one channel that are due."""
-    async with hands() as h:
-        await receipts_out.post(h, channel_id)
+    async with context() as ctx:
+        await receipts_out.post(ctx, channel_id)
 
 
 async def callback(task_id: str) -> None:
     """Read one provider callback."""
-    async with hands() as h:
-        await inbound.read_callback(h, task_id)
+    async with context() as ctx:
+        await inbound.read_callback(ctx, task_id)
 
 
 async def consumer(task_id: str) -> None:
     """Hand one consumer message to Digital Channels."""
-    async with hands() as h:
-        await inbound.post_consumer_message(h, task_id)
+    async with context() as ctx:
+        await inbound.post_consumer_message(ctx, task_id)
 
 
 async def split(_: str) -> None:
     """Make events of the interaction batches that wait."""
-    async with hands() as h:
-        await splitting.split(h)
+    async with context() as ctx:
+        await splitting.split(ctx)
 
 
 async def deliver(delivery_id: str) -> None:
     """Deliver one event to one subscriber."""
-    async with hands() as h:
-        await deliveries.deliver(h, delivery_id)
+    async with context() as ctx:
+        await deliveries.deliver(ctx, delivery_id)

@@ -7,29 +7,29 @@ from dataclasses import replace
 from dcbridge.messages import DeliveryUpdate
 from dcbridge.providers.lookup import keepers
 from dcbridge.providers.phone import same_address
-from workers.context import Hands
+from workers.context import WorkerContext
 
 UNKNOWN = "512 unknown message"
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds; an update may come before the answer to its request is written
 
 
-async def located(h: Hands, update: DeliveryUpdate) -> DeliveryUpdate:
+async def located(ctx: WorkerContext, update: DeliveryUpdate) -> DeliveryUpdate:
     """The update with our reference, where the provider's id or a mail's Message-ID leads to it."""
     if update.ref:
         return update
     if update.first_ref:
-        return replace(update, ref=await _copy(h, update))
-    keeper = keepers(h.providers).get(update.provider)
+        return replace(update, ref=await _copy(ctx, update))
+    keeper = keepers(ctx.providers).get(update.provider)
     if keeper is None or not update.provider_id:
         return update
-    whose = await h.surely(lambda: h.ledger.whose(keeper, [update.provider_id]))
+    whose = await ctx.surely(lambda: ctx.ledger.whose(keeper, [update.provider_id]))
     ref, _, part = whose.get(update.provider_id, "").partition(" ")
     return replace(update, ref=ref, part=int(part)) if ref and part.isdigit() else update
 
 
-def may_be_known_soon(h: Hands, update: DeliveryUpdate) -> bool:
+def may_be_known_soon(ctx: WorkerContext, update: DeliveryUpdate) -> bool:
     """Whether its id is of the kind that is written down with the answer to a request."""
-    return not update.ref and bool(update.provider_id) and update.provider in keepers(h.providers)
+    return not update.ref and bool(update.provider_id) and update.provider in keepers(ctx.providers)
 
 
 def why_unknown(update: DeliveryUpdate) -> str:
@@ -43,13 +43,13 @@ def why_unknown(update: DeliveryUpdate) -> str:
     return f"{UNKNOWN}: it carries no reference of ours and no id"
 
 
-async def _copy(h: Hands, update: DeliveryUpdate) -> str:
+async def _copy(ctx: WorkerContext, update: DeliveryUpdate) -> str:
     """The copy of an email that went to the update's recipient; of an email to one person that one, whoever it was
     told on to. "" where there is none, or it was sent through another account.
     """
-    account = h.providers[update.provider].account
-    found = await h.surely(lambda: h.ledger.copies(update.first_ref))
-    copies = {ref: copy for ref, copy in found.items() if _account_of(h, copy["ch"]) == account}
+    account = ctx.providers[update.provider].account
+    found = await ctx.surely(lambda: ctx.ledger.copies(update.first_ref))
+    copies = {ref: copy for ref, copy in found.items() if _account_of(ctx, copy["ch"]) == account}
     for ref, copy in copies.items():
         if copy.get("x0") == update.provider_id:
             return ref
@@ -60,6 +60,6 @@ async def _copy(h: Hands, update: DeliveryUpdate) -> str:
     return next(iter(copies)) if len(copies) == len(found) == 1 else ""
 
 
-def _account_of(h: Hands, channel_id: str) -> str | None:
-    channel = h.channel(channel_id)
-    return h.providers[channel.provider].account if channel else None
+def _account_of(ctx: WorkerContext, channel_id: str) -> str | None:
+    channel = ctx.channel(channel_id)
+    return ctx.providers[channel.provider].account if channel else None

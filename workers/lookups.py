@@ -21,7 +21,7 @@ from dcbridge.messages import Fate, UpdateStatus
 from dcbridge.providers.base import Asking, Part, Row
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
 from workers import failures
-from workers.context import Hands
+from workers.context import WorkerContext
 from workers.outbound import stored_message
 
 log = structlog.get_logger()
@@ -33,36 +33,36 @@ PAGES = 10  # of a provider's list; a longer one is not read to its end
 UNDECIDED = ("asking", "waiting", "sent")  # answers of `ask_or_decide` after which nothing has changed
 
 
-async def ask_or_decide(h: Hands, ref: str, state: str, channel: Channel | None) -> str:
+async def ask_or_decide(ctx: WorkerContext, ref: str, state: str, channel: Channel | None) -> str:
     """A message is due that is `unknown` or `sent`: ask its provider, or decide where that cannot be or took too long.
 
     A provider that is silent for now is waited for no longer than a message may hold up its conversation.
     """
-    if channel is not None and h.asking(channel) is not None:
+    if channel is not None and ctx.asking(channel) is not None:
         limit = channel.lane_limit + (channel.confirm_within if state == "sent" else 0.0)
-        queued = await h.ledger.ask(ref, limit)
+        queued = await ctx.ledger.ask(ref, limit)
         if queued != "over":
             return queued
-    return await _decide(h, ref, state, channel)
+    return await _decide(ctx, ref, state, channel)
 
 
-async def _decide(h: Hands, ref: str, state: str, channel: Channel | None, token: str = "") -> str:
+async def _decide(ctx: WorkerContext, ref: str, state: str, channel: Channel | None, token: str = "") -> str:
     """By the channel's policy."""
     if state == "unknown":
         if channel is None:
-            return await h.ledger.settle(ref, "fail", token=token)
-        return await h.ledger.settle(ref, channel.outcome_unknown, channel.resends, token, channel.attempts)
+            return await ctx.ledger.settle(ref, "fail", token=token)
+        return await ctx.ledger.settle(ref, channel.outcome_unknown, channel.resends, token, channel.attempts)
     policy = channel.unconfirmed_as if channel else "none"
     receipt = {"none": "", "delivered": "Delivered", "failed": "Failed"}[policy]
     within = channel.confirm_within if channel else 0.0
-    return await h.ledger.confirm_over(ref, "500" if receipt == "Failed" else "", receipt, within, token)
+    return await ctx.ledger.confirm_over(ref, "500" if receipt == "Failed" else "", receipt, within, token)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question in our hands."""
+    """One question that this job has claimed."""
 
-    h: Hands
+    ctx: WorkerContext
     ref: str
     token: str
     claimed: Claimed
@@ -77,7 +77,7 @@ class Question:
     @property
     def keeper(self) -> str:
         """The provider under whose name the ids of this account are kept."""
-        return keepers(self.h.providers)[self.channel.provider]
+        return keepers(self.ctx.providers)[self.channel.provider]
 
     @property
     def is_probe(self) -> bool:
@@ -90,19 +90,19 @@ class Question:
         return (now - (moment or now)) / 1000 + time.monotonic() - self.began
 
 
-async def ask(h: Hands, ref: str) -> None:
+async def ask(ctx: WorkerContext, ref: str) -> None:
     """Ask about one message. Does nothing when there is nothing to ask, or its provider is to be left alone."""
-    token = h.ledger.token()
-    claimed = await h.surely(lambda: h.ledger.question(ref, token, LEASE))
+    token = ctx.ledger.token()
+    claimed = await ctx.surely(lambda: ctx.ledger.question(ref, token, LEASE))
     if not claimed.ours:
         log.debug("question_left_alone", message=ref, why=claimed.why)
         return
-    channel = h.channel(claimed.text("ch"))
-    asking = h.asking(channel)
+    channel = ctx.channel(claimed.text("ch"))
+    asking = ctx.asking(channel)
     if channel is None or asking is None:  # bridge.yaml has changed: the sweep decides
-        await h.ledger.ask_again(ref, token, 0.0)
+        await ctx.ledger.ask_again(ref, token, 0.0)
         return
-    question = Question(h, ref, token, claimed, channel, asking, time.monotonic())
+    question = Question(ctx, ref, token, claimed, channel, asking, time.monotonic())
     with structlog.contextvars.bound_contextvars(
         message=ref, trace=claimed.text("tr"), channel=claimed.text("ch"), provider=channel.provider
     ):
@@ -110,7 +110,7 @@ async def ask(h: Hands, ref: str) -> None:
             async with asyncio.timeout(PATIENCE):
                 await (_about_outcome(question) if question.state == "unknown" else _about_delivery(question))
             if question.is_probe:
-                await h.ledger.contact(channel.provider, ref)
+                await ctx.ledger.contact(channel.provider, ref)
         except SendError as error:
             await _failed(question, error)
         except TimeoutError:
@@ -118,7 +118,7 @@ async def ask(h: Hands, ref: str) -> None:
         except RedisError:
             raise
         except Exception:
-            h.metrics.faults.labels("bug", channel.provider).inc()
+            ctx.metrics.faults.labels("bug", channel.provider).inc()
             log.error("question_failed_by_a_bug", exc_info=True)
             await _failed(question, Refused("internal error"))
 
@@ -128,12 +128,12 @@ async def ask(h: Hands, ref: str) -> None:
 
 async def _about_outcome(q: Question) -> None:
     message = stored_message(q.ref, q.claimed, q.channel)
-    parts = q.h.providers[q.channel.provider].parts(message)
+    parts = q.ctx.providers[q.channel.provider].parts(message)
     part = parts[q.claimed.number("pt")]
     rows, complete = await _listed(q, part)
     verdict: Verdict = CannotTell("too long ago")  # whose an id is has been forgotten
     if q.claimed.number("us") and q.age("us") < KNOWN:
-        whose = await q.h.ledger.whose(q.keeper, [row.fate.provider_id for row in rows])
+        whose = await q.ctx.ledger.whose(q.keeper, [row.fate.provider_id for row in rows])
         verdict = judge(rows, whose, name_of(q.ref, part.number), q.claimed.number("un"), complete=complete)
     await _follow(q, part, verdict)
 
@@ -143,7 +143,7 @@ async def _listed(q: Question, part: Part) -> tuple[list[Row], bool]:
     message = stored_message(q.ref, q.claimed, q.channel)
     request, rows = q.asking.search(message, part), list[Row]()
     for _ in range(PAGES):
-        page = q.asking.page(await q.h.sender.send(request), message, part, q.age("us"))
+        page = q.asking.page(await q.ctx.sender.send(request), message, part, q.age("us"))
         rows += page.rows
         if page.following is None:
             return rows, True
@@ -154,14 +154,14 @@ async def _listed(q: Question, part: Part) -> tuple[list[Row], bool]:
 
 
 async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
-    ledger, more = q.h.ledger, q.asking.lag - q.age("ut")
+    ledger, more = q.ctx.ledger, q.asking.lag - q.age("ut")
     match verdict:
         case Found(fate, ids):
             await _note(q, part.number, "found", fate.status.value, fate.provider_id)
             state = await ledger.found(
                 q.ref, q.token, part.number, part.count, q.keeper, fate, ids,
                 delivered=q.channel.delivered_when == "taken" and part.number + 1 == part.count,
-                confirm_within=q.h.look_after(q.channel),
+                confirm_within=q.ctx.look_after(q.channel),
             )  # fmt: skip
             if state == "taken":  # two questions found the same one, and the other was first
                 state = await ledger.ask_again(q.ref, q.token, 0.0, q.claimed.number("qf") + 1)
@@ -173,7 +173,7 @@ async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
             state = await ledger.not_there(q.ref, q.token, q.channel.lane_limit, q.channel.attempts)
         case CannotTell(why):
             await _note(q, part.number, "unclear", why)
-            state = await _decide(q.h, q.ref, q.state, q.channel, q.token)
+            state = await _decide(q.ctx, q.ref, q.state, q.channel, q.token)
     log.info("question_followed", state=state)
 
 
@@ -186,7 +186,7 @@ async def _about_delivery(q: Question) -> None:
         provider_id, known = q.claimed.text(f"x{number}"), q.claimed.text(f"u{number}")
         if not provider_id or known in ("delivered", "failed", "removed"):
             continue
-        fate = q.asking.said(await q.h.sender.send(q.asking.about(provider_id)))
+        fate = q.asking.said(await q.ctx.sender.send(q.asking.about(provider_id)))
         if fate is None:
             await _note(q, number, "absent")
             continue
@@ -197,10 +197,10 @@ async def _about_delivery(q: Question) -> None:
 
 
 async def _update(q: Question, part: int, fate: Fate) -> str:
-    state = await q.h.ledger.update(
+    state = await q.ctx.ledger.update(
         q.ref, part, fate.status.value, fate.provider_id, str(int(fate.reason)) if fate.reason else "", fate.detail, 0.0
     )
-    q.h.metrics.updates.labels(q.channel.provider, state).inc()
+    q.ctx.metrics.updates.labels(q.channel.provider, state).inc()
     log.info("delivery_update", part=part + 1, status=fate.status.value, code=fate.detail or None, outcome=state)
     return state
 
@@ -209,9 +209,9 @@ async def _next_question(q: Question) -> None:
     """At twice the time since it was sent, at last when confirm_within ends; after that it is unconfirmed."""
     age, within = q.age("sent"), q.channel.confirm_within
     if within - age < 1.0:
-        await _decide(q.h, q.ref, "sent", q.channel, q.token)
+        await _decide(q.ctx, q.ref, "sent", q.channel, q.token)
     else:
-        await q.h.ledger.ask_again(q.ref, q.token, min(2 * age, within) - age)
+        await q.ctx.ledger.ask_again(q.ref, q.token, min(2 * age, within) - age)
 
 
 # ---------------------------------------------------------------- both
@@ -220,31 +220,31 @@ async def _next_question(q: Question) -> None:
 async def _note(q: Question, part: int, word: str, detail: str = "", provider_id: str = "") -> None:
     about = "outcome" if q.state == "unknown" else "delivery"
     answer = detail if word == "found" and about == "delivery" else word.replace(" ", "_")
-    q.h.metrics.questions.labels(q.channel.provider, about, answer).inc()
+    q.ctx.metrics.questions.labels(q.channel.provider, about, answer).inc()
     ms = round((time.monotonic() - q.began) * 1000)
     log.info("provider_asked", about=about, part=part + 1, answer=word, detail=detail, provider_id=provider_id, ms=ms)
-    await q.h.ledger.answered(q.ref, q.token, part, word.replace(" ", "_"), q.channel.provider, detail)
+    await q.ctx.ledger.answered(q.ref, q.token, part, word.replace(" ", "_"), q.channel.provider, detail)
 
 
 async def _failed(q: Question, error: SendError) -> None:
     """No answer: again after the channel's waits, a few times. It says nothing about sending, so the breaker does not
     hear of it unless it probed (a login may be good for sending and not for reading); a Retry-After holds for all.
     """
-    ledger, tries = q.h.ledger, q.claimed.number("qf") + 1
+    ledger, tries = q.ctx.ledger, q.claimed.number("qf") + 1
     tell = log.error if error.page else log.warning
     tell("question_failed", outcome=error.outcome, code=error.code, failures=tries)
     if error.page:
-        q.h.metrics.faults.labels(f"question_{error.outcome}", q.channel.provider).inc()
+        q.ctx.metrics.faults.labels(f"question_{error.outcome}", q.channel.provider).inc()
     if q.is_probe:
-        await failures.tell_the_breaker(q.h, q.channel.provider, q.ref, error)
+        await failures.update_breaker(q.ctx, q.channel.provider, q.ref, error)
     elif error.whole_account:
-        await failures.pause(q.h, q.channel.provider, error)
+        await failures.pause(q.ctx, q.channel.provider, error)
     await _note(q, q.claimed.number("pt") if q.state == "unknown" else 0, "failed", error.code)
     if tries < TRIES:
-        retry = q.h.configuration.retry_of(q.claimed.text("ch"))
-        later = failures.kept_to(q.h, q.channel.provider, error)
+        retry = q.ctx.configuration.retry_of(q.claimed.text("ch"))
+        later = failures.kept_to(q.ctx, q.channel.provider, error)
         await ledger.ask_again(q.ref, q.token, failures.wait(retry, tries, later), tries)
     elif q.state == "unknown":
-        await _decide(q.h, q.ref, q.state, q.channel, q.token)
+        await _decide(q.ctx, q.ref, q.state, q.channel, q.token)
     else:
         await _next_question(q)

@@ -16,53 +16,53 @@ from dcbridge.ledger import Claimed
 from dcbridge.messages import Address, AgentMessage
 from dcbridge.providers.base import Part, Provider, Request, Taken
 from workers import failures
-from workers.context import Hands
+from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
 
-async def send(h: Hands, ref: str) -> None:
+async def send(ctx: WorkerContext, ref: str) -> None:
     """Hand the next part of a message to its provider. Does nothing when it is not this message's turn."""
-    claim = h.ledger.token()
-    while not await _send(h, ref, claim):
+    claim = ctx.ledger.token()
+    while not await _send(ctx, ref, claim):
         log.warning("worker_stood_still", message=ref)
 
 
-async def _send(h: Hands, ref: str, claim: str) -> bool:
+async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
     """False when nothing was sent, because the process stood still after the claim."""
     since = time.monotonic()
-    claimed = await h.surely(lambda: h.ledger.claim(ref, claim, h.settings.lease))
+    claimed = await ctx.surely(lambda: ctx.ledger.claim(ref, claim, ctx.settings.lease))
     if not claimed.ours:
         log.debug("message_left_alone", message=ref, why=claimed.why)
         return True
     channel_id = claimed.text("ch")
     with structlog.contextvars.bound_contextvars(
-        message=ref, trace=claimed.text("tr"), channel=channel_id, consumer=h.tokens.of(claimed.text("to"))
+        message=ref, trace=claimed.text("tr"), channel=channel_id, consumer=ctx.tokens.of(claimed.text("to"))
     ):
-        channel = h.channel(channel_id)
+        channel = ctx.channel(channel_id)
         if channel is None:
-            await _strand(h, ref, claim)
+            await _strand(ctx, ref, claim)
             return True
         try:
-            provider = h.providers[channel.provider]
-            part, request = await _prepare(h, ref, claim, claimed, channel, provider)
+            provider = ctx.providers[channel.provider]
+            part, request = await _prepare(ctx, ref, claim, claimed, channel, provider)
         except SendError as error:
-            await failures.not_taken(h, ref, claim, claimed, error)
+            await failures.record_failure(ctx, ref, claim, claimed, error)
             return True
         except Exception:
-            await _our_bug(h, ref, claim)
+            await _internal_error(ctx, ref, claim)
             return True
-        if h.stood_still(since):
+        if ctx.claim_may_be_lost(since):
             return False
-        await _send_part(h, ref, claim, claimed, channel, provider, part, request)
+        await _send_part(ctx, ref, claim, claimed, channel, provider, part, request)
         return True
 
 
 async def _prepare(
-    h: Hands, ref: str, claim: str, claimed: Claimed, channel: Channel, provider: Provider
+    ctx: WorkerContext, ref: str, claim: str, claimed: Claimed, channel: Channel, provider: Provider
 ) -> tuple[Part, Request]:
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
-    shared = await h.payloads.shared(ref, claimed)
+    shared = await ctx.payloads.shared(ref, claimed)
     message = stored_message(ref, claimed, channel, shared.copies if shared else ())
     if shared is not None and shared.large:
         async with shared.turn:  # the first writes it, and the others find it written
@@ -71,7 +71,7 @@ async def _prepare(
         parts, request = _written(provider, message, claimed.number("pt"))
     number = claimed.number("pt")
     if len(parts) > 1 and number == 0:
-        await h.surely(lambda: h.ledger.parts(ref, claim, len(parts)))
+        await ctx.surely(lambda: ctx.ledger.parts(ref, claim, len(parts)))
     return parts[number], request
 
 
@@ -97,38 +97,45 @@ def stored_message(ref: str, claimed: Claimed, channel: Channel, copies: Sequenc
 
 
 async def _send_part(
-    h: Hands, ref: str, claim: str, claimed: Claimed, channel: Channel, provider: Provider, part: Part, request: Request
+    ctx: WorkerContext,
+    ref: str,
+    claim: str,
+    claimed: Claimed,
+    channel: Channel,
+    provider: Provider,
+    part: Part,
+    request: Request,
 ) -> None:
     began = time.monotonic()
     understood = True
     try:
-        answer = await h.sender.send(request)
+        answer = await ctx.sender.send(request)
         taken = provider.taken(answer)
     except SendError as error:
-        h.metrics.sends.labels(provider.name, error.outcome).inc()
-        h.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
+        ctx.metrics.sends.labels(provider.name, error.outcome).inc()
+        ctx.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
         if not isinstance(error, Unreadable):
-            await failures.not_taken(h, ref, claim, claimed, error)
+            await failures.record_failure(ctx, ref, claim, claimed, error)
             return
-        failures.answer_unreadable(h, provider.name, error)
+        failures.answer_unreadable(ctx, provider.name, error)
         taken, understood = Taken(""), False
     except Exception as error:  # the adapter tripped over an answer: the provider probably has the message
-        h.metrics.faults.labels("bug", provider.name).inc()
+        ctx.metrics.faults.labels("bug", provider.name).inc()
         log.error("answer_not_understood", provider=provider.name, bug=type(error).__name__, exc_info=True)
         taken, understood = Taken(""), False
     else:
-        h.metrics.sends.labels(provider.name, "taken").inc()
-        h.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
+        ctx.metrics.sends.labels(provider.name, "taken").inc()
+        ctx.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
     delivered = understood and channel.delivered_when == "taken" and part.number + 1 == part.count
-    state = await h.surely(
-        lambda: h.ledger.taken(
+    state = await ctx.surely(
+        lambda: ctx.ledger.taken(
             ref,
             claim,
             part.number,
             part.count,
             taken.provider_id,
             delivered=delivered,
-            confirm_within=h.look_after(channel),
+            confirm_within=ctx.look_after(channel),
         )
     )
     log.info(
@@ -143,15 +150,15 @@ async def _send_part(
     )
 
 
-async def _strand(h: Hands, ref: str, claim: str) -> None:
+async def _strand(ctx: WorkerContext, ref: str, claim: str) -> None:
     """The channel was taken out of bridge.yaml, or this worker has not read it yet: an operator decides."""
-    state = await h.surely(lambda: h.ledger.strand(ref, claim))
-    h.metrics.faults.labels("unconfigured", "").inc()
+    state = await ctx.surely(lambda: ctx.ledger.strand(ref, claim))
+    ctx.metrics.faults.labels("unconfigured", "").inc()
     log.error("channel_not_configured", state=state)
 
 
-async def _our_bug(h: Hands, ref: str, claim: str) -> None:
+async def _internal_error(ctx: WorkerContext, ref: str, claim: str) -> None:
     """A fault of ours before anything was sent: the agent is told, an operator is called."""
-    h.metrics.faults.labels("bug", "").inc()
+    ctx.metrics.faults.labels("bug", "").inc()
     log.error("message_failed_by_a_bug", exc_info=True)
-    await h.surely(lambda: h.ledger.fail(ref, claim, 500, "internal error"))
+    await ctx.surely(lambda: ctx.ledger.fail(ref, claim, 500, "internal error"))

@@ -15,7 +15,7 @@ from dcbridge.genesys import payloads
 from dcbridge.ledger import OwedReceipt
 from dcbridge.messages import Reason, Receipt, ReceiptStatus
 from workers import failures
-from workers.context import Hands
+from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
@@ -23,65 +23,65 @@ BATCHES = 50  # that one job posts, one after another; what is left then has a j
 HOLD = 12.0  # seconds that taken receipts are nobody else's, renewed while they are being posted
 
 
-async def post(h: Hands, channel_id: str) -> None:
+async def post(ctx: WorkerContext, channel_id: str) -> None:
     """Post what is due, a batch to a request. A batch that is refused is tried again one by one."""
-    if h.settings.receipt_linger:
-        await asyncio.sleep(h.settings.receipt_linger)
+    if ctx.settings.receipt_linger:
+        await asyncio.sleep(ctx.settings.receipt_linger)
     # A batch that was full has others behind it: lingering before each would be the most that a channel can have.
     for _ in range(BATCHES):
-        owed = await h.ledger.receipts_take(channel_id, h.settings.receipt_batch, HOLD)
+        owed = await ctx.ledger.receipts_take(channel_id, ctx.settings.receipt_batch, HOLD)
         if not owed:
             return
-        holding = asyncio.create_task(_hold(h, channel_id, [o.ref for o in owed]))
+        holding = asyncio.create_task(_hold(ctx, channel_id, [o.ref for o in owed]))
         try:
-            posted = await _post_and_note(h, channel_id, owed)
+            posted = await _post_and_note(ctx, channel_id, owed)
         finally:
             holding.cancel()
-        if not posted or len(owed) < h.settings.receipt_batch:
+        if not posted or len(owed) < ctx.settings.receipt_batch:
             return
 
 
-async def _hold(h: Hands, channel_id: str, refs: Sequence[str]) -> None:
+async def _hold(ctx: WorkerContext, channel_id: str, refs: Sequence[str]) -> None:
     """Keep them ours while the request is under way. A worker that is killed stops, and another takes them."""
     while True:
         await asyncio.sleep(HOLD / 3)
         with suppress(RedisError, OSError):
-            await h.ledger.receipts_hold(channel_id, refs, HOLD)
+            await ctx.ledger.receipts_hold(channel_id, refs, HOLD)
 
 
-async def _post_and_note(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> bool:
+async def _post_and_note(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]) -> bool:
     """True when all were taken at once."""
-    error = await _post(h, channel_id, owed)
+    error = await _post(ctx, channel_id, owed)
     if error is None:
         return True
     if error.again or error.taken is not False or len(owed) == 1:
-        await _not_taken(h, channel_id, owed, error)
+        await _record_failure(ctx, channel_id, owed, error)
         return False
     log.warning("receipt_batch_refused", channel=channel_id, receipts=len(owed), code=error.code)
     for one in owed:
-        alone = await _post(h, channel_id, [one])
+        alone = await _post(ctx, channel_id, [one])
         if alone is not None:
-            await _not_taken(h, channel_id, [one], alone)
+            await _record_failure(ctx, channel_id, [one], alone)
     return False
 
 
-async def _post(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> SendError | None:
+async def _post(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]) -> SendError | None:
     """None when they were taken and that is written down."""
-    endpoint = "" if h.channel(channel_id) else await h.ledger.endpoint_of_stray(channel_id)
+    endpoint = "" if ctx.channel(channel_id) else await ctx.ledger.endpoint_of_stray(channel_id)
     try:
-        await h.digital_channels.post_receipts(
+        await ctx.digital_channels.post_receipts(
             channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint
         )
     except Undecodable as error:
-        failures.answer_unreadable(h, "digital-channels", error)
+        failures.answer_unreadable(ctx, "digital-channels", error)
     except SendError as error:
         return error
-    await h.surely(lambda: h.ledger.receipts_done(channel_id, [o.ref for o in owed]))
+    await ctx.surely(lambda: ctx.ledger.receipts_done(channel_id, [o.ref for o in owed]))
     now = time.time()
     for o in owed:
         seconds = max(0.0, now - o.accepted_at / 1000)
-        h.metrics.receipts.labels(_label(h, channel_id), o.status, "posted").inc()
-        h.metrics.receipt_seconds.labels(_label(h, channel_id)).observe(seconds)
+        ctx.metrics.receipts.labels(_label(ctx, channel_id), o.status, "posted").inc()
+        ctx.metrics.receipt_seconds.labels(_label(ctx, channel_id)).observe(seconds)
         log.info(
             "receipt_posted",
             message=o.ref,
@@ -94,17 +94,17 @@ async def _post(h: Hands, channel_id: str, owed: Sequence[OwedReceipt]) -> SendE
     return None
 
 
-async def _not_taken(h: Hands, channel_id: str, owed: Sequence[OwedReceipt], error: SendError) -> None:
+async def _record_failure(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt], error: SendError) -> None:
     """A receipt says the same however often it is said, so what was perhaps or probably taken is simply tried again."""
     if error.page:
-        h.metrics.faults.labels(error.outcome, "digital-channels").inc()
+        ctx.metrics.faults.labels(error.outcome, "digital-channels").inc()
     if error.again or error.taken is not False:
-        retry = h.configuration.retry
-        later = failures.kept_to(h, "digital-channels", error)
+        retry = ctx.configuration.retry
+        later = failures.kept_to(ctx, "digital-channels", error)
         delays = {o.ref: failures.wait(retry, o.tries + 1, later) for o in owed}
-        await h.surely(lambda: h.ledger.receipts_again(channel_id, delays))
+        await ctx.surely(lambda: ctx.ledger.receipts_again(channel_id, delays))
         for o in owed:
-            h.metrics.receipts.labels(_label(h, channel_id), o.status, error.outcome).inc()
+            ctx.metrics.receipts.labels(_label(ctx, channel_id), o.status, error.outcome).inc()
         log.warning(
             "receipts_postponed",
             channel=channel_id,
@@ -117,15 +117,15 @@ async def _not_taken(h: Hands, channel_id: str, owed: Sequence[OwedReceipt], err
         return
     for o in owed:
         raw = payloads.write_receipts([_receipt(channel_id, o)])
-        await h.surely(lambda o=o, raw=raw: h.ledger.receipts_refused(channel_id, o.ref, error.code, raw))  # type: ignore[misc]
-        h.metrics.receipts.labels(_label(h, channel_id), o.status, error.outcome).inc()
-        h.metrics.faults.labels("receipt_refused", _label(h, channel_id)).inc()
+        await ctx.surely(lambda o=o, raw=raw: ctx.ledger.receipts_refused(channel_id, o.ref, error.code, raw))  # type: ignore[misc]
+        ctx.metrics.receipts.labels(_label(ctx, channel_id), o.status, error.outcome).inc()
+        ctx.metrics.faults.labels("receipt_refused", _label(ctx, channel_id)).inc()
         log.error("receipt_refused", message=o.ref, trace=o.trace_id, channel=channel_id, code=error.code)
 
 
-def _label(h: Hands, channel_id: str) -> str:
+def _label(ctx: WorkerContext, channel_id: str) -> str:
     """A channel that is not configured is one that a webhook named: data, and no label."""
-    return channel_id if h.channel(channel_id) else "(unknown)"
+    return channel_id if ctx.channel(channel_id) else "(unknown)"
 
 
 def _receipt(channel_id: str, owed: OwedReceipt) -> Receipt:

@@ -10,33 +10,33 @@ from redis.exceptions import RedisError
 from dcbridge.ledger import SWEEP, Decision
 from workers import failures, lookups
 from workers.announcing import Announcer
-from workers.context import Hands
+from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
 
-async def keep_sweeping(h: Hands, announcer: Announcer) -> None:
+async def keep_sweeping(ctx: WorkerContext, announcer: Announcer) -> None:
     """Sweep until cancelled. A Redis that is away is waited for."""
     while True:
         try:
             for _ in range(100):  # a long queue must not keep what is due behind it waiting for the next look
-                if await sweep(h, announcer) < SWEEP:
+                if await sweep(ctx, announcer) < SWEEP:
                     break
         except (RedisError, OSError) as error:
             log.warning("sweep_postponed", error=type(error).__name__)
         except Exception:
             log.error("sweep_failed_by_a_bug", exc_info=True)
-        await asyncio.sleep(h.settings.reconcile_every)
+        await asyncio.sleep(ctx.settings.reconcile_every)
 
 
-async def sweep(h: Hands, announcer: Announcer | None = None) -> int:
+async def sweep(ctx: WorkerContext, announcer: Announcer | None = None) -> int:
     """One look: what is due gets its job, the rest is decided here; how many there were to look at."""
-    swept, _ = await asyncio.gather(h.ledger.swept(), h.events.sweep())  # one script
+    swept, _ = await asyncio.gather(ctx.ledger.swept(), ctx.events.sweep())  # one script
     if announcer is not None:
         await announcer.follow(swept)
     decisions = swept.decisions
     # At once, and so in few scripts: one by one they would take so long that this worker seemed dead meanwhile.
-    states = await asyncio.gather(*(_decide(h, decision) for decision in decisions))
+    states = await asyncio.gather(*(_decide(ctx, decision) for decision in decisions))
     for decision, state in zip(decisions, states, strict=True):
         if state not in ("stale", "aside", *lookups.UNDECIDED):
             log.warning(
@@ -49,16 +49,16 @@ async def sweep(h: Hands, announcer: Announcer | None = None) -> int:
     return swept.looked
 
 
-async def _decide(h: Hands, found: Decision) -> str:
-    channel = h.channel(found.channel_id)
+async def _decide(ctx: WorkerContext, found: Decision) -> str:
+    channel = ctx.channel(found.channel_id)
     match found.kind, found.state:
         case "m", "sending":
-            return await h.ledger.unknown(
+            return await ctx.ledger.unknown(
                 found.id, "", channel.unknown_grace if channel else failures.GRACE, "lease ended"
             )
         case "m", "unknown" | "sent":
-            return await lookups.ask_or_decide(h, found.id, found.state, channel)
+            return await lookups.ask_or_decide(ctx, found.id, found.state, channel)
         case "t", "running":
-            return await h.ledger.task_retry(found.id, "", 0.0, "lease ended")
+            return await ctx.ledger.task_retry(found.id, "", 0.0, "lease ended")
         case _:
             return "stale"

@@ -33,7 +33,7 @@ from rq.worker_registration import REDIS_WORKER_KEYS
 from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.ledger.jobs import EVENTS
-from dcbridge.runtime.gc_tuning import collect_what_grows, spare_the_collector
+from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.metrics import VERSION, Metrics
 from dcbridge.runtime.reload import Reload
 from dcbridge.runtime.scrape import Scrape
@@ -41,7 +41,7 @@ from dcbridge.runtime.server import Listener, operator_app
 from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from workers.announcing import Announcer
-from workers.context import Hands, open_hands, share
+from workers.context import WorkerContext, install, open_context
 from workers.job_data import LARGEST, RefusedJob, read_job, shown_id
 from workers.reconciler import keep_sweeping
 
@@ -94,32 +94,32 @@ class RelayWorker(BaseWorker):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         metrics = Metrics()
-        async with open_hands(self.settings, self.configuration, metrics, worker=self._claims_as) as h:
-            share(h)
-            spare_the_collector()
+        async with open_context(self.settings, self.configuration, metrics, worker=self._claims_as) as ctx:
+            install(ctx)
+            tune_gc()
             queue_side = connect(self.settings, patience=BLOCK + self.settings.redis_timeout)
             reload = Reload(self.settings.config, os.environ, self.configuration, metrics, self.settings.reload_every)
-            announcer = Announcer(h)
+            announcer = Announcer(ctx)
             helpers = [
                 asyncio.create_task(self._keep_alive(announcer.announced)),
-                asyncio.create_task(collect_what_grows()),
+                asyncio.create_task(collect_on_growth()),
             ]
-            listener = self._listener(h, metrics)
+            listener = self._listener(ctx, metrics)
             try:
                 if listener is not None:  # before anything is asked of Redis, which may be away
                     helpers.append(asyncio.create_task(listener.serve()))
-                await h.surely(h.tell_the_ledger)
-                await h.surely(h.ledger.alive)  # last, as in announcing.py
-                helpers.append(asyncio.create_task(keep_sweeping(h, announcer)))
-                helpers.append(asyncio.create_task(reload.keep_looking(h.change)))
-                worked = await self._loop(h, queue_side)
+                await ctx.surely(ctx.announce)
+                await ctx.surely(ctx.ledger.alive)  # last, as in announcing.py
+                helpers.append(asyncio.create_task(keep_sweeping(ctx, announcer)))
+                helpers.append(asyncio.create_task(reload.keep_looking(ctx.change)))
+                worked = await self._loop(ctx, queue_side)
                 await self._drain()
             finally:
                 for helper in helpers:
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
                 with suppress(RedisError, OSError):
-                    await h.ledger.farewell()
+                    await ctx.ledger.farewell()
                     await self._flush(queue_side)
                 with suppress(RedisError, OSError):
                     await asyncio.to_thread(self.register_death)
@@ -127,17 +127,17 @@ class RelayWorker(BaseWorker):
         log.info("worker_stopped", left_in_flight=len(self._running))
         return worked
 
-    def _listener(self, h: Hands, metrics: Metrics) -> Listener | None:
+    def _listener(self, ctx: WorkerContext, metrics: Metrics) -> Listener | None:
         if not self._listen:
             return None
 
         async def ready() -> bool:
-            return bool(await h.redis.ping())
+            return bool(await ctx.redis.ping())
 
         return Listener(
             operator_app(
                 ready,
-                Scrape(metrics, h.redis, self.settings, self.configuration, lambda: h.sinks.subscribers),
+                Scrape(metrics, ctx.redis, self.settings, self.configuration, lambda: ctx.sinks.subscribers),
                 self.settings.known_hosts,
             ),
             self.settings.worker_host,
@@ -149,7 +149,7 @@ class RelayWorker(BaseWorker):
 
     # ------------------------------------------------------------ the loop
 
-    async def _loop(self, h: Hands, redis: Redis) -> bool:
+    async def _loop(self, ctx: WorkerContext, redis: Redis) -> bool:
         take = redis.register_script((Path(__file__).parent / "take.lua").read_text())
         log.info("worker_started", queues=[q.name for q in self.queues], concurrency=self.settings.concurrency)
         worked, trouble = False, 0.0
@@ -195,7 +195,7 @@ class RelayWorker(BaseWorker):
             for job_id, queue, data in jobs:
                 worked = True
                 self._delivering += queue == EVENTS
-                task = asyncio.create_task(self._run(h, job_id, queue, data))
+                task = asyncio.create_task(self._run(ctx, job_id, queue, data))
                 self._running.add(task)
                 task.add_done_callback(self._finished)
         return worked
@@ -216,13 +216,13 @@ class RelayWorker(BaseWorker):
         rows = await take(args=[min(room, 64), self.name, now, int(time.time() + WIP), popped, LARGEST, *queues])
         return [(row[0], row[1].decode(), row[2]) for row in rows]
 
-    async def _run(self, h: Hands, job_id: bytes, queue: str, data: bytes) -> None:
+    async def _run(self, ctx: WorkerContext, job_id: bytes, queue: str, data: bytes) -> None:
         try:
             function, argument = read_job(data)
             await function(argument)
         except RefusedJob as job:
             self._failed += 1
-            _refused(h, job, job_id, queue)
+            _refused(ctx, job, job_id, queue)
         except (RedisError, OSError) as error:  # the ledger still holds it: a sweep queues it again
             log.warning("job_interrupted", job=shown_id(job_id), error=type(error).__name__)
         except Exception:
@@ -299,10 +299,10 @@ class RelayWorker(BaseWorker):
         self._changed.set()
 
 
-def _refused(h: Hands, job: RefusedJob, job_id: bytes, queue: str) -> None:
+def _refused(ctx: WorkerContext, job: RefusedJob, job_id: bytes, queue: str) -> None:
     """A job that is not one of ours is removed and told; the ledger queues whatever it was for again, if it was for
     anything. One that only a newer version knows is no fault: during an upgrade both versions take from the queues.
     """
     log.warning("job_refused", job=shown_id(job_id), queue=queue, reason=job.reason, path=job.path)
     if job.reason != "unknown_job":
-        h.metrics.faults.labels("job_refused", queue).inc()
+        ctx.metrics.faults.labels("job_refused", queue).inc()

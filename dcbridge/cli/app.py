@@ -140,9 +140,9 @@ def check(config: ConfigOption = None) -> None:
 
     Nothing is made but a key in Redis that ends by itself, and others that are deleted again.
     """
-    from dcbridge.cli.check import redis_problems
+    from dcbridge.cli.check import check_redis
     from dcbridge.cli.journal_check import journal_problems, journal_warnings
-    from dcbridge.store.connection import NOTES, worth_knowing
+    from dcbridge.store.connection import NOTES, redis_warnings
 
     settings, configuration = read_all(config)
     counted = [
@@ -153,8 +153,8 @@ def check(config: ConfigOption = None) -> None:
     ]
     words = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counted)
     out.print(f"ok: {settings.config}: {words}", markup=False)
-    of_redis = asyncio.run(redis_problems(settings))
-    notes = [*worth_knowing(settings), *(one for one in of_redis if one in NOTES)]
+    of_redis = asyncio.run(check_redis(settings))
+    notes = [*redis_warnings(settings), *(one for one in of_redis if one in NOTES)]
     for warning in [*(f"redis: {one}" for one in notes), *journal_warnings(settings)]:
         err.print(f"warning: {warning}", style="yellow", markup=False)
     problems = [*journal_problems(settings), *(f"redis: {one}" for one in of_redis if one not in NOTES)]
@@ -193,7 +193,7 @@ def books(
     """Show whether every accepted message is accounted for; exit code 1 and the messages when one is not."""
     from dcbridge.cli.books import show
 
-    raise at_the_ledger(config, lambda desk: show(desk, limit, as_json))
+    raise at_the_ledger(config, lambda session: show(session, limit, as_json))
 
 
 @app.command(short_help="What runs, what waits and why; is anything wrong?")
@@ -217,8 +217,8 @@ def status(
 
     wanted = Wanted(channel, provider, heads)
     if watch:
-        raise at_the_ledger(config, lambda desk: keep_looking(desk, wanted, as_json, every), interrupted=0)
-    raise at_the_ledger(config, lambda desk: show(desk, wanted, as_json))
+        raise at_the_ledger(config, lambda session: keep_looking(session, wanted, as_json, every), interrupted=0)
+    raise at_the_ledger(config, lambda session: show(session, wanted, as_json))
 
 
 @app.command(short_help="End a pause that a provider asked for.")
@@ -229,7 +229,7 @@ def resume(
     """Speak again to a provider or a subscriber that asked for a pause (Retry-After), and wake what waits for it."""
     from dcbridge.cli.resume import resume as end_pause
 
-    raise at_the_ledger(config, lambda desk: end_pause(desk, name))
+    raise at_the_ledger(config, lambda session: end_pause(session, name))
 
 
 @app.command(short_help="Fail what waits for a channel that is not configured.")
@@ -244,7 +244,7 @@ def fail(
     """
     from dcbridge.cli.fail import fail as end
 
-    raise at_the_ledger(config, lambda desk: end(desk, channel, dry_run))
+    raise at_the_ledger(config, lambda session: end(session, channel, dry_run))
 
 
 @app.command(short_help="Where is my message? Its life, hop by hop.")
@@ -279,7 +279,7 @@ def trace(
     from dcbridge.cli.trace import show
 
     named = typed(given)
-    raise at_the_ledger(config, lambda desk: show(desk, named, channel, search, as_json))
+    raise at_the_ledger(config, lambda session: show(session, named, channel, search, as_json))
 
 
 app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, replay, drop.")

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from dcbridge.cli.terminal import (
     ConfigOption,
-    Desk,
     JsonOption,
+    Session,
     at_the_ledger,
     out,
     print_block,
@@ -31,8 +31,8 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID", help="As `dcbridge aside
 def list_(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show what was set aside, why and when; it is kept for 30 days. Exit code 1 when there is something."""
 
-    async def work(desk: Desk) -> int:
-        found = [one async for one in Asides(desk.ledger).all()]
+    async def work(session: Session) -> int:
+        found = [one async for one in Asides(session.ledger).all()]
         if as_json:
             print_json([asdict(one) | {"at": utc(one.at)} for one in found])
             return 1 if found else 0
@@ -58,8 +58,8 @@ def show(
 ) -> None:
     """Show which fields an entry has and how long they are; what they hold is private. Exit code 1 where it is gone."""
 
-    async def work(desk: Desk) -> int:
-        fields = await Asides(desk.ledger).fields(member)
+    async def work(session: Session) -> int:
+        fields = await Asides(session.ledger).fields(member)
         if fields is None:
             say_error(f"there is nothing stored for {member}")
             return 1
@@ -77,8 +77,8 @@ def show(
 def back(ids: Ids, config: ConfigOption = None) -> None:
     """Put entries back, after the upgrade that can read them. Exit code 1 where one still cannot be read."""
 
-    async def work(desk: Desk) -> int:
-        asides, left = Asides(desk.ledger), 0
+    async def work(session: Session) -> int:
+        asides, left = Asides(session.ledger), 0
         for one in ids:
             answer = await asides.put_back(one)
             if answer == "back":
@@ -98,8 +98,8 @@ def drop(ids: Ids, config: ConfigOption = None) -> None:
     Exit code 1 where one of them is not there.
     """
 
-    async def work(desk: Desk) -> int:
-        forgotten = await Asides(desk.ledger).drop(ids)
+    async def work(session: Session) -> int:
+        forgotten = await Asides(session.ledger).drop(ids)
         out.print(f"{forgotten} forgotten.")
         if forgotten == len(set(ids)):
             return 0

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from rich.table import Table
 from rich.text import Text
 
-from dcbridge.cli.terminal import Desk, out, print_block, print_json, progress
+from dcbridge.cli.terminal import Session, out, print_block, print_json, progress
 from dcbridge.ledger.reports.books import TERMINAL, Books, read
 from dcbridge.printable import printable
 
@@ -37,10 +37,10 @@ class OutOfPlace:
     what: str
 
 
-async def show(desk: Desk, limit: int, as_json: bool) -> int:
+async def show(session: Session, limit: int, as_json: bool) -> int:
     """Print the table; 0 when it balances, 1 when it does not."""
-    books = await read(desk.ledger.redis)
-    found = await _out_of_place(desk.ledger.redis, books, limit + 1) if books.difference else []
+    books = await read(session.ledger.redis)
+    found = await _out_of_place(session.ledger.redis, books, limit + 1) if books.difference else []
     if as_json:
         print_json(_as_json(books, found, limit))
     else:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from redis.exceptions import RedisError
 
-from dcbridge.cli.terminal import what_ails
+from dcbridge.cli.terminal import explain_redis_error
 from dcbridge.settings.process import Settings
 from dcbridge.store.commands import not_allowed
-from dcbridge.store.connection import connect, unsafe
+from dcbridge.store.connection import connect, redis_problems
 
 
-async def redis_problems(settings: Settings) -> list[str]:
+async def check_redis(settings: Settings) -> list[str]:
     """Each problem in words, with its mend; nothing when Redis is as it should be."""
     redis = connect(settings)
     try:
@@ -18,8 +18,8 @@ async def redis_problems(settings: Settings) -> list[str]:
         if missing:
             return missing
         await redis.set("dcb:probe", 1, ex=60)
-        return await unsafe(redis, settings)
+        return await redis_problems(redis, settings)
     except (RedisError, OSError) as error:
-        return [what_ails(settings, error)]
+        return [explain_redis_error(settings, error)]
     finally:
         await redis.aclose()

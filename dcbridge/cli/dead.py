@@ -16,18 +16,18 @@ from rich.text import Text
 
 from dcbridge.cli.terminal import (
     ConfigOption,
-    Desk,
     JsonOption,
+    Session,
     at_the_ledger,
-    moment,
+    format_duration,
     out,
+    parse_time,
     print_block,
     print_json,
     progress,
     read_rate,
     say_error,
     say_warning,
-    span,
     utc,
 )
 from dcbridge.ledger.dead_letters import DeadLetters, Letter, Selection, What
@@ -67,7 +67,7 @@ def list_letters(
 ) -> None:
     """List dead letters, the newest first."""
     selection = _selection(what, channel, since, reason)
-    raise at_the_ledger(config, lambda desk: _list(desk, selection, limit, as_json))
+    raise at_the_ledger(config, lambda session: _list(session, selection, limit, as_json))
 
 
 @app.command(short_help="Show one letter, and what a replay would do.")
@@ -80,7 +80,7 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show one letter, and what a replay would do; exit code 1 when there is no such letter."""
-    raise at_the_ledger(config, lambda desk: _show(desk, letter_id, raw, as_json))
+    raise at_the_ledger(config, lambda session: _show(session, letter_id, raw, as_json))
 
 
 @app.command(short_help="Put letters back where they came from.")
@@ -104,7 +104,7 @@ def replay(
     """
     chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
     pace = read_rate(rate)
-    raise at_the_ledger(config, lambda desk: _replay(desk, chosen, dry_run, pace))
+    raise at_the_ledger(config, lambda session: _replay(session, chosen, dry_run, pace))
 
 
 @app.command(short_help="Forget letters for good.")
@@ -124,7 +124,7 @@ def drop(
     On a terminal it asks before it drops more than one.
     """
     chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
-    raise at_the_ledger(config, lambda desk: _drop(desk, chosen, dry_run, sure))
+    raise at_the_ledger(config, lambda session: _drop(session, chosen, dry_run, sure))
 
 
 # ---------------------------------------------------------------- which letters
@@ -152,7 +152,7 @@ def _chosen(ids: list[str] | None, selection: Selection, everything: bool) -> Ch
 
 
 def _selection(what: What | None, channel: str, since: str, reason: str) -> Selection:
-    return Selection(what or "", channel, reason, moment(since) if since else None)
+    return Selection(what or "", channel, reason, parse_time(since) if since else None)
 
 
 async def _matching(letters: DeadLetters, ids: Sequence[str], selection: Selection) -> AsyncIterator[Letter]:
@@ -164,8 +164,8 @@ async def _matching(letters: DeadLetters, ids: Sequence[str], selection: Selecti
 # ---------------------------------------------------------------- the work
 
 
-async def _list(desk: Desk, selection: Selection, limit: int, as_json: bool) -> int:
-    letters = DeadLetters(desk.ledger)
+async def _list(session: Session, selection: Selection, limit: int, as_json: bool) -> int:
+    letters = DeadLetters(session.ledger)
     ids = await letters.ids(selection.since, newest_first=True)
     found = [letter async for letter in _matching(letters, ids, selection)]
     if as_json:
@@ -197,24 +197,32 @@ def _table(letters: Sequence[Letter], *, roomy: bool) -> Table:
         table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right or name == "id")
     now = time.time()
     for letter in letters:
-        cells = [letter.id, letter.what, letter.channel_id, *([utc(letter.at)] if roomy else []), span(now - letter.at)]
+        cells = [
+            letter.id,
+            letter.what,
+            letter.channel_id,
+            *([utc(letter.at)] if roomy else []),
+            format_duration(now - letter.at),
+        ]
         cells += [*([str(letter.size)] if roomy else []), letter.reason]
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 
-async def _show(desk: Desk, letter_id: str, raw: bool, as_json: bool) -> int:
-    letters = DeadLetters(desk.ledger)
+async def _show(session: Session, letter_id: str, raw: bool, as_json: bool) -> int:
+    letters = DeadLetters(session.ledger)
     letter = await anext(letters.read([letter_id]))
     if letter is None:
-        say_error(f"there is no dead letter {letter_id}; letters are kept for {desk.settings.dead_letter_days:g} days")
+        say_error(
+            f"there is no dead letter {letter_id}; letters are kept for {session.settings.dead_letter_days:g} days"
+        )
         return 1
     if raw:
         content = await letters.raw(letter_id) or b""
         say_warning("what follows on standard output is private: text, numbers, addresses")
         typer.echo(printable_lines(content.decode(errors="replace")) if out.is_terminal else content, nl=False)
         return 0
-    would = await Replay(desk.ledger, desk.configuration, dry_run=True).one(letter)
+    would = await Replay(session.ledger, session.configuration, dry_run=True).one(letter)
     left = await letters.seconds_left(letter_id)
     facts = _as_json(letter) | {
         "kept_until": utc(time.time() + left),
@@ -233,9 +241,9 @@ async def _show(desk: Desk, letter_id: str, raw: bool, as_json: bool) -> int:
     return 0
 
 
-async def _replay(desk: Desk, chosen: Chosen, dry_run: bool, rate: float) -> int:
-    letters = DeadLetters(desk.ledger)
-    replayer = Replay(desk.ledger, desk.configuration, dry_run=dry_run)
+async def _replay(session: Session, chosen: Chosen, dry_run: bool, rate: float) -> int:
+    letters = DeadLetters(session.ledger)
+    replayer = Replay(session.ledger, session.configuration, dry_run=dry_run)
     ids = await chosen.ids_of(letters)
     told: list[tuple[str, Replayed]] = []
     counts: Counter[tuple[bool, str]] = Counter()
@@ -286,8 +294,8 @@ def _agreed(count: int) -> bool:
     return not sys.stdin.isatty() or typer.confirm(f"Forget {count} letters for good, raw bytes and all?", err=True)
 
 
-async def _drop(desk: Desk, chosen: Chosen, dry_run: bool, sure: bool) -> int:
-    letters = DeadLetters(desk.ledger)
+async def _drop(session: Session, chosen: Chosen, dry_run: bool, sure: bool) -> int:
+    letters = DeadLetters(session.ledger)
     ids = await chosen.ids_of(letters)
     found = [letter.id async for letter in _matching(letters, ids, chosen.selection)]
     missing = sorted(set(chosen.ids) - set(found))

@@ -16,18 +16,18 @@ from rich.text import Text
 from dcbridge.cli.subscribers import configured, no_such
 from dcbridge.cli.terminal import (
     ConfigOption,
-    Desk,
     JsonOption,
+    Session,
     at_the_ledger,
-    moment,
+    format_duration,
     out,
+    parse_time,
     print_block,
     print_json,
     progress,
     read_rate,
     say_error,
     say_warning,
-    span,
     utc,
 )
 from dcbridge.events.event import Kept, lane, read
@@ -81,7 +81,7 @@ def list_events(
     """List events, the newest first, and what became of their deliveries."""
     selection = Selection(event, interaction, endpoint)
     begin, end = _span(since, until)
-    raise at_the_ledger(config, lambda desk: _list(desk, selection, begin, end, limit, as_json))
+    raise at_the_ledger(config, lambda session: _list(session, selection, begin, end, limit, as_json))
 
 
 @app.command()
@@ -95,7 +95,7 @@ def tail(
     """Show each event as it comes, until Ctrl-C."""
     selection = Selection(event, interaction, endpoint)
     try:
-        raise at_the_ledger(config, lambda desk: _tail(desk, selection, as_json))
+        raise at_the_ledger(config, lambda session: _tail(session, selection, as_json))
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -121,12 +121,12 @@ def replay(
     selection = Selection(event, interaction, endpoint)
     begin, end = _span(since, until)
     pace = read_rate(rate)
-    raise at_the_ledger(config, lambda desk: _replay(desk, subscriber, selection, begin, end, dry_run, pace))
+    raise at_the_ledger(config, lambda session: _replay(session, subscriber, selection, begin, end, dry_run, pace))
 
 
 def _span(since: str, until: str) -> tuple[float | None, float | None]:
     """Raises typer.BadParameter."""
-    begin, end = moment(since, "--since") if since else None, moment(until, "--until") if until else None
+    begin, end = parse_time(since, "--since") if since else None, parse_time(until, "--until") if until else None
     if begin is not None and end is not None and end <= begin:
         raise typer.BadParameter(f"--until should be later than --since, and {until} is not later than {since}")
     return begin, end
@@ -135,9 +135,9 @@ def _span(since: str, until: str) -> tuple[float | None, float | None]:
 # ---------------------------------------------------------------- the work
 
 
-def _events(desk: Desk) -> Events:
-    settings = desk.settings
-    return Events(desk.ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY)
+def _events(session: Session) -> Events:
+    settings = session.settings
+    return Events(session.ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY)
 
 
 async def _matching(events: Events, ids: list[str], selection: Selection) -> AsyncIterator[Kept]:
@@ -148,9 +148,9 @@ async def _matching(events: Events, ids: list[str], selection: Selection) -> Asy
 
 
 async def _list(
-    desk: Desk, selection: Selection, since: float | None, until: float | None, limit: int, as_json: bool
+    session: Session, selection: Selection, since: float | None, until: float | None, limit: int, as_json: bool
 ) -> int:
-    events = _events(desk)
+    events = _events(session)
     ids = await events.ids(since, until)
     found: list[Kept] = []
     async for kept in _matching(events, ids[::-1], selection):
@@ -161,7 +161,7 @@ async def _list(
         if not as_json:
             out.print("No event matches." if ids else "There are no events.")
         return 0
-    rows = [(kept, await _deliveries(desk, events, kept)) for kept in found[:limit]]
+    rows = [(kept, await _deliveries(session, events, kept)) for kept in found[:limit]]
     if as_json:
         for kept, deliveries in rows:
             print_json(_as_json(kept) | {"deliveries": deliveries})
@@ -178,7 +178,7 @@ async def _list(
     return 0
 
 
-async def _deliveries(desk: Desk, events: Events, kept: Kept) -> dict[str, dict[str, Any]]:
+async def _deliveries(session: Session, events: Events, kept: Kept) -> dict[str, dict[str, Any]]:
     """Subscriber -> state and attempts of its delivery, ended or not."""
     ended = await events.ended(kept.event.id)
     found: dict[str, dict[str, Any]] = {name: _ended(one) for name, one in ended.items()}
@@ -194,8 +194,8 @@ def _ended(one: Ended) -> dict[str, Any]:
     return {"state": one.how, "at": utc(one.at), "attempts": one.attempts}
 
 
-async def _tail(desk: Desk, selection: Selection, as_json: bool) -> int:
-    events = _events(desk)
+async def _tail(session: Session, selection: Selection, as_json: bool) -> int:
+    events = _events(session)
     since, seen = time.time(), set[str]()
     while True:
         ids = [one for one in await events.ids(since - 2 * LOOK) if one not in seen]
@@ -211,7 +211,7 @@ async def _tail(desk: Desk, selection: Selection, as_json: bool) -> int:
 
 
 async def _replay(
-    desk: Desk,
+    session: Session,
     name: str,
     selection: Selection,
     since: float | None,
@@ -219,18 +219,18 @@ async def _replay(
     dry_run: bool,
     rate: float,
 ) -> int:
-    subscriber = configured(desk, name, "--subscriber: ")
+    subscriber = configured(session, name, "--subscriber: ")
     if subscriber is None:
         return 1
     if not subscriber.on:
         say_error(f"--subscriber: {name} is not on in bridge.yaml, and gets nothing (subscribers.{name}.on)")
         return 1
-    if selection.endpoint and selection.endpoint not in desk.configuration.interactions:
+    if selection.endpoint and selection.endpoint not in session.configuration.interactions:
         say_warning(
-            f"--endpoint: {no_such('interactions webhook', selection.endpoint, desk.configuration.interactions)}"
+            f"--endpoint: {no_such('interactions webhook', selection.endpoint, session.configuration.interactions)}"
         )
-    events = _events(desk)
-    await _warn(desk, events, name, since)
+    events = _events(session)
+    await _warn(session, events, name, since)
     ids = await events.ids(since, until)
     counts: Counter[str] = Counter()
     rate = 0.0 if dry_run else rate
@@ -259,13 +259,15 @@ async def _replay(
     return 0
 
 
-async def _warn(desk: Desk, events: Events, name: str, since: float | None) -> None:
+async def _warn(session: Session, events: Events, name: str, since: float | None) -> None:
     """Say what may surprise whoever replays."""
     if any(one.name == name and one.disabled_for for one in await events.known()):
         say_warning(f"{name} is disabled: what is put back waits until `dcbridge subscribers enable {name}`")
-    kept = desk.settings.event_days * DAY
+    kept = session.settings.event_days * DAY
     if since is not None and since < time.time() - kept - 60:
-        say_warning(f"--since: events are kept for {span(kept)} (DCBRIDGE_EVENT_DAYS); older ones may be gone")
+        say_warning(
+            f"--since: events are kept for {format_duration(kept)} (DCBRIDGE_EVENT_DAYS); older ones may be gone"
+        )
 
 
 async def _wanted(

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from dcbridge.cli.terminal import Desk, out, say_error
+from dcbridge.cli.terminal import Session, out, say_error
 from dcbridge.ledger.reports import books, conversations
 from dcbridge.printable import printable
 
 
-async def fail(desk: Desk, channel_id: str, dry_run: bool) -> int:
+async def fail(session: Session, channel_id: str, dry_run: bool) -> int:
     """Fail what was not sent yet; 1 for a channel that is configured, or that nobody ever heard of."""
     shown = printable(channel_id)
-    if channel_id in desk.configuration.channels:
+    if channel_id in session.configuration.channels:
         say_error(f"channel {shown} is in bridge.yaml: its messages are sent")
         return 1
-    found = [one for one in (await books.read(desk.ledger.redis)).channels if one.channel_id == channel_id]
+    found = [one for one in (await books.read(session.ledger.redis)).channels if one.channel_id == channel_id]
     if not found:
         say_error(f"nobody knows a channel {shown}")
         return 1
     if dry_run:
-        states = await conversations.states_of(desk.ledger.redis, {channel_id: found[0].in_flight})
+        states = await conversations.states_of(session.ledger.redis, {channel_id: found[0].in_flight})
         waiting = sum(states[channel_id].get(state, 0) for state in ("accepted", "retry"))
         about = "" if found[0].in_flight <= conversations.READ else "about "
         out.print(f"would fail {about}{_messages(waiting)} of channel {shown}", markup=False)
         return 0
-    ended = await desk.ledger.give_up(channel_id)
+    ended = await session.ledger.give_up(channel_id)
     if ended is None:
         say_error(f"channel {shown} is configured at a worker: restart the workers with the bridge.yaml of today first")
         return 1

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dcbridge.cli.terminal import Desk, out, say_error
+from dcbridge.cli.terminal import Session, out, say_error
 from dcbridge.ledger.pauses import Pauses
 from dcbridge.settings.problems import did_you_mean
 
 SUBSCRIBERS = "subscribers/"
 
 
-async def resume(desk: Desk, name: str) -> int:
+async def resume(session: Session, name: str) -> int:
     """End its pause; 0 also where there was none, 1 for a name that bridge.yaml does not know."""
-    configuration = desk.configuration
+    configuration = session.configuration
     known = [*configuration.providers, *(f"{SUBSCRIBERS}{one}" for one in configuration.subscribers)]
     if name not in known:
         near = did_you_mean(name, known)
         say_error(f"there is no {name} in bridge.yaml; there is {', '.join(known)}" + (f"; {near}" if near else ""))
         return 1
-    was, woken = await Pauses(desk.ledger).end(name)
+    was, woken = await Pauses(session.ledger).end(name)
     what = f"{woken:,} that waited for it {'goes' if woken == 1 else 'go'} out" if woken else "nothing waited for it"
     out.print(f"{name} is spoken to again; {what}." if was else f"{name} was not paused; {what}.", markup=False)
     return 0

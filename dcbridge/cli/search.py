@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from dcbridge.cli.terminal import Desk, progress
+from dcbridge.cli.terminal import Session, progress
 from dcbridge.ledger import lane_of
 from dcbridge.providers.callback import consumer_lane, consumer_task_id
 from dcbridge.providers.phone import plain, spellings
@@ -31,31 +31,31 @@ def is_address(given: str) -> bool:
     return bool(written) and 7 <= len(re.sub(r"[^0-9]", "", word)) <= 15
 
 
-async def waiting_for(desk: Desk, address: str, channel: str | None) -> list[str]:
+async def waiting_for(session: Session, address: str, channel: str | None) -> list[str]:
     """Members ("m:…", "t:…") that wait in the conversations of this address, in order."""
     found: list[str] = []
-    for lane in await _lanes(desk, address, channel):
-        members = await cast(Any, desk.ledger.redis.lrange(f"dcb:lane:{lane}", 0, MOST - 1))
+    for lane in await _lanes(session, address, channel):
+        members = await cast(Any, session.ledger.redis.lrange(f"dcb:lane:{lane}", 0, MOST - 1))
         found += [member.decode() for member in members]
     return found
 
 
-async def consumer_messages(desk: Desk, provider_id: str) -> list[str]:
+async def consumer_messages(session: Session, provider_id: str) -> list[str]:
     """Tasks of what a consumer wrote, by the provider's own id for it."""
-    ids = [consumer_task_id(name, provider_id) for name in desk.configuration.providers]
-    async with desk.ledger.redis.pipeline(transaction=False) as pipe:
+    ids = [consumer_task_id(name, provider_id) for name in session.configuration.providers]
+    async with session.ledger.redis.pipeline(transaction=False) as pipe:
         for one in ids:
             pipe.exists(f"dcb:t:{one}")
         return [f"t:{one}" for one, there in zip(ids, await pipe.execute(), strict=True) if there]
 
 
-async def everywhere(desk: Desk, given: str, channel: str | None) -> list[str]:
+async def everywhere(session: Session, given: str, channel: str | None) -> list[str]:
     """Members of any state that have this id of a provider, trace id, token or address; the oldest first.
 
     Reads every entry that is remembered, a page at a time, so that others have their turn.
     """
-    redis = desk.ledger.redis
-    fits = await _test(desk, given, channel)
+    redis = session.ledger.redis
+    fits = await _test(session, given, channel)
     found: dict[str, None] = {}
     with progress() as bar:
         task = bar.add_task("looking at every key", total=await redis.dbsize())
@@ -74,15 +74,15 @@ async def everywhere(desk: Desk, given: str, channel: str | None) -> list[str]:
             bar.advance(task, len(keys))
             if not cursor:
                 break
-    return await _by_age(desk, list(found))
+    return await _by_age(session, list(found))
 
 
-async def _test(desk: Desk, given: str, channel: str | None) -> Callable[[Mapping[str, str]], bool]:
+async def _test(session: Session, given: str, channel: str | None) -> Callable[[Mapping[str, str]], bool]:
     """Whether an entry is one of those that are meant."""
-    lanes = set(await _lanes(desk, given, channel)) if is_address(given) else set()
+    lanes = set(await _lanes(session, given, channel)) if is_address(given) else set()
     tokens = None
-    if not desk.settings.token_key_is_random:
-        tokens = Tokens(desk.settings.token_key.get_secret_value().encode())
+    if not session.settings.token_key_is_random:
+        tokens = Tokens(session.settings.token_key.get_secret_value().encode())
     wanted = {given} if len(given) == TOKEN_LENGTH else set()  # one token in 300 has no letter, and looks like a number
     if tokens and is_address(given):
         wanted.add(tokens.of(given))
@@ -95,13 +95,13 @@ async def _test(desk: Desk, given: str, channel: str | None) -> Callable[[Mappin
     return fits
 
 
-async def _lanes(desk: Desk, address: str, channel: str | None) -> list[str]:
+async def _lanes(session: Session, address: str, channel: str | None) -> list[str]:
     """The conversations of an address, both directions, on one channel or on all, in every spelling that may be."""
-    names = [channel] if channel is not None else await _channels(desk)
+    names = [channel] if channel is not None else await _channels(session)
     lanes: dict[str, None] = {}
     written: dict[str | None, list[str]] = {}
     for name in names:
-        known = desk.configuration.channel(name)
+        known = session.configuration.channel(name)
         region = known.default_region if known else None
         if region not in written:
             written[region] = spellings(address, region)
@@ -111,13 +111,13 @@ async def _lanes(desk: Desk, address: str, channel: str | None) -> list[str]:
     return list(lanes)
 
 
-async def _channels(desk: Desk) -> list[str]:
-    seen = cast(set[bytes], await cast(Any, desk.ledger.redis.smembers("dcb:channels")))
-    return sorted({name.decode() for name in seen} | set(desk.configuration.channels))
+async def _channels(session: Session) -> list[str]:
+    seen = cast(set[bytes], await cast(Any, session.ledger.redis.smembers("dcb:channels")))
+    return sorted({name.decode() for name in seen} | set(session.configuration.channels))
 
 
-async def _by_age(desk: Desk, members: Sequence[str]) -> list[str]:
-    async with desk.ledger.redis.pipeline(transaction=False) as pipe:
+async def _by_age(session: Session, members: Sequence[str]) -> list[str]:
+    async with session.ledger.redis.pipeline(transaction=False) as pipe:
         for member in members:
             pipe.hget(f"dcb:{member}", "at")
         at = await pipe.execute()

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from redis.exceptions import RedisError
 
-from dcbridge.cli.terminal import Desk, about, print_json, say_error, utc, what_ails
+from dcbridge.cli.terminal import Session, explain_redis_error, format_age, print_json, say_error, utc
 from dcbridge.ledger.reports import books as ledger_books
 from dcbridge.ledger.reports import conversations, overview
 from dcbridge.ledger.reports.books import Books, ChannelBooks
@@ -18,7 +18,7 @@ from dcbridge.ledger.reports.conversations import Head, Lanes
 from dcbridge.ledger.reports.overview import Overview, Provider
 from dcbridge.runtime.logs import Tokens
 from dcbridge.settings.process import Settings
-from dcbridge.store.connection import NOTES, unsafe
+from dcbridge.store.connection import NOTES, redis_problems
 
 CHANNELS = 20  # channels whose messages are looked at, those with the oldest first
 LATELY = 120.0  # seconds for which a worker that was killed is worth a word; RQ's registry has it for eight minutes
@@ -83,13 +83,13 @@ class Stranded:
     exact: bool
 
 
-async def show(desk: Desk, wanted: Wanted, as_json: bool) -> int:
+async def show(session: Session, wanted: Wanted, as_json: bool) -> int:
     """Print one look; 1 when something is wrong, or for a name that nobody knows."""
     from dcbridge.cli.status_screen import print_screen
 
-    if not await _known(desk, wanted):
+    if not await _known(session, wanted):
         return 1
-    status = await look(desk, wanted)
+    status = await look(session, wanted)
     if as_json:
         print_json(told(status))
     else:
@@ -97,18 +97,18 @@ async def show(desk: Desk, wanted: Wanted, as_json: bool) -> int:
     return 1 if status.problems else 0
 
 
-async def watch(desk: Desk, wanted: Wanted, as_json: bool, every: float) -> int:
+async def watch(session: Session, wanted: Wanted, as_json: bool, every: float) -> int:
     """Look again and again until Ctrl-C; a Redis that is away is told of and waited for."""
     from dcbridge.cli.status_screen import Watching
 
-    if not await _known(desk, wanted):
+    if not await _known(session, wanted):
         return 1
     with Watching(enabled=not as_json) as watching:
         while True:
             try:
-                status = await look(desk, wanted)
+                status = await look(session, wanted)
             except (RedisError, OSError) as error:
-                words = what_ails(desk.settings, error)
+                words = explain_redis_error(session.settings, error)
                 if as_json:
                     say_error(words)
                 else:
@@ -121,16 +121,16 @@ async def watch(desk: Desk, wanted: Wanted, as_json: bool, every: float) -> int:
             await asyncio.sleep(every)
 
 
-async def _known(desk: Desk, wanted: Wanted) -> bool:
+async def _known(session: Session, wanted: Wanted) -> bool:
     """False, and said so, for a channel or a provider that is neither configured nor ever was heard of."""
-    configuration = desk.configuration
+    configuration = session.configuration
     if wanted.provider is not None and wanted.provider not in configuration.providers:
         known = ", ".join(sorted(configuration.providers)) or "none"
         say_error(f"there is no provider {wanted.provider} in bridge.yaml; there are: {known}")
         return False
     if wanted.channel is None or wanted.channel in configuration.channels:
         return True
-    if await cast(Any, desk.ledger.redis.sismember("dcb:channels", wanted.channel)):
+    if await cast(Any, session.ledger.redis.sismember("dcb:channels", wanted.channel)):
         return True
     say_error(f"nobody knows a channel {wanted.channel}")
     return False
@@ -139,9 +139,9 @@ async def _known(desk: Desk, wanted: Wanted) -> bool:
 # ---------------------------------------------------------------- one look
 
 
-async def look(desk: Desk, wanted: Wanted) -> Status:
+async def look(session: Session, wanted: Wanted) -> Status:
     """Read all of it. Some hundred commands, and some thousand where much is in flight, however much that is."""
-    redis, configuration = desk.ledger.redis, desk.configuration
+    redis, configuration = session.ledger.redis, session.configuration
     now = await overview.read(redis, configuration.providers)
     books = await ledger_books.read(redis)
     provider_of = {name: channel.provider for name, channel in configuration.channels.items()}
@@ -156,31 +156,31 @@ async def look(desk: Desk, wanted: Wanted) -> Status:
         None if wanted.everything else {one.channel_id for one in chosen},
     )
     newest: Any = await redis.zrange("dcb:dead", -1, -1, withscores=True)
-    journal = _journal(desk.settings)
-    stranded = await _stranded(desk, now, books)
+    journal = _journal(session.settings)
+    stranded = await _stranded(session, now, books)
     return Status(
-        redis=desk.settings.redis_place,
+        redis=session.settings.redis_place,
         overview=now,
         books=books,
         providers=[one for one in now.providers if wanted.has_provider(one.name, provider_of)],
         channels=chosen,
         states=await conversations.states_of(redis, {one.channel_id: one.in_flight for one in waiting}),
         lanes=lanes,
-        tokens=_tokens(desk.settings, lanes.heads),
+        tokens=_tokens(session.settings, lanes.heads),
         newest_letter_age=max(0.0, now.at - newest[0][1] / 1000) if newest else 0.0,
         journal=journal,
-        problems=[*_problems(now, books, lanes, journal, stranded), *await _unsafe(desk)],
+        problems=[*_problems(now, books, lanes, journal, stranded), *await _unsafe(session)],
         stranded=stranded,
     )
 
 
-async def _stranded(desk: Desk, now: Overview, books: Books) -> list[Stranded]:
+async def _stranded(session: Session, now: Overview, books: Books) -> list[Stranded]:
     """Of channels that no worker knows, or that are not in the bridge.yaml of this command."""
-    names = {one.channel_id for one in books.channels if one.channel_id not in desk.configuration.channels}
+    names = {one.channel_id for one in books.channels if one.channel_id not in session.configuration.channels}
     names |= now.unconfigured.keys()
     open_ones = {one.channel_id: one for one in books.channels if one.channel_id in names and one.in_flight}
     few = dict(sorted(open_ones.items(), key=lambda item: -item[1].oldest_age)[:CHANNELS])
-    states = await conversations.states_of(desk.ledger.redis, {name: one.in_flight for name, one in few.items()})
+    states = await conversations.states_of(session.ledger.redis, {name: one.in_flight for name, one in few.items()})
     found = []
     for name, one in few.items():
         waiting = sum(states[name].get(state, 0) for state in ("accepted", "retry"))
@@ -214,8 +214,8 @@ def _journal(settings: Settings) -> JournalHere | None:
         return None
 
 
-async def _unsafe(desk: Desk) -> list[str]:
-    found = await unsafe(desk.ledger.redis, desk.settings)
+async def _unsafe(session: Session) -> list[str]:
+    found = await redis_problems(session.ledger.redis, session.settings)
     return [f"redis: {what}" for what in found if what not in NOTES]
 
 
@@ -234,10 +234,12 @@ def _problems(
             f"{books.set_aside} entries cannot be read by this version and are set aside: see dcbridge aside list"
         )
     if any(0 < now.store_age < worker.alive_for - NEW for worker in now.workers) and now.store_age < NEWS:
-        found.append(f"Redis was empty {about(now.store_age)} ago, while workers ran: what was accepted before is gone")
+        found.append(
+            f"Redis was empty {format_age(now.store_age)} ago, while workers ran: what was accepted before is gone"
+        )
     if now.ahead > STEP:
         found.append(
-            f"the clock of Redis stepped back: the ledger's time is {about(now.ahead)} ahead of it, and goes on"
+            f"the clock of Redis stepped back: the ledger's time is {format_age(now.ahead)} ahead of it, and goes on"
         )
     if now.suspended:
         found.append("workers take nothing: rq suspend is in force; end it with rq resume")
@@ -246,13 +248,13 @@ def _problems(
     elif now.uncovered:
         found.append(f"no worker takes from {', '.join(now.uncovered)}")
     found += [
-        f"worker {worker.name} was last heard of {about(worker.last_heard)} ago: killed, or it cannot reach Redis"
+        f"worker {worker.name} was last heard of {format_age(worker.last_heard)} ago: killed, or it cannot reach Redis"
         for worker in now.workers
         if worker.silent and worker.last_heard < LATELY
     ]
     found += [
-        f"{one.name}: nothing has been sent for {about(one.open_for)} ({one.why}); {one.parked} wait;"
-        f" next try {f'in {about(one.next_probe_in)}' if one.next_probe_in else 'is due'}"
+        f"{one.name}: nothing has been sent for {format_age(one.open_for)} ({one.why}); {one.parked} wait;"
+        f" next try {f'in {format_age(one.next_probe_in)}' if one.next_probe_in else 'is due'}"
         for one in now.providers
         if one.open
     ]
@@ -263,18 +265,18 @@ def _problems(
     ]
     found += [
         f"channel {one.channel_id} is not configured: {'' if one.exact else 'about '}{one.messages} messages have"
-        f" waited for it for {about(one.waiting_for)}; put it back into bridge.yaml and restart, or fail them with"
+        f" waited for it for {format_age(one.waiting_for)}; put it back into bridge.yaml and restart, or fail them with"
         f" dcbridge fail {one.channel_id}"
         for one in stranded
     ]
     found += [
-        f"{queue.name}: the first of {queue.depth} jobs has waited for {about(queue.oldest_age)}: too few workers"
+        f"{queue.name}: the first of {queue.depth} jobs has waited for {format_age(queue.oldest_age)}: too few workers"
         for queue in now.queues
         if queue.oldest_age > LATE and now.alive
     ]
     found += [
         f"{one.channel_id}: Digital Channels does not take receipts: {one.receipts_waiting} are owed,"
-        f" the oldest for {about(one.oldest_receipt_age)}"
+        f" the oldest for {format_age(one.oldest_receipt_age)}"
         for one in books.channels
         if one.oldest_receipt_age > LATE
     ]
@@ -291,10 +293,10 @@ def _problems(
 def paused_words(one: Provider, at: float) -> str:
     """ "paused for 59 min, until 03:04:05Z, as it asked (20429)"; and for how long it asked, where that was longer."""
     asked, code = one.pause.asked, one.pause.code
-    words = f"paused for {about(one.paused_for)}, until {utc(at + one.paused_for)[:19]}Z, as it asked"
+    words = f"paused for {format_age(one.paused_for)}, until {utc(at + one.paused_for)[:19]}Z, as it asked"
     words += f" ({code})" if code else ""
     longer = asked > one.paused_for + one.pause.since + 1
-    return words + (f": for {about(asked)}, which is longer than anybody waits" if longer else "")
+    return words + (f": for {format_age(asked)}, which is longer than anybody waits" if longer else "")
 
 
 # ---------------------------------------------------------------- for machines

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcbridge.cli.status import Status, paused_words
-from dcbridge.cli.terminal import about, out, print_block, utc
+from dcbridge.cli.terminal import format_age, out, print_block, utc
 from dcbridge.ledger.reports.conversations import READ, WHY, Head
 from dcbridge.ledger.reports.overview import Pace, Provider, Queue, Worker
 from dcbridge.printable import printable
@@ -96,8 +96,8 @@ def _workers(workers: Sequence[Worker]) -> Table:
         flying = f"{one.in_flight:,}/{one.concurrency:,}" if one.concurrency else f"{one.in_flight:,}"
         cells = (
             name,
-            about(one.alive_for),
-            f"{about(one.last_heard)} ago",
+            format_age(one.alive_for),
+            f"{format_age(one.last_heard)} ago",
             flying,
             one.version or "rq",
             _list(one.queues),
@@ -111,7 +111,7 @@ def _workers(workers: Sequence[Worker]) -> Table:
 def _queues(queues: Sequence[Queue]) -> Table:
     table = _table("queues", "waiting", "oldest", "started", right=(1, 2, 3))
     for one in queues:
-        _row(table, (one.name, f"{one.depth:,}", about(one.oldest_age) if one.depth else "", f"{one.started:,}"))
+        _row(table, (one.name, f"{one.depth:,}", format_age(one.oldest_age) if one.depth else "", f"{one.started:,}"))
     return table
 
 
@@ -123,7 +123,7 @@ def _providers(providers: Iterable[Provider], status_at: float) -> Table:
             breaker += f", {one.failing} conversation{'s' * (one.failing != 1)} fail"
         if one.openings > 1:
             breaker += f", opened {one.openings} times in an hour"
-        parked = f"{one.parked:,}" + (f" ({about(one.oldest_parked_age)})" if one.parked else "")
+        parked = f"{one.parked:,}" + (f" ({format_age(one.oldest_parked_age)})" if one.parked else "")
         words = [paused_words(one, status_at)] if one.paused_for else []
         words += _pace(one.pace)
         _row(table, (one.name, breaker, parked, ", ".join(words) or "no limit"), "red" if one.open else "")
@@ -133,7 +133,7 @@ def _providers(providers: Iterable[Provider], status_at: float) -> Table:
 def _pace(pace: Pace) -> list[str]:
     words = []
     if pace.per_second:
-        words.append(f"{pace.per_second:g}/s, burst {pace.burst}, booked {about(pace.booked_ahead)} ahead")
+        words.append(f"{pace.per_second:g}/s, burst {pace.burst}, booked {format_age(pace.booked_ahead)} ahead")
     if pace.cap:
         words.append(f"{pace.in_flight} of {pace.cap} under way")
     if pace.held:
@@ -150,8 +150,11 @@ def _channels(status: Status) -> list[RenderableType]:
         states = ", ".join(f"{state} {sign}{n:,}" for state, n in status.states.get(one.channel_id, {}).items() if n)
         pace = status.overview.paces.get(one.channel_id)
         words = ", ".join([states, *(_pace(pace) if pace else [])]).strip(", ")
-        owed = f"{one.receipts_waiting:,}, for {about(one.oldest_receipt_age)}" if one.receipts_waiting else "none"
-        _row(table, (one.channel_id, f"{one.in_flight:,}", about(one.oldest_age) if one.in_flight else "", words, owed))
+        owed = f"{one.receipts_waiting:,}, for {format_age(one.oldest_receipt_age)}" if one.receipts_waiting else "none"
+        _row(
+            table,
+            (one.channel_id, f"{one.in_flight:,}", format_age(one.oldest_age) if one.in_flight else "", words, owed),
+        )
     left = len(busy) - len(shown)
     quiet = len(status.channels) - len(busy)
     more = [f"{left} more with messages in flight"] if left else []
@@ -172,7 +175,7 @@ def _lanes(status: Status) -> list[RenderableType]:
         )
         for head in lanes.heads:
             token = (status.tokens.get(head.id, ""),) if tokens else ()
-            cells = (head.id, *token, head.channel_id, about(head.age), f"{head.behind:,}", _why(head))
+            cells = (head.id, *token, head.channel_id, format_age(head.age), f"{head.behind:,}", _why(head))
             _row(table, cells, "red" if head.why == "forgotten" else "")
         parts.append(table)
     return parts
@@ -183,13 +186,15 @@ def _why(head: Head) -> str:
     if head.attempts and head.why == "under way":
         words += f" to attempt {head.attempts}"
     if head.why in ("retry", "paced", "unknown", "due") and head.due_in > 0:
-        words += f", in {about(head.due_in)}"
+        words += f", in {format_age(head.due_in)}"
     return words + (f" ({head.code})" if head.code else "")
 
 
 def _rest(status: Status) -> Text:
     books, letters = status.books, status.books.dead_letters
-    words = [f"dead letters: {letters:,}" + (f", the newest {about(status.newest_letter_age)} old" if letters else "")]
+    words = [
+        f"dead letters: {letters:,}" + (f", the newest {format_age(status.newest_letter_age)} old" if letters else "")
+    ]
     waiting = ", ".join(f"{name} {count:,}" for name, count in books.tasks.items())
     words.append(f"callbacks and consumers' messages waiting: {waiting}")
     if status.journal is not None:

@@ -14,14 +14,14 @@ from rich.text import Text
 
 from dcbridge.cli.terminal import (
     ConfigOption,
-    Desk,
     JsonOption,
+    Session,
     at_the_ledger,
+    format_duration,
     out,
     print_block,
     print_json,
     say_error,
-    span,
 )
 from dcbridge.errors import SendError
 from dcbridge.events.event import TEST
@@ -40,38 +40,38 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a sub
 @app.command("list")
 def list_subscribers(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List subscribers: where they are, whether they answer, what waits for them."""
-    raise at_the_ledger(config, lambda desk: _list(desk, as_json))
+    raise at_the_ledger(config, lambda session: _list(session, as_json))
 
 
 @app.command("test")
 def send_one(name: NameArgument, config: ConfigOption = None) -> None:
     """Send one event, named subscriber.test, the way every event goes; exit code 1 when it is not taken."""
-    raise at_the_ledger(config, lambda desk: _test(desk, name))
+    raise at_the_ledger(config, lambda session: _test(session, name))
 
 
 @app.command()
 def enable(name: NameArgument, config: ConfigOption = None) -> None:
     """Deliver to a subscriber that is disabled, beginning with what waited; exit code 1 where it is not."""
-    raise at_the_ledger(config, lambda desk: _enable(desk, name))
+    raise at_the_ledger(config, lambda session: _enable(session, name))
 
 
 @app.command()
 def disable(name: NameArgument, config: ConfigOption = None) -> None:
     """Deliver nothing to a subscriber until it is enabled; what comes meanwhile waits for it, as bridge.yaml says."""
-    raise at_the_ledger(config, lambda desk: _disable(desk, name))
+    raise at_the_ledger(config, lambda session: _disable(session, name))
 
 
 # ---------------------------------------------------------------- the work
 
 
-def _events(desk: Desk) -> Events:
-    settings = desk.settings
-    return Events(desk.ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY)
+def _events(session: Session) -> Events:
+    settings = session.settings
+    return Events(session.ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY)
 
 
-async def _list(desk: Desk, as_json: bool) -> int:
-    configured = desk.configuration.subscribers
-    known = {one.name: one for one in await _events(desk).known()}
+async def _list(session: Session, as_json: bool) -> int:
+    configured = session.configuration.subscribers
+    known = {one.name: one for one in await _events(session).known()}
     rows = [_facts(name, configured.get(name), known.get(name)) for name in sorted({*configured, *known})]
     if as_json:
         for row in rows:
@@ -84,7 +84,7 @@ async def _list(desk: Desk, as_json: bool) -> int:
     for column in ("name", "kind", "place", "state", "waiting", "oldest", "delivered", "dead", "dropped"):
         table.add_column(column, justify="right" if column in _RIGHT else "left", overflow="fold")
     for row in rows:
-        shown = row | {"oldest": span(row["oldest_seconds"]) if row["waiting"] else ""}
+        shown = row | {"oldest": format_duration(row["oldest_seconds"]) if row["waiting"] else ""}
         table.add_row(*(Text(printable(str(shown[str(column.header)]))) for column in table.columns))
     print_block(table)
     return 0
@@ -114,14 +114,14 @@ def _state(configured: Subscriber | None, books: SubscriberBooks | None) -> str:
     if not configured.on:
         return "off in bridge.yaml"
     if books and books.disabled_for:
-        return f"disabled for {span(books.disabled_for)}: {books.why}"
+        return f"disabled for {format_duration(books.disabled_for)}: {books.why}"
     if books and books.failing_for:
-        return f"failing for {span(books.failing_for)}"
+        return f"failing for {format_duration(books.failing_for)}"
     return "on"
 
 
-async def _test(desk: Desk, name: str) -> int:
-    subscriber = configured(desk, name)
+async def _test(session: Session, name: str) -> int:
+    subscriber = configured(session, name)
     if subscriber is None:
         return 1
     event = Event(
@@ -133,7 +133,7 @@ async def _test(desk: Desk, name: str) -> int:
     )
     began = time.monotonic()
     try:
-        sink = open_sink(name, subscriber, desk.configuration.public_url)
+        sink = open_sink(name, subscriber, session.configuration.public_url)
         try:
             await sink.deliver(event)
         finally:
@@ -152,30 +152,30 @@ async def _test(desk: Desk, name: str) -> int:
 _HINTS = {"address not allowed": "; what is meant has to be named in its sink.allow"}
 
 
-async def _enable(desk: Desk, name: str) -> int:
-    if await _events(desk).enable(name):
+async def _enable(session: Session, name: str) -> int:
+    if await _events(session).enable(name):
         out.print(f"{name} is enabled; what waited for it goes out.", markup=False)
         return 0
-    known = {*desk.configuration.subscribers, *(one.name for one in await _events(desk).known())}
+    known = {*session.configuration.subscribers, *(one.name for one in await _events(session).known())}
     say_error(f"{name} is not disabled" if name in known else no_such("subscriber", name, known))
     return 1
 
 
-async def _disable(desk: Desk, name: str) -> int:
-    if configured(desk, name) is None:
+async def _disable(session: Session, name: str) -> int:
+    if configured(session, name) is None:
         return 1
-    if await _events(desk).disable(name, "operator"):
+    if await _events(session).disable(name, "operator"):
         out.print(f"{name} is disabled; what comes for it waits.", markup=False)
         return 0
     say_error(f"{name} is disabled already")
     return 1
 
 
-def configured(desk: Desk, name: str, option: str = "") -> Subscriber | None:
+def configured(session: Session, name: str, option: str = "") -> Subscriber | None:
     """What bridge.yaml says of a subscriber; where it says nothing, that is told: `option` is where the name stood."""
-    found = desk.configuration.subscribers.get(name)
+    found = session.configuration.subscribers.get(name)
     if found is None:
-        say_error(option + no_such("subscriber", name, desk.configuration.subscribers))
+        say_error(option + no_such("subscriber", name, session.configuration.subscribers))
     return found
 
 

@@ -91,7 +91,7 @@ def refused(problems: list[str]) -> typer.Exit:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Session:
     """What a command that looks into the ledger works with."""
 
     settings: Settings
@@ -100,7 +100,7 @@ class Desk:
 
 
 def at_the_ledger(
-    config: Path | None, work: Callable[[Desk], Awaitable[int]], *, interrupted: int = INTERRUPTED
+    config: Path | None, work: Callable[[Session], Awaitable[int]], *, interrupted: int = INTERRUPTED
 ) -> typer.Exit:
     """Run one command's work; its exit code, 3 when Redis cannot be reached, `interrupted` after Ctrl-C."""
     settings, configuration = read_all(config, warnings=False)  # `check` and the processes themselves tell of them
@@ -109,11 +109,11 @@ def at_the_ledger(
         redis = connect(settings)
         ledger = Ledger.of(settings, redis, Durable(settings))
         try:
-            return await work(Desk(settings, configuration, ledger))
+            return await work(Session(settings, configuration, ledger))
         except BrokenPipeError:  # of our own output (`… | head -1`): redis-py has its own word for a lost connection
             raise
         except (RedisError, OSError) as error:
-            say_error(what_ails(settings, error))
+            say_error(explain_redis_error(settings, error))
             return REDIS_AWAY
         finally:
             await redis.aclose()
@@ -124,7 +124,7 @@ def at_the_ledger(
         return typer.Exit(interrupted)
 
 
-def what_ails(settings: Settings, error: Exception) -> str:
+def explain_redis_error(settings: Settings, error: Exception) -> str:
     """Why Redis could not be asked, and what to look at; nothing of what it said itself."""
     place = settings.redis_place
     match error:
@@ -187,7 +187,7 @@ def utc(seconds: float) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
 
 
-def span(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """ "4.2 s", "5 min", "3 h" or "12 d": two figures are enough for a person."""
     for unit, size in (("d", DAY), ("h", 3600.0), ("min", 60.0)):
         if abs(seconds) >= 2 * size:
@@ -195,12 +195,18 @@ def span(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def about(seconds: float) -> str:
-    """As `span`, to a tenth of a second: for what is looked at again and again."""
-    return f"{seconds:.1f} s" if abs(seconds) < 10 else f"{seconds:.0f} s" if abs(seconds) < 120 else span(seconds)
+def format_age(seconds: float) -> str:
+    """As `format_duration`, to a tenth of a second: for what is looked at again and again."""
+    return (
+        f"{seconds:.1f} s"
+        if abs(seconds) < 10
+        else f"{seconds:.0f} s"
+        if abs(seconds) < 120
+        else format_duration(seconds)
+    )
 
 
-def moment(text: str, option: str = "--since") -> float:
+def parse_time(text: str, option: str = "--since") -> float:
     """Seconds since 1970 of "2h" (ago) or an ISO time, which is UTC unless it says otherwise."""
     if found := re.fullmatch(r"([0-9]{1,9})([smhd])", text):
         return time.time() - int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcbridge.cli import search
-from dcbridge.cli.terminal import Desk, out, print_block, print_json, say_error, span, utc
+from dcbridge.cli.terminal import Session, format_duration, out, print_block, print_json, say_error, utc
 from dcbridge.genesys.payloads import MAX_RECIPIENTS
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.history import Hop, hops_of, hops_of_task, older_lines_are_gone, parts_of
@@ -37,15 +37,15 @@ class Life:
     older_hops_forgotten: bool = False
 
 
-async def show(desk: Desk, given: str, channel: str | None, everywhere: bool, as_json: bool) -> int:
+async def show(session: Session, given: str, channel: str | None, everywhere: bool, as_json: bool) -> int:
     """Print every life that goes by this id; 1 when there is none. `everywhere`: look at all that is remembered."""
-    lives = await _lives(desk, given, channel)
+    lives = await _lives(session, given, channel)
     listed = False
     if not lives and (everywhere or search.is_address(given)):
         look = search.everywhere if everywhere else search.waiting_for
-        lives = await _lives_of(desk, await look(desk, given, channel))
+        lives = await _lives_of(session, await look(session, given, channel))
         listed = len(lives) > 1
-    letters = [] if lives else await _letters(desk.ledger.redis, [f"{kind}-{given}" for kind in "wmrtui"] + [given])
+    letters = [] if lives else await _letters(session.ledger.redis, [f"{kind}-{given}" for kind in "wmrtui"] + [given])
     if as_json:
         named = "" if search.is_address(given) else given
         print_json({"id": named, "found": [_as_json(life) for life in lives], "dead_letters": letters})
@@ -57,11 +57,13 @@ async def show(desk: Desk, given: str, channel: str | None, everywhere: bool, as
                 out.print()
             _print(life)
     if not lives:
-        _say_what_was_not_found(desk, given, channel, everywhere, letters)
+        _say_what_was_not_found(session, given, channel, everywhere, letters)
     return 0 if lives else 1
 
 
-def _say_what_was_not_found(desk: Desk, given: str, channel: str | None, everywhere: bool, letters: list[str]) -> None:
+def _say_what_was_not_found(
+    session: Session, given: str, channel: str | None, everywhere: bool, letters: list[str]
+) -> None:
     where = f" on channel {channel}" if channel is not None else ""
     if search.is_address(given):
         say_error(f"nothing {'is remembered of' if everywhere else 'waits for'} this address{where}")
@@ -71,40 +73,40 @@ def _say_what_was_not_found(desk: Desk, given: str, channel: str | None, everywh
         say_error(f"there is a dead letter: dcbridge dead show {letters[0]}")
         return
     say_error(
-        f"a message is remembered for {desk.settings.retention_days:g} days after its receipt was posted,"
-        f" a callback or a consumer's message for {desk.settings.callback_dedupe_days:g} days after it was done"
+        f"a message is remembered for {session.settings.retention_days:g} days after its receipt was posted,"
+        f" a callback or a consumer's message for {session.settings.callback_dedupe_days:g} days after it was done"
     )
     if not everywhere:
         say_error("--search looks at all of them for this id of a provider, trace id, token or address")
 
 
-async def _lives(desk: Desk, given: str, channel: str | None) -> list[Life]:
+async def _lives(session: Session, given: str, channel: str | None) -> list[Life]:
     """By what names a message at once."""
     if channel is None and _TASK.fullmatch(given):
-        found = await _task(desk.ledger, given)
+        found = await _task(session.ledger, given)
         return [found] if found else []
-    if channel is None and _REF.fullmatch(given) and (known := await _message(desk, given)):
+    if channel is None and _REF.fullmatch(given) and (known := await _message(session, given)):
         return [known]
-    refs = await _refs(desk, given, channel)
+    refs = await _refs(session, given, channel)
     if not refs and (named := _MESSAGE_ID.fullmatch(given)):  # the Message-ID of an email is the reference
         refs = [named[1]]
-    members = [f"m:{ref}" for ref in refs] or await search.consumer_messages(desk, given)
-    return await _lives_of(desk, members)
+    members = [f"m:{ref}" for ref in refs] or await search.consumer_messages(session, given)
+    return await _lives_of(session, members)
 
 
-async def _lives_of(desk: Desk, members: Sequence[str]) -> list[Life]:
+async def _lives_of(session: Session, members: Sequence[str]) -> list[Life]:
     """Of "m:<ref>" and "t:<id>", those that are still known."""
     found = [
-        await (_message(desk, member[2:]) if member.startswith("m:") else _task(desk.ledger, member[2:]))
+        await (_message(session, member[2:]) if member.startswith("m:") else _task(session.ledger, member[2:]))
         for member in members
     ]
     return [life for life in found if life is not None]
 
 
-async def _refs(desk: Desk, message_id: str, channel: str | None) -> list[str]:
+async def _refs(session: Session, message_id: str, channel: str | None) -> list[str]:
     """Every copy of a Digital Channels messageId, on one channel or on all that are configured or were."""
-    redis = desk.ledger.redis
-    channels = [channel] if channel is not None else list(desk.configuration.channels)
+    redis = session.ledger.redis
+    channels = [channel] if channel is not None else list(session.configuration.channels)
     if channel is None:
         strays = cast(set[bytes], await redis.smembers("dcb:channels"))
         channels += sorted({name.decode() for name in strays} - set(channels))
@@ -132,12 +134,12 @@ async def _letters(redis: Redis, ids: Sequence[str]) -> list[str]:
     return [one for one, answer in zip(ids, answers, strict=True) if answer]
 
 
-async def _message(desk: Desk, ref: str) -> Life | None:
-    redis = desk.ledger.redis
-    entry = await desk.ledger.entry(ref)
+async def _message(session: Session, ref: str) -> Life | None:
+    redis = session.ledger.redis
+    entry = await session.ledger.entry(ref)
     if not entry:
         return None
-    channel = desk.configuration.channel(entry["ch"])
+    channel = session.configuration.channel(entry["ch"])
     provider = channel.provider if channel else ""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.zscore("dcb:due", f"m:{ref}")
@@ -152,7 +154,7 @@ async def _message(desk: Desk, ref: str) -> Life | None:
         "channel": entry["ch"],
         "message id": entry["mid"],
         "trace id": entry.get("tr", ""),
-        "consumer": _consumer(desk.settings, entry),
+        "consumer": _consumer(session.settings, entry),
         "attempts": int(entry.get("ta", "0")),
         "waits behind": f"{place} of its conversation" if place else "",
         "held back": _held_back(entry, provider if parked is not None else "", why),
@@ -258,12 +260,12 @@ def _hops(life: Life, *, roomy: bool) -> Table:
     table.add_column(overflow="fold")
     began = life.hops[0].at
     for hop in life.hops:
-        moment = utc(hop.at)
+        parse_time = utc(hop.at)
         if not roomy:
-            moment = moment[11:23] if moment[:10] == utc(began)[:10] else moment[5:16].replace("T", " ")
+            parse_time = parse_time[11:23] if parse_time[:10] == utc(began)[:10] else parse_time[5:16].replace("T", " ")
         style = "dim" if hop.what.startswith("due") else ""
         facts = [words for name, value in hop.facts.items() if (words := _fact(name, value, life))]
-        cells = [moment, f"+{span(hop.at - began)}", hop.what]
+        cells = [parse_time, f"+{format_duration(hop.at - began)}", hop.what]
         if roomy:
             cells.append(", ".join(facts))
         elif facts:

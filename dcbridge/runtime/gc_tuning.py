@@ -12,7 +12,7 @@ GROWN = 8 << 20  # bytes
 _SIZES = Path("/proc/self/statm")  # in pages: all, resident, …
 
 
-def spare_the_collector() -> None:
+def tune_gc() -> None:
     """What is loaded by now stays. With hundreds of messages in flight, a look after each 700 new objects finds nothing
     and takes a tenth of the time."""
     gc.collect()
@@ -20,7 +20,7 @@ def spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-async def collect_what_grows(every: float = LOOK_EVERY, grown: int = GROWN) -> None:
+async def collect_on_growth(every: float = LOOK_EVERY, grown: int = GROWN) -> None:
     """Look through everything when memory has grown, for ever: by the thresholds above that would hardly ever be done.
 
     What is still needed after that is the level from which growth is counted, so a process that holds much does not

@@ -184,14 +184,14 @@ class Metrics:
         overview: Overview | None = None,
         *,
         subscribers: Container[str] = (),
-        unsafe: int = 0,
+        redis_problems: int = 0,
         exposed: int = 0,
     ) -> bytes:
         """The text exposition, with the books and the overview where Redis could be read.
 
         Channels that are not configured are added up as "(unknown)": a label is never data. Subscribers that are
-        not configured any more are left out. `unsafe`, `exposed`: how many things about Redis would lose messages,
-        and let others read them.
+        not configured any more are left out. `redis_problems`, `exposed`: how many things about Redis would lose
+        messages, and let others read them.
         """
         self.redis_up.set(int(books is not None))
         text = generate_latest(self.registry)
@@ -200,7 +200,7 @@ class Metrics:
             extra.register(_BooksCollector(books, channels))
             extra.register(_SubscribersCollector([one for one in books.subscribers if one.name in subscribers]))
         if overview is not None:
-            extra.register(_OverviewCollector(overview, channels, unsafe, exposed))
+            extra.register(_OverviewCollector(overview, channels, redis_problems, exposed))
         return text + generate_latest(extra)
 
 
@@ -248,8 +248,8 @@ class _BooksCollector(Collector):
 
 
 class _OverviewCollector(Collector):
-    def __init__(self, overview: Overview, channels: Container[str], unsafe: int, exposed: int) -> None:
-        self._overview, self._channels, self._unsafe, self._exposed = overview, channels, unsafe, exposed
+    def __init__(self, overview: Overview, channels: Container[str], redis_problems: int, exposed: int) -> None:
+        self._overview, self._channels, self._unsafe, self._exposed = overview, channels, redis_problems, exposed
 
     def collect(self) -> Iterable[Metric]:
         now = self._overview
@@ -258,7 +258,7 @@ class _OverviewCollector(Collector):
             return GaugeMetricFamily(f"dcbridge_{name}", help_text, labels=labels)
 
         queued = gauge("oldest_queued_seconds", "How long the first job of a queue has waited.", "queue")
-        running = gauge("running_jobs", "Jobs that workers have in their hands.", "queue")
+        running = gauge("running_jobs", "Jobs that workers run at this moment.", "queue")
         workers = gauge("workers", "Workers that were heard of lately and take from this queue.", "queue")
         for queue in now.queues:
             queued.add_metric([queue.name], queue.oldest_age)
@@ -290,8 +290,8 @@ class _OverviewCollector(Collector):
                 held.add_metric([of, name], pace.held)
             if pace.cap:
                 under_way.add_metric([of, name], pace.in_flight)
-        unsafe = gauge("redis_unsafe", "Things about Redis that would lose messages, or refuse them.")
-        unsafe.add_metric([], self._unsafe)
+        redis_problems = gauge("redis_unsafe", "Things about Redis that would lose messages, or refuse them.")
+        redis_problems.add_metric([], self._unsafe)
         exposed = gauge("redis_exposed", "Things about the connection to Redis that let others read messages.")
         exposed.add_metric([], self._exposed)
         ahead = gauge("clock_ahead_seconds", "How far the ledger's time is ahead of Redis' clock, which stepped back.")
@@ -299,7 +299,7 @@ class _OverviewCollector(Collector):
         suspended = gauge("suspended", "1 while `rq suspend` keeps workers from taking anything.")
         suspended.add_metric([], int(now.suspended))
         of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way]
-        return [queued, running, workers, *of_providers, unsafe, exposed, ahead, suspended]
+        return [queued, running, workers, *of_providers, redis_problems, exposed, ahead, suspended]
 
 
 class _SubscribersCollector(Collector):

@@ -16,7 +16,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.ledger.reports import books, overview
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
-from dcbridge.store.connection import NOTES, unsafe, worth_knowing
+from dcbridge.store.connection import NOTES, redis_problems, redis_warnings
 
 SAFETY_KEPT = 60.0  # seconds between two looks at how Redis is set up
 
@@ -36,7 +36,7 @@ class Scrape:
         self._subscribers = subscribers
         self._metrics, self._redis, self._settings, self._configuration = metrics, redis, settings, configuration
         self._unsafe, self._looked = 0, float("-inf")
-        self._exposed = len(worth_knowing(settings))
+        self._exposed = len(redis_warnings(settings))
         metrics.begin_at_zero(configuration.providers, configuration.channels)
 
     async def __call__(self) -> bytes:
@@ -51,12 +51,12 @@ class Scrape:
             self._configuration.channels,
             now,
             subscribers=self._subscribers(),
-            unsafe=self._unsafe,
+            redis_problems=self._unsafe,
             exposed=self._exposed,
         )
 
     async def _look_at_safety(self) -> None:
         if time.monotonic() - self._looked < SAFETY_KEPT:
             return
-        found = await unsafe(self._redis, self._settings)
+        found = await redis_problems(self._redis, self._settings)
         self._unsafe, self._looked = sum(what not in NOTES for what in found), time.monotonic()

@@ -133,7 +133,7 @@ def _ask(settings: Way, address: RedisAddress, retry: object) -> dict[str, Any]:
 # ---------------------------------------------------------------- what is not safe
 
 
-def worth_knowing(settings: Settings) -> list[str]:
+def redis_warnings(settings: Settings) -> list[str]:
     """What loses nothing and is still no good, each with its mend."""
     address = read_address(settings.redis_url.get_secret_value())
     found = []
@@ -144,7 +144,7 @@ def worth_knowing(settings: Settings) -> list[str]:
     return found
 
 
-async def unsafe(redis: Redis, settings: Settings) -> list[str]:
+async def redis_problems(redis: Redis, settings: Settings) -> list[str]:
     """What would lose messages or refuse them, each with its mend. Raises RedisError when Redis does not answer."""
     info: dict[str, Any] = {}
     try:

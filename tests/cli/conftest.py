@@ -9,16 +9,16 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
-from tests.cli.desk import Desk
+from tests.cli.session import Session
 
 
 @pytest.fixture
-def desk(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Desk:
-    return Desk(redis, redis_server.url, tmp_path / "bridge")
+def session(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Session:
+    return Session(redis, redis_server.url, tmp_path / "bridge")
 
 
 @pytest.fixture
-async def own_desk(own_redis: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[Desk]:
+async def own_desk(own_redis: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[Session]:
     """A desk whose Redis this test alone may kill."""
     async with Redis.from_url(own_redis.url) as client:
-        yield Desk(client, own_redis.url, tmp_path / "bridge")
+        yield Session(client, own_redis.url, tmp_path / "bridge")

@@ -11,7 +11,7 @@ from dcbridge.genesys import payloads
 from dcbridge.ledger import NewTask
 from dcbridge.providers.base import Callback
 from dcbridge.providers.callback import pack
-from tests.cli.desk import CONSUMER, DAY, SENDER, TEXT, Desk
+from tests.cli.session import CONSUMER, DAY, SENDER, TEXT, Session
 from tests.ledger.ledger_bench import CHANNEL, new_message
 
 CONSUMER_TASK = orjson.dumps({"from": CONSUMER, "text": TEXT, "media": [], "provider": "twilio"})
@@ -32,57 +32,57 @@ def webhook(message_id: str = "m-1", **changes: Any) -> bytes:
     return orjson.dumps({"channel": channel | changes, "type": "Text", "text": TEXT})
 
 
-async def unreadable_webhook(desk: Desk, body: bytes = b"{" + TEXT.encode()) -> str:
+async def unreadable_webhook(session: Session, body: bytes = b"{" + TEXT.encode()) -> str:
     letter_id = f"w-{payloads.made_up_id('main', body)}"
-    await desk.ledger.bury(letter_id, "agent message", "", "520 the body is not JSON", body)
+    await session.ledger.bury(letter_id, "agent message", "", "520 the body is not JSON", body)
     return letter_id
 
 
-async def told_failed(desk: Desk) -> str:
+async def told_failed(session: Session) -> str:
     problem = "the channel is not configured"
     message = new_message("m-9", channel_id="nobody", reason=530, detail=problem, raw=webhook("m-9", id="nobody"))
-    await desk.ledger.accept([message])
+    await session.ledger.accept([message])
     return f"m-{message.ref}"
 
 
-async def refused_receipt(desk: Desk) -> str:
-    ref = await desk.sending("m-1", sender_id=SENDER, to_id=CONSUMER)
-    await desk.ledger.fail(ref, "mine", 530, "21211")
-    await desk.ledger.receipts_take(CHANNEL, 10, 60.0)
-    await desk.ledger.receipts_again(CHANNEL, {ref: 0.0})
-    await desk.ledger.receipts_take(CHANNEL, 10, 60.0)
+async def refused_receipt(session: Session) -> str:
+    ref = await session.sending("m-1", sender_id=SENDER, to_id=CONSUMER)
+    await session.ledger.fail(ref, "mine", 530, "21211")
+    await session.ledger.receipts_take(CHANNEL, 10, 60.0)
+    await session.ledger.receipts_again(CHANNEL, {ref: 0.0})
+    await session.ledger.receipts_take(CHANNEL, 10, 60.0)
     raw = orjson.dumps({"messages": [{"channel": {"from": {"id": SENDER}, "to": {"id": CONSUMER}}}]})
-    await desk.ledger.receipts_refused(CHANNEL, ref, "http 404", raw)
+    await session.ledger.receipts_refused(CHANNEL, ref, "http 404", raw)
     return f"r-{ref}"
 
 
-async def dead_task(desk: Desk, task_id: str = "c-" + "0" * 24) -> str:
+async def dead_task(session: Session, task_id: str = "c-" + "0" * 24) -> str:
     job, payload = ("consumer", CONSUMER_TASK) if task_id[0] == "c" else ("callback", callback())
-    await desk.ledger.put_tasks(
+    await session.ledger.put_tasks(
         [NewTask(task_id, job, "some-lane", payload, "trace", CHANNEL if task_id[0] == "c" else "")]
     )
-    assert (await desk.ledger.claim_task(task_id, "mine", 60.0)).ours
-    assert await desk.ledger.task_dead(task_id, "mine", "http 400", payload, 7 * DAY) == "dead"
-    await desk.drop_jobs()
+    assert (await session.ledger.claim_task(task_id, "mine", 60.0)).ours
+    assert await session.ledger.task_dead(task_id, "mine", "http 400", payload, 7 * DAY) == "dead"
+    await session.drop_jobs()
     return f"t-{task_id}"
 
 
-async def dead_callback(desk: Desk) -> str:
-    return await dead_task(desk, "b-" + "0" * 24)
+async def dead_callback(session: Session) -> str:
+    return await dead_task(session, "b-" + "0" * 24)
 
 
-async def update_of_nobody(desk: Desk) -> str:
-    await desk.ledger.bury("u-" + "0" * 24, "delivery update", "", "512 unknown message", callback("status"))
+async def update_of_nobody(session: Session) -> str:
+    await session.ledger.bury("u-" + "0" * 24, "delivery update", "", "512 unknown message", callback("status"))
     return "u-" + "0" * 24
 
 
-async def unreadable_batch(desk: Desk, body: bytes = b"{" + TEXT.encode()) -> str:
+async def unreadable_batch(session: Session, body: bytes = b"{" + TEXT.encode()) -> str:
     letter_id = f"i-{payloads.made_up_id('main', body)}"
-    await desk.ledger.bury(letter_id, "interaction batch", "", "520 the body is not JSON", body)
+    await session.ledger.bury(letter_id, "interaction batch", "", "520 the body is not JSON", body)
     return letter_id
 
 
-Made = Callable[[Desk], Awaitable[str]]
+Made = Callable[[Session], Awaitable[str]]
 KINDS: list[tuple[str, Made]] = [
     ("agent-message", unreadable_webhook),
     ("agent-message", told_failed),
@@ -94,5 +94,5 @@ KINDS: list[tuple[str, Made]] = [
 ]
 
 
-async def all_kinds(desk: Desk) -> list[str]:
-    return [await make(desk) for _, make in KINDS]
+async def all_kinds(session: Session) -> list[str]:
+    return [await make(session) for _, make in KINDS]

@@ -17,7 +17,7 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import Ledger
 from dcbridge.settings.process import Settings
 from dcbridge.store.commands import acl, commands, not_allowed
-from dcbridge.store.connection import INFO_NOT_CHECKED, NOT_CHECKED, connect, unsafe
+from dcbridge.store.connection import INFO_NOT_CHECKED, NOT_CHECKED, connect, redis_problems
 from tests.ledger.ledger_bench import Bench, new_message
 from tests.workers.far_side import CONFIGURATION, TOKEN, worlds
 
@@ -76,7 +76,7 @@ async def test_every_command_of_the_scripts_is_tried() -> None:
 async def test_a_redis_that_tells_nothing_of_itself_is_no_dead_redis(redis: Redis) -> None:
     settings = await user(redis, "~* +@all -info -config")
     limited = connect(settings)
-    assert await unsafe(limited, settings) == [INFO_NOT_CHECKED, NOT_CHECKED]
+    assert await redis_problems(limited, settings) == [INFO_NOT_CHECKED, NOT_CHECKED]
     await limited.aclose()
 
 

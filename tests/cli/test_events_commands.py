@@ -25,14 +25,14 @@ from starlette.routing import Route
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.events import event as events
 from dcbridge.ledger.events import Events, Failure
-from tests.cli.desk import Desk
+from tests.cli.session import Session
 from tests.listening import listening
 
 SECRET = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY="
 PRIVATE = "canary-of-an-entity"
 
 
-class EventDesk(Desk):
+class EventDesk(Session):
     """Two subscribers, of which one wants only what is finished."""
 
     def __init__(self, redis: Redis, url: str, folder: Path) -> None:
@@ -73,26 +73,26 @@ def as_dict(value: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> EventDesk:
+def session(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> EventDesk:
     return EventDesk(redis, redis_server.url, tmp_path / "bridge")
 
 
 # ---------------------------------------------------------------- events list
 
 
-async def test_events_are_listed_with_what_became_of_them(desk: EventDesk) -> None:
-    await desk.configure()
-    older = await desk.tell("i-1", "STARTED", "crm", ago=100)
-    newer = await desk.tell("i-1", "FINISHED", "crm", "ends")
-    await desk.deliver(newer, "ends")
-    said = await desk.types("events", "list", "--json")
+async def test_events_are_listed_with_what_became_of_them(session: EventDesk) -> None:
+    await session.configure()
+    older = await session.tell("i-1", "STARTED", "crm", ago=100)
+    newer = await session.tell("i-1", "FINISHED", "crm", "ends")
+    await session.deliver(newer, "ends")
+    said = await session.types("events", "list", "--json")
     assert [(one["id"], one["event"], one["sequence"]) for one in said.lines] == [
         (newer, "FINISHED", 2),
         (older, "STARTED", 1),
     ]
     states = {name: one["state"] for name, one in said.lines[0]["deliveries"].items()}
     assert states == {"crm": "waiting", "ends": "delivered"}
-    shown = await desk.types("events", "list")
+    shown = await session.types("events", "list")
     assert "crm waiting, ends delivered" in shown.out
     assert PRIVATE not in said.out + shown.out
 
@@ -108,50 +108,50 @@ async def test_events_are_listed_with_what_became_of_them(desk: EventDesk) -> No
         (["--limit", "1"], ["i-2"]),
     ],
 )
-async def test_events_are_chosen(desk: EventDesk, options: list[str], found: list[str]) -> None:
-    await desk.configure()
-    await desk.tell("i-1", "STARTED", ago=100)
-    await desk.tell("i-1", "FINISHED", ago=30)
-    await desk.tell("i-2", "STARTED")
-    said = await desk.types("events", "list", "--json", *options)
+async def test_events_are_chosen(session: EventDesk, options: list[str], found: list[str]) -> None:
+    await session.configure()
+    await session.tell("i-1", "STARTED", ago=100)
+    await session.tell("i-1", "FINISHED", ago=30)
+    await session.tell("i-2", "STARTED")
+    said = await session.types("events", "list", "--json", *options)
     assert [one["interaction"] for one in said.lines] == found
     assert said.code == 0
 
 
-async def test_a_delivery_that_failed_says_why(desk: EventDesk) -> None:
-    await desk.configure()
-    event = await desk.tell("i-1", "STARTED", "crm")
-    await desk.events.claim(f"{event}-crm", "w.1", 60.0)
-    await desk.events.failed(f"{event}-crm", "w.1", Failure("503", 60.0, "sick", True, 5, 5.0, 60.0, 0.0))
-    said = await desk.types("events", "list", "--json")
+async def test_a_delivery_that_failed_says_why(session: EventDesk) -> None:
+    await session.configure()
+    event = await session.tell("i-1", "STARTED", "crm")
+    await session.events.claim(f"{event}-crm", "w.1", 60.0)
+    await session.events.failed(f"{event}-crm", "w.1", Failure("503", 60.0, "sick", True, 5, 5.0, 60.0, 0.0))
+    said = await session.types("events", "list", "--json")
     assert said.lines[0]["deliveries"]["crm"] == {"state": "waiting", "attempts": 1, "last_error": "503"}
 
 
-async def test_nothing_to_list(desk: EventDesk) -> None:
-    said = await desk.types("events", "list")
+async def test_nothing_to_list(session: EventDesk) -> None:
+    said = await session.types("events", "list")
     assert (said.code, said.out) == (0, "There are no events.\n")
 
 
 # ---------------------------------------------------------------- events tail
 
 
-async def test_tail_shows_each_event_once_as_it_comes(desk: EventDesk) -> None:
-    await desk.configure()
-    await desk.tell("i-0", "STARTED", ago=100)
+async def test_tail_shows_each_event_once_as_it_comes(session: EventDesk) -> None:
+    await session.configure()
+    await session.tell("i-0", "STARTED", ago=100)
     command = [sys.executable, "-m", "dcbridge", "events", "tail", "--json"]
-    environ = {**os.environ, **desk.environ, "PYTHONUNBUFFERED": "1"}
+    environ = {**os.environ, **session.environ, "PYTHONUNBUFFERED": "1"}
     process = await asyncio.create_subprocess_exec(*command, env=environ, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
         seen: list[str] = []
         async with asyncio.timeout(60):
             while not seen:  # it looks half a second back at its start
-                event = await desk.tell(f"i-{len(await desk.events.ids())}", "STARTED")
+                event = await session.tell(f"i-{len(await session.events.ids())}", "STARTED")
                 try:
                     seen.append(orjson.loads(await asyncio.wait_for(process.stdout.readline(), 0.5))["id"])
                 except TimeoutError:
                     continue
-            last = await desk.tell("i-last", "FINISHED")
+            last = await session.tell("i-last", "FINISHED")
             while seen[-1] != last:
                 seen.append(orjson.loads(await process.stdout.readline())["id"])
         assert event in seen
@@ -164,47 +164,47 @@ async def test_tail_shows_each_event_once_as_it_comes(desk: EventDesk) -> None:
 # ---------------------------------------------------------------- events replay
 
 
-async def hour(desk: EventDesk) -> list[str]:
+async def hour(session: EventDesk) -> list[str]:
     """Six events of the last hour, and one of the hour before, all delivered to crm; of the six, three are ends."""
-    await desk.configure()
-    old = await desk.tell("i-old", "STARTED", "crm", ago=5000)
+    await session.configure()
+    old = await session.tell("i-old", "STARTED", "crm", ago=5000)
     found = []
     for n in range(3):
-        found.append(await desk.tell(f"i-{n}", "STARTED", "crm", ago=1000 - n))
-        found.append(await desk.tell(f"i-{n}", "FINISHED", "crm", ago=500 - n))
+        found.append(await session.tell(f"i-{n}", "STARTED", "crm", ago=1000 - n))
+        found.append(await session.tell(f"i-{n}", "FINISHED", "crm", ago=500 - n))
     for event in [old, *found]:
-        await desk.deliver(event, "crm")
-    await desk.drop_jobs()
+        await session.deliver(event, "crm")
+    await session.drop_jobs()
     return found
 
 
-async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(desk: EventDesk) -> None:
-    await hour(desk)
-    before = await desk.everything()
-    said = await desk.types("events", "replay", "--since", "1h", "--subscriber", "crm", "--dry-run")
+async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(session: EventDesk) -> None:
+    await hour(session)
+    before = await session.everything()
+    said = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm", "--dry-run")
     assert said.out == "6 would be delivered to crm again.\n"
-    assert await desk.everything() == before
+    assert await session.everything() == before
 
 
-async def test_an_hour_goes_to_one_subscriber_and_no_other_notices(desk: EventDesk) -> None:
-    found = await hour(desk)
-    said = await desk.types("events", "replay", "--since", "1h", "--subscriber", "crm")
+async def test_an_hour_goes_to_one_subscriber_and_no_other_notices(session: EventDesk) -> None:
+    found = await hour(session)
+    said = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm")
     assert (said.code, said.out) == (0, "6 will be delivered to crm again.\n")
-    assert sorted(await desk.queued("events")) == sorted(f"{event}-crm" for event in found)
-    books = {one.name: one for one in await desk.events.known()}
+    assert sorted(await session.queued("events")) == sorted(f"{event}-crm" for event in found)
+    books = {one.name: one for one in await session.events.known()}
     assert (books["crm"].waiting, books["crm"].difference) == (6, 0)
     assert (books["ends"].accepted, books["ends"].waiting) == (0, 0)
-    again = await desk.types("events", "replay", "--since", "1h", "--subscriber", "crm")
+    again = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm")
     assert (again.code, again.out) == (
         0, "0 will be delivered to crm again.\n6 are on their way already.\n",
     )  # fmt: skip
 
 
-async def test_a_replay_keeps_to_the_subscribers_filters_and_to_what_was_asked_for(desk: EventDesk) -> None:
-    await hour(desk)
-    said = await desk.types("events", "replay", "--since", "1h", "--subscriber", "ends")
+async def test_a_replay_keeps_to_the_subscribers_filters_and_to_what_was_asked_for(session: EventDesk) -> None:
+    await hour(session)
+    said = await session.types("events", "replay", "--since", "1h", "--subscriber", "ends")
     assert said.out == "3 will be delivered to ends again.\n3 are not meant, or not wanted by its filters.\n"
-    said = await desk.types("events", "replay", "--since", "1h", "--interaction", "i-1", "--subscriber", "crm")
+    said = await session.types("events", "replay", "--since", "1h", "--interaction", "i-1", "--subscriber", "crm")
     assert said.out.startswith("2 will be delivered to crm again.\n")
 
 
@@ -216,11 +216,11 @@ async def test_a_replay_keeps_to_the_subscribers_filters_and_to_what_was_asked_f
         ("off", "--subscriber: off is not on in bridge.yaml, and gets nothing (subscribers.off.on)"),
     ],
 )
-async def test_a_replay_to_nobody(desk: EventDesk, name: str, reason: str) -> None:
+async def test_a_replay_to_nobody(session: EventDesk, name: str, reason: str) -> None:
     sink = {"kind": "http", "url": "https://off.example.com/hook", "secrets": [SECRET]}
-    await desk.configure(off={"on": False, "sink": sink})
-    await desk.tell("i-1", "STARTED")
-    said = await desk.types("events", "replay", "--since", "1h", "--subscriber", name)
+    await session.configure(off={"on": False, "sink": sink})
+    await session.tell("i-1", "STARTED")
+    said = await session.types("events", "replay", "--since", "1h", "--subscriber", name)
     assert said.code == 1
     assert reason in said.err
 
@@ -243,22 +243,22 @@ async def test_a_replay_to_nobody(desk: EventDesk, name: str, reason: str) -> No
     ],
 )
 async def test_what_is_wrong_with_a_replay_is_told_with_its_option(
-    desk: EventDesk, more: list[str], code: int, says: str
+    session: EventDesk, more: list[str], code: int, says: str
 ) -> None:
-    await hour(desk)
-    said = await desk.types("events", "replay", "--subscriber", "crm", "--dry-run", *more)
+    await hour(session)
+    said = await session.types("events", "replay", "--subscriber", "crm", "--dry-run", *more)
     assert said.code == code
     assert says in said.err if says else said.err == ""
 
 
-async def test_a_slow_rate_puts_one_after_the_other(desk: EventDesk) -> None:
+async def test_a_slow_rate_puts_one_after_the_other(session: EventDesk) -> None:
     """Whoever asks for one in ten seconds has not got two when he changes his mind."""
-    await hour(desk)
+    await hour(session)
     command = [sys.executable, "-m", "dcbridge", "events", "replay", "--since", "1h", "--subscriber", "crm"]
-    process = await asyncio.create_subprocess_exec(*command, "--rate", "0.1", env={**os.environ, **desk.environ})
+    process = await asyncio.create_subprocess_exec(*command, "--rate", "0.1", env={**os.environ, **session.environ})
     try:
         async with asyncio.timeout(60):
-            while not (put := await desk.queued("events")):  # noqa: ASYNC110 (another process puts it there)
+            while not (put := await session.queued("events")):  # noqa: ASYNC110 (another process puts it there)
                 await asyncio.sleep(0.05)
     finally:
         process.send_signal(signal.SIGINT)
@@ -266,34 +266,34 @@ async def test_a_slow_rate_puts_one_after_the_other(desk: EventDesk) -> None:
     assert len(put) == 1
 
 
-async def test_a_replay_at_a_rate_takes_its_time_in_steps(desk: EventDesk) -> None:
-    await hour(desk)
-    said = await desk.types("events", "replay", "--since", "1h", "--subscriber", "crm", "--rate", "1000/s")
+async def test_a_replay_at_a_rate_takes_its_time_in_steps(session: EventDesk) -> None:
+    await hour(session)
+    said = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm", "--rate", "1000/s")
     assert said.out == "6 will be delivered to crm again.\n"
-    wrong = await desk.types("events", "replay", "--since", "1h", "--subscriber", "crm", "--rate", "fast")
+    wrong = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm", "--rate", "fast")
     assert wrong.code == 2
 
 
 # ---------------------------------------------------------------- dead deliveries
 
 
-async def test_a_dead_delivery_is_put_back_and_goes_to_its_subscriber_alone(desk: EventDesk) -> None:
-    await desk.configure()
-    event = await desk.tell("i-1", "STARTED", "crm")
-    await desk.events.claim(f"{event}-crm", "w.1", 60.0)
-    await desk.events.failed(f"{event}-crm", "w.1", Failure("422", None, "event", True, 5, 5.0, 60.0, 0.0))
-    await desk.drop_jobs()
-    listed = await desk.types("dead", "list", "--json", "--what", "delivery")
+async def test_a_dead_delivery_is_put_back_and_goes_to_its_subscriber_alone(session: EventDesk) -> None:
+    await session.configure()
+    event = await session.tell("i-1", "STARTED", "crm")
+    await session.events.claim(f"{event}-crm", "w.1", 60.0)
+    await session.events.failed(f"{event}-crm", "w.1", Failure("422", None, "event", True, 5, 5.0, 60.0, 0.0))
+    await session.drop_jobs()
+    listed = await session.types("dead", "list", "--json", "--what", "delivery")
     assert [(one["channel"], one["reason"]) for one in listed.lines] == [("subscribers/crm", "422")]
-    said = await desk.types("dead", "replay", "--what", "delivery")
+    said = await session.types("dead", "replay", "--what", "delivery")
     assert (said.code, said.out.splitlines()[-1]) == (0, "1 replayed, 0 not.")
-    assert await desk.queued("events") == [f"{event}-crm"]
-    assert (await desk.types("dead", "list")).out == "There are no dead letters.\n"
+    assert await session.queued("events") == [f"{event}-crm"]
+    assert (await session.types("dead", "list")).out == "There are no dead letters.\n"
 
 
-async def test_a_nameless_entity_stays_a_letter(desk: EventDesk) -> None:
-    await desk.ledger.bury("e-1", "interaction entity", "", "neither an id nor an event", b"{}")
-    said = await desk.types("dead", "replay", "e-1")
+async def test_a_nameless_entity_stays_a_letter(session: EventDesk) -> None:
+    await session.ledger.bury("e-1", "interaction entity", "", "neither an id nor an event", b"{}")
+    said = await session.types("dead", "replay", "e-1")
     assert said.code == 1
     assert "nobody can be told" in said.out
 
@@ -301,42 +301,44 @@ async def test_a_nameless_entity_stays_a_letter(desk: EventDesk) -> None:
 # ---------------------------------------------------------------- subscribers
 
 
-async def test_subscribers_are_listed_with_how_it_goes(desk: EventDesk) -> None:
+async def test_subscribers_are_listed_with_how_it_goes(session: EventDesk) -> None:
     sink = {"kind": "http", "url": "https://off.example.com/hook", "secrets": [SECRET]}
-    await desk.configure(off={"on": False, "sink": sink})
-    await desk.events.subscribers({"gone": 100.0})
-    await desk.deliver(await desk.tell("i-1", "STARTED", "crm"), "crm")
-    await desk.tell("i-2", "STARTED", "crm")
-    await desk.events.disable("ends", "operator")
-    said = await desk.types("subscribers", "list", "--json")
+    await session.configure(off={"on": False, "sink": sink})
+    await session.events.subscribers({"gone": 100.0})
+    await session.deliver(await session.tell("i-1", "STARTED", "crm"), "crm")
+    await session.tell("i-2", "STARTED", "crm")
+    await session.events.disable("ends", "operator")
+    said = await session.types("subscribers", "list", "--json")
     rows = {one["name"]: one for one in said.lines}
     assert (rows["crm"]["state"], rows["crm"]["delivered"], rows["crm"]["waiting"]) == ("on", 1, 1)
     assert rows["crm"]["place"] == "https://crm.example.com"
     assert rows["ends"]["state"].endswith(": operator")
     assert (rows["off"]["state"], rows["gone"]["state"]) == ("off in bridge.yaml", "not in bridge.yaml")
-    shown = await desk.types("subscribers", "list")
+    shown = await session.types("subscribers", "list")
     assert all(name in shown.out for name in rows)
     assert SECRET not in said.out + shown.out
 
 
-async def test_disable_and_enable(desk: EventDesk) -> None:
-    await desk.configure()
-    assert (await desk.types("subscribers", "disable", "crm")).code == 0
-    assert (await desk.types("subscribers", "disable", "crm")).code == 1
-    await desk.tell("i-1", "STARTED", "crm")
-    assert await desk.queued("events") == []
-    assert (await desk.types("subscribers", "enable", "crm")).code == 0
-    assert len(await desk.queued("events")) == 1
-    assert (await desk.types("subscribers", "enable", "crm")).code == 1
+async def test_disable_and_enable(session: EventDesk) -> None:
+    await session.configure()
+    assert (await session.types("subscribers", "disable", "crm")).code == 0
+    assert (await session.types("subscribers", "disable", "crm")).code == 1
+    await session.tell("i-1", "STARTED", "crm")
+    assert await session.queued("events") == []
+    assert (await session.types("subscribers", "enable", "crm")).code == 0
+    assert len(await session.queued("events")) == 1
+    assert (await session.types("subscribers", "enable", "crm")).code == 1
     for switch in ("disable", "enable"):
-        said = await desk.types("subscribers", switch, "nobody")
+        said = await session.types("subscribers", switch, "nobody")
         assert (said.code, said.err) == (1, "error: there is no subscriber nobody; there is crm, ends\n")
 
 
 @pytest.mark.parametrize(
     ("status", "code", "words"), [(204, 0, "crm took own_"), (500, 1, "outcome_unknown (500)"), (410, 1, "gone (410)")]
 )
-async def test_the_test_event_goes_the_way_of_every_event(desk: EventDesk, status: int, code: int, words: str) -> None:
+async def test_the_test_event_goes_the_way_of_every_event(
+    session: EventDesk, status: int, code: int, words: str
+) -> None:
     heard: list[Any] = []
 
     async def hook(request: Request) -> Response:
@@ -344,8 +346,8 @@ async def test_the_test_event_goes_the_way_of_every_event(desk: EventDesk, statu
         return Response(status_code=status)
 
     async with listening(Starlette(routes=[Route("/hook", hook, methods=["POST"])])) as url:
-        await desk.configure(url)
-        said = await desk.types("subscribers", "test", "crm")
+        await session.configure(url)
+        said = await session.types("subscribers", "test", "crm")
     assert said.code == code
     assert words in said.out + said.err
     [(headers, body)] = heard
@@ -353,14 +355,14 @@ async def test_the_test_event_goes_the_way_of_every_event(desk: EventDesk, statu
     assert headers["webhook-signature"].startswith("v1,")
 
 
-async def test_the_test_event_reaches_no_address_that_was_not_allowed(desk: EventDesk) -> None:
+async def test_the_test_event_reaches_no_address_that_was_not_allowed(session: EventDesk) -> None:
     async with listening(Starlette()) as url:
-        await desk.configure()
-        path = desk.folder / "bridge.yaml"
+        await session.configure()
+        path = session.folder / "bridge.yaml"
         told = yaml.safe_load(path.read_text())
         told["subscribers"]["crm"]["sink"] = {"kind": "http", "url": f"{url}/hook", "secrets": [SECRET]}
         path.write_text(yaml.safe_dump(told))
-        said = await desk.types("subscribers", "test", "crm")
+        said = await session.types("subscribers", "test", "crm")
     assert said.code == 2
     assert "is not a public address" in said.err
 
@@ -373,7 +375,7 @@ def own_address() -> str:
         return ""
 
 
-async def test_the_test_event_goes_past_the_guard_of_every_event(desk: EventDesk) -> None:
+async def test_the_test_event_goes_past_the_guard_of_every_event(session: EventDesk) -> None:
     """A name is a public one as far as bridge.yaml shows. This computer's stands for an address that is not."""
     name, address = socket.gethostname(), own_address()
     if name == "localhost" or not address or not ip_address(address).is_private:
@@ -385,14 +387,14 @@ async def test_the_test_event_goes_past_the_guard_of_every_event(desk: EventDesk
         return Response(status_code=204)
 
     async with listening(Starlette(routes=[Route("/hook", hook, methods=["POST"])])) as url:
-        await desk.configure()
-        path = desk.folder / "bridge.yaml"
+        await session.configure()
+        path = session.folder / "bridge.yaml"
         told = yaml.safe_load(path.read_text())
         sink = {"kind": "http", "url": f"http://{name}:{httpx.URL(url).port}/hook", "secrets": [SECRET]}
         for allow in ([], [name]):
             told["subscribers"]["crm"]["sink"] = sink | {"allow": allow}
             path.write_text(yaml.safe_dump(told))
-            said = await desk.types("subscribers", "test", "crm")
+            said = await session.types("subscribers", "test", "crm")
             if not allow:
                 assert said.code == 1
                 assert "(address not allowed); what is meant has to be named in its sink.allow" in said.err
@@ -401,8 +403,8 @@ async def test_the_test_event_goes_past_the_guard_of_every_event(desk: EventDesk
                 assert (said.code, len(heard)) == (0, 1)
 
 
-async def test_the_test_of_nobody(desk: EventDesk) -> None:
-    await desk.configure()
-    said = await desk.types("subscribers", "test", "nobody")
+async def test_the_test_of_nobody(session: EventDesk) -> None:
+    await session.configure()
+    said = await session.types("subscribers", "test", "nobody")
     assert said.code == 1
     assert "there is crm, ends" in said.err

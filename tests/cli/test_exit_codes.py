@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import typer.main
 
 from dcbridge.cli.app import app
-from tests.cli.desk import Desk
+from tests.cli.session import Session
 from tests.stack import ROOT
 
 # (command, code): an empty ledger, where nothing is wrong but that no worker runs.
@@ -78,47 +78,47 @@ def test_every_command_is_in_the_tables() -> None:
     assert {one for one in commands() if not any(f"{w} ".startswith(f"{one} ") for w in AT_REDIS)} == ELSEWHERE
 
 
-async def test_nothing_found_is_no_mistake(desk: Desk) -> None:
+async def test_nothing_found_is_no_mistake(session: Session) -> None:
     for words, code in NOTHING:
-        said = await desk.types(*words.split())
+        said = await session.types(*words.split())
         assert (said.code, said.err) == (code, ""), words
         assert said.out or "--json" in words
 
 
-async def test_what_was_named_and_is_not_there(desk: Desk) -> None:
+async def test_what_was_named_and_is_not_there(session: Session) -> None:
     for words in NOT_THERE:
-        said = await desk.types(*words.split())
+        said = await session.types(*words.split())
         assert said.code == 1, words
         assert said.err or "no such dead letter" in said.out, words
 
 
-async def test_what_cannot_be_asked_is_told_as_usage_and_not_in_json(desk: Desk) -> None:
+async def test_what_cannot_be_asked_is_told_as_usage_and_not_in_json(session: Session) -> None:
     for words in WRONG:
-        said = await desk.types(*words.split())
+        said = await session.types(*words.split())
         assert said.code == 2, words
         assert "Traceback" not in said.err
         assert '{"' not in said.err, "a plain line for a person"
 
 
-async def test_a_configuration_that_is_wrong(desk: Desk) -> None:
+async def test_a_configuration_that_is_wrong(session: Session) -> None:
     for words in CONFIGURED:
-        said = await desk.types(*words.split(), DCBRIDGE_CONFIG="/nowhere/bridge.yaml")
+        said = await session.types(*words.split(), DCBRIDGE_CONFIG="/nowhere/bridge.yaml")
         assert (said.code, said.out) == (2, ""), words
         assert said.err.startswith("error: /nowhere/bridge.yaml"), words
 
 
-async def test_a_redis_that_is_away(desk: Desk) -> None:
+async def test_a_redis_that_is_away(session: Session) -> None:
     for words in AT_REDIS:
-        said = await desk.types(*words.split(), DCBRIDGE_REDIS_URL="redis://127.0.0.1:1/0")
+        said = await session.types(*words.split(), DCBRIDGE_REDIS_URL="redis://127.0.0.1:1/0")
         assert (said.code, said.out) == (3, ""), words
         assert "redis://127.0.0.1:1/0 cannot be reached" in said.err, words
 
 
-async def test_something_that_is_wrong(desk: Desk) -> None:
-    assert (await desk.types("status")).code == 1  # no worker is running
-    await desk.put("m-1")
-    await desk.redis.hincrby("dcb:books:0123456789", "accepted", 1)
-    assert (await desk.types("books")).code == 1
+async def test_something_that_is_wrong(session: Session) -> None:
+    assert (await session.types("status")).code == 1  # no worker is running
+    await session.put("m-1")
+    await session.redis.hincrby("dcb:books:0123456789", "accepted", 1)
+    assert (await session.types("books")).code == 1
 
 
 def test_the_page_has_the_table() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from tests.cli.desk import Desk
+from tests.cli.session import Session
 
 BAD = {
     "C0": "\x1b]0;x\x07",
@@ -26,23 +26,23 @@ def clean(text: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", BAD)
-async def test_no_command_hands_it_on(desk: Desk, kind: str) -> None:
+async def test_no_command_hands_it_on(session: Session, kind: str) -> None:
     bad = f"a{BAD[kind]}b"
-    ref = await desk.put(bad, channel_id=bad)
+    ref = await session.put(bad, channel_id=bad)
     letter = f"w-{bad}"
-    await desk.ledger.bury(letter, "webhook", bad, f"520 {bad}", b"{")
-    sending = await desk.sending("m-2", to_id="2")
-    await desk.retry(sending)
-    await desk.redis.hset(f"dcb:m:{sending}", mapping={"e": bad, "cd": bad, "pr": bad})
-    await desk.redis.sadd("dcb:subscribers", bad)
-    await desk.redis.hset("rq:worker:odd", mapping={"hostname": bad, "queues": bad, "dcbridge": bad})
-    await desk.redis.sadd("rq:workers", "rq:worker:odd")
+    await session.ledger.bury(letter, "webhook", bad, f"520 {bad}", b"{")
+    sending = await session.sending("m-2", to_id="2")
+    await session.retry(sending)
+    await session.redis.hset(f"dcb:m:{sending}", mapping={"e": bad, "cd": bad, "pr": bad})
+    await session.redis.sadd("dcb:subscribers", bad)
+    await session.redis.hset("rq:worker:odd", mapping={"hostname": bad, "queues": bad, "dcbridge": bad})
+    await session.redis.sadd("rq:workers", "rq:worker:odd")
     named = [["dead", "show", letter], ["dead", "show", letter, "--json"], ["dead", "show", f"w-{bad}-none"]]
     named += [["trace", ref], ["trace", ref, "--json"], ["trace", sending], ["trace", bad], ["trace", bad, "--json"]]
     named += [["subscribers", "enable", bad], ["status", "--channel", f"{bad}x"], ["dead", "drop", f"{bad}x"]]
     seen = ""
     for words in [*(command.split() for command in COMMANDS), *named]:
-        said = await desk.types(*words)
+        said = await session.types(*words)
         assert clean(said.out), (words, said.out)
         assert clean(said.err), (words, said.err)
         if "--json" in words:

@@ -17,23 +17,23 @@ from redis import exceptions as redis_errors
 
 from dcbridge.cli.app import app
 from dcbridge.cli.dev.processes import Ports, prepare, read, write_env
-from dcbridge.cli.terminal import what_ails
+from dcbridge.cli.terminal import explain_redis_error
 from dcbridge.settings.process import Settings
-from tests.cli.desk import DAY, Desk
 from tests.cli.letters import all_kinds, unreadable_webhook
+from tests.cli.session import DAY, Session
 from tests.cli.terminal import OnATerminal, Screen, on_a_terminal
 from tests.ledger.ledger_bench import CHANNEL
 
 
-async def seen(desk: Desk, *arguments: str, columns: int = 80) -> Screen:
-    return await asyncio.to_thread(on_a_terminal, desk.environ, *arguments, columns=columns)
+async def seen(session: Session, *arguments: str, columns: int = 80) -> Screen:
+    return await asyncio.to_thread(on_a_terminal, session.environ, *arguments, columns=columns)
 
 
-async def delivered(desk: Desk) -> str:
-    ref = await desk.sending("m-1")
-    await desk.ledger.taken(ref, "mine", 0, 1, "SM" + "0" * 32, delivered=False, confirm_within=DAY)
-    await desk.update(ref, "sent")
-    await desk.update(ref, "delivered")
+async def delivered(session: Session) -> str:
+    ref = await session.sending("m-1")
+    await session.ledger.taken(ref, "mine", 0, 1, "SM" + "0" * 32, delivered=False, confirm_within=DAY)
+    await session.update(ref, "sent")
+    await session.update(ref, "delivered")
     return ref
 
 
@@ -41,9 +41,9 @@ async def delivered(desk: Desk) -> str:
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
-async def test_a_trace_cuts_neither_times_nor_ids(desk: Desk, columns: int) -> None:
-    ref = await delivered(desk)
-    screen = await seen(desk, "trace", ref, columns=columns)
+async def test_a_trace_cuts_neither_times_nor_ids(session: Session, columns: int) -> None:
+    ref = await delivered(session)
+    screen = await seen(session, "trace", ref, columns=columns)
     assert (screen.code, "…" in screen.text) == (0, False)
     assert max(map(len, screen.lines)) <= columns
     for word in (ref, "SM" + "0" * 32, "delivery update: delivered", "due: receipt Delivered"):
@@ -52,9 +52,9 @@ async def test_a_trace_cuts_neither_times_nor_ids(desk: Desk, columns: int) -> N
 
 
 @pytest.mark.parametrize("columns", [80, 200])
-async def test_the_books_keep_every_figure(desk: Desk, columns: int) -> None:
-    await delivered(desk)
-    screen = await seen(desk, "books", columns=columns)
+async def test_the_books_keep_every_figure(session: Session, columns: int) -> None:
+    await delivered(session)
+    screen = await seen(session, "books", columns=columns)
     assert (screen.code, "…" in screen.text) == (0, False)
     assert max(map(len, screen.lines[:3])) <= columns
     [line] = [line for line in screen.lines if line.startswith(CHANNEL)]
@@ -62,20 +62,22 @@ async def test_the_books_keep_every_figure(desk: Desk, columns: int) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 200])
-async def test_dead_letters_keep_their_ids(desk: Desk, columns: int) -> None:
-    ids = await all_kinds(desk)
-    screen = await seen(desk, "dead", "list", columns=columns)
+async def test_dead_letters_keep_their_ids(session: Session, columns: int) -> None:
+    ids = await all_kinds(session)
+    screen = await seen(session, "dead", "list", columns=columns)
     assert (screen.code, "…" in screen.text) == (0, False)
     assert max(map(len, screen.lines)) <= columns
     assert all(one in screen.text for one in ids)
-    shown = await seen(desk, "dead", "show", ids[0], columns=columns)
+    shown = await seen(session, "dead", "show", ids[0], columns=columns)
     assert max(map(len, shown.lines)) <= columns
 
 
 @pytest.mark.parametrize("arguments", [["books"], ["trace", "m-1"], ["dead", "list"], ["dead", "show"], ["status"]])
-async def test_a_pipe_gets_no_colours_and_no_blanks_at_the_end_of_a_line(desk: Desk, arguments: list[str]) -> None:
-    [letter_id, *_] = await all_kinds(desk)
-    said = await desk.types(*arguments, *([letter_id] if arguments == ["dead", "show"] else []))
+async def test_a_pipe_gets_no_colours_and_no_blanks_at_the_end_of_a_line(
+    session: Session, arguments: list[str]
+) -> None:
+    [letter_id, *_] = await all_kinds(session)
+    said = await session.types(*arguments, *([letter_id] if arguments == ["dead", "show"] else []))
     assert said.out
     assert "\x1b" not in said.out
     assert [line for line in said.out.splitlines() if line != line.rstrip()] == []
@@ -94,8 +96,8 @@ def every_command() -> Iterator[tuple[str, click.Command]]:
 
 
 @pytest.mark.parametrize("group", [[], ["dead"]])
-async def test_the_list_of_commands_is_told_in_whole_sentences(desk: Desk, group: list[str]) -> None:
-    screen = await seen(desk, *group, "--help")
+async def test_the_list_of_commands_is_told_in_whole_sentences(session: Session, group: list[str]) -> None:
+    screen = await seen(session, *group, "--help")
     listed = screen.text.partition("Commands:")[2].strip().splitlines()
     assert len(listed) >= 4
     assert [line for line in listed if not line.endswith((".", "?"))] == []
@@ -111,8 +113,8 @@ def test_every_option_says_what_it_does() -> None:
     assert silent == []
 
 
-async def test_the_version(desk: Desk) -> None:
-    said = await desk.types("--version")
+async def test_the_version(session: Session) -> None:
+    said = await session.types("--version")
     assert said.code == 0
     assert re.fullmatch(r"dcbridge \d+\.\d+\.\d+\S*\n", said.out)
 
@@ -121,38 +123,38 @@ async def test_the_version(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("answer", "left"), [("n", 7), ("y", 0)])
-async def test_many_letters_are_dropped_when_a_person_agrees(desk: Desk, answer: str, left: int) -> None:
-    await all_kinds(desk)
-    with OnATerminal(desk.environ, "dead", "drop", "--all") as running:
+async def test_many_letters_are_dropped_when_a_person_agrees(session: Session, answer: str, left: int) -> None:
+    await all_kinds(session)
+    with OnATerminal(session.environ, "dead", "drop", "--all") as running:
         await asyncio.to_thread(running.until, "Forget 7 letters for good")
         running.type(f"{answer}\n")
         screen = await asyncio.to_thread(running.end)
     assert screen.code == (1 if left else 0)
-    assert await desk.redis.zcard("dcb:dead") == left
+    assert await session.redis.zcard("dcb:dead") == left
 
 
 @pytest.mark.parametrize("how", [["--all", "--yes"], ["--all", "--dry-run"], ["w-id"]])
-async def test_nobody_is_asked_where_that_is_no_question(desk: Desk, how: list[str]) -> None:
-    letter_id = await unreadable_webhook(desk)
-    await all_kinds(desk)
-    screen = await seen(desk, "dead", "drop", *[letter_id if one == "w-id" else one for one in how])
+async def test_nobody_is_asked_where_that_is_no_question(session: Session, how: list[str]) -> None:
+    letter_id = await unreadable_webhook(session)
+    await all_kinds(session)
+    screen = await seen(session, "dead", "drop", *[letter_id if one == "w-id" else one for one in how])
     assert (screen.code, "?" in screen.text) == (0, False)
 
 
-async def test_a_replay_that_is_interrupted_says_how_far_it_came_and_can_go_on(desk: Desk) -> None:
+async def test_a_replay_that_is_interrupted_says_how_far_it_came_and_can_go_on(session: Session) -> None:
     for n in range(40):
-        await desk.ledger.bury(f"u-{n:024d}", "delivery update", "", "512", callback_of(n))
-    with OnATerminal(desk.environ, "dead", "replay", "--all", "--rate", "10") as running:
+        await session.ledger.bury(f"u-{n:024d}", "delivery update", "", "512", callback_of(n))
+    with OnATerminal(session.environ, "dead", "replay", "--all", "--rate", "10") as running:
         await asyncio.to_thread(running.until, re.compile(r" (?:[5-9]|[12][0-9])/40"))  # a bar may skip a figure
         running.interrupt()
         screen = await asyncio.to_thread(running.end)
     assert screen.code == 130
-    left = await desk.redis.zcard("dcb:dead")
+    left = await session.redis.zcard("dcb:dead")
     assert 0 < left < 40
     assert f"interrupted; {40 - left} were replayed" in screen.text
     assert "Traceback" not in screen.text
-    assert (await desk.types("dead", "replay", "--all")).code == 0
-    assert await desk.redis.zcard("dcb:dead") == 0
+    assert (await session.types("dead", "replay", "--all")).code == 0
+    assert await session.redis.zcard("dcb:dead") == 0
 
 
 def callback_of(number: int) -> bytes:
@@ -179,13 +181,13 @@ def callback_of(number: int) -> bytes:
     ],
 )
 def test_why_redis_cannot_be_asked(error: Exception, says: str) -> None:
-    words = what_ails(Settings(), error)
+    words = explain_redis_error(Settings(), error)
     assert words.startswith("redis://127.0.0.1:6379/0 ")
     assert says in words
     assert str(error) not in words
 
 
-async def test_a_wrong_password_is_said_to_be_one(own_desk: Desk) -> None:
+async def test_a_wrong_password_is_said_to_be_one(own_desk: Session) -> None:
     await own_desk.redis.config_set("requirepass", "right")
     url = own_desk.environ["DCBRIDGE_REDIS_URL"].replace("://", "://:wrong-one@")
     said = await own_desk.types("status", DCBRIDGE_REDIS_URL=url)
@@ -195,10 +197,12 @@ async def test_a_wrong_password_is_said_to_be_one(own_desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["books"], ["status"], ["trace", "m-1"], ["dead", "list"]])
-async def test_a_look_into_the_ledger_does_not_warn_of_the_configuration(desk: Desk, arguments: list[str]) -> None:
-    said = await desk.types(*arguments, DCBRIDGE_SOMETHING_ELSE="1")
+async def test_a_look_into_the_ledger_does_not_warn_of_the_configuration(
+    session: Session, arguments: list[str]
+) -> None:
+    said = await session.types(*arguments, DCBRIDGE_SOMETHING_ELSE="1")
     assert "warning" not in said.err
-    assert "DCBRIDGE_SOMETHING_ELSE" in (await desk.types("check", DCBRIDGE_SOMETHING_ELSE="1")).err
+    assert "DCBRIDGE_SOMETHING_ELSE" in (await session.types("check", DCBRIDGE_SOMETHING_ELSE="1")).err
 
 
 def test_a_shell_beside_dev_is_told_where_everything_is(tmp_path: Path) -> None:

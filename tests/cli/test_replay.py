@@ -19,7 +19,6 @@ from dcbridge.ledger import NewTask
 from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.providers.callback import callback_lane, consumer_lane
 from dcbridge.replay import Replay
-from tests.cli.desk import CONSUMER, DAY, SENDER, TEXT, Desk
 from tests.cli.letters import (
     CONSUMER_TASK,
     Made,
@@ -34,265 +33,266 @@ from tests.cli.letters import (
     update_of_nobody,
     webhook,
 )
+from tests.cli.session import CONSUMER, DAY, SENDER, TEXT, Session
 from tests.ledger.ledger_bench import CHANNEL, Bench, new_message
 from tests.stack import ROOT, until
 
 
 @pytest.mark.parametrize("verb", ["replay", "drop"])
-async def test_a_dry_run_changes_nothing(desk: Desk, verb: str) -> None:
-    ids = await all_kinds(desk)
-    before = await desk.everything()
-    said = await desk.types("dead", verb, "--dry-run", "--all")
+async def test_a_dry_run_changes_nothing(session: Session, verb: str) -> None:
+    ids = await all_kinds(session)
+    before = await session.everything()
+    said = await session.types("dead", verb, "--dry-run", "--all")
     assert said.code == 0
     assert "would be" in said.out
-    assert await desk.everything() == before
+    assert await session.everything() == before
     if verb == "replay":
         assert all(letter_id in said.out for letter_id in ids)
 
 
-async def test_a_consumers_message_becomes_its_task_again(desk: Desk) -> None:
-    letter_id = await dead_task(desk)
-    said = await desk.types("dead", "replay", letter_id)
+async def test_a_consumers_message_becomes_its_task_again(session: Session) -> None:
+    letter_id = await dead_task(session)
+    said = await session.types("dead", "replay", letter_id)
     assert (said.code, said.out.splitlines()[-1]) == (0, "1 replayed, 0 not.")
     task_id = letter_id.removeprefix("t-")
-    assert await desk.queued("inbound") == [task_id]
-    claimed = await desk.ledger.claim_task(task_id, "new", 60.0)
+    assert await session.queued("inbound") == [task_id]
+    claimed = await session.ledger.claim_task(task_id, "new", 60.0)
     assert claimed.fields[b"p"] == CONSUMER_TASK
     assert (claimed.text("j"), claimed.text("ch"), claimed.text("tr")) == ("consumer", CHANNEL, "trace")
     assert claimed.text("ln") == consumer_lane(CHANNEL, CONSUMER)
-    assert await desk.keys("dcb:dead*") == []
-    assert (await desk.hops(task_id))[:2] == ["accepted", "replayed"]
+    assert await session.keys("dcb:dead*") == []
+    assert (await session.hops(task_id))[:2] == ["accepted", "replayed"]
 
 
-async def test_a_callback_is_read_again_in_its_order(desk: Desk) -> None:
-    letter_id = await dead_callback(desk)
-    assert (await desk.types("dead", "replay", "--what", "callback")).code == 0
-    claimed = await desk.ledger.claim_task(letter_id.removeprefix("t-"), "new", 60.0)
+async def test_a_callback_is_read_again_in_its_order(session: Session) -> None:
+    letter_id = await dead_callback(session)
+    assert (await session.types("dead", "replay", "--what", "callback")).code == 0
+    claimed = await session.ledger.claim_task(letter_id.removeprefix("t-"), "new", 60.0)
     assert claimed.fields[b"p"] == callback()
     assert claimed.text("ln") == callback_lane("twilio", "inbound") != ""
 
 
-async def test_a_task_that_the_ledger_has_forgotten_is_put_back_all_the_same(desk: Desk) -> None:
-    letter_id = await dead_task(desk)
-    await desk.redis.delete(f"dcb:{letter_id.replace('t-', 't:', 1)}")
-    assert (await desk.types("dead", "replay", letter_id)).code == 0
-    assert await desk.queued("inbound") == [letter_id.removeprefix("t-")]
+async def test_a_task_that_the_ledger_has_forgotten_is_put_back_all_the_same(session: Session) -> None:
+    letter_id = await dead_task(session)
+    await session.redis.delete(f"dcb:{letter_id.replace('t-', 't:', 1)}")
+    assert (await session.types("dead", "replay", letter_id)).code == 0
+    assert await session.queued("inbound") == [letter_id.removeprefix("t-")]
 
 
-async def test_a_task_that_dies_again_is_a_letter_again(desk: Desk) -> None:
-    letter_id = await dead_task(desk)
+async def test_a_task_that_dies_again_is_a_letter_again(session: Session) -> None:
+    letter_id = await dead_task(session)
     task_id = letter_id.removeprefix("t-")
     for token in ("a", "b"):
-        assert (await desk.types("dead", "replay", letter_id)).code == 0
-        assert (await desk.ledger.claim_task(task_id, token, 60.0)).ours
-        assert await desk.ledger.task_dead(task_id, token, "http 400", CONSUMER_TASK, 7 * DAY) == "dead"
-    assert await desk.keys("dcb:dead:*") == [f"dcb:dead:{letter_id}"]
+        assert (await session.types("dead", "replay", letter_id)).code == 0
+        assert (await session.ledger.claim_task(task_id, token, 60.0)).ours
+        assert await session.ledger.task_dead(task_id, token, "http 400", CONSUMER_TASK, 7 * DAY) == "dead"
+    assert await session.keys("dcb:dead:*") == [f"dcb:dead:{letter_id}"]
 
 
 @pytest.mark.parametrize("state", ["waiting", "done"])
-async def test_a_task_that_came_again_meanwhile_is_not_doubled(desk: Desk, state: str) -> None:
-    letter_id = await dead_task(desk)
+async def test_a_task_that_came_again_meanwhile_is_not_doubled(session: Session, state: str) -> None:
+    letter_id = await dead_task(session)
     task_id = letter_id.removeprefix("t-")
-    await desk.redis.delete(f"dcb:t:{task_id}")  # forgotten, and sent again by the provider
-    await desk.ledger.put_tasks([NewTask(task_id, "consumer", "", CONSUMER_TASK, "trace", CHANNEL)])
+    await session.redis.delete(f"dcb:t:{task_id}")  # forgotten, and sent again by the provider
+    await session.ledger.put_tasks([NewTask(task_id, "consumer", "", CONSUMER_TASK, "trace", CHANNEL)])
     if state == "done":
-        await desk.ledger.claim_task(task_id, "mine", 60.0)
-        await desk.ledger.task_done(task_id, "mine", 100.0)
-    before = await desk.everything()
-    said = await desk.types("dead", "replay", letter_id)
+        await session.ledger.claim_task(task_id, "mine", 60.0)
+        await session.ledger.task_done(task_id, "mine", 100.0)
+    before = await session.everything()
+    said = await session.types("dead", "replay", letter_id)
     assert (said.code, f"is {state}: drop this letter" in said.out) == (1, True)
-    assert await desk.everything() == before
+    assert await session.everything() == before
 
 
-async def test_a_refused_receipt_is_owed_again_with_what_the_post_needs(desk: Desk) -> None:
-    letter_id = await refused_receipt(desk)
+async def test_a_refused_receipt_is_owed_again_with_what_the_post_needs(session: Session) -> None:
+    letter_id = await refused_receipt(session)
     ref = letter_id.removeprefix("r-")
-    assert await desk.redis.pttl(f"dcb:m:{ref}") > 0
-    assert (await desk.types("dead", "replay", letter_id)).code == 0
-    assert await desk.redis.pttl(f"dcb:m:{ref}") == -1
-    assert (await desk.hops(ref))[-1] == "due: receipt Failed"
-    [owed] = await desk.ledger.receipts_take(CHANNEL, 10, 60.0)
+    assert await session.redis.pttl(f"dcb:m:{ref}") > 0
+    assert (await session.types("dead", "replay", letter_id)).code == 0
+    assert await session.redis.pttl(f"dcb:m:{ref}") == -1
+    assert (await session.hops(ref))[-1] == "due: receipt Failed"
+    [owed] = await session.ledger.receipts_take(CHANNEL, 10, 60.0)
     assert (owed.ref, owed.sender_id, owed.to_id, owed.status, owed.tries) == (ref, SENDER, CONSUMER, "Failed", 0)
-    await desk.ledger.receipts_done(CHANNEL, [ref])
-    assert await desk.redis.pttl(f"dcb:m:{ref}") > 0
-    assert SENDER.encode() not in await desk.whole_database()
-    assert await desk.difference() == 0
+    await session.ledger.receipts_done(CHANNEL, [ref])
+    assert await session.redis.pttl(f"dcb:m:{ref}") > 0
+    assert SENDER.encode() not in await session.whole_database()
+    assert await session.difference() == 0
 
 
-async def test_a_receipt_of_a_forgotten_message_stays_and_says_so(desk: Desk) -> None:
-    letter_id = await refused_receipt(desk)
-    await desk.redis.delete(f"dcb:m:{letter_id.removeprefix('r-')}")
-    said = await desk.types("dead", "replay", letter_id)
+async def test_a_receipt_of_a_forgotten_message_stays_and_says_so(session: Session) -> None:
+    letter_id = await refused_receipt(session)
+    await session.redis.delete(f"dcb:m:{letter_id.removeprefix('r-')}")
+    said = await session.types("dead", "replay", letter_id)
     assert (said.code, "forgotten" in said.out) == (1, True)
-    assert await desk.keys("dcb:dead:*") == [f"dcb:dead:{letter_id}"]
+    assert await session.keys("dcb:dead:*") == [f"dcb:dead:{letter_id}"]
 
 
-async def test_a_delivery_update_is_read_again_by_a_task_of_its_own(desk: Desk) -> None:
+async def test_a_delivery_update_is_read_again_by_a_task_of_its_own(session: Session) -> None:
     for _ in range(2):  # nobody knows it now either: it comes back, and may be replayed again
-        letter_id = await update_of_nobody(desk)
-        assert (await desk.types("dead", "replay", letter_id)).code == 0
-        task_id = await desk.pop_job("inbound")
-        claimed = await desk.ledger.claim_task(task_id or "", "new", 60.0)
+        letter_id = await update_of_nobody(session)
+        assert (await session.types("dead", "replay", letter_id)).code == 0
+        task_id = await session.pop_job("inbound")
+        claimed = await session.ledger.claim_task(task_id or "", "new", 60.0)
         assert (claimed.fields[b"p"], claimed.text("ln")) == (callback("status"), "")
-        await desk.ledger.task_done(task_id or "", "new", 100.0)
+        await session.ledger.task_done(task_id or "", "new", 100.0)
 
 
-async def test_a_message_whose_agent_was_told_failed_stays_and_says_so(desk: Desk) -> None:
-    letter_id = await told_failed(desk)
-    before = await desk.everything()
-    said = await desk.types("dead", "replay", letter_id)
+async def test_a_message_whose_agent_was_told_failed_stays_and_says_so(session: Session) -> None:
+    letter_id = await told_failed(session)
+    before = await session.everything()
+    said = await session.types("dead", "replay", letter_id)
     assert said.code == 1
     assert "the agent was told Failed (the channel is not configured)" in said.out
-    assert await desk.everything() == before
-    await desk.redis.delete(f"dcb:m:{letter_id.removeprefix('m-')}")  # even when the ledger has forgotten it
-    assert (await desk.types("dead", "replay", letter_id)).code == 1
+    assert await session.everything() == before
+    await session.redis.delete(f"dcb:m:{letter_id.removeprefix('m-')}")  # even when the ledger has forgotten it
+    assert (await session.types("dead", "replay", letter_id)).code == 1
 
 
-async def test_what_still_cannot_be_read_stays(desk: Desk) -> None:
-    ids = [await unreadable_webhook(desk), await unreadable_batch(desk)]
-    before = await desk.everything()
-    said = await desk.types("dead", "replay", *ids)
+async def test_what_still_cannot_be_read_stays(session: Session) -> None:
+    ids = [await unreadable_webhook(session), await unreadable_batch(session)]
+    before = await session.everything()
+    said = await session.types("dead", "replay", *ids)
     assert (said.code, said.out.count("still cannot be read"), said.out.count("stays")) == (1, 2, 2)
-    assert await desk.everything() == before
+    assert await session.everything() == before
 
 
-async def test_a_webhook_that_can_be_read_now_is_accepted_under_the_name_its_sender_was_told(desk: Desk) -> None:
+async def test_a_webhook_that_can_be_read_now_is_accepted_under_the_name_its_sender_was_told(session: Session) -> None:
     body = webhook("")  # as if an older version had not been able to read it
-    letter_id = await unreadable_webhook(desk, body)
-    said = await desk.types("dead", "replay", letter_id)
+    letter_id = await unreadable_webhook(session, body)
+    said = await session.types("dead", "replay", letter_id)
     assert (said.code, "accepted, and will be sent" in said.out) == (0, True)
-    [life] = await desk.trace(letter_id.removeprefix("w-"))
+    [life] = await session.trace(letter_id.removeprefix("w-"))
     assert (life["state"], life["channel"]) == ("accepted", CHANNEL)
-    assert await desk.keys("dcb:dead*") == []
-    assert await desk.queued() == [life["message"]]
-    claimed = await desk.ledger.claim(life["message"], "mine", 60.0)
+    assert await session.keys("dcb:dead*") == []
+    assert await session.queued() == [life["message"]]
+    claimed = await session.ledger.claim(life["message"], "mine", 60.0)
     assert TEXT.encode() in claimed.fields[b"p"]
     assert (claimed.text("from"), claimed.text("to")) == (SENDER, CONSUMER)
-    assert await desk.difference() == 0
+    assert await session.difference() == 0
 
 
-async def test_a_webhook_that_was_accepted_since_is_not_sent_twice(desk: Desk) -> None:
-    await desk.put("m-1")
-    letter_id = await unreadable_webhook(desk, webhook("m-1"))
-    before = await desk.everything()
-    said = await desk.types("dead", "replay", letter_id)
+async def test_a_webhook_that_was_accepted_since_is_not_sent_twice(session: Session) -> None:
+    await session.put("m-1")
+    letter_id = await unreadable_webhook(session, webhook("m-1"))
+    before = await session.everything()
+    said = await session.types("dead", "replay", letter_id)
     assert (said.code, "was accepted since" in said.out) == (1, True)
-    assert await desk.everything() == before
+    assert await session.everything() == before
 
 
-async def test_a_webhook_with_another_fault_ends_as_failed_as_it_would_at_the_door(desk: Desk) -> None:
+async def test_a_webhook_with_another_fault_ends_as_failed_as_it_would_at_the_door(session: Session) -> None:
     body = orjson.dumps({**orjson.loads(webhook("m-1")), "text": 7})
-    letter_id = await unreadable_webhook(desk, body)
-    said = await desk.types("dead", "replay", letter_id)
+    letter_id = await unreadable_webhook(session, body)
+    said = await session.types("dead", "replay", letter_id)
     assert (said.code, "ends as Failed: 520 text is not a text" in said.out) == (0, True)
-    [life] = await desk.trace("m-1")
+    [life] = await session.trace("m-1")
     assert life["state"] == "failed"
-    assert await desk.keys("dcb:dead:*") == [f"dcb:dead:m-{life['message']}"]
+    assert await session.keys("dcb:dead:*") == [f"dcb:dead:m-{life['message']}"]
 
 
-async def test_a_webhook_for_a_channel_that_is_not_configured_waits_for_that(desk: Desk) -> None:
-    letter_id = await unreadable_webhook(desk, webhook("m-1", id="nobody"))
-    said = await desk.types("dead", "replay", letter_id)
+async def test_a_webhook_for_a_channel_that_is_not_configured_waits_for_that(session: Session) -> None:
+    letter_id = await unreadable_webhook(session, webhook("m-1", id="nobody"))
+    said = await session.types("dead", "replay", letter_id)
     assert (said.code, "530 the channel is not configured" in said.out) == (1, True)
-    assert await desk.keys("dcb:m:*") == []
+    assert await session.keys("dcb:m:*") == []
 
 
-async def test_an_interaction_batch_is_put_back_once(desk: Desk) -> None:
+async def test_an_interaction_batch_is_put_back_once(session: Session) -> None:
     body = orjson.dumps({"operationId": "o-1", "data": {"entities": []}})
-    letter_id = await unreadable_batch(desk, body)
-    assert (await desk.types("dead", "replay", letter_id)).code == 0
-    entries: Any = await desk.redis.xrange("dcb:interactions")
+    letter_id = await unreadable_batch(session, body)
+    assert (await session.types("dead", "replay", letter_id)).code == 0
+    entries: Any = await session.redis.xrange("dcb:interactions")
     [(_, entry)] = entries
     assert (entry[b"body"], entry[b"endpoint"]) == (body, b"main")
-    await unreadable_batch(desk, body)
-    said = await desk.types("dead", "replay", letter_id)
+    await unreadable_batch(session, body)
+    said = await session.types("dead", "replay", letter_id)
     assert (said.code, "accepted since" in said.out) == (1, True)
-    assert await desk.redis.xlen("dcb:interactions") == 1
+    assert await session.redis.xlen("dcb:interactions") == 1
 
 
-async def test_a_letter_of_a_kind_from_the_future_is_left_alone(desk: Desk) -> None:
-    await desk.ledger.bury("z-1", "carrier pigeon", "", "lost", b"")
-    said = await desk.types("dead", "replay", "z-1")
+async def test_a_letter_of_a_kind_from_the_future_is_left_alone(session: Session) -> None:
+    await session.ledger.bury("z-1", "carrier pigeon", "", "lost", b"")
+    said = await session.types("dead", "replay", "z-1")
     assert (said.code, "carrier-pigeon" in said.out) == (1, True)
-    assert await desk.keys("dcb:dead:*") == ["dcb:dead:z-1"]
+    assert await session.keys("dcb:dead:*") == ["dcb:dead:z-1"]
 
 
 @pytest.mark.parametrize("make", [dead_task, dead_callback, refused_receipt, update_of_nobody])
-async def test_replaying_twice_does_nothing_the_second_time(desk: Desk, make: Made) -> None:
-    letter_id = await make(desk)
-    assert (await desk.types("dead", "replay", letter_id)).code == 0
-    before = await desk.everything()
-    said = await desk.types("dead", "replay", letter_id)
+async def test_replaying_twice_does_nothing_the_second_time(session: Session, make: Made) -> None:
+    letter_id = await make(session)
+    assert (await session.types("dead", "replay", letter_id)).code == 0
+    before = await session.everything()
+    said = await session.types("dead", "replay", letter_id)
     assert (said.code, "no such dead letter" in said.out) == (1, True)
-    assert await desk.everything() == before
+    assert await session.everything() == before
 
 
-async def test_one_named_twice_is_replayed_once(desk: Desk) -> None:
-    letter_id = await dead_task(desk)
-    said = await desk.types("dead", "replay", letter_id, letter_id, "w-none")
+async def test_one_named_twice_is_replayed_once(session: Session) -> None:
+    letter_id = await dead_task(session)
+    said = await session.types("dead", "replay", letter_id, letter_id, "w-none")
     assert said.out.splitlines()[-1] == "1 replayed, 1 not."
 
 
-async def test_many_are_told_in_sums(desk: Desk) -> None:
+async def test_many_are_told_in_sums(session: Session) -> None:
     for n in range(40):
-        await desk.ledger.bury(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
-    await told_failed(desk)
-    said = await desk.types("dead", "replay", "--all")
+        await session.ledger.bury(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
+    await told_failed(session)
+    said = await session.types("dead", "replay", "--all")
     assert "40 replayed: posted to the agent again" in said.out
     assert "1 stay: the agent was told Failed" in said.out
     assert said.out.splitlines()[-1] == "40 replayed, 1 not."
 
 
-async def test_a_rate_is_kept(desk: Desk) -> None:
+async def test_a_rate_is_kept(session: Session) -> None:
     for n in range(4):
-        await desk.ledger.bury(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
+        await session.ledger.bury(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
     began = time.monotonic()
-    assert (await desk.types("dead", "replay", "--all", "--rate", "10/s")).code == 0
+    assert (await session.types("dead", "replay", "--all", "--rate", "10/s")).code == 0
     assert time.monotonic() - began >= 0.3
-    moments = [int((await desk.ledger.task(f"c-{n:024x}"))["at"]) for n in range(4)]
+    moments = [int((await session.ledger.task(f"c-{n:024x}"))["at"]) for n in range(4)]
     assert all(later - earlier >= 50 for earlier, later in itertools.pairwise(moments))
 
 
-def replay_and_kill(desk: Desk, redis: sync.Redis, rate: str) -> int:
+def replay_and_kill(session: Session, redis: sync.Redis, rate: str) -> int:
     """Start a replay, kill it after some letters; how it ended."""
     words = [sys.executable, "-m", "dcbridge", "dead", "replay", "--all", "--rate", rate]
     before = redis.zcard("dcb:dead")
-    with subprocess.Popen(words, env=desk.environ, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(words, env=session.environ, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         until(lambda: redis.zcard("dcb:dead") < before - 20, "some letters are replayed", pause=0.01)
         process.send_signal(signal.SIGKILL)
         return process.wait()
 
 
-async def test_a_replay_that_is_killed_loses_nothing_and_doubles_nothing(desk: Desk) -> None:
+async def test_a_replay_that_is_killed_loses_nothing_and_doubles_nothing(session: Session) -> None:
     count = 300
     for n in range(count):
-        await desk.ledger.bury(f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status"))
-    with sync.Redis.from_url(desk.environ["DCBRIDGE_REDIS_URL"]) as redis:
+        await session.ledger.bury(f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status"))
+    with sync.Redis.from_url(session.environ["DCBRIDGE_REDIS_URL"]) as redis:
         for rate in ("200", "200"):
-            assert await asyncio.to_thread(replay_and_kill, desk, redis, rate) == -signal.SIGKILL
+            assert await asyncio.to_thread(replay_and_kill, session, redis, rate) == -signal.SIGKILL
             assert 0 < redis.zcard("dcb:dead") < count
             assert redis.zcard("dcb:dead") + redis.zcard("dcb:tasks:callback") == count
-    assert (await desk.types("dead", "replay", "--all")).code == 0
-    assert await desk.redis.zcard("dcb:tasks:callback") == count
-    assert len(await desk.queued("inbound")) == count
+    assert (await session.types("dead", "replay", "--all")).code == 0
+    assert await session.redis.zcard("dcb:tasks:callback") == count
+    assert len(await session.queued("inbound")) == count
 
 
 # ---------------------------------------------------------------- what changed between the look and the step
 
 
-async def test_the_step_itself_looks_once_more(desk: Desk) -> None:
-    letters = DeadLetters(desk.ledger)
-    task_letter = await dead_task(desk)
+async def test_the_step_itself_looks_once_more(session: Session) -> None:
+    letters = DeadLetters(session.ledger)
+    task_letter = await dead_task(session)
     task = NewTask(task_letter.removeprefix("t-"), "consumer", "", CONSUMER_TASK, "", CHANNEL)
-    await desk.redis.delete(f"dcb:t:{task.id}")
-    await desk.ledger.put_tasks([task])
-    receipt = await refused_receipt(desk)
+    await session.redis.delete(f"dcb:t:{task.id}")
+    await session.ledger.put_tasks([task])
+    receipt = await refused_receipt(session)
     ref = receipt.removeprefix("r-")
-    await desk.redis.hdel(f"dcb:m:{ref}", "rx")
-    webhook_letter, batch_letter = await unreadable_webhook(desk), await unreadable_batch(desk)
+    await session.redis.hdel(f"dcb:m:{ref}", "rx")
+    webhook_letter, batch_letter = await unreadable_webhook(session), await unreadable_batch(session)
     known = new_message("m-1", sender_id=SENDER, to_id=CONSUMER)  # refused_receipt's own
-    await desk.ledger.put_batch("batch", "main", "", b"{}")
-    before = await desk.everything()
+    await session.ledger.put_batch("batch", "main", "", b"{}")
+    before = await session.everything()
 
     assert await letters.again(task_letter, task) == "waiting"
     assert await letters.put_task(task_letter, task) == "again"
@@ -300,34 +300,37 @@ async def test_the_step_itself_looks_once_more(desk: Desk) -> None:
     assert await letters.owe_receipt(receipt, "0" * 24, SENDER, CONSUMER) == "forgotten"
     assert await letters.put_batch(batch_letter, "batch", "main", "", b"{}") == "again"
     assert await letters.again("t-none", task) == "gone"
-    assert await desk.everything() == before
+    assert await session.everything() == before
 
     assert await letters.accept(webhook_letter, [known]) == "again"
-    await desk.redis.hset(f"dcb:m:{ref}", mapping={"rx": "http 404", "rp": 1})
+    await session.redis.hset(f"dcb:m:{ref}", mapping={"rx": "http 404", "rp": 1})
     assert await letters.owe_receipt(receipt, ref, SENDER, CONSUMER) == "posted"
-    assert len(await desk.keys("dcb:dead:*")) == 4
-    assert await desk.difference() == 0
+    assert len(await session.keys("dcb:dead:*")) == 4
+    assert await session.difference() == 0
 
 
-async def test_two_operators_at_once_put_a_letter_back_once(desk: Desk) -> None:
+async def test_two_operators_at_once_put_a_letter_back_once(session: Session) -> None:
     for n in range(30):
-        await desk.ledger.bury(f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status"))
-    replay, other = Replay(desk.ledger, desk.configuration), Replay(Bench(desk.redis).ledger, desk.configuration)
-    letters = DeadLetters(desk.ledger)
+        await session.ledger.bury(f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status"))
+    replay, other = (
+        Replay(session.ledger, session.configuration),
+        Replay(Bench(session.redis).ledger, session.configuration),
+    )
+    letters = DeadLetters(session.ledger)
     found = [letter async for letter in letters.read(await letters.ids()) if letter is not None]
     results = await asyncio.gather(*(one.one(letter) for letter in found for one in (replay, other)))
     assert sum(result.done for result in results) == 30
-    assert await desk.redis.zcard("dcb:tasks:callback") == 30
+    assert await session.redis.zcard("dcb:tasks:callback") == 30
 
 
-async def test_a_reader_that_goes_away_is_not_taken_for_redis(desk: Desk) -> None:
+async def test_a_reader_that_goes_away_is_not_taken_for_redis(session: Session) -> None:
     """`dcbridge dead list | true`"""
-    await told_failed(desk)
+    await told_failed(session)
     end, ours = os.pipe()
     os.close(end)
     words = [sys.executable, "-m", "dcbridge", "dead", "list"]
     done = await asyncio.to_thread(
-        subprocess.run, words, env=desk.environ, cwd=ROOT, stdout=ours, stderr=subprocess.PIPE, timeout=60
+        subprocess.run, words, env=session.environ, cwd=ROOT, stdout=ours, stderr=subprocess.PIPE, timeout=60
     )
     os.close(ours)
     assert (done.returncode, done.stderr) == (1, b"")

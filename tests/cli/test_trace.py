@@ -10,41 +10,41 @@ from dcbridge.ledger import NewTask
 from dcbridge.ledger.history import KEPT
 from dcbridge.messages import Fate, UpdateStatus
 from dcbridge.runtime.logs import Tokens
-from tests.cli.desk import CONSUMER, SENDER, TEXT, Desk
+from tests.cli.session import CONSUMER, SENDER, TEXT, Session
 from tests.ledger.ledger_bench import CHANNEL, KEEP, copies_of
 
 PRIVATELY: dict[str, Any] = {"sender_id": SENDER, "to_id": CONSUMER, "payload": f'{{"text":"{TEXT}"}}'.encode()}
 
 
-async def waiting(desk: Desk, message_id: str = "m-1") -> str:
-    return await desk.put(message_id, **PRIVATELY)
+async def waiting(session: Session, message_id: str = "m-1") -> str:
+    return await session.put(message_id, **PRIVATELY)
 
 
-async def sending(desk: Desk, message_id: str = "m-1") -> str:
-    return await desk.sending(message_id, **PRIVATELY)
+async def sending(session: Session, message_id: str = "m-1") -> str:
+    return await session.sending(message_id, **PRIVATELY)
 
 
-async def sent(desk: Desk, message_id: str = "m-1") -> str:
-    ref = await sending(desk, message_id)
-    assert await desk.taken(ref) == "sent"
+async def sent(session: Session, message_id: str = "m-1") -> str:
+    ref = await sending(session, message_id)
+    assert await session.taken(ref) == "sent"
     return ref
 
 
-async def post_receipt(desk: Desk, ref: str) -> None:
-    [owed] = await desk.ledger.receipts_take(CHANNEL, 10, 60.0)
+async def post_receipt(session: Session, ref: str) -> None:
+    [owed] = await session.ledger.receipts_take(CHANNEL, 10, 60.0)
     assert owed.ref == ref
-    await desk.ledger.receipts_done(CHANNEL, [ref])
+    await session.ledger.receipts_done(CHANNEL, [ref])
 
 
 # ---------------------------------------------------------------- lives
 
 
-async def test_the_life_of_a_message_that_was_delivered(desk: Desk) -> None:
-    ref = await sent(desk)
-    assert await desk.update(ref, "sent") == "noted"
-    assert await desk.update(ref, "delivered") == "delivered"
-    await post_receipt(desk, ref)
-    [life] = await desk.trace(ref)
+async def test_the_life_of_a_message_that_was_delivered(session: Session) -> None:
+    ref = await sent(session)
+    assert await session.update(ref, "sent") == "noted"
+    assert await session.update(ref, "delivered") == "delivered"
+    await post_receipt(session, ref)
+    [life] = await session.trace(ref)
     assert [hop["what"] for hop in life["hops"]] == [
         "accepted",
         "attempt 1: taken",
@@ -64,40 +64,40 @@ async def test_the_life_of_a_message_that_was_delivered(desk: Desk) -> None:
 
 
 async def test_a_message_that_waits_says_how_many_are_before_it_and_by_which_token_the_logs_know_its_consumer(
-    desk: Desk,
+    session: Session,
 ) -> None:
-    await waiting(desk, "m-1")
-    ref = await waiting(desk, "m-2")
-    [life] = await desk.trace(ref)
+    await waiting(session, "m-1")
+    ref = await waiting(session, "m-2")
+    [life] = await session.trace(ref)
     assert [hop["what"] for hop in life["hops"]] == ["accepted"]
     assert life["waits_behind"] == "1 of its conversation"
-    assert life["consumer"] == Tokens(desk.environ["DCBRIDGE_TOKEN_KEY"].encode()).of(CONSUMER)
+    assert life["consumer"] == Tokens(session.environ["DCBRIDGE_TOKEN_KEY"].encode()).of(CONSUMER)
 
 
-async def test_a_message_that_is_held_back_says_why(desk: Desk) -> None:
-    ref = await waiting(desk)
+async def test_a_message_that_is_held_back_says_why(session: Session) -> None:
+    ref = await waiting(session)
     key = f"dcb:m:{ref}"
-    await desk.redis.hset(key, "sl", 1_800_000_000_000)
-    assert (await desk.trace(ref))[0]["held_back"] == "by the rate, until 2027-01-15T08:00:00.000Z"
-    await desk.redis.hset(key, "hd", 1)
-    assert (await desk.trace(ref))[0]["held_back"] == "as many requests as are allowed are under way"
-    await desk.redis.zadd("dcb:parked:twilio", {ref: 1})
-    await desk.redis.hset("dcb:breaker:twilio", "why", "20003")
-    assert (await desk.trace(ref))[0]["held_back"] == "nothing is sent to twilio at present: 20003"
+    await session.redis.hset(key, "sl", 1_800_000_000_000)
+    assert (await session.trace(ref))[0]["held_back"] == "by the rate, until 2027-01-15T08:00:00.000Z"
+    await session.redis.hset(key, "hd", 1)
+    assert (await session.trace(ref))[0]["held_back"] == "as many requests as are allowed are under way"
+    await session.redis.zadd("dcb:parked:twilio", {ref: 1})
+    await session.redis.hset("dcb:breaker:twilio", "why", "20003")
+    assert (await session.trace(ref))[0]["held_back"] == "nothing is sent to twilio at present: 20003"
 
 
-async def test_every_attempt_is_told_with_its_code_and_the_next_is_announced(desk: Desk) -> None:
-    ref = await sending(desk)
-    assert await desk.retry(ref, delay=4.0) == "retry"
-    [life] = await desk.trace(ref)
+async def test_every_attempt_is_told_with_its_code_and_the_next_is_announced(session: Session) -> None:
+    ref = await sending(session)
+    assert await session.retry(ref, delay=4.0) == "retry"
+    [life] = await session.trace(ref)
     assert [hop["what"] for hop in life["hops"]] == ["accepted", "attempt 1: not taken", "due: next attempt"]
     assert (life["hops"][1]["code"], life["hops"][1]["then_in_seconds"], life["last_code"]) == ("20429", 4.0, "20429")
     assert 3.9 < life["hops"][2]["seconds_since_accepted"] < 60
-    await desk.pass_time(5)
-    assert (await desk.ledger.claim(ref, "mine", 60.0)).ours
-    assert (await desk.hops(ref))[-1] == "attempt 2: under way"
-    assert await desk.taken(ref) == "sent"
-    [life] = await desk.trace(ref)
+    await session.pass_time(5)
+    assert (await session.ledger.claim(ref, "mine", 60.0)).ours
+    assert (await session.hops(ref))[-1] == "attempt 2: under way"
+    assert await session.taken(ref) == "sent"
+    [life] = await session.trace(ref)
     assert [hop["what"] for hop in life["hops"]] == [
         "accepted",
         "attempt 1: not taken",
@@ -107,31 +107,31 @@ async def test_every_attempt_is_told_with_its_code_and_the_next_is_announced(des
     assert life["hops"][2]["provider_id"] == "SM0"
 
 
-async def test_a_refusal_is_told_with_its_reason_in_words(desk: Desk) -> None:
-    ref = await sending(desk)
-    await desk.ledger.fail(ref, "mine", 530, "21211")
-    [life] = await desk.trace(ref)
+async def test_a_refusal_is_told_with_its_reason_in_words(session: Session) -> None:
+    ref = await sending(session)
+    await session.ledger.fail(ref, "mine", 530, "21211")
+    [life] = await session.trace(ref)
     attempt, end, receipt = life["hops"][1:]
     assert (attempt["what"], attempt["reason"], attempt["code"]) == ("attempt 1: failed", "530", "21211")
     assert (end["what"], end["says"], end["detail"]) == ("ended: failed", "Invalid destination.", "21211")
     assert (receipt["what"], receipt["tries"]) == ("due: receipt Failed", 0)
 
 
-async def test_what_the_provider_was_asked_and_what_it_said(desk: Desk) -> None:
-    ref = await sending(desk)
-    await desk.ledger.unknown(ref, "mine", 0.0, "timeout")
+async def test_what_the_provider_was_asked_and_what_it_said(session: Session) -> None:
+    ref = await sending(session)
+    await session.ledger.unknown(ref, "mine", 0.0, "timeout")
     for word, detail in (("failed", "HTTP 500"), ("unclear", "several with this text"), ("absent", "")):
-        assert await desk.ledger.ask(ref, 900.0) == "asking"
-        assert (await desk.ledger.question(ref, "q", 15.0)).ours
-        assert await desk.ledger.answered(ref, "q", 0, word, "twilio", detail) == "ok"
-        assert await desk.ledger.ask_again(ref, "q", 0.0) == "again"
-    assert await desk.ledger.ask(ref, 900.0) == "asking"
-    assert (await desk.ledger.question(ref, "q", 15.0)).ours
-    await desk.ledger.answered(ref, "q", 0, "found", "twilio", "sent")
+        assert await session.ledger.ask(ref, 900.0) == "asking"
+        assert (await session.ledger.question(ref, "q", 15.0)).ours
+        assert await session.ledger.answered(ref, "q", 0, word, "twilio", detail) == "ok"
+        assert await session.ledger.ask_again(ref, "q", 0.0) == "again"
+    assert await session.ledger.ask(ref, 900.0) == "asking"
+    assert (await session.ledger.question(ref, "q", 15.0)).ours
+    await session.ledger.answered(ref, "q", 0, "found", "twilio", "sent")
     fate = Fate("SM7", UpdateStatus.SENT)
     given: dict[str, Any] = {"delivered": False, "confirm_within": 100.0}
-    assert await desk.ledger.found(ref, "q", 0, 1, "twilio", fate, ["SM7"], **given) == "sent"
-    [life] = await desk.trace(ref)
+    assert await session.ledger.found(ref, "q", 0, 1, "twilio", fate, ["SM7"], **given) == "sent"
+    [life] = await session.trace(ref)
     asked = [(hop["what"], hop.get("code"), hop.get("status"), hop.get("provider_id")) for hop in life["hops"][2:-1]]
     assert asked == [
         ("asked twilio: no answer", "HTTP 500", None, None),
@@ -141,18 +141,18 @@ async def test_what_the_provider_was_asked_and_what_it_said(desk: Desk) -> None:
     ]
 
 
-async def test_an_unknown_outcome_and_what_was_done_about_it(desk: Desk) -> None:
-    ref = await sending(desk)
-    await desk.ledger.unknown(ref, "mine", 0.0, "read timeout")
-    assert (await desk.hops(ref))[1:] == [
+async def test_an_unknown_outcome_and_what_was_done_about_it(session: Session) -> None:
+    ref = await sending(session)
+    await session.ledger.unknown(ref, "mine", 0.0, "read timeout")
+    assert (await session.hops(ref))[1:] == [
         "attempt 1: no answer",
         "due: a question to the provider, or the channel's policy",
     ]
-    assert await desk.ledger.settle(ref, "resend") == "retry"
-    assert (await desk.ledger.claim(ref, "mine", 60.0)).ours
-    await desk.ledger.unknown(ref, "mine", 0.0, "read timeout")
-    assert await desk.ledger.settle(ref, "fail") == "failed"
-    [life] = await desk.trace(ref)
+    assert await session.ledger.settle(ref, "resend") == "retry"
+    assert (await session.ledger.claim(ref, "mine", 60.0)).ours
+    await session.ledger.unknown(ref, "mine", 0.0, "read timeout")
+    assert await session.ledger.settle(ref, "fail") == "failed"
+    [life] = await session.trace(ref)
     assert [hop["what"] for hop in life["hops"]] == [
         "accepted",
         "attempt 1: no answer",
@@ -166,16 +166,16 @@ async def test_an_unknown_outcome_and_what_was_done_about_it(desk: Desk) -> None
     assert life["outcome_was_unknown"] == "2 times"
 
 
-async def test_parts_and_their_ids(desk: Desk) -> None:
-    ref = await sending(desk)
-    await desk.ledger.parts(ref, "mine", 2)
-    assert await desk.taken(ref, part=0, count=2) == "next"
-    assert (await desk.ledger.claim(ref, "mine", 60.0)).ours
-    [life] = await desk.trace(ref)
+async def test_parts_and_their_ids(session: Session) -> None:
+    ref = await sending(session)
+    await session.ledger.parts(ref, "mine", 2)
+    assert await session.taken(ref, part=0, count=2) == "next"
+    assert (await session.ledger.claim(ref, "mine", 60.0)).ours
+    [life] = await session.trace(ref)
     assert life["parts"][1] == {"part": 2, "provider_id": "", "status": "not taken yet"}
-    assert await desk.taken(ref, part=1, count=2) == "sent"
-    await desk.update(ref, "delivered", 1)
-    [life] = await desk.trace(ref)
+    assert await session.taken(ref, part=1, count=2) == "sent"
+    await session.update(ref, "delivered", 1)
+    [life] = await session.trace(ref)
     first, second = life["hops"][1:3]
     assert (first["what"], first["part"], first["provider_id"]) == ("attempt 1: taken", 1, "SM0")
     assert (second["what"], second["part"], second["provider_id"]) == ("attempt 2: taken", 2, "SM1")
@@ -192,53 +192,53 @@ async def test_parts_and_their_ids(desk: Desk) -> None:
     ],
 )
 async def test_every_delivery_update_is_told_also_one_that_changed_nothing(
-    desk: Desk, updates: list[str], told: list[str]
+    session: Session, updates: list[str], told: list[str]
 ) -> None:
-    ref = await sent(desk)
+    ref = await sent(session)
     for status in updates:
-        await desk.update(ref, status, reason="530", detail="30005")
-    [life] = await desk.trace(ref)
+        await session.update(ref, status, reason="530", detail="30005")
+    [life] = await session.trace(ref)
     found = [hop for hop in life["hops"] if hop["what"].startswith("delivery update")]
     assert [f"{hop['what'].removeprefix('delivery update: ')} {hop['result']}" for hop in found] == told
     assert {hop["code"] for hop in found} == {"30005"}
 
 
-async def test_an_update_that_came_before_the_answer(desk: Desk) -> None:
-    ref = await sending(desk)
-    assert await desk.update(ref, "delivered") == "parked"
-    assert await desk.retry(ref) == "delivered"
-    assert (await desk.hops(ref))[1:4] == [
+async def test_an_update_that_came_before_the_answer(session: Session) -> None:
+    ref = await sending(session)
+    assert await session.update(ref, "delivered") == "parked"
+    assert await session.retry(ref) == "delivered"
+    assert (await session.hops(ref))[1:4] == [
         "delivery update: delivered",
         "attempt 1: no good answer, and an update says it was taken",
         "ended: delivered",
     ]
 
 
-async def test_a_receipt_that_was_tried_again_and_one_that_was_refused(desk: Desk) -> None:
-    ref = await sent(desk)
-    await desk.update(ref, "delivered")
-    await desk.ledger.receipts_take(CHANNEL, 10, 60.0)
-    await desk.ledger.receipts_again(CHANNEL, {ref: 30.0})
-    [life] = await desk.trace(ref)
+async def test_a_receipt_that_was_tried_again_and_one_that_was_refused(session: Session) -> None:
+    ref = await sent(session)
+    await session.update(ref, "delivered")
+    await session.ledger.receipts_take(CHANNEL, 10, 60.0)
+    await session.ledger.receipts_again(CHANNEL, {ref: 30.0})
+    [life] = await session.trace(ref)
     assert (life["hops"][-1]["what"], life["hops"][-1]["tries"]) == ("due: receipt Delivered", 1)
-    await desk.ledger.receipts_refused(CHANNEL, ref, "http 404", b"{}")
-    [life] = await desk.trace(ref)
+    await session.ledger.receipts_refused(CHANNEL, ref, "http 404", b"{}")
+    [life] = await session.trace(ref)
     assert life["hops"][-1]["what"] == "receipt: refused by Digital Channels"
     assert life["hops"][-1]["code"] == "http 404"
     assert life["dead_letters"] == [f"r-{ref}"]
 
 
-async def test_the_life_of_a_task(desk: Desk) -> None:
+async def test_the_life_of_a_task(session: Session) -> None:
     task_id = "c-" + "0" * 24
-    await desk.ledger.put_tasks([NewTask(task_id, "consumer", "lane", TEXT.encode(), "trace", CHANNEL)])
-    assert await desk.hops(task_id) == ["accepted"]
-    await desk.ledger.claim_task(task_id, "mine", 60.0)
-    assert (await desk.hops(task_id))[-1].startswith("attempt 1: under way")
-    await desk.ledger.task_retry(task_id, "mine", 0.0, "http 503")
-    assert (await desk.hops(task_id))[1:] == ["attempt 1: not taken", "due: next attempt"]
-    await desk.ledger.claim_task(task_id, "mine", 60.0)
-    await desk.ledger.task_dead(task_id, "mine", "http 400", TEXT.encode(), 100.0)
-    [life] = await desk.trace(task_id)
+    await session.ledger.put_tasks([NewTask(task_id, "consumer", "lane", TEXT.encode(), "trace", CHANNEL)])
+    assert await session.hops(task_id) == ["accepted"]
+    await session.ledger.claim_task(task_id, "mine", 60.0)
+    assert (await session.hops(task_id))[-1].startswith("attempt 1: under way")
+    await session.ledger.task_retry(task_id, "mine", 0.0, "http 503")
+    assert (await session.hops(task_id))[1:] == ["attempt 1: not taken", "due: next attempt"]
+    await session.ledger.claim_task(task_id, "mine", 60.0)
+    await session.ledger.task_dead(task_id, "mine", "http 400", TEXT.encode(), 100.0)
+    [life] = await session.trace(task_id)
     assert [hop["what"] for hop in life["hops"]] == [
         "accepted",
         "attempt 1: not taken",
@@ -251,55 +251,55 @@ async def test_the_life_of_a_task(desk: Desk) -> None:
 # ---------------------------------------------------------------- ids
 
 
-async def test_a_message_id_gives_every_copy_on_every_channel(desk: Desk) -> None:
+async def test_a_message_id_gives_every_copy_on_every_channel(session: Session) -> None:
     many = [f"reader-{n}" for n in range(12)]
-    await desk.ledger.accept(copies_of("m-1", *many, channel_id="company.com"))
-    ref = await waiting(desk, "m-1")
-    assert len(await desk.trace("m-1")) == 13
-    [life] = await desk.trace("m-1", "--channel", CHANNEL)
+    await session.ledger.accept(copies_of("m-1", *many, channel_id="company.com"))
+    ref = await waiting(session, "m-1")
+    assert len(await session.trace("m-1")) == 13
+    [life] = await session.trace("m-1", "--channel", CHANNEL)
     assert life["message"] == ref
-    copies = await desk.trace("m-1", "--channel", "company.com")
+    copies = await session.trace("m-1", "--channel", "company.com")
     assert [life["message"].partition("-")[2] for life in copies] == ["", *(str(n) for n in range(1, 12))]
-    [life] = await desk.trace(copies[3]["message"])
+    [life] = await session.trace(copies[3]["message"])
     assert life["message"] == copies[3]["message"]
 
 
-async def test_a_message_of_a_channel_that_is_not_configured_is_found(desk: Desk) -> None:
-    await desk.put("m-1", channel_id="nobody", reason=530, detail="the channel is not configured")
-    assert (await desk.trace("m-1"))[0]["channel"] == "nobody"
+async def test_a_message_of_a_channel_that_is_not_configured_is_found(session: Session) -> None:
+    await session.put("m-1", channel_id="nobody", reason=530, detail="the channel is not configured")
+    assert (await session.trace("m-1"))[0]["channel"] == "nobody"
 
 
-async def test_a_message_id_may_look_like_one_of_our_own(desk: Desk) -> None:
+async def test_a_message_id_may_look_like_one_of_our_own(session: Session) -> None:
     for message_id in ("0" * 24, "0" * 24 + "-1", "b-" + "0" * 24):
-        ref = await waiting(desk, message_id)
+        ref = await waiting(session, message_id)
         extra = ["--channel", CHANNEL] if message_id.startswith("b-") else []
-        [life] = await desk.trace(message_id, *extra)
+        [life] = await session.trace(message_id, *extra)
         assert life["message"] == ref
 
 
 @pytest.mark.parametrize("given", ["m-2", "0" * 24, "0" * 24 + "-1", "c-" + "0" * 24, "", "a b\x1b[31m", "-- x"])
-async def test_an_id_that_nobody_knows(desk: Desk, given: str) -> None:
-    await waiting(desk)
-    before = await desk.everything()
-    said = await desk.types("trace", "--", given)
+async def test_an_id_that_nobody_knows(session: Session, given: str) -> None:
+    await waiting(session)
+    before = await session.everything()
+    said = await session.types("trace", "--", given)
     assert (said.code, said.out) == (1, "")
     assert "nobody knows" in said.err
     assert "7 days" in said.err
     assert "\x1b" not in said.err
-    assert await desk.everything() == before
+    assert await session.everything() == before
 
 
-async def test_an_unknown_id_with_a_dead_letter_points_there(desk: Desk) -> None:
-    await desk.ledger.bury("w-dcbridge-1", "agent message", "", "520 the body is not JSON", TEXT.encode())
-    said = await desk.types("trace", "dcbridge-1")
+async def test_an_unknown_id_with_a_dead_letter_points_there(session: Session) -> None:
+    await session.ledger.bury("w-dcbridge-1", "agent message", "", "520 the body is not JSON", TEXT.encode())
+    said = await session.types("trace", "dcbridge-1")
     assert said.code == 1
     assert "dcbridge dead show w-dcbridge-1" in said.err
-    told = await desk.types("trace", "--json", "dcbridge-1")
+    told = await session.types("trace", "--json", "dcbridge-1")
     assert told.json == {"id": "dcbridge-1", "found": [], "dead_letters": ["w-dcbridge-1"]}
 
 
-async def test_without_redis_it_says_so(desk: Desk) -> None:
-    said = await desk.types("trace", "m-1", DCBRIDGE_REDIS_URL="redis://127.0.0.1:1/0")
+async def test_without_redis_it_says_so(session: Session) -> None:
+    said = await session.types("trace", "m-1", DCBRIDGE_REDIS_URL="redis://127.0.0.1:1/0")
     assert said.code == 3
     assert "redis://127.0.0.1:1/0" in said.err
 
@@ -307,54 +307,54 @@ async def test_without_redis_it_says_so(desk: Desk) -> None:
 # ---------------------------------------------------------------- what it costs
 
 
-async def test_a_code_cannot_write_on_the_terminal_and_is_cut_short(desk: Desk) -> None:
-    ref = await sending(desk)
-    await desk.ledger.retry(ref, "mine", 5.0, lane_limit=0.0, reason=500, code="\x1b[2J\n" + "é" * 100)
-    shown = await desk.types("trace", ref)
+async def test_a_code_cannot_write_on_the_terminal_and_is_cut_short(session: Session) -> None:
+    ref = await sending(session)
+    await session.ledger.retry(ref, "mine", 5.0, lane_limit=0.0, reason=500, code="\x1b[2J\n" + "é" * 100)
+    shown = await session.types("trace", ref)
     assert "\x1b[2J" not in shown.out
     assert "?[2J?" in shown.out
-    assert all(len(value) <= 64 for name, value in (await raw_entry(desk, ref)).items() if name.startswith(b"h"))
+    assert all(len(value) <= 64 for name, value in (await raw_entry(session, ref)).items() if name.startswith(b"h"))
 
 
-async def test_the_history_of_a_message_that_is_tried_for_hours_is_bounded(desk: Desk) -> None:
-    ref = await desk.put("m-1", **PRIVATELY)
+async def test_the_history_of_a_message_that_is_tried_for_hours_is_bounded(session: Session) -> None:
+    ref = await session.put("m-1", **PRIVATELY)
     for _ in range(KEPT + 10):
-        assert (await desk.ledger.claim(ref, "mine", 60.0)).ours
-        await desk.retry(ref, delay=0.0, lane_limit=0.0)
-    [life] = await desk.trace(ref)
+        assert (await session.ledger.claim(ref, "mine", 60.0)).ours
+        await session.retry(ref, delay=0.0, lane_limit=0.0)
+    [life] = await session.trace(ref)
     attempts = [hop["what"] for hop in life["hops"] if hop["what"].startswith("attempt")]
     assert attempts == [f"attempt {n}: not taken" for n in range(11, KEPT + 11)]
     assert life["older_hops_forgotten"]
-    assert "older than these are not kept" in (await desk.types("trace", ref)).out
-    assert await desk.redis.object("encoding", f"dcb:m:{ref}") in (b"ziplist", b"listpack")
-    assert (await desk.redis.memory_usage(f"dcb:m:{ref}") or 0) <= 2048
+    assert "older than these are not kept" in (await session.types("trace", ref)).out
+    assert await session.redis.object("encoding", f"dcb:m:{ref}") in (b"ziplist", b"listpack")
+    assert (await session.redis.memory_usage(f"dcb:m:{ref}") or 0) <= 2048
 
 
-async def test_a_plain_message_pays_next_to_nothing_for_its_history(desk: Desk) -> None:
-    ref = await sent(desk)
-    assert not [name for name in await raw_entry(desk, ref) if name.startswith(b"h") and name != b"hs"]
-    await desk.update(ref, "sent")
-    await desk.update(ref, "delivered")
+async def test_a_plain_message_pays_next_to_nothing_for_its_history(session: Session) -> None:
+    ref = await sent(session)
+    assert not [name for name in await raw_entry(session, ref) if name.startswith(b"h") and name != b"hs"]
+    await session.update(ref, "sent")
+    await session.update(ref, "delivered")
     history = {
-        name: value for name, value in (await raw_entry(desk, ref)).items() if name[:1] == b"h" and name != b"hs"
+        name: value for name, value in (await raw_entry(session, ref)).items() if name[:1] == b"h" and name != b"hs"
     }
     assert sum(len(name) + len(value) + 4 for name, value in history.items()) < 150
-    assert await desk.redis.object("encoding", f"dcb:m:{ref}") in (b"ziplist", b"listpack")
+    assert await session.redis.object("encoding", f"dcb:m:{ref}") in (b"ziplist", b"listpack")
 
 
-async def test_what_comes_after_the_end_does_not_prolong_a_life(desk: Desk) -> None:
-    ref = await sent(desk)
-    await desk.update(ref, "delivered")
-    await post_receipt(desk, ref)
-    await desk.pass_time(KEEP - 10)
-    assert await desk.update(ref, "failed", reason="530") == "late"
-    assert 0 < await desk.redis.pttl(f"dcb:m:{ref}") <= 10_000
-    await desk.pass_time(11)
-    assert await desk.update(ref, "failed", reason="530") == "gone"
-    assert await desk.keys("dcb:m:*") == []
-    assert (await desk.types("trace", ref)).code == 1
+async def test_what_comes_after_the_end_does_not_prolong_a_life(session: Session) -> None:
+    ref = await sent(session)
+    await session.update(ref, "delivered")
+    await post_receipt(session, ref)
+    await session.pass_time(KEEP - 10)
+    assert await session.update(ref, "failed", reason="530") == "late"
+    assert 0 < await session.redis.pttl(f"dcb:m:{ref}") <= 10_000
+    await session.pass_time(11)
+    assert await session.update(ref, "failed", reason="530") == "gone"
+    assert await session.keys("dcb:m:*") == []
+    assert (await session.types("trace", ref)).code == 1
 
 
-async def raw_entry(desk: Desk, ref: str) -> dict[bytes, bytes]:
-    found: Any = desk.redis.hgetall(f"dcb:m:{ref}")
+async def raw_entry(session: Session, ref: str) -> dict[bytes, bytes]:
+    found: Any = session.redis.hgetall(f"dcb:m:{ref}")
     return dict(await found)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dcbridge.runtime.gc_tuning import collect_what_grows, spare_the_collector
+from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +43,8 @@ async def _gone(circle: weakref.ref[_Circle], seconds: float) -> bool:
 
 @pytest.mark.parametrize(("grown", "found"), [(4 << 20, True), (1 << 30, False)])
 async def test_it_is_found_when_memory_has_grown_and_not_looked_for_otherwise(grown: int, found: bool) -> None:
-    spare_the_collector()
-    collecting = asyncio.create_task(collect_what_grows(0.02, grown))
+    tune_gc()
+    collecting = asyncio.create_task(collect_on_growth(0.02, grown))
     await asyncio.sleep(0.05)
     circle = _old_garbage(128 << 20)
     assert await _gone(circle, 10.0 if found else 0.3) is found
@@ -55,7 +55,7 @@ async def test_it_is_found_when_memory_has_grown_and_not_looked_for_otherwise(gr
 
 
 async def test_what_is_needed_is_the_new_level() -> None:
-    spare_the_collector()
+    tune_gc()
     looks: list[str] = []
 
     def note(phase: str, facts: dict[str, int]) -> None:
@@ -63,7 +63,7 @@ async def test_what_is_needed_is_the_new_level() -> None:
             looks.append(phase)
 
     gc.callbacks.append(note)
-    collecting = asyncio.create_task(collect_what_grows(0.02, 4 << 20))
+    collecting = asyncio.create_task(collect_on_growth(0.02, 4 << 20))
     try:
         await asyncio.sleep(0.05)
         needed = bytearray(b"x") * (128 << 20)

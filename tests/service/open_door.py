@@ -24,7 +24,7 @@ from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
 from dcbridge.store.connection import connect
 from service import app
-from service.endpoint import Door
+from service.endpoint import ServiceContext
 from service.journal.inbox import Inbox
 from tests.listening import listening
 
@@ -85,7 +85,7 @@ def sms(message_id: str | None = "1613474523265-0", **changes: Any) -> dict[str,
 
 @dataclass(slots=True)
 class OpenDoor:
-    door: Door
+    door: ServiceContext
     redis: Redis
     http: httpx.AsyncClient
 
@@ -126,7 +126,7 @@ async def open_door(redis_url: str, configured: Configuration | None = None, **c
     chosen, configured = settings(redis_url, **changes), configured or configuration()
     redis = connect(chosen)
     ledger = Ledger(redis, keep=1000.0, keep_dead=1000.0)
-    door = Door(
+    door = ServiceContext(
         settings=chosen,
         configuration=configured,
         ledger=ledger,

@@ -26,7 +26,7 @@ from dcbridge.cli.dev.embedded_redis import find_server, free_port
 from dcbridge.ledger import Ledger, NewTask
 from dcbridge.settings.process import Settings
 from dcbridge.settings.redis_url import read_address
-from dcbridge.store.connection import connect, connect_sync, unsafe, worth_knowing
+from dcbridge.store.connection import connect, connect_sync, redis_problems, redis_warnings
 from dcbridge.store.durability import Durable, NotDurable
 from tests.certificates import self_signed
 
@@ -128,12 +128,12 @@ def test_an_address_prints_without_its_secrets_and_says_whether_it_is_encrypted(
     address = read_address(url)
     assert address.place == place
     assert CANARY not in repr(address)
-    assert any("not encrypted" in what for what in worth_knowing(settings(url))) == in_the_clear
+    assert any("not encrypted" in what for what in redis_warnings(settings(url))) == in_the_clear
 
 
 def test_a_certificate_that_is_not_checked_is_named() -> None:
-    assert worth_knowing(settings("rediss://redis?ssl_cert_reqs=required")) == []
-    [said] = worth_knowing(settings("rediss://redis?ssl_cert_reqs=none"))
+    assert redis_warnings(settings("rediss://redis?ssl_cert_reqs=required")) == []
+    [said] = redis_warnings(settings("rediss://redis?ssl_cert_reqs=none"))
     assert "is not checked" in said
 
 
@@ -174,10 +174,10 @@ async def test_what_is_not_safe_is_named_and_nothing_is_said_of_its_twin(
 ) -> None:
     url = url_of(servers.start())
     async with connect(settings(url)) as client:
-        assert await unsafe(client, settings(url)) == []
+        assert await redis_problems(client, settings(url)) == []
         for name, value in config.items():
             await client.config_set(name, value)
-        [found] = await unsafe(client, settings(url, **changes))
+        [found] = await redis_problems(client, settings(url, **changes))
         assert said in found
 
 
@@ -185,11 +185,11 @@ async def test_a_replica_and_a_server_without_waitaof_are_named(servers: Servers
     primary = servers.start()
     replica = servers.start(*follow(primary))
     async with connect(settings(url_of(replica))) as client:
-        assert "this Redis is a replica" in (await unsafe(client, settings(url_of(replica))))[0]
+        assert "this Redis is a replica" in (await redis_problems(client, settings(url_of(replica))))[0]
     told = settings(url_of(primary), durability="waitaof")
     async with connect(told) as client:
         await client.config_set("appendfsync", "everysec")
-        found = await unsafe(client, told)
+        found = await redis_problems(client, told)
     if version(primary) < (7, 2):
         assert "does not know WAITAOF" in found[0]
     else:
@@ -295,7 +295,7 @@ async def test_tls_with_certificates_on_both_sides(servers: Servers, tmp_path: P
                 if accepted:
                     await client.set("key", "value")
                     assert twin.get("key") == b"value"
-                    assert await unsafe(client, told) == []
+                    assert await redis_problems(client, told) == []
                 else:
                     with pytest.raises(RedisError):
                         await client.ping()
@@ -325,7 +325,7 @@ async def test_sentinel_leads_to_the_primary_and_after_a_failover_to_the_next_on
         with connect_sync(told) as twin:
             await _until_kept(ledger, "one")
             assert twin.exists("dcb:t:one") == 1
-            assert await unsafe(client, told) == []
+            assert await redis_problems(client, told) == []
             for port in sentinels:  # each knows the replica and the others
                 with sync.Redis(port=port) as sentinel:
                     for _ in range(500):
@@ -342,7 +342,7 @@ async def test_sentinel_leads_to_the_primary_and_after_a_failover_to_the_next_on
             assert twin.exists("dcb:t:one", "dcb:t:three") == 2
             info: Any = await client.info("replication")
             assert info["role"] == "master"
-            assert "0 of the 1 replicas" in (await unsafe(client, told))[0]
+            assert "0 of the 1 replicas" in (await redis_problems(client, told))[0]
             with pytest.raises(NotDurable):
                 await ledger.put_tasks([task("four")])
     with sync.Redis(port=replica, password="secret") as new:

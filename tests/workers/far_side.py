@@ -25,7 +25,7 @@ from dcbridge.intake import copies_of
 from dcbridge.ledger.reports.books import read
 from dcbridge.settings.process import Settings
 from tests.listening import listening
-from workers.context import Hands, open_hands
+from workers.context import WorkerContext, open_context
 
 SMS, CONSUMER, NUMBER = "0123456789", "16504661149", "+15557650123"
 TOKEN = "the-auth-token-of-twilio"
@@ -111,7 +111,7 @@ class Side:
 class FarSide:
     provider: Side
     agents: Side
-    hands: Hands
+    context: WorkerContext
     redis: Redis
 
     async def accept(self, message_id: str = "m-1", channel: str = SMS, **changes: Any) -> str:
@@ -125,12 +125,12 @@ class FarSide:
         }
         body = orjson.dumps({"channel": address, "type": "Text", "text": changes.get("text", "Agent message text")})
         [one] = read_webhook(body, "main", "trace")
-        copies = copies_of(self.hands.configuration, one, "trace")
-        assert await self.hands.ledger.accept(copies) == [True]
+        copies = copies_of(self.context.configuration, one, "trace")
+        assert await self.context.ledger.accept(copies) == [True]
         return copies[0].ref
 
     async def entry(self, ref: str) -> dict[str, str]:
-        return await self.hands.ledger.entry(ref)
+        return await self.context.ledger.entry(ref)
 
     async def wait_of(self, ref: str) -> float:
         """Seconds until the message is looked at again, by Redis' clock."""
@@ -143,7 +143,7 @@ class FarSide:
         return (await read(self.redis)).difference
 
     def counted(self, name: str, /, **labels: str) -> float:
-        return self.hands.metrics.registry.get_sample_value(name, labels) or 0.0
+        return self.context.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 def configuration(url: str) -> Configuration:
@@ -182,6 +182,6 @@ async def far_side(redis: Redis, redis_url: str, **changes: Any) -> AsyncIterato
     """Both worlds and the hands; `changes` are settings."""
     async with (
         worlds() as (provider, agents, url),
-        open_hands(settings(redis_url, **changes), configuration(url)) as hands,
+        open_context(settings(redis_url, **changes), configuration(url)) as context,
     ):
-        yield FarSide(provider, agents, hands, redis)
+        yield FarSide(provider, agents, context, redis)

@@ -37,7 +37,7 @@ class Asked:
     async def unknown(self, message_id: str = "m-1", channel: str = CHANNEL, **changes: Any) -> str:
         ref = await self.side.accept(message_id, channel, **changes)
         self.side.provider.replies = [hang_up]
-        await outbound.send(self.side.hands, ref)
+        await outbound.send(self.side.context, ref)
         assert await self.bench.state(ref) == "unknown"
         self.side.provider.usual = self.list_it
         return ref
@@ -72,9 +72,9 @@ class Asked:
 
     async def ask(self, ref: str) -> str:
         """The sweep finds it due, and its job runs; the state after that."""
-        await sweep(self.side.hands)
+        await sweep(self.side.context)
         assert await self.bench.pop_job("inbound") == ref
-        await lookups.ask(self.side.hands, ref)
+        await lookups.ask(self.side.context, ref)
         return await self.bench.state(ref)
 
     def counted(self, answer: str, about: str = "outcome") -> float:
@@ -83,7 +83,7 @@ class Asked:
 
 @pytest.fixture
 async def asked(side: FarSide) -> Asked:
-    await side.hands.ledger.limits(side.hands.configuration.limits())
+    await side.context.ledger.limits(side.context.configuration.limits())
     return Asked(side, Bench(side.redis), [])
 
 
@@ -141,7 +141,7 @@ async def test_an_absent_message_is_sent_again_when_the_list_has_caught_up_whate
     assert 8 < await asked.side.wait_of(ref) <= 9  # list_lag is 20
     await asked.pass_time(10)
     assert await asked.ask(ref) == "retry"
-    await outbound.send(asked.side.hands, ref)
+    await outbound.send(asked.side.context, ref)
     assert (await asked.bench.state(ref), len(asked.side.provider.heard)) == ("sent", 2)
     assert (asked.counted("not_yet"), asked.counted("absent")) == (1, 1)
     counted = await asked.side.redis.hgetall("dcb:counts")
@@ -170,7 +170,7 @@ async def test_the_same_words_twice_at_once_are_told_apart_by_the_ids_that_are_k
 async def test_what_another_provider_of_the_same_account_sent_is_not_ours(asked: Asked) -> None:
     theirs = await asked.side.accept("m-2", "twin")
     asked.side.provider.usual = saying(201, {"sid": "SM-theirs"})
-    await outbound.send(asked.side.hands, theirs)
+    await outbound.send(asked.side.context, theirs)
     asked.has("SM-theirs")
     ref = await asked.unknown()
     await asked.pass_time(21)
@@ -186,7 +186,7 @@ async def test_what_cannot_be_told_apart_is_for_the_policy(
     asked: Asked, channel: str, then: str, rows: list[dict[str, object]], why: str
 ) -> None:
     ref = await asked.unknown(channel=channel)
-    sender = asked.side.hands.configuration.channels[channel].number
+    sender = asked.side.context.configuration.channels[channel].number
     for number, row in enumerate(rows):
         asked.has(f"SM{number}", **{"from": sender, **row})
     await asked.pass_time(21)
@@ -202,26 +202,26 @@ async def test_after_a_resend_both_copies_are_ours(asked: Asked) -> None:
     await asked.pass_time(21)
     assert await asked.ask(ref) == "retry"  # by policy: nobody could tell
     asked.side.provider.replies = [hang_up]
-    await outbound.send(asked.side.hands, ref)
+    await outbound.send(asked.side.context, ref)
     asked.listed.clear()
     asked.has("SM1", status="sent")
     asked.has("SM2")
     await asked.pass_time(21)
     assert await asked.ask(ref) == "delivered"
-    whose = await asked.side.hands.ledger.whose("asked", ["SM1", "SM2"])
+    whose = await asked.side.context.ledger.whose("asked", ["SM1", "SM2"])
     assert set(whose.values()) == {f"{ref} 0"}
 
 
 async def test_equal_parts_of_one_text_are_not_mixed_up(asked: Asked) -> None:
     ref = await asked.side.accept("m-1", CHANNEL, text="x" * 3200)
     asked.side.provider.replies = [saying(201, {"sid": "SM-first"}), hang_up]
-    await outbound.send(asked.side.hands, ref)
-    await outbound.send(asked.side.hands, ref)
+    await outbound.send(asked.side.context, ref)
+    await outbound.send(asked.side.context, ref)
     asked.side.provider.usual = asked.list_it
     asked.has("SM-first", body="x" * 1600, status="sent")
     await asked.pass_time(21)
     assert await asked.ask(ref) == "retry"  # the second is not there
-    await outbound.send(asked.side.hands, ref)
+    await outbound.send(asked.side.context, ref)
     entry = await asked.side.entry(ref)
     assert (entry["s"], entry["x0"], entry["x1"]) == ("sent", "SM-first", "SM-late")
 
@@ -339,7 +339,7 @@ async def test_where_no_message_can_try_whether_the_provider_is_back_a_question_
     ref = await asked.unknown()
     asked.has()
     await asked.pass_time(21)
-    ledger, redis = asked.side.hands.ledger, asked.side.redis
+    ledger, redis = asked.side.context.ledger, asked.side.redis
     await ledger.trouble("asked", ref, "20003", at_once=True, threshold=1, first=0.001, most=60.0)
     if reply is not None:
         asked.side.provider.usual = reply
@@ -357,7 +357,7 @@ async def test_a_retry_after_holds_for_everybody(asked: Asked) -> None:
     assert await asked.ask(ref) == "unknown"
     assert 39 < await asked.side.wait_of(ref) <= 40
     other = await asked.side.accept("m-2", CHANNEL, to="16504661140")
-    await outbound.send(asked.side.hands, other)
+    await outbound.send(asked.side.context, other)
     assert (await asked.bench.state(other), len(asked.side.provider.heard)) == ("accepted", 1)
 
 
@@ -381,7 +381,7 @@ async def test_a_provider_that_never_answers_is_given_up(asked: Asked) -> None:
 async def sent(asked: Asked, message_id: str = "m-1", channel: str = CHANNEL, **changes: Any) -> str:
     ref = await asked.side.accept(message_id, channel, **changes)
     asked.side.provider.replies = [saying(201, {"sid": "SM1"})]
-    await outbound.send(asked.side.hands, ref)
+    await outbound.send(asked.side.context, ref)
     assert await asked.bench.state(ref) == "sent"
     asked.side.provider.usual = asked.list_it
     return ref
@@ -449,8 +449,8 @@ async def test_a_message_that_the_provider_no_longer_knows_is_unconfirmed_in_the
 async def test_only_parts_whose_last_word_is_not_known_are_asked_about(asked: Asked) -> None:
     ref = await asked.side.accept("m-1", CHANNEL, text="x" * 3200)
     asked.side.provider.replies = [saying(201, {"sid": "SM0"}), saying(201, {"sid": "SM1"})]
-    await outbound.send(asked.side.hands, ref)
-    await outbound.send(asked.side.hands, ref)
+    await outbound.send(asked.side.context, ref)
+    await outbound.send(asked.side.context, ref)
     asked.side.provider.usual = asked.list_it
     assert await asked.bench.update(ref, "delivered", 0) == "noted"
     asked.has("SM1", status="delivered")
@@ -461,20 +461,20 @@ async def test_only_parts_whose_last_word_is_not_known_are_asked_about(asked: As
 
 async def test_a_provider_that_was_silenced_for_too_long_leaves_the_message_unconfirmed(asked: Asked) -> None:
     ref = await sent(asked)
-    await asked.side.hands.ledger.trouble("asked", ref, "20003", at_once=True, threshold=1, first=5.0, most=60.0)
+    await asked.side.context.ledger.trouble("asked", ref, "20003", at_once=True, threshold=1, first=5.0, most=60.0)
     await asked.pass_time(5001)
     assert await asked.ask(ref) == "sent"  # nobody is asked now
     assert asked.side.provider.asked == []
     await asked.pass_time(900)
-    await sweep(asked.side.hands)
+    await sweep(asked.side.context)
     assert await asked.bench.state(ref) == "unconfirmed"
 
 
 async def test_a_channel_that_can_no_longer_be_asked_about_waits_until_the_end(asked: Asked) -> None:
     ref = await sent(asked)
-    asked.side.hands.providers["asked"].asking = None
+    asked.side.context.providers["asked"].asking = None
     await asked.pass_time(601)
-    await sweep(asked.side.hands)
+    await sweep(asked.side.context)
     assert await asked.bench.state(ref) == "sent"
     assert 4390 < await asked.side.wait_of(ref) <= 4400
 

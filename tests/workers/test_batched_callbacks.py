@@ -46,7 +46,7 @@ class Batches:
 
 @pytest.fixture
 def batches(side: FarSide) -> FarSide:
-    providers: dict[str, Any] = side.hands.providers
+    providers: dict[str, Any] = side.context.providers
     providers["twilio"] = Batches(providers["twilio"])
     return side
 
@@ -57,14 +57,14 @@ def body(*lines: str) -> bytes:
 
 async def sent(side: FarSide, message_id: str) -> str:
     ref = await side.accept(message_id, to=f"1650466{message_id[2:]:>04}")
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
     return ref
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 async def test_the_good_ones_count_wherever_the_bad_one_stands(side: FarSide, place: int) -> None:
     ref = await sent(side, "m-1")
-    providers: dict[str, Any] = side.hands.providers
+    providers: dict[str, Any] = side.context.providers
     providers["twilio"] = Batches(providers["twilio"])
     lines = [f"delivered {ref}", f"from {CONSUMER} to {NUMBER}"]
     lines.insert(place, "what is this?")
@@ -73,18 +73,18 @@ async def test_the_good_ones_count_wherever_the_bad_one_stands(side: FarSide, pl
     assert (await read(side.redis)).tasks["consumer"] == 1
     assert await letters(side) == [("delivery update", "no such event")]
     assert side.counted("dcbridge_faults_total", kind="callback_unreadable", name="twilio") == 1
-    found = DeadLetters(side.hands.ledger)
+    found = DeadLetters(side.context.ledger)
     [letter] = await found.ids()
     assert unpack(await found.raw(letter) or b"")[1].body == b"what is this?"
 
 
 async def test_a_replay_of_the_bad_one_does_not_apply_the_others_again(batches: FarSide) -> None:
     await read_one(batches, body("what is this?", f"from {CONSUMER} to {NUMBER}"))
-    found = DeadLetters(batches.hands.ledger)
+    found = DeadLetters(batches.context.ledger)
     [letter] = [one async for one in found.read(await found.ids()) if one]
-    replayed = await Replay(batches.hands.ledger, batches.hands.configuration).one(letter)
+    replayed = await Replay(batches.context.ledger, batches.context.configuration).one(letter)
     assert replayed.done
-    await inbound.read_callback(batches.hands, replayed.name)
+    await inbound.read_callback(batches.context, replayed.name)
     assert (await read(batches.redis)).counts["consumer_accepted"] == 1
     assert [what for what, _ in await letters(batches)] == ["callback"]  # it still cannot be read, and stands alone
 

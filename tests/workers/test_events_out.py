@@ -23,7 +23,7 @@ from dcbridge.ledger.reports.books import SubscriberBooks, read
 from tests.listening import listening
 from tests.workers.far_side import Reply, hang_up, saying, settings
 from workers import jobs, reconciler
-from workers.context import Hands, open_hands, share
+from workers.context import WorkerContext, install, open_context
 
 CONFIGURATION = """
 public_url: http://127.0.0.1:8080
@@ -66,7 +66,7 @@ class Receiver:
 class World:
     """The hands of a worker, and the receivers by name."""
 
-    hands: Hands
+    context: WorkerContext
     receivers: dict[str, Receiver]
 
     def __getitem__(self, name: str) -> Receiver:
@@ -79,16 +79,16 @@ class World:
             for interaction, event in events
         ]
         body = orjson.dumps({"operationId": operation, "data": {"entities": entities}})
-        await self.hands.ledger.put_batch(f"{endpoint}-{operation}", endpoint, "trace", body)
+        await self.context.ledger.put_batch(f"{endpoint}-{operation}", endpoint, "trace", body)
 
     async def work(self) -> None:
         """Run every job there is, as a worker does, until nothing is left but what waits for its time."""
         while True:
-            await reconciler.sweep(self.hands)
-            if await self.hands.redis.lpop("rq:queue:inbound"):
+            await reconciler.sweep(self.context)
+            if await self.context.redis.lpop("rq:queue:inbound"):
                 await jobs.split("interactions")
                 continue
-            waiting: Any = await self.hands.redis.lpop("rq:queue:events", 1000)
+            waiting: Any = await self.context.redis.lpop("rq:queue:events", 1000)
             if not waiting:
                 return
             await asyncio.gather(*(jobs.deliver(job.decode()[8:].rpartition("-")[0]) for job in waiting))
@@ -103,13 +103,13 @@ class World:
         raise AssertionError({name: one.events for name, one in self.receivers.items()})
 
     async def books(self, name: str) -> SubscriberBooks:
-        return next(one for one in (await read(self.hands.redis)).subscribers if one.name == name)
+        return next(one for one in (await read(self.context.redis)).subscribers if one.name == name)
 
     def counted(self, name: str, /, **labels: str) -> float:
-        return self.hands.metrics.registry.get_sample_value(name, labels) or 0.0
+        return self.context.metrics.registry.get_sample_value(name, labels) or 0.0
 
     async def letters(self) -> list[tuple[str, str, bytes]]:
-        found = DeadLetters(self.hands.ledger)
+        found = DeadLetters(self.context.ledger)
         ids = await found.ids()
         return [(one.what, one.reason, await found.raw(one.id) or b"") async for one in found.read(ids) if one]
 
@@ -126,10 +126,10 @@ async def world(redis: Redis, url: str, **subscribers: str) -> AsyncIterator[Wor
             for name, more in subscribers.items()
         ]
         configuration = parse(CONFIGURATION.format(subscribers="\n".join(lines)), {})
-        async with open_hands(settings(url), configuration) as hands:
-            share(hands)
-            await hands.tell_the_ledger()
-            yield World(hands, receivers)
+        async with open_context(settings(url), configuration) as context:
+            install(context)
+            await context.announce()
+            yield World(context, receivers)
 
 
 async def test_every_event_reaches_every_subscriber_once(redis: Redis, redis_server: EmbeddedRedis) -> None:
@@ -157,12 +157,12 @@ async def test_every_event_reaches_every_subscriber_once(redis: Redis, redis_ser
 async def test_a_replay_reaches_a_stream_that_remembers_the_event(redis: Redis, redis_server: EmbeddedRedis) -> None:
     stream = f"  lake: {{sink: {{kind: redis-stream, url: '{redis_server.url}', stream: copies}}}}"
     async with world(redis, redis_server.url, crm="") as w:
-        await w.hands.change(parse(CONFIGURATION.format(subscribers=stream), {}))
+        await w.context.change(parse(CONFIGURATION.format(subscribers=stream), {}))
         await w.tell(("i-1", "STARTED"))
         await w.work()
-        [event_id] = await w.hands.events.ids()
+        [event_id] = await w.context.events.ids()
         assert await redis.xlen("copies") == 1
-        assert await w.hands.events.replay("lake", {event_id: ""}) == ["new"]
+        assert await w.context.events.replay("lake", {event_id: ""}) == ["new"]
         await w.work()
         rows: Any = await redis.xrange("copies")
         assert [entry[b"id"].decode() for _, entry in rows] == [event_id] * 2
@@ -239,7 +239,7 @@ async def test_gone_disables_at_once_and_keeps_the_backlog(redis: Redis, redis_s
         assert len(w["crm"].ids) == 1
         books = await w.books("crm")
         assert (books.disabled_for > 0, books.why, books.waiting) == (True, "410", 2)
-        assert await w.hands.events.enable("crm")
+        assert await w.context.events.enable("crm")
         await w.work()
         await w.work()
         assert sorted(w["crm"].ids[1:]) == sorted(set(w["crm"].ids))
@@ -325,8 +325,8 @@ async def test_a_batch_that_trips_us_up_does_not_stop_those_behind_it(
 ) -> None:
     async with world(redis, redis_server.url, crm="") as w:
         deep = b'{"event": "X", "entity": {"id": "i-0", "a": ' + b"[" * 990 + b"]" * 990 + b"}}"
-        await w.hands.ledger.put_batch("b-0", "main", "trace", b'{"data": {"entities": [' + deep + b"]}}")
-        await w.hands.ledger.put_batch("b-1", "main", "trace", b"\xff no JSON")
+        await w.context.ledger.put_batch("b-0", "main", "trace", b'{"data": {"entities": [' + deep + b"]}}")
+        await w.context.ledger.put_batch("b-1", "main", "trace", b"\xff no JSON")
         await w.tell(("i-1", "STARTED"))
         await w.work()
         assert w["crm"].events[-1] == "STARTED"
@@ -336,10 +336,10 @@ async def test_a_batch_that_trips_us_up_does_not_stop_those_behind_it(
 
 async def test_a_subscriber_that_another_worker_knows_is_left_to_it(redis: Redis, redis_server: EmbeddedRedis) -> None:
     async with world(redis, redis_server.url, crm="", lake="") as w:
-        everybody = w.hands.sinks.subscribers
+        everybody = w.context.sinks.subscribers
         await w.tell(("i-1", "STARTED"))
         await jobs.split("interactions")
-        w.hands.sinks.change({"lake": everybody["lake"]})
+        w.context.sinks.change({"lake": everybody["lake"]})
         await w.work()
         assert (len(w["crm"].ids), len(w["lake"].ids)) == (0, 1)
         books = await w.books("crm")
@@ -358,12 +358,12 @@ async def test_changed_subscribers_count_at_once_and_what_is_under_way_ends_as_i
             return Response()
 
         w["crm"].replies = [slowly]
-        crm, lake = (w.hands.sinks.subscribers[name] for name in ("crm", "lake"))
+        crm, lake = (w.context.sinks.subscribers[name] for name in ("crm", "lake"))
         await w.tell(("i-1", "STARTED"))
         await jobs.split("interactions")
         under_way = asyncio.create_task(w.work())
         await arrived.wait()
-        await w.hands.change(w.hands.configuration.with_subscribers({"crm": lake.model_copy(), "new": crm}))
+        await w.context.change(w.context.configuration.with_subscribers({"crm": lake.model_copy(), "new": crm}))
         go.set()
         await under_way
         assert w["crm"].events == ["STARTED"]

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from dcbridge.ledger.jobs import JOBS
 from tests.workers import test_worker
 from tests.workers.test_worker import Work, in_state, said_so, working
-from workers.context import share
+from workers.context import install
 from workers.job_data import FUNCTIONS, LARGEST, RefusedJob, read_job, shown_id, shown_path
 
 work = test_worker.work  # the fixture
@@ -210,7 +210,7 @@ async def test_a_worker_refuses_them_all_and_does_its_work(work: Work, tmp_path:
 @pytest.mark.parametrize("argument", ["nobody", "0" * 24, "x" * 2000, "\0", "m:", "\u202e", "*"])
 async def test_an_id_that_nothing_is_known_of_does_nothing(work: Work, name: str, argument: str) -> None:
     function, given = read_job(data(JOBS[name].path, arguments=[argument]))
-    share(work.hands)
+    install(work.context)
     await function(given)
     assert (work.provider.heard, work.agents.heard) == ([], [])
 

@@ -33,10 +33,10 @@ def sms_status(sid: str, status: str = "delivered", provider: str = "twilio") ->
 
 
 async def one_that_was_sent(side: FarSide, sid: str = "SM1", channel: str = SMS) -> str:
-    await side.hands.tell_the_ledger()
+    await side.context.announce()
     side.provider.replies = [saying(201, {"sid": sid})]
     ref = await side.accept(f"m-{sid}", channel)
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
     return ref
 
 
@@ -49,11 +49,11 @@ async def test_a_status_without_our_parameter_is_found_by_its_sid(side: FarSide,
 
 
 async def test_a_status_names_the_part(side: FarSide) -> None:
-    await side.hands.tell_the_ledger()
+    await side.context.announce()
     side.provider.replies = [saying(201, {"sid": sid}) for sid in ("SM1", "SM2")]
     ref = await side.accept(text="x" * 2000)
-    await outbound.send(side.hands, ref)
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
+    await outbound.send(side.context, ref)
     await read_one(side, sms_status("SM2"), "b-2")
     entry = await side.entry(ref)
     assert (entry["s"], entry.get("u0"), entry["u1"]) == ("sent", None, "delivered")
@@ -73,8 +73,8 @@ async def read_to_the_end(side: FarSide, payload: bytes, task: str = "b-1") -> d
         if state["s"] != "waiting":
             break
         await Bench(side.redis).pass_time(wait + 1)
-        await inbound.read_callback(side.hands, task)
-        state = await side.hands.ledger.task(task)
+        await inbound.read_callback(side.context, task)
+        state = await side.context.ledger.task(task)
     return state
 
 
@@ -88,26 +88,26 @@ async def test_another_accounts_word_about_the_same_id_is_not_believed(side: Far
 
 
 async def test_a_status_that_comes_before_the_answer_is_written_waits_for_it(side: FarSide) -> None:
-    await side.hands.tell_the_ledger()
+    await side.context.announce()
     assert (await read_one(side, sms_status("SM1")))["s"] == "waiting"
     ref = await one_that_was_sent(side)
     await Bench(side.redis).pass_time(locating.WAITS[0] + 1)
-    await inbound.read_callback(side.hands, "b-1")
-    assert (await side.hands.ledger.task("b-1"))["s"] == "done"
+    await inbound.read_callback(side.context, "b-1")
+    assert (await side.context.ledger.task("b-1"))["s"] == "done"
     assert (await side.entry(ref))["s"] == "delivered"
     assert await letters(side) == []
 
 
 async def test_an_id_that_stays_unknown_is_a_dead_letter_that_can_be_put_back(side: FarSide) -> None:
-    await side.hands.tell_the_ledger()
+    await side.context.announce()
     assert (await read_to_the_end(side, sms_status("SM1")))["s"] == "done"
     ref = await one_that_was_sent(side)
-    dead = DeadLetters(side.hands.ledger)
+    dead = DeadLetters(side.context.ledger)
     [letter] = [one async for one in dead.read(await dead.ids())]
     assert letter is not None
-    done = await Replay(side.hands.ledger, side.hands.configuration).one(letter)
+    done = await Replay(side.context.ledger, side.context.configuration).one(letter)
     assert done.done
-    await inbound.read_callback(side.hands, done.name)
+    await inbound.read_callback(side.context, done.name)
     assert (await side.entry(ref))["s"] == "delivered"
     assert await letters(side) == []
 
@@ -115,7 +115,7 @@ async def test_an_id_that_stays_unknown_is_a_dead_letter_that_can_be_put_back(si
 async def test_an_id_is_known_for_as_long_as_a_final_update_is_waited_for(side: FarSide) -> None:
     await one_that_was_sent(side)
     kept = await side.redis.pttl("dcb:id:asked:SM1") / 1000
-    assert 4 * 3600 < kept <= side.hands.configuration.channels[SMS].confirm_within
+    assert 4 * 3600 < kept <= side.context.configuration.channels[SMS].confirm_within
     await one_that_was_sent(side, "SM2", "asked")  # its confirm_within is shorter than a list of messages is searched
     assert 4 * 3600 - 60 < await side.redis.pttl("dcb:id:asked:SM2") / 1000 <= 4 * 3600
 
@@ -133,8 +133,8 @@ async def email(side: FarSide, *to: str, message_id: str = "m-1", channel: str =
     }
     said = {"channel": address, "type": "Email", "subject": "Hi", "content": [{"type": "text", "text": "Hello"}]}
     [one] = read_webhook(orjson.dumps(said), "main", "trace")
-    copies = copies_of(side.hands.configuration, one, "trace")
-    assert all(await side.hands.ledger.accept(copies))
+    copies = copies_of(side.context.configuration, one, "trace")
+    assert all(await side.context.ledger.accept(copies))
     return [copy.ref for copy in copies]
 
 
@@ -144,15 +144,15 @@ def as_sent(side: FarSide, *to: str, index: int = 0, message_id: str = "m-1") ->
     message = AgentMessage(
         EMAIL, message_id, Address("care@company.com"), people[index], people, "Email", contents=(Content("text", "x"),)
     )
-    request = side.hands.providers["post"].request(message, side.hands.providers["post"].parts(message)[0])
+    request = side.context.providers["post"].request(message, side.context.providers["post"].parts(message)[0])
     assert isinstance(request, MailRequest)
     return replace(request, provider_id=request.provider_id)
 
 
 async def taken(side: FarSide, ref: str, request: MailRequest) -> None:
-    claim = side.hands.ledger.token()
-    assert (await side.hands.ledger.claim(ref, claim, 10.0)).ours
-    ledger = side.hands.ledger
+    claim = side.context.ledger.token()
+    assert (await side.context.ledger.claim(ref, claim, 10.0)).ours
+    ledger = side.context.ledger
     await ledger.taken(ref, claim, 0, 1, request.provider_id, delivered=False, confirm_within=86400.0)
 
 

@@ -28,7 +28,7 @@ async def test_an_account_is_paused_for_an_hour_at_most_and_the_log_says_what_wa
     side.provider.usual = saying(429, {"code": 20429}, Retry_After=asked)
     ref = await side.accept(channel="taken")
     with capture_logs() as lines:
-        await outbound.send(side.hands, ref)
+        await outbound.send(side.context, ref)
     assert HOUR - 60 < float(await side.redis.get("dcb:pause:twilio") or 0) / 1000 - time.time() <= HOUR
     [paused] = [line for line in lines if line["event"] == "provider_paused"]
     assert paused["seconds"] == HOUR
@@ -43,7 +43,7 @@ async def test_a_message_waits_no_longer_than_that(side: FarSide) -> None:
     """A Retry-After that is not about the whole account."""
     side.provider.usual = saying(401, {"code": 20003}, Retry_After=ABSURD[0])
     ref = await side.accept()
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
     assert HOUR - 60 < await side.wait_of(ref) <= HOUR
     assert await side.redis.exists("dcb:pause:twilio") == 0
     assert side.counted("dcbridge_waits_cut_total", name="twilio") == 1
@@ -53,7 +53,7 @@ async def test_a_message_waits_no_longer_than_that(side: FarSide) -> None:
 async def test_what_cannot_be_read_is_no_pause(side: FarSide, asked: str) -> None:
     side.provider.usual = saying(429, {"code": 20429}, Retry_After=asked.encode().decode("latin-1"))
     ref = await side.accept()
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
     assert 0 < await side.wait_of(ref) <= 2.0
     assert await side.redis.exists("dcb:pause:twilio") == 0
 
@@ -64,7 +64,7 @@ async def test_a_receipt_waits_for_five_minutes_at_most(side: FarSide, asked: st
     side.agents.usual = saying(status, b"busy", Retry_After=asked)
     [ref] = await owe(side, 1)
     with capture_logs() as lines:
-        await receipts_out.post(side.hands, SMS)
+        await receipts_out.post(side.context, SMS)
     due = await side.redis.zscore(f"dcb:receipts:{SMS}", ref)
     assert due is not None
     assert 240 < due / 1000 - time.time() <= 300
@@ -77,7 +77,7 @@ async def test_a_receipt_waits_for_five_minutes_at_most(side: FarSide, asked: st
 async def test_a_consumers_message_waits_for_five_minutes_at_most(side: FarSide) -> None:
     side.agents.usual = saying(503, b"busy", Retry_After=ABSURD[0])
     await consumer_task(side)
-    await inbound.post_consumer_message(side.hands, "c-1")
+    await inbound.post_consumer_message(side.context, "c-1")
     due = await side.redis.zscore("dcb:due", "t:c-1")
     assert due is not None
     assert 240 < due / 1000 - time.time() <= 300
@@ -88,8 +88,8 @@ async def test_a_question_waits_for_an_hour_at_most(side: FarSide) -> None:
     ref = await bench.sending(channel_id="asked", to_id=CONSUMER, payload=b"")
     await bench.ledger.taken(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=1.0)
     await bench.pass_time(2)
-    await lookups.ask_or_decide(side.hands, ref, "sent", side.hands.channel("asked"))
-    await lookups.ask(side.hands, ref)
+    await lookups.ask_or_decide(side.context, ref, "sent", side.context.channel("asked"))
+    await lookups.ask(side.context, ref)
     assert HOUR - 60 < await side.wait_of(ref) <= HOUR
     assert HOUR - 60 < float(await side.redis.get("dcb:pause:asked") or 0) / 1000 - time.time() <= HOUR
 

@@ -32,9 +32,9 @@ CHANNELS = """
 @pytest.fixture
 def spelled(side: FarSide) -> FarSide:
     """The far side, with channels whose numbers are written as people write them."""
-    url = side.hands.configuration.digital_channels.base_url.removesuffix("/nexus/v3")
+    url = side.context.configuration.digital_channels.base_url.removesuffix("/nexus/v3")
     text = CONFIGURATION.format(url=url, nowhere=url, token=TOKEN) + CHANNELS.strip("\n")
-    return replace(side, hands=replace(side.hands, configuration=parse(text, {})))
+    return replace(side, context=replace(side.context, configuration=parse(text, {})))
 
 
 async def hears(side: FarSide, sender: str, to: str, text: str = "Hello", **more: str) -> dict[str, Any] | None:
@@ -42,11 +42,11 @@ async def hears(side: FarSide, sender: str, to: str, text: str = "Hello", **more
     form = {"MessageSid": "SM9", "From": sender, "To": to, "Body": text, "NumMedia": "0", **more}
     headers = {"content-type": ("application/x-www-form-urlencoded",)}
     callback = Callback("inbound", "POST", "http://127.0.0.1/x", b"", headers, urlencode(form).encode())
-    await side.hands.ledger.put_tasks([NewTask("b-1", "callback", "", pack("twilio", callback), "trace")])
-    await inbound.read_callback(side.hands, "b-1")
+    await side.context.ledger.put_tasks([NewTask("b-1", "callback", "", pack("twilio", callback), "trace")])
+    await inbound.read_callback(side.context, "b-1")
     waiting: Any = await side.redis.zrange("dcb:tasks:consumer", 0, -1)
     for task in waiting:
-        await inbound.post_consumer_message(side.hands, task.decode())
+        await inbound.post_consumer_message(side.context, task.decode())
     found: list[dict[str, Any]] = [message for messages in side.agents.messages for message in messages]
     return found[0] if found else None
 
@@ -72,7 +72,7 @@ async def test_a_message_leaves_from_and_for_the_number_that_is_meant(
     spelled: FarSide, channel: str, sent_from: str, to: str, sent_to: str
 ) -> None:
     ref = await spelled.accept(channel=channel, to=to)
-    await outbound.send(spelled.hands, ref)
+    await outbound.send(spelled.context, ref)
     [form] = spelled.provider.forms
     assert (form["From"], form["To"]) == (sent_from, sent_to)
     assert (await spelled.entry(ref))["s"] == "delivered"
@@ -129,7 +129,7 @@ async def test_who_wrote_is_answered_at_the_address_that_the_provider_gave(
     assert heard
     assert heard["channel"]["from"]["id"] == agent_sees
     ref = await spelled.accept(channel=channel, to=heard["channel"]["from"]["id"])
-    await outbound.send(spelled.hands, ref)
+    await outbound.send(spelled.context, ref)
     [form] = spelled.provider.forms
     assert form["To"] == consumer.strip("\u202a\u202c\u200b")
 
@@ -150,7 +150,7 @@ def test_letters_of_consumers_are_found_where_no_channel_has_the_number() -> Non
 async def test_a_text_without_a_visible_character_does_not_reach_the_agent(side: FarSide, text: str) -> None:
     assert await hears(side, "+16504661149", "+15557650123", text) is None
     [task] = [key.decode() async for key in side.redis.scan_iter("dcb:t:c-*")]
-    entry = await side.hands.ledger.task(task.removeprefix("dcb:t:"))
+    entry = await side.context.ledger.task(task.removeprefix("dcb:t:"))
     assert entry["s"] == "done"
     assert [(hop.what, hop.facts.get("code")) for hop in hops_of_task(entry)][1] == (
         "attempt 1: nothing to do",

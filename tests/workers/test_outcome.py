@@ -60,7 +60,7 @@ ROWS = [
 async def test_what_follows_from_an_answer(side: FarSide, row: Row) -> None:
     side.provider.replies = [row.reply]
     ref = await side.accept(channel=row.channel)
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
     entry = await side.entry(ref)
     assert (entry["s"], entry.get("r") or None) == (row.state, row.reason)
     if row.wait:
@@ -94,12 +94,12 @@ async def test_each_wait_is_longer_than_the_one_before(side: FarSide) -> None:
     ref = await side.accept()
     bench, bounds = Bench(side.redis), [(1, 2), (3, 6), (5, 10), (5, 10)]
     for low, high in bounds:
-        await outbound.send(side.hands, ref)
+        await outbound.send(side.context, ref)
         assert low - 0.5 < await side.wait_of(ref) <= high
         await bench.pass_time(11)
     assert (await side.entry(ref))["a"] == "4"
     side.provider.usual = TAKEN
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
     assert (await side.entry(ref))["s"] == "sent"
 
 
@@ -120,7 +120,7 @@ def test_a_wait_keeps_its_bounds(
 async def test_a_bug_of_ours_before_the_request_is_told_and_is_no_loop(side: FarSide) -> None:
     ref = await side.accept()
     await side.redis.set(f"dcb:p:{ref}", b"not what was stored")
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
     entry = await side.entry(ref)
     assert (entry["s"], entry["r"], entry["d"]) == ("failed", "500", "internal error")
     assert side.counted("dcbridge_faults_total", kind="bug", name="") == 1
@@ -129,7 +129,7 @@ async def test_a_bug_of_ours_before_the_request_is_told_and_is_no_loop(side: Far
 
 async def test_two_workers_with_the_same_job_send_once(side: FarSide) -> None:
     ref = await side.accept()
-    await asyncio.gather(*(outbound.send(side.hands, ref) for _ in range(5)))
+    await asyncio.gather(*(outbound.send(side.context, ref) for _ in range(5)))
     assert len(side.provider.heard) == 1
     assert (await side.entry(ref))["s"] == "sent"
 
@@ -137,7 +137,7 @@ async def test_two_workers_with_the_same_job_send_once(side: FarSide) -> None:
 async def test_parts_go_in_order_each_by_a_job_of_its_own(side: FarSide) -> None:
     ref = await side.accept(text="word " * 400)
     for number in (1, 2):
-        await outbound.send(side.hands, ref)
+        await outbound.send(side.context, ref)
         assert len(side.provider.heard) == number
     assert (await side.entry(ref))["s"] == "sent"
     texts = [form["Body"] for form in side.provider.forms]
@@ -148,8 +148,8 @@ async def test_parts_go_in_order_each_by_a_job_of_its_own(side: FarSide) -> None
 
 async def test_a_channel_that_left_the_configuration_waits_for_an_operator(side: FarSide) -> None:
     copy = new_message("m-1", channel_id="gone", time_to_live=100.0)
-    await side.hands.ledger.accept([copy])
-    await outbound.send(side.hands, copy.ref)
+    await side.context.ledger.accept([copy])
+    await outbound.send(side.context, copy.ref)
     entry = await side.entry(copy.ref)
     assert (entry["s"], entry["q"], entry["ta"]) == ("accepted", "u-gone", "0")
     assert side.counted("dcbridge_faults_total", kind="unconfigured", name="") == 1

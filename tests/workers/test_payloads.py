@@ -22,7 +22,7 @@ from tests.ledger.ledger_bench import Bench, copies_of
 from tests.providers.test_mail_transport import REQUEST, Mailbox, listening, scripted
 from tests.workers.far_side import settings
 from workers import outbound
-from workers.context import Hands, open_hands
+from workers.context import WorkerContext, open_context
 from workers.payloads import KEPT, Payloads
 
 CONFIGURATION = """
@@ -149,28 +149,28 @@ async def mail(redis: Redis, redis_server: EmbeddedRedis) -> Any:
     box = Mailbox()
     async with listening(lambda: SMTP(box, hostname="mx.example.com", data_size_limit=10_000_000)) as port:
         configuration = parse(CONFIGURATION.format(port=port), {})
-        async with open_hands(settings(redis_server.url), configuration) as hands:
-            yield hands, box
+        async with open_context(settings(redis_server.url), configuration) as context:
+            yield context, box
 
 
 @pytest.mark.parametrize("text", ["Hello", HUGE])
 async def test_every_copy_is_sent_whole_to_its_own_recipient(
-    redis: Redis, mail: tuple[Hands, Mailbox], text: str
+    redis: Redis, mail: tuple[WorkerContext, Mailbox], text: str
 ) -> None:
-    hands, box = mail
+    context, box = mail
     refs = await accepted(redis, 20, text)
-    await asyncio.gather(*(outbound.send(hands, ref) for ref in refs))
+    await asyncio.gather(*(outbound.send(context, ref) for ref in refs))
     assert sorted(one.rcpt_tos[0] for one in box.envelopes) == sorted(f"a{number}@example.com" for number in range(20))
     assert len({one.content for one in box.envelopes}) == 1  # and the same Message-ID and Date
-    assert [(await hands.ledger.entry(ref))["s"] for ref in refs] == ["delivered"] * 20
+    assert [(await context.ledger.entry(ref))["s"] for ref in refs] == ["delivered"] * 20
     assert await redis.keys("dcb:p:*") == []
 
 
 async def test_the_event_loop_goes_on_while_a_large_message_is_read_and_written(
-    redis: Redis, mail: tuple[Hands, Mailbox]
+    redis: Redis, mail: tuple[WorkerContext, Mailbox]
 ) -> None:
     """Told as a share: most looks at the loop come through while it is at work."""
-    hands, _ = mail
+    context, _ = mail
     refs = await accepted(redis, 20)
     beats, stop = 0, asyncio.Event()
 
@@ -181,7 +181,7 @@ async def test_the_event_loop_goes_on_while_a_large_message_is_read_and_written(
             await asyncio.sleep(0.005)
 
     heart = asyncio.create_task(beat())
-    await asyncio.gather(*(outbound.send(hands, ref) for ref in refs))
+    await asyncio.gather(*(outbound.send(context, ref) for ref in refs))
     stop.set()
     await heart
     assert beats > 10

@@ -33,13 +33,13 @@ async def test_a_lease_that_ended(
     """The worker died with the request on the wire: unknown, a while of grace, then the channel's policy."""
     bench = Bench(side.redis)
     ref = await bench.sending(channel_id=channel, lease=60.0)
-    assert await sweep(side.hands) == 0
+    assert await sweep(side.context) == 0
     await bench.pass_time(61)
-    assert await sweep(side.hands) == 1
+    assert await sweep(side.context) == 1
     assert (await side.entry(ref))["s"] == "unknown"
-    assert await sweep(side.hands) == 0
+    assert await sweep(side.context) == 0
     await bench.pass_time(31)
-    assert await sweep(side.hands) == 1
+    assert await sweep(side.context) == 1
     entry = await side.entry(ref)
     assert (entry["s"], entry.get("r") or None) == (then, reason)
     assert [status for _, status, _ in await bench.owed(channel)] == receipts
@@ -61,10 +61,10 @@ async def test_no_word_came_within_the_channels_limit(
     bench = Bench(side.redis)
     ref = await bench.sent(channel_id=channel)
     await bench.pass_time(101)
-    await sweep(side.hands)
-    assert (await side.entry(ref))["s"] == ("sent" if side.hands.channel(channel) else "unconfirmed")
+    await sweep(side.context)
+    assert (await side.entry(ref))["s"] == ("sent" if side.context.channel(channel) else "unconfirmed")
     await bench.pass_time(DAY)
-    await sweep(side.hands)
+    await sweep(side.context)
     assert (await side.entry(ref))["s"] == "unconfirmed"
     assert await bench.owed(channel) == receipts
     assert await bench.update(ref, "delivered") == "late"
@@ -76,11 +76,11 @@ async def test_a_message_of_unknown_outcome_is_sent_again_a_few_times_and_then_f
     bench = Bench(side.redis)
     ref = await side.accept()
     for _ in range(20):
-        await outbound.send(side.hands, ref)
+        await outbound.send(side.context, ref)
         await bench.pass_time(8)
-        await sweep(side.hands)
+        await sweep(side.context)
     assert (await side.entry(ref))["s"] == "failed"
-    assert len(side.provider.heard) == 1 + side.hands.configuration.channels[SMS].resends
+    assert len(side.provider.heard) == 1 + side.context.configuration.channels[SMS].resends
 
 
 async def test_many_decisions_are_few_scripts(side: FarSide) -> None:
@@ -94,18 +94,18 @@ async def test_many_decisions_are_few_scripts(side: FarSide) -> None:
         return int(stats["cmdstat_evalsha"]["calls"])
 
     before = await scripts()
-    assert await sweep(side.hands) == 100
+    assert await sweep(side.context) == 100
     assert await scripts() - before < 10
     assert {(await side.entry(ref))["s"] for ref in refs} == {"unknown"}
 
 
 async def test_a_task_whose_worker_died_waits_again(side: FarSide) -> None:
     bench = Bench(side.redis)
-    await side.hands.ledger.put_tasks([NewTask("c-1", "consumer", "lane", b"{}", "", SMS)])
-    await side.hands.ledger.claim_task("c-1", "dead worker", 60.0)
+    await side.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", b"{}", "", SMS)])
+    await side.context.ledger.claim_task("c-1", "dead worker", 60.0)
     await bench.pass_time(61)
-    assert await sweep(side.hands) == 1
-    assert (await side.hands.ledger.claim_task("c-1", "another", 60.0)).ours
+    assert await sweep(side.context) == 1
+    assert (await side.context.ledger.claim_task("c-1", "another", 60.0)).ours
 
 
 # ---------------------------------------------------------------- callbacks
@@ -128,9 +128,9 @@ def inbound_callback(to: str = NUMBER, text: str = "Hello", sid: str = "SM9") ->
 
 
 async def read_one(side: FarSide, payload: bytes, task: str = "b-1") -> dict[str, str]:
-    await side.hands.ledger.put_tasks([NewTask(task, "callback", "", payload, "trace")])
-    await inbound.read_callback(side.hands, task)
-    return await side.hands.ledger.task(task)
+    await side.context.ledger.put_tasks([NewTask(task, "callback", "", payload, "trace")])
+    await inbound.read_callback(side.context, task)
+    return await side.context.ledger.task(task)
 
 
 async def letters(side: FarSide) -> list[tuple[str, str]]:
@@ -144,10 +144,10 @@ async def letters(side: FarSide) -> list[tuple[str, str]]:
 
 async def test_an_update_moves_its_message_and_the_receipt_is_owed(side: FarSide) -> None:
     ref = await side.accept()
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
     assert (await read_one(side, status_callback(ref)))["s"] == "done"
     assert (await side.entry(ref))["s"] == "delivered"
-    await receipts_out.post(side.hands, SMS)
+    await receipts_out.post(side.context, SMS)
     [[receipt]] = side.agents.messages
     assert (receipt["status"], receipt["channel"]["messageId"]) == ("Delivered", "m-1")
 
@@ -182,16 +182,16 @@ async def test_a_consumers_message_becomes_a_task_once(side: FarSide) -> None:
 
 async def consumer_task(side: FarSide, *media: str) -> None:
     payload = orjson.dumps({"from": CONSUMER, "text": "Hello", "media": media, "provider": "twilio"})
-    await side.hands.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
+    await side.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
 
 
 async def test_a_consumers_message_reaches_the_agent(side: FarSide) -> None:
     await consumer_task(side, "https://example.com/1.png")
-    await inbound.post_consumer_message(side.hands, "c-1")
+    await inbound.post_consumer_message(side.context, "c-1")
     [[message]] = side.agents.messages
     assert message["text"] == "Hello\nhttps://example.com/1.png"
     assert message["channel"] == {"from": {"id": CONSUMER}, "to": {"id": SMS}}
-    await inbound.post_consumer_message(side.hands, "c-1")
+    await inbound.post_consumer_message(side.context, "c-1")
     assert len(side.agents.heard) == 1
 
 
@@ -213,8 +213,8 @@ async def test_a_consumers_message_that_was_not_taken(side: FarSide, replies: li
     bench, found = Bench(side.redis), []
     await consumer_task(side)
     for _ in replies:
-        await inbound.post_consumer_message(side.hands, "c-1")
-        found.append((await side.hands.ledger.task("c-1"))["s"])
+        await inbound.post_consumer_message(side.context, "c-1")
+        found.append((await side.context.ledger.task("c-1"))["s"])
         await bench.pass_time(31)
     assert found == states
     assert len(await letters(side)) == states.count("dead")
@@ -234,19 +234,19 @@ async def owe(side: FarSide, count: int) -> list[str]:
 
 async def test_receipts_of_a_channel_travel_together(side: FarSide) -> None:
     refs = await owe(side, 3)
-    await receipts_out.post(side.hands, SMS)
+    await receipts_out.post(side.context, SMS)
     [batch] = side.agents.messages
     assert [message["channel"]["messageId"] for message in batch] == ["m-0", "m-1", "m-2"]
     assert [message["reasons"][0]["code"] for message in batch] == [530] * 3
     assert all([(await side.entry(ref))["rp"] for ref in refs])
-    await receipts_out.post(side.hands, SMS)
+    await receipts_out.post(side.context, SMS)
     assert len(side.agents.heard) == 1
 
 
 async def test_one_job_posts_batch_after_batch_while_they_are_full(redis: Redis, redis_server: EmbeddedRedis) -> None:
     async with far_side(redis, redis_server.url, receipt_batch=2) as side:
         await owe(side, 5)
-        await receipts_out.post(side.hands, SMS)
+        await receipts_out.post(side.context, SMS)
         assert [len(batch) for batch in side.agents.messages] == [2, 2, 1]
         assert (await read(side.redis)).channels[0].receipts_waiting == 0
 
@@ -257,7 +257,7 @@ async def test_a_batch_that_is_not_taken_ends_the_job(redis: Redis, redis_server
     async with far_side(redis, redis_server.url, receipt_batch=1) as side:
         await owe(side, 3)
         side.agents.replies = [reply]
-        await receipts_out.post(side.hands, SMS)
+        await receipts_out.post(side.context, SMS)
         assert len(side.agents.messages) == 1
         assert await redis.exists("dcb:receipts-woken:" + SMS)
 
@@ -266,7 +266,7 @@ async def test_a_batch_that_is_refused_is_tried_one_by_one_and_only_the_bad_one_
     refs = await owe(side, 3)
     refused, good = saying(400, {"status": {"code": 400}}), saying(200, {"status": {"code": 0}})
     side.agents.replies = [refused, good, refused, good]
-    await receipts_out.post(side.hands, SMS)
+    await receipts_out.post(side.context, SMS)
     assert [len(batch) for batch in side.agents.messages] == [3, 1, 1, 1]
     posted = ["rp" in await side.entry(ref) for ref in refs]
     assert posted == [True, False, True]
@@ -278,10 +278,10 @@ async def test_a_batch_that_is_refused_is_tried_one_by_one_and_only_the_bad_one_
 async def test_receipts_that_may_not_have_arrived_are_posted_again(side: FarSide, reply: Reply) -> None:
     await owe(side, 2)
     side.agents.replies = [reply]
-    await receipts_out.post(side.hands, SMS)
+    await receipts_out.post(side.context, SMS)
     assert await letters(side) == []
     await Bench(side.redis).pass_time(31)
-    await receipts_out.post(side.hands, SMS)
+    await receipts_out.post(side.context, SMS)
     first, again = [sorted(batch, key=orjson.dumps) for batch in side.agents.messages]
     assert first == again
     assert (await read(side.redis)).channels[0].receipts_waiting == 0
@@ -289,9 +289,9 @@ async def test_receipts_that_may_not_have_arrived_are_posted_again(side: FarSide
 
 async def test_the_receipt_of_a_channel_that_is_not_configured_is_signed_as_its_endpoint(side: FarSide) -> None:
     copy = new_message("m-1", channel_id="nobody", reason=530, detail="the channel is not configured", raw=b"{}")
-    await side.hands.ledger.accept([copy])
-    await side.hands.ledger.remember_stray("nobody", "main")
-    await receipts_out.post(side.hands, "nobody")
+    await side.context.ledger.accept([copy])
+    await side.context.ledger.remember_stray("nobody", "main")
+    await receipts_out.post(side.context, "nobody")
     [[receipt]] = side.agents.messages
     assert receipt["status"] == "Failed"
     # Whoever holds a secret may name any channel: it is no label.
@@ -301,9 +301,9 @@ async def test_the_receipt_of_a_channel_that_is_not_configured_is_signed_as_its_
 
 async def test_a_refused_receipt_of_a_channel_that_is_not_configured_is_no_label_either(side: FarSide) -> None:
     copy = new_message("m-1", channel_id="nobody", reason=530, detail="the channel is not configured", raw=b"{}")
-    await side.hands.ledger.accept([copy])
-    await side.hands.ledger.remember_stray("nobody", "main")
+    await side.context.ledger.accept([copy])
+    await side.context.ledger.remember_stray("nobody", "main")
     side.agents.replies = [saying(400), saying(400)]
-    await receipts_out.post(side.hands, "nobody")
+    await receipts_out.post(side.context, "nobody")
     assert side.counted("dcbridge_faults_total", kind="receipt_refused", name="(unknown)") == 1
-    assert b"nobody" not in side.hands.metrics.render(None)
+    assert b"nobody" not in side.context.metrics.render(None)

@@ -21,7 +21,7 @@ from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, FarSide, far_side
 from tests.workers.test_reconciler_and_inbound import inbound_callback, status_callback
 from workers import inbound, outbound
-from workers.context import Hands
+from workers.context import WorkerContext
 
 HANGS = 1.5  # seconds: longer than a call waits, and than its one repetition
 
@@ -54,17 +54,19 @@ class HangsAt:
         return hanging
 
 
-def hands_that_hang(side: FarSide, verb: str, server: EmbeddedRedis, seconds: float = HANGS) -> tuple[Hands, HangsAt]:
-    ledger = HangsAt(side.hands.ledger, verb, server, seconds)
-    return replace(side.hands, ledger=cast(Ledger, ledger)), ledger
+def hands_that_hang(
+    side: FarSide, verb: str, server: EmbeddedRedis, seconds: float = HANGS
+) -> tuple[WorkerContext, HangsAt]:
+    ledger = HangsAt(side.context.ledger, verb, server, seconds)
+    return replace(side.context, ledger=cast(Ledger, ledger)), ledger
 
 
 @pytest.mark.parametrize("verb", ["claim", "parts", "taken"])
 async def test_a_message_is_sent_once_and_never_in_doubt(side: FarSide, own_redis: EmbeddedRedis, verb: str) -> None:
     ref = await side.accept(text="word " * 400)
-    hands, ledger = hands_that_hang(side, verb, own_redis)
-    await outbound.send(hands, ref)
-    await outbound.send(hands, ref)
+    context, ledger = hands_that_hang(side, verb, own_redis)
+    await outbound.send(context, ref)
+    await outbound.send(context, ref)
     assert ledger.hung
     entry = await side.entry(ref)
     assert (entry["s"], entry["ta"], entry.get("unk")) == ("sent", "2", None)
@@ -78,23 +80,23 @@ async def test_a_callback_is_read_at_once_when_redis_goes_on(
 ) -> None:
     """Left for its lease to end, a status would come after its message was sent again for want of it."""
     ref = await side.accept()
-    await outbound.send(side.hands, ref)
-    await side.hands.ledger.put_tasks([NewTask("b-1", "callback", "", status_callback(ref), "trace")])
-    hands, ledger = hands_that_hang(side, verb, own_redis)
-    await inbound.read_callback(hands, "b-1")
+    await outbound.send(side.context, ref)
+    await side.context.ledger.put_tasks([NewTask("b-1", "callback", "", status_callback(ref), "trace")])
+    context, ledger = hands_that_hang(side, verb, own_redis)
+    await inbound.read_callback(context, "b-1")
     assert ledger.hung
-    assert ((await side.hands.ledger.task("b-1"))["s"], (await side.entry(ref))["s"]) == ("done", "delivered")
+    assert ((await side.context.ledger.task("b-1"))["s"], (await side.entry(ref))["s"]) == ("done", "delivered")
 
 
 @pytest.mark.parametrize("verb", ["claim_task", "task_done"])
 async def test_a_consumers_message_is_posted_once(side: FarSide, own_redis: EmbeddedRedis, verb: str) -> None:
-    await side.hands.ledger.put_tasks([NewTask("b-1", "callback", "", inbound_callback(), "trace")])
-    await inbound.read_callback(side.hands, "b-1")
+    await side.context.ledger.put_tasks([NewTask("b-1", "callback", "", inbound_callback(), "trace")])
+    await inbound.read_callback(side.context, "b-1")
     [task] = [key.removeprefix("dcb:t:") for key in await Bench(side.redis).keys("dcb:t:c-*")]
-    hands, ledger = hands_that_hang(side, verb, own_redis)
-    await inbound.post_consumer_message(hands, task)
+    context, ledger = hands_that_hang(side, verb, own_redis)
+    await inbound.post_consumer_message(context, task)
     assert ledger.hung
-    assert (await side.hands.ledger.task(task))["s"] == "done"
+    assert (await side.context.ledger.task(task))["s"] == "done"
     assert len(side.agents.heard) == 1
 
 
@@ -107,8 +109,8 @@ async def test_redis_may_be_away_for_longer_than_a_lease(own_redis: EmbeddedRedi
         far_side(client, own_redis.url, redis_timeout=0.3, **short) as side,
     ):
         ref = await side.accept()
-        hands, ledger = hands_that_hang(side, verb, own_redis, seconds=8.0)
-        await outbound.send(hands, ref)
+        context, ledger = hands_that_hang(side, verb, own_redis, seconds=8.0)
+        await outbound.send(context, ref)
         assert ledger.hung
         entry = await side.entry(ref)
         assert (entry["s"], entry.get("unk")) == ("sent", None)
@@ -116,7 +118,7 @@ async def test_redis_may_be_away_for_longer_than_a_lease(own_redis: EmbeddedRedi
 
 
 async def test_a_claim_that_is_asked_for_again_has_its_whole_lease(side: FarSide) -> None:
-    ledger, ref = side.hands.ledger, await side.accept()
+    ledger, ref = side.context.ledger, await side.accept()
     await ledger.put_tasks([NewTask("c-1", "consumer", "", b"{}", "", SMS)])
     for _ in range(2):
         assert (await ledger.claim(ref, "mine", 60.0)).ours

@@ -11,7 +11,7 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
 from tests.workers.far_side import settings
 from tests.workers.test_events_out import CONFIGURATION, World
-from workers.context import open_hands, share
+from workers.context import install, open_context
 
 RETRY = "retry: {waits: [0.01, 0.01, 0.01], jitter: 0}"
 
@@ -22,10 +22,10 @@ async def w(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[World]:
     await redis.flushall()
     sink = f"{{kind: redis-stream, url: '{redis_server.url}', stream: events}}"
     configuration = parse(CONFIGURATION.format(subscribers=f"  crm: {{sink: {sink}, {RETRY}}}"), {})
-    async with open_hands(settings(redis_server.url), configuration) as hands:
-        share(hands)
-        await hands.tell_the_ledger()
-        yield World(hands, {})
+    async with open_context(settings(redis_server.url), configuration) as context:
+        install(context)
+        await context.announce()
+        yield World(context, {})
 
 
 async def test_an_event_that_was_there_before_its_first_attempt_is_told_of(w: World) -> None:
@@ -37,28 +37,28 @@ async def test_an_event_that_was_there_before_its_first_attempt_is_told_of(w: Wo
     await w.work()
     assert w.counted("dcbridge_deliveries_total", subscriber="crm", outcome="duplicate") == 1
     assert (await w.books("crm")).delivered == 1
-    assert await w.hands.redis.xlen("events") == 1
+    assert await w.context.redis.xlen("events") == 1
 
 
 async def test_our_own_repetition_is_no_news(w: World) -> None:
     await w.tell(("i-1", "STARTED"))
     await w.work()
     await _forget_all_but_the_stream(w)
-    await w.hands.redis.rename("events", "aside")
-    await w.hands.redis.set("events", "no stream")  # the first attempt fails
+    await w.context.redis.rename("events", "aside")
+    await w.context.redis.set("events", "no stream")  # the first attempt fails
     await w.tell(("i-1", "STARTED"))
-    seen = [key async for key in w.hands.redis.scan_iter("{events}:seen:*")]
-    kept = {key: await w.hands.redis.dump(key) or b"" for key in seen}
-    await w.hands.redis.delete(*seen)
+    seen = [key async for key in w.context.redis.scan_iter("{events}:seen:*")]
+    kept = {key: await w.context.redis.dump(key) or b"" for key in seen}
+    await w.context.redis.delete(*seen)
     await w.work()
-    await w.hands.redis.delete("events")
+    await w.context.redis.delete("events")
     for key, value in kept.items():  # it had arrived after all
-        await w.hands.redis.restore(key, 0, value)
+        await w.context.redis.restore(key, 0, value)
     await w.until(lambda: w.counted("dcbridge_deliveries_total", subscriber="crm", outcome="repeated") == 1)
     assert w.counted("dcbridge_deliveries_total", subscriber="crm", outcome="duplicate") == 0
 
 
 async def _forget_all_but_the_stream(w: World) -> None:
-    keys = [key async for key in w.hands.redis.scan_iter() if b"events}" not in key and key != b"events"]
-    await w.hands.redis.delete(*keys)
-    await w.hands.tell_the_ledger()
+    keys = [key async for key in w.context.redis.scan_iter() if b"events}" not in key and key != b"events"]
+    await w.context.redis.delete(*keys)
+    await w.context.announce()

@@ -52,7 +52,7 @@ async def test_an_agents_message(
     ref = await side.accept()
     with sync.Redis(port=redis_server.port) as meanwhile:
         tokens = StandsStill(lambda: claimed_by_another and meanwhile.hset(f"dcb:m:{ref}", "tok", "another"))
-        await outbound.send(replace(side.hands, tokens=tokens), ref)
+        await outbound.send(replace(side.context, tokens=tokens), ref)
     assert tokens.stood
     assert len(side.provider.heard) == sent
     entry = await side.entry(ref)
@@ -70,7 +70,7 @@ async def test_a_part_that_another_has_sent_meanwhile_is_not_sent_again(
             meanwhile.hset(f"dcb:m:{ref}", mapping={"s": "accepted", "pt": 1, "n": 2, "x0": "SM0"})
             meanwhile.hdel(f"dcb:m:{ref}", "tok")
 
-    await outbound.send(replace(side.hands, tokens=StandsStill(sends_the_first_part)), ref)
+    await outbound.send(replace(side.context, tokens=StandsStill(sends_the_first_part)), ref)
     [form] = side.provider.forms
     assert len(form["Body"]) < 1000  # the second one
     assert (await side.entry(ref))["s"] == "sent"
@@ -81,10 +81,10 @@ async def test_a_consumers_message(
     side: FarSide, redis_server: EmbeddedRedis, claimed_by_another: bool, posted: int
 ) -> None:
     payload = orjson.dumps({"from": CONSUMER, "text": "Hello", "media": [], "provider": "twilio"})
-    await side.hands.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
+    await side.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
     with sync.Redis(port=redis_server.port) as meanwhile:
         tokens = StandsStill(lambda: claimed_by_another and meanwhile.hset("dcb:t:c-1", "tok", "another"))
-        await inbound.post_consumer_message(replace(side.hands, tokens=tokens), "c-1")
+        await inbound.post_consumer_message(replace(side.context, tokens=tokens), "c-1")
     assert tokens.stood
     assert len(side.agents.heard) == posted
-    assert (await side.hands.ledger.task("c-1"))["s"] == ("done" if posted else "running")
+    assert (await side.context.ledger.task("c-1"))["s"] == ("done" if posted else "running")

@@ -14,65 +14,68 @@ from dcbridge.ledger import Ledger, Swept
 from tests.ledger.ledger_bench import CHANNEL, Bench
 from tests.workers.far_side import SMS, configuration, settings, worlds
 from workers.announcing import Announcer
-from workers.context import Hands, open_hands
+from workers.context import WorkerContext, open_context
 from workers.reconciler import sweep
 
 
 @pytest.fixture
-async def hands(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[Hands]:
-    async with worlds() as (_, _, url), open_hands(settings(redis_server.url), configuration(url), worker="mine") as h:
-        yield h
+async def context(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[WorkerContext]:
+    async with (
+        worlds() as (_, _, url),
+        open_context(settings(redis_server.url), configuration(url), worker="mine") as ctx,
+    ):
+        yield ctx
 
 
-def changes(h: Hands, kind: str) -> float:
-    return float(h.metrics.store_changes.labels(kind)._value.get())
+def changes(ctx: WorkerContext, kind: str) -> float:
+    return float(ctx.metrics.store_changes.labels(kind)._value.get())
 
 
 @pytest.mark.parametrize("how", ["FLUSHALL", "the limits and workers alone"])
-async def test_nothing_is_sent_before_the_limits_are_announced_again(hands: Hands, how: str) -> None:
-    announcer, bench = Announcer(hands), Bench(hands.redis)
-    await hands.tell_the_ledger()
-    await hands.ledger.alive()
-    await sweep(hands, announcer)
-    lines = await hands.redis.hgetall("dcb:limits")
+async def test_nothing_is_sent_before_the_limits_are_announced_again(context: WorkerContext, how: str) -> None:
+    announcer, bench = Announcer(context), Bench(context.redis)
+    await context.announce()
+    await context.ledger.alive()
+    await sweep(context, announcer)
+    lines = await context.redis.hgetall("dcb:limits")
     assert lines
-    await (hands.redis.flushall() if how == "FLUSHALL" else hands.redis.delete("dcb:limits", "dcb:alive:mine"))
+    await (context.redis.flushall() if how == "FLUSHALL" else context.redis.delete("dcb:limits", "dcb:alive:mine"))
     ref = await bench.put()
-    claimed = await hands.ledger.claim(ref, hands.ledger.token(), 60.0)
+    claimed = await context.ledger.claim(ref, context.ledger.token(), 60.0)
     assert (claimed.ours, claimed.why) == (False, "not announced")
     announcer.announced.clear()
-    await sweep(hands, announcer)
+    await sweep(context, announcer)
     assert announcer.announced.is_set()  # RQ's registry is looked at too
-    assert await hands.redis.hgetall("dcb:limits") == lines
-    assert changes(hands, "new") == (1 if how == "FLUSHALL" else 0)
+    assert await context.redis.hgetall("dcb:limits") == lines
+    assert changes(context, "new") == (1 if how == "FLUSHALL" else 0)
     await asyncio.sleep(0.3)
-    await sweep(hands, announcer)
+    await sweep(context, announcer)
     assert await bench.queued() == [ref, ref]  # its job, and the one after it was not given
-    assert (await hands.ledger.claim(ref, hands.ledger.token(), 60.0)).ours
+    assert (await context.ledger.claim(ref, context.ledger.token(), 60.0)).ours
 
 
-async def test_a_pace_holds_over_a_store_that_was_emptied(hands: Hands) -> None:
+async def test_a_pace_holds_over_a_store_that_was_emptied(context: WorkerContext) -> None:
     """Two a second: of thirty messages that come right after, one or two go at once."""
-    announcer, bench = Announcer(hands), Bench(hands.redis)
-    await hands.ledger.limits({CHANNEL: "acme 2 1 0 0 1 0"})
-    await hands.ledger.alive()
-    await sweep(hands, announcer)
-    await hands.redis.flushall()
+    announcer, bench = Announcer(context), Bench(context.redis)
+    await context.ledger.limits({CHANNEL: "acme 2 1 0 0 1 0"})
+    await context.ledger.alive()
+    await sweep(context, announcer)
+    await context.redis.flushall()
     gone = 0
     for n in range(30):
         ref = await bench.put(f"m-{n}", to_id=str(n))
-        gone += (await hands.ledger.claim(ref, hands.ledger.token(), 60.0)).ours
+        gone += (await context.ledger.claim(ref, context.ledger.token(), 60.0)).ours
     assert gone == 0
 
 
-async def test_a_store_that_is_the_same_is_no_news(hands: Hands) -> None:
-    announcer = Announcer(hands)
-    await hands.tell_the_ledger()
-    await hands.ledger.alive()
+async def test_a_store_that_is_the_same_is_no_news(context: WorkerContext) -> None:
+    announcer = Announcer(context)
+    await context.announce()
+    await context.ledger.alive()
     for _ in range(3):
-        await sweep(hands, announcer)
+        await sweep(context, announcer)
     assert not announcer.announced.is_set()
-    assert [changes(hands, kind) for kind in ("new", "older", "clock")] == [0, 0, 0]
+    assert [changes(context, kind) for kind in ("new", "older", "clock")] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -86,13 +89,15 @@ async def test_a_store_that_is_the_same_is_no_news(hands: Hands) -> None:
         ({"ahead": 1.0}, ""),
     ],
 )
-async def test_what_a_sweep_sees_of_the_store_is_told(hands: Hands, change: dict[str, object], kind: str) -> None:
-    announcer = Announcer(hands)
+async def test_what_a_sweep_sees_of_the_store_is_told(
+    context: WorkerContext, change: dict[str, object], kind: str
+) -> None:
+    announcer = Announcer(context)
     seen = Swept(looked=0, decisions=[], ahead=0.0, store="one 1", latest=1000.0, heard=True)
     await announcer.follow(seen)
     assert not announcer.announced.is_set()
     await announcer.follow(replace(seen, **change))  # type: ignore[arg-type]
-    assert [changes(hands, one) for one in ("new", "older", "clock")] == [
+    assert [changes(context, one) for one in ("new", "older", "clock")] == [
         one == kind for one in ("new", "older", "clock")
     ]
     assert announcer.announced.is_set() == (kind in ("new", "older") or "heard" in change)

@@ -28,7 +28,7 @@ async def test_a_message_that_was_taken_is_sent_once(side: FarSide, how: tuple[s
     side.provider.usual = packed(201, how)
     ref = await side.accept()
     for _ in range(3):
-        await outbound.send(side.hands, ref)
+        await outbound.send(side.context, ref)
         await Bench(side.redis).pass_time(60)
     assert (await side.entry(ref))["s"] == "sent"
     assert len(side.provider.heard) == 1
@@ -41,7 +41,7 @@ async def test_a_message_that_was_taken_is_sent_once(side: FarSide, how: tuple[s
 async def test_an_error_is_what_its_status_says(side: FarSide, status: int, state: str) -> None:
     side.provider.usual = packed(status, PACKINGS[0])
     ref = await side.accept()
-    await outbound.send(side.hands, ref)
+    await outbound.send(side.context, ref)
     assert (await side.entry(ref))["s"] == state
 
 
@@ -50,7 +50,7 @@ async def test_a_receipt_that_was_taken_is_posted_once(side: FarSide, how: tuple
     side.agents.usual = packed(200, how)
     refs = await owe(side, 2)
     for _ in range(3):
-        await receipts_out.post(side.hands, SMS)
+        await receipts_out.post(side.context, SMS)
         await Bench(side.redis).pass_time(60)
     assert len(side.agents.heard) == 1
     assert all([(await side.entry(ref))["rp"] for ref in refs])
@@ -60,7 +60,7 @@ async def test_a_receipt_that_was_taken_is_posted_once(side: FarSide, how: tuple
 async def test_a_receipt_whose_refusal_cannot_be_read_is_refused(side: FarSide) -> None:
     side.agents.usual = packed(422, PACKINGS[0])
     await owe(side, 1)
-    await receipts_out.post(side.hands, SMS)
+    await receipts_out.post(side.context, SMS)
     assert side.counted("dcbridge_faults_total", kind="receipt_refused", name=SMS) == 1
 
 
@@ -69,9 +69,9 @@ async def test_a_consumers_message_that_was_taken_is_posted_once(side: FarSide, 
     side.agents.usual = packed(200, how)
     await consumer_task(side)
     for _ in range(3):
-        await inbound.post_consumer_message(side.hands, "c-1")
+        await inbound.post_consumer_message(side.context, "c-1")
         await Bench(side.redis).pass_time(60)
-    assert (await side.hands.ledger.task("c-1"))["s"] == "done"
+    assert (await side.context.ledger.task("c-1"))["s"] == "done"
     assert len(side.agents.heard) == 1
     assert side.counted("dcbridge_consumer_messages_total", channel=SMS, outcome="posted") == 1
 
@@ -81,8 +81,8 @@ async def test_a_question_whose_answer_cannot_be_read_is_put_again(side: FarSide
     ref = await bench.sending(channel_id="asked", to_id=CONSUMER, payload=b"")
     await bench.ledger.taken(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=1.0)
     await bench.pass_time(2)
-    assert await lookups.ask_or_decide(side.hands, ref, "sent", side.hands.channel("asked")) == "asking"
-    await lookups.ask(side.hands, ref)
+    assert await lookups.ask_or_decide(side.context, ref, "sent", side.context.channel("asked")) == "asking"
+    await lookups.ask(side.context, ref)
     assert len(side.provider.asked) == 1
     assert (await side.entry(ref))["s"] == "sent"
     assert side.counted("dcbridge_faults_total", kind="question_unreadable", name="asked") == 1
@@ -107,7 +107,7 @@ async def test_an_event_that_was_taken_is_delivered_once(answer: bytes) -> None:
 
 
 async def test_a_taken_file_without_a_readable_name_is_an_error(side: FarSide) -> None:
-    client = side.hands.digital_channels
+    client = side.context.digital_channels
     side.agents.usual = packed(200, PACKINGS[0])
     with pytest.raises(Undecodable):
         await client.upload(SMS, "a.txt", "text/plain", b"x")

@@ -26,7 +26,7 @@ from tests.ledger.ledger_bench import Bench
 from tests.stack import ROOT, quiet_port
 from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, settings, worlds
 from tests.workers.far_side import configuration as configured
-from workers.context import open_hands
+from workers.context import open_context
 
 PATIENCE = 30.0  # seconds after which a test that waits has failed
 
@@ -57,8 +57,11 @@ class Work(FarSide):
 
 @pytest.fixture
 async def work(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[Work]:
-    async with worlds() as (provider, agents, url), open_hands(settings(redis_server.url), configured(url)) as hands:
-        opened = Work(provider, agents, hands, redis)
+    async with (
+        worlds() as (provider, agents, url),
+        open_context(settings(redis_server.url), configured(url)) as context,
+    ):
+        opened = Work(provider, agents, context, redis)
         yaml = tmp_path / "bridge.yaml"
         yaml.write_text(CONFIGURATION.format(url=url, nowhere="http://127.0.0.1:1", token=TOKEN))
         opened.environment = {k: v for k, v in os.environ.items() if not k.startswith("DCBRIDGE_")} | {
@@ -120,7 +123,7 @@ async def test_a_burst_does_all_there_is_and_leaves_nothing_behind(
     refs = [await work.accept(f"m-{n}", to=f"1650466{n:04}") for n in range(20)]
     refs += [await work.accept("taken", channel="taken")]
     payload = b'{"from":"16504661149","text":"Hello","media":[],"provider":"twilio"}'
-    await work.hands.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "", SMS)])
+    await work.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "", SMS)])
     process = await work.run(*[redis_server.url if word == "URL" else word for word in command])
     code, said = await work.done(process)
     assert code == 0, said
@@ -235,7 +238,7 @@ async def take_as_one_that_is_killed(work: Work, member: str, queue: str = "outb
 @pytest.mark.parametrize("kind", ["message", "question", "task"])
 async def test_a_job_that_was_taken_and_has_claimed_nothing_is_missed_soon(work: Work, kind: str) -> None:
     """Its worker was killed between the two. It had waited long, and was not to be looked at for as long again."""
-    ledger, bench = work.hands.ledger, Bench(work.redis)
+    ledger, bench = work.context.ledger, Bench(work.redis)
     queue = "outbound" if kind == "message" else "inbound"
     if kind == "message":
         member = f"m:{await work.accept()}"
@@ -260,7 +263,7 @@ async def test_a_job_that_was_taken_and_has_claimed_nothing_is_missed_soon(work:
 @pytest.mark.parametrize("state", ["sending", "sent", "unknown", "retry"])
 async def test_a_second_job_hastens_nothing(work: Work, state: str) -> None:
     """A lease, a confirmation, a grace or a wait end when they end, whoever looked in meanwhile."""
-    ledger, ref = work.hands.ledger, await work.accept()
+    ledger, ref = work.context.ledger, await work.accept()
     assert (await ledger.claim(ref, "mine", 60.0)).ours  # and its job is still in the queue
     if state == "sent":
         await ledger.taken(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=600.0)

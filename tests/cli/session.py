@@ -45,7 +45,7 @@ class Said:
         return [orjson.loads(line) for line in self.out.splitlines()]
 
 
-class Desk(Bench):
+class Session(Bench):
     """The ledger as the settings of the command line have it."""
 
     def __init__(self, redis: Redis, url: str, folder: Path) -> None:
