@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from dcbridge.genesys import nesting
 from dcbridge.messages import Address, AgentMessage, Content, Reason, Receipt, ReceiptStatus
 
 MAX_RECIPIENTS = 1000  # of one message
@@ -28,6 +29,10 @@ MAX_COPIES = 2000  # messages times recipients: what one write to Redis may hold
 
 class NotJson(ValueError):
     """The body is no JSON that anybody could read, or more of it than one webhook can mean."""
+
+
+class TooDeep(NotJson):
+    """It is nested deeper than is read, or is no JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,10 @@ class Incoming:
     copies: tuple[AgentMessage, ...]
     payload: bytes  # the message object as JSON, unknown fields and all
     problem: Problem | None = None
-    raw: bytes = b""  # the whole body as it came, where it held this message alone
+    raw: bytes = b""  # as it came: the whole body where it held this message alone, or what the payload cannot hold
+
+
+TOO_DEEP = Problem(Reason.INVALID_STRUCTURE, "nested too deeply")
 
 
 # ---------------------------------------------------------------- reading
@@ -73,10 +81,15 @@ def _read_json(body: bytes, constant: Callable[[str], Any]) -> Any:
 
 def _read_slowly(body: bytes, constant: Callable[[str], Any]) -> Any:
     try:  # Node writes lone surrogates and some gateways add a mark; the standard reader takes both
-        text = body.decode(json.detect_encoding(body), "surrogatepass").removeprefix("\ufeff")
-        return json.loads(text, parse_constant=constant, parse_int=_whole, parse_float=_float)
-    except (ValueError, RecursionError):
+        return json.loads(_text(body), parse_constant=constant, parse_int=_whole, parse_float=_float)
+    except RecursionError:
+        raise TooDeep("the body is not JSON") from None
+    except ValueError:
         raise NotJson("the body is not JSON") from None
+
+
+def _text(body: bytes) -> str:
+    return body.decode(json.detect_encoding(body), "surrogatepass").removeprefix("\ufeff")
 
 
 def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incoming]:
@@ -84,7 +97,11 @@ def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incomin
 
     A message without an id gets one made of the endpoint and its bytes, so a redelivery is recognised.
     """
-    items = _items(read_json(body))
+    raws: dict[int, bytes] = {}
+    try:
+        items = _items(read_json(body))
+    except TooDeep as error:
+        items, raws = _items_apart(body, error)
     if not items:
         return [_incoming({}, body, body, endpoint, trace_id)]
     if len(items) > MAX_MESSAGES:
@@ -95,7 +112,8 @@ def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incomin
     copies = 0
     for place, item in enumerate(items):
         payload = dumps(item)
-        found.append(_incoming(item, payload, b"%d:" % place + payload, endpoint, trace_id))
+        one = _incoming(item, payload, b"%d:" % place + raws.get(place, payload), endpoint, trace_id)
+        found.append(replace(one, problem=TOO_DEEP, raw=raws[place]) if place in raws else one)
         copies += len(found[-1].copies)
         if copies > MAX_COPIES:
             raise NotJson(f"the body holds more than {MAX_COPIES} copies of messages")
@@ -112,6 +130,11 @@ def channels_named(body: bytes) -> set[str | None]:
             items = _items(orjson.loads(body))
         except orjson.JSONDecodeError:
             items = _items(_read_slowly(body, _no_constant))
+    except TooDeep as error:
+        try:
+            items, _ = _items_apart(body, error)
+        except NotJson:
+            return {None}
     except NotJson:
         return {None}
     if len(items) > MAX_MESSAGES:
@@ -137,6 +160,20 @@ def _items(value: Any) -> list[Any]:
         messages: list[Any] = value["messages"]
         return messages
     return value if isinstance(value, list) else [value]
+
+
+def _items_apart(body: bytes, error: TooDeep) -> tuple[list[Any], dict[int, bytes]]:
+    """The message objects of a webhook that cannot be read at once, each read by itself.
+
+    Those that are nested too deeply are shallow, and beside them is how they came, by their place. Raises NotJson for
+    a body that is no JSON, and `error` for one such message alone.
+    """
+    cut = nesting.Cut(_text(body), read_json)
+    read = [cut.apart(item) for item in _items(cut.value)[: MAX_MESSAGES + 1]]
+    raws = {place: raw for place, (_, raw) in enumerate(read) if raw}
+    if len(read) == 1 and raws:
+        raise error
+    return [item for item, _ in read], raws
 
 
 def read_copies(payload: bytes, message_id: str, trace_id: str = "") -> tuple[AgentMessage, ...]:
@@ -270,14 +307,11 @@ def _contents(value: Any) -> tuple[tuple[Content, ...], bool]:
 
 
 def dumps(value: Any) -> bytes:
-    """What `read_json` gave, as JSON again. Raises NotJson."""
+    """What `read_json` gave, as JSON again."""
     try:
         return orjson.dumps(value)
-    except (TypeError, orjson.JSONEncodeError):  # deeper than 254
-        try:
-            return json.dumps(value).encode()
-        except RecursionError:
-            raise NotJson("nested too deeply") from None
+    except orjson.JSONEncodeError:  # deeper than 254
+        return nesting.write(value)
 
 
 def _mended(value: Any) -> Any:
@@ -300,7 +334,7 @@ def _mended(value: Any) -> Any:
         if not below:
             return top[0]
         level = below
-    raise NotJson("nested too deeply")
+    raise TooDeep("nested too deeply")
 
 
 def _mended_text(text: str) -> str:
@@ -342,12 +376,33 @@ class Told:
 
 def read_interactions(body: bytes) -> tuple[str, list[Told]]:
     """The operation id ("" when absent) and every entity, in order. Raises NotJson."""
-    value = read_json(body)
+    read: Callable[[Any], Told] = _told
+    try:
+        value = read_json(body)
+    except TooDeep as error:
+        value, read = _entities_apart(body, error)
     if not isinstance(value, dict):
         return "", []
-    data = value.get("data")
+    return _word(value.get("operationId")), [read(item) for item in _entities(value)]
+
+
+def _entities(value: Any) -> list[Any]:
+    data = value.get("data") if isinstance(value, dict) else None
     entities = data.get("entities") if isinstance(data, dict) else None
-    return _word(value.get("operationId")), [_told(item) for item in (entities if isinstance(entities, list) else [])]
+    return entities if isinstance(entities, list) else []
+
+
+def _entities_apart(body: bytes, error: TooDeep) -> tuple[Any, Callable[[Any], Told]]:
+    """The batch, and what reads each of its entities by itself. Raises NotJson, and `error` where there are none."""
+    cut = nesting.Cut(_text(body), read_json)
+    if not _entities(cut.value):
+        raise error
+
+    def read(shallow: Any) -> Told:
+        item, raw = cut.apart(shallow)  # no event can be written with such fields, so the batch becomes a dead letter
+        return replace(_told(item), fields=nesting.TOO_DEEP, item=orjson.Fragment(raw)) if raw else _told(item)
+
+    return cut.value, read
 
 
 def _told(item: Any) -> Told:

@@ -281,10 +281,6 @@ PIECES = [
 def test_what_is_taken_in_can_be_read_again(piece: bytes, beside: bytes) -> None:
     """With what it stands beside decides which of two readers takes the body."""
     body = orjson.dumps(SMS)[:-1] + b',"extra":' + piece + b',"beside":' + beside + b"}"
-    if beside != b"1" and piece.startswith(b"[" * 900):
-        with pytest.raises(payloads.NotJson):
-            payloads.read_webhook(body, "main")
-        return
     for bodies in (body, b"[" + body + b"," + body.replace(b"1613474523265-0", b"2") + b"]"):
         for one in payloads.read_webhook(bodies, "main", "trace"):
             assert (one.problem, len(one.copies)) == (None, 1)
