@@ -66,18 +66,18 @@ def _say_what_was_not_found(
 ) -> None:
     where = f" on channel {channel}" if channel is not None else ""
     if search.is_address(given):
-        say_error(f"nothing {'is remembered of' if everywhere else 'waits for'} this address{where}")
+        say_error(f"no {'remembered' if everywhere else 'waiting'} message has this address{where}")
     else:
-        say_error(f"nobody knows {given}{where}")
+        say_error(f"no message or task has the id {given}{where}")
     if letters:
-        say_error(f"there is a dead letter: dcbridge dead show {letters[0]}")
+        say_error(f"a dead letter has it: dcbridge dead show {letters[0]}")
         return
     say_error(
-        f"a message is remembered for {session.settings.retention_days:g} days after its receipt was posted,"
-        f" a callback or a consumer's message for {session.settings.callback_dedupe_days:g} days after it was done"
+        f"messages are remembered for {session.settings.retention_days:g} days after their receipt was posted,"
+        f" callbacks and consumer messages for {session.settings.callback_dedupe_days:g} days after they were processed"
     )
     if not everywhere:
-        say_error("--search looks at all of them for this id of a provider, trace id, token or address")
+        say_error("use --search to look through all of them for a provider's id, a trace id, a token or an address")
 
 
 async def _lives(session: Session, given: str, channel: str | None) -> list[Life]:
@@ -156,7 +156,7 @@ async def _message(session: Session, ref: str) -> Life | None:
         "trace id": entry.get("tr", ""),
         "consumer": _consumer(session.settings, entry),
         "attempts": int(entry.get("ta", "0")),
-        "waits behind": f"{place} of its conversation" if place else "",
+        "waits behind": f"{place} in its conversation" if place else "",
         "held back": _held_back(entry, provider if parked is not None else "", why),
         "last code": entry.get("e", ""),
         "outcome was unknown": {"": "", "1": "once"}.get(entry.get("unk", ""), f"{entry.get('unk')} times"),
@@ -173,7 +173,7 @@ async def _task(ledger: Ledger, task_id: str) -> Life | None:
     facts = {
         "task": task_id,
         "state": entry["s"],
-        "what": "a consumer's message" if entry["j"] == "consumer" else "a provider's callback",
+        "what": "a consumer message" if entry["j"] == "consumer" else "a provider's callback",
         "channel": entry.get("ch", ""),
         "trace id": entry.get("tr", ""),
         "attempts": int(entry.get("a", "0")),
@@ -189,15 +189,15 @@ def _held_back(entry: Mapping[str, str], parked_at: str, why: bytes | None) -> s
         return ""
     if parked_at:
         code = f": {why.decode(errors='replace')}" if why else ""
-        return f"nothing is sent to {parked_at} at present{code}"
+        return f"the breaker of {parked_at} is open{code}"
     kind, _, name = entry.get("q", "").partition("-")
     if kind == "u":
         return f"no worker is configured for channel {name}"
     if kind in ("c", "p"):
-        return f"it waits in the line of {'channel' if kind == 'c' else 'provider'} {name}"
+        return f"it waits for {'the pace of channel' if kind == 'c' else 'the pace or a pause of provider'} {name}"
     if "hd" in entry:
-        return "as many requests as are allowed are under way"
-    return f"by the rate, until {utc(int(entry['sl']) / 1000)}" if "sl" in entry else ""
+        return "the allowed number of requests is in flight"
+    return f"by the rate limit, until {utc(int(entry['sl']) / 1000)}" if "sl" in entry else ""
 
 
 def _consumer(settings: Settings, entry: Mapping[str, str]) -> str:
@@ -219,16 +219,16 @@ _FACTS = 54  # characters that facts may take where there is less, before each t
 
 _WORDS = {
     "seconds": "took {} s",
-    "then_in_seconds": "next look in {} s",
+    "then_in_seconds": "next step in {} s",
     "provider_id": "provider id {}",
     "says": "{}",
 }
 _RESULTS = {
-    "repeated": "known already, changed nothing",
-    "late": "after the end, changed nothing",
-    "parked": "kept until the answer to the request is known",
-    "next": "the next part may go",
-    "noted": "noted",
+    "repeated": "known already, no change",
+    "late": "after the end, no change",
+    "parked": "kept until the response to the request is known",
+    "next": "the next part can be sent",
+    "noted": "recorded",
 }
 
 
@@ -245,7 +245,7 @@ def _print(life: Life) -> None:
         head.add_row(Text("day", "dim"), Text(f"{utc(life.hops[0].at)[:10]}, times in UTC"))
     print_block(head)
     if life.older_hops_forgotten:
-        out.print("Steps older than these are not kept.", style="dim")
+        out.print("Older steps are not stored.", style="dim")
     print_block(_hops(life, roomy=roomy))
     if len(life.parts) > 1:
         for part in life.parts:
@@ -283,7 +283,7 @@ def _fact(name: str, value: object, life: Life) -> str:
         case "tries":
             return "" if value in (0, 1) else f"after {value} tries"
         case "code" if value == "lease ended":
-            return "the worker that had it fell silent"
+            return "the worker stopped responding"
         case "says":
             return str(value).removesuffix(".")
         case _:
@@ -300,7 +300,7 @@ def _print_list(lives: Sequence[Life]) -> None:
         cells = (utc(life.hops[0].at)[:19] + "Z", which, life.facts["channel"], life.facts["state"])
         table.add_row(*(Text(printable(str(cell))) for cell in cells))
     print_block(table)
-    out.print(f"{len(lives)} messages; dcbridge trace and a message of these tells its life.", markup=False)
+    out.print(f"{len(lives)} messages; dcbridge trace <message> shows the history of one of them.", markup=False)
 
 
 def _as_json(life: Life) -> dict[str, Any]:

@@ -36,9 +36,15 @@ def hops_of(entry: Mapping[str, str], *, due: float | None = None, receipt_due: 
         began = _at(entry, "hs")
         if "sent" in entry:
             took = round(_at(entry, "sent") - began, 3)
-            found.append(Hop(_at(entry, "sent"), "attempt 1: taken", {"seconds": took} | _part_id(parts_of(entry), 0)))
+            found.append(
+                Hop(
+                    _at(entry, "sent"),
+                    "attempt 1: accepted by the provider",
+                    {"seconds": took} | _part_id(parts_of(entry), 0),
+                )
+            )
         elif "end" in entry:
-            found.append(Hop(began, "attempt 1: begun, and ended by an update"))
+            found.append(Hop(began, "attempt 1: started, then ended by a delivery update"))
     found += lines
     if "hs" in entry and _at(entry, "hs") - _at(entry, "at") >= WAITED:
         found.append(Hop(_at(entry, "hs"), "its turn came"))
@@ -74,8 +80,8 @@ def parts_of(entry: Mapping[str, str]) -> list[dict[str, Fact]]:
     found: list[dict[str, Fact]] = []
     for part in range(count):
         provider_id, status = entry.get(f"x{part}"), entry.get(f"u{part}", "")
-        taken = "taken" if provider_id is not None else "not taken yet"
-        found.append({"part": part + 1, "provider_id": provider_id or "", "status": status or taken})
+        known = "accepted by the provider" if provider_id is not None else "not accepted yet"
+        found.append({"part": part + 1, "provider_id": provider_id or "", "status": status or known})
     return found
 
 
@@ -137,17 +143,18 @@ def _hop(at: float, line: str, entry: Mapping[str, str]) -> Hop:
 
 
 _OUTCOMES = {
-    "retry": "not taken",
+    "taken": "accepted by the provider",
+    "retry": "not accepted",
     "unknown": "no answer",
-    "told": "no good answer, and an update says it was taken",
+    "told": "no clear answer, but an update says that the provider accepted it",
     "dead": "given up",
     "nothing": "nothing to do",
 }
 _ANSWERS = {
-    "found": "it has it",
+    "found": "it has the message",
     "absent": "it has no such message",
-    "not_yet": "it does not have it yet",
-    "unclear": "nobody can tell",
+    "not_yet": "it does not have the message yet",
+    "unclear": "the answer does not decide it",
     "failed": "no answer",
 }
 _RECEIPTS = {"refused": "refused by Digital Channels", "again": "owed again by an operator"}
@@ -175,9 +182,9 @@ def _what_is_next(entry: Mapping[str, str], due: float | None) -> list[Hop]:
         case "retry":
             return [Hop(_at(entry, "nb"), "due: next attempt")]
         case "unknown" if due is not None:
-            return [Hop(due, "due: a question to the provider, or the channel's policy")]
+            return [Hop(due, "due: a status lookup at the provider, or the channel's policy")]
         case "sent" if due is not None:
-            return [Hop(due, "due: a question to the provider, or unconfirmed")]
+            return [Hop(due, "due: a status lookup at the provider, or unconfirmed")]
         case _:
             return []
 

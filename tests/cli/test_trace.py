@@ -47,7 +47,7 @@ async def test_the_life_of_a_message_that_was_delivered(session: Session) -> Non
     [life] = await session.trace(ref)
     assert [hop["what"] for hop in life["hops"]] == [
         "accepted",
-        "attempt 1: taken",
+        "attempt 1: accepted by the provider",
         "delivery update: sent",
         "delivery update: delivered",
         "ended: delivered",
@@ -70,7 +70,7 @@ async def test_a_message_that_waits_says_how_many_are_before_it_and_by_which_tok
     ref = await waiting(session, "m-2")
     [life] = await session.trace(ref)
     assert [hop["what"] for hop in life["hops"]] == ["accepted"]
-    assert life["waits_behind"] == "1 of its conversation"
+    assert life["waits_behind"] == "1 in its conversation"
     assert life["consumer"] == Tokens(session.environ["DCBRIDGE_TOKEN_KEY"].encode()).of(CONSUMER)
 
 
@@ -78,19 +78,19 @@ async def test_a_message_that_is_held_back_says_why(session: Session) -> None:
     ref = await waiting(session)
     key = f"dcb:m:{ref}"
     await session.redis.hset(key, "sl", 1_800_000_000_000)
-    assert (await session.trace(ref))[0]["held_back"] == "by the rate, until 2027-01-15T08:00:00.000Z"
+    assert (await session.trace(ref))[0]["held_back"] == "by the rate limit, until 2027-01-15T08:00:00.000Z"
     await session.redis.hset(key, "hd", 1)
-    assert (await session.trace(ref))[0]["held_back"] == "as many requests as are allowed are under way"
+    assert (await session.trace(ref))[0]["held_back"] == "the allowed number of requests is in flight"
     await session.redis.zadd("dcb:parked:twilio", {ref: 1})
     await session.redis.hset("dcb:breaker:twilio", "why", "20003")
-    assert (await session.trace(ref))[0]["held_back"] == "nothing is sent to twilio at present: 20003"
+    assert (await session.trace(ref))[0]["held_back"] == "the breaker of twilio is open: 20003"
 
 
 async def test_every_attempt_is_told_with_its_code_and_the_next_is_announced(session: Session) -> None:
     ref = await sending(session)
     assert await session.retry(ref, delay=4.0) == "retry"
     [life] = await session.trace(ref)
-    assert [hop["what"] for hop in life["hops"]] == ["accepted", "attempt 1: not taken", "due: next attempt"]
+    assert [hop["what"] for hop in life["hops"]] == ["accepted", "attempt 1: not accepted", "due: next attempt"]
     assert (life["hops"][1]["code"], life["hops"][1]["then_in_seconds"], life["last_code"]) == ("20429", 4.0, "20429")
     assert 3.9 < life["hops"][2]["seconds_since_accepted"] < 60
     await session.pass_time(5)
@@ -100,9 +100,9 @@ async def test_every_attempt_is_told_with_its_code_and_the_next_is_announced(ses
     [life] = await session.trace(ref)
     assert [hop["what"] for hop in life["hops"]] == [
         "accepted",
-        "attempt 1: not taken",
-        "attempt 2: taken",
-        "due: a question to the provider, or unconfirmed",
+        "attempt 1: not accepted",
+        "attempt 2: accepted by the provider",
+        "due: a status lookup at the provider, or unconfirmed",
     ]
     assert life["hops"][2]["provider_id"] == "SM0"
 
@@ -135,9 +135,9 @@ async def test_what_the_provider_was_asked_and_what_it_said(session: Session) ->
     asked = [(hop["what"], hop.get("code"), hop.get("status"), hop.get("provider_id")) for hop in life["hops"][2:-1]]
     assert asked == [
         ("asked twilio: no answer", "HTTP 500", None, None),
-        ("asked twilio: nobody can tell", "several with this text", None, None),
+        ("asked twilio: the answer does not decide it", "several with this text", None, None),
         ("asked twilio: it has no such message", None, None, None),
-        ("asked twilio: it has it", None, "sent", "SM7"),
+        ("asked twilio: it has the message", None, "sent", "SM7"),
     ]
 
 
@@ -146,7 +146,7 @@ async def test_an_unknown_outcome_and_what_was_done_about_it(session: Session) -
     await session.ledger.unknown(ref, "mine", 0.0, "read timeout")
     assert (await session.hops(ref))[1:] == [
         "attempt 1: no answer",
-        "due: a question to the provider, or the channel's policy",
+        "due: a status lookup at the provider, or the channel's policy",
     ]
     assert await session.ledger.settle(ref, "resend") == "retry"
     assert (await session.ledger.claim(ref, "mine", 60.0)).ours
@@ -172,14 +172,14 @@ async def test_parts_and_their_ids(session: Session) -> None:
     assert await session.taken(ref, part=0, count=2) == "next"
     assert (await session.ledger.claim(ref, "mine", 60.0)).ours
     [life] = await session.trace(ref)
-    assert life["parts"][1] == {"part": 2, "provider_id": "", "status": "not taken yet"}
+    assert life["parts"][1] == {"part": 2, "provider_id": "", "status": "not accepted yet"}
     assert await session.taken(ref, part=1, count=2) == "sent"
     await session.update(ref, "delivered", 1)
     [life] = await session.trace(ref)
     first, second = life["hops"][1:3]
-    assert (first["what"], first["part"], first["provider_id"]) == ("attempt 1: taken", 1, "SM0")
-    assert (second["what"], second["part"], second["provider_id"]) == ("attempt 2: taken", 2, "SM1")
-    assert [part["status"] for part in life["parts"]] == ["taken", "delivered"]
+    assert (first["what"], first["part"], first["provider_id"]) == ("attempt 1: accepted by the provider", 1, "SM0")
+    assert (second["what"], second["part"], second["provider_id"]) == ("attempt 2: accepted by the provider", 2, "SM1")
+    assert [part["status"] for part in life["parts"]] == ["accepted by the provider", "delivered"]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ async def test_an_update_that_came_before_the_answer(session: Session) -> None:
     assert await session.retry(ref) == "delivered"
     assert (await session.hops(ref))[1:4] == [
         "delivery update: delivered",
-        "attempt 1: no good answer, and an update says it was taken",
+        "attempt 1: no clear answer, but an update says that the provider accepted it",
         "ended: delivered",
     ]
 
@@ -235,17 +235,17 @@ async def test_the_life_of_a_task(session: Session) -> None:
     await session.ledger.claim_task(task_id, "mine", 60.0)
     assert (await session.hops(task_id))[-1].startswith("attempt 1: under way")
     await session.ledger.task_retry(task_id, "mine", 0.0, "http 503")
-    assert (await session.hops(task_id))[1:] == ["attempt 1: not taken", "due: next attempt"]
+    assert (await session.hops(task_id))[1:] == ["attempt 1: not accepted", "due: next attempt"]
     await session.ledger.claim_task(task_id, "mine", 60.0)
     await session.ledger.task_dead(task_id, "mine", "http 400", TEXT.encode(), 100.0)
     [life] = await session.trace(task_id)
     assert [hop["what"] for hop in life["hops"]] == [
         "accepted",
-        "attempt 1: not taken",
+        "attempt 1: not accepted",
         "attempt 2: given up",
         "ended: dead",
     ]
-    assert (life["what"], life["dead_letters"]) == ("a consumer's message", [f"t-{task_id}"])
+    assert (life["what"], life["dead_letters"]) == ("a consumer message", [f"t-{task_id}"])
 
 
 # ---------------------------------------------------------------- ids
@@ -283,7 +283,7 @@ async def test_an_id_that_nobody_knows(session: Session, given: str) -> None:
     before = await session.everything()
     said = await session.types("trace", "--", given)
     assert (said.code, said.out) == (1, "")
-    assert "nobody knows" in said.err
+    assert "no message or task has the id" in said.err
     assert "7 days" in said.err
     assert "\x1b" not in said.err
     assert await session.everything() == before
@@ -323,9 +323,9 @@ async def test_the_history_of_a_message_that_is_tried_for_hours_is_bounded(sessi
         await session.retry(ref, delay=0.0, lane_limit=0.0)
     [life] = await session.trace(ref)
     attempts = [hop["what"] for hop in life["hops"] if hop["what"].startswith("attempt")]
-    assert attempts == [f"attempt {n}: not taken" for n in range(11, KEPT + 11)]
+    assert attempts == [f"attempt {n}: not accepted" for n in range(11, KEPT + 11)]
     assert life["older_hops_forgotten"]
-    assert "older than these are not kept" in (await session.types("trace", ref)).out
+    assert "Older steps are not stored" in (await session.types("trace", ref)).out
     assert await session.redis.object("encoding", f"dcb:m:{ref}") in (b"ziplist", b"listpack")
     assert (await session.redis.memory_usage(f"dcb:m:{ref}") or 0) <= 2048
 

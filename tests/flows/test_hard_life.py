@@ -31,6 +31,6 @@ def test_a_429_a_kill_and_a_late_update_are_told_as_the_page_says() -> None:
     assert told.code == 0
     assert steps(told.text) == steps(page)
     assert (books.difference, books.counts["unknown_resend"], sent) == (0, 1, 2)
-    for word in ("code 20429", "the worker that had it fell silent", "after the end, changed nothing"):
+    for word in ("code 20429", "the worker stopped responding", "after the end, no change"):
         assert word in told.text
         assert word in page
