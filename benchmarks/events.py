@@ -25,7 +25,7 @@ from benchmarks.stage import Stage, Wrong
 from benchmarks.table import Line, column
 from dcbridge.cli.dev.embedded_redis import free_port
 from dcbridge.config.loader import load
-from dcbridge.events.event import Kept, for_ledger, split
+from dcbridge.events.event import StoredEvent, for_ledger, split
 from dcbridge.events.sinks import Subscriber, open_sink
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.events import Events
@@ -47,7 +47,7 @@ class Size:
 SMALL = Size(count=60)
 
 
-def events(count: int) -> list[Kept]:
+def events(count: int) -> list[StoredEvent]:
     """One batch each, as Digital Channels tells of an interaction that starts."""
     found = []
     for _ in range(count):
@@ -104,7 +104,7 @@ class EventStage(Stage):
         connection.close()
         return sum(counts.values())
 
-    async def put(self, kept: list[Kept]) -> None:
+    async def put(self, kept: list[StoredEvent]) -> None:
         """As a splitter does."""
         subscribers = self.subscribers
         async with Redis(port=self.redis.port) as connection:
@@ -124,10 +124,10 @@ def bare(folder: Path, count: int) -> dict[str, float]:
         return {"rate": count * len(SUBSCRIBERS) / seconds, "cpu": cpu / count / len(SUBSCRIBERS) * 1000, "redis": 0.0}
 
 
-async def _post(subscribers: dict[str, Subscriber], kept: list[Kept]) -> None:
+async def _post(subscribers: dict[str, Subscriber], kept: list[StoredEvent]) -> None:
     async def speak(name: str, sink_of: Subscriber) -> None:
         sink = open_sink(name, sink_of, "http://127.0.0.1")
-        rest: Iterator[Kept] = iter(kept)
+        rest: Iterator[StoredEvent] = iter(kept)
 
         async def one_after_another() -> None:
             for one in rest:

@@ -68,7 +68,7 @@ def lone_letter_id(one: payloads.Incoming) -> str:
     return f"w-{hashlib.blake2b(one.message_id.encode() + one.payload, digest_size=12).hexdigest()}"
 
 
-def batch_id(endpoint: str, body: bytes, operation: str, told: Sequence[payloads.Told]) -> str:
+def batch_id(endpoint: str, body: bytes, operation: str, told: Sequence[payloads.Entity]) -> str:
     """What tells a redelivered interactions webhook from a new one, given what `payloads.read_interactions` found.
 
     Redelivery repeats the operation, perhaps not its bytes; without an operation the bytes are all there is.

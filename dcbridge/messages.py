@@ -142,7 +142,7 @@ class DeliveryUpdate:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class MessageStatus:
     """What a provider that is asked says of one message that it has. `detail` is its code, nothing that was written."""
 
     provider_id: str

@@ -47,7 +47,7 @@ async def callback(ctx: ServiceContext, request: Request, trace: str) -> Outcome
     )
     task = NewTask(f"b-{digest}", "callback", callback_lane(provider.name, kind), pack(provider.name, stored), trace)
     word = await ctx.inbox.put(task)
-    answer = provider.answer(received)
+    answer = provider.callback_response(received)
     response = Response(answer.body, answer.status, dict(answer.headers), media_type=answer.content_type or None)
     return Outcome(response, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
 

@@ -25,7 +25,7 @@ from dcbridge.digital_channels import DigitalChannels
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.events import Events
 from dcbridge.ledger.pauses import Pauses
-from dcbridge.providers.base import Asking, Provider
+from dcbridge.providers.base import Provider, StatusLookup
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import DAY, Settings, read_settings
@@ -60,14 +60,14 @@ class WorkerContext:
     def channel(self, channel_id: str) -> Channel | None:
         return self.configuration.channel(channel_id)
 
-    def asking(self, channel: Channel | None) -> Asking | None:
+    def status_lookup(self, channel: Channel | None) -> StatusLookup | None:
         """How this channel's provider is asked what became of a message; None where nobody can be asked."""
         provider = self.providers.get(channel.provider) if channel else None
-        return provider.asking if provider else None
+        return provider.status_lookup if provider else None
 
     def look_after(self, channel: Channel) -> float:
         """Seconds after which a message that was sent is looked at: to ask about it, or because nobody ever said."""
-        if self.asking(channel) is None:
+        if self.status_lookup(channel) is None:
             return channel.confirm_within
         return min(channel.ask_after, channel.confirm_within)
 

@@ -37,7 +37,7 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
     with structlog.contextvars.bound_contextvars(callback=task_id, trace=claimed.text("tr")):
         try:
             name, callback = unpack(claimed.fields[b"p"])
-            events = ctx.providers[name].events(callback)
+            events = ctx.providers[name].parse_callback(callback)
             tasks, unread = _tasks(ctx, name, events, claimed.text("tr"))
             if unread and len(unread) == len(events):
                 raise UnreadableEvent(unread[0].kind)

@@ -8,7 +8,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from dcbridge.events import event as events
-from dcbridge.events.event import Kept
+from dcbridge.events.event import StoredEvent
 from dcbridge.events.sinks import Event
 from dcbridge.genesys import payloads
 from dcbridge.ledger.events import Entry, NewEvent
@@ -63,11 +63,11 @@ class _Pending:
         self._events, self._entries, self._deliveries = [], [], 0
 
 
-async def _events_of(ctx: WorkerContext, entry: Entry) -> list[Kept]:
+async def _events_of(ctx: WorkerContext, entry: Entry) -> list[StoredEvent]:
     """Raises payloads.NotJson."""
     at = events.moment(entry.received_at)
     if name := entry.text("own"):
-        return [Kept(await _own(ctx, name, entry))]
+        return [StoredEvent(await _own(ctx, name, entry))]
     endpoint, body = entry.text("endpoint"), entry.fields[b"body"]
     found, nameless = events.split(endpoint, body, at, entry.text("trace"))
     for one in nameless:
@@ -77,7 +77,7 @@ async def _events_of(ctx: WorkerContext, entry: Entry) -> list[Kept]:
     return found
 
 
-async def _made_of(ctx: WorkerContext, entry: Entry, found: Sequence[Kept]) -> list[NewEvent]:
+async def _made_of(ctx: WorkerContext, entry: Entry, found: Sequence[StoredEvent]) -> list[NewEvent]:
     made = []
     for kept in found:
         try:

@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 from dcbridge.config.models import Channel
 from dcbridge.errors import OutcomeUnknown, Refused, SendError
 from dcbridge.ledger import KNOWN, Claimed
-from dcbridge.messages import Fate, UpdateStatus
-from dcbridge.providers.base import Asking, Part, Row
+from dcbridge.messages import MessageStatus, UpdateStatus
+from dcbridge.providers.base import ListedMessage, Part, StatusLookup
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
 from workers import failures
 from workers.context import WorkerContext
@@ -38,7 +38,7 @@ async def ask_or_decide(ctx: WorkerContext, ref: str, state: str, channel: Chann
 
     A provider that is silent for now is waited for no longer than a message may hold up its conversation.
     """
-    if channel is not None and ctx.asking(channel) is not None:
+    if channel is not None and ctx.status_lookup(channel) is not None:
         limit = channel.lane_limit + (channel.confirm_within if state == "sent" else 0.0)
         queued = await ctx.ledger.ask(ref, limit)
         if queued != "over":
@@ -67,7 +67,7 @@ class Question:
     token: str
     claimed: Claimed
     channel: Channel
-    asking: Asking
+    status_lookup: StatusLookup
     began: float  # by this process' steady clock
 
     @property
@@ -98,11 +98,11 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
         log.debug("question_left_alone", message=ref, why=claimed.why)
         return
     channel = ctx.channel(claimed.text("ch"))
-    asking = ctx.asking(channel)
-    if channel is None or asking is None:  # bridge.yaml has changed: the sweep decides
+    status_lookup = ctx.status_lookup(channel)
+    if channel is None or status_lookup is None:  # bridge.yaml has changed: the sweep decides
         await ctx.ledger.ask_again(ref, token, 0.0)
         return
-    question = Question(ctx, ref, token, claimed, channel, asking, time.monotonic())
+    question = Question(ctx, ref, token, claimed, channel, status_lookup, time.monotonic())
     with structlog.contextvars.bound_contextvars(
         message=ref, trace=claimed.text("tr"), channel=claimed.text("ch"), provider=channel.provider
     ):
@@ -133,17 +133,17 @@ async def _about_outcome(q: Question) -> None:
     rows, complete = await _listed(q, part)
     verdict: Verdict = CannotTell("too long ago")  # whose an id is has been forgotten
     if q.claimed.number("us") and q.age("us") < KNOWN:
-        whose = await q.ctx.ledger.whose(q.keeper, [row.fate.provider_id for row in rows])
+        whose = await q.ctx.ledger.whose(q.keeper, [row.reported.provider_id for row in rows])
         verdict = judge(rows, whose, name_of(q.ref, part.number), q.claimed.number("un"), complete=complete)
     await _follow(q, part, verdict)
 
 
-async def _listed(q: Question, part: Part) -> tuple[list[Row], bool]:
+async def _listed(q: Question, part: Part) -> tuple[list[ListedMessage], bool]:
     """The rows in question, and whether the list was read to its end."""
     message = stored_message(q.ref, q.claimed, q.channel)
-    request, rows = q.asking.search(message, part), list[Row]()
+    request, rows = q.status_lookup.list_request(message, part), list[ListedMessage]()
     for _ in range(PAGES):
-        page = q.asking.page(await q.ctx.sender.send(request), message, part, q.age("us"))
+        page = q.status_lookup.parse_list(await q.ctx.sender.send(request), message, part, q.age("us"))
         rows += page.rows
         if page.following is None:
             return rows, True
@@ -154,12 +154,12 @@ async def _listed(q: Question, part: Part) -> tuple[list[Row], bool]:
 
 
 async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
-    ledger, more = q.ctx.ledger, q.asking.lag - q.age("ut")
+    ledger, more = q.ctx.ledger, q.status_lookup.lag - q.age("ut")
     match verdict:
-        case Found(fate, ids):
-            await _note(q, part.number, "found", fate.status.value, fate.provider_id)
+        case Found(reported, ids):
+            await _note(q, part.number, "found", reported.status.value, reported.provider_id)
             state = await ledger.found(
-                q.ref, q.token, part.number, part.count, q.keeper, fate, ids,
+                q.ref, q.token, part.number, part.count, q.keeper, reported, ids,
                 delivered=q.channel.delivered_when == "taken" and part.number + 1 == part.count,
                 confirm_within=q.ctx.look_after(q.channel),
             )  # fmt: skip
@@ -186,22 +186,30 @@ async def _about_delivery(q: Question) -> None:
         provider_id, known = q.claimed.text(f"x{number}"), q.claimed.text(f"u{number}")
         if not provider_id or known in ("delivered", "failed", "removed"):
             continue
-        fate = q.asking.said(await q.ctx.sender.send(q.asking.about(provider_id)))
-        if fate is None:
+        reported = q.status_lookup.parse_status(await q.ctx.sender.send(q.status_lookup.status_request(provider_id)))
+        if reported is None:
             await _note(q, number, "absent")
             continue
-        await _note(q, number, "found", fate.status.value, fate.provider_id)
-        if fate.status is not UpdateStatus.SENT and await _update(q, number, fate) not in ("noted", "repeated"):
+        await _note(q, number, "found", reported.status.value, reported.provider_id)
+        if reported.status is not UpdateStatus.SENT and await _update(q, number, reported) not in ("noted", "repeated"):
             return  # it has ended
     await _next_question(q)
 
 
-async def _update(q: Question, part: int, fate: Fate) -> str:
+async def _update(q: Question, part: int, reported: MessageStatus) -> str:
     state = await q.ctx.ledger.update(
-        q.ref, part, fate.status.value, fate.provider_id, str(int(fate.reason)) if fate.reason else "", fate.detail, 0.0
+        q.ref,
+        part,
+        reported.status.value,
+        reported.provider_id,
+        str(int(reported.reason)) if reported.reason else "",
+        reported.detail,
+        0.0,
     )
     q.ctx.metrics.updates.labels(q.channel.provider, state).inc()
-    log.info("delivery_update", part=part + 1, status=fate.status.value, code=fate.detail or None, outcome=state)
+    log.info(
+        "delivery_update", part=part + 1, status=reported.status.value, code=reported.detail or None, outcome=state
+    )
     return state
 
 

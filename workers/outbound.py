@@ -14,7 +14,7 @@ from dcbridge.errors import Refused, SendError, Unreadable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import Claimed
 from dcbridge.messages import Address, AgentMessage
-from dcbridge.providers.base import Part, Provider, Request, Taken
+from dcbridge.providers.base import Part, Provider, Request, Submission
 from workers import failures
 from workers.context import WorkerContext
 
@@ -80,7 +80,7 @@ def _written(provider: Provider, message: AgentMessage, number: int) -> tuple[Se
     parts = provider.parts(message)
     if number >= len(parts):
         raise Refused("no such part")
-    return parts, provider.request(message, parts[number])
+    return parts, provider.build_request(message, parts[number])
 
 
 def stored_message(ref: str, claimed: Claimed, channel: Channel, copies: Sequence[AgentMessage] = ()) -> AgentMessage:
@@ -110,7 +110,7 @@ async def _send_part(
     understood = True
     try:
         answer = await ctx.sender.send(request)
-        taken = provider.taken(answer)
+        taken = provider.parse_response(answer)
     except SendError as error:
         ctx.metrics.sends.labels(provider.name, error.outcome).inc()
         ctx.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
@@ -118,11 +118,11 @@ async def _send_part(
             await failures.record_failure(ctx, ref, claim, claimed, error)
             return
         failures.answer_unreadable(ctx, provider.name, error)
-        taken, understood = Taken(""), False
+        taken, understood = Submission(""), False
     except Exception as error:  # the adapter tripped over an answer: the provider probably has the message
         ctx.metrics.faults.labels("bug", provider.name).inc()
         log.error("answer_not_understood", provider=provider.name, bug=type(error).__name__, exc_info=True)
-        taken, understood = Taken(""), False
+        taken, understood = Submission(""), False
     else:
         ctx.metrics.sends.labels(provider.name, "taken").inc()
         ctx.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)

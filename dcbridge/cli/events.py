@@ -30,7 +30,7 @@ from dcbridge.cli.terminal import (
     say_warning,
     utc,
 )
-from dcbridge.events.event import Kept, lane, read
+from dcbridge.events.event import StoredEvent, lane, read
 from dcbridge.events.sinks import Subscriber
 from dcbridge.ledger.events import Ended, Events
 from dcbridge.printable import printable
@@ -58,7 +58,7 @@ class Selection:
     interaction: str = ""
     endpoint: str = ""
 
-    def has(self, kept: Kept) -> bool:
+    def has(self, kept: StoredEvent) -> bool:
         event = kept.event
         return (
             self.name.casefold() in ("", event.name.casefold())
@@ -140,7 +140,7 @@ def _events(session: Session) -> Events:
     return Events(session.ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY)
 
 
-async def _matching(events: Events, ids: list[str], selection: Selection) -> AsyncIterator[Kept]:
+async def _matching(events: Events, ids: list[str], selection: Selection) -> AsyncIterator[StoredEvent]:
     async for event_id, stored in events.stored(ids):
         kept = read(event_id, stored)
         if selection.has(kept):
@@ -152,7 +152,7 @@ async def _list(
 ) -> int:
     events = _events(session)
     ids = await events.ids(since, until)
-    found: list[Kept] = []
+    found: list[StoredEvent] = []
     async for kept in _matching(events, ids[::-1], selection):
         found.append(kept)
         if len(found) > limit:
@@ -178,7 +178,7 @@ async def _list(
     return 0
 
 
-async def _deliveries(session: Session, events: Events, kept: Kept) -> dict[str, dict[str, Any]]:
+async def _deliveries(session: Session, events: Events, kept: StoredEvent) -> dict[str, dict[str, Any]]:
     """Subscriber -> state and attempts of its delivery, ended or not."""
     ended = await events.ended(kept.event.id)
     found: dict[str, dict[str, Any]] = {name: _ended(one) for name, one in ended.items()}
@@ -289,13 +289,13 @@ async def _put(events: Events, name: str, lanes: dict[str, str], dry_run: bool) 
     return await events.replay(name, lanes)
 
 
-def _cells(kept: Kept) -> tuple[str, ...]:
+def _cells(kept: StoredEvent) -> tuple[str, ...]:
     e = kept.event
     at = utc(e.received_at.timestamp())
     return at, e.name or "-", e.endpoint, e.interaction, e.media, e.subtype, str(e.sequence or ""), e.id
 
 
-def _as_json(kept: Kept) -> dict[str, Any]:
+def _as_json(kept: StoredEvent) -> dict[str, Any]:
     """All but the fields of the entity, which are not ours to print."""
     e = kept.event
     return {

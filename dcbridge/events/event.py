@@ -25,7 +25,7 @@ _PARTS = {"STARTED": "s", "FINISHED": "f"}
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredEvent:
     """An event with what belongs to dcbridge alone."""
 
     event: Event
@@ -33,25 +33,27 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Nameless:
+class UnidentifiedEntity:
     """An entity with neither an id nor an event, which nobody can be told of."""
 
     letter_id: str
     raw: bytes
 
 
-def split(endpoint: str, body: bytes, received_at: datetime, trace_id: str = "") -> tuple[list[Kept], list[Nameless]]:
+def split(
+    endpoint: str, body: bytes, received_at: datetime, trace_id: str = ""
+) -> tuple[list[StoredEvent], list[UnidentifiedEntity]]:
     """Every event of a batch, in its order. Raises payloads.NotJson."""
     operation, entities = payloads.read_interactions(body)
     origin = operation or hashlib.sha256(body).hexdigest()
-    found: list[Kept] = []
-    nameless: list[Nameless] = []
+    found: list[StoredEvent] = []
+    nameless: list[UnidentifiedEntity] = []
     for place, told in enumerate(entities):
         index = "" if operation and told.interaction else str(place)
         digest = _digest(endpoint, origin, told.interaction, told.name, index)
         if not told.interaction and not told.name:
             raw = payloads.dumps({"endpoint": endpoint, "operationId": operation, "entity": told.item})
-            nameless.append(Nameless(f"e-{digest}", raw))
+            nameless.append(UnidentifiedEntity(f"e-{digest}", raw))
             continue
         event = Event(
             id=f"evt_{digest}",
@@ -63,7 +65,7 @@ def split(endpoint: str, body: bytes, received_at: datetime, trace_id: str = "")
             received_at=received_at,
             fields=told.fields,
         )
-        found.append(Kept(event, trace_id))
+        found.append(StoredEvent(event, trace_id))
     return found, nameless
 
 
@@ -88,7 +90,7 @@ def own(name: str, facts: Mapping[str, str], entry: str, at: datetime, about: Ev
     )
 
 
-def for_ledger(kept: Kept, subscribers: Mapping[str, Subscriber]) -> NewEvent:
+def for_ledger(kept: StoredEvent, subscribers: Mapping[str, Subscriber]) -> NewEvent:
     """What the ledger is to hold: the event once, and a delivery for each subscriber that wants it.
 
     Raises payloads.NotJson for fields that are nested too deeply to be written.
@@ -137,7 +139,7 @@ def lane(name: str, subscriber: Subscriber, event: Event) -> str:
     return lane_of("events", name, event.endpoint, event.interaction)
 
 
-def read(event_id: str, stored: bytes) -> Kept:
+def read(event_id: str, stored: bytes) -> StoredEvent:
     """The event, from what the ledger kept: "<ms received> <sequence> <JSON>"."""
     received, number, content = stored.split(b" ", 2)
     value = orjson.loads(content)
@@ -153,7 +155,7 @@ def read(event_id: str, stored: bytes) -> Kept:
         fields=value["fields"],
         own=value["own"],
     )
-    return Kept(event, value["trace"])
+    return StoredEvent(event, value["trace"])
 
 
 def moment(ms: int) -> datetime:

@@ -363,7 +363,7 @@ def _no_constant(name: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Entity:
     """One entity of a batch: what became of which interaction. Empty texts where nothing was said."""
 
     interaction: str
@@ -374,9 +374,9 @@ class Told:
     item: Any = None  # as it came
 
 
-def read_interactions(body: bytes) -> tuple[str, list[Told]]:
+def read_interactions(body: bytes) -> tuple[str, list[Entity]]:
     """The operation id ("" when absent) and every entity, in order. Raises NotJson."""
-    read: Callable[[Any], Told] = _told
+    read: Callable[[Any], Entity] = _entity
     try:
         value = read_json(body)
     except TooDeep as error:
@@ -392,26 +392,26 @@ def _entities(value: Any) -> list[Any]:
     return entities if isinstance(entities, list) else []
 
 
-def _entities_apart(body: bytes, error: TooDeep) -> tuple[Any, Callable[[Any], Told]]:
+def _entities_apart(body: bytes, error: TooDeep) -> tuple[Any, Callable[[Any], Entity]]:
     """The batch, and what reads each of its entities by itself. Raises NotJson, and `error` where there are none."""
     cut = nesting.Cut(_text(body), read_json)
     if not _entities(cut.value):
         raise error
 
-    def read(shallow: Any) -> Told:
+    def read(shallow: Any) -> Entity:
         item, raw = cut.apart(shallow)  # no event can be written with such fields, so the batch becomes a dead letter
-        return replace(_told(item), fields=nesting.TOO_DEEP, item=orjson.Fragment(raw)) if raw else _told(item)
+        return replace(_entity(item), fields=nesting.TOO_DEEP, item=orjson.Fragment(raw)) if raw else _entity(item)
 
     return cut.value, read
 
 
-def _told(item: Any) -> Told:
+def _entity(item: Any) -> Entity:
     if not isinstance(item, dict):
-        return Told("", "", item=item)
+        return Entity("", "", item=item)
     entity = item.get("entity")
     entity = entity if isinstance(entity, dict) else {}
     beside = {name: value for name, value in item.items() if name not in ("event", "entity")}
-    return Told(
+    return Entity(
         interaction=_word(entity.get("id")),
         name=_word(item.get("event")),
         media=_word(entity.get("mediaType")),

@@ -26,7 +26,7 @@ from redis.asyncio import Redis
 from dcbridge.ledger.entries import Claimed, Decision, OwedReceipt, Swept, unreadable
 from dcbridge.ledger.lua import ledger_script
 from dcbridge.ledger.script import Batch, slices, whole
-from dcbridge.messages import Fate
+from dcbridge.messages import MessageStatus
 from dcbridge.settings.process import DAY, Settings
 from dcbridge.store.durability import Durable
 
@@ -273,16 +273,18 @@ class Ledger:
         part: int,
         count: int,
         provider: str,
-        fate: Fate,
+        reported: MessageStatus,
         ids: Sequence[str],
         *,
         delivered: bool,
         confirm_within: float,
     ) -> str:
-        """The provider has it: the state, "taken" where one of `ids` (the fate's first) is another's, or "stale"."""
+        """The provider has it: the state, "taken" where one of `ids` (the reported one first) is
+        another's, or "stale".
+        """
         answer = await self._do(
-            "found", ref, token, part, count, provider, fate.status.value,
-            str(int(fate.reason)) if fate.reason else "", fate.detail, int(delivered),
+            "found", ref, token, part, count, provider, reported.status.value,
+            str(int(reported.reason)) if reported.reason else "", reported.detail, int(delivered),
             _ms(confirm_within), self._keep, *ids,
         )  # fmt: skip
         return _word(answer)

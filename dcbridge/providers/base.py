@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Fate
+from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, MessageStatus
 from dcbridge.providers.phone import Senders
 
 
@@ -40,7 +40,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Submission:
     """The provider took one part. `will_confirm`: it has been asked to report delivery."""
 
     provider_id: str
@@ -64,7 +64,7 @@ class MailRequest:
     envelope_id: str  # ENVID of RFC 3461, our own reference
     ask_dsn: bool
     timeout: float  # seconds for all steps before the content, and again for the content and its answer
-    provider_id: str  # names this copy to `taken`: the server's own queue id is free text
+    provider_id: str  # names this copy to `parse_response`: the server's own queue id is free text
 
 
 MailStep = Literal["connect", "auth", "mail", "rcpt", "data", "done"]
@@ -130,10 +130,10 @@ class CallbackAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ListedMessage:
     """A line of a provider's list that may be the message in question. `same`: its text is the part's."""
 
-    fate: Fate
+    reported: MessageStatus
     same: bool
 
 
@@ -145,33 +145,34 @@ class Page:
     sent on, was sent on before that time.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[ListedMessage]
     following: Request | None
     older: bool = False
 
 
-class Asking(Protocol):
+class StatusLookup(Protocol):
     """How an account is asked what became of a message. No I/O here either: it builds requests and reads answers.
 
-    There are two questions. `about` names a message by the provider's own id, and `said` reads the answer. `search`
-    is for a part whose request was written and whose answer was never read: nobody has an id, so the provider's list
-    is gone through with `page`, and `dcbridge.providers.lookup` decides what the rows mean, knowing whose each of
-    them is.
+    There are two questions. `status_request` names a message by the provider's own id, and `parse_status` reads
+    the answer. `list_request` is for a part whose request was written and whose answer was never read: nobody has an
+    id, so the provider's list is read page by page with `parse_list`, and `dcbridge.providers.lookup` decides what the
+    rows mean, knowing which message each of them belongs to.
+
     Whatever is not an answer (429, 5xx, login) is raised as the SendError that it would be for a send.
     """
 
     lag: float  # seconds, from when nobody waits for the answer any more, until the list surely has the message
 
-    def about(self, provider_id: str) -> Request:
+    def status_request(self, provider_id: str) -> Request:
         """Ask for one message by the provider's id."""
 
-    def said(self, answer: Answer) -> Fate | None:
-        """What `about` was answered; None: the provider has no such message. Raises a SendError."""
+    def parse_status(self, answer: Answer) -> MessageStatus | None:
+        """The answer to `status_request`; None: the provider has no such message. Raises a SendError."""
 
-    def search(self, message: AgentMessage, part: Part) -> Request:
+    def list_request(self, message: AgentMessage, part: Part) -> Request:
         """Ask for the first page of what was sent to this recipient, newest first."""
 
-    def page(self, answer: Answer, message: AgentMessage, part: Part, age: float) -> Page:
+    def parse_list(self, answer: Answer, message: AgentMessage, part: Part, age: float) -> Page:
         """One page. `age`: seconds since the first request that may have been taken was begun, by one clock; what
         the provider dates is compared with the date of its own answer, so two clocks need not agree.
 
@@ -187,7 +188,7 @@ class Provider(Protocol):
     account: str  # the same for two providers that are one account, whose lists hold each other's messages
     channel_types: frozenset[str]  # which channels it can serve: "sms", "email"
     senders: Senders  # what an sms channel's number may be
-    asking: Asking | None  # None: it cannot be asked, and the channel's policies apply
+    status_lookup: StatusLookup | None  # None: it cannot be asked, and the channel's policies apply
     named_by_id: bool  # whether a callback may name a message by the provider's id alone: then whose it is, is kept
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
@@ -196,10 +197,10 @@ class Provider(Protocol):
         Raises Refused (510, 520) for a message that this provider cannot carry.
         """
 
-    def request(self, message: AgentMessage, part: Part) -> Request:
+    def build_request(self, message: AgentMessage, part: Part) -> Request:
         """The request for one part. Raises Refused (520, 530) where it cannot be built."""
 
-    def taken(self, answer: Answer) -> Taken:
+    def parse_response(self, answer: Answer) -> Submission:
         """Read the answer. Raises a SendError for everything but "taken"."""
 
     def verify(self, callback: Callback) -> str:
@@ -215,8 +216,8 @@ class Provider(Protocol):
         Called after verify, where that gives no proof; never raises for a readable or an unreadable body.
         """
 
-    def events(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate | Unread]:
+    def parse_callback(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate | Unread]:
         """Everything this callback says, in its order. Raises UnreadableEvent where nothing of it can be read."""
 
-    def answer(self, callback: Callback) -> CallbackAnswer:
+    def callback_response(self, callback: Callback) -> CallbackAnswer:
         """The answer to a callback that is stored."""

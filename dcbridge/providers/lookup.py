@@ -17,7 +17,7 @@ by elimination:
 * **Nothing is left**, and the list was read to its end: it is surely not there. To send it again cannot double it. A
   list that was given up half way proves nothing.
 
-"Surely" holds for a list that has caught up: whoever asks waits `Asking.lag` seconds before he believes it.
+"Surely" holds for a list that has caught up: whoever asks waits `StatusLookup.lag` seconds before he believes it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dcbridge.messages import Fate, UpdateStatus
-from dcbridge.providers.base import Provider, Row
+from dcbridge.messages import MessageStatus, UpdateStatus
+from dcbridge.providers.base import ListedMessage, Provider
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """It has it. `fate` speaks for all `ids`, which are ours from now on."""
+    """It has it. `reported` speaks for all `ids`, which are ours from now on."""
 
-    fate: Fate
+    reported: MessageStatus
     ids: tuple[str, ...]
 
 
@@ -65,7 +65,7 @@ def keepers(providers: Mapping[str, Provider]) -> dict[str, str]:
     They are where the account can be asked, whose list holds what all of its providers sent, those as well that are
     never asked themselves; and where a callback may name a message by its id alone.
     """
-    accounts = {one.account for one in providers.values() if one.asking is not None or one.named_by_id}
+    accounts = {one.account for one in providers.values() if one.status_lookup is not None or one.named_by_id}
     return {
         name: min(other for other, its in providers.items() if its.account == one.account)
         for name, one in providers.items()
@@ -73,16 +73,18 @@ def keepers(providers: Mapping[str, Provider]) -> dict[str, str]:
     }
 
 
-def judge(rows: Sequence[Row], whose: Mapping[str, str], mine: str, requests: int, *, complete: bool) -> Verdict:
+def judge(
+    rows: Sequence[ListedMessage], whose: Mapping[str, str], mine: str, requests: int, *, complete: bool
+) -> Verdict:
     """What the rows mean for the part that is named `mine`, of which `requests` went out without an answer.
 
     `whose`: provider id -> `name_of`, where it is known. `complete`: the list was read to its end.
     """
-    free = {row.fate.provider_id: row for row in rows if whose.get(row.fate.provider_id, mine) == mine}
-    ours = [row.fate for row in free.values() if row.same]
+    free = {row.reported.provider_id: row for row in rows if whose.get(row.reported.provider_id, mine) == mine}
+    ours = [row.reported for row in free.values() if row.same]
     if ours and len(ours) <= requests:
-        best = max(ours, key=lambda fate: _FURTHEST.index(fate.status))
-        return Found(best, (best.provider_id, *(fate.provider_id for fate in ours if fate is not best)))
+        best = max(ours, key=lambda reported: _FURTHEST.index(reported.status))
+        return Found(best, (best.provider_id, *(reported.provider_id for reported in ours if reported is not best)))
     if ours:
         return CannotTell("several with this text")
     if free:

@@ -29,14 +29,14 @@ from dcbridge.messages import Address, AgentMessage, DeliveryUpdate, Reason, mes
 from dcbridge.providers import mail_message, phone
 from dcbridge.providers.base import (
     Answer,
-    Asking,
     Callback,
     CallbackAnswer,
     Fields,
     MailAnswer,
     MailRequest,
     Part,
-    Taken,
+    StatusLookup,
+    Submission,
 )
 from dcbridge.providers.delivery_status import Outcome, Report, own_message_id, read_report
 from dcbridge.providers.smtp_codes import error_of, verdict_of
@@ -102,7 +102,7 @@ class Smtp:
     fields_model = SmtpFields
     channel_types = frozenset({"email"})
     senders = phone.Senders()
-    asking: Asking | None = None  # a mail server keeps nothing that could be asked for
+    status_lookup: StatusLookup | None = None  # a mail server keeps nothing that could be asked for
     named_by_id = False  # a Message-ID is made of our reference: nothing has to be kept to find its message
 
     def __init__(self, name: str, fields: SmtpFields, public_url: str) -> None:
@@ -123,7 +123,7 @@ class Smtp:
             raise Refused("empty content", reason=Reason.INVALID_STRUCTURE)
         return [Part(0, 1, text or html)]
 
-    def request(self, message: AgentMessage, part: Part) -> MailRequest:
+    def build_request(self, message: AgentMessage, part: Part) -> MailRequest:
         sender = mail_message.mailbox_of(message.sender)
         recipient = mail_message.mailbox_of(message.to)
         if sender is None:
@@ -164,10 +164,10 @@ class Smtp:
             self._last[plain] = (message, content)
         return content
 
-    def taken(self, answer: Answer) -> Taken:
+    def parse_response(self, answer: Answer) -> Submission:
         assert isinstance(answer, MailAnswer)
         if answer.step == "done":
-            return Taken(answer.provider_id, will_confirm=answer.dsn_asked)
+            return Submission(answer.provider_id, will_confirm=answer.dsn_asked)
         raise error_of(answer)
 
     def verify(self, callback: Callback) -> str:
@@ -188,7 +188,7 @@ class Smtp:
     def event_id(self, callback: Callback) -> str:
         return own_message_id(callback.body) or hashlib.blake2b(callback.body, digest_size=16).hexdigest()
 
-    def events(self, callback: Callback) -> Sequence[DeliveryUpdate]:
+    def parse_callback(self, callback: Callback) -> Sequence[DeliveryUpdate]:
         if callback.kind == "inbound":
             raise UnreadableEvent("inbound mail is not supported")
         report = read_report(callback.body)
@@ -211,7 +211,7 @@ class Smtp:
             recipients=recipients if ours and not ref else (),
         )
 
-    def answer(self, callback: Callback) -> CallbackAnswer:
+    def callback_response(self, callback: Callback) -> CallbackAnswer:
         return CallbackAnswer(200)
 
 

@@ -27,9 +27,9 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from dcbridge.errors import BadSignature, Refused, Unreadable, UnreadableEvent
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason
 from dcbridge.providers import phone, segmentation
-from dcbridge.providers.base import Answer, Asking, Callback, CallbackAnswer, Fields, Part, Taken
-from dcbridge.providers.twilio_codes import error_of, fate_of, json_object
-from dcbridge.providers.twilio_lookup import TwilioAsking
+from dcbridge.providers.base import Answer, Callback, CallbackAnswer, Fields, Part, StatusLookup, Submission
+from dcbridge.providers.twilio_codes import error_of, json_object, status_of
+from dcbridge.providers.twilio_lookup import TwilioLookup
 from dcbridge.settings.types import Region, is_loopback
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
@@ -207,10 +207,10 @@ class Twilio:
         ]
         self._url = httpx.URL(f"{fields.base_url}/2010-04-01/Accounts/{fields.account_sid}/Messages.json")
         self.account = str(self._url)
-        self.asking: Asking | None = None
+        self.status_lookup: StatusLookup | None = None
         if fields.ask:
             headers = {"Authorization": login, "Accept": "application/json"}
-            self.asking = TwilioAsking(str(self._url), headers, self._ends, fields.list_lag)
+            self.status_lookup = TwilioLookup(str(self._url), headers, self._ends, fields.list_lag)
         self._is_twilio = f".{self._url.host}".endswith(".twilio.com") and bool(_SID.fullmatch(fields.account_sid))
         self._tokens = [_bytes(token) for token in (fields.auth_token, *fields.previous_auth_tokens)]
 
@@ -237,7 +237,7 @@ class Twilio:
             ends["From"] = sender
         return ends
 
-    def request(self, message: AgentMessage, part: Part) -> httpx.Request:
+    def build_request(self, message: AgentMessage, part: Part) -> httpx.Request:
         fields = self._fields
         form = {**self._ends(message), "Body": part.text}
         if fields.status_callbacks:
@@ -249,13 +249,13 @@ class Twilio:
             "POST", self._url, headers=self._headers, content=urlencode(form, errors="replace").encode()
         )
 
-    def taken(self, answer: Answer) -> Taken:
+    def parse_response(self, answer: Answer) -> Submission:
         assert isinstance(answer, httpx.Response)
         if answer.is_success:
             sid = json_object(answer.content).get("sid")
             if not isinstance(sid, str) or not _ANY_SID.fullmatch(sid):
                 raise Unreadable(f"HTTP {answer.status_code}")
-            return Taken(sid, will_confirm=self._fields.status_callbacks)
+            return Submission(sid, will_confirm=self._fields.status_callbacks)
         raise error_of(answer)
 
     def _is_id(self, sid: str) -> bool:
@@ -305,7 +305,7 @@ class Twilio:
             return ""
         return f"{sid}:{said['MessageStatus']}:{said.get('ErrorCode', '')}"
 
-    def events(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate]:
+    def parse_callback(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate]:
         said = _parameters(callback)
         if not said.get("MessageSid"):
             raise UnreadableEvent("no MessageSid")
@@ -316,7 +316,7 @@ class Twilio:
     def _update(self, callback: Callback, said: dict[str, str]) -> DeliveryUpdate:
         if not said.get("MessageStatus"):
             raise UnreadableEvent("no MessageStatus")
-        status, reason, code = fate_of(said["MessageStatus"], said.get("ErrorCode", ""))
+        status, reason, code = status_of(said["MessageStatus"], said.get("ErrorCode", ""))
         ours = _decoded(_query(callback))
         ref, part = ours.get("m", ""), ours.get("p", "")
         return DeliveryUpdate(
@@ -346,7 +346,7 @@ class Twilio:
             media_urls=media_urls,
         )
 
-    def answer(self, callback: Callback) -> CallbackAnswer:
+    def callback_response(self, callback: Callback) -> CallbackAnswer:
         if callback.kind == "inbound":
             return CallbackAnswer(200, _EMPTY_TWIML, "text/xml")
         return CallbackAnswer(200)

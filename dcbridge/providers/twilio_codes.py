@@ -64,7 +64,7 @@ _CODES: dict[str, tuple[type[SendError], Reason]] = {
 _CODE = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 
-def fate_of(status: str, code: str) -> tuple[UpdateStatus, Reason | None, str]:
+def status_of(status: str, code: str) -> tuple[UpdateStatus, Reason | None, str]:
     """What a status and its error code say of a message: our status, the reason where it failed, the code to show."""
     known = _STATUSES.get(status.lower(), UpdateStatus.SENT)
     code = code if _CODE.fullmatch(code) and code != "0" else ""

@@ -27,10 +27,10 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from dcbridge.errors import Unreadable
-from dcbridge.messages import AgentMessage, Fate
-from dcbridge.providers.base import Answer, Page, Part, Row
+from dcbridge.messages import AgentMessage, MessageStatus
+from dcbridge.providers.base import Answer, ListedMessage, Page, Part
 from dcbridge.providers.phone import E164, address_key
-from dcbridge.providers.twilio_codes import error_of, fate_of, json_object
+from dcbridge.providers.twilio_codes import error_of, json_object, status_of
 
 PAGE = 200  # rows; a thousand, Twilio's most, of long texts would be more than `dcbridge.transport.sender` reads
 SLACK = 10.0  # seconds by which `date_created` may seem to be before our request: whole seconds, and their own clocks
@@ -40,7 +40,7 @@ _VERSION = "/2010-04-01/"
 Ends = Callable[[AgentMessage], Mapping[str, str]]
 
 
-class TwilioAsking:
+class TwilioLookup:
     """The questions to one account. `ends` gives To, From and MessagingServiceSid as they go out with a message."""
 
     def __init__(self, url: str, headers: Mapping[str, str], ends: Ends, lag: float) -> None:
@@ -48,10 +48,10 @@ class TwilioAsking:
         self.lag = lag
         self._url, self._headers, self._ends = url, dict(headers), ends
 
-    def about(self, provider_id: str) -> httpx.Request:
+    def status_request(self, provider_id: str) -> httpx.Request:
         return self._get(f"{self._url.removesuffix('.json')}/{quote(provider_id, safe='')}.json")
 
-    def said(self, answer: Answer) -> Fate | None:
+    def parse_status(self, answer: Answer) -> MessageStatus | None:
         assert isinstance(answer, httpx.Response)
         if answer.status_code == 404 and json_object(answer.content).get("code") == 20404:
             return None  # the account is there: we send with it, and with a wrong one every send is refused
@@ -62,14 +62,14 @@ class TwilioAsking:
             raise Unreadable(f"HTTP {answer.status_code}")
         return _fate(found)
 
-    def search(self, message: AgentMessage, part: Part) -> httpx.Request:
+    def list_request(self, message: AgentMessage, part: Part) -> httpx.Request:
         ends = self._ends(message)
         query = {"To": ends["To"]}
         if E164.fullmatch(ends.get("From", "")):  # another sender, "Company", may be listed in another spelling
             query["From"] = ends["From"]
         return self._get(f"{self._url}?{urlencode(query | {'PageSize': str(PAGE)})}")
 
-    def page(self, answer: Answer, message: AgentMessage, part: Part, age: float) -> Page:
+    def parse_list(self, answer: Answer, message: AgentMessage, part: Part, age: float) -> Page:
         assert isinstance(answer, httpx.Response)
         if not answer.is_success:
             raise error_of(answer)
@@ -86,7 +86,7 @@ class TwilioAsking:
             oldest = sent if sent is not None else oldest
             created = _moment(one.get("date_created"))
             if _is_between(one, ends) and (created is None or created >= since):
-                rows.append(Row(_fate(one), same=_plain(str(one.get("body"))) == text))
+                rows.append(ListedMessage(_fate(one), same=_plain(str(one.get("body"))) == text))
         return Page(rows, self._following(body.get("next_page_uri")), older=oldest is not None and oldest < since)
 
     def _following(self, path: object) -> httpx.Request | None:
@@ -115,9 +115,9 @@ def _is_between(one: Mapping[str, object], ends: Mapping[str, str]) -> bool:
     return one.get("messaging_service_sid") == service
 
 
-def _fate(one: Mapping[str, object]) -> Fate:
-    status, reason, code = fate_of(str(one.get("status")), str(one.get("error_code")))
-    return Fate(str(one["sid"]), status, reason, code)
+def _fate(one: Mapping[str, object]) -> MessageStatus:
+    status, reason, code = status_of(str(one.get("status")), str(one.get("error_code")))
+    return MessageStatus(str(one["sid"]), status, reason, code)
 
 
 def _plain(text: str) -> str:

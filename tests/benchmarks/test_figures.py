@@ -165,7 +165,7 @@ def test_a_status_callback_is_signed_as_twilio_signs(tmp_path: Path) -> None:
     query = path.partition("?")[2].encode()
     received = Callback(kind="status", method="POST", url=public + path, query=query, headers=headers, body=body)
     provider.verify(received)
-    [update] = provider.events(received)
+    [update] = provider.parse_callback(received)
     assert (update.ref, update.part, update.provider_id) == ("abc", 0, "SM1")  # type: ignore[union-attr]
     assert update.status.value == "delivered"  # type: ignore[union-attr]
 

@@ -8,7 +8,7 @@ import pytest
 
 from dcbridge.ledger import NewTask
 from dcbridge.ledger.history import KEPT
-from dcbridge.messages import Fate, UpdateStatus
+from dcbridge.messages import MessageStatus, UpdateStatus
 from dcbridge.runtime.logs import Tokens
 from tests.cli.session import CONSUMER, SENDER, TEXT, Session
 from tests.ledger.ledger_bench import CHANNEL, KEEP, copies_of
@@ -128,7 +128,7 @@ async def test_what_the_provider_was_asked_and_what_it_said(session: Session) ->
     assert await session.ledger.ask(ref, 900.0) == "asking"
     assert (await session.ledger.question(ref, "q", 15.0)).ours
     await session.ledger.answered(ref, "q", 0, "found", "twilio", "sent")
-    fate = Fate("SM7", UpdateStatus.SENT)
+    fate = MessageStatus("SM7", UpdateStatus.SENT)
     given: dict[str, Any] = {"delivered": False, "confirm_within": 100.0}
     assert await session.ledger.found(ref, "q", 0, 1, "twilio", fate, ["SM7"], **given) == "sent"
     [life] = await session.trace(ref)

@@ -13,7 +13,7 @@ import pytest
 
 from dcbridge.config.loader import parse
 from dcbridge.events import event as events
-from dcbridge.events.event import Kept
+from dcbridge.events.event import StoredEvent
 from dcbridge.events.sinks import Subscriber
 from dcbridge.genesys import payloads
 from dcbridge.ledger.reports.books import Books
@@ -31,7 +31,7 @@ def entity(event: str = "STARTED", **fields: Any) -> dict[str, Any]:
     return {"event": event, "entity": {"id": "i-1", "mediaType": "chat", "interactionSubtype": "InboundNew", **fields}}
 
 
-def split(raw: bytes, endpoint: str = "main") -> list[Kept]:
+def split(raw: bytes, endpoint: str = "main") -> list[StoredEvent]:
     found, nameless = events.split(endpoint, raw, AT, "trace")
     assert nameless == []
     return found
@@ -118,7 +118,7 @@ def test_a_batch_that_tells_of_nothing(raw: bytes) -> None:
 # ---------------------------------------------------------------- what the ledger keeps
 
 
-def kept_again(kept: Kept, number: int = 1) -> Kept:
+def kept_again(kept: StoredEvent, number: int = 1) -> StoredEvent:
     new = events.for_ledger(kept, {})
     return events.read(new.id, b"%d %d %s" % (new.received_at, number, new.content))
 
@@ -194,10 +194,10 @@ def test_an_event_of_our_own_is_for_those_who_name_it_and_says_what_it_is_about(
     gap = events.own("interaction.gap", {"kind": "finished_first", "of": about.event.id}, "1-1", AT, about.event)
     assert (gap.interaction, gap.media, gap.own) == ("i-1", "chat", True)
     assert gap.fields == {"event": "FINISHED", "kind": "finished_first", "eventId": about.event.id}
-    assert set(events.for_ledger(Kept(gap), them).lanes) == {"ops"}
+    assert set(events.for_ledger(StoredEvent(gap), them).lanes) == {"ops"}
     off = events.own("subscriber.disabled", {"subscriber": "crm", "why": "failing"}, "1-2", AT)
-    assert set(events.for_ledger(Kept(off), them).lanes) == {"ops"}
-    assert kept_again(Kept(gap), 0).event == gap
+    assert set(events.for_ledger(StoredEvent(off), them).lanes) == {"ops"}
+    assert kept_again(StoredEvent(gap), 0).event == gap
     assert len(gap.id) == 28
     assert events.own("interaction.gap", {}, "1-1", AT).id == gap.id  # told once, however often it is read
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dcbridge.ledger.reports.books import read
-from dcbridge.messages import Fate, Reason, UpdateStatus
+from dcbridge.messages import MessageStatus, Reason, UpdateStatus
 from tests.ledger.ledger_bench import CHANNEL
 from tests.ledger.test_pacing import OTHER, PacedBench
 
@@ -46,10 +46,12 @@ class QuestionBench(PacedBench):
         **more: Any,
     ) -> str:
         named = ids or ("SM0",)
-        fate = Fate(named[0], status, Reason.INVALID_DESTINATION if status is UpdateStatus.FAILED else None, "30005")
+        reported = MessageStatus(
+            named[0], status, Reason.INVALID_DESTINATION if status is UpdateStatus.FAILED else None, "30005"
+        )
         given: dict[str, Any] = {"delivered": False, "confirm_within": 100.0, "count": 1} | more
         count = given.pop("count")
-        return await self.ledger.found(ref, token, part, count, "acme", fate, named, **given)
+        return await self.ledger.found(ref, token, part, count, "acme", reported, named, **given)
 
     async def counts(self) -> dict[str, int]:
         return (await read(self.redis)).counts

@@ -26,7 +26,7 @@ from redis.asyncio import Redis
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import lane_of
 from dcbridge.ledger.reports.books import TERMINAL, read
-from dcbridge.messages import Fate, UpdateStatus
+from dcbridge.messages import MessageStatus, UpdateStatus
 from tests.ledger.ledger_bench import Bench, new_message
 
 T = TypeVar("T")
@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
         else:
             e.state, e.not_yet = "retry", False
             expected = "retry"
-        fate = Fate(f"SM{part}", UpdateStatus.SENT)
+        known = MessageStatus(f"SM{part}", UpdateStatus.SENT)
 
         def said() -> str:
             if answer == "failed":
@@ -283,7 +283,7 @@ class Machine(RuleBasedStateMachine):
                 return self.do(ledger.confirm_over(e.ref, "", "", token="q"))
             if answer == "found":
                 found = ledger.found(
-                    e.ref, "q", part, e.parts, "acme", fate, [f"{e.ref} {part}"], delivered=False, confirm_within=100.0
+                    e.ref, "q", part, e.parts, "acme", known, [f"{e.ref} {part}"], delivered=False, confirm_within=100.0
                 )
                 return self.do(found)
             if answer == "absent":

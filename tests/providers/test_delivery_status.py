@@ -150,7 +150,7 @@ def smtp() -> Smtp:
 
 
 def read(raw: bytes) -> list[tuple[str, int, str]]:
-    updates = smtp().events(Callback("status", "POST", "u", b"", {}, raw))
+    updates = smtp().parse_callback(Callback("status", "POST", "u", b"", {}, raw))
     return [(update.status.value, int(update.reason or 0), update.ref) for update in updates]
 
 
@@ -260,7 +260,7 @@ Message-ID: <{REF}@company.com>\r
     ids=["qmail", "qmail, forwarded", "exim", "exim, a warning"],
 )
 def test_notices_in_plain_text(text: str, expected: list[tuple[str, str, int]]) -> None:
-    updates = smtp().events(Callback("status", "POST", "u", b"", {}, text.encode()))
+    updates = smtp().parse_callback(Callback("status", "POST", "u", b"", {}, text.encode()))
     assert [(one.recipients[0], one.status.value, int(one.reason or 0)) for one in updates] == expected
     assert {one.first_ref for one in updates} == {REF}
 
@@ -280,7 +280,7 @@ def test_notices_in_plain_text(text: str, expected: list[tuple[str, str, int]]) 
 )
 def test_the_message_is_found_in_what_came_back(part: str) -> None:
     raw = mail(FIELDS.replace("Original-Envelope-Id", "X-Lost")).replace(RETURNED, f"--b\r\n{part}")
-    [update] = smtp().events(Callback("status", "POST", "u", b"", {}, raw.encode()))
+    [update] = smtp().parse_callback(Callback("status", "POST", "u", b"", {}, raw.encode()))
     assert (update.ref, update.first_ref, update.recipients) == ("", REF, ("ana@example.com",))
 
 
@@ -289,12 +289,14 @@ def test_the_message_is_found_by_the_reports_threading(name: str) -> None:
     raw = mail(
         FIELDS.replace("Original-Envelope-Id", "X-Lost"), top=f"{TOP}{name}: <x@y> <{REF}@company.com>\r\n{REPORT}"
     )
-    [update] = smtp().events(Callback("status", "POST", "u", b"", {}, raw.replace(RETURNED, "").encode()))
+    [update] = smtp().parse_callback(Callback("status", "POST", "u", b"", {}, raw.replace(RETURNED, "").encode()))
     assert update.first_ref == REF
 
 
 def test_another_systems_envelope_id_does_not_hide_the_message_id() -> None:
-    [update] = smtp().events(Callback("status", "POST", "u", b"", {}, mail(FIELDS.replace(REF, "0022FFEE")).encode()))
+    [update] = smtp().parse_callback(
+        Callback("status", "POST", "u", b"", {}, mail(FIELDS.replace(REF, "0022FFEE")).encode())
+    )
     assert (update.ref, update.first_ref) == ("", REF)
 
 

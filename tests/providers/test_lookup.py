@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcbridge.messages import Fate, Reason, UpdateStatus
-from dcbridge.providers.base import Row
+from dcbridge.messages import MessageStatus, Reason, UpdateStatus
+from dcbridge.providers.base import ListedMessage
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, judge, name_of
 
 MINE, OTHER = name_of("a" * 24, 0), name_of("b" * 24, 0)
@@ -21,16 +21,16 @@ SENT, DELIVERED, FAILED, REMOVED = (
 )
 
 
-def row(sid: str, status: UpdateStatus = SENT, *, same: bool = True) -> Row:
+def row(sid: str, status: UpdateStatus = SENT, *, same: bool = True) -> ListedMessage:
     reason = Reason.INVALID_DESTINATION if status is FAILED else None
-    return Row(Fate(sid, status, reason), same)
+    return ListedMessage(MessageStatus(sid, status, reason), same)
 
 
 S1, S2, S3 = row("S1"), row("S2"), row("S3")
 ELSE = row("S9", same=False)
 
 # rows, whose they are, how many requests went out, the list was read to its end; then ids that are found, or a word
-TABLE: list[tuple[str, list[Row], dict[str, str], int, bool, object]] = [
+TABLE: list[tuple[str, list[ListedMessage], dict[str, str], int, bool, object]] = [
     ("nothing at all", [], {}, 1, True, NotThere()),
     ("nothing so far", [], {}, 1, False, CannotTell("the list is too long")),
     ("one", [S1], {}, 1, True, ("S1",)),
@@ -57,7 +57,9 @@ TABLE: list[tuple[str, list[Row], dict[str, str], int, bool, object]] = [
 @pytest.mark.parametrize(
     ("rows", "whose", "requests", "complete", "then"), [r[1:] for r in TABLE], ids=[r[0] for r in TABLE]
 )
-def test_what_the_rows_mean(rows: list[Row], whose: dict[str, str], requests: int, complete: bool, then: Any) -> None:
+def test_what_the_rows_mean(
+    rows: list[ListedMessage], whose: dict[str, str], requests: int, complete: bool, then: Any
+) -> None:
     verdict = judge(rows, whose, MINE, requests, complete=complete)
     assert (verdict.ids if isinstance(verdict, Found) else verdict) == then
 
@@ -78,9 +80,9 @@ def test_of_several_that_are_ours_the_one_that_got_furthest_speaks(
     rows = [row(f"S{n}", status) for n, status in enumerate(statuses)]
     verdict = judge(rows, {}, MINE, len(rows), complete=True)
     assert isinstance(verdict, Found)
-    assert verdict.fate.status is speaks
-    assert verdict.ids[0] == verdict.fate.provider_id
-    assert sorted(verdict.ids) == sorted(r.fate.provider_id for r in rows)
+    assert verdict.reported.status is speaks
+    assert verdict.ids[0] == verdict.reported.provider_id
+    assert sorted(verdict.ids) == sorted(r.reported.provider_id for r in rows)
 
 
 ROWS = st.lists(st.builds(row, st.sampled_from(["S1", "S2", "S3", "S4"]), same=st.booleans()), max_size=6)
@@ -89,7 +91,7 @@ WHOSE = st.dictionaries(st.sampled_from(["S1", "S2", "S3", "S4"]), st.sampled_fr
 
 @given(ROWS, WHOSE, st.integers(0, 3), st.booleans())
 def test_no_message_is_ever_given_anothers_row_nor_called_absent_while_there_may_be_one(
-    rows: list[Row], whose: dict[str, str], requests: int, complete: bool
+    rows: list[ListedMessage], whose: dict[str, str], requests: int, complete: bool
 ) -> None:
     verdict = judge(rows, whose, MINE, requests, complete=complete)
     if isinstance(verdict, Found):
@@ -97,4 +99,4 @@ def test_no_message_is_ever_given_anothers_row_nor_called_absent_while_there_may
         assert 1 <= len(verdict.ids) <= requests
     if isinstance(verdict, NotThere):
         assert complete
-        assert all(whose.get(r.fate.provider_id) == OTHER for r in rows)
+        assert all(whose.get(r.reported.provider_id) == OTHER for r in rows)

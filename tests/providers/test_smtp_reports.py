@@ -160,11 +160,11 @@ def test_a_report_is_read(
     action: str, status: str, diagnostic: str, update: UpdateStatus, reason: Reason | None, detail: str
 ) -> None:
     body = report(recipient(action, status, diagnostic))
-    assert smtp().events(callback(body)) == [DeliveryUpdate("post", "", update, REF, 0, reason, detail)]
+    assert smtp().parse_callback(callback(body)) == [DeliveryUpdate("post", "", update, REF, 0, reason, detail)]
 
 
 def test_each_recipient_of_a_report_is_an_update() -> None:
-    updates = smtp().events(callback(report(recipient("delivered", "2.0.0"), recipient("failed", "5.1.1"))))
+    updates = smtp().parse_callback(callback(report(recipient("delivered", "2.0.0"), recipient("failed", "5.1.1"))))
     assert [update.status for update in updates] == [UpdateStatus.DELIVERED, UpdateStatus.FAILED]
 
 
@@ -188,7 +188,7 @@ def test_each_recipient_of_a_report_is_an_update() -> None:
     ],
 )
 def test_the_envelope_id_is_our_reference(envelope_id: str, ref: str) -> None:
-    [update] = smtp().events(callback(report(recipient(), envelope_id=envelope_id)))
+    [update] = smtp().parse_callback(callback(report(recipient(), envelope_id=envelope_id)))
     assert update.ref == ref
 
 
@@ -210,10 +210,10 @@ def test_without_an_envelope_id_message_id_and_recipient_name_the_copy(
     said = AgentMessage(
         "company.com", "5f0c", Address("care@company.com"), to, (to,), "Email", contents=(Content("text", "x"),)
     )
-    sent = smtp().request(said, smtp().parts(said)[0])
+    sent = smtp().build_request(said, smtp().parts(said)[0])
     head = sent.content.partition(b"\r\n\r\n")[0].decode() + "\r\n"
     body = report(recipient(**more), envelope_id="", returned=head, returned_type=returned_type)
-    [update] = smtp().events(callback(body))
+    [update] = smtp().parse_callback(callback(body))
     assert update.ref == ""
     assert (update.provider_id == sent.provider_id) is found
 
@@ -234,15 +234,15 @@ GOOD = report(recipient())
     ids=["empty", "other mail", "read receipt", "no action", "no recipient", "nested"],
 )
 def test_what_is_no_report_says_so(body: bytes) -> None:
-    assert smtp().events(callback(GOOD))
+    assert smtp().parse_callback(callback(GOOD))
     assert smtp().event_id(callback(body))
     with pytest.raises(UnreadableEvent):
-        smtp().events(callback(body))
+        smtp().parse_callback(callback(body))
 
 
 def test_inbound_mail_is_not_supported() -> None:
     with pytest.raises(UnreadableEvent, match="inbound mail is not supported"):
-        smtp().events(callback(GOOD, kind="inbound"))
+        smtp().parse_callback(callback(GOOD, kind="inbound"))
 
 
 def test_the_event_is_named_by_the_reports_own_message_id() -> None:
@@ -258,12 +258,12 @@ def test_no_body_raises_anything_else(noise: bytes, place: int, dropped: int) ->
     seen = callback(GOOD[:place] + noise + GOOD[place + dropped :])
     assert smtp().event_id(seen)
     try:
-        updates = smtp().events(seen)
+        updates = smtp().parse_callback(seen)
     except UnreadableEvent:
         return
     assert all(re.fullmatch(r"[0-9.]*", update.detail) for update in updates)
 
 
 def test_the_answer_is_empty() -> None:
-    answer = smtp().answer(callback())
+    answer = smtp().callback_response(callback())
     assert (answer.status, answer.body) == (200, b"")

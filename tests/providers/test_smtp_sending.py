@@ -47,7 +47,7 @@ def message(**changes: Any) -> AgentMessage:
 def request(said: AgentMessage, **fields: object) -> MailRequest:
     provider = smtp(**fields)
     [part] = provider.parts(said)
-    return provider.request(said, part)
+    return provider.build_request(said, part)
 
 
 def read(written: MailRequest) -> EmailMessage:
@@ -390,16 +390,16 @@ def test_what_follows_from_a_reply(
     step: MailStep, code: int, text: str, error: type[SendError], reason: Reason
 ) -> None:
     with pytest.raises(SendError) as raised:
-        smtp().taken(MailAnswer(step, code, text))
+        smtp().parse_response(MailAnswer(step, code, text))
     assert type(raised.value) is error
     assert raised.value.reason is reason
     assert re.fullmatch(r"\d{3}( \d\.\d{1,3}\.\d{1,3})?", str(raised.value))
 
 
 def test_taken_names_the_copy_and_waits_only_where_a_report_was_asked_for() -> None:
-    assert smtp().taken(MailAnswer("done", 250, "2.0.0 queued", True, "id")).provider_id == "id"
-    assert smtp().taken(MailAnswer("done", 250, "ok", True, "id")).will_confirm
-    assert not smtp().taken(MailAnswer("done", 250, "ok", False, "id")).will_confirm
+    assert smtp().parse_response(MailAnswer("done", 250, "2.0.0 queued", True, "id")).provider_id == "id"
+    assert smtp().parse_response(MailAnswer("done", 250, "ok", True, "id")).will_confirm
+    assert not smtp().parse_response(MailAnswer("done", 250, "ok", False, "id")).will_confirm
 
 
 @pytest.mark.parametrize(

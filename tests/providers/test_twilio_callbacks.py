@@ -181,7 +181,7 @@ def test_a_get_is_signed_by_its_url_alone() -> None:
     url = f"{URL}&{urlencode(STATUS)}"
     seen = callback(url=url, method="GET", x_twilio_signature=signature({}, url=url))
     twilio().verify(seen)
-    [update] = twilio().events(seen)
+    [update] = twilio().parse_callback(seen)
     assert isinstance(update, DeliveryUpdate)
     assert (update.provider_id, update.ref, update.part) == ("SM1", "0123abcd-2", 1)
     posted = callback(STATUS, url=url, x_twilio_signature=signature({}, url=url))
@@ -319,11 +319,11 @@ def test_an_id_looks_like_an_id(account: str, base_url: str, sid: str, accepted:
     for kind, said in (("status", STATUS), ("inbound", INBOUND)):
         seen = callback(said | {"MessageSid": sid}, kind=kind)  # type: ignore[arg-type] # one of the two words
         if accepted:
-            [event] = provider.events(seen)
+            [event] = provider.parse_callback(seen)
             assert event.provider_id == sid
         else:
             with pytest.raises(UnreadableEvent, match="is not an id"):
-                provider.events(seen)
+                provider.parse_callback(seen)
 
 
 class Form(dict[str, list[str]]):
@@ -373,7 +373,7 @@ STATUSES = [
 @pytest.mark.parametrize(("word", "code", "status", "reason"), STATUSES)
 def test_a_status_is_read(word: str, code: str, status: UpdateStatus, reason: Reason | None) -> None:
     said = STATUS | {"MessageStatus": word} | ({"ErrorCode": code} if code else {})
-    assert twilio().events(callback(said)) == [
+    assert twilio().parse_callback(callback(said)) == [
         DeliveryUpdate("acme", "SM1", status, "0123abcd-2", 1, reason, code if code.isdigit() and code != "0" else "")
     ]
     assert twilio().event_id(callback(said)) == f"SM1:{word}:{code}"
@@ -393,7 +393,7 @@ def test_a_status_is_read(word: str, code: str, status: UpdateStatus, reason: Re
     ],
 )
 def test_our_reference_comes_back_in_the_query(query: str, ref: str, part: int) -> None:
-    [update] = twilio().events(callback(STATUS, url=URL.partition("?")[0] + query))
+    [update] = twilio().parse_callback(callback(STATUS, url=URL.partition("?")[0] + query))
     assert isinstance(update, DeliveryUpdate)
     assert (update.ref, update.part) == (ref, part)
 
@@ -401,7 +401,7 @@ def test_our_reference_comes_back_in_the_query(query: str, ref: str, part: int) 
 def test_a_consumer_message_is_read() -> None:
     said = INBOUND | {"Body": "Grüße 😀 +1", "MediaUrl10": "https://m/10", "MediaUrl9": "https://m/9", "MediaUrl": "x"}
     seen = callback(said, kind="inbound")
-    assert twilio().events(seen) == [
+    assert twilio().parse_callback(seen) == [
         ConsumerMessage(
             provider="acme",
             provider_id="SM2",
@@ -430,7 +430,7 @@ def test_a_consumer_message_is_read() -> None:
 )
 def test_odd_encodings_of_a_text(body: bytes, text: str) -> None:
     rest = urlencode({name: value for name, value in INBOUND.items() if name != "Body"}).encode()
-    [said] = twilio().events(callback(rest + b"&" + body, kind="inbound"))
+    [said] = twilio().parse_callback(callback(rest + b"&" + body, kind="inbound"))
     assert isinstance(said, ConsumerMessage)
     assert said.text == text
 
@@ -455,9 +455,9 @@ def test_what_cannot_be_read_says_so(
         whole: dict[str, str | None] = {**(STATUS if kind == "status" else INBOUND), **changes}
         return callback({name: value for name, value in whole.items() if value is not None}, kind=kind)
 
-    assert len(twilio().events(changed(right))) == 1
+    assert len(twilio().parse_callback(changed(right))) == 1
     with pytest.raises(UnreadableEvent):
-        twilio().events(changed(wrong))
+        twilio().parse_callback(changed(wrong))
 
 
 @given(st.binary(max_size=60), st.sampled_from(["status", "inbound"]), st.sampled_from([FORM, "application/json", ""]))
@@ -465,7 +465,7 @@ def test_no_body_raises_anything_else(body: bytes, kind: Literal["status", "inbo
     seen = callback(body, kind=kind, content_type=content_type)
     twilio().event_id(seen)
     with pytest.raises(UnreadableEvent):
-        twilio().events(seen)
+        twilio().parse_callback(seen)
 
 
 @pytest.mark.parametrize(
@@ -473,5 +473,5 @@ def test_no_body_raises_anything_else(body: bytes, kind: Literal["status", "inbo
     [("inbound", b'<?xml version="1.0" encoding="UTF-8"?><Response/>', "text/xml"), ("status", b"", "")],
 )
 def test_the_answer(kind: Literal["status", "inbound"], body: bytes, content_type: str) -> None:
-    answer = twilio().answer(callback(kind=kind))
+    answer = twilio().callback_response(callback(kind=kind))
     assert (answer.status, answer.body, answer.content_type) == (200, body, content_type)

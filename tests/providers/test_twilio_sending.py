@@ -45,7 +45,7 @@ def message(text: str = TEXT, **changes: Any) -> AgentMessage:
 
 
 def form(provider: Twilio, said: AgentMessage) -> dict[str, str]:
-    request = provider.request(said, provider.parts(said)[0])
+    request = provider.build_request(said, provider.parts(said)[0])
     return dict(parse_qsl(request.content.decode(), keep_blank_values=True, strict_parsing=True))
 
 
@@ -101,9 +101,9 @@ def test_the_request_is_the_one_that_twilios_client_writes(
     url, arrived = loopback
     said = message()
     provider = twilio(base_url=url, **fields)
-    request = provider.request(said, provider.parts(said)[0])
+    request = provider.build_request(said, provider.parts(said)[0])
     with httpx.Client() as http:
-        assert provider.taken(http.send(request)).provider_id == "SM1"
+        assert provider.parse_response(http.send(request)).provider_id == "SM1"
 
     user, secret = fields.get("api_key_sid", ACCOUNT), fields.get("api_key_secret", "12345")
     client = Client(str(user), str(secret), account_sid=ACCOUNT)
@@ -125,7 +125,7 @@ def test_the_request_is_the_one_that_twilios_client_writes(
 def test_an_api_key_stands_in_for_the_account_in_the_header_only() -> None:
     provider = twilio(api_key_sid="SK1", api_key_secret="s")
     said = message()
-    request = provider.request(said, provider.parts(said)[0])
+    request = provider.build_request(said, provider.parts(said)[0])
     assert request.headers["Authorization"] == "Basic " + base64.b64encode(b"SK1:s").decode()
     assert f"/Accounts/{ACCOUNT}/" in str(request.url)
 
@@ -136,7 +136,7 @@ def test_a_long_text_goes_in_parts_that_name_themselves() -> None:
     parts = provider.parts(said)
     assert [(part.number, part.count) for part in parts] == [(0, 2), (1, 2)]
     assert "".join(part.text for part in parts) == said.text
-    forms = [parse_qs(provider.request(said, part).content.decode()) for part in parts]
+    forms = [parse_qs(provider.build_request(said, part).content.decode()) for part in parts]
     assert [form["StatusCallback"][0].rpartition("?")[2] for form in forms] == [
         f"m={said.ref}&p={n}#rc=5&rp=all" for n in (0, 1)
     ]
@@ -186,9 +186,9 @@ def answered(status: int, body: object = None, **headers: str) -> httpx.Response
 @pytest.mark.parametrize("status", [200, 201])
 def test_taken_names_the_sid(status: int) -> None:
     body = {"sid": "SM" + "1" * 32, "status": "queued", "error_code": None}
-    assert twilio().taken(answered(status, body)).provider_id == body["sid"]
-    assert twilio().taken(answered(status, body)).will_confirm
-    assert not twilio(status_callbacks=False).taken(answered(status, body)).will_confirm
+    assert twilio().parse_response(answered(status, body)).provider_id == body["sid"]
+    assert twilio().parse_response(answered(status, body)).will_confirm
+    assert not twilio(status_callbacks=False).parse_response(answered(status, body)).will_confirm
 
 
 @pytest.mark.parametrize(
@@ -196,8 +196,8 @@ def test_taken_names_the_sid(status: int) -> None:
 )
 def test_a_success_without_a_sid_is_unreadable(body: bytes) -> None:
     with pytest.raises(Unreadable):
-        twilio().taken(answered(201, body))
-    assert twilio().taken(answered(201, b'{"sid":"7"}')).provider_id == "7"
+        twilio().parse_response(answered(201, body))
+    assert twilio().parse_response(answered(201, b'{"sid":"7"}')).provider_id == "7"
 
 
 ERRORS: list[tuple[int, object, type[SendError], Reason, str]] = [
@@ -247,7 +247,7 @@ def test_what_follows_from_an_error(
     status: int, body: object, error: type[SendError], reason: Reason, code: str
 ) -> None:
     with pytest.raises(SendError) as raised:
-        twilio().taken(answered(status, body))
+        twilio().parse_response(answered(status, body))
     assert type(raised.value) is error
     assert (raised.value.reason, raised.value.code) == (reason, code)
 
@@ -263,7 +263,7 @@ def test_what_follows_from_an_error(
 )
 def test_retry_after_is_read(status: int, header: str, wait: float | None, whole_account: bool) -> None:
     with pytest.raises(Throttled) as raised:
-        twilio().taken(answered(status, {"code": 21611}, **{"Retry-After": header}))
+        twilio().parse_response(answered(status, {"code": 21611}, **{"Retry-After": header}))
     assert (raised.value.retry_after, raised.value.whole_account) == (wait, whole_account)
 
 

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from structlog.testing import capture_logs
 
-from dcbridge.messages import Fate, UpdateStatus
+from dcbridge.messages import MessageStatus, UpdateStatus
 from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import CONSUMER, FarSide, Reply, hang_up, saying
 from workers import lookups, outbound
@@ -472,7 +472,7 @@ async def test_a_provider_that_was_silenced_for_too_long_leaves_the_message_unco
 
 async def test_a_channel_that_can_no_longer_be_asked_about_waits_until_the_end(asked: Asked) -> None:
     ref = await sent(asked)
-    asked.side.context.providers["asked"].asking = None
+    asked.side.context.providers["asked"].status_lookup = None
     await asked.pass_time(601)
     await sweep(asked.side.context)
     assert await asked.bench.state(ref) == "sent"
@@ -494,4 +494,4 @@ async def test_nothing_that_is_written_down_says_who_or_what(asked: Asked) -> No
     for private in (TEXT, CONSUMER, NUMBER):
         assert private not in repr(said)
         assert private not in repr(entry)
-    assert CONSUMER not in repr(Fate("SM1", UpdateStatus.SENT))
+    assert CONSUMER not in repr(MessageStatus("SM1", UpdateStatus.SENT))

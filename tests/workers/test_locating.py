@@ -144,7 +144,7 @@ def as_sent(side: FarSide, *to: str, index: int = 0, message_id: str = "m-1") ->
     message = AgentMessage(
         EMAIL, message_id, Address("care@company.com"), people[index], people, "Email", contents=(Content("text", "x"),)
     )
-    request = side.context.providers["post"].request(message, side.context.providers["post"].parts(message)[0])
+    request = side.context.providers["post"].build_request(message, side.context.providers["post"].parts(message)[0])
     assert isinstance(request, MailRequest)
     return replace(request, provider_id=request.provider_id)
 

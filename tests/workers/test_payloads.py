@@ -122,7 +122,7 @@ async def test_a_payload_that_is_gone_is_a_bug_and_not_remembered_as_read(redis:
 
 
 def request(smtp: Smtp, message: AgentMessage) -> MailRequest:
-    return smtp.request(message, Part(0, 1, ""))
+    return smtp.build_request(message, Part(0, 1, ""))
 
 
 def test_an_email_is_written_once_for_copies_that_were_read_together() -> None:

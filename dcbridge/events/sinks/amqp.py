@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
 from dcbridge.events.envelope import Envelope, Packed, pack, type_of
 from dcbridge.events.sinks.base import Event
-from dcbridge.events.sinks.connections import Kept, leave
+from dcbridge.events.sinks.connections import SharedConnection, leave
 from dcbridge.events.sinks.fields import Template, TlsFields, filled, server_url, shown
 from dcbridge.settings.types import Secret
 
@@ -63,7 +63,7 @@ class AmqpSink:
         self._fields = fields
         self._envelope = envelope
         self._public_url = public_url
-        self._broker = Kept(lambda: _open(fields))
+        self._broker = SharedConnection(lambda: _open(fields))
 
     async def deliver(self, event: Event) -> bool:
         """Returns when the broker has confirmed it. Raises a SendError."""

@@ -25,7 +25,7 @@ Kind = TypeVar("Kind", bound=Connection)
 Said = TypeVar("Said")
 
 
-class Kept(Generic[Kind]):
+class SharedConnection(Generic[Kind]):
     """One connection for all who deliver to one broker. `open_one` and what is sent raise SendErrors of their own."""
 
     def __init__(self, open_one: Callable[[], Awaitable[Kind]]) -> None:

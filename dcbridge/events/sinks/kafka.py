@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, Refused, SendError, Unreachable
 from dcbridge.events.envelope import Envelope, pack
 from dcbridge.events.sinks.base import Event
-from dcbridge.events.sinks.connections import Kept
+from dcbridge.events.sinks.connections import SharedConnection
 from dcbridge.events.sinks.fields import TlsFields
 from dcbridge.settings.problems import refuse
 from dcbridge.settings.types import Secret
@@ -90,7 +90,7 @@ class KafkaSink:
         self._fields = fields
         self._envelope = envelope
         self._public_url = public_url
-        self._brokers = Kept(lambda: _open(fields))
+        self._brokers = SharedConnection(lambda: _open(fields))
 
     async def deliver(self, event: Event) -> bool:
         """Returns when all replicas in sync have it. Raises a SendError."""

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, Refused, SendError, Unreachable
 from dcbridge.events.envelope import Envelope, header_value, pack
 from dcbridge.events.sinks.base import Event, delivery_key
-from dcbridge.events.sinks.connections import Kept, leave
+from dcbridge.events.sinks.connections import SharedConnection, leave
 from dcbridge.events.sinks.fields import Template, TlsFields, filled, server_url, shown
 from dcbridge.settings.problems import refuse
 from dcbridge.settings.types import Secret
@@ -75,7 +75,7 @@ class NatsSink:
         self._fields = fields
         self._envelope = envelope
         self._public_url = public_url
-        self._server = Kept(lambda: _open(fields))
+        self._server = SharedConnection(lambda: _open(fields))
 
     async def deliver(self, event: Event) -> bool:
         """Returns when a stream has it, and whether it had it before. Raises a SendError."""

@@ -17,8 +17,8 @@ import pytest
 from twilio.rest import Client  # type: ignore[import-untyped] # it ships no types
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, Unreadable
-from dcbridge.messages import Address, AgentMessage, Fate, Reason, UpdateStatus
-from dcbridge.providers.base import Asking, Page, Part, Request
+from dcbridge.messages import Address, AgentMessage, MessageStatus, Reason, UpdateStatus
+from dcbridge.providers.base import Page, Part, Request, StatusLookup
 from dcbridge.providers.smtp import Smtp
 from dcbridge.providers.twilio import Twilio, TwilioFields
 from dcbridge.providers.twilio_lookup import SLACK
@@ -38,8 +38,8 @@ def twilio(**fields: object) -> Twilio:
     )
 
 
-def asking(**fields: object) -> Asking:
-    found = twilio(**fields).asking
+def asking(**fields: object) -> StatusLookup:
+    found = twilio(**fields).status_lookup
     assert found is not None
     return found
 
@@ -89,7 +89,7 @@ def answered(body: object, status: int = 200, at: float | None = NOW, **headers:
 
 def page(*rows: object, following: object = None, **fields: object) -> Page:
     said, body = message(), {"messages": list(rows), "next_page_uri": following}
-    return asking(**fields).page(answered(body), said, Part(0, 1, "Hello"), AGE)
+    return asking(**fields).parse_list(answered(body), said, Part(0, 1, "Hello"), AGE)
 
 
 # ---------------------------------------------------------------- the requests
@@ -147,12 +147,12 @@ def parsed(arrived: tuple[str, str, str]) -> tuple[str, str, list[tuple[str, str
 def test_the_search_and_its_pages_are_those_of_twilios_client(loopback: str) -> None:
     ours, part = asking(base_url=loopback), Part(0, 1, "Hello")
     rows: list[str] = []
-    request: Request | None = ours.search(message(), part)
+    request: Request | None = ours.list_request(message(), part)
     with httpx.Client() as http:
         while request is not None:
             assert isinstance(request, httpx.Request)
-            found = ours.page(http.send(request), message(), part, 1e9)
-            rows += [row.fate.provider_id for row in found.rows]
+            found = ours.parse_list(http.send(request), message(), part, 1e9)
+            rows += [row.reported.provider_id for row in found.rows]
             request = found.following
     theirs = client(loopback)
     seen = theirs.messages.list(to="+16504661149", from_="+12025550123", page_size=200)
@@ -166,13 +166,13 @@ def test_the_search_and_its_pages_are_those_of_twilios_client(loopback: str) -> 
 def test_a_question_by_sid_is_that_of_twilios_client_and_so_is_what_is_read(loopback: str) -> None:
     ours = asking(base_url=loopback, api_key_sid="SK1", api_key_secret="s")
     with httpx.Client() as http:
-        request = ours.about("SM7")
+        request = ours.status_request("SM7")
         assert isinstance(request, httpx.Request)
-        fate = ours.said(http.send(request))
+        reported = ours.parse_status(http.send(request))
     theirs = client(loopback, "SK1", "s")
     seen = theirs.messages("SM7").fetch()
     theirs.http_client.session.close()
-    assert fate == Fate(seen.sid, UpdateStatus(seen.status))
+    assert reported == MessageStatus(seen.sid, UpdateStatus(seen.status))
     mine, twilios = Recorder.arrived
     assert urlsplit(mine[1]).path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages/SM7.json"
     assert parsed(mine) == parsed(twilios)
@@ -193,14 +193,14 @@ def test_a_question_by_sid_is_that_of_twilios_client_and_so_is_what_is_read(loop
     ],
 )
 def test_who_is_searched_for(fields: dict[str, object], query: dict[str, str]) -> None:
-    request = asking(**fields).search(message(), Part(0, 1, "Hello"))
+    request = asking(**fields).list_request(message(), Part(0, 1, "Hello"))
     assert isinstance(request, httpx.Request)
     assert dict(request.url.params) == {**query, "PageSize": "200"}
     assert request.headers["Authorization"] == "Basic " + base64.b64encode(f"{ACCOUNT}:12345".encode()).decode()
 
 
 def test_a_sid_cannot_lead_elsewhere() -> None:
-    request = asking().about("../../Calls?x=1#")
+    request = asking().status_request("../../Calls?x=1#")
     assert isinstance(request, httpx.Request)
     assert str(request.url).endswith("/Messages/..%2F..%2FCalls%3Fx%3D1%23.json")
 
@@ -252,14 +252,14 @@ def test_another_text_is_a_row_that_is_not_the_same(body: str | None) -> None:
 
 def test_a_text_is_compared_as_it_went_out() -> None:
     part = Part(1, 2, "a\ud83db ")
-    [row] = asking().page(answered({"messages": [listed(body="a?b")]}), message(), part, AGE).rows
+    [row] = asking().parse_list(answered({"messages": [listed(body="a?b")]}), message(), part, AGE).rows
     assert row.same
 
 
 def test_time_is_told_by_the_date_of_the_answer_and_not_by_our_clock() -> None:
     said, body = message(), {"messages": [listed(at=1_000_000_000.0)]}
     for now, rows in ((1_000_000_000 + AGE, 1), (1_000_000_000 + AGE + SLACK + 1, 0)):
-        found = asking().page(answered(body, at=now), said, Part(0, 1, "Hello"), AGE)
+        found = asking().parse_list(answered(body, at=now), said, Part(0, 1, "Hello"), AGE)
         assert len(found.rows) == rows
 
 
@@ -315,29 +315,29 @@ def test_another_list_is_not_gone_through(path: object) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "fate"),
     [
-        ("accepted", None, Fate("SM1", UpdateStatus.SENT)),
-        ("queued", None, Fate("SM1", UpdateStatus.SENT)),
-        ("sending", None, Fate("SM1", UpdateStatus.SENT)),
-        ("sent", None, Fate("SM1", UpdateStatus.SENT)),
-        ("delivered", None, Fate("SM1", UpdateStatus.DELIVERED)),
-        ("delivered", 0, Fate("SM1", UpdateStatus.DELIVERED)),
-        ("read", None, Fate("SM1", UpdateStatus.DELIVERED)),
-        ("undelivered", 30005, Fate("SM1", UpdateStatus.FAILED, Reason.INVALID_DESTINATION, "30005")),
-        ("failed", "30007", Fate("SM1", UpdateStatus.FAILED, Reason.NOT_ALLOWED, "30007")),
-        ("failed", None, Fate("SM1", UpdateStatus.FAILED, Reason.GENERAL)),
-        ("failed", "call +1555", Fate("SM1", UpdateStatus.FAILED, Reason.GENERAL)),
-        ("canceled", None, Fate("SM1", UpdateStatus.REMOVED)),
-        ("something new", None, Fate("SM1", UpdateStatus.SENT)),
+        ("accepted", None, MessageStatus("SM1", UpdateStatus.SENT)),
+        ("queued", None, MessageStatus("SM1", UpdateStatus.SENT)),
+        ("sending", None, MessageStatus("SM1", UpdateStatus.SENT)),
+        ("sent", None, MessageStatus("SM1", UpdateStatus.SENT)),
+        ("delivered", None, MessageStatus("SM1", UpdateStatus.DELIVERED)),
+        ("delivered", 0, MessageStatus("SM1", UpdateStatus.DELIVERED)),
+        ("read", None, MessageStatus("SM1", UpdateStatus.DELIVERED)),
+        ("undelivered", 30005, MessageStatus("SM1", UpdateStatus.FAILED, Reason.INVALID_DESTINATION, "30005")),
+        ("failed", "30007", MessageStatus("SM1", UpdateStatus.FAILED, Reason.NOT_ALLOWED, "30007")),
+        ("failed", None, MessageStatus("SM1", UpdateStatus.FAILED, Reason.GENERAL)),
+        ("failed", "call +1555", MessageStatus("SM1", UpdateStatus.FAILED, Reason.GENERAL)),
+        ("canceled", None, MessageStatus("SM1", UpdateStatus.REMOVED)),
+        ("something new", None, MessageStatus("SM1", UpdateStatus.SENT)),
     ],
 )
-def test_what_became_of_it(status: str, code: object, fate: Fate) -> None:
+def test_what_became_of_it(status: str, code: object, reported: MessageStatus) -> None:
     one = listed(status=status, error_code=code)
-    assert asking().said(answered(one)) == fate
-    assert page(one).rows[0].fate == fate
+    assert asking().parse_status(answered(one)) == reported
+    assert page(one).rows[0].reported == reported
 
 
 def test_a_message_that_twilio_does_not_know() -> None:
-    assert asking().said(answered({"code": 20404, "status": 404}, 404)) is None
+    assert asking().parse_status(answered({"code": 20404, "status": 404}, 404)) is None
 
 
 ERRORS: list[tuple[object, int, type[SendError]]] = [
@@ -358,26 +358,26 @@ ERRORS: list[tuple[object, int, type[SendError]]] = [
 @pytest.mark.parametrize(("body", "status", "error"), ERRORS)
 def test_what_is_no_answer(body: object, status: int, error: type[SendError]) -> None:
     with pytest.raises(error):
-        asking().page(answered(body, status), message(), Part(0, 1, "Hello"), AGE)
+        asking().parse_list(answered(body, status), message(), Part(0, 1, "Hello"), AGE)
     with pytest.raises(error):
-        asking().said(answered(body, status))
+        asking().parse_status(answered(body, status))
 
 
 def test_a_list_of_an_account_that_is_not_there_is_no_answer() -> None:
     with pytest.raises(AccountFault):
-        asking().page(answered({"code": 20404}, 404), message(), Part(0, 1, "Hello"), AGE)
+        asking().parse_list(answered({"code": 20404}, 404), message(), Part(0, 1, "Hello"), AGE)
 
 
 def test_an_answer_without_a_date_tells_no_time() -> None:
     body = {"messages": [listed()]}
     with pytest.raises(Unreadable):
-        asking().page(answered(body, at=None), message(), Part(0, 1, "Hello"), AGE)
-    assert asking().page(answered(body), message(), Part(0, 1, "Hello"), AGE).rows
+        asking().parse_list(answered(body, at=None), message(), Part(0, 1, "Hello"), AGE)
+    assert asking().parse_list(answered(body), message(), Part(0, 1, "Hello"), AGE).rows
 
 
 def test_a_wait_that_is_asked_for_is_read() -> None:
     with pytest.raises(Throttled) as raised:
-        asking().said(answered({"code": 20429}, 429, Retry_After="30"))
+        asking().parse_status(answered({"code": 20429}, 429, Retry_After="30"))
     assert (raised.value.retry_after, raised.value.whole_account) == (30.0, True)
 
 
@@ -385,6 +385,6 @@ def test_a_wait_that_is_asked_for_is_read() -> None:
 
 
 def test_who_can_be_asked_says_so() -> None:
-    assert twilio(ask=False).asking is None
+    assert twilio(ask=False).status_lookup is None
     assert asking(list_lag=3).lag == 3
-    assert Smtp.asking is None
+    assert Smtp.status_lookup is None
