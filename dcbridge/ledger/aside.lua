@@ -7,6 +7,8 @@
 -- number, a state or a job that is not known here. It leaves whatever is looked through again and again, so that the
 -- others go on. It stays as it is for 30 days, and `dcbridge aside` shows it, puts it back, or drops it.
 
+local SEARCHED = 500 -- keys that one sweep looks at to find a lane
+
 local aside = {
   KEPT = 2592000000, -- ms
   required = {
@@ -15,6 +17,10 @@ local aside = {
   },
   receipts = {Delivered = true, Failed = true, Removed = true},
 }
+
+function aside.is_number(value)
+  return value and #value < 24 and string.match(value, '^-?%d+%.?%d*$') ~= nil
+end
 
 -- Why an entry cannot be read, or nil.
 function aside.why(member)
@@ -28,7 +34,7 @@ function aside.why(member)
   for i = 1, #all, 2 do
     f[all[i]] = all[i + 1]
     local value = all[i + 1]
-    if NUMBERS[all[i]] and not (#value < 24 and string.match(value, '^-?%d+%.?%d*$')) then
+    if NUMBERS[all[i]] and not aside.is_number(value) then
       return 'its field ' .. all[i] .. ' is no number'
     end
   end
@@ -89,10 +95,12 @@ function aside.put(member, why, channel)
   local kind, id, entry = string.sub(member, 1, 1), string.sub(member, 3), member
   if kind == 'r' then entry = 'm:' .. id end
   channel = channel or aside.field(entry, F.channel_id)
-  local lane = kind == 'r' and '' or aside.field(entry, F.lane)
+  local lane = redis.pcall('HGET', 'dcb:' .. entry, F.lane)
+  if type(lane) ~= 'string' then lane = nil end
   if redis.call('ZADD', 'dcb:aside', 'NX', now, member) == 1 then
     redis.call('HINCRBY', 'dcb:counts', 'set_aside', 1)
-    redis.call('HSET', 'dcb:aside:' .. member, 'why', string.sub(why, 1, 120), 'channel', channel, 'lane', lane, 'at', now)
+    redis.call('HSET', 'dcb:aside:' .. member, 'why', string.sub(why, 1, 120), 'channel', channel,
+      'lane', kind ~= 'r' and lane or '', 'at', now)
   end
   if kind == 'r' then
     redis.call('ZREM', 'dcb:receipts:' .. channel, id)
@@ -100,8 +108,10 @@ function aside.put(member, why, channel)
     return
   end
   redis.call('ZREM', 'dcb:due', member)
+  if kind == 'm' then aside.stop_waiting(id, channel) end
   if kind == 't' and string.match(id, '^%l%l%l_') then aside.leave_subscriber(id) end
-  if lane ~= '' then aside.leave_lane(lane, member) end
+  if lane then return aside.leave_lane(lane, member) end
+  redis.call('HSET', 'dcb:watched', 'lanes', 0)
 end
 
 -- Set aside what cannot be read; false where it can.
@@ -120,17 +130,42 @@ function aside.try(member, work, ...)
   return false
 end
 
--- A lane whose head was set aside without its lane, which could not be read: the next to come finds out, and goes if it
--- is the first now.
+-- Do something that is about other keys than an entry's. -> true and the answer, or false where one of them is of another
+-- type than it has to be.
+function aside.unless_typed(work, ...)
+  local ok, answer = pcall(work, ...)
+  if ok then return true, answer end
+  local problem = tostring(type(answer) == 'table' and answer.err or answer)
+  if not string.find(problem, 'WRONGTYPE', 1, true) then error(answer, 0) end
+  return false
+end
+
+-- A lane whose head was set aside without its lane, which could not be read: the next to come finds out, or the sweep, and
+-- whoever is the first now goes.
 function aside.passed_over(lane, member)
   local key, passed = 'dcb:lane:' .. lane, false
   local head = redis.call('LINDEX', key, 0)
-  while head ~= member and redis.call('ZSCORE', 'dcb:aside', head) do
+  while head and head ~= member and redis.call('ZSCORE', 'dcb:aside', head) do
     redis.call('LPOP', key)
     head, passed = redis.call('LINDEX', key, 0), true
   end
-  if passed and head ~= member then aside.try(head, aside.ready, head) end
+  if passed and head and head ~= member then aside.try(head, aside.ready, head) end
   return passed and head == member
+end
+
+-- For the sweep, while one was set aside without its lane: some of all keys in each, until every lane was looked at.
+function aside.look_for_lanes()
+  local cursor = redis.call('HGET', 'dcb:watched', 'lanes')
+  if not cursor then return end
+  local page = redis.call('SCAN', cursor, 'MATCH', 'dcb:lane:*', 'COUNT', SEARCHED)
+  for _, key in ipairs(page[2]) do
+    aside.unless_typed(aside.passed_over, string.sub(key, 10), nil)
+  end
+  if page[1] == '0' then
+    redis.call('HDEL', 'dcb:watched', 'lanes')
+  else
+    redis.call('HSET', 'dcb:watched', 'lanes', page[1])
+  end
 end
 
 -- The answer of a verb that failed, where that is because the entry it is about cannot be read; else nil.

@@ -15,7 +15,6 @@ local LATELY = 10000 -- ms for which successes are counted
 local FAILING = 600000 -- ms after the last failure until those that fail are forgotten
 local STREAK = 3600000 -- ms for which one streak of failures of a conversation counts once
 local HOUR = 3600000
-local CANDIDATES = 20 -- parked messages that are looked at to find a probe
 
 local took = {} -- provider -> successes in this call, not yet counted
 
@@ -23,9 +22,9 @@ local took = {} -- provider -> successes in this call, not yet counted
 local function count_taken(provider)
   local key, period = 'dcb:took:' .. provider, math.floor(now / LATELY)
   local f = redis.call('HMGET', key, F.period, F.in_period)
-  local k = tonumber(f[1] or '0')
+  local k = tonumber(f[1])
   if k == period then
-    redis.call('HSET', key, F.in_period, tonumber(f[2]) + took[provider], F.last_success_at, now)
+    redis.call('HSET', key, F.in_period, (tonumber(f[2]) or 0) + took[provider], F.last_success_at, now)
   else
     redis.call('HSET', key, F.period, period, F.in_period, took[provider], F.in_period_before, k == period - 1 and f[2] or 0,
       F.last_success_at, now)
@@ -39,9 +38,10 @@ local function taken_lately(provider)
   if not f[1] then return 0, 0 end
   local period, k = math.floor(now / LATELY), tonumber(f[1])
   local share = 1 - (now % LATELY) / LATELY -- of the period before, that is not over yet
-  if k == period then return tonumber(f[2]) + tonumber(f[3]) * share, tonumber(f[4]) end
-  if k == period - 1 then return tonumber(f[2]) * share, tonumber(f[4]) end
-  return 0, tonumber(f[4])
+  local current, before, last = tonumber(f[2]) or 0, tonumber(f[3]) or 0, tonumber(f[4]) or 0
+  if k == period then return current + before * share, last end
+  if k == period - 1 then return current * share, last end
+  return 0, last
 end
 
 local function count_all_taken()
@@ -50,8 +50,8 @@ end
 
 local function conversation_of(ref)
   local kind = string.match(ref, '^[eo][vw][tn]_') and 't:' or 'm:'
-  local lane = redis.call('HGET', 'dcb:' .. kind .. ref, F.lane)
-  return lane and lane ~= '' and lane or ref
+  local lane = aside.field(kind .. ref, F.lane)
+  return lane ~= '' and lane or ref
 end
 
 -- The provider answered about this message: its account works.
@@ -83,7 +83,7 @@ end
 local function is_sick(provider, threshold, share)
   if took[provider] then count_taken(provider) end
   local successes, last = taken_lately(provider)
-  local closed = tonumber(redis.call('HGET', 'dcb:took:' .. provider, 'closed') or '0')
+  local closed = tonumber(redis.call('HGET', 'dcb:took:' .. provider, 'closed')) or 0
   local since = math.max(math.min(now - LATELY, last), closed)
   local failing = redis.call('ZCOUNT', 'dcb:failing:' .. provider, since, '+inf')
   return failing >= threshold and failing >= share * (failing + successes)
@@ -114,7 +114,8 @@ local function trouble(provider, ref, code, at_once, threshold, first, most, sha
   if f[1] then
     if f[2] ~= ref then return 'open' end
     local alone = redis.call('EXISTS', 'dcb:parked:' .. provider) == 0 -- a question probed: no message waits for it
-    local pause = (began or alone) and math.min(most, tonumber(f[1]) * 2) or tonumber(f[1])
+    local wait = tonumber(f[1]) or first
+    local pause = (began or alone) and math.min(most, wait * 2) or wait
     redis.call('HSET', key, 'wait', pause, 'probe', now + pause, 'why', code, 'last', ref)
     redis.call('HDEL', key, 'ref')
     return 'open'
@@ -127,26 +128,4 @@ end
 function verbs.trouble()
   return trouble(ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]),
     tonumber(ARGV[10]))
-end
-
--- The oldest message whose conversation is not known to fail; else the oldest that was not the last probe.
-local function choose_probe(provider)
-  local parked, last = 'dcb:parked:' .. provider, redis.call('HGET', 'dcb:breaker:' .. provider, 'last')
-  local another, oldest
-  for _, ref in ipairs(redis.call('ZRANGE', parked, 0, CANDIDATES - 1)) do
-    local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.channel_id)
-    local limits = f[2] and limits_of(f[2])
-    if not (f[1] == S.accepted or f[1] == S.retry) then
-      redis.call('ZREM', parked, ref)
-    elseif not limits or limits.provider ~= provider then -- its channel has got another provider, or is not configured
-      redis.call('ZREM', parked, ref)
-      redis.call('HDEL', 'dcb:m:' .. ref, F.line)
-      ready('m:' .. ref)
-    else
-      if not redis.call('ZSCORE', 'dcb:failing:' .. provider, conversation_of(ref)) then return ref end
-      oldest = oldest or ref
-      if ref ~= last then another = another or ref end
-    end
-  end
-  return another or oldest
 end

@@ -30,7 +30,10 @@ local function wake(member, expires)
   local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
   local name = 'send'
   if kind == 't' then name = redis.call('HGET', 'dcb:' .. member, F.job) end
-  if not name then return end
+  if not name then
+    if redis.call('EXISTS', 'dcb:' .. member) == 1 then error('it has no job', 0) end
+    return
+  end
   local n = redis.call('HINCRBY', 'dcb:' .. member, F.jobs, 1)
   redis.call('HSET', 'dcb:' .. member, F.queued_at, now)
   redis.call('ZADD', 'dcb:due', math.min(now + REQUEUE, expires or now + REQUEUE), member)

@@ -1,7 +1,8 @@
 -- ---------------------------------------------------------------- who holds a claim, and whether it is still alive
 --
 --   dcb:alive:<worker>     the watched time at which that worker last said so; "gone" after its farewell
---   dcb:watched            hash: at, ms of the last sweep; clock, the watched time in ms
+--   dcb:watched            hash: at, ms of the last sweep; clock, the watched time in ms; lanes, how far the search of
+--                          aside.lua has come
 --
 -- Watched time goes on while somebody sweeps and stands still while nobody does. Only in it a worker can be silent: a
 -- Redis that hung lets nobody die, and workers that are all killed again and again are found all the same.

@@ -16,6 +16,7 @@
 
 local SLACK = 1000 -- ms whose places in time are still there when nobody looked at a line
 local LOOK_SOON = 1000
+local LOOK_LATE = 60000
 local FAR = 3600000 -- ms until the next look at one that has no time to live any more: a part of it is sent
 local AT_ONCE = 100 -- messages of all lines that one call lets go
 local FULL = 500 -- jobs in the queue; those who wait for no rate do not add to more
@@ -30,6 +31,13 @@ end
 
 local function is_over(known)
   return known[5] == '0' and tonumber(known[3] or '0') <= now
+end
+
+-- What is reckoned with of a message in a line.
+local function check(known)
+  for i = 2, 5 do
+    if not aside.is_number(known[i]) then error('a field is no number', 0) end
+  end
 end
 
 local function look_at_latest(known)
@@ -61,7 +69,7 @@ end
 local function full(limit, ref, behind)
   if limit.rate > 0 then
     local step = 1000 / limit.rate
-    local arrival = tonumber(redis.call('GET', 'dcb:tat:' .. limit.key) or '0')
+    local arrival = tonumber(redis.call('GET', 'dcb:tat:' .. limit.key)) or 0
     limit.arrival = math.max(arrival, now - (behind and SLACK or 0)) + step
     local slot = math.ceil(limit.arrival - limit.burst * step)
     if slot > now then return 'paced', slot end
@@ -201,7 +209,7 @@ end
 local function may_probe(provider, ref)
   local f = redis.call('HMGET', 'dcb:breaker:' .. provider, 'probe', 'ref')
   if f[2] == ref then return true end
-  if tonumber(f[1] or '0') > now then return false end
+  if (tonumber(f[1]) or 0) > now then return false end
   local oldest = redis.call('ZRANGE', 'dcb:parked:' .. provider, 0, 0)[1]
   return not oldest or oldest == ref
 end
@@ -259,7 +267,29 @@ end
 
 -- ---------------------------------------------------------------- letting go
 
--- The first of a line, with what is known of it, if it still waits in it; those who do not are taken out.
+-- What is known of the first of a line, if it still waits in it; one who does not is taken out.
+local function look_at_first(key, ref)
+  local line, member, known = 'dcb:line:' .. key, 'm:' .. ref, known_of(ref)
+  local f = redis.call('HMGET', 'dcb:' .. member, F.state, F.line)
+  if not f[2] or not (f[1] == S.accepted or f[1] == S.retry) then
+    redis.call('ZREM', line, ref) -- it went by another way
+    aside.unless_sound(member)
+    return nil
+  end
+  check(known)
+  local limits = known[1] and limits_of(known[1])
+  if is_over(known) then
+    expire(ref)
+  elseif limits and (key == own_line(limits) or key == limits[1].key) then
+    return {known, limits, f[2]}
+  else -- its channel has got other limits, or none, or another provider
+    redis.call('ZREM', line, ref)
+    if f[2] == key then line_up(ref, known) end
+  end
+  return nil
+end
+
+-- The first of a line that still waits in it.
 local function first_of(key)
   local line = 'dcb:line:' .. key
   for _ = 1, AT_ONCE do
@@ -268,27 +298,21 @@ local function first_of(key)
       redis.call('ZREM', 'dcb:lines', key)
       return nil
     end
-    local known = known_of(ref)
-    local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.line)
-    local limits = known[1] and limits_of(known[1])
-    if not f[2] or not (f[1] == S.accepted or f[1] == S.retry) then
-      redis.call('ZREM', line, ref) -- it went by another way
-    elseif is_over(known) then
-      expire(ref)
-    elseif limits and (key == own_line(limits) or key == limits[1].key) then
-      return ref, known, limits, f[2]
-    else -- its channel has got other limits, or none, or another provider
-      redis.call('ZREM', line, ref)
-      if f[2] == key then line_up(ref, known) end
-    end
+    local sound, found = aside.try('m:' .. ref, look_at_first, key, ref)
+    if found then return ref, unpack(found) end
+    if not sound then redis.call('ZREM', line, ref) end
   end
   return nil
 end
 
-local function release(ref, known, q)
+local function let_one_go(ref, known, q)
   stop_waiting(ref, known[1], q, nil)
   redis.call('HSET', 'dcb:m:' .. ref, F.slot, now)
   wake('m:' .. ref, look_at_latest(known))
+end
+
+local function release(ref, known, q)
+  aside.try('m:' .. ref, let_one_go, ref, known, q)
 end
 
 local function look_later(key, at)
@@ -360,6 +384,17 @@ local function advance_provider(key, most)
   return went
 end
 
+-- Out of where it waited, and on as any other. `q`: where it has to wait.
+local function line_up_again(ref, q)
+  if q and redis.call('HGET', 'dcb:m:' .. ref, F.line) ~= q then return end
+  redis.call('HDEL', 'dcb:m:' .. ref, F.line)
+  if still_waits(ref) then
+    line_up(ref)
+  else
+    aside.unless_sound('m:' .. ref)
+  end
+end
+
 -- Messages of a channel that is configured again.
 local function advance_unconfigured(key, most)
   local channel, line = string.sub(key, 3), 'dcb:line:' .. key
@@ -368,10 +403,7 @@ local function advance_unconfigured(key, most)
   local refs = redis.call('ZRANGE', line, 0, most - 1)
   for _, ref in ipairs(refs) do
     redis.call('ZREM', line, ref)
-    if redis.call('HGET', 'dcb:m:' .. ref, F.line) == key then
-      redis.call('HDEL', 'dcb:m:' .. ref, F.line)
-      if still_waits(ref) then line_up(ref) end
-    end
+    aside.try('m:' .. ref, line_up_again, ref, key)
   end
   if redis.call('EXISTS', line) == 1 then
     look_later(key, now)
@@ -383,8 +415,15 @@ end
 
 local ADVANCE = {c = advance_channel, p = advance_provider, u = advance_unconfigured}
 
+-- A line that this version does not know, or with a key of another type, must not keep the others waiting.
 local function advance(key, most)
-  return ADVANCE[string.sub(key, 1, 1)](key, most)
+  local work = ADVANCE[string.match(key, '^(%l)%-')]
+  if work then
+    local typed, went = aside.unless_typed(work, key, most)
+    if typed then return went end
+  end
+  look_later(key, now + (work and LOOK_LATE or LOOK_SOON)) -- a newer version may know it
+  return 0
 end
 
 -- For the sweep: lines whose time has come. Those of channels first, since they may lead on into one of a provider.
@@ -451,38 +490,4 @@ local function look_at_waiting(ref, lane, queued_at)
     redis.call('ZADD', 'dcb:due', math.min(latest, now + math.max(REQUEUE, now - tonumber(queued_at))), member)
   end
   return 0
-end
-
--- Those who are parked, once the breaker is closed. -> how many went on
-local function unpark(provider)
-  local parked = 'dcb:parked:' .. provider
-  local refs = redis.call('ZRANGE', parked, 0, math.max(10, FULL - redis.call('LLEN', 'rq:queue:outbound')) - 1)
-  for _, ref in ipairs(refs) do
-    redis.call('ZREM', parked, ref)
-    redis.call('HDEL', 'dcb:m:' .. ref, F.line)
-    if still_waits(ref) then line_up(ref) end
-  end
-  if redis.call('ZCARD', parked) == 0 then redis.call('SREM', 'dcb:breakers', provider) end
-  return #refs
-end
-
--- An open breaker whose time has come probes with one message; a closed one lets its parked go.
-local function look_at_breakers()
-  local went = 0
-  for _, provider in ipairs(redis.call('SMEMBERS', 'dcb:breakers')) do
-    local key = 'dcb:breaker:' .. provider
-    local probe = tonumber(redis.call('HGET', key, 'probe'))
-    if probe and string.find(provider, '/', 1, true) then
-      if probe <= now then probe_of_turn(provider) end
-    elseif probe then
-      local ref = probe <= now and choose_probe(provider)
-      if ref then
-        redis.call('HSET', key, 'probe', now + 2000, 'ref', ref) -- one job for the probe, not one a sweep
-        wake('m:' .. ref, look_at_latest(known_of(ref)))
-      end
-    else
-      went = went + unpark(provider)
-    end
-  end
-  return went
 end

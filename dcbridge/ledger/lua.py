@@ -17,8 +17,8 @@ from dcbridge.ledger.jobs import JOBS
 HERE = Path(__file__).parent
 FILES = (
     *("clock", "aside", "common", "owed", "leases", "history", "pauses", "pacing", "breaker", "subscribers", "lines"),
-    *("messages", "unconfigured", "lookups", "receipts", "tasks", "dead_letters", "strays", "events", "announced"),
-    *("sweep", "run"),
+    *("parked", "messages", "unconfigured", "lookups", "receipts", "tasks", "dead_letters", "strays", "events"),
+    *("announced", "sweep", "run"),
 )
 _NAME = re.compile(r"\b[FSTU]\.[a-z]\w*")
 

@@ -18,6 +18,9 @@ local function read_limits(channel)
   if not line then return false end
   local w = {}
   for word in string.gmatch(line, '%S+') do w[#w + 1] = word end
+  for i = 2, 7 do
+    if not tonumber(w[i]) then return false end -- damaged: as if nobody had announced it, until a worker does again
+  end
   return {
     provider = w[1],
     keeper = w[8] == 'asked' and (w[9] or w[1]) or nil, -- one word alone: written by an older version
@@ -39,12 +42,12 @@ end
 
 -- The place in time that a message has been given is its own: it is asked for once.
 local function slot_of(member, limits)
-  local slot = tonumber(redis.call('HGET', 'dcb:' .. member, F.slot) or '0')
+  local slot = tonumber(redis.call('HGET', 'dcb:' .. member, F.slot)) or 0
   if slot > 0 then return slot end
   for _, limit in ipairs(limits) do
     if limit.rate > 0 then
       local step = 1000 / limit.rate
-      local arrival = math.max(tonumber(redis.call('GET', 'dcb:tat:' .. limit.key) or '0'), now) + step
+      local arrival = math.max(tonumber(redis.call('GET', 'dcb:tat:' .. limit.key)) or 0, now) + step
       local keep = math.ceil(arrival - now + limit.burst * step) + 1000
       redis.call('SET', 'dcb:tat:' .. limit.key, string.format('%.3f', arrival), 'PX', keep)
       slot = math.max(slot, math.ceil(arrival - limit.burst * step))

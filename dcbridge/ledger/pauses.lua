@@ -10,12 +10,12 @@ local PAUSE_MOST = 3600000
 local blocked_read = {} -- provider -> whether it may be spoken to, as this call has read it (lines.lua)
 
 local function pause_most(provider)
-  return tonumber(redis.call('HGET', 'dcb:pause-most', provider) or PAUSE_MOST)
+  return tonumber(redis.call('HGET', 'dcb:pause-most', provider)) or PAUSE_MOST
 end
 
 -- ms until which a provider is to be left alone; 0 or the past where it is not.
 local function paused_till(provider)
-  local till = tonumber(redis.call('GET', 'dcb:pause:' .. provider) or '0')
+  local till = tonumber(redis.call('GET', 'dcb:pause:' .. provider)) or 0
   if till - now <= PAUSE_MOST then return till end
   local most = pause_most(provider)
   if till - now > most then
@@ -49,7 +49,7 @@ function verbs.pause_limits()
   for i = 3, #ARGV, 2 do
     local provider, most = ARGV[i], tonumber(ARGV[i + 1])
     if most ~= PAUSE_MOST then redis.call('HSET', 'dcb:pause-most', provider, most) end
-    local till = tonumber(redis.call('GET', 'dcb:pause:' .. provider) or '0')
+    local till = tonumber(redis.call('GET', 'dcb:pause:' .. provider)) or 0
     if till - now > most then
       redis.call('SET', 'dcb:pause:' .. provider, now + most, 'PX', most)
       cut[#cut + 1] = provider
@@ -75,7 +75,7 @@ function verbs.wake_waiting()
   local woken = 0
   for i = 3, #ARGV do
     local key = 'dcb:m:' .. ARGV[i]
-    local f = redis.call('HMGET', key, F.state, F.line, F.queued_at, F.slot)
+    local f = redis.pcall('HMGET', key, F.state, F.line, F.queued_at, F.slot)
     local due = tonumber(redis.call('ZSCORE', 'dcb:due', 'm:' .. ARGV[i]) or '0')
     if (f[1] == S.accepted or f[1] == S.retry) and not f[2] and not f[3] and not f[4] and due > now then
       if f[1] == S.retry then redis.call('HSET', key, F.not_before, now) end
@@ -92,8 +92,8 @@ function verbs.wake_deliveries()
   redis.call('HDEL', 'dcb:s:' .. ARGV[3], 'gently')
   for i = 4, #ARGV do
     local key = 'dcb:t:' .. ARGV[i]
-    local f = redis.call('HMGET', key, F.state, F.not_before)
-    if f[1] == T.waiting and tonumber(f[2] or '0') > now then
+    local f = redis.pcall('HMGET', key, F.state, F.not_before)
+    if f[1] == T.waiting and (tonumber(f[2]) or 0) > now then
       redis.call('HSET', key, F.not_before, now)
       redis.call('ZADD', 'dcb:due', now, 't:' .. ARGV[i])
       woken = woken + 1
@@ -115,7 +115,7 @@ function verbs.waits_bound()
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', after, '+inf', 'LIMIT', 0, 1000)) do
     local kind = string.sub(member, 1, 6) -- deliveries have a schedule of their own
     if string.sub(kind, 1, 2) == 't:' and kind ~= 't:evt_' and kind ~= 't:own_' then
-      local state = redis.call('HGET', 'dcb:' .. member, F.state)
+      local state = aside.field(member, F.state)
       if state == T.waiting then redis.call('HSET', 'dcb:' .. member, F.not_before, now) end
       redis.call('ZADD', 'dcb:due', now, member)
       found = found + 1

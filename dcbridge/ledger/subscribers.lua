@@ -39,7 +39,7 @@ local function is_off(name)
 end
 
 local function next_slot(limit)
-  local arrival = math.max(tonumber(redis.call('GET', 'dcb:tat:' .. limit.key) or '0'), now)
+  local arrival = math.max(tonumber(redis.call('GET', 'dcb:tat:' .. limit.key)) or 0, now)
   return arrival - (limit.burst - 1) * 1000 / limit.rate
 end
 
@@ -70,7 +70,7 @@ local function let_go(name)
     if limit.rate > 0 and next_slot(limit) > now + 1000 then return end
     local id = redis.call('ZPOPMIN', turn)[1]
     if not id then return end
-    enter(name, id, limits)
+    if not aside.try('t:' .. id, enter, name, id, limits) then redis.call('ZREM', flight, id) end
   end
 end
 
@@ -103,7 +103,7 @@ probe_of_turn = function(account)
   if not id then return end
   redis.call('HSET', 'dcb:breaker:' .. account, 'probe', now + REQUEUE, 'ref', id)
   redis.call('ZADD', 'dcb:flight:' .. limits[1].key, now + RESERVED, id)
-  wake('t:' .. id)
+  aside.try('t:' .. id, wake, 't:' .. id)
 end
 
 -- ---------------------------------------------------------------- what a delivery's end means for its subscriber
@@ -139,7 +139,7 @@ local function subscriber_waits(id, name, lease)
   local limits = limits_of(account)
   if not limits then return 'no limits' end
   local breaker = redis.call('HMGET', 'dcb:breaker:' .. account, 'probe', 'ref')
-  if breaker[1] and breaker[2] ~= id and now < tonumber(breaker[1]) then return 'parked' end
+  if breaker[1] and breaker[2] ~= id and now < (tonumber(breaker[1]) or 0) then return 'parked' end
   if paused_till(account) > now then return 'paused' end
   local limit, key = limits[1], 'dcb:t:' .. id
   local slot = slot_of('t:' .. id, limits)
@@ -216,20 +216,29 @@ end
 
 -- For the sweep: places that came free with time are given away; what waited too long is dropped.
 -- -> ms that the oldest delivery of all was received
+local function drop_overdue(name, id)
+  if redis.call('HGET', 'dcb:t:' .. id, F.state) == T.running then return end
+  redis.call('ZREM', 'dcb:turn:' .. name, id)
+  delivery_leaves(id, 'dropped')
+end
+
+-- -> ms that the oldest delivery of one subscriber was received
+local function look_at_subscriber(name)
+  let_go(name)
+  local backlog = 'dcb:backlog:' .. name
+  local keep = tonumber(redis.call('HGET', 'dcb:s:' .. name, 'keep')) or 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', backlog, '-inf', now - keep, 'LIMIT', 0, 100)) do
+    aside.try('t:' .. id, drop_overdue, name, id)
+  end
+  local first = redis.call('ZRANGE', backlog, 0, 0, 'WITHSCORES')
+  return first[1] and tonumber(first[2]) or now
+end
+
 local function look_at_subscribers()
   local oldest = now
   for _, name in ipairs(redis.call('SMEMBERS', 'dcb:subscribers')) do
-    let_go(name)
-    local backlog = 'dcb:backlog:' .. name
-    local keep = tonumber(redis.call('HGET', 'dcb:s:' .. name, 'keep') or '0')
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', backlog, '-inf', now - keep, 'LIMIT', 0, 100)) do
-      if redis.call('HGET', 'dcb:t:' .. id, F.state) ~= T.running then
-        redis.call('ZREM', 'dcb:turn:' .. name, id)
-        delivery_leaves(id, 'dropped')
-      end
-    end
-    local first = redis.call('ZRANGE', backlog, 0, 0, 'WITHSCORES')
-    if first[1] then oldest = math.min(oldest, tonumber(first[2])) end
+    local typed, first = aside.unless_typed(look_at_subscriber, name)
+    if typed then oldest = math.min(oldest, first) end
   end
   return oldest
 end

@@ -46,6 +46,7 @@ function verbs.sweep()
   forget_letters(tonumber(ARGV[4]))
   forget_strays()
   aside.sweep()
+  aside.look_for_lanes()
   if watch(tonumber(ARGV[6])) then owed.walk() end
   local heard = ARGV[5] == '' or redis.call('EXISTS', 'dcb:alive:' .. ARGV[5]) == 1
   if ARGV[5] ~= '' and heard then say_alive(ARGV[5], tonumber(ARGV[6])) end
@@ -55,7 +56,9 @@ function verbs.sweep()
     expired = expired + (ended or 0)
     if expired >= EXPIRED then break end
   end
-  if look_at_breakers() + look_at_lines() > 0 or expired >= EXPIRED then looked = limit end -- there is more to do
+  local _, probed = aside.unless_typed(look_at_breakers)
+  local _, went = aside.unless_typed(look_at_lines)
+  if (probed or 0) + (went or 0) > 0 or expired >= EXPIRED then looked = limit end -- there is more to do
   owed.sweep()
   table.insert(out, 1, {looked, clock.offset, store_name(ARGV[7]), string.format('%.0f', clock.latest), heard and 1 or 0})
   return out
