@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import orjson
 
+from dcbridge import intake
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import signature
-from dcbridge.genesys.payloads import read_webhook
-from dcbridge.intake import copies_of
 from dcbridge.ledger import Ledger
 
 CHANNEL = "0123456789"
@@ -58,7 +57,8 @@ async def fill(ledger: Ledger, configuration: Configuration, label: str, first: 
         copies = [
             copy
             for n in range(start, min(first + count, start + AT_ONCE))
-            for one in read_webhook(webhook(f"{label}-{n}", n), ENDPOINT)
-            for copy in copies_of(configuration, one, "5767ea58-1511-4a98-bc56")
+            for copy in intake.read(
+                configuration, ENDPOINT, webhook(f"{label}-{n}", n), "5767ea58-1511-4a98-bc56"
+            ).copies
         ]
         await ledger.accept(copies)

@@ -42,6 +42,7 @@ TOPICS = {
         "/phonenumbers/",
     ),
     "reading and writing Digital Channels": (
+        "/dcbridge/genesys/answers.py",
         "/dcbridge/genesys/payloads.py",
         "/dcbridge/intake.py",
         "/dcbridge/digital_channels.py",

@@ -18,7 +18,7 @@ import httpx
 from dcbridge import retry_after
 from dcbridge.config.models import Configuration
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Undecodable, Unreadable
-from dcbridge.genesys import payloads, signature
+from dcbridge.genesys import answers, payloads, signature
 from dcbridge.messages import Receipt
 from dcbridge.transport.sender import Sender
 
@@ -149,7 +149,7 @@ def _accepted(response: httpx.Response) -> list[str]:
     and wait for an operator, other 4xx are about this request, 429 and 5xx pass.
     """
     http = response.status_code
-    code, ids, said = payloads.read_answer(response.content)
+    code, ids, said = answers.read_answer(response.content)
     if 200 <= http < 300:
         if code in (0, 1) or (code is None and not said.strip()):
             return ids

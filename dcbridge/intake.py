@@ -1,4 +1,4 @@
-"""From what the wire says to what the ledger is to hold: the same for a webhook at the door and for one replayed."""
+"""From a webhook's body to what the ledger is to hold: the same for a webhook that arrives and for one replayed."""
 
 from __future__ import annotations
 
@@ -8,64 +8,103 @@ from collections.abc import Sequence
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import payloads
 from dcbridge.ledger import NewMessage
-from dcbridge.messages import AgentMessage, Reason
+from dcbridge.ledger.intake import Intake, NewDeadLetter
+from dcbridge.messages import Reason, message_ref
 
 UNCONFIGURED_TTL = 3600.0  # seconds; such a message ends at once, so nothing waits for it
-
-
-def problem_of(configuration: Configuration, one: payloads.Incoming) -> payloads.Problem | None:
-    """Why the message cannot be carried, or None."""
-    if one.channel_id and configuration.channel(one.channel_id) is None:
-        return payloads.Problem(Reason.INVALID_DESTINATION, "the channel is not configured")
-    return one.problem
-
-
-def why(configuration: Configuration, one: payloads.Incoming) -> str:
-    """The problem in words, code first; "" without one."""
-    problem = problem_of(configuration, one)
-    return f"{int(problem.reason)} {problem.what}" if problem else ""
-
-
 ELSEWHERE = "530 the channel belongs to another endpoint than "  # and the endpoint that it came to
+_UNCONFIGURED = payloads.Problem(Reason.INVALID_DESTINATION, "the channel is not configured")
 
 
-def belongs_elsewhere(configuration: Configuration, one: payloads.Incoming, endpoint: str) -> bool:
-    """True for a channel of another endpoint: this endpoint's secret does not speak for it."""
-    known = configuration.channel(one.channel_id) is not None
-    return known and configuration.endpoint_of(one.channel_id) != endpoint
+def read(configuration: Configuration, endpoint: str, body: bytes, trace: str) -> Intake:
+    """What the ledger is to hold of a webhook that came to `endpoint`, whatever the body holds.
+
+    With "" the endpoint is not known, and any channel may be named.
+    """
+    try:
+        incoming = payloads.read_webhook(body, endpoint, trace)
+    except payloads.NotJson as error:
+        message_id = payloads.made_up_id(endpoint, body)
+        letter = NewDeadLetter(f"w-{message_id}", "", f"520 {error}", body)
+        return Intake(endpoint, (message_id,), ("",), dead_letters=(letter,), problems=(letter.reason,), readable=False)
+    copies: list[NewMessage] = []
+    letters: list[NewDeadLetter] = []
+    unconfigured: dict[str, None] = {}
+    problems: set[str] = set()
+    for one in incoming:
+        channel = configuration.channel(one.channel_id)
+        problem = _UNCONFIGURED if one.channel_id and channel is None else one.problem
+        what = f"{int(problem.reason)} {problem.what}" if problem else ""
+        if endpoint and channel is not None and configuration.endpoint_of(one.channel_id) != endpoint:
+            what = ELSEWHERE + endpoint  # this endpoint's secret does not speak for it
+            letters.append(_dead_letter(one, what))
+        elif found := _copies(configuration, one, problem):
+            copies += found
+            if channel is None:
+                unconfigured[one.channel_id] = None
+        else:
+            letters.append(_dead_letter(one, what))
+        if what:
+            problems.add(what)
+    return Intake(
+        endpoint,
+        tuple([one.message_id for one in incoming]),
+        tuple(dict.fromkeys([one.channel_id for one in incoming])),
+        tuple(copies),
+        tuple(letters),
+        tuple(unconfigured),
+        tuple(sorted(problems)),
+    )
 
 
-def copies_of(configuration: Configuration, one: payloads.Incoming, trace: str) -> list[NewMessage]:
-    """What the ledger is to hold; nothing where no receipt could name the message."""
-    if not one.channel_id:
+def _copies(configuration: Configuration, one: payloads.Incoming, problem: payloads.Problem | None) -> list[NewMessage]:
+    """One for each recipient; nothing where no receipt could name the message."""
+    channel_id = one.channel_id
+    if not channel_id:
         return []
-    problem = problem_of(configuration, one)
-    channel = configuration.channel(one.channel_id)
-
-    def copy(message: AgentMessage) -> NewMessage:
-        first = one.copies[0].ref
-        return NewMessage(
-            ref=message.ref,
-            first_ref=first,
-            channel_id=one.channel_id,
-            message_id=one.message_id,
-            sender_id=message.sender.id,
-            to_id=message.to.id,
-            payload=one.payload,
-            trace_id=trace,
-            time_to_live=channel.time_to_live if channel else UNCONFIGURED_TTL,
-            reason=int(problem.reason) if problem else 0,
-            detail=problem.what if problem else "",
-            raw=(one.raw or one.payload) if problem and message.index == 0 else b"",
-            copies=len(one.copies),
+    channel = configuration.channel(channel_id)
+    time_to_live = channel.time_to_live if channel else UNCONFIGURED_TTL
+    recipients = one.recipients[: payloads.MAX_RECIPIENTS]
+    first = message_ref(channel_id, one.message_id)
+    reason, detail = (int(problem.reason), problem.what) if problem else (0, "")
+    raw = (one.raw or one.payload) if problem else b""
+    return [
+        NewMessage(
+            message_ref(channel_id, one.message_id, index) if index else first,
+            first,
+            channel_id,
+            one.message_id,
+            one.sender.id,
+            to.id,
+            one.payload,
+            one.trace_id,
+            time_to_live,
+            reason,
+            detail,
+            b"" if index else raw,
+            len(recipients),
         )
+        for index, to in enumerate(recipients)
+    ]
 
-    return [copy(message) for message in one.copies]
+
+def _dead_letter(one: payloads.Incoming, problem: str) -> NewDeadLetter:
+    return NewDeadLetter(lone_letter_id(one), one.channel_id, problem, one.raw or one.payload)
 
 
 def lone_letter_id(one: payloads.Incoming) -> str:
     """The dead letter of a message that no receipt could name."""
     return f"w-{hashlib.blake2b(one.message_id.encode() + one.payload, digest_size=12).hexdigest()}"
+
+
+def names_letter(letter_id: str, endpoint: str, raw: bytes) -> bool:
+    """True where the bytes of a dead letter, had they come to this endpoint, would have this id."""
+    if letter_id == f"w-{payloads.made_up_id(endpoint, raw)}":
+        return True
+    try:
+        return letter_id == lone_letter_id(payloads.read_webhook(raw, endpoint)[0])
+    except payloads.NotJson:
+        return False
 
 
 def batch_id(endpoint: str, body: bytes, operation: str, told: Sequence[payloads.Entity]) -> str:

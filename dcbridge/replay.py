@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import orjson
 
+from dcbridge import intake
 from dcbridge.config.models import Configuration
 from dcbridge.events.event import lane, read
 from dcbridge.genesys import payloads
-from dcbridge.intake import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
-from dcbridge.ledger import Ledger, NewMessage, NewTask
+from dcbridge.ledger import Ledger, NewTask
 from dcbridge.ledger.dead_letters import DeadLetters, Letter, What
 from dcbridge.ledger.events import event_of, subscriber_of
 from dcbridge.providers.callback import callback_lane, consumer_lane, unpack
@@ -72,41 +72,28 @@ class Replay:
                 return Replayed(False, f"this version does not know how to put back a letter of kind {letter.what}")
 
     async def _agent_message(self, letter_id: str, reason: str, raw: bytes) -> Replayed:
-        """Read it as the door does. A message whose receipt could not be signed is left alone."""
-        incoming = self._incoming(letter_id, raw)
-        if isinstance(incoming, str):
-            return Replayed(False, incoming)
-        copies: list[NewMessage] = []
-        ends: list[str] = []
-        trace = uuid.uuid4().hex
-        came_to = reason.removeprefix(ELSEWHERE) if reason.startswith(ELSEWHERE) else ""
-        for one in incoming:
-            if came_to and belongs_elsewhere(self._configuration, one, came_to):
-                return Replayed(False, "its channel still belongs to another endpoint than the one it came to")
-            found = copies_of(self._configuration, one, trace)
-            problem = why(self._configuration, one)
-            if not found or self._configuration.channel(one.channel_id) is None:
-                return Replayed(False, f"still cannot be carried: {problem}")
-            if not await self._ledger.entry(found[0].ref):
-                copies += found
-                ends += [problem] if problem else []
+        """Read it as the service does. A message whose receipt could not be signed is left alone."""
+        endpoint = self._endpoint_of(letter_id, reason, raw)
+        found = intake.read(self._configuration, endpoint, raw, uuid.uuid4().hex)
+        if not found.readable:
+            return Replayed(False, "still cannot be read: the body is not JSON")
+        if any(letter.reason.startswith(intake.ELSEWHERE) for letter in found.dead_letters):
+            return Replayed(False, "its channel still belongs to another endpoint than the one it came to")
+        if found.dead_letters or found.unconfigured:
+            return Replayed(False, f"still cannot be carried: {found.problems[0]}")
+        firsts = dict.fromkeys(copy.first_ref for copy in found.copies)
+        known = {first for first in firsts if await self._ledger.entry(first)}
+        copies = [copy for copy in found.copies if copy.first_ref not in known]
         if not copies:
             return Replayed(False, "was accepted since, in another delivery: drop this letter")
-        says = "accepted, and " + (f"ends as Failed: {ends[0]}" if ends else "will be sent")
-        return await self._do(says, copies[0].ref, lambda: self._letters.accept(letter_id, copies))
+        ends = next((f"ends as Failed: {copy.reason} {copy.detail}" for copy in copies if copy.reason), "will be sent")
+        return await self._do(f"accepted, and {ends}", copies[0].ref, lambda: self._letters.accept(letter_id, copies))
 
-    def _incoming(self, letter_id: str, raw: bytes) -> list[payloads.Incoming] | str:
-        """The messages, named as the sender was answered at the time; or why they cannot be read."""
-        readings = []
-        for endpoint in (*self._configuration.endpoints, ""):
-            try:
-                incoming = payloads.read_webhook(raw, endpoint)
-            except payloads.NotJson:
-                return "still cannot be read: the body is not JSON"
-            if letter_id in (f"w-{payloads.made_up_id(endpoint, raw)}", lone_letter_id(incoming[0])):
-                return incoming
-            readings.append(incoming)
-        return readings[0]
+    def _endpoint_of(self, letter_id: str, reason: str, raw: bytes) -> str:
+        """Where it came to, so that its messages are named as the sender was answered at the time; "": nobody knows."""
+        if reason.startswith(intake.ELSEWHERE):
+            return reason.removeprefix(intake.ELSEWHERE)
+        return next((one for one in self._configuration.endpoints if intake.names_letter(letter_id, one, raw)), "")
 
     async def _receipt(self, letter_id: str, raw: bytes) -> Replayed:
         ref = letter_id.removeprefix("r-")
@@ -158,7 +145,7 @@ class Replay:
             operation, events = payloads.read_interactions(raw)
         except payloads.NotJson:
             return Replayed(False, "still cannot be read: the body is not JSON")
-        name = batch_id(endpoints[0], raw, operation, events)
+        name = intake.batch_id(endpoints[0], raw, operation, events)
         if await self._ledger.redis.exists(f"dcb:batch:{name}"):
             return Replayed(False, "was accepted since, in another delivery: drop this letter")
         trace = uuid.uuid4().hex

@@ -7,8 +7,7 @@ nowhere for these webhooks and would lose the message (GENESYS page, "Webhook Ge
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Collection, Iterable
+from collections.abc import Collection, Iterable
 
 import structlog
 from starlette.requests import Request
@@ -16,8 +15,8 @@ from starlette.requests import Request
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import payloads
 from dcbridge.genesys.signature import Given, matching, which_kind_of_wrong
-from dcbridge.intake import ELSEWHERE, batch_id, belongs_elsewhere, copies_of, lone_letter_id, why
-from dcbridge.ledger import NewMessage
+from dcbridge.intake import batch_id, read
+from dcbridge.ledger.intake import Intake, accept
 from service.encoding import unpacked
 from service.endpoint import (
     Outcome,
@@ -46,47 +45,26 @@ async def messages(ctx: ServiceContext, request: Request, trace: str) -> Outcome
     raw = await read_body(request, ctx.settings.body_limit)
     secrets = _signed_with(ctx, request, header, raw, endpoint)
     body = unpacked(request, raw, ctx.settings.body_limit)
-    try:
-        incoming = payloads.read_webhook(body, endpoint, trace)
-    except payloads.NotJson as error:
-        _may_name(ctx, endpoint, secrets, [None])
-        return await _not_json(ctx, endpoint, body, str(error))
-    _may_name(ctx, endpoint, secrets, dict.fromkeys(one.channel_id for one in incoming))
-    copies: list[NewMessage] = []
-    strangers: list[str] = []
-    strays: dict[str, None] = {}
-    beside: list[Awaitable[object]] = []  # written together: the ledger puts what waits at one moment into one script
-    for one in incoming:
-        if belongs_elsewhere(ctx.configuration, one, endpoint):
-            strangers.append(problem := ELSEWHERE + endpoint)
-            letter = lone_letter_id(one)
-            beside.append(ctx.ledger.bury(letter, "agent message", one.channel_id, problem, one.raw or one.payload))
-            continue
-        found = copies_of(ctx.configuration, one, trace)
-        if found and ctx.configuration.channel(one.channel_id) is None:
-            strays[one.channel_id] = None
-        if not found:
-            problem = why(ctx.configuration, one)
-            letter = lone_letter_id(one)
-            beside.append(ctx.ledger.bury(letter, "agent message", one.channel_id, problem, one.raw or one.payload))
-        copies += found
-    if strays:
-        beside.append(ctx.ledger.remember_strays(strays, endpoint))
-    if beside:
-        await asyncio.gather(*beside)
-    fresh = await ctx.ledger.accept(copies)
-    ids = [one.message_id for one in incoming]
+    intake = read(ctx.configuration, endpoint, body, trace)
+    _may_name(ctx, endpoint, secrets, intake.channels)
+    fresh = await accept(ctx.ledger, intake)
+    return _accepted(ctx, intake, fresh, len(body))
+
+
+def _accepted(ctx: ServiceContext, intake: Intake, fresh: list[bool], size: int) -> Outcome:
+    """The answer names every message in its order, also those that cannot be carried."""
+    if intake.problems:
+        log.warning("message_cannot_be_carried", endpoint=intake.endpoint, problems=intake.problems)
+    ids = intake.message_ids
     answer: dict[str, object] = {"messageId": ids[0]}
+    if not intake.readable:
+        return Outcome(json_answer(answer), "unreadable", {"bytes": size})
     if len(ids) > 1:
         answer["messages"] = [{"messageId": message_id} for message_id in ids]
-    problems = sorted({*strangers, *(p for one in incoming if (p := why(ctx.configuration, one)))})
-    word = "accepted" if any(fresh) else "redelivered" if fresh else "unreadable"
-    if problems:
-        word = "accepted with problems"
-        log.warning("message_cannot_be_carried", endpoint=endpoint, problems=problems)
-    refs = [copy.ref for copy in copies]
-    consumers = [ctx.tokens.of(copy.to_id) for copy in copies]
-    facts: dict[str, object] = {"refs": refs, "message_ids": ids, "consumers": consumers, "bytes": len(body)}
+    word = "accepted with problems" if intake.problems else "accepted" if any(fresh) else "redelivered"
+    refs = [copy.ref for copy in intake.copies]
+    consumers = [ctx.tokens.of(copy.to_id) for copy in intake.copies]
+    facts: dict[str, object] = {"refs": refs, "message_ids": ids, "consumers": consumers, "bytes": size}
     return Outcome(json_answer(answer), word, facts)
 
 
@@ -121,7 +99,7 @@ def _perhaps(configuration: Configuration, body: bytes, endpoint: str) -> set[by
     return set(found)
 
 
-def _may_name(ctx: ServiceContext, endpoint: str, secrets: frozenset[bytes], named: Iterable[str | None]) -> None:
+def _may_name(ctx: ServiceContext, endpoint: str, secrets: frozenset[bytes], named: Iterable[str]) -> None:
     """A channel with secrets of its own takes no other's. Raises Refusal 401."""
     places = set()
     for channel_id in named:
@@ -131,13 +109,6 @@ def _may_name(ctx: ServiceContext, endpoint: str, secrets: frozenset[bytes], nam
             raise not_signed(ctx, endpoint, "no secret matches")
         places.add(place)
     signed(ctx, endpoint, places)
-
-
-async def _not_json(ctx: ServiceContext, endpoint: str, body: bytes, what: str) -> Outcome:
-    message_id = payloads.made_up_id(endpoint, body)
-    await ctx.ledger.bury(f"w-{message_id}", "agent message", "", f"520 {what}", body)
-    log.warning("message_cannot_be_carried", endpoint=endpoint, problems=[what])
-    return Outcome(json_answer({"messageId": message_id}), "unreadable", {"bytes": len(body)})
 
 
 async def interactions(ctx: ServiceContext, request: Request, trace: str) -> Outcome:

@@ -12,9 +12,10 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -43,22 +44,52 @@ class Problem:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """One message object of a webhook. `copies` has one AgentMessage per recipient.
+_invalid = partial(Problem, Reason.INVALID_STRUCTURE)
+TOO_DEEP = _invalid("nested too deeply")
 
-    With a `problem`, `copies` holds what could still be identified, so that each can get its receipt.
+
+class Incoming(NamedTuple):
+    """One message object of a webhook.
+
+    With a `problem`, `sender` and `recipients` hold what could still be identified, so that each can get its receipt.
     """
 
     message_id: str
     channel_id: str
-    copies: tuple[AgentMessage, ...]
-    payload: bytes  # the message object as JSON, unknown fields and all
+    sender: Address
+    recipients: tuple[Address, ...]  # one copy each
+    item: Any  # the message object, unknown fields and all
+    payload: bytes  # the same as JSON
+    trace_id: str = ""
     problem: Problem | None = None
     raw: bytes = b""  # as it came: the whole body where it held this message alone, or what the payload cannot hold
 
-
-TOO_DEEP = Problem(Reason.INVALID_STRUCTURE, "nested too deeply")
+    @property
+    def copies(self) -> tuple[AgentMessage, ...]:
+        """One AgentMessage a recipient, made anew each time: only who sends needs them."""
+        fields = self.item if isinstance(self.item, dict) else {}
+        channel = fields.get("channel")
+        context = channel.get("context") if isinstance(channel, dict) else None
+        text, subject = fields.get("text"), fields.get("subject")
+        contents, _ = _contents(fields.get("content"))
+        reply_to = _address(context.get("replyTo")) if isinstance(context, dict) else None
+        return tuple(
+            AgentMessage(
+                channel_id=self.channel_id,
+                message_id=self.message_id,
+                sender=self.sender,
+                to=to,
+                recipients=self.recipients,
+                type=word(fields.get("type")),
+                text=text if isinstance(text, str) else "",
+                subject=subject if isinstance(subject, str) else "",
+                contents=contents,
+                reply_to=reply_to,
+                trace_id=self.trace_id,
+                index=index,
+            )
+            for index, to in enumerate(self.recipients[:MAX_RECIPIENTS])
+        )
 
 
 # ---------------------------------------------------------------- reading
@@ -107,14 +138,14 @@ def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incomin
     if len(items) > MAX_MESSAGES:
         raise NotJson(f"the body holds more than {MAX_MESSAGES} messages")
     if len(items) == 1:
-        return [replace(_incoming(items[0], dumps(items[0]), body, endpoint, trace_id), raw=body)]
+        return [_incoming(items[0], dumps(items[0]), body, endpoint, trace_id, raw=body)]
     found: list[Incoming] = []
     copies = 0
     for place, item in enumerate(items):
         payload = dumps(item)
         one = _incoming(item, payload, b"%d:" % place + raws.get(place, payload), endpoint, trace_id)
-        found.append(replace(one, problem=TOO_DEEP, raw=raws[place]) if place in raws else one)
-        copies += len(found[-1].copies)
+        found.append(one._replace(problem=TOO_DEEP, raw=raws[place]) if place in raws else one)
+        copies += min(len(found[-1].recipients), MAX_RECIPIENTS)
         if copies > MAX_COPIES:
             raise NotJson(f"the body holds more than {MAX_COPIES} copies of messages")
     return found
@@ -141,7 +172,7 @@ def channels_named(body: bytes) -> set[str | None]:
         return {None}
     channels = [item.get("channel") if isinstance(item, dict) else None for item in items]
     ids = [channel.get("id") if isinstance(channel, dict) else None for channel in channels]
-    return {_word(_mended_text(one) if isinstance(one, str) else one) for one in ids} or {None}
+    return {word(_mended_text(one) if isinstance(one, str) else one) for one in ids} or {None}
 
 
 _ID = re.compile(rb'"id"\s{0,9}:\s{0,9}(?:"([^"\\]{1,200})"|([0-9]{1,19}))')
@@ -181,7 +212,7 @@ def read_copies(payload: bytes, message_id: str, trace_id: str = "") -> tuple[Ag
 
     Older versions kept numbers of any length and Infinity as Python writes them.
     """
-    return _incoming(_read_json(payload, lambda _: None), payload, payload, "", trace_id, message_id).copies
+    return _incoming(_read_json(payload, lambda _: None), payload, payload, "", trace_id, message_id=message_id).copies
 
 
 def read_stored(payload: bytes, index: int, message_id: str, trace_id: str = "") -> AgentMessage:
@@ -197,68 +228,67 @@ def made_up_id(endpoint: str, body: bytes) -> str:
     return "dcbridge-" + hashlib.sha256(endpoint.encode() + b"\0" + body).hexdigest()[:32]
 
 
-def _incoming(item: Any, payload: bytes, raw: bytes, endpoint: str, trace_id: str, message_id: str = "") -> Incoming:
+def _incoming(
+    item: Any, payload: bytes, named_by: bytes, endpoint: str, trace_id: str, *, message_id: str = "", raw: bytes = b""
+) -> Incoming:
+    """`named_by`: the bytes that give a message its id that came without one."""
     fields = item if isinstance(item, dict) else {}
     channel = fields.get("channel")
     channel = channel if isinstance(channel, dict) else {}
-    message_id = message_id or _word(channel.get("messageId")) or _word(fields.get("messageId"))
-    message_id = message_id or made_up_id(endpoint, raw)
-    channel_id = _word(channel.get("id"))
-    channel_type = _word(channel.get("type")).lower()
+    message_id = message_id or word(channel.get("messageId")) or word(fields.get("messageId"))
+    message_id = message_id or made_up_id(endpoint, named_by)
+    channel_id = word(channel.get("id"))
     sender = _address(channel.get("from"))
     recipients = _addresses(channel.get("to"))
-    context = channel.get("context")
-    reply_to = _address(context.get("replyTo")) if isinstance(context, dict) else None
-    kind = _word(fields.get("type"))
-    contents, contents_ok = _contents(fields.get("content"))
-    text = fields.get("text")
-    subject = fields.get("subject")
-    problem = None
-    if not isinstance(item, dict):
-        problem = Problem(Reason.INVALID_STRUCTURE, "the message is not an object")
-    elif not channel:
-        problem = Problem(Reason.INVALID_STRUCTURE, "channel is missing or not an object")
-    elif not channel_id:
-        problem = Problem(Reason.INVALID_STRUCTURE, "channel.id is missing or not a text")
-    elif sender is None:
-        problem = Problem(Reason.INVALID_STRUCTURE, "channel.from.id is missing or not a text")
-    elif not recipients:
-        problem = Problem(Reason.INVALID_STRUCTURE, "channel.to has no id")
-    elif len(recipients) > MAX_RECIPIENTS:
-        problem = Problem(Reason.INVALID_STRUCTURE, f"channel.to has more than {MAX_RECIPIENTS} recipients")
-    elif text is not None and not isinstance(text, str):
-        problem = Problem(Reason.INVALID_STRUCTURE, "text is not a text")
-    elif subject is not None and not isinstance(subject, str):
-        problem = Problem(Reason.INVALID_STRUCTURE, "subject is not a text")
-    elif not contents_ok:
-        problem = Problem(Reason.INVALID_STRUCTURE, "content is not a list of {type, text}")
-    elif kind.lower() == "text" and not text:
-        problem = Problem(Reason.INVALID_STRUCTURE, "text is missing or empty")
-    elif not text and not any(c.type in ("text", "html") and c.text for c in contents):
-        problem = Problem(Reason.UNSUPPORTED, "nothing in the message can be sent")
-    elif channel_type == "sms" and not text:
-        problem = Problem(Reason.UNSUPPORTED, "an SMS channel carries text only")
-    copies = tuple(
-        AgentMessage(
-            channel_id=channel_id,
-            message_id=message_id,
-            sender=sender or Address(channel_id),
-            to=to,
-            recipients=recipients,
-            type=kind,
-            text=text if isinstance(text, str) else "",
-            subject=subject if isinstance(subject, str) else "",
-            contents=contents,
-            reply_to=reply_to,
-            trace_id=trace_id,
-            index=index,
-        )
-        for index, to in enumerate(recipients[:MAX_RECIPIENTS])
+    problem = (
+        _unaddressed(item, channel, channel_id, sender, recipients)
+        or _wrong_types(fields)
+        or _nothing_to_send(fields, channel)
     )
-    return Incoming(message_id, channel_id, copies, payload, problem)
+    sender = sender or Address(channel_id)
+    return Incoming(message_id, channel_id, sender, recipients, item, payload, trace_id, problem, raw)
 
 
-def _word(value: Any) -> str:
+def _unaddressed(
+    item: Any, channel: dict[str, Any], channel_id: str, sender: Address | None, recipients: tuple[Address, ...]
+) -> Problem | None:
+    if not isinstance(item, dict):
+        return _invalid("the message is not an object")
+    if not channel:
+        return _invalid("channel is missing or not an object")
+    if not channel_id:
+        return _invalid("channel.id is missing or not a text")
+    if sender is None:
+        return _invalid("channel.from.id is missing or not a text")
+    if not recipients:
+        return _invalid("channel.to has no id")
+    if len(recipients) > MAX_RECIPIENTS:
+        return _invalid(f"channel.to has more than {MAX_RECIPIENTS} recipients")
+    return None
+
+
+def _wrong_types(fields: dict[str, Any]) -> Problem | None:
+    for name in ("text", "subject"):
+        if (value := fields.get(name)) is not None and not isinstance(value, str):
+            return _invalid(f"{name} is not a text")
+    if not _contents(fields.get("content"))[1]:
+        return _invalid("content is not a list of {type, text}")
+    if not fields.get("text") and word(fields.get("type")).lower() == "text":
+        return _invalid("text is missing or empty")
+    return None
+
+
+def _nothing_to_send(fields: dict[str, Any], channel: dict[str, Any]) -> Problem | None:
+    if fields.get("text"):
+        return None
+    if not any(one.type in ("text", "html") and one.text for one in _contents(fields.get("content"))[0]):
+        return Problem(Reason.UNSUPPORTED, "nothing in the message can be sent")
+    if word(channel.get("type")).lower() == "sms":
+        return Problem(Reason.UNSUPPORTED, "an SMS channel carries text only")
+    return None
+
+
+def word(value: Any) -> str:
     """An identifier: a text as it is, a whole number as its digits, anything else as nothing.
 
     No number beyond 64 bits: what is stored is read by orjson, to which it is no whole number.
@@ -272,9 +302,9 @@ def _word(value: Any) -> str:
 
 def _address(value: Any) -> Address | None:
     if isinstance(value, dict):
-        found = _word(value.get("id"))
-        return Address(found, _word(value.get("name"))) if found else None
-    found = _word(value)
+        found = word(value.get("id"))
+        return Address(found, word(value.get("name"))) if found else None
+    found = word(value)
     return Address(found) if found else None
 
 
@@ -302,7 +332,7 @@ def _contents(value: Any) -> tuple[tuple[Content, ...], bool]:
         text = item.get("text")
         if text is not None and not isinstance(text, str):
             return (), False
-        found.append(Content(_word(item.get("type")).lower(), text or ""))
+        found.append(Content(word(item.get("type")).lower(), text or ""))
     return tuple(found), True
 
 
@@ -383,7 +413,7 @@ def read_interactions(body: bytes) -> tuple[str, list[Entity]]:
         value, read = _entities_apart(body, error)
     if not isinstance(value, dict):
         return "", []
-    return _word(value.get("operationId")), [read(item) for item in _entities(value)]
+    return word(value.get("operationId")), [read(item) for item in _entities(value)]
 
 
 def _entities(value: Any) -> list[Any]:
@@ -412,10 +442,10 @@ def _entity(item: Any) -> Entity:
     entity = entity if isinstance(entity, dict) else {}
     beside = {name: value for name, value in item.items() if name not in ("event", "entity")}
     return Entity(
-        interaction=_word(entity.get("id")),
-        name=_word(item.get("event")),
-        media=_word(entity.get("mediaType")),
-        subtype=_word(entity.get("interactionSubtype")),
+        interaction=word(entity.get("id")),
+        name=word(item.get("event")),
+        media=word(entity.get("mediaType")),
+        subtype=word(entity.get("interactionSubtype")),
         fields={**beside, **entity},
         item=item,
     )
@@ -459,35 +489,3 @@ def _receipt(receipt: Receipt) -> dict[str, Any]:
         message = f"{reason.text} ({receipt.detail})" if receipt.detail else reason.text
         written["reasons"] = [{"code": int(reason), "message": message}]
     return written
-
-
-# ---------------------------------------------------------------- answers
-
-
-def read_answer(body: bytes) -> tuple[int | None, list[str], str]:
-    """(status code, ids, what it says) of a Digital Channels answer, in any shape that is documented.
-
-    ids are texts or {"id": …}; an error can be in `status`, `error`, `message` or be plain text.
-    The code is None where there is none. What it says is cut to 500 characters.
-    """
-    try:
-        value = read_json(body)
-    except NotJson:
-        return None, [], body[:500].decode("utf-8", "replace")
-    if not isinstance(value, dict):
-        return None, [], ""
-    status = value.get("status")
-    code, said = None, ""
-    if isinstance(status, dict):
-        code = status.get("code") if isinstance(status.get("code"), int) else None
-        said = _word(status.get("message"))
-    for name in ("error_description", "error", "message"):
-        said = said or _word(value.get(name))
-    data = value.get("data")
-    listed = data.get("ids") if isinstance(data, dict) else None
-    ids = []
-    for item in listed if isinstance(listed, list) else []:
-        found = _word(item.get("id")) if isinstance(item, dict) else _word(item)
-        if found:
-            ids.append(found)
-    return code, ids, said[:500]

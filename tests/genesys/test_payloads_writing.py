@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dcbridge.genesys import payloads
+from dcbridge.genesys import answers, payloads
 from dcbridge.genesys.signature import sign
 from dcbridge.messages import Reason, Receipt, ReceiptStatus
 from sandbox.app import build_app
@@ -186,12 +186,12 @@ async def test_the_strict_side_takes_every_receipt(
     ],
 )
 def test_answers(body: bytes, expected: tuple[int | None, list[str], str]) -> None:
-    assert payloads.read_answer(body) == expected
+    assert answers.read_answer(body) == expected
 
 
 @given(st.binary(max_size=100))
 def test_no_answer_raises(body: bytes) -> None:
-    code, ids, said = payloads.read_answer(body)
+    code, ids, said = answers.read_answer(body)
     assert code is None or isinstance(code, int)
     assert len(said) <= 500
     assert ids is not None

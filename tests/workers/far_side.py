@@ -17,11 +17,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dcbridge import intake
 from dcbridge.cli.dev.embedded_redis import free_port
 from dcbridge.config.loader import parse
 from dcbridge.config.models import Configuration
-from dcbridge.genesys.payloads import read_webhook
-from dcbridge.intake import copies_of
 from dcbridge.ledger.reports.books import read
 from dcbridge.settings.process import Settings
 from tests.listening import listening
@@ -124,8 +123,7 @@ class FarSide:
             "messageId": message_id,
         }
         body = orjson.dumps({"channel": address, "type": "Text", "text": changes.get("text", "Agent message text")})
-        [one] = read_webhook(body, "main", "trace")
-        copies = copies_of(self.context.configuration, one, "trace")
+        copies = intake.read(self.context.configuration, "main", body, "trace").copies
         assert await self.context.ledger.accept(copies) == [True]
         return copies[0].ref
 

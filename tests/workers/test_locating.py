@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from dcbridge.genesys.payloads import read_webhook
-from dcbridge.intake import copies_of
+from dcbridge import intake
 from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.messages import Address, AgentMessage, Content
 from dcbridge.providers.base import Callback, MailRequest
@@ -132,8 +131,7 @@ async def email(side: FarSide, *to: str, message_id: str = "m-1", channel: str =
         "messageId": message_id,
     }
     said = {"channel": address, "type": "Email", "subject": "Hi", "content": [{"type": "text", "text": "Hello"}]}
-    [one] = read_webhook(orjson.dumps(said), "main", "trace")
-    copies = copies_of(side.context.configuration, one, "trace")
+    copies = intake.read(side.context.configuration, "main", orjson.dumps(said), "trace").copies
     assert all(await side.context.ledger.accept(copies))
     return [copy.ref for copy in copies]
 
