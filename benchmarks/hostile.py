@@ -197,7 +197,7 @@ def run(requests: int, *, bigs: int = 20, seed: int = 1) -> Report:
         report = asyncio.run(attack(stack, requests, bigs=bigs, seed=seed))
         assert stack.webhook(sms_body("the-last", SMS)).status_code == 200
         assert stack.is_ready("service")
-        for line in stack.lines("service", "answer_failed_by_a_bug"):
+        for line in stack.lines("service", "request_internal_error"):
             report.wrong.append(f"a bug was logged: {line.get('exception', '')}")
         return report
 

@@ -12,6 +12,9 @@ from typing import Any
 
 Json = dict[str, Any]
 HERE = 'bridge="$bridge"'  # the variable at the top of the page
+ANSWERED = "sum by (le) (rate(dcbridge_http_request_duration_seconds_bucket{B}[5m]))"
+SENT = "rate(dcbridge_provider_requests_total{B}[5m])"
+SENDING = "rate(dcbridge_provider_request_duration_seconds_bucket{B}[5m])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +57,16 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
     ),
-    "The door": (
+    "Webhooks and callbacks": (
         Panel(
             "Requests", "reqps", "By route and what became of them.",
-            (("sum by (route, outcome) (rate(dcbridge_requests_total{B}[5m]))", "{{route}} {{outcome}}"),),
+            (("sum by (route, outcome) (rate(dcbridge_http_requests_total{B}[5m]))", "{{route}} {{outcome}}"),),
         ),
         Panel(
             "Time to answer", "s", "The sender gives up after ten seconds.",
             (
-                ("histogram_quantile(0.5, sum by (le) (rate(dcbridge_answer_seconds_bucket{B}[5m])))", "half"),
-                ("histogram_quantile(0.99, sum by (le) (rate(dcbridge_answer_seconds_bucket{B}[5m])))", "99%"),
+                (f"histogram_quantile(0.5, {ANSWERED})", "half"),
+                (f"histogram_quantile(0.99, {ANSWERED})", "99%"),
             ),
         ),
         Panel(
@@ -101,7 +104,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("max by (pod) (dcbridge_journal_waiting{B})", "{{pod}}"),),
         ),
     ),
-    "The hands": (
+    "Workers": (
         Panel(
             "Oldest job", "s", "How long what could be done has waited; workers scale on it.",
             (("max by (queue) (dcbridge_oldest_queued_seconds{B})", "{{queue}}"),),
@@ -129,22 +132,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
     "Providers": (
         Panel(
             "Requests", "reqps", "By what became of them.",
-            (("sum by (provider, outcome) (rate(dcbridge_sends_total{B}[5m]))", "{{provider}} {{outcome}}"),),
+            ((f"sum by (provider, outcome) ({SENT})", "{{provider}} {{outcome}}"),),
         ),
         Panel(
             "Time to answer, 95%", "s", "A slower provider carries fewer messages a second.",
             (
-                (
-                    "histogram_quantile(0.95, sum by (provider, le) (rate(dcbridge_send_seconds_bucket{B}[5m])))",
-                    "{{provider}}",
-                ),
+                (f"histogram_quantile(0.95, sum by (provider, le) ({SENDING}))", "{{provider}}"),
             ),
         ),
         Panel(
             "Breaker", "short", "1 while nothing is sent; and what waits for it.",
             (
                 ("max by (provider) (dcbridge_breaker_open{B})", "{{provider}} open"),
-                ("max by (provider) (dcbridge_parked{B})", "{{provider}} parked"),
+                ("max by (provider) (dcbridge_breaker_parked{B})", "{{provider}} parked"),
                 ("max by (provider) (dcbridge_breaker_openings{B})", "{{provider}} openings in an hour"),
             ),
         ),
@@ -166,7 +166,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Questions", "ops", "What a provider was asked about, and what it answered.",
-            (("sum by (provider, answer) (rate(dcbridge_questions_total{B}[5m]))", "{{provider}} {{answer}}"),),
+            (("sum by (provider, answer) (rate(dcbridge_status_lookups_total{B}[5m]))", "{{provider}} {{answer}}"),),
         ),
     ),
     "Digital Channels": (
@@ -268,7 +268,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Faults", "short", "What a person has to look at, in an hour.",
-            (("sum by (kind, name) (increase(dcbridge_faults_total{B}[1h]))", "{{kind}} {{name}}"),),
+            (("sum by (kind, name) (increase(dcbridge_errors_total{B}[1h]))", "{{kind}} {{name}}"),),
         ),
         Panel(
             "Configuration read again", "short", "In an hour, by outcome; refused: the old one stays.",

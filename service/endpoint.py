@@ -92,7 +92,7 @@ def route(ctx: ServiceContext, name: str, handler: Handler) -> Callable[[Request
                     response.headers["Retry-After"] = RETRY_AFTER
                     facts = {"error": type(error).__name__}
             except Exception:
-                log.error("answer_failed_by_a_bug", route=name, exc_info=True)
+                log.error("request_internal_error", route=name, exc_info=True)
                 response, word = plain(503, "not stored; send it again"), "bug"
                 response.headers["Retry-After"] = RETRY_AFTER
             now = time.monotonic()

@@ -54,7 +54,7 @@ async def messages(ctx: ServiceContext, request: Request, trace: str) -> Outcome
 def _accepted(ctx: ServiceContext, intake: Intake, fresh: list[bool], size: int) -> Outcome:
     """The answer names every message in its order, also those that cannot be carried."""
     if intake.problems:
-        log.warning("message_cannot_be_carried", endpoint=intake.endpoint, problems=intake.problems)
+        log.warning("message_invalid", endpoint=intake.endpoint, problems=intake.problems)
     ids = intake.message_ids
     answer: dict[str, object] = {"messageId": ids[0]}
     if not intake.readable:

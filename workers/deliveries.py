@@ -30,7 +30,7 @@ async def deliver(ctx: WorkerContext, delivery_id: str) -> None:
     lease = max(ctx.settings.lease, subscriber.sink.timeout + LEASE_MARGIN if subscriber else 0.0)
     claimed = await ctx.surely(lambda: ctx.events.claim(delivery_id, claim, lease))
     if not claimed.ours:
-        log.debug("delivery_left_alone", delivery=delivery_id, why=claimed.why)
+        log.debug("delivery_claim_skipped", delivery=delivery_id, why=claimed.why)
         return
     event_id = delivery_id[: -len(name) - 1]
     kept = read(event_id, claimed.fields[b"p"])
@@ -38,7 +38,7 @@ async def deliver(ctx: WorkerContext, delivery_id: str) -> None:
         if subscriber is None:
             failure = _failure("not configured here", ELSEWHERE, "later", ctx.configuration.breaker, spends=False)
             await ctx.surely(lambda: ctx.events.failed(delivery_id, claim, failure))
-            log.info("delivery_left_to_another_worker")
+            log.info("delivery_handed_over")
             return
         event = replace(kept.event, replayed=claimed.number("at")) if b"rp" in claimed.fields else kept.event
         await _attempt(ctx, delivery_id, claim, claimed, subscriber, event)
@@ -68,7 +68,7 @@ async def _attempt(
         tried_before = claimed.number("a") > 1 or b"e" in claimed.fields
         how = "repeated" if tried_before else "duplicate"
     if how == "duplicate":
-        log.warning("event_was_there_already", name=event.name, sequence=event.sequence)
+        log.warning("event_duplicate", name=event.name, sequence=event.sequence)
     ctx.metrics.deliveries.labels(name, how).inc()
     ctx.metrics.delivery_seconds.labels(name).observe(seconds)
     if b"rp" not in claimed.fields:
@@ -107,7 +107,7 @@ async def _not_delivered(
 async def _internal_error(ctx: WorkerContext, delivery_id: str, claim: str) -> None:
     """A dead letter, to be put back after the fix. It says nothing against the subscriber."""
     ctx.metrics.faults.labels("bug", subscriber_of(delivery_id)).inc()
-    log.error("delivery_failed_by_a_bug", exc_info=True)
+    log.error("delivery_internal_error", exc_info=True)
     failure = _failure("internal error", None, "bug", ctx.configuration.breaker)
     await ctx.surely(lambda: ctx.events.failed(delivery_id, claim, failure))
 

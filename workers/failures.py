@@ -53,10 +53,10 @@ async def pause(ctx: WorkerContext, provider: str, error: SendError) -> None:
         log.warning("provider_paused", provider=provider, code=error.code, asked=round(asked), seconds=round(seconds))
 
 
-def answer_unreadable(ctx: WorkerContext, provider: str, error: Unreadable) -> None:
+def response_unreadable(ctx: WorkerContext, provider: str, error: Unreadable) -> None:
     """Something was taken, and whoever took it said so in words that make no sense."""
     ctx.metrics.faults.labels(error.outcome, provider).inc()
-    log.error("answer_unreadable", provider=provider, code=error.code)
+    log.error("response_unreadable", provider=provider, code=error.code)
 
 
 async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: Claimed, error: SendError) -> str:
@@ -87,7 +87,7 @@ async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: Clai
         state = await ctx.surely(lambda: ctx.ledger.fail(ref, claim, error.reason, error.code))
     tell = log.error if error.page else log.warning
     asked = {} if error.retry_after is None else {"asked_to_wait": round(error.retry_after), "waits": round(delay)}
-    tell("message_not_taken", outcome=error.outcome, code=error.code, attempt=attempt, state=state, **asked)
+    tell("send_failed", outcome=error.outcome, code=error.code, attempt=attempt, state=state, **asked)
     return state
 
 

@@ -45,7 +45,7 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
             await _dead(ctx, task_id, claim, claimed, error.kind, name, keep)
             return
         except Exception:
-            log.error("callback_not_read_by_a_bug", provider=name, exc_info=True)
+            log.error("callback_internal_error", provider=name, exc_info=True)
             await _dead(ctx, task_id, claim, claimed, "internal error", name, keep)
             return
         await ctx.surely(lambda: ctx.ledger.put_tasks(tasks))
@@ -150,7 +150,7 @@ async def post_consumer_message(ctx: WorkerContext, task_id: str) -> None:
     """
     claim = ctx.ledger.token()
     while not await _post_consumer_message(ctx, task_id, claim):
-        log.warning("worker_stood_still", message=task_id)
+        log.warning("lease_lost_before_send", message=task_id)
 
 
 async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -> bool:
@@ -178,7 +178,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
                 return False
             ids = await ctx.digital_channels.post_consumer_message(channel_id, stored["from"], text, claimed.text("tr"))
         except Undecodable as error:
-            failures.answer_unreadable(ctx, "digital-channels", error)
+            failures.response_unreadable(ctx, "digital-channels", error)
             ids = []
         except SendError as error:
             await _not_posted(ctx, task_id, claim, claimed, error, keep)

@@ -59,7 +59,7 @@ class _Pending:
         if not self._events and not self._entries:
             return
         fresh = await self._h.events.put(self._events, self._entries)
-        log.debug("events_put", events=len(self._events), new=fresh, deliveries=self._deliveries)
+        log.debug("events_stored", events=len(self._events), new=fresh, deliveries=self._deliveries)
         self._events, self._entries, self._deliveries = [], [], 0
 
 
@@ -72,7 +72,7 @@ async def _events_of(ctx: WorkerContext, entry: Entry) -> list[StoredEvent]:
     found, nameless = events.split(endpoint, body, at, entry.text("trace"))
     for one in nameless:
         ctx.metrics.faults.labels("entity_nameless", endpoint).inc()
-        log.warning("entity_has_neither_id_nor_event", endpoint=endpoint, trace=entry.text("trace"))
+        log.warning("entity_without_id", endpoint=endpoint, trace=entry.text("trace"))
         await ctx.ledger.bury(one.letter_id, "interaction entity", "", "neither an id nor an event", one.raw)
     return found
 

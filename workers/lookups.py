@@ -95,7 +95,7 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
     token = ctx.ledger.token()
     claimed = await ctx.surely(lambda: ctx.ledger.question(ref, token, LEASE))
     if not claimed.ours:
-        log.debug("question_left_alone", message=ref, why=claimed.why)
+        log.debug("status_lookup_claim_skipped", message=ref, why=claimed.why)
         return
     channel = ctx.channel(claimed.text("ch"))
     status_lookup = ctx.status_lookup(channel)
@@ -119,7 +119,7 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
             raise
         except Exception:
             ctx.metrics.faults.labels("bug", channel.provider).inc()
-            log.error("question_failed_by_a_bug", exc_info=True)
+            log.error("status_lookup_internal_error", exc_info=True)
             await _failed(question, Refused("internal error"))
 
 
@@ -174,7 +174,7 @@ async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
         case CannotTell(why):
             await _note(q, part.number, "unclear", why)
             state = await _decide(q.ctx, q.ref, q.state, q.channel, q.token)
-    log.info("question_followed", state=state)
+    log.info("status_lookup_resolved", state=state)
 
 
 # ---------------------------------------------------------------- about one that was sent
@@ -230,7 +230,9 @@ async def _note(q: Question, part: int, word: str, detail: str = "", provider_id
     answer = detail if word == "found" and about == "delivery" else word.replace(" ", "_")
     q.ctx.metrics.questions.labels(q.channel.provider, about, answer).inc()
     ms = round((time.monotonic() - q.began) * 1000)
-    log.info("provider_asked", about=about, part=part + 1, answer=word, detail=detail, provider_id=provider_id, ms=ms)
+    log.info(
+        "status_lookup_answered", about=about, part=part + 1, answer=word, detail=detail, provider_id=provider_id, ms=ms
+    )
     await q.ctx.ledger.answered(q.ref, q.token, part, word.replace(" ", "_"), q.channel.provider, detail)
 
 
@@ -240,9 +242,9 @@ async def _failed(q: Question, error: SendError) -> None:
     """
     ledger, tries = q.ctx.ledger, q.claimed.number("qf") + 1
     tell = log.error if error.page else log.warning
-    tell("question_failed", outcome=error.outcome, code=error.code, failures=tries)
+    tell("status_lookup_failed", outcome=error.outcome, code=error.code, failures=tries)
     if error.page:
-        q.ctx.metrics.faults.labels(f"question_{error.outcome}", q.channel.provider).inc()
+        q.ctx.metrics.faults.labels(f"status_lookup_{error.outcome}", q.channel.provider).inc()
     if q.is_probe:
         await failures.update_breaker(q.ctx, q.channel.provider, q.ref, error)
     elif error.whole_account:

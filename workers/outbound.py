@@ -25,7 +25,7 @@ async def send(ctx: WorkerContext, ref: str) -> None:
     """Hand the next part of a message to its provider. Does nothing when it is not this message's turn."""
     claim = ctx.ledger.token()
     while not await _send(ctx, ref, claim):
-        log.warning("worker_stood_still", message=ref)
+        log.warning("lease_lost_before_send", message=ref)
 
 
 async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
@@ -33,7 +33,7 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
     since = time.monotonic()
     claimed = await ctx.surely(lambda: ctx.ledger.claim(ref, claim, ctx.settings.lease))
     if not claimed.ours:
-        log.debug("message_left_alone", message=ref, why=claimed.why)
+        log.debug("claim_skipped", message=ref, why=claimed.why)
         return True
     channel_id = claimed.text("ch")
     with structlog.contextvars.bound_contextvars(
@@ -117,11 +117,11 @@ async def _send_part(
         if not isinstance(error, Unreadable):
             await failures.record_failure(ctx, ref, claim, claimed, error)
             return
-        failures.answer_unreadable(ctx, provider.name, error)
+        failures.response_unreadable(ctx, provider.name, error)
         taken, understood = Submission(""), False
     except Exception as error:  # the adapter tripped over an answer: the provider probably has the message
         ctx.metrics.faults.labels("bug", provider.name).inc()
-        log.error("answer_not_understood", provider=provider.name, bug=type(error).__name__, exc_info=True)
+        log.error("response_not_understood", provider=provider.name, bug=type(error).__name__, exc_info=True)
         taken, understood = Submission(""), False
     else:
         ctx.metrics.sends.labels(provider.name, "taken").inc()
@@ -160,5 +160,5 @@ async def _strand(ctx: WorkerContext, ref: str, claim: str) -> None:
 async def _internal_error(ctx: WorkerContext, ref: str, claim: str) -> None:
     """A fault of ours before anything was sent: the agent is told, an operator is called."""
     ctx.metrics.faults.labels("bug", "").inc()
-    log.error("message_failed_by_a_bug", exc_info=True)
+    log.error("message_internal_error", exc_info=True)
     await ctx.surely(lambda: ctx.ledger.fail(ref, claim, 500, "internal error"))

@@ -73,7 +73,7 @@ async def _post(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]
             channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint
         )
     except Undecodable as error:
-        failures.answer_unreadable(ctx, "digital-channels", error)
+        failures.response_unreadable(ctx, "digital-channels", error)
     except SendError as error:
         return error
     await ctx.surely(lambda: ctx.ledger.receipts_done(channel_id, [o.ref for o in owed]))

@@ -25,7 +25,7 @@ async def keep_sweeping(ctx: WorkerContext, announcer: Announcer) -> None:
         except (RedisError, OSError) as error:
             log.warning("sweep_postponed", error=type(error).__name__)
         except Exception:
-            log.error("sweep_failed_by_a_bug", exc_info=True)
+            log.error("sweep_internal_error", exc_info=True)
         await asyncio.sleep(ctx.settings.reconcile_every)
 
 
@@ -40,7 +40,7 @@ async def sweep(ctx: WorkerContext, announcer: Announcer | None = None) -> int:
     for decision, state in zip(decisions, states, strict=True):
         if state not in ("stale", "aside", *lookups.UNDECIDED):
             log.warning(
-                "left_behind",
+                "message_rescued",
                 message=decision.id,
                 channel=decision.channel_id,
                 was=decision.state,

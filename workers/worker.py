@@ -227,7 +227,7 @@ class RelayWorker(BaseWorker):
             log.warning("job_interrupted", job=shown_id(job_id), error=type(error).__name__)
         except Exception:
             self._failed += 1
-            log.error("job_failed_by_a_bug", job=shown_id(job_id), exc_info=True)
+            log.error("job_internal_error", job=shown_id(job_id), exc_info=True)
         finally:
             self._delivering -= queue == EVENTS
         self._done.append((job_id, queue))

@@ -113,12 +113,12 @@ local function put_in_queues(waiting)
   end
 end
 
--- events_put keep_ms partner_ms count entry… then for each event:
+-- events_stored keep_ms partner_ms count entry… then for each event:
 --   id received_ms interaction part json count, then count times: subscriber lane
 -- The entries of the stream are done with, since all of their events are put. `interaction` is a digest, or "" for
 -- none; part is "s" for STARTED, "f" for FINISHED, else "".
 -- -> how many were new
-function verbs.events_put()
+function verbs.events_stored()
   local keep_ms, partner_ms, entries, fresh, waiting = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), 0, {}
   local i = 6 + entries
   while i <= #ARGV do

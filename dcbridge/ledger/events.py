@@ -115,7 +115,7 @@ class Events:
                 flat += [e.id, e.received_at, e.interaction, e.part, e.content, len(e.lanes)]
                 for name, lane in e.lanes.items():
                     flat += [name, lane]
-            fresh += int(await self._do("events_put", *flat))
+            fresh += int(await self._do("events_stored", *flat))
         return fresh
 
     async def bury(self, entry: str, letter_id: str, reason: str, raw: bytes) -> None:

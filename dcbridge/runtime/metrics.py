@@ -40,11 +40,11 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
         self.requests = Counter(
-            "dcbridge_requests", "Requests answered, by route, configured name and what became of them.",
+            "dcbridge_http_requests", "Requests answered, by route, configured name and what became of them.",
             ["route", "name", "outcome"], registry=r,
         )  # fmt: skip
         self.answer_seconds = Histogram(
-            "dcbridge_answer_seconds",
+            "dcbridge_http_request_duration_seconds",
             "Time from the last byte of a request to the answer.",
             ["route"],
             buckets=_ANSWER,
@@ -61,16 +61,23 @@ class Metrics:
             ["name", "secret"], registry=r,
         )  # fmt: skip
         self.sends = Counter(
-            "dcbridge_sends", "Requests to providers, by what became of them.", ["provider", "outcome"], registry=r
+            "dcbridge_provider_requests",
+            "Requests to providers, by what became of them.",
+            ["provider", "outcome"],
+            registry=r,
         )
         self.send_seconds = Histogram(
-            "dcbridge_send_seconds", "Time that a provider took to answer.", ["provider"], buckets=_ANSWER, registry=r
+            "dcbridge_provider_request_duration_seconds",
+            "Time that a provider took to answer.",
+            ["provider"],
+            buckets=_ANSWER,
+            registry=r,
         )
         self.updates = Counter(
             "dcbridge_delivery_updates", "Delivery updates, by what they changed.", ["provider", "outcome"], registry=r
         )
         self.questions = Counter(
-            "dcbridge_questions", "Questions to providers, about an outcome or a delivery, by what was answered.",
+            "dcbridge_status_lookups", "Questions to providers, about an outcome or a delivery, by what was answered.",
             ["provider", "about", "answer"], registry=r,
         )  # fmt: skip
         self.receipts = Counter(
@@ -126,7 +133,7 @@ class Metrics:
             "dcbridge_journal_waiting", "Callbacks in the journal that Redis does not hold yet.", registry=r
         )
         self.faults = Counter(
-            "dcbridge_faults", "What an operator has to look at, by kind.", ["kind", "name"], registry=r
+            "dcbridge_errors", "What an operator has to look at, by kind.", ["kind", "name"], registry=r
         )
 
         self.store_changes = Counter(
@@ -267,7 +274,7 @@ class _OverviewCollector(Collector):
             workers.add_metric([queue.name], taking)
         is_open = gauge("breaker_open", "1 while nothing is sent to a provider.", "provider")
         openings = gauge("breaker_openings", "Times that a provider's breaker opened during the last hour.", "provider")
-        parked = gauge("parked", "Messages that wait for a provider's breaker to close.", "provider")
+        parked = gauge("breaker_parked", "Messages that wait for a provider's breaker to close.", "provider")
         paused = gauge("paused_seconds", "For how long a provider asked not to be spoken to.", "provider")
         asked = gauge("pause_asked_seconds", "How long a pause the provider asked for, while it is paused.", "provider")
         for one in now.providers:
@@ -279,7 +286,7 @@ class _OverviewCollector(Collector):
         booked = gauge(
             "pace_booked_seconds", "How long a message that comes now would wait for its turn.", "of", "name"
         )
-        held = gauge("held", "Messages that wait in line for a pace.", "of", "name")
+        held = gauge("waiting_for_slot", "Messages that wait in line for a pace.", "of", "name")
         under_way = gauge("requests_under_way", "Requests under way where there is a cap.", "of", "name")
         paces = [("provider", one.name, one.pace) for one in now.providers]
         paces += [("channel", name, pace) for name, pace in now.paces.items() if name in self._channels]

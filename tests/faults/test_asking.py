@@ -23,7 +23,7 @@ def mute_stack() -> Iterator[Stack]:
 
 
 def asked(stack: Stack, answer: str) -> list[dict[str, object]]:
-    return [line for line in stack.lines("worker", "provider_asked") if line["answer"] == answer]
+    return [line for line in stack.lines("worker", "status_lookup_answered") if line["answer"] == answer]
 
 
 def dies_while_sending(stack: Stack, to: str = SLOW) -> str:
@@ -111,7 +111,7 @@ def test_a_provider_that_answers_no_question_leaves_it_to_the_policy(
         message = dies_while_sending(stack)
         stack.start("worker")
         until(lambda: stack.books().counts.get(f"unknown_{policy}"), "the policy decides")
-        assert len(stack.lines("worker", "question_failed")) >= 5
+        assert len(stack.lines("worker", "status_lookup_failed")) >= 5
         stack.control(sms={"callbacks": True})
         assert stack.receipt(message)["status"] == status
         assert len(stack.texts_to(SLOW)) == sends

@@ -76,5 +76,5 @@ def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(unasked_stack: S
 
 def woken(stack: Stack, message: str) -> bool:
     """The first worker wrote down what came of its request, and was told that it is no longer its turn."""
-    said = stack.lines("worker", "message_sent") + stack.lines("worker", "message_not_taken")
+    said = stack.lines("worker", "message_sent") + stack.lines("worker", "send_failed")
     return any(line["message"] == stack.ref(message) and line["state"] == "stale" for line in said)

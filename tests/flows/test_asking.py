@@ -30,7 +30,11 @@ def stack(shared_stack: Stack) -> Stack:
 
 
 def asked(stack: Stack, message: str, channel: str = SMS) -> list[dict[str, Any]]:
-    return [line for line in stack.lines("worker", "provider_asked") if line["message"] == stack.ref(message, channel)]
+    return [
+        line
+        for line in stack.lines("worker", "status_lookup_answered")
+        if line["message"] == stack.ref(message, channel)
+    ]
 
 
 def test_a_receipt_comes_though_every_status_callback_is_lost(stack: Stack) -> None:
@@ -107,7 +111,7 @@ def test_questions_are_counted_and_told_without_a_word_of_the_message(stack: Sta
     to, text = stack.new_number(), "a text that nobody else has"
     message = stack.agent_writes(to=to, text=text)
     assert stack.receipt(message)["status"] == "Delivered"
-    metric = 'dcbridge_questions_total{about="delivery",answer="delivered",provider="twilio"}'
+    metric = 'dcbridge_status_lookups_total{about="delivery",answer="delivered",provider="twilio"}'
     assert metric in stack.metrics("worker")
     said = stack.said("worker")
     assert to not in said

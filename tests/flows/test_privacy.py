@@ -98,10 +98,10 @@ def dead_letters(stack: Stack) -> list[str]:
 def retries(stack: Stack) -> None:
     """A provider that says later, fails and resets; a Digital Channels that fails; numbers that are none."""
     for fault in ({"p_429": 1.0}, {"p_500": 1.0}, {"p_reset": 1.0}):
-        postponed = stack.said("worker").count("message_not_taken")
+        postponed = stack.said("worker").count("send_failed")
         stack.control(sms=fault)
         message = stack.agent_writes(to=NUMBER, text=AGENTS_TEXT)
-        until(lambda n=postponed: stack.said("worker").count("message_not_taken") > n, "it was tried")  # type: ignore[misc]
+        until(lambda n=postponed: stack.said("worker").count("send_failed") > n, "it was tried")  # type: ignore[misc]
         stack.control(sms=dict.fromkeys(fault, 0.0))
         stack.receipt(message)
     stack.control(digital_channels={"mode": "500", "count": 2})
@@ -119,7 +119,7 @@ def a_bug(stack: Stack) -> None:
         redis.rpush("rq:queue:outbound", "a-job-that-is-not-there")
     stack.start("worker")
     stack.receipt(message)
-    assert stack.lines("worker", "message_failed_by_a_bug")
+    assert stack.lines("worker", "message_internal_error")
 
 
 def without_redis(stack: Stack, answers: list[list[str]]) -> None:

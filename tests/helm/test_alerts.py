@@ -23,9 +23,9 @@ ALL_ON = over(values("everything"), {"monitoring": {"rules": {"runbookBase": ""}
 BRIDGE = f"{NAMESPACE}/bridge"
 # Counters that are born with their first event: nothing is wrong where they are missing.
 BORN_LATE = {
-    "dcbridge_requests_total",
+    "dcbridge_http_requests_total",
     "dcbridge_signatures_total",
-    "dcbridge_faults_total",
+    "dcbridge_errors_total",
     "dcbridge_ledger_events_total",
     "dcbridge_deliveries_total",
 }
@@ -99,7 +99,7 @@ def test_a_query_speaks_of_this_bridge_and_of_figures_that_exist(where: str, exp
 
 def test_a_query_that_is_wrong_would_be_found() -> None:
     with pytest.raises(ValueError):
-        promql.parse("sum(rate(dcbridge_sends_total[5m])")
+        promql.parse("sum(rate(dcbridge_provider_requests_total[5m])")
     deep = 'max(a{bridge="x"}) / on () group_left sum(rate(b{bridge="y"}[5m])) > 1 or absent(c) unless (d offset 5m)'
     assert [name for name, _ in selectors(deep)] == ["a", "b", "c", "d"]
     assert selectors(deep)[1][1] == {"bridge": "y"}
@@ -173,7 +173,7 @@ def test_the_dashboard_is_current_and_its_panels_do_not_overlap() -> None:
 def test_every_figure_is_on_the_dashboard_or_in_an_alert_or_said_not_to_be() -> None:
     left_out = {
         "dcbridge_build_info",  # a version
-        "dcbridge_held",  # these four are of a provider with a pace
+        "dcbridge_waiting_for_slot",  # these four are of a provider with a pace
         "dcbridge_requests_under_way",
         "dcbridge_pace_booked_seconds",
         "dcbridge_paused_seconds",

@@ -135,7 +135,7 @@ async def test_a_repeated_callback_is_stored_once_and_answered_alike(door: OpenD
         assert (first.status_code, first.content) == (again.status_code, again.content) == (200, first.content)
     assert len(await stored_callbacks(door)) == 2
     repeated = {"route": "provider_callback", "name": "twilio", "outcome": "repeated"}
-    assert door.counted("dcbridge_requests_total", **repeated) == 2
+    assert door.counted("dcbridge_http_requests_total", **repeated) == 2
 
 
 async def test_another_status_of_the_same_message_is_another_callback(door: OpenDoor) -> None:

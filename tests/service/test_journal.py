@@ -180,7 +180,7 @@ async def test_damage_is_said_loudly_and_a_torn_tail_is_only_mentioned(
     async with an_inbox(mortal, folder) as (inbox, metrics):
         await empty(metrics)
         faults = metrics.registry.get_sample_value(
-            "dcbridge_faults_total", {"kind": "journal_damaged", "name": "journal"}
+            "dcbridge_errors_total", {"kind": "journal_damaged", "name": "journal"}
         )
     said = capfd.readouterr()
     assert "journal_damaged" in said.out + said.err

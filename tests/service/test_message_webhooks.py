@@ -70,7 +70,9 @@ async def test_a_redelivery_gets_the_same_answer_and_is_stored_once(door: OpenDo
     assert {answer.content for answer in answers} == {b'{"messageId":"1613474523265-0"}'}
     [books] = (await door.books()).channels
     assert (books.accepted, books.redelivered) == (1, 2)
-    assert door.counted("dcbridge_requests_total", route="messages_webhook", name="main", outcome="redelivered") == 2
+    assert (
+        door.counted("dcbridge_http_requests_total", route="messages_webhook", name="main", outcome="redelivered") == 2
+    )
 
 
 async def test_several_messages_are_all_named(door: OpenDoor) -> None:

@@ -55,7 +55,7 @@ async def test_a_redis_that_is_gone(own_redis: EmbeddedRedis) -> None:
             assert (await knock(door)).status_code == 200, knock.__name__
         assert (await door.books()).difference == 0
         unavailable = {"route": "messages_webhook", "name": "main", "outcome": "unavailable"}
-        assert door.counted("dcbridge_requests_total", **unavailable) == 3
+        assert door.counted("dcbridge_http_requests_total", **unavailable) == 3
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ async def test_the_operators_page(own_redis: EmbeddedRedis) -> None:
         metrics = await operator.get("/metrics")
         assert metrics.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
         for line in (
-            'dcbridge_requests_total{name="main",outcome="accepted",route="messages_webhook"} 1.0',
+            'dcbridge_http_requests_total{name="main",outcome="accepted",route="messages_webhook"} 1.0',
             'dcbridge_secret_uses_total{name="main",secret="0"} 1.0',
             'dcbridge_books_total{channel="0123456789",state="accepted"} 1.0',
             'dcbridge_in_flight{channel="0123456789"} 1.0',

@@ -50,8 +50,10 @@ async def stall(door: OpenDoor, path: str, *pieces: bytes, pause: float = 0.0, l
 
 def figures(door: OpenDoor, route: str, name: str) -> dict[str, float]:
     metrics = door.door.metrics
-    counted = {word: door.counted("dcbridge_requests_total", route=route, name=name, outcome=word) for word in OUTCOMES}
-    observed = door.counted("dcbridge_answer_seconds_count", route=route)
+    counted = {
+        word: door.counted("dcbridge_http_requests_total", route=route, name=name, outcome=word) for word in OUTCOMES
+    }
+    observed = door.counted("dcbridge_http_request_duration_seconds_count", route=route)
     return {
         **counted,
         "observed": observed,

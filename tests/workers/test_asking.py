@@ -78,7 +78,7 @@ class Asked:
         return await self.bench.state(ref)
 
     def counted(self, answer: str, about: str = "outcome") -> float:
-        return self.side.counted("dcbridge_questions_total", provider="asked", about=about, answer=answer)
+        return self.side.counted("dcbridge_status_lookups_total", provider="asked", about=about, answer=answer)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ async def test_what_cannot_be_told_apart_is_for_the_policy(
     await asked.pass_time(21)
     with capture_logs() as said:
         assert await asked.ask(ref) == then
-    assert [line["detail"] for line in said if line["event"] == "provider_asked"] == [why]
+    assert [line["detail"] for line in said if line["event"] == "status_lookup_answered"] == [why]
     assert asked.counted("unclear") == 1
 
 
@@ -302,7 +302,7 @@ async def test_a_question_that_fails_is_asked_again_a_few_times_and_then_the_pol
     for wait in ((1, 2), (3, 6), (5, 10), (5, 10)):  # 2, 6, 18, no more than 10 seconds, less a half by chance
         with capture_logs() as said:
             assert await asked.ask(ref) == "unknown"
-        assert [line["outcome"] for line in said if line["event"] == "question_failed"] == [outcome]
+        assert [line["outcome"] for line in said if line["event"] == "status_lookup_failed"] == [outcome]
         assert wait[0] - 0.5 < await asked.side.wait_of(ref) <= wait[1]
         await asked.pass_time(wait[1])
     assert await asked.ask(ref) == "failed"
@@ -329,7 +329,7 @@ async def test_a_question_that_fails_opens_no_breaker(asked: Asked) -> None:
     await asked.ask(ref)
     assert await asked.bench.keys("dcb:breaker*") == []
     assert await asked.bench.keys("dcb:failing:*") == []
-    assert asked.side.counted("dcbridge_faults_total", kind="question_account_fault", name="asked") == 1
+    assert asked.side.counted("dcbridge_errors_total", kind="status_lookup_account_fault", name="asked") == 1
 
 
 @pytest.mark.parametrize(("reply", "closed"), [(None, True), (saying(500), False), (saying(401), False)])
@@ -372,7 +372,7 @@ async def test_a_provider_that_never_answers_is_given_up(asked: Asked) -> None:
     await asked.pass_time(21)
     with capture_logs() as said:
         assert await asked.ask(ref) == "unknown"
-    assert [line["code"] for line in said if line["event"] == "question_failed"] == ["timeout"]
+    assert [line["code"] for line in said if line["event"] == "status_lookup_failed"] == ["timeout"]
 
 
 # ---------------------------------------------------------------- about a delivery
@@ -488,7 +488,7 @@ async def test_nothing_that_is_written_down_says_who_or_what(asked: Asked) -> No
     await asked.pass_time(11)
     with capture_logs() as said:
         assert await asked.ask(ref) == "delivered"
-    [line] = [line for line in said if line["event"] == "provider_asked"]
+    [line] = [line for line in said if line["event"] == "status_lookup_answered"]
     assert (line["about"], line["answer"], line["provider_id"]) == ("outcome", "found", "SM1")
     entry = {name: value for name, value in (await asked.side.entry(ref)).items() if name not in ("from", "to")}
     for private in (TEXT, CONSUMER, NUMBER):

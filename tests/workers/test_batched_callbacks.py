@@ -72,7 +72,7 @@ async def test_the_good_ones_count_wherever_the_bad_one_stands(side: FarSide, pl
     assert (await side.entry(ref))["s"] == "delivered"
     assert (await read(side.redis)).tasks["consumer"] == 1
     assert await letters(side) == [("delivery update", "no such event")]
-    assert side.counted("dcbridge_faults_total", kind="callback_unreadable", name="twilio") == 1
+    assert side.counted("dcbridge_errors_total", kind="callback_unreadable", name="twilio") == 1
     found = DeadLetters(side.context.ledger)
     [letter] = await found.ids()
     assert unpack(await found.raw(letter) or b"")[1].body == b"what is this?"

@@ -281,7 +281,7 @@ async def test_a_fault_calls_a_person_and_holds_everything_back(redis: Redis, re
         await w.work()
         assert len(w["crm"].ids) == 1
         assert (await w.books("crm")).breaker_open
-        assert w.counted("dcbridge_faults_total", kind="account_fault", name="crm") == 1
+        assert w.counted("dcbridge_errors_total", kind="account_fault", name="crm") == 1
 
 
 async def test_order_is_kept_where_it_is_asked_for(redis: Redis, redis_server: EmbeddedRedis) -> None:
@@ -317,7 +317,7 @@ async def test_an_entity_without_a_name_is_counted_and_kept(redis: Redis, redis_
         await w.work()
         assert w["crm"].events == ["STARTED"]
         assert [what for what, _, _ in await w.letters()] == ["interaction-entity"]
-        assert w.counted("dcbridge_faults_total", kind="entity_nameless", name="main") == 1
+        assert w.counted("dcbridge_errors_total", kind="entity_nameless", name="main") == 1
 
 
 async def test_a_batch_that_trips_us_up_does_not_stop_those_behind_it(

@@ -196,7 +196,7 @@ async def test_a_worker_refuses_them_all_and_does_its_work(work: Work, tmp_path:
     assert code == 0, said
     assert await in_state(work, [ref], "sent")
     assert not canary.exists()
-    assert "job_failed_by_a_bug" not in said
+    assert "job_internal_error" not in said
     assert "worker_waits_for_redis" not in said
     assert len(refusals(said)) == len(foreign) + len(odd_ids) + 1
     assert {line["level"] for line in refusals(said)} == {"warning"}

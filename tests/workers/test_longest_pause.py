@@ -34,7 +34,7 @@ async def test_an_account_is_paused_for_an_hour_at_most_and_the_log_says_what_wa
     assert paused["seconds"] == HOUR
     assert paused["asked"] > 100_000_000
     assert side.counted("dcbridge_waits_cut_total", name="twilio") == 1
-    [line] = [line for line in lines if line["event"] == "message_not_taken"]
+    [line] = [line for line in lines if line["event"] == "send_failed"]
     assert line["asked_to_wait"] == paused["asked"]
     assert (await side.entry(ref))["r"] == "310"  # an hour is more than the conversation may be held up
 

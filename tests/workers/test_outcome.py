@@ -67,7 +67,7 @@ async def test_what_follows_from_an_answer(side: FarSide, row: Row) -> None:
         assert row.wait[0] < await side.wait_of(ref) <= row.wait[1]
     provider = "nowhere" if row.channel == "unreachable" else "twilio"
     for kind in ("unreadable", "account_fault", "bug"):
-        assert side.counted("dcbridge_faults_total", kind=kind, name=provider) == (kind == row.fault), kind
+        assert side.counted("dcbridge_errors_total", kind=kind, name=provider) == (kind == row.fault), kind
     assert await side.difference() == 0
     assert len(side.provider.heard) == (row.channel != "unreachable")
 
@@ -123,7 +123,7 @@ async def test_a_bug_of_ours_before_the_request_is_told_and_is_no_loop(side: Far
     await outbound.send(side.context, ref)
     entry = await side.entry(ref)
     assert (entry["s"], entry["r"], entry["d"]) == ("failed", "500", "internal error")
-    assert side.counted("dcbridge_faults_total", kind="bug", name="") == 1
+    assert side.counted("dcbridge_errors_total", kind="bug", name="") == 1
     assert side.provider.heard == []
 
 
@@ -152,4 +152,4 @@ async def test_a_channel_that_left_the_configuration_waits_for_an_operator(side:
     await outbound.send(side.context, copy.ref)
     entry = await side.entry(copy.ref)
     assert (entry["s"], entry["q"], entry["ta"]) == ("accepted", "u-gone", "0")
-    assert side.counted("dcbridge_faults_total", kind="unconfigured", name="") == 1
+    assert side.counted("dcbridge_errors_total", kind="unconfigured", name="") == 1

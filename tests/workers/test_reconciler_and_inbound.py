@@ -271,7 +271,7 @@ async def test_a_batch_that_is_refused_is_tried_one_by_one_and_only_the_bad_one_
     posted = ["rp" in await side.entry(ref) for ref in refs]
     assert posted == [True, False, True]
     assert await letters(side) == [("receipt", "http 400 status 400")]
-    assert side.counted("dcbridge_faults_total", kind="receipt_refused", name=SMS) == 1
+    assert side.counted("dcbridge_errors_total", kind="receipt_refused", name=SMS) == 1
 
 
 @pytest.mark.parametrize("reply", [saying(500), saying(429), saying(401), hang_up], ids=["500", "429", "401", "lost"])
@@ -305,5 +305,5 @@ async def test_a_refused_receipt_of_a_channel_that_is_not_configured_is_no_label
     await side.context.ledger.remember_stray("nobody", "main")
     side.agents.replies = [saying(400), saying(400)]
     await receipts_out.post(side.context, "nobody")
-    assert side.counted("dcbridge_faults_total", kind="receipt_refused", name="(unknown)") == 1
+    assert side.counted("dcbridge_errors_total", kind="receipt_refused", name="(unknown)") == 1
     assert b"nobody" not in side.context.metrics.render(None)

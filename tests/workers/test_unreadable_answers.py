@@ -32,7 +32,7 @@ async def test_a_message_that_was_taken_is_sent_once(side: FarSide, how: tuple[s
         await Bench(side.redis).pass_time(60)
     assert (await side.entry(ref))["s"] == "sent"
     assert len(side.provider.heard) == 1
-    assert side.counted("dcbridge_faults_total", kind="unreadable", name="twilio") == 1
+    assert side.counted("dcbridge_errors_total", kind="unreadable", name="twilio") == 1
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ async def test_a_receipt_that_was_taken_is_posted_once(side: FarSide, how: tuple
         await Bench(side.redis).pass_time(60)
     assert len(side.agents.heard) == 1
     assert all([(await side.entry(ref))["rp"] for ref in refs])
-    assert side.counted("dcbridge_faults_total", kind="unreadable", name="digital-channels") == 1
+    assert side.counted("dcbridge_errors_total", kind="unreadable", name="digital-channels") == 1
 
 
 async def test_a_receipt_whose_refusal_cannot_be_read_is_refused(side: FarSide) -> None:
     side.agents.usual = packed(422, PACKINGS[0])
     await owe(side, 1)
     await receipts_out.post(side.context, SMS)
-    assert side.counted("dcbridge_faults_total", kind="receipt_refused", name=SMS) == 1
+    assert side.counted("dcbridge_errors_total", kind="receipt_refused", name=SMS) == 1
 
 
 @pytest.mark.parametrize("how", PACKINGS)
@@ -85,7 +85,7 @@ async def test_a_question_whose_answer_cannot_be_read_is_put_again(side: FarSide
     await lookups.ask(side.context, ref)
     assert len(side.provider.asked) == 1
     assert (await side.entry(ref))["s"] == "sent"
-    assert side.counted("dcbridge_faults_total", kind="question_unreadable", name="asked") == 1
+    assert side.counted("dcbridge_errors_total", kind="status_lookup_unreadable", name="asked") == 1
 
 
 @pytest.mark.parametrize(
