@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 from benchmarks.load import Connections, at_rate, drive, percentile
 from benchmarks.messages import ENDPOINT, http_post, signed, webhook
 from benchmarks.stage import SECRET, Stage, leave_nothing_running
-from dcbridge.cli.status import Wanted, look
+from dcbridge.cli.status_report import Wanted, look
 from dcbridge.cli.terminal import Session
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import signature

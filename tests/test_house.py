@@ -103,6 +103,23 @@ def test_no_room_imports_one_above_it() -> None:
     assert back == []
 
 
+def test_no_circle_of_files() -> None:
+    """No file of ours imports, by way of others, itself."""
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files(*PARTS)}
+    leads_to = {
+        name: {
+            n for n in (*imports(path.read_text()),) for n in (n, n.rpartition(".")[0]) if n in modules and n != name
+        }
+        for name, path in modules.items()
+    }
+    while ends := {name for name, others in leads_to.items() if not others}:
+        leads_to = {name: others - ends for name, others in leads_to.items() if name not in ends}
+    in_circles = set(leads_to)
+    while tops := {name for name in in_circles if not any(name in leads_to[other] for other in in_circles)}:
+        in_circles -= tops
+    assert in_circles == set()
+
+
 @pytest.mark.parametrize(
     ("part", "line", "wrong"),
     [

@@ -212,8 +212,9 @@ def status(
     are in flight, figures that would take a look at each are estimates, and say so with a ~ or "about".
     Nothing private is shown; with DCBRIDGE_TOKEN_KEY, consumers go by the tokens of the logs.
     """
-    from dcbridge.cli.status import Wanted, show
+    from dcbridge.cli.status import show
     from dcbridge.cli.status import watch as keep_looking
+    from dcbridge.cli.status_report import Wanted
 
     wanted = Wanted(channel, provider, heads)
     if watch:

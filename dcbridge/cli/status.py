@@ -3,95 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from redis.exceptions import RedisError
 
-from dcbridge.cli.terminal import Session, explain_redis_error, format_age, print_json, say_error, utc
-from dcbridge.ledger.reports import books as ledger_books
-from dcbridge.ledger.reports import conversations, overview
-from dcbridge.ledger.reports.books import Books, ChannelBooks
-from dcbridge.ledger.reports.conversations import Head, Lanes
-from dcbridge.ledger.reports.overview import Overview, Provider
-from dcbridge.runtime.logs import Tokens
-from dcbridge.settings.process import Settings
-from dcbridge.store.connection import NOTES, redis_problems
-
-CHANNELS = 20  # channels whose messages are looked at, those with the oldest first
-LATELY = 120.0  # seconds for which a worker that was killed is worth a word; RQ's registry has it for eight minutes
-NEW = 30.0  # seconds that a worker must be older than the store, to have seen another one
-NEWS = 86400.0  # seconds for which a store that was empty is worth a word
-STEP = 5.0  # seconds of a step back of Redis' clock that are worth a word
-LATE = 60.0  # seconds that a receipt may be owed, or a job may wait, before that is worth a word
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is asked for; None for all of it."""
-
-    channel: str | None = None
-    provider: str | None = None
-    heads: int = 10
-
-    @property
-    def everything(self) -> bool:
-        return self.channel is None and self.provider is None
-
-    def has_channel(self, channel: str, provider_of: Mapping[str, str]) -> bool:
-        return self.channel in (None, channel) and self.provider in (None, provider_of.get(channel))
-
-    def has_provider(self, name: str, provider_of: Mapping[str, str]) -> bool:
-        return self.provider in (None, name) and (self.channel is None or provider_of.get(self.channel) == name)
-
-
-@dataclass(frozen=True, slots=True)
-class JournalHere:
-    """The journal, where its folder is on this computer."""
-
-    bytes_waiting: int
-    set_aside: int  # files
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """One look. `states`: of the channels that were looked into; the books and the lanes count all channels."""
-
-    redis: str
-    overview: Overview
-    books: Books
-    providers: Sequence[Provider]  # as asked for
-    channels: Sequence[ChannelBooks]  # as asked for, those with the oldest messages first
-    states: Mapping[str, Mapping[str, int]]
-    lanes: Lanes
-    tokens: Mapping[str, str]  # of the heads' consumers, by id, where the key of the tokens is set
-    newest_letter_age: float
-    journal: JournalHere | None
-    problems: Sequence[str]
-    stranded: Sequence[Stranded]
-
-
-@dataclass(frozen=True, slots=True)
-class Stranded:
-    """Messages that wait for a channel that is not configured."""
-
-    channel_id: str
-    messages: int
-    waiting_for: float  # seconds
-    exact: bool
+from dcbridge.cli import status_report as report
+from dcbridge.cli.status_report import Wanted, look
+from dcbridge.cli.status_screen import Watching, print_screen
+from dcbridge.cli.terminal import Session, explain_redis_error, print_json, say_error
 
 
 async def show(session: Session, wanted: Wanted, as_json: bool) -> int:
     """Print one look; 1 when something is wrong, or for a name that nobody knows."""
-    from dcbridge.cli.status_screen import print_screen
-
     if not await _known(session, wanted):
         return 1
     status = await look(session, wanted)
     if as_json:
-        print_json(told(status))
+        print_json(report.as_json(status))
     else:
         print_screen(status)
     return 1 if status.problems else 0
@@ -99,8 +27,6 @@ async def show(session: Session, wanted: Wanted, as_json: bool) -> int:
 
 async def watch(session: Session, wanted: Wanted, as_json: bool, every: float) -> int:
     """Look again and again until Ctrl-C; a Redis that is away is told of and waited for."""
-    from dcbridge.cli.status_screen import Watching
-
     if not await _known(session, wanted):
         return 1
     with Watching(enabled=not as_json) as watching:
@@ -115,7 +41,7 @@ async def watch(session: Session, wanted: Wanted, as_json: bool, every: float) -
                     watching.lost(words)
             else:
                 if as_json:
-                    print_json(told(status))
+                    print_json(report.as_json(status))
                 else:
                     watching.show(status)
             await asyncio.sleep(every)
@@ -137,212 +63,3 @@ async def _known(session: Session, wanted: Wanted) -> bool:
 
 
 # ---------------------------------------------------------------- one look
-
-
-async def look(session: Session, wanted: Wanted) -> Status:
-    """Read all of it. Some hundred commands, and some thousand where much is in flight, however much that is."""
-    redis, configuration = session.ledger.redis, session.configuration
-    now = await overview.read(redis, configuration.providers)
-    books = await ledger_books.read(redis)
-    provider_of = {name: channel.provider for name, channel in configuration.channels.items()}
-    chosen = _chosen(books, wanted, provider_of)
-    waiting = [one for one in chosen if one.in_flight][:CHANNELS]
-    lanes = await conversations.lanes_of(
-        redis,
-        now.at,
-        [one.channel_id for one in waiting],
-        provider_of,
-        wanted.heads,
-        None if wanted.everything else {one.channel_id for one in chosen},
-    )
-    newest: Any = await redis.zrange("dcb:dead", -1, -1, withscores=True)
-    journal = _journal(session.settings)
-    stranded = await _stranded(session, now, books)
-    return Status(
-        redis=session.settings.redis_place,
-        overview=now,
-        books=books,
-        providers=[one for one in now.providers if wanted.has_provider(one.name, provider_of)],
-        channels=chosen,
-        states=await conversations.states_of(redis, {one.channel_id: one.in_flight for one in waiting}),
-        lanes=lanes,
-        tokens=_tokens(session.settings, lanes.heads),
-        newest_letter_age=max(0.0, now.at - newest[0][1] / 1000) if newest else 0.0,
-        journal=journal,
-        problems=[*_problems(now, books, lanes, journal, stranded), *await _unsafe(session)],
-        stranded=stranded,
-    )
-
-
-async def _stranded(session: Session, now: Overview, books: Books) -> list[Stranded]:
-    """Of channels that no worker knows, or that are not in the bridge.yaml of this command."""
-    names = {one.channel_id for one in books.channels if one.channel_id not in session.configuration.channels}
-    names |= now.unconfigured.keys()
-    open_ones = {one.channel_id: one for one in books.channels if one.channel_id in names and one.in_flight}
-    few = dict(sorted(open_ones.items(), key=lambda item: -item[1].oldest_age)[:CHANNELS])
-    states = await conversations.states_of(session.ledger.redis, {name: one.in_flight for name, one in few.items()})
-    found = []
-    for name, one in few.items():
-        waiting = sum(states[name].get(state, 0) for state in ("accepted", "retry"))
-        if waiting:
-            since = now.unconfigured.get(name, one.oldest_age)
-            found.append(Stranded(name, waiting, since, one.in_flight <= conversations.READ))
-    return found
-
-
-def _chosen(books: Books, wanted: Wanted, provider_of: Mapping[str, str]) -> list[ChannelBooks]:
-    """The channels that are asked for. A channel that nobody has written to yet has nothing to tell."""
-    found = [one for one in books.channels if wanted.has_channel(one.channel_id, provider_of)]
-    return sorted(found, key=lambda one: (-max(one.oldest_age, one.oldest_receipt_age), one.channel_id))
-
-
-def _tokens(settings: Settings, heads: Sequence[Head]) -> dict[str, str]:
-    if settings.token_key_is_random:
-        return {}
-    tokens = Tokens(settings.token_key.get_secret_value().encode())
-    return {head.id: tokens.of(head.to) for head in heads if head.to}
-
-
-def _journal(settings: Settings) -> JournalHere | None:
-    folder = Path(settings.journal) if settings.journal else None
-    if folder is None or not folder.is_dir():
-        return None
-    try:
-        waiting = sum(path.stat().st_size for path in folder.glob("*.journal"))
-        return JournalHere(waiting, len(list(folder.glob("*.bad"))))
-    except OSError:  # another user's, or a segment that has just been handed over
-        return None
-
-
-async def _unsafe(session: Session) -> list[str]:
-    found = await redis_problems(session.ledger.redis, session.settings)
-    return [f"redis: {what}" for what in found if what not in NOTES]
-
-
-# ---------------------------------------------------------------- what is wrong
-
-
-def _problems(
-    now: Overview, books: Books, lanes: Lanes, journal: JournalHere | None, stranded: Sequence[Stranded]
-) -> list[str]:
-    """In words, the worst first; each says what to look at next."""
-    found = []
-    if books.difference:
-        found.append(f"the books do not balance: {books.difference} unaccounted for; see dcbridge books")
-    if books.set_aside:
-        found.append(
-            f"{books.set_aside} entries cannot be read by this version and are set aside: see dcbridge aside list"
-        )
-    if any(0 < now.store_age < worker.alive_for - NEW for worker in now.workers) and now.store_age < NEWS:
-        found.append(
-            f"Redis was empty {format_age(now.store_age)} ago, while workers ran: what was accepted before is gone"
-        )
-    if now.ahead > STEP:
-        found.append(
-            f"the clock of Redis stepped back: the ledger's time is {format_age(now.ahead)} ahead of it, and goes on"
-        )
-    if now.suspended:
-        found.append("workers take nothing: rq suspend is in force; end it with rq resume")
-    if not now.alive:
-        found.append("no worker is running: messages are accepted and wait")
-    elif now.uncovered:
-        found.append(f"no worker takes from {', '.join(now.uncovered)}")
-    found += [
-        f"worker {worker.name} was last heard of {format_age(worker.last_heard)} ago: killed, or it cannot reach Redis"
-        for worker in now.workers
-        if worker.silent and worker.last_heard < LATELY
-    ]
-    found += [
-        f"{one.name}: nothing has been sent for {format_age(one.open_for)} ({one.why}); {one.parked} wait;"
-        f" next try {f'in {format_age(one.next_probe_in)}' if one.next_probe_in else 'is due'}"
-        for one in now.providers
-        if one.open
-    ]
-    found += [
-        f"{one.name}: {paused_words(one, now.at)}; dcbridge resume {one.name} ends it"
-        for one in now.providers
-        if one.paused_for > LATE or one.pause.asked > one.paused_for + one.pause.since + LATE
-    ]
-    found += [
-        f"channel {one.channel_id} is not configured: {'' if one.exact else 'about '}{one.messages} messages have"
-        f" waited for it for {format_age(one.waiting_for)}; put it back into bridge.yaml and restart, or fail them with"
-        f" dcbridge fail {one.channel_id}"
-        for one in stranded
-    ]
-    found += [
-        f"{queue.name}: the first of {queue.depth} jobs has waited for {format_age(queue.oldest_age)}: too few workers"
-        for queue in now.queues
-        if queue.oldest_age > LATE and now.alive
-    ]
-    found += [
-        f"{one.channel_id}: Digital Channels does not take receipts: {one.receipts_waiting} are owed,"
-        f" the oldest for {format_age(one.oldest_receipt_age)}"
-        for one in books.channels
-        if one.oldest_receipt_age > LATE
-    ]
-    found += [
-        f"{head.id} waits for nothing, and so does its conversation" for head in lanes.heads if head.why == "forgotten"
-    ]
-    if journal and journal.bytes_waiting:
-        found.append(f"the journal holds {journal.bytes_waiting} bytes that Redis does not; is the service running?")
-    if journal and journal.set_aside:
-        found.append(f"the journal has set aside {journal.set_aside} damaged files: look at *.bad in its folder")
-    return found
-
-
-def paused_words(one: Provider, at: float) -> str:
-    """ "paused for 59 min, until 03:04:05Z, as it asked (20429)"; and for how long it asked, where that was longer."""
-    asked, code = one.pause.asked, one.pause.code
-    words = f"paused for {format_age(one.paused_for)}, until {utc(at + one.paused_for)[:19]}Z, as it asked"
-    words += f" ({code})" if code else ""
-    longer = asked > one.paused_for + one.pause.since + 1
-    return words + (f": for {format_age(asked)}, which is longer than anybody waits" if longer else "")
-
-
-# ---------------------------------------------------------------- for machines
-
-
-def told(status: Status) -> dict[str, Any]:
-    """As JSON: durations in seconds, and no address."""
-    now = status.overview
-    return {
-        "at": utc(now.at),
-        "redis": status.redis,
-        "problems": list(status.problems),
-        "suspended": now.suspended,
-        "workers": [asdict(worker) for worker in now.workers],
-        "queues": [asdict(queue) for queue in now.queues],
-        "providers": [asdict(provider) for provider in status.providers],
-        "channels": [_channel(status, one) for one in status.channels],
-        "unconfigured": [asdict(one) for one in status.stranded],
-        "lanes": {
-            "count": status.lanes.count,
-            "exact": status.lanes.exact,
-            "longest_seen": status.lanes.longest,
-            "heads": [_head(status, head) for head in status.lanes.heads],
-        },
-        "tasks_waiting": status.books.tasks,
-        "dead_letters": status.books.dead_letters,
-        "newest_dead_letter_age": status.newest_letter_age,
-        "books_difference": status.books.difference,
-        "journal": asdict(status.journal) if status.journal else None,
-    }
-
-
-def _channel(status: Status, one: ChannelBooks) -> dict[str, Any]:
-    pace = status.overview.paces.get(one.channel_id)
-    return {
-        "channel_id": one.channel_id,
-        "in_flight": one.in_flight,
-        "oldest_age": one.oldest_age,
-        "states": status.states.get(one.channel_id),
-        "states_exact": one.in_flight <= conversations.READ,
-        "receipts_waiting": one.receipts_waiting,
-        "oldest_receipt_age": one.oldest_receipt_age,
-        "pace": asdict(pace) if pace else None,
-    }
-
-
-def _head(status: Status, head: Head) -> dict[str, Any]:
-    facts = {name: value for name, value in asdict(head).items() if name != "to"}
-    return facts | {"waits_for": conversations.WHY[head.why], "consumer": status.tokens.get(head.id, "")}

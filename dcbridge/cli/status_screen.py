@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dcbridge.cli.status import Status, paused_words
+from dcbridge.cli.status_report import Status, paused_words
 from dcbridge.cli.terminal import format_age, out, print_block, utc
 from dcbridge.ledger.reports.conversations import READ, WHY, Head
 from dcbridge.ledger.reports.overview import Pace, Provider, Queue, Worker
