@@ -97,7 +97,7 @@ def replay(
 ) -> None:
     """Put letters back where they came from, the oldest first; exit code 1 when a named one is gone, or none can be.
 
-    A webhook is read again as the door reads it, a callback and a consumer's message become tasks
+    A webhook is read again as the service reads it, a callback and a consumer's message become tasks
     again, a refused receipt is owed again. A message whose agent was told Failed stays a letter: a
     message ends once. Each letter leaves in the step that puts it back, so a run may be interrupted
     and repeated.

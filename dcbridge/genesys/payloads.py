@@ -2,7 +2,7 @@
 
 The shapes are those of contract/third-party-messaging.txt; what they leave open is read by the
 rules of docs/digital-channels.md. The reader never raises on content: what is wrong with a
-message is said in the message, so that the door can answer 200 and send a Failed receipt.
+message is said in the message, so that the service can answer 200 and send a Failed receipt.
 """
 
 from __future__ import annotations

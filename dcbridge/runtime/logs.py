@@ -48,7 +48,7 @@ PRIVATE = frozenset(_PRIVATE_WORDS.split())
 # Their lines are about sockets and life cycle, and hold nothing that a request brought along.
 _TRUSTED = ("uvicorn.error",)
 _TALKATIVE = ("httpx", "httpcore", "aiohttp.access", "asyncio")  # below a warning they name every URL
-_SILENT = ("uvicorn.access",)  # the door writes its own line
+_SILENT = ("uvicorn.access",)  # service/endpoint.py writes a line of its own
 
 
 class Token(str):

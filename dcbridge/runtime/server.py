@@ -88,7 +88,7 @@ class Listener:
             looking.cancel()
 
     def stop(self) -> None:
-        """Close the door: requests under way are answered, new ones are not taken."""
+        """Stop accepting: requests under way are answered, new ones are not taken."""
         self._server.should_exit = True
 
 

@@ -176,7 +176,7 @@ async def _until_done(work: Callable[[], Awaitable[None]]) -> None:
 
 
 def open_journal(settings: Settings, metrics: Metrics) -> Journal | None:
-    """Raises ConfigurationError when the folder cannot be written or another door has it."""
+    """Raises ConfigurationError when the folder cannot be written or another service process uses it."""
     if not settings.journal:
         return None
     files = JournalFiles(Path(settings.journal), settings.journal_limit)
