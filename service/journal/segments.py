@@ -214,7 +214,7 @@ class JournalFiles:
             owner = os.pread(self._lock, 20, 0).decode(errors="replace").strip() or "unknown"
             self.close()
             raise _refused(
-                f"{self.folder} is in use by another door (process {owner}); give each door a folder of its own"
+                f"{self.folder} is in use by another process ({owner}); give each service process a folder of its own"
             ) from None
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)

@@ -257,7 +257,7 @@ def test_a_full_journal_is_503_and_a_second_door_does_not_start_on_the_folder() 
             timeout=60, check=False,
         )  # fmt: skip
         assert second.returncode == 2
-        assert f"is in use by another door (process {stack.processes['service'].pid})" in second.stderr
+        assert f"is in use by another process ({stack.processes['service'].pid})" in second.stderr
         stack.redis.kill()
         taken = 0
         while (answer := twilio.writes()).status_code == 200:

@@ -187,7 +187,7 @@ def test_a_removal_that_fails_half_way_takes_its_own_segment_and_no_other(tmp_pa
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
     with opened(tmp_path), pytest.raises(ConfigurationError) as refused:
         JournalFiles(tmp_path, LIMIT).open()
-    assert str(refused.value).startswith(f"DCBRIDGE_JOURNAL: {tmp_path} is in use by another door (process ")
+    assert str(refused.value).startswith(f"DCBRIDGE_JOURNAL: {tmp_path} is in use by another process (")
     with opened(tmp_path):
         probe(tmp_path)  # `dcbridge check` may look meanwhile
 
