@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,46 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
 # No test measures time, and a shared machine has none to spare.
 settings.register_profile("dcbridge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("dcbridge")
+
+# A process that a test starts finds what another one has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+ROOT = Path(__file__).parent
+# Whole bridges that are broken, watched or measured; the longest first.
+SLOW = ("faults/test_soak.py", "helm/test_running.py", "benchmarks/", "faults/", "flows/")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help=f"leave out {', '.join(SLOW)}")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --quick, what is slow is not even read."""
+    return True if config.getoption("quick") and _is_slow(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One slow file, then some quick ones: waiting and computing share the time, and the last file is a quick one."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    slow = sorted(filter(_is_slow, files), key=_rank)
+    quick = [path for path in files if not _is_slow(path)]
+    beside = len(quick) // len(slow) if slow else 0
+    order: list[Path] = []
+    for path in slow:
+        order += [path, *quick[:beside]]
+        del quick[:beside]
+    items[:] = [item for path in (*order, *quick) for item in files[path]]
+
+
+def _is_slow(path: Path) -> bool:
+    return _rank(path) < len(SLOW)
+
+
+def _rank(path: Path) -> int:
+    name = path.relative_to(ROOT).as_posix() + ("/" if path.is_dir() else "")
+    return next((rank for rank, slow in enumerate(SLOW) if name.startswith(slow)), len(SLOW))
 
 
 @pytest.fixture(scope="session")
