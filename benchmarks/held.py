@@ -129,7 +129,7 @@ class Bridge:
         if not claimed.ours:
             return
         if (due := self._due.pop(ref, None)) is not None:
-            self._waits[claimed.text("ch")].append(time.monotonic() - due)
+            self._waits[claimed.entry.channel_id].append(time.monotonic() - due)
         await asyncio.sleep(ANSWER)
         await self._worker.taken(ref, token, 0, 1, f"id-{ref}", delivered=False, confirm_within=CONFIRM_WITHIN)
 

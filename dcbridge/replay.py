@@ -21,6 +21,7 @@ from dcbridge.genesys import payloads
 from dcbridge.ledger import Ledger, NewTask
 from dcbridge.ledger.dead_letters import DeadLetters, Letter, What
 from dcbridge.ledger.events import event_of, subscriber_of
+from dcbridge.ledger.fields import TaskState
 from dcbridge.providers.callback import callback_lane, consumer_lane, unpack
 
 
@@ -100,7 +101,7 @@ class Replay:
         entry = await self._ledger.entry(ref)
         if not entry:
             return Replayed(False, "the ledger has forgotten the message: nothing to owe, drop this letter")
-        if "rx" not in entry:
+        if not entry.receipt_refused:
             return Replayed(False, "was posted since, or is owed already: drop this letter")
         try:
             channel = orjson.loads(raw)["messages"][0]["channel"]
@@ -119,8 +120,8 @@ class Replay:
                 lane, says = callback_lane(provider, callback.kind), "callback read again"
         except (ValueError, LookupError, TypeError):
             return Replayed(False, "its bytes are not those of a task")
-        state = (await self._ledger.task(task_id)).get("s", "dead")
-        if state != "dead":
+        state = (await self._ledger.task(task_id)).state or TaskState.DEAD
+        if state != TaskState.DEAD:
             return Replayed(False, f"came again since, and is {state}: drop this letter")
         task = NewTask(task_id, letter.what, lane, raw, "", letter.channel_id)
         return await self._do(says, task_id, lambda: self._letters.again(letter.id, task))

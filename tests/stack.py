@@ -28,6 +28,7 @@ from redis.asyncio import Redis
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.cli.dev.processes import SERVICE, WORKER, Ports, environment, prepare, read, sandbox_arguments
 from dcbridge.genesys import signature
+from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.reports.books import Books
 from dcbridge.ledger.reports.books import read as read_books
 from dcbridge.messages import message_ref
@@ -277,11 +278,11 @@ class Stack:
         """What the bridge calls this message."""
         return message_ref(channel, message_id)
 
-    def entry(self, message_id: str, channel: str = SMS) -> dict[str, str]:
+    def entry(self, message_id: str, channel: str = SMS) -> MessageEntry:
         """What the ledger holds of one message, or of its first copy."""
         with self.ledger() as connection:
             found: Any = connection.hgetall(f"dcb:m:{self.ref(message_id, channel)}")
-        return {k.decode(): v.decode(errors="replace") for k, v in found.items()}
+        return MessageEntry(found)
 
     def metrics(self, name: str) -> str:
         return self.client.get(self._ready[name].replace("readyz", "metrics")).text

@@ -11,7 +11,7 @@ from dcbridge.config.models import Breaker
 from dcbridge.errors import AccountFault, Gone, Refused, SendError, Throttled
 from dcbridge.events.event import read
 from dcbridge.events.sinks import Event, MissingClient, Subscriber
-from dcbridge.ledger import Claimed
+from dcbridge.ledger import TaskClaim
 from dcbridge.ledger.events import Failure, subscriber_of
 from dcbridge.settings.process import LEASE_MARGIN
 from workers import failures
@@ -33,19 +33,19 @@ async def deliver(ctx: WorkerContext, delivery_id: str) -> None:
         log.debug("delivery_claim_skipped", delivery=delivery_id, why=claimed.why)
         return
     event_id = delivery_id[: -len(name) - 1]
-    kept = read(event_id, claimed.fields[b"p"])
+    kept = read(event_id, claimed.entry.payload)
     with structlog.contextvars.bound_contextvars(event_id=event_id, trace=kept.trace_id, subscriber=name):
         if subscriber is None:
             failure = _failure("not configured here", ELSEWHERE, "later", ctx.configuration.breaker, spends=False)
             await ctx.surely(lambda: ctx.events.failed(delivery_id, claim, failure))
             log.info("delivery_handed_over")
             return
-        event = replace(kept.event, replayed=claimed.number("at")) if b"rp" in claimed.fields else kept.event
+        event = replace(kept.event, replayed=claimed.entry.accepted_at) if claimed.entry.replayed else kept.event
         await _attempt(ctx, delivery_id, claim, claimed, subscriber, event)
 
 
 async def _attempt(
-    ctx: WorkerContext, delivery_id: str, claim: str, claimed: Claimed, subscriber: Subscriber, event: Event
+    ctx: WorkerContext, delivery_id: str, claim: str, claimed: TaskClaim, subscriber: Subscriber, event: Event
 ) -> None:
     name, began = subscriber_of(delivery_id), time.monotonic()
     try:
@@ -65,19 +65,19 @@ async def _attempt(
     state = await ctx.surely(lambda: ctx.events.delivered(delivery_id))
     how = "delivered"
     if known:  # a repetition of our own after a lost answer, or somebody else's: another bridge with the same names
-        tried_before = claimed.number("a") > 1 or b"e" in claimed.fields
+        tried_before = claimed.entry.attempts > 1 or bool(claimed.entry.last_code)
         how = "repeated" if tried_before else "duplicate"
     if how == "duplicate":
         log.warning("event_duplicate", name=event.name, sequence=event.sequence)
     ctx.metrics.deliveries.labels(name, how).inc()
     ctx.metrics.delivery_seconds.labels(name).observe(seconds)
-    if b"rp" not in claimed.fields:
+    if not claimed.entry.replayed:
         ctx.metrics.event_seconds.labels(name).observe(max(0.0, time.time() - event.received_at.timestamp()))
     log.info(
         "event_delivered",
         name=event.name,
         sequence=event.sequence,
-        attempt=claimed.number("a"),
+        attempt=claimed.entry.attempts,
         ms=round(seconds * 1000),
         state=state,
         outcome=how,
@@ -85,9 +85,14 @@ async def _attempt(
 
 
 async def _not_delivered(
-    ctx: WorkerContext, delivery_id: str, claim: str, claimed: Claimed, subscriber: Subscriber, error: SendError
+    ctx: WorkerContext,
+    delivery_id: str,
+    claim: str,
+    claimed: TaskClaim,
+    subscriber: Subscriber,
+    error: SendError,
 ) -> None:
-    name, attempt = subscriber_of(delivery_id), claimed.number("a")
+    name, attempt = subscriber_of(delivery_id), claimed.entry.attempts
     ctx.metrics.deliveries.labels(name, error.outcome).inc()
     if error.page:
         ctx.metrics.faults.labels(error.outcome, name).inc()

@@ -8,7 +8,7 @@ import structlog
 
 from dcbridge.config.models import Retry
 from dcbridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
-from dcbridge.ledger import Claimed
+from dcbridge.ledger import MessageClaim
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -59,9 +59,9 @@ def response_unreadable(ctx: WorkerContext, provider: str, error: Unreadable) ->
     log.error("response_unreadable", provider=provider, code=error.code)
 
 
-async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: Claimed, error: SendError) -> str:
+async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, error: SendError) -> str:
     """Write down a send that ended in an error; the state that follows."""
-    channel_id, attempt = claimed.text("ch"), claimed.number("a")
+    channel_id, attempt = claimed.entry.channel_id, claimed.entry.attempts
     channel = ctx.channel(channel_id)
     retry = ctx.configuration.retry_of(channel_id) if channel else ctx.configuration.retry
     if error.page:

@@ -11,8 +11,9 @@ import orjson
 import structlog
 
 from dcbridge.errors import OutcomeUnknown, SendError, Undecodable, UnreadableEvent
-from dcbridge.ledger import Claimed, NewTask
+from dcbridge.ledger import NewTask, TaskClaim
 from dcbridge.ledger.dead_letters import NO_CHANNEL
+from dcbridge.ledger.fields import MessageEntry
 from dcbridge.messages import ConsumerMessage, DeliveryUpdate
 from dcbridge.providers.base import Callback, Unread
 from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, unpack
@@ -34,11 +35,11 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
         return
     keep = ctx.settings.callback_dedupe_days * DAY
     name = "?"
-    with structlog.contextvars.bound_contextvars(callback=task_id, trace=claimed.text("tr")):
+    with structlog.contextvars.bound_contextvars(callback=task_id, trace=claimed.entry.trace_id):
         try:
-            name, callback = unpack(claimed.fields[b"p"])
+            name, callback = unpack(claimed.entry.payload)
             events = ctx.providers[name].parse_callback(callback)
-            tasks, unread = _tasks(ctx, name, events, claimed.text("tr"))
+            tasks, unread = _tasks(ctx, name, events, claimed.entry.trace_id)
             if unread and len(unread) == len(events):
                 raise UnreadableEvent(unread[0].kind)
         except UnreadableEvent as error:
@@ -55,7 +56,7 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
         if all(settled):
             await ctx.surely(lambda: ctx.ledger.task_done(task_id, claim, keep))
         else:
-            wait = locating.WAITS[claimed.number("a") - 1]
+            wait = locating.WAITS[claimed.entry.attempts - 1]
             await ctx.surely(lambda: ctx.ledger.task_retry(task_id, claim, wait, "id not known yet"))
 
 
@@ -98,13 +99,13 @@ async def _aside(ctx: WorkerContext, provider: str, callback: Callback, one: Unr
     await ctx.surely(lambda: ctx.ledger.bury(letter, "delivery update", "", one.kind, raw))
 
 
-async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: Claimed) -> bool:
+async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim) -> bool:
     """False where the update is to be looked at again: the id that it goes by may be written in a moment."""
     update = await locating.located(ctx, update)
-    if locating.may_be_known_soon(ctx, update) and claimed.number("a") <= len(locating.WAITS):
+    if locating.may_be_known_soon(ctx, update) and claimed.entry.attempts <= len(locating.WAITS):
         return False
-    entry = await ctx.surely(lambda: ctx.ledger.entry(update.ref)) if update.ref else {}
-    channel = ctx.channel(entry.get("ch", ""))
+    entry = await ctx.surely(lambda: ctx.ledger.entry(update.ref)) if update.ref else MessageEntry({})
+    channel = ctx.channel(entry.channel_id)
     result = "gone"
     if entry:
         result = await ctx.surely(
@@ -123,25 +124,25 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: Claimed) -
         "delivery_update",
         provider=update.provider,
         message=update.ref,
-        trace=entry.get("tr") or claimed.text("tr"),
+        trace=entry.trace_id or claimed.entry.trace_id,
         part=update.part + 1,
         status=update.status.value,
         code=update.detail or None,
         outcome=result,
     )
     if result == "gone":  # a message we never sent, or one so old that it is forgotten
-        raw = claimed.fields[b"p"]
+        raw = claimed.entry.payload
         letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
         await ctx.surely(lambda: ctx.ledger.bury(letter, "delivery update", "", locating.why_unknown(update), raw))
     return True
 
 
 async def _dead(
-    ctx: WorkerContext, task_id: str, claim: str, claimed: Claimed, why: str, provider: str, keep: float
+    ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, why: str, provider: str, keep: float
 ) -> None:
     ctx.metrics.faults.labels("callback_unreadable", provider).inc()
     log.error("callback_unreadable", provider=provider, why=why)
-    await ctx.surely(lambda: ctx.ledger.task_dead(task_id, claim, why, claimed.fields[b"p"], keep))
+    await ctx.surely(lambda: ctx.ledger.task_dead(task_id, claim, why, claimed.entry.payload, keep))
 
 
 async def post_consumer_message(ctx: WorkerContext, task_id: str) -> None:
@@ -159,24 +160,26 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
     claimed = await ctx.surely(lambda: ctx.ledger.claim_task(task_id, claim, ctx.settings.lease))
     if not claimed.ours:
         return True
-    channel_id = claimed.text("ch")
-    stored = orjson.loads(claimed.fields[b"p"])
+    channel_id = claimed.entry.channel_id
+    stored = orjson.loads(claimed.entry.payload)
     consumer = ctx.tokens.of(stored["from"])
     keep = ctx.settings.callback_dedupe_days * DAY
     with structlog.contextvars.bound_contextvars(
-        message=task_id, trace=claimed.text("tr"), channel=channel_id, consumer=consumer
+        message=task_id, trace=claimed.entry.trace_id, channel=channel_id, consumer=consumer
     ):
         text = text_for_the_agent(stored["text"], stored["media"])
         if not text:
             # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
             await ctx.surely(lambda: ctx.ledger.task_done(task_id, claim, keep, "blank text, not posted"))
             ctx.metrics.consumer_messages.labels(channel_id, "blank").inc()
-            log.info("consumer_message_blank", attempt=claimed.number("a"))
+            log.info("consumer_message_blank", attempt=claimed.entry.attempts)
             return True
         try:
             if ctx.claim_may_be_lost(since):
                 return False
-            ids = await ctx.digital_channels.post_consumer_message(channel_id, stored["from"], text, claimed.text("tr"))
+            ids = await ctx.digital_channels.post_consumer_message(
+                channel_id, stored["from"], text, claimed.entry.trace_id
+            )
         except Undecodable as error:
             failures.response_unreadable(ctx, "digital-channels", error)
             ids = []
@@ -185,7 +188,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
             return True
         await ctx.surely(lambda: ctx.ledger.task_done(task_id, claim, keep))
         ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
-        log.info("consumer_message_posted", attempt=claimed.number("a"), ids=ids)
+        log.info("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
         return True
 
 
@@ -200,15 +203,15 @@ def text_for_the_agent(text: str, media: Sequence[str]) -> str:
 
 
 async def _not_posted(
-    ctx: WorkerContext, task_id: str, claim: str, claimed: Claimed, error: SendError, keep: float
+    ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, error: SendError, keep: float
 ) -> None:
-    channel_id, attempt = claimed.text("ch"), claimed.number("a")
+    channel_id, attempt = claimed.entry.channel_id, claimed.entry.attempts
     ctx.metrics.consumer_messages.labels(channel_id, error.outcome).inc()
     if error.page:
         ctx.metrics.faults.labels(error.outcome, "digital-channels").inc()
     unanswered = isinstance(error, OutcomeUnknown) and not error.code.startswith("http ")
     again = (error.again or error.taken is None) and not (unanswered and attempt > 1)
-    age = time.time() - claimed.number("at") / 1000
+    age = time.time() - claimed.entry.accepted_at / 1000
     if again and age < CONSUMER_TIME_TO_LIVE:
         if unanswered:
             log.warning("possible_duplicate", outcome=error.outcome, code=error.code, attempt=attempt)
@@ -218,4 +221,4 @@ async def _not_posted(
         log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
         return
     log.error("consumer_message_dead", outcome=error.outcome, code=error.code, attempt=attempt)
-    await ctx.surely(lambda: ctx.ledger.task_dead(task_id, claim, error.code, claimed.fields[b"p"], keep))
+    await ctx.surely(lambda: ctx.ledger.task_dead(task_id, claim, error.code, claimed.entry.payload, keep))

@@ -11,7 +11,7 @@ from dcbridge.events import event as events
 from dcbridge.events.event import StoredEvent
 from dcbridge.events.sinks import Event
 from dcbridge.genesys import payloads
-from dcbridge.ledger.events import Entry, NewEvent
+from dcbridge.ledger.events import Batch, NewEvent
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -63,21 +63,21 @@ class _Pending:
         self._events, self._entries, self._deliveries = [], [], 0
 
 
-async def _events_of(ctx: WorkerContext, entry: Entry) -> list[StoredEvent]:
+async def _events_of(ctx: WorkerContext, entry: Batch) -> list[StoredEvent]:
     """Raises payloads.NotJson."""
     at = events.moment(entry.received_at)
-    if name := entry.text("own"):
+    if name := entry.own:
         return [StoredEvent(await _own(ctx, name, entry))]
-    endpoint, body = entry.text("endpoint"), entry.fields[b"body"]
-    found, nameless = events.split(endpoint, body, at, entry.text("trace"))
+    endpoint, body = entry.endpoint, entry.body
+    found, nameless = events.split(endpoint, body, at, entry.trace_id)
     for one in nameless:
         ctx.metrics.faults.labels("entity_nameless", endpoint).inc()
-        log.warning("entity_without_id", endpoint=endpoint, trace=entry.text("trace"))
+        log.warning("entity_without_id", endpoint=endpoint, trace=entry.trace_id)
         await ctx.ledger.bury(one.letter_id, "interaction entity", "", "neither an id nor an event", one.raw)
     return found
 
 
-async def _made_of(ctx: WorkerContext, entry: Entry, found: Sequence[StoredEvent]) -> list[NewEvent]:
+async def _made_of(ctx: WorkerContext, entry: Batch, found: Sequence[StoredEvent]) -> list[NewEvent]:
     made = []
     for kept in found:
         try:
@@ -88,12 +88,12 @@ async def _made_of(ctx: WorkerContext, entry: Entry, found: Sequence[StoredEvent
             ctx.metrics.faults.labels("entity_unreadable", endpoint).inc()
             log.warning("entity_unreadable", endpoint=endpoint, trace=kept.trace_id, why=why)
             letter = f"e-{kept.event.id.partition('_')[2]}"
-            await ctx.ledger.bury(letter, "interaction entity", "", f"520 {why}", entry.fields[b"body"])
+            await ctx.ledger.bury(letter, "interaction entity", "", f"520 {why}", entry.body)
     return made
 
 
-async def _own(ctx: WorkerContext, name: str, entry: Entry) -> Event:
-    facts = {key.decode(): value.decode() for key, value in entry.fields.items() if key != b"own"}
+async def _own(ctx: WorkerContext, name: str, entry: Batch) -> Event:
+    facts = entry.facts
     about = None
     if "of" in facts and (stored := await ctx.events.one(facts["of"])):
         about = events.read(facts["of"], stored).event
@@ -103,10 +103,10 @@ async def _own(ctx: WorkerContext, name: str, entry: Entry) -> Event:
     return event
 
 
-async def _cannot(ctx: WorkerContext, entry: Entry, error: Exception) -> None:
+async def _cannot(ctx: WorkerContext, entry: Batch, error: Exception) -> None:
     """A batch that trips us up must not stop those behind it."""
-    endpoint, body = entry.text("endpoint"), entry.fields.get(b"body", b"")
+    endpoint, body = entry.endpoint, entry.body
     ctx.metrics.faults.labels("batch_not_split", endpoint).inc()
-    log.error("batch_not_split", endpoint=endpoint, trace=entry.text("trace"), exc_info=error)
+    log.error("batch_not_split", endpoint=endpoint, trace=entry.trace_id, exc_info=error)
     reason = f"520 {error}" if isinstance(error, payloads.NotJson) else "internal error"
     await ctx.events.bury(entry.id, f"i-{payloads.made_up_id(endpoint, body)}", reason, body)

@@ -49,13 +49,13 @@ async def _copy(ctx: WorkerContext, update: DeliveryUpdate) -> str:
     """
     account = ctx.providers[update.provider].account
     found = await ctx.surely(lambda: ctx.ledger.copies(update.first_ref))
-    copies = {ref: copy for ref, copy in found.items() if _account_of(ctx, copy["ch"]) == account}
+    copies = {ref: copy for ref, copy in found.items() if _account_of(ctx, copy.channel_id) == account}
     for ref, copy in copies.items():
-        if copy.get("x0") == update.provider_id:
+        if copy.provider_id(0) == update.provider_id:
             return ref
     for recipient in update.recipients:
         for ref, copy in copies.items():
-            if same_address(copy.get("to", ""), recipient):
+            if same_address(copy.to_id, recipient):
                 return ref
     return next(iter(copies)) if len(copies) == len(found) == 1 else ""
 

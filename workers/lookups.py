@@ -16,7 +16,8 @@ from redis.exceptions import RedisError
 
 from dcbridge.config.models import Channel
 from dcbridge.errors import OutcomeUnknown, Refused, SendError
-from dcbridge.ledger import KNOWN, Claimed
+from dcbridge.ledger import KNOWN, MessageClaim
+from dcbridge.ledger.fields import ClaimedMessage
 from dcbridge.messages import MessageStatus, UpdateStatus
 from dcbridge.providers.base import ListedMessage, Part, StatusLookup
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
@@ -65,14 +66,18 @@ class Question:
     ctx: WorkerContext
     ref: str
     token: str
-    claimed: Claimed
+    claimed: MessageClaim
     channel: Channel
     status_lookup: StatusLookup
     began: float  # by this process' steady clock
 
     @property
+    def entry(self) -> ClaimedMessage:
+        return self.claimed.entry
+
+    @property
     def state(self) -> str:
-        return self.claimed.text("s")
+        return self.entry.state
 
     @property
     def keeper(self) -> str:
@@ -82,11 +87,11 @@ class Question:
     @property
     def is_probe(self) -> bool:
         """True where it tries whether a provider is back, because no message waits that could."""
-        return self.claimed.number("qp") > 0
+        return self.entry.lookup_is_probe
 
-    def age(self, field: str) -> float:
+    def age(self, moment: int | None) -> float:
         """Seconds since a moment that the entry holds, by Redis' clock and then ours."""
-        moment, now = self.claimed.number(field), self.claimed.number("now")
+        now = self.entry.now
         return (now - (moment or now)) / 1000 + time.monotonic() - self.began
 
 
@@ -97,14 +102,14 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
     if not claimed.ours:
         log.debug("status_lookup_claim_skipped", message=ref, why=claimed.why)
         return
-    channel = ctx.channel(claimed.text("ch"))
+    channel = ctx.channel(claimed.entry.channel_id)
     status_lookup = ctx.status_lookup(channel)
     if channel is None or status_lookup is None:  # bridge.yaml has changed: the sweep decides
         await ctx.ledger.ask_again(ref, token, 0.0)
         return
     question = Question(ctx, ref, token, claimed, channel, status_lookup, time.monotonic())
     with structlog.contextvars.bound_contextvars(
-        message=ref, trace=claimed.text("tr"), channel=claimed.text("ch"), provider=channel.provider
+        message=ref, trace=claimed.entry.trace_id, channel=claimed.entry.channel_id, provider=channel.provider
     ):
         try:
             async with asyncio.timeout(PATIENCE):
@@ -129,12 +134,12 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
 async def _about_outcome(q: Question) -> None:
     message = stored_message(q.ref, q.claimed, q.channel)
     parts = q.ctx.providers[q.channel.provider].parts(message)
-    part = parts[q.claimed.number("pt")]
+    part = parts[q.entry.part]
     rows, complete = await _listed(q, part)
     verdict: Verdict = CannotTell("too long ago")  # whose an id is has been forgotten
-    if q.claimed.number("us") and q.age("us") < KNOWN:
+    if q.entry.unknown_since and q.age(q.entry.unknown_since) < KNOWN:
         whose = await q.ctx.ledger.whose(q.keeper, [row.reported.provider_id for row in rows])
-        verdict = judge(rows, whose, name_of(q.ref, part.number), q.claimed.number("un"), complete=complete)
+        verdict = judge(rows, whose, name_of(q.ref, part.number), q.entry.unknown_requests, complete=complete)
     await _follow(q, part, verdict)
 
 
@@ -143,7 +148,7 @@ async def _listed(q: Question, part: Part) -> tuple[list[ListedMessage], bool]:
     message = stored_message(q.ref, q.claimed, q.channel)
     request, rows = q.status_lookup.list_request(message, part), list[ListedMessage]()
     for _ in range(PAGES):
-        page = q.status_lookup.parse_list(await q.ctx.sender.send(request), message, part, q.age("us"))
+        page = q.status_lookup.parse_list(await q.ctx.sender.send(request), message, part, q.age(q.entry.unknown_since))
         rows += page.rows
         if page.following is None:
             return rows, True
@@ -154,7 +159,7 @@ async def _listed(q: Question, part: Part) -> tuple[list[ListedMessage], bool]:
 
 
 async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
-    ledger, more = q.ctx.ledger, q.status_lookup.lag - q.age("ut")
+    ledger, more = q.ctx.ledger, q.status_lookup.lag - q.age(q.entry.unknown_at)
     match verdict:
         case Found(reported, ids):
             await _note(q, part.number, "found", reported.status.value, reported.provider_id)
@@ -164,7 +169,7 @@ async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
                 confirm_within=q.ctx.look_after(q.channel),
             )  # fmt: skip
             if state == "taken":  # two questions found the same one, and the other was first
-                state = await ledger.ask_again(q.ref, q.token, 0.0, q.claimed.number("qf") + 1)
+                state = await ledger.ask_again(q.ref, q.token, 0.0, q.entry.lookup_failures + 1)
         case _ if more > 0:  # the list may not have caught up
             await _note(q, part.number, "not yet")
             state = await ledger.ask_again(q.ref, q.token, more)
@@ -182,8 +187,8 @@ async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
 
 async def _about_delivery(q: Question) -> None:
     """Each part of which the last word is not known. Every answer is an update, as if a callback had brought it."""
-    for number in range(max(1, q.claimed.number("n"))):
-        provider_id, known = q.claimed.text(f"x{number}"), q.claimed.text(f"u{number}")
+    for number in range(max(1, q.entry.parts)):
+        provider_id, known = q.entry.provider_id(number), q.entry.part_status(number)
         if not provider_id or known in ("delivered", "failed", "removed"):
             continue
         reported = q.status_lookup.parse_status(await q.ctx.sender.send(q.status_lookup.status_request(provider_id)))
@@ -215,7 +220,7 @@ async def _update(q: Question, part: int, reported: MessageStatus) -> str:
 
 async def _next_question(q: Question) -> None:
     """At twice the time since it was sent, at last when confirm_within ends; after that it is unconfirmed."""
-    age, within = q.age("sent"), q.channel.confirm_within
+    age, within = q.age(q.entry.sent_at), q.channel.confirm_within
     if within - age < 1.0:
         await _decide(q.ctx, q.ref, "sent", q.channel, q.token)
     else:
@@ -240,7 +245,7 @@ async def _failed(q: Question, error: SendError) -> None:
     """No answer: again after the channel's waits, a few times. It says nothing about sending, so the breaker does not
     hear of it unless it probed (a login may be good for sending and not for reading); a Retry-After holds for all.
     """
-    ledger, tries = q.ctx.ledger, q.claimed.number("qf") + 1
+    ledger, tries = q.ctx.ledger, q.entry.lookup_failures + 1
     tell = log.error if error.page else log.warning
     tell("status_lookup_failed", outcome=error.outcome, code=error.code, failures=tries)
     if error.page:
@@ -249,9 +254,9 @@ async def _failed(q: Question, error: SendError) -> None:
         await failures.update_breaker(q.ctx, q.channel.provider, q.ref, error)
     elif error.whole_account:
         await failures.pause(q.ctx, q.channel.provider, error)
-    await _note(q, q.claimed.number("pt") if q.state == "unknown" else 0, "failed", error.code)
+    await _note(q, q.entry.part if q.state == "unknown" else 0, "failed", error.code)
     if tries < TRIES:
-        retry = q.ctx.configuration.retry_of(q.claimed.text("ch"))
+        retry = q.ctx.configuration.retry_of(q.entry.channel_id)
         later = failures.kept_to(q.ctx, q.channel.provider, error)
         await ledger.ask_again(q.ref, q.token, failures.wait(retry, tries, later), tries)
     elif q.state == "unknown":

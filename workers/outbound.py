@@ -12,7 +12,7 @@ import structlog
 from dcbridge.config.models import Channel
 from dcbridge.errors import Refused, SendError, Unreadable
 from dcbridge.genesys import payloads
-from dcbridge.ledger import Claimed
+from dcbridge.ledger import MessageClaim
 from dcbridge.messages import Address, AgentMessage
 from dcbridge.providers.base import Part, Provider, Request, Submission
 from workers import failures
@@ -35,9 +35,9 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
     if not claimed.ours:
         log.debug("claim_skipped", message=ref, why=claimed.why)
         return True
-    channel_id = claimed.text("ch")
+    channel_id = claimed.entry.channel_id
     with structlog.contextvars.bound_contextvars(
-        message=ref, trace=claimed.text("tr"), channel=channel_id, consumer=ctx.tokens.of(claimed.text("to"))
+        message=ref, trace=claimed.entry.trace_id, channel=channel_id, consumer=ctx.tokens.of(claimed.entry.to_id)
     ):
         channel = ctx.channel(channel_id)
         if channel is None:
@@ -59,17 +59,17 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
 
 
 async def _prepare(
-    ctx: WorkerContext, ref: str, claim: str, claimed: Claimed, channel: Channel, provider: Provider
+    ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, channel: Channel, provider: Provider
 ) -> tuple[Part, Request]:
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
     shared = await ctx.payloads.shared(ref, claimed)
     message = stored_message(ref, claimed, channel, shared.copies if shared else ())
     if shared is not None and shared.large:
         async with shared.turn:  # the first writes it, and the others find it written
-            parts, request = await asyncio.to_thread(_written, provider, message, claimed.number("pt"))
+            parts, request = await asyncio.to_thread(_written, provider, message, claimed.entry.part)
     else:
-        parts, request = _written(provider, message, claimed.number("pt"))
-    number = claimed.number("pt")
+        parts, request = _written(provider, message, claimed.entry.part)
+    number = claimed.entry.part
     if len(parts) > 1 and number == 0:
         await ctx.surely(lambda: ctx.ledger.parts(ref, claim, len(parts)))
     return parts[number], request
@@ -83,13 +83,15 @@ def _written(provider: Provider, message: AgentMessage, number: int) -> tuple[Se
     return parts, provider.build_request(message, parts[number])
 
 
-def stored_message(ref: str, claimed: Claimed, channel: Channel, copies: Sequence[AgentMessage] = ()) -> AgentMessage:
+def stored_message(
+    ref: str, claimed: MessageClaim, channel: Channel, copies: Sequence[AgentMessage] = ()
+) -> AgentMessage:
     """The message that an entry holds, from our number as the provider knows it. `copies`: what is read already."""
     index = int(ref.partition("-")[2] or "0")
     if index < len(copies):
         message = copies[index]
     else:
-        message = payloads.read_stored(claimed.fields[b"p"], index, claimed.text("mid"), claimed.text("tr"))
+        message = payloads.read_stored(claimed.entry.payload, index, claimed.entry.message_id, claimed.entry.trace_id)
     if channel.number is None and channel.default_region is None:
         return message
     sender = Address(channel.number, message.sender.name) if channel.number is not None else message.sender
@@ -100,7 +102,7 @@ async def _send_part(
     ctx: WorkerContext,
     ref: str,
     claim: str,
-    claimed: Claimed,
+    claimed: MessageClaim,
     channel: Channel,
     provider: Provider,
     part: Part,
@@ -144,7 +146,7 @@ async def _send_part(
         part=part.number + 1,
         parts=part.count,
         provider_id=taken.provider_id,
-        attempt=claimed.number("a"),
+        attempt=claimed.entry.attempts,
         ms=round((time.monotonic() - began) * 1000),
         state=state,
     )

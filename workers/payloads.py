@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from dcbridge.genesys import payloads
-from dcbridge.ledger import LARGE, Claimed, Ledger
+from dcbridge.ledger import LARGE, Ledger, MessageClaim
 from dcbridge.messages import AgentMessage
 
 KEPT = 8  # messages whose copies are remembered when no copy is in flight
@@ -40,21 +40,21 @@ class Payloads:
         self._ledger = ledger
         self._shared: OrderedDict[str, Shared] = OrderedDict()
 
-    async def shared(self, ref: str, claimed: Claimed) -> Shared | None:
+    async def shared(self, ref: str, claimed: MessageClaim) -> Shared | None:
         """What the copies of this message share; None for a small one whose only copy, or first, this is.
 
         Raises ValueError for a payload that holds no message, and RedisError.
         """
-        first = claimed.text("ps") or ref.partition("-")[0]
-        if first == ref and b"pz" not in claimed.fields and first not in self._shared:
+        first = claimed.entry.payload_ref or ref.partition("-")[0]
+        if first == ref and not claimed.entry.payload_size and first not in self._shared:
             return None
         found = self._shared.setdefault(first, Shared())
         self._shared.move_to_end(first)
         async with found.turn:
             if not found.copies:
-                payload = claimed.fields.get(b"p") or await self._ledger.payload(first)
+                payload = claimed.entry.payload or await self._ledger.payload(first)
                 found.size = len(payload)
-                identity = (claimed.text("mid"), claimed.text("tr"))
+                identity = (claimed.entry.message_id, claimed.entry.trace_id)
                 if found.large:
                     found.copies = await asyncio.to_thread(payloads.read_copies, payload, *identity)
                 else:

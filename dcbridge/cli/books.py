@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcbridge.cli.terminal import Session, out, print_block, print_json, progress
+from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.reports.books import TERMINAL, Books, read
 from dcbridge.printable import printable
 
@@ -75,7 +76,7 @@ async def _in_flight(redis: Redis, keys: Sequence[bytes]) -> list[tuple[str, str
     """(ref, channel) of the entries that have not ended."""
     async with redis.pipeline(transaction=False) as pipe:
         for key in keys:
-            pipe.hmget(key, "s", "ch")
+            pipe.hmget(key, MessageEntry.state.wire, MessageEntry.channel_id.wire)
         rows: list[Any] = await pipe.execute()
     return [
         (key.decode().removeprefix("dcb:m:"), channel.decode())
@@ -88,7 +89,7 @@ async def _look(redis: Redis, refs: Sequence[tuple[str, str]], found: dict[str, 
     """Add to `found` those whose two places contradict each other."""
     async with redis.pipeline(transaction=True) as pipe:
         for ref, channel in refs:
-            pipe.hget(f"dcb:m:{ref}", "s")
+            pipe.hget(f"dcb:m:{ref}", MessageEntry.state.wire)
             pipe.zscore(f"dcb:open:{channel}", ref)
         rows: list[Any] = await pipe.execute()
     for (ref, channel), raw, opened in zip(refs, rows[::2], rows[1::2], strict=True):

@@ -183,10 +183,10 @@ async def _deliveries(session: Session, events: Events, kept: StoredEvent) -> di
     ended = await events.ended(kept.event.id)
     found: dict[str, dict[str, Any]] = {name: _ended(one) for name, one in ended.items()}
     for name in sorted({one.name for one in await events.known()} - ended.keys()):
-        if fields := await events.waiting(f"{kept.event.id}-{name}"):
-            found[name] = {"state": "waiting", "attempts": int(fields.get("a", "0"))}
-            if "e" in fields:
-                found[name]["last_error"] = fields["e"]
+        if entry := await events.waiting(f"{kept.event.id}-{name}"):
+            found[name] = {"state": "waiting", "attempts": entry.attempts}
+            if entry.last_code:
+                found[name]["last_error"] = entry.last_code
     return dict(sorted(found.items()))
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from dcbridge.cli.terminal import Session, progress
 from dcbridge.ledger import lane_of
+from dcbridge.ledger.fields import MessageEntry
 from dcbridge.providers.callback import consumer_lane, consumer_task_id
 from dcbridge.providers.phone import plain, spellings
 from dcbridge.runtime.logs import TOKEN_LENGTH, Tokens
@@ -19,7 +20,8 @@ from dcbridge.runtime.logs import TOKEN_LENGTH, Tokens
 MOST = 1000  # members of one conversation, and finds of one search, that are told of
 PARTS = 12  # of a long text, whose provider ids are compared
 _PAGE = 1000  # entries looked at in one round trip
-_FIELDS = ("ln", "tr", "to", *(f"x{part}" for part in range(PARTS)))
+_LANE, _TO = MessageEntry.lane.wire, MessageEntry.to_id.wire
+_FIELDS = (_LANE, MessageEntry.trace_id.wire, _TO, *(f"{MessageEntry.provider_id.wire}{part}" for part in range(PARTS)))
 
 
 def is_address(given: str) -> bool:
@@ -88,9 +90,9 @@ async def _test(session: Session, given: str, channel: str | None) -> Callable[[
         wanted.add(tokens.of(given))
 
     def fits(facts: Mapping[str, str]) -> bool:
-        if given in facts.values() or facts.get("ln") in lanes:
+        if given in facts.values() or facts.get(_LANE) in lanes:
             return True
-        return bool(tokens and wanted and "to" in facts and tokens.of(facts["to"]) in wanted)
+        return bool(tokens and wanted and _TO in facts and tokens.of(facts[_TO]) in wanted)
 
     return fits
 
@@ -119,6 +121,6 @@ async def _channels(session: Session) -> list[str]:
 async def _by_age(session: Session, members: Sequence[str]) -> list[str]:
     async with session.ledger.redis.pipeline(transaction=False) as pipe:
         for member in members:
-            pipe.hget(f"dcb:{member}", "at")
+            pipe.hget(f"dcb:{member}", MessageEntry.accepted_at.wire)
         at = await pipe.execute()
     return [member for _, member in sorted(zip((int(one or 0) for one in at), members, strict=True))]

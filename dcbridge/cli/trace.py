@@ -15,6 +15,7 @@ from dcbridge.cli import search
 from dcbridge.cli.terminal import Session, format_duration, out, print_block, print_json, say_error, utc
 from dcbridge.genesys.payloads import MAX_RECIPIENTS
 from dcbridge.ledger import Ledger
+from dcbridge.ledger.fields import MessageEntry, State
 from dcbridge.ledger.history import Hop, hops_of, hops_of_task, older_lines_are_gone, parts_of
 from dcbridge.messages import message_ref
 from dcbridge.printable import printable
@@ -139,27 +140,27 @@ async def _message(session: Session, ref: str) -> Life | None:
     entry = await session.ledger.entry(ref)
     if not entry:
         return None
-    channel = session.configuration.channel(entry["ch"])
+    channel = session.configuration.channel(entry.channel_id)
     provider = channel.provider if channel else ""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.zscore("dcb:due", f"m:{ref}")
-        pipe.zscore(f"dcb:receipts:{entry['ch']}", ref)
-        pipe.lpos(f"dcb:lane:{entry['ln']}", f"m:{ref}")
+        pipe.zscore(f"dcb:receipts:{entry.channel_id}", ref)
+        pipe.lpos(f"dcb:lane:{entry.lane}", f"m:{ref}")
         pipe.zscore(f"dcb:parked:{provider}", ref)
         pipe.hget(f"dcb:breaker:{provider}", "why")
         due, receipt_due, place, parked, why = await pipe.execute()
     facts = {
         "message": ref,
-        "state": entry["s"],
-        "channel": entry["ch"],
-        "message id": entry["mid"],
-        "trace id": entry.get("tr", ""),
+        "state": entry.state,
+        "channel": entry.channel_id,
+        "message id": entry.message_id,
+        "trace id": entry.trace_id,
         "consumer": _consumer(session.settings, entry),
-        "attempts": int(entry.get("ta", "0")),
+        "attempts": entry.total_attempts,
         "waits behind": f"{place} in its conversation" if place else "",
         "held back": _held_back(entry, provider if parked is not None else "", why),
-        "last code": entry.get("e", ""),
-        "outcome was unknown": {"": "", "1": "once"}.get(entry.get("unk", ""), f"{entry.get('unk')} times"),
+        "last code": entry.last_code,
+        "outcome was unknown": {0: "", 1: "once"}.get(entry.times_unknown, f"{entry.times_unknown} times"),
         "dead letters": await _letters(redis, [f"m-{ref}", f"r-{ref}"]),
     }
     hops = hops_of(entry, due=_seconds(due), receipt_due=_seconds(receipt_due))
@@ -172,39 +173,39 @@ async def _task(ledger: Ledger, task_id: str) -> Life | None:
         return None
     facts = {
         "task": task_id,
-        "state": entry["s"],
-        "what": "a consumer message" if entry["j"] == "consumer" else "a provider's callback",
-        "channel": entry.get("ch", ""),
-        "trace id": entry.get("tr", ""),
-        "attempts": int(entry.get("a", "0")),
-        "last code": entry.get("e", ""),
+        "state": entry.state,
+        "what": "a consumer message" if entry.job == "consumer" else "a provider's callback",
+        "channel": entry.channel_id,
+        "trace id": entry.trace_id,
+        "attempts": entry.attempts,
+        "last code": entry.last_code,
         "dead letters": await _letters(ledger.redis, [f"t-{task_id}"]),
     }
     return Life(facts, hops_of_task(entry), (), older_lines_are_gone(entry))
 
 
-def _held_back(entry: Mapping[str, str], parked_at: str, why: bytes | None) -> str:
+def _held_back(entry: MessageEntry, parked_at: str, why: bytes | None) -> str:
     """Why a message whose turn it is does not go (dcbridge/ledger/lines.lua)."""
-    if entry["s"] not in ("accepted", "retry"):
+    if entry.state not in (State.ACCEPTED, State.RETRY):
         return ""
     if parked_at:
         code = f": {why.decode(errors='replace')}" if why else ""
         return f"the breaker of {parked_at} is open{code}"
-    kind, _, name = entry.get("q", "").partition("-")
+    kind, _, name = entry.line.partition("-")
     if kind == "u":
         return f"no worker is configured for channel {name}"
     if kind in ("c", "p"):
         return f"it waits for {'the pace of channel' if kind == 'c' else 'the pace or a pause of provider'} {name}"
-    if "hd" in entry:
+    if entry.held_by:
         return "the allowed number of requests is in flight"
-    return f"by the rate limit, until {utc(int(entry['sl']) / 1000)}" if "sl" in entry else ""
+    return f"by the rate limit, until {utc(entry.slot / 1000)}" if entry.slot else ""
 
 
-def _consumer(settings: Settings, entry: Mapping[str, str]) -> str:
+def _consumer(settings: Settings, entry: MessageEntry) -> str:
     """The token by which the logs name the consumer, while the ledger still needs the address."""
-    if "to" not in entry or settings.token_key_is_random:
+    if not entry.to_id or settings.token_key_is_random:
         return ""
-    return Tokens(settings.token_key.get_secret_value().encode()).of(entry["to"])
+    return Tokens(settings.token_key.get_secret_value().encode()).of(entry.to_id)
 
 
 def _seconds(score: float | None) -> float | None:

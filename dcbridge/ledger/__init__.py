@@ -23,14 +23,15 @@ from typing import Any, NamedTuple, Self, cast
 
 from redis.asyncio import Redis
 
-from dcbridge.ledger.entries import Claimed, Decision, OwedReceipt, Swept, unreadable
+from dcbridge.ledger.entries import Claimed, Decision, E, MessageClaim, OwedReceipt, Swept, TaskClaim, unreadable
+from dcbridge.ledger.fields import ClaimedMessage, MessageEntry, TaskEntry
 from dcbridge.ledger.lua import ledger_script
 from dcbridge.ledger.script import Batch, slices, whole
 from dcbridge.messages import MessageStatus
 from dcbridge.settings.process import DAY, Settings
 from dcbridge.store.durability import Durable
 
-__all__ = ["Claimed", "Decision", "OwedReceipt", "Swept"]  # of entries.py
+__all__ = ["Claimed", "Decision", "MessageClaim", "OwedReceipt", "Swept", "TaskClaim"]  # of entries.py
 
 SWEEP = 500  # members that one sweep looks at
 LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
@@ -145,9 +146,10 @@ class Ledger:
             ]  # fmt: skip
         return flat
 
-    async def claim(self, ref: str, token: str, lease: float) -> Claimed:
+    async def claim(self, ref: str, token: str, lease: float) -> MessageClaim:
         """Take the message for `lease` seconds."""
-        return await self._readable(f"m:{ref}", await self._do("claim", ref, token, _ms(lease), self._keep))
+        answer = await self._do("claim", ref, token, _ms(lease), self._keep)
+        return await self._readable(f"m:{ref}", answer, ClaimedMessage)
 
     async def payload(self, first_ref: str) -> bytes:
         """The payload of a message, by the ref of its first copy; b"" where it is gone."""
@@ -227,9 +229,9 @@ class Ledger:
         """
         return _word(await self._do("ask", ref, _ms(limit)))
 
-    async def question(self, ref: str, token: str, lease: float) -> Claimed:
+    async def question(self, ref: str, token: str, lease: float) -> MessageClaim:
         """Take the question for `lease` seconds, unless its provider is to be left alone at present."""
-        return await self._readable(f"m:{ref}", await self._do("question", ref, token, _ms(lease)))
+        return await self._readable(f"m:{ref}", await self._do("question", ref, token, _ms(lease)), ClaimedMessage)
 
     async def answered(self, ref: str, token: str, part: int, word: str, provider: str, detail: str) -> str:
         """Write the answer into the message's history; `word` as in history.py."""
@@ -247,17 +249,18 @@ class Ledger:
         found = await cast(Awaitable[list[bytes | None]], self.redis.mget(keys))
         return {one: whose.decode() for one, whose in zip(ids, found, strict=True) if whose is not None}
 
-    async def copies(self, first_ref: str) -> dict[str, dict[str, str]]:
-        """Each copy of a message that is remembered: its channel `ch`, recipient `to` and provider's id `x0`."""
-        copies: dict[str, dict[str, str]] = {}
+    async def copies(self, first_ref: str) -> dict[str, MessageEntry]:
+        """Each copy of a message that is remembered: its channel, recipient, and first provider's id."""
+        copies: dict[str, MessageEntry] = {}
+        names = (MessageEntry.channel_id.wire, MessageEntry.to_id.wire, f"{MessageEntry.provider_id.wire}0")
         for start in range(0, MOST_COPIES, COPIES_AT_ONCE):
             refs = [f"{first_ref}-{n}" if n else first_ref for n in range(start, start + COPIES_AT_ONCE)]
             async with self.redis.pipeline(transaction=False) as pipe:
                 for ref in refs:
-                    pipe.hmget(f"dcb:m:{ref}", "ch", "to", "x0")
+                    pipe.hmget(f"dcb:m:{ref}", names)
                 rows = await pipe.execute()
             here = {
-                ref: {name: value.decode() for name, value in zip(("ch", "to", "x0"), row, strict=True) if value}
+                ref: MessageEntry({name.encode(): value for name, value in zip(names, row, strict=True) if value})
                 for ref, row in zip(refs, rows, strict=True)
                 if row[0] is not None
             }
@@ -373,8 +376,8 @@ class Ledger:
             calls.append(self._do("task_put", *flat, bulk=bulk))
         return [answer == b"new" for answers in await asyncio.gather(*calls) for answer in answers]
 
-    async def claim_task(self, task_id: str, token: str, lease: float) -> Claimed:
-        return await self._readable(f"t:{task_id}", await self._do("task_claim", task_id, token, _ms(lease)))
+    async def claim_task(self, task_id: str, token: str, lease: float) -> TaskClaim:
+        return await self._readable(f"t:{task_id}", await self._do("task_claim", task_id, token, _ms(lease)), TaskEntry)
 
     async def task_done(self, task_id: str, token: str, keep: float, why_nothing: str = "") -> str:
         """Whoever says so: a worker given up for dead as well. `keep`: seconds for which the same id is recognised.
@@ -431,26 +434,28 @@ class Ledger:
             heard=bool(seen[4]),
         )
 
-    async def _readable(self, member: str, answer: Sequence[Any]) -> Claimed:
+    async def _readable(self, member: str, answer: Sequence[Any], kind: type[E]) -> Claimed[E]:
         """What was claimed; set aside where this version cannot read it."""
-        claimed = _claimed(answer)
-        why = unreadable(claimed.fields)
+        if answer[0] != b"go":
+            return Claimed(answer[0].decode(), kind({}))
+        pairs = answer[1]
+        entry = kind(dict(zip(pairs[::2], pairs[1::2], strict=True)))
+        why = unreadable(entry)
         if not why:
-            return claimed
+            return Claimed("go", entry)
         await self._do("aside", member, why, "")
-        return Claimed("aside", {})
+        return Claimed("aside", kind({}))
 
-    async def entry(self, ref: str) -> dict[str, str]:
-        """What is remembered of one message, without its payload."""
-        return await self._fields(f"dcb:m:{ref}")
+    async def entry(self, ref: str) -> MessageEntry:
+        """What is remembered of one message, without its payload; false where nothing is."""
+        return MessageEntry(await self._hash(f"dcb:m:{ref}"))
 
-    async def task(self, task_id: str) -> dict[str, str]:
-        """What is remembered of one task, without its payload."""
-        return await self._fields(f"dcb:t:{task_id}")
+    async def task(self, task_id: str) -> TaskEntry:
+        """What is remembered of one task; false where nothing is."""
+        return TaskEntry(await self._hash(f"dcb:t:{task_id}"))
 
-    async def _fields(self, key: str) -> dict[str, str]:
-        raw = await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(key))
-        return {k.decode(errors="replace"): v.decode(errors="replace") for k, v in raw.items() if k != b"p"}
+    async def _hash(self, key: str) -> dict[bytes, bytes]:
+        return await cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(key))
 
 
 def _ms(seconds: float) -> int:
@@ -459,10 +464,3 @@ def _ms(seconds: float) -> int:
 
 def _word(answer: bytes) -> str:
     return answer.decode()
-
-
-def _claimed(answer: Sequence[Any]) -> Claimed:
-    if answer[0] != b"go":
-        return Claimed(answer[0].decode(), {})
-    pairs = answer[1]
-    return Claimed("go", dict(zip(pairs[::2], pairs[1::2], strict=True)))

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Generic, Self, TypeVar
 
+from dcbridge.ledger.fields import ClaimedMessage, Entry, MessageEntry, TaskEntry
 from dcbridge.messages import Reason, ReceiptStatus
 
-_NUMBERS = (b"a", b"at", b"pt", b"n", b"us", b"un", b"ut", b"sent", b"qf")  # fields of a claim that are read as such
+E = TypeVar("E", ClaimedMessage, TaskEntry)
+
+_NUMBERS = {  # that are read from a claim
+    one.wire: one.wire.encode()
+    for one in (
+        *(MessageEntry.attempts, MessageEntry.accepted_at, MessageEntry.part, MessageEntry.parts),
+        *(MessageEntry.unknown_since, MessageEntry.unknown_requests, MessageEntry.unknown_at),
+        *(MessageEntry.sent_at, MessageEntry.lookup_failures),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """A message or task in our hands, or `why` it is not."""
+class Claimed(Generic[E]):
+    """A message or task that is ours, or `why` it is not; then its entry is empty."""
 
     why: str
-    fields: Mapping[bytes, bytes]
+    entry: E
 
     @property
     def ours(self) -> bool:
         return self.why == "go"
 
-    def text(self, name: str) -> str:
-        return self.fields.get(name.encode(), b"").decode()
 
-    def number(self, name: str) -> int:
-        return int(self.fields.get(name.encode(), b"0"))
+MessageClaim = Claimed[ClaimedMessage]
+TaskClaim = Claimed[TaskEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +83,14 @@ class OwedReceipt:
         return cls(ref, mid, sender, to, ReceiptStatus(status).value, reason, detail, int(at), int(tries), trace)
 
 
-def unreadable(fields: Mapping[bytes, bytes]) -> str:
-    """Why the fields of a claim cannot be read, or ""."""
+def unreadable(entry: Entry) -> str:
+    """Why an entry that was claimed cannot be read, or ""."""
+    found = entry.hash
     try:
-        b" ".join(value for name, value in fields.items() if name != b"p").decode()
+        b" ".join(value for name, value in found.items() if name != b"p").decode()
     except UnicodeDecodeError:
         return "a field is not UTF-8"
-    for name in _NUMBERS:
-        if not fields.get(name, b"0").removeprefix(b"-").isdigit():
-            return f"its field {name.decode()} is no number"
+    for name, key in _NUMBERS.items():
+        if not found.get(key, b"0").removeprefix(b"-").isdigit():
+            return f"its field {name} is no number"
     return ""

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from dcbridge.ledger import Claimed, Ledger
+from dcbridge.ledger import Ledger, TaskClaim
+from dcbridge.ledger.fields import TaskEntry
 from dcbridge.ledger.reports.books import SubscriberBooks, read_subscribers
 from dcbridge.ledger.script import slices
 from dcbridge.settings.process import DAY
@@ -33,8 +34,8 @@ class NewEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry of the stream: a batch as it came, or what an event of ours has to say."""
+class Batch:
+    """One entry of the stream: a batch as it came, or what an event of our `own` has to say."""
 
     id: str
     fields: Mapping[bytes, bytes] = field(repr=False)
@@ -44,8 +45,30 @@ class Entry:
         """Milliseconds since 1970."""
         return int(self.id.partition("-")[0])
 
-    def text(self, name: str) -> str:
-        return self.fields.get(name.encode(), b"").decode()
+    @property
+    def endpoint(self) -> str:
+        return self._text(b"endpoint")
+
+    @property
+    def trace_id(self) -> str:
+        return self._text(b"trace")
+
+    @property
+    def body(self) -> bytes:
+        return self.fields.get(b"body", b"")
+
+    @property
+    def own(self) -> str:
+        """The name of an event of ours, or ""."""
+        return self._text(b"own")
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What an event of ours has to say."""
+        return {name.decode(): value.decode() for name, value in self.fields.items() if name != b"own"}
+
+    def _text(self, name: bytes) -> str:
+        return self.fields.get(name, b"").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +122,10 @@ class Events:
 
     # ------------------------------------------------------------ from batches to events
 
-    async def take(self, token: str, lease: float, limit: int) -> list[Entry]:
+    async def take(self, token: str, lease: float, limit: int) -> list[Batch]:
         """The oldest entries, ours for `lease`; none where there are none, or somebody else splits."""
         rows = await self._do("split_take", token, int(lease * 1000), limit)
-        return [Entry(row[0].decode(), dict(zip(row[1][::2], row[1][1::2], strict=True))) for row in rows]
+        return [Batch(row[0].decode(), dict(zip(row[1][::2], row[1][1::2], strict=True))) for row in rows]
 
     async def put(self, events: Sequence[NewEvent], entries: Sequence[str] = ()) -> int:
         """Each with its deliveries; how many were new. `entries` are those that are done with by this."""
@@ -125,8 +148,8 @@ class Events:
 
     # ------------------------------------------------------------ deliveries
 
-    async def claim(self, delivery_id: str, token: str, lease: float) -> Claimed:
-        """As any task; `p` is the event as it is stored."""
+    async def claim(self, delivery_id: str, token: str, lease: float) -> TaskClaim:
+        """As any task; its payload is the event as it is stored."""
         return await self._ledger.claim_task(delivery_id, token, lease)
 
     async def delivered(self, delivery_id: str) -> str:
@@ -200,8 +223,8 @@ class Events:
         """How it goes with each subscriber that a worker ever told of."""
         return await read_subscribers(self._redis)
 
-    async def waiting(self, delivery_id: str) -> dict[str, str]:
-        """What is remembered of a delivery that has not ended."""
+    async def waiting(self, delivery_id: str) -> TaskEntry:
+        """What is remembered of a delivery that has not ended; false where it has."""
         return await self._ledger.task(delivery_id)
 
 

@@ -169,7 +169,7 @@ class _Shared(Entry):
     channel_id = text("ch", "the channel; of a delivery `subscribers/` and its subscriber")
     lane = text("ln", "the lane in which it waits for those before it, empty for none")
     trace_id = text("tr", "the trace id of the webhook or callback that brought it")
-    accepted_at = moment("at", "when it was accepted; of a delivery when its event was received")
+    accepted_at = number("at", "when it was accepted; of a delivery when its event was received")
     attempts = number("a", "attempts; of a message those of the part whose turn it is")
     token = text("tok", "who has claimed it: the worker, a dot, and a random word")
     lease_ends = moment("le", "when that claim ends")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dcbridge.ledger.fields import MessageEntry, State, TaskEntry, TaskState
 from dcbridge.messages import Reason
 
 KEPT = 32  # lines, as in history.lua
@@ -27,45 +28,41 @@ class Hop:
     facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
-def hops_of(entry: Mapping[str, str], *, due: float | None = None, receipt_due: float | None = None) -> list[Hop]:
+def hops_of(entry: MessageEntry, *, due: float | None = None, receipt_due: float | None = None) -> list[Hop]:
     """The hops of a message's entry, oldest first. `due` and `receipt_due`: when somebody looks at it next."""
     lines = _lines(entry)
-    found = [Hop(_at(entry, "at"), "accepted")]
+    found = [Hop(_at(entry, entry.accepted_at), "accepted")]
     attempts = [hop for hop in lines if hop.what.startswith("attempt")]
-    if "hs" in entry and not attempts and not older_lines_are_gone(entry):  # one attempt, which needed no line
-        began = _at(entry, "hs")
-        if "sent" in entry:
-            took = round(_at(entry, "sent") - began, 3)
-            found.append(
-                Hop(
-                    _at(entry, "sent"),
-                    "attempt 1: accepted by the provider",
-                    {"seconds": took} | _part_id(parts_of(entry), 0),
-                )
-            )
-        elif "end" in entry:
+    began = _at(entry, entry.began_at)
+    if entry.began_at and not attempts and not older_lines_are_gone(entry):  # one attempt, which needed no line
+        if entry.sent_at:
+            sent = _at(entry, entry.sent_at)
+            facts = {"seconds": round(sent - began, 3)} | _part_id(parts_of(entry), 0)
+            found.append(Hop(sent, "attempt 1: accepted by the provider", facts))
+        elif entry.ended_at:
             found.append(Hop(began, "attempt 1: started, then ended by a delivery update"))
     found += lines
-    if "hs" in entry and _at(entry, "hs") - _at(entry, "at") >= WAITED:
-        found.append(Hop(_at(entry, "hs"), "its turn came"))
-    if entry.get("s") == "sending":
-        found.append(Hop(_at(entry, "cs" if "cs" in entry else "hs"), f"attempt {entry.get('ta', '1')}: under way"))
+    if entry.began_at and began - _at(entry, entry.accepted_at) >= WAITED:
+        found.append(Hop(began, "its turn came"))
+    if entry.state == State.SENDING:
+        attempt = _at(entry, entry.attempt_began_at or entry.began_at)
+        found.append(Hop(attempt, f"attempt {entry.total_attempts or 1}: under way"))
     found += _what_is_next(entry, due)
-    if "end" in entry:
-        found.append(Hop(_at(entry, "end"), f"ended: {entry['s']}", _why(entry)))
+    if entry.ended_at:
+        found.append(Hop(_at(entry, entry.ended_at), f"ended: {entry.state}", _why(entry)))
     found += _receipt(entry, receipt_due)
     return _in_order(found)
 
 
-def hops_of_task(entry: Mapping[str, str]) -> list[Hop]:
+def hops_of_task(entry: TaskEntry) -> list[Hop]:
     """The hops of a task's entry: a raw callback or a consumer's message."""
-    found = [Hop(_at(entry, "at"), "accepted"), *_lines(entry)]
-    if entry.get("s") == "running":
-        found.append(Hop(_at(entry, "qa"), f"attempt {entry.get('a', '1')}: under way since it was queued"))
-    if entry.get("s") == "waiting" and "nb" in entry:
-        found.append(Hop(_at(entry, "nb"), "due: next attempt"))
-    if "end" in entry:
-        found.append(Hop(_at(entry, "end"), f"ended: {entry['s']}", {"attempts": int(entry.get("a", "0"))}))
+    found = [Hop(_at(entry, entry.accepted_at), "accepted"), *_lines(entry)]
+    if entry.state == TaskState.RUNNING:
+        found.append(Hop(_at(entry, entry.queued_at), f"attempt {entry.attempts or 1}: under way since it was queued"))
+    if entry.state == TaskState.WAITING and entry.not_before:
+        found.append(Hop(_at(entry, entry.not_before), "due: next attempt"))
+    if entry.ended_at:
+        found.append(Hop(_at(entry, entry.ended_at), f"ended: {entry.state}", {"attempts": entry.attempts}))
     return _in_order(found)
 
 
@@ -74,39 +71,43 @@ def _in_order(hops: list[Hop]) -> list[Hop]:
     return sorted(hops, key=lambda hop: round(hop.at * 1000))
 
 
-def parts_of(entry: Mapping[str, str]) -> list[dict[str, Fact]]:
+def parts_of(entry: MessageEntry | TaskEntry) -> list[dict[str, Fact]]:
     """Each part that is known: the provider's id, and the last word about it."""
-    count = max(int(entry.get("n", "0")), 1 if "x0" in entry or "u0" in entry else 0)
+    if isinstance(entry, TaskEntry):
+        return []
+    is_begun = entry.provider_id(0) is not None or entry.part_status(0) is not None
+    count = max(entry.parts, 1 if is_begun else 0)
     found: list[dict[str, Fact]] = []
     for part in range(count):
-        provider_id, status = entry.get(f"x{part}"), entry.get(f"u{part}", "")
+        provider_id, status = entry.provider_id(part), entry.part_status(part) or ""
         known = "accepted by the provider" if provider_id is not None else "not accepted yet"
         found.append({"part": part + 1, "provider_id": provider_id or "", "status": status or known})
     return found
 
 
-def older_lines_are_gone(entry: Mapping[str, str]) -> bool:
+def older_lines_are_gone(entry: MessageEntry | TaskEntry) -> bool:
     """True when more happened than is kept."""
-    return int(entry.get("hn", "0")) > KEPT
+    return entry.history_length > KEPT
 
 
-def _at(entry: Mapping[str, str], name: str) -> float:
-    return int(entry.get(name) or entry["at"]) / 1000
+def _at(entry: MessageEntry | TaskEntry, ms: int | None) -> float:
+    """In seconds; what is not known was as early as the entry."""
+    return (ms or entry.accepted_at) / 1000
 
 
-def _lines(entry: Mapping[str, str]) -> list[Hop]:
+def _lines(entry: MessageEntry | TaskEntry) -> list[Hop]:
     """The ring, oldest first."""
-    written = int(entry.get("hn", "0"))
-    began = _at(entry, "at")
+    written = entry.history_length
+    began = _at(entry, entry.accepted_at)
     found = []
     for n in range(max(0, written - KEPT), written):
-        offset, _, words = entry.get(f"h{n % KEPT}", "").partition(" ")
+        offset, _, words = (entry.history(n % KEPT) or "").partition(" ")
         if offset.isdigit():
             found.append(_hop(began + int(offset) / 1000, words, entry))
     return found
 
 
-def _hop(at: float, line: str, entry: Mapping[str, str]) -> Hop:
+def _hop(at: float, line: str, entry: MessageEntry | TaskEntry) -> Hop:
     """One line. The last word of a line may hold blanks, or be cut short."""
     kind, *words = line.split(" ", 1)
     rest = words[0] if words else ""
@@ -177,13 +178,13 @@ def _part_id(parts: list[dict[str, Fact]], number: int) -> dict[str, Fact]:
     return facts
 
 
-def _what_is_next(entry: Mapping[str, str], due: float | None) -> list[Hop]:
-    match entry.get("s"):
-        case "retry":
-            return [Hop(_at(entry, "nb"), "due: next attempt")]
-        case "unknown" if due is not None:
+def _what_is_next(entry: MessageEntry, due: float | None) -> list[Hop]:
+    match entry.state:
+        case State.RETRY:
+            return [Hop(_at(entry, entry.not_before), "due: next attempt")]
+        case State.UNKNOWN if due is not None:
             return [Hop(due, "due: a status lookup at the provider, or the channel's policy")]
-        case "sent" if due is not None:
+        case State.SENT if due is not None:
             return [Hop(due, "due: a status lookup at the provider, or unconfirmed")]
         case _:
             return []
@@ -192,21 +193,21 @@ def _what_is_next(entry: Mapping[str, str], due: float | None) -> list[Hop]:
 _REASONS = {str(int(reason)): reason.text for reason in Reason}
 
 
-def _why(entry: Mapping[str, str]) -> dict[str, Fact]:
+def _why(entry: MessageEntry) -> dict[str, Fact]:
     facts: dict[str, Fact] = {}
-    if reason := entry.get("r"):
+    if reason := entry.reason:
         facts["reason"] = reason
         if reason in _REASONS:
             facts["says"] = _REASONS[reason]
-    return facts | ({"detail": entry["d"]} if entry.get("d") else {})
+    return facts | ({"detail": entry.detail} if entry.detail else {})
 
 
-def _receipt(entry: Mapping[str, str], receipt_due: float | None) -> list[Hop]:
-    if not entry.get("rs"):
+def _receipt(entry: MessageEntry, receipt_due: float | None) -> list[Hop]:
+    status, tries = entry.receipt_status, entry.receipt_tries
+    if not status:
         return []
-    status, tries = entry["rs"], int(entry.get("rt", "0"))
-    if "rp" in entry:
-        return [Hop(_at(entry, "rp"), f"receipt: {status} posted", {"tries": tries + 1})]
-    if "rx" in entry or receipt_due is None:
+    if entry.receipt_posted_at:
+        return [Hop(_at(entry, entry.receipt_posted_at), f"receipt: {status} posted", {"tries": tries + 1})]
+    if entry.receipt_refused or receipt_due is None:
         return []
     return [Hop(receipt_due, f"due: receipt {status}", {"tries": tries})]

@@ -57,9 +57,9 @@ async def test_a_consumers_message_becomes_its_task_again(session: Session) -> N
     task_id = letter_id.removeprefix("t-")
     assert await session.queued("inbound") == [task_id]
     claimed = await session.ledger.claim_task(task_id, "new", 60.0)
-    assert claimed.fields[b"p"] == CONSUMER_TASK
-    assert (claimed.text("j"), claimed.text("ch"), claimed.text("tr")) == ("consumer", CHANNEL, "trace")
-    assert claimed.text("ln") == consumer_lane(CHANNEL, CONSUMER)
+    assert claimed.entry.payload == CONSUMER_TASK
+    assert (claimed.entry.job, claimed.entry.channel_id, claimed.entry.trace_id) == ("consumer", CHANNEL, "trace")
+    assert claimed.entry.lane == consumer_lane(CHANNEL, CONSUMER)
     assert await session.keys("dcb:dead*") == []
     assert (await session.hops(task_id))[:2] == ["accepted", "replayed"]
 
@@ -68,8 +68,8 @@ async def test_a_callback_is_read_again_in_its_order(session: Session) -> None:
     letter_id = await dead_callback(session)
     assert (await session.types("dead", "replay", "--what", "callback")).code == 0
     claimed = await session.ledger.claim_task(letter_id.removeprefix("t-"), "new", 60.0)
-    assert claimed.fields[b"p"] == callback()
-    assert claimed.text("ln") == callback_lane("twilio", "inbound") != ""
+    assert claimed.entry.payload == callback()
+    assert claimed.entry.lane == callback_lane("twilio", "inbound") != ""
 
 
 async def test_a_task_that_the_ledger_has_forgotten_is_put_back_all_the_same(session: Session) -> None:
@@ -133,7 +133,7 @@ async def test_a_delivery_update_is_read_again_by_a_task_of_its_own(session: Ses
         assert (await session.types("dead", "replay", letter_id)).code == 0
         task_id = await session.pop_job("inbound")
         claimed = await session.ledger.claim_task(task_id or "", "new", 60.0)
-        assert (claimed.fields[b"p"], claimed.text("ln")) == (callback("status"), "")
+        assert (claimed.entry.payload, claimed.entry.lane) == (callback("status"), "")
         await session.ledger.task_done(task_id or "", "new", 100.0)
 
 
@@ -166,8 +166,8 @@ async def test_a_webhook_that_can_be_read_now_is_accepted_under_the_name_its_sen
     assert await session.keys("dcb:dead*") == []
     assert await session.queued() == [life["message"]]
     claimed = await session.ledger.claim(life["message"], "mine", 60.0)
-    assert TEXT.encode() in claimed.fields[b"p"]
-    assert (claimed.text("from"), claimed.text("to")) == (SENDER, CONSUMER)
+    assert TEXT.encode() in claimed.entry.payload
+    assert (claimed.entry.sender_id, claimed.entry.to_id) == (SENDER, CONSUMER)
     assert await session.difference() == 0
 
 
@@ -249,7 +249,7 @@ async def test_a_rate_is_kept(session: Session) -> None:
     began = time.monotonic()
     assert (await session.types("dead", "replay", "--all", "--rate", "10/s")).code == 0
     assert time.monotonic() - began >= 0.3
-    moments = [int((await session.ledger.task(f"c-{n:024x}"))["at"]) for n in range(4)]
+    moments = [(await session.ledger.task(f"c-{n:024x}")).accepted_at for n in range(4)]
     assert all(later - earlier >= 50 for earlier, later in itertools.pairwise(moments))
 
 

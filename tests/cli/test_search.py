@@ -37,7 +37,7 @@ async def ended(session: Session, message_id: str, **changes: Any) -> str:
     channel = changes.get("channel_id", CHANNEL)
     await session.ledger.receipts_take(channel, 10, 60.0)
     await session.ledger.receipts_done(channel, [ref])
-    assert "to" not in await session.ledger.entry(ref)
+    assert not (await session.ledger.entry(ref)).to_id
     return ref
 
 

@@ -120,7 +120,7 @@ def _end(stack: Stack, message: str, recipient: str) -> str:
 def _a_delay(stack: Stack, postfix: Postfix, late: str) -> None:
     """Postfix says that it could not deliver yet; the bridge reads it, and the message goes on waiting."""
     ref = stack.ref(late, EMAIL)
-    until(lambda: stack.entry(late, EMAIL).get("s") == "sent", "Postfix has the slow one")
+    until(lambda: stack.entry(late, EMAIL).state == "sent", "Postfix has the slow one")
     with smtplib.SMTP("127.0.0.1", postfix.port) as connection:
         connection.ehlo()
         connection.mail(REPORTS, ["RET=HDRS", f"ENVID={ref}"])
@@ -130,7 +130,7 @@ def _a_delay(stack: Stack, postfix: Postfix, late: str) -> None:
         lambda: [one for one in stack.lines("worker", "delivery_update") if one["message"] == ref], "the delay is told"
     )
     assert told[0]["status"] == "sent"
-    assert stack.entry(late, EMAIL)["s"] == "sent"
+    assert stack.entry(late, EMAIL).state == "sent"
 
 
 def _taken(stack: Stack) -> int:

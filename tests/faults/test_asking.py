@@ -30,7 +30,7 @@ def dies_while_sending(stack: Stack, to: str = SLOW) -> str:
     """The provider has the message, its answer will not be read, and the worker is gone."""
     message = stack.agent_writes(to=to)
     until(lambda: stack.texts_to(to), "the provider took it", pause=0.01)
-    assert stack.entry(message)["s"] == "sending"
+    assert stack.entry(message).state == "sending"
     stack.kill("worker")
     return message
 
@@ -51,7 +51,7 @@ def test_a_message_that_the_provider_has_is_found_and_sent_once_though_the_polic
         ]
         assert (books.counts["unknown"], books.counts["unknown_found"], books.difference) == (1, 1, 0)
         assert not {"unknown_resend", "unknown_fail", "unknown_not_there"} & books.counts.keys()
-        assert stack.entry(message)["x0"] == stack.texts_to(SLOW)[0]["sid"]
+        assert stack.entry(message).provider_id(0) == stack.texts_to(SLOW)[0]["sid"]
         assert asked(stack, "found")
         assert stack.violations() == []
 
@@ -90,7 +90,7 @@ def test_a_worker_that_dies_while_asking_leaves_the_question_to_the_next(mute_st
     message = dies_while_sending(mute_stack)
     mute_stack.control(sms={"questions": "silent"})
     mute_stack.start("worker")
-    until(lambda: "qk" in mute_stack.entry(message), "the question is on the wire", pause=0.01)
+    until(lambda: mute_stack.entry(message).lookup_token, "the question is on the wire", pause=0.01)
     mute_stack.kill("worker")
     mute_stack.control(sms={"questions": "ok"})
     mute_stack.start("worker")
@@ -126,7 +126,7 @@ def test_a_killed_workers_message_moves_again_soon_with_the_waits_of_production(
         message = dies_while_sending(stack)
         began = time.monotonic()
         stack.start("worker")
-        until(lambda: stack.entry(message)["s"] not in ("sending", "unknown"), "it moves")
+        until(lambda: stack.entry(message).state not in ("sending", "unknown"), "it moves")
         print(f"moved again after {time.monotonic() - began:.1f} s")  # noqa: T201 (shown with -s)
         assert stack.receipt(message)["status"] == "Delivered"
         assert len(stack.texts_to(SLOW)) == 1

@@ -30,7 +30,7 @@ def dies_while_sending(stack: Stack) -> str:
     """The provider has the message, its answer will not be read, and the worker is gone."""
     message = stack.agent_writes(to=SLOW)
     until(lambda: stack.texts_to(SLOW), "the provider took it", pause=0.01)
-    assert stack.entry(message)["s"] == "sending"
+    assert stack.entry(message).state == "sending"
     stack.kill("worker")
     return message
 
@@ -61,7 +61,7 @@ def test_a_worker_that_wakes_up_after_its_lease_changes_nothing(unasked_stack: S
     message = unasked_stack.agent_writes(to=SLOW)
     until(lambda: unasked_stack.texts_to(SLOW), "the provider took it", pause=0.01)
     unasked_stack.processes["worker"].send_signal(signal.SIGSTOP)
-    assert unasked_stack.entry(message)["s"] == "sending"
+    assert unasked_stack.entry(message).state == "sending"
     until(lambda: unasked_stack.texts_to(SLOW)[0]["status"] == "delivered", "the consumer has it, and nobody says so")
     unasked_stack.control(sms={"callbacks": True})
     unasked_stack.run("second", [*unasked_stack.rq_worker, "-w", "workers.worker.RelayWorker", *QUEUES])

@@ -16,7 +16,7 @@ def test_a_redis_that_goes_and_comes_loses_and_repeats_nothing(own_stack: Stack,
     own_stack.expects(body)
     operator = f"http://127.0.0.1:{own_stack.ports.operator}"
 
-    until(lambda: all(own_stack.entry(one)["s"] != "accepted" for one in ids), "each is with the provider")
+    until(lambda: all(own_stack.entry(one).state != "accepted" for one in ids), "each is with the provider")
     if how == "killed":
         own_stack.redis.kill()
     else:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from dcbridge.ledger.fields import MessageEntry, TaskEntry
 from dcbridge.ledger.history import hops_of
 from dcbridge.messages import message_ref
 from tests.stack import SMS, Stack
 
 RESENDS = 2  # a channel's `resends`, which no test of these changes
-Entry = dict[str, str]
 Place = tuple[int, int, str, list[int]]  # in a lane: when accepted, part, name, and each time that it was seen
 
 
@@ -75,13 +75,13 @@ def judge(stack: Stack, *, by_hand: Collection[str] = ()) -> Verdict:
     return verdict
 
 
-def entries(stack: Stack, keys: Iterable[str]) -> list[Entry]:
+def entries(stack: Stack, keys: Iterable[str]) -> list[dict[bytes, bytes]]:
     """What the ledger holds under each of these keys."""
     with stack.ledger() as redis, redis.pipeline(transaction=False) as pipe:
         for key in keys:
             pipe.hgetall(key)
         found: list[dict[bytes, bytes]] = pipe.execute()
-    return [{k.decode(): v.decode(errors="replace") for k, v in one.items()} for one in found]
+    return found
 
 
 # ---------------------------------------------------------------- agents' messages
@@ -95,7 +95,7 @@ def _agents(stack: Stack, verdict: Verdict, state: Mapping[str, Any], by_hand: C
         query = parse_qs(urlsplit(sms["callback_url"]).query)
         sends[query["m"][0]][int(query["p"][0])].append(sms["seq"])
     lanes: defaultdict[str, list[Place]] = defaultdict(list)
-    for message, entry in zip(messages, known, strict=True):
+    for message, entry in zip(messages, map(MessageEntry, known), strict=True):
         name, parts = message["message_id"], sends[message_ref(SMS, message["message_id"])]
         if message["state"] != "accepted" and name not in by_hand:
             verdict.faults.append(f"{name}: the webhook was {message['state']}")
@@ -104,15 +104,15 @@ def _agents(stack: Stack, verdict: Verdict, state: Mapping[str, Any], by_hand: C
         _receipts(verdict, name, message["receipts"], entry, parts)
         _doubled(verdict, name, entry, parts)
         for part, mine in sorted(parts.items()):
-            lanes[message["recipients"][0]].append((int(entry["at"]), part, f"{name} part {part + 1}", mine))
+            lanes[message["recipients"][0]].append((entry.accepted_at, part, f"{name} part {part + 1}", mine))
     for lane in lanes.values():
         verdict.misordered += _misordered(verdict, lane)
 
 
 def _receipts(
-    verdict: Verdict, name: str, receipts: Mapping[str, Any], entry: Entry, parts: Mapping[int, list[int]]
+    verdict: Verdict, name: str, receipts: Mapping[str, Any], entry: MessageEntry, parts: Mapping[int, list[int]]
 ) -> None:
-    whole = len(parts) == int(entry.get("n", "1"))
+    whole = len(parts) == (entry.parts or 1)
     statuses = Counter(receipt["status"] for receipt in receipts.values())
     verdict.receipts_repeated += sum(receipt["repeated"] for receipt in receipts.values())
     verdict.delivered += statuses["Delivered"]
@@ -120,12 +120,12 @@ def _receipts(
     verdict.removed += statuses["Removed"]
     if not statuses or (statuses["Delivered"] and not whole):
         verdict.lost += 1
-        verdict.faults.append(f"{name}: lost: {entry.get('s')}, {len(receipts)} receipts, sent parts {list(parts)}")
-    if statuses["Failed"] and int(entry.get("unk", "0")) <= RESENDS:
-        verdict.faults.append(f"{name}: failed with {entry.get('r')} {entry.get('d')}")
+        verdict.faults.append(f"{name}: lost: {entry.state}, {len(receipts)} receipts, sent parts {list(parts)}")
+    if statuses["Failed"] and entry.times_unknown <= RESENDS:
+        verdict.faults.append(f"{name}: failed with {entry.reason} {entry.detail}")
 
 
-def _doubled(verdict: Verdict, name: str, entry: Entry, parts: Mapping[int, list[int]]) -> None:
+def _doubled(verdict: Verdict, name: str, entry: MessageEntry, parts: Mapping[int, list[int]]) -> None:
     """Each send after a part's first must have a line in the message's history: unknown, and settled as resend."""
     again = sum(len(sends) - 1 for sends in parts.values())
     if again <= 0:
@@ -157,7 +157,7 @@ def _consumers(stack: Stack, verdict: Verdict, state: Mapping[str, Any]) -> None
         seen[one["text"]].append(one["seq"])
     tasks = entries(stack, (f"dcb:t:{_task_id(sent['sid'])}" for sent in state["consumer"]))
     lanes: defaultdict[str, list[Place]] = defaultdict(list)
-    for sent, task in zip(state["consumer"], tasks, strict=True):
+    for sent, task in zip(state["consumer"], map(TaskEntry, tasks), strict=True):
         name, mine = sent["text"], seen[sent["text"]]
         if sent["state"] != "taken":
             verdict.faults.append(f"{name}: the callback was {sent['state']}: {sent['answer']}")
@@ -165,10 +165,10 @@ def _consumers(stack: Stack, verdict: Verdict, state: Mapping[str, Any]) -> None
         verdict.consumer_messages += 1
         if not mine:
             verdict.consumer_lost += 1
-            verdict.faults.append(f"{name}: no agent saw it; its task is {task.get('s')}")
+            verdict.faults.append(f"{name}: no agent saw it; its task is {task.state}")
             continue
         lanes[sent["sender"]].append((sent["seq"], 0, name, mine))
-        again, allowed = len(mine) - 1, int(task.get("a", "0")) - 1
+        again, allowed = len(mine) - 1, task.attempts - 1
         verdict.consumer_doubled += again
         if again > allowed:
             verdict.consumer_doubled_without_reason += again - allowed

@@ -23,10 +23,10 @@ def lived(stack: Stack) -> str:
     number = stack.new_number()
     stack.control(sms={"p_429": 1.0})
     message = stack.agent_writes(to=number)
-    until(lambda: stack.entry(message)["s"] == "retry", "the provider says: too many requests")
+    until(lambda: stack.entry(message).state == "retry", "the provider says: too many requests")
     stack.control(sms={"p_429": 0.0, "p_slow": 1.0, "statuses": []})
     [first] = until(lambda: stack.texts_to(number), "the provider took it, and is slow to say so", pause=0.01)
-    assert stack.entry(message)["s"] == "sending"
+    assert stack.entry(message).state == "sending"
     stack.kill("worker")
     stack.control(sms={"p_slow": 0.0, "statuses": ["queued", "sent", "delivered"]})
     stack.start("worker")
@@ -47,7 +47,7 @@ def reports(stack: Stack, message: str, sid: str, status: str) -> None:
 def last_line(stack: Stack, message: str) -> str:
     """Of the history of its entry."""
     entry = stack.entry(message)
-    return entry.get(f"h{int(entry.get('hn', '1')) - 1}", "").strip()
+    return (entry.history((entry.history_length or 1) - 1) or "").strip()
 
 
 def main() -> None:

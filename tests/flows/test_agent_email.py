@@ -54,7 +54,7 @@ def test_each_magic_mailbox_ends_as_its_table_says(stack: Stack, local: str, rea
 def test_delivered_waits_for_the_report_where_the_channel_wants_it_confirmed(stack: Stack) -> None:
     stack.control(mail={"reports": False})
     message = stack.agent_mails("quiet@mail.com")
-    until(lambda: stack.entry(message, EMAIL).get("s") == "sent", "the mail server has it")
+    until(lambda: stack.entry(message, EMAIL).state == "sent", "the mail server has it")
     until(lambda: not stack.state()["under_way"], "the mail server has nothing more to say")
     assert stack.message(message, EMAIL)["receipts"] == {}
 

@@ -50,7 +50,7 @@ def test_each_magic_number_ends_as_its_table_says(stack: Stack, magic: MagicNumb
 def test_a_message_that_is_never_heard_of_again_is_in_flight_and_then_unconfirmed(stack: Stack) -> None:
     before = stack.books().channels
     message = stack.agent_writes(to=SILENT.lstrip("+"))
-    until(lambda: stack.entry(message).get("s") == "sent", "the provider has it")
+    until(lambda: stack.entry(message).state == "sent", "the provider has it")
     assert stack.books().in_flight == 1
     assert stack.books().difference == 0
     after = stack.settled()

@@ -71,7 +71,7 @@ def test_the_same_words_again_and_again_are_found_each_for_itself(stack: Stack) 
         assert stack.receipt(message)["status"] == "Delivered"
     sent = [sms["sid"] for sms in stack.texts_to(RESET)]
     assert len(sent) == 3
-    assert [stack.entry(message)["x0"] for message in messages] == sent
+    assert [stack.entry(message).provider_id(0) for message in messages] == sent
 
 
 def test_the_same_words_from_elsewhere_cannot_be_told_apart_and_the_policy_decides(stack: Stack) -> None:
@@ -91,7 +91,7 @@ def _written_elsewhere_as_well(stack: Stack) -> str:
     stack.control(sms={"p_reset": 1.0, "seed": 1})
     to = stack.new_number()
     message = stack.agent_writes(to=to, text="yes")
-    until(lambda: stack.entry(message).get("s") == "unknown", "nobody answered", pause=0.01)
+    until(lambda: stack.entry(message).state == "unknown", "nobody answered", pause=0.01)
     stack.control(sms={"p_reset": 0.0})
     for _ in range(2):  # another system of the company, on the same account
         form = {"To": "+" + to, "From": "+15557650123", "Body": "yes"}
@@ -102,7 +102,7 @@ def _written_elsewhere_as_well(stack: Stack) -> str:
 def test_a_mail_server_cannot_be_asked_and_the_policy_decides(stack: Stack) -> None:
     message = stack.agent_mails("drop@mail.com")
     assert stack.receipt(message, channel=EMAIL)["status"] == "Failed"
-    assert stack.entry(message, EMAIL)["d"] == "outcome unknown"
+    assert stack.entry(message, EMAIL).detail == "outcome unknown"
     assert asked(stack, message, EMAIL) == []
     assert stack.settled().difference == 0
 

@@ -30,7 +30,7 @@ def test_an_unknown_channel_fails_with_530_and_is_kept(stack: Stack) -> None:
     assert receipt["status"] == "Failed"
     assert [reason["code"] for reason in receipt["reasons"]] == [530]
     entry = stack.entry(body["channel"]["messageId"], "999-nobody")
-    assert (entry["s"], entry["r"]) == ("failed", "530")
+    assert (entry.state, entry.reason) == ("failed", "530")
     with stack.ledger() as redis:
         kept: Any = [redis.hgetall(f"dcb:dead:{name.decode()}") for name in redis.zrange("dcb:dead", 0, -1)]
     assert any(letter[b"channel"] == b"999-nobody" and b"not configured" in letter[b"reason"] for letter in kept)
@@ -66,7 +66,7 @@ def test_a_text_message_without_a_text_fails_with_520(stack: Stack, text: object
     body = sms_body(stack.new_id(), stack.new_number()) | {"text": text}
     assert stack.sends_raw(body)["status"] == 200
     entry = until(lambda: stack.entry(body["channel"]["messageId"]), "it is in the ledger")
-    assert (entry["s"], entry["r"]) == ("failed", "520")
+    assert (entry.state, entry.reason) == ("failed", "520")
 
 
 def test_a_message_without_an_id_gets_the_same_one_each_time(stack: Stack) -> None:
@@ -75,7 +75,7 @@ def test_a_message_without_an_id_gets_the_same_one_each_time(stack: Stack) -> No
     first, again = stack.webhook(body).json(), stack.webhook(body).json()
     assert first == again
     assert first["messageId"].startswith("dcbridge-")
-    until(lambda: stack.entry(first["messageId"]).get("s") == "delivered", "it is delivered")
+    until(lambda: stack.entry(first["messageId"]).state == "delivered", "it is delivered")
     assert len(stack.texts_to(body["channel"]["to"]["id"])) == 1
     body["text"] = "other words"
     assert stack.webhook(body).json() != first
@@ -101,7 +101,7 @@ def test_the_same_id_on_another_channel_is_another_message(stack: Stack) -> None
     other = sms_body(message, stack.new_number())
     other["channel"]["id"] = "999-other"
     assert stack.webhook(other).status_code == 200
-    assert stack.entry(message, "999-other")["s"] == "failed"
+    assert stack.entry(message, "999-other").state == "failed"
 
 
 def test_an_unknown_endpoint_is_404_before_anything_is_read(stack: Stack) -> None:

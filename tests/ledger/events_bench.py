@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from dcbridge.ledger import Claimed
-from dcbridge.ledger.events import Entry, Events, Failure, NewEvent
+from dcbridge.ledger import TaskClaim
+from dcbridge.ledger.events import Batch, Events, Failure, NewEvent
 from dcbridge.ledger.reports.books import SubscriberBooks, read
 from tests.ledger.ledger_bench import Bench
 
@@ -51,7 +51,7 @@ class EventsBench(Bench):
         seconds, micros = await self.redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def claim(self, event: str, name: str = CRM, token: str = "w.mine") -> Claimed:
+    async def claim(self, event: str, name: str = CRM, token: str = "w.mine") -> TaskClaim:
         return await self.events.claim(f"{event}-{name}", token, 60.0)
 
     async def why(self, event: str, name: str = CRM) -> str:
@@ -81,12 +81,8 @@ class EventsBench(Bench):
     async def told(self) -> list[tuple[str, Mapping[str, str]]]:
         """Events of our own that wait to be split: name and facts."""
         rows: Any = await self.redis.xrange("dcb:interactions")
-        entries = [Entry(row[0].decode(), row[1]) for row in rows]
-        return [
-            (e.text("own"), {k.decode(): v.decode() for k, v in e.fields.items() if k != b"own"})
-            for e in entries
-            if e.text("own")
-        ]
+        entries = [Batch(row[0].decode(), row[1]) for row in rows]
+        return [(e.own, e.facts) for e in entries if e.own]
 
     async def counted(self, name: str) -> int:
         return (await read(self.redis)).counts.get(name, 0)

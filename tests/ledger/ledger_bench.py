@@ -123,7 +123,7 @@ class Bench:
         return await self.ledger.retry(ref, token, delay, lane_limit=lane_limit, reason=310, code="20429")
 
     async def state(self, ref: str) -> str:
-        return (await self.ledger.entry(ref)).get("s", "gone")
+        return (await self.ledger.entry(ref)).state or "gone"
 
     async def keys(self, pattern: str) -> list[str]:
         return sorted([key.decode() async for key in self.redis.scan_iter(pattern)])

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.fields import MessageEntry, State, TaskEntry, TaskState
 from dcbridge.ledger.reports import conversations, overview
 from dcbridge.ledger.reports.conversations import OF_EACH, READ, Head, Lanes
 from tests.ledger.ledger_bench import CHANNEL, new_message
@@ -121,14 +122,15 @@ async def test_tasks_are_heads_too(bench: PacedBench) -> None:
 
 
 async def test_every_reason_is_one_that_is_explained() -> None:
-    facts: list[tuple[dict[str, str], dict[str, bool]]] = [
-        ({"s": state, **more}, {"parked": parked, "paused": paused})
-        for state in ("accepted", "sending", "retry", "unknown", "waiting", "running")
-        for more in ({}, {"qa": "1"}, {"hd": "1"}, {"sl": "9"}, {"nb": "9"}, {"q": "c-1"}, {"q": "u-1"})
+    facts: list[tuple[type[MessageEntry] | type[TaskEntry], dict[bytes, bytes], dict[str, bool]]] = [
+        (kind, {b"s": state.encode(), **more}, {"parked": parked, "paused": paused})
+        for kind, states in ((MessageEntry, State), (TaskEntry, TaskState))
+        for state in states
+        for more in ({}, {b"qa": b"1"}, {b"hd": b"1"}, {b"sl": b"9"}, {b"nb": b"9"}, {b"q": b"c-1"}, {b"q": b"u-1"})
         for parked in (False, True)
         for paused in (False, True)
     ]
-    told: set[Any] = {conversations._why(fields, 5.0, **where) for fields, where in facts}
+    told: set[Any] = {conversations._why(kind.from_hash(found), 5.0, **where) for kind, found, where in facts}
     assert told | {"forgotten"} == set(conversations.WHY)
 
 

@@ -166,7 +166,7 @@ async def test_an_event_that_failed_is_tried_again_and_ends_as_a_dead_letter(ben
     [event] = await several(bench, 1)
     for attempt in (1, 2):
         claimed = await bench.claim(event, token=f"w.{attempt}")
-        assert claimed.number("a") == attempt
+        assert claimed.entry.attempts == attempt
         assert await bench.failed(event, token="w.other") == "stale"
         assert await bench.failed(event, token=f"w.{attempt}", delay=5.0) == "waiting"
         assert await bench.why(event) == "not yet"
@@ -200,17 +200,17 @@ async def test_a_dead_letter_is_put_back_with_its_event_even_when_that_was_forgo
     assert await letters.put_delivery(letter_id, event, CRM, "", raw) == "new"
     assert await letters.put_delivery(letter_id, event, CRM, "", raw) == "gone"
     assert await letters.ids() == []
-    assert (await bench.claim(event)).fields[b"p"] == content
+    assert (await bench.claim(event)).entry.payload == content
 
 
 async def test_an_attempt_that_does_not_count_leaves_the_number_as_it_was(bench: EventsBench) -> None:
     await bench.subscribers(CRM)
     [event] = await several(bench, 1)
-    assert (await bench.claim(event)).number("a") == 1
+    assert (await bench.claim(event)).entry.attempts == 1
     await bench.failed(event, spends=False, means="later")
     await bench.pass_time(6)
     await bench.sweep_all()
-    assert (await bench.claim(event)).number("a") == 1
+    assert (await bench.claim(event)).entry.attempts == 1
 
 
 async def opened(bench: EventsBench, count: int = 5) -> list[str]:
@@ -243,7 +243,7 @@ async def test_a_probe_that_fails_spends_no_attempt_and_the_next_probe_is_anothe
     events = await opened(bench)
     await bench.pass_time(5.1)
     await bench.sweep_all()
-    assert (await bench.claim(events[3])).number("a") == 1
+    assert (await bench.claim(events[3])).entry.attempts == 1
     assert await bench.failed(events[3], delay=None) == "waiting"
     await bench.drop_jobs()
     await bench.pass_time(8.1)
@@ -253,7 +253,7 @@ async def test_a_probe_that_fails_spends_no_attempt_and_the_next_probe_is_anothe
     await bench.failed(events[4], delay=None)
     await bench.pass_time(8.1)
     await bench.sweep_all()
-    assert (await bench.claim(events[3])).number("a") == 1
+    assert (await bench.claim(events[3])).entry.attempts == 1
 
 
 async def test_one_success_lets_all_go_again(bench: EventsBench) -> None:
@@ -409,7 +409,7 @@ async def test_an_event_from_before_a_subscriber_was_there_can_be_replayed_to_it
     await bench.subscribers(CRM)
     assert await bench.events.replay(CRM, {event: ""}) == ["new"]
     claimed = await bench.claim(event)
-    assert (claimed.ours, b"rp" in claimed.fields) == (True, True)
+    assert (claimed.ours, claimed.entry.replayed) == (True, True)
 
 
 async def test_an_event_that_is_replayed_is_kept_until_it_is_delivered(bench: EventsBench) -> None:
@@ -442,4 +442,4 @@ async def test_a_dead_letter_older_than_its_event_outlives_the_sweep(bench: Even
     old = b"%d %s" % (int(received) - int(KEEP * 1000) - 1000, rest)
     assert await DeadLetters(bench.ledger).put_delivery(letter_id, event, CRM, "", old) == "new"
     await bench.events.sweep()
-    assert (await bench.claim(event)).fields[b"p"] == old
+    assert (await bench.claim(event)).entry.payload == old

@@ -181,8 +181,8 @@ async def test_a_message_that_waits_fails_when_its_time_is_over_and_not_before(
     await bench.pass_time(3.1)
     await bench.sweep()
     entry = await bench.ledger.entry(ref)
-    assert (entry["s"], entry["r"]) == ("failed", "305")
-    assert not {"q", "sl"} & entry.keys()
+    assert (entry.state, entry.reason) == ("failed", "305")
+    assert (entry.line, entry.slot) == ("", None)
     for key in await bench.keys("dcb:line:*") + await bench.keys("dcb:parked:*") + await bench.keys("dcb:flight:*"):
         assert await bench.redis.zscore(key, ref) is None, key
     assert await bench.difference() == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -95,7 +94,7 @@ async def test_a_channel_without_configuration_waits_and_costs_nothing_until_it_
         await bench.sweep()
     assert await bench.queued() == []
     entry = await bench.ledger.entry(refs[0])
-    assert (entry["s"], entry["a"], entry["ta"], "hs" in entry) == ("accepted", "0", "0", False)
+    assert (entry.state, entry.attempts, entry.total_attempts, entry.began_at) == ("accepted", 0, 0, None)
     await bench.limit()
     assert sorted(await bench.go()) == sorted([*refs, *late])
     assert await bench.keys("dcb:unconfigured") == []
@@ -109,7 +108,7 @@ async def test_attempts_of_before_are_kept_while_the_channel_is_away(bench: Line
     assert await bench.claim(ref, "b") == "go"
     assert await bench.ledger.strand(ref, "b") == "waits"
     entry = await bench.ledger.entry(ref)
-    assert (entry["s"], entry["ta"], "hs" in entry) == ("retry", "1", True)
+    assert (entry.state, entry.total_attempts, entry.began_at is not None) == ("retry", 1, True)
     assert await bench.ledger.strand(ref, "b") == "stale"
 
 
@@ -125,7 +124,7 @@ async def test_giving_up_fails_what_was_not_sent_and_leaves_the_rest(bench: Line
     assert await bench.states([sent, under_way, elsewhere]) == ["sent", "sending", "accepted"]
     assert set(await bench.states([stranded, behind, *others])) == {"failed"}
     entry = await bench.ledger.entry(stranded)
-    assert (entry["r"], entry["d"]) == ("500", "channel is not configured")
+    assert (entry.reason, entry.detail) == ("500", "channel is not configured")
     assert await bench.ledger.give_up(CHANNEL) == 0
     assert await bench.keys("dcb:unconfigured") == []
     assert await bench.difference() == 0
@@ -159,4 +158,4 @@ async def test_a_probe_is_not_looked_for_among_those_without_configuration(bench
     await bench.sweep()
     assert (await bench.queued())[-1] == here
     assert await bench.state(gone) == "accepted"
-    assert cast(Any, await bench.ledger.entry(gone)).get("q") != "b-acme"
+    assert (await bench.ledger.entry(gone)).line != "b-acme"

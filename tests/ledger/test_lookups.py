@@ -185,11 +185,11 @@ async def test_a_job_that_was_thought_lost_finds_its_question_taken(bench: Quest
     assert await bench.question(ref, "late") == "not asked"
 
 
-@pytest.mark.parametrize(("make", "field"), [("unknown", "ut"), ("sent", "sent")])
+@pytest.mark.parametrize(("make", "field"), [("unknown", "unknown_at"), ("sent", "sent_at")])
 async def test_who_was_waited_for_too_long_is_not_asked(bench: QuestionBench, make: str, field: str) -> None:
     ref = await getattr(bench, make)()
     await bench.pass_time(200)
-    assert field in await bench.ledger.entry(ref)
+    assert getattr(await bench.ledger.entry(ref), field)
     assert await bench.ledger.ask(ref, 199.0) == "over"
     assert await bench.queued("inbound") == []
     assert await bench.ledger.ask(ref, 210.0) == "asking"
@@ -221,13 +221,13 @@ async def test_an_old_answer_says_nothing_about_a_later_request(bench: QuestionB
 async def test_what_a_question_needs_comes_with_it(bench: QuestionBench) -> None:
     ref = await bench.unknown()
     claimed = await bench.ledger.question(await bench.asked(ref), "q", 15.0)
-    assert claimed.fields[b"p"] == b'{"text":"Agent message text"}'
-    assert claimed.number("un") == 1
-    assert claimed.number("now") - claimed.number("us") >= 101_000
+    assert claimed.entry.payload == b'{"text":"Agent message text"}'
+    assert claimed.entry.unknown_requests == 1
+    assert claimed.entry.now - (claimed.entry.unknown_since or claimed.entry.now) >= 101_000
     assert await bench.ledger.ask_again(ref, "q", 0.0, 2) == "again"
     assert await bench.ledger.ask(ref, 900.0) == "asking"
     claimed = await bench.ledger.question(ref, "q", 15.0)
-    assert claimed.number("qf") == 2
+    assert claimed.entry.lookup_failures == 2
 
 
 # ---------------------------------------------------------------- what an answer changes
@@ -235,16 +235,16 @@ async def test_what_a_question_needs_comes_with_it(bench: QuestionBench) -> None
 
 async def test_the_requests_that_are_open_are_counted_from_the_first_of_them(bench: QuestionBench) -> None:
     ref = await bench.unknown()
-    began = (await bench.ledger.entry(ref))["us"]
+    began = (await bench.ledger.entry(ref)).unknown_since
     await bench.pass_time(31)
     assert await bench.ledger.settle(ref, "resend") == "retry"
     assert (await bench.ledger.claim(ref, "mine", 60.0)).ours
     assert await bench.ledger.unknown(ref, "mine", 30.0, "timeout") == "unknown"
     entry = await bench.ledger.entry(ref)
-    assert (entry["un"], int(entry["us"])) == ("2", int(began) - 31_000)
+    assert (entry.unknown_requests, entry.unknown_since) == (2, (began or 0) - 31_000)
     await bench.asking(ref)
     assert await bench.ledger.not_there(ref, "q", 900.0) == "retry"
-    assert not {"us", "un", "ut"} & (await bench.ledger.entry(ref)).keys()
+    assert not {b"us", b"un", b"ut"} & (await bench.ledger.entry(ref)).hash.keys()
 
 
 async def test_an_answer_that_it_is_absent_spends_no_resend(bench: QuestionBench) -> None:
@@ -289,10 +289,10 @@ async def test_a_message_that_is_found(
     behind = await bench.put("m-2")
     assert await bench.found(ref, "SM7", status=status, delivered=delivered) == state
     entry = await bench.ledger.entry(ref)
-    assert entry["x0"] == "SM7"
+    assert entry.provider_id(0) == "SM7"
     assert await bench.owed() == receipts
     assert await bench.queued() == [ref, behind]  # the conversation goes on
-    assert not {"us", "un", "ut", "qk", "qe", "qj", "qf"} & entry.keys()
+    assert not {b"us", b"un", b"ut", b"qk", b"qe", b"qj", b"qf"} & entry.hash.keys()
     assert (await bench.counts())["unknown_found"] == 1
 
 
@@ -369,7 +369,7 @@ async def test_an_id_whose_answer_could_not_be_read_is_learnt_from_an_update(ben
     ref = await bench.sending()
     assert await bench.ledger.taken(ref, "mine", 0, 1, "", delivered=False, confirm_within=100.0) == "sent"
     assert await bench.update(ref, "sent") == "noted"
-    assert (await bench.ledger.entry(ref))["x0"] == "SM0"
+    assert (await bench.ledger.entry(ref)).provider_id(0) == "SM0"
 
 
 async def test_two_messages_with_one_id_are_counted(bench: QuestionBench) -> None:

@@ -54,7 +54,7 @@ async def test_where_no_message_can_try_whether_the_provider_is_back_a_question_
     await bench.pass_time(7)
     assert await bench.ledger.ask(first, 900.0) == "asking"
     claimed = await bench.ledger.question(first, "q", 15.0)
-    assert (claimed.why, claimed.number("qp")) == ("go", 1)
+    assert (claimed.why, claimed.entry.lookup_is_probe) == ("go", True)
     assert await bench.question(second) == "parked"
     assert await bench.trouble(first) == "open"  # it failed: the next try is later
     assert await bench.ledger.ask_again(first, "q", 0.0, 1) == "again"
@@ -62,13 +62,13 @@ async def test_where_no_message_can_try_whether_the_provider_is_back_a_question_
     assert await bench.question(first, "again") == "parked"
     await bench.pass_time(11)
     assert await bench.ledger.ask(first, 900.0) == "asking"
-    assert (await bench.ledger.question(first, "again", 15.0)).number("qp") == 1
+    assert (await bench.ledger.question(first, "again", 15.0)).entry.lookup_is_probe
     await bench.ledger.contact("acme", first)
     assert await bench.question(second) == "not asked"
     await bench.pass_time(2)
     assert await bench.ledger.ask(second, 900.0) == "asking"
     claimed = await bench.ledger.question(second, "q", 15.0)
-    assert (claimed.why, claimed.number("qp")) == ("go", 0)
+    assert (claimed.why, claimed.entry.lookup_is_probe) == ("go", False)
 
 
 async def test_nobody_is_asked_while_the_provider_wants_silence(bench: QuestionBench) -> None:

@@ -32,7 +32,7 @@ async def test_a_message_is_accepted_once(bench: Bench) -> None:
     assert await bench.ledger.accept([new_message()]) == [True]
     assert await bench.ledger.accept([new_message(payload=b"other")]) == [False]
     assert await bench.queued() == [new_message().ref]
-    assert (await bench.ledger.claim(new_message().ref, "t", 60.0)).fields[b"p"] == PAYLOAD
+    assert (await bench.ledger.claim(new_message().ref, "t", 60.0)).entry.payload == PAYLOAD
 
 
 async def test_a_redelivery_days_after_the_end_is_recognised_and_forgotten_after_that(bench: Bench) -> None:
@@ -93,12 +93,12 @@ async def test_copies_share_one_payload_until_the_last_needs_it_no_more(bench: B
     assert await bench.ledger.accept(copies) == [True] * 3
     assert (await bench.whole_database()).count(b"very private") == 1
     for copy in copies:
-        assert (await bench.ledger.claim(copy.ref, "mine", 60.0)).fields[b"p"] == SECRET_TEXT
+        assert (await bench.ledger.claim(copy.ref, "mine", 60.0)).entry.payload == SECRET_TEXT
     assert await bench.taken(copies[0].ref) == "sent"
     assert await bench.taken(copies[1].ref, delivered=True) == "delivered"
     assert await bench.ledger.accept(copies) == [False] * 3  # a redelivery takes nothing away
     again = await bench.ledger.claim(copies[2].ref, "mine", 60.0)
-    assert again.fields[b"p"] == SECRET_TEXT
+    assert again.entry.payload == SECRET_TEXT
     assert await bench.ledger.fail(copies[2].ref, "mine", 530, "") == "failed"
     assert b"very private" not in await bench.whole_database()
     assert await bench.keys("dcb:p:*") == []
@@ -142,7 +142,7 @@ async def test_parts_go_one_after_the_other_and_hold_the_lane_until_the_last(ben
     assert await bench.state(ref) == "accepted"
     assert (await bench.ledger.claim(behind, "b", 60.0)).why == "not its turn"
     claimed = await bench.ledger.claim(ref, "mine", 60.0)
-    assert (claimed.number("pt"), claimed.number("a"), claimed.number("ta")) == (1, 1, 2)
+    assert (claimed.entry.part, claimed.entry.attempts, claimed.entry.total_attempts) == (1, 1, 2)
     assert await bench.taken(ref, part=1, count=2) == "sent"
     assert await bench.update(ref, "delivered", 0) == "noted"
     assert await bench.update(ref, "delivered", 1) == "delivered"
@@ -177,7 +177,7 @@ async def test_an_update_alone_settles_a_part_whose_answer_was_lost(bench: Bench
     assert await bench.update(ref, "sent", 0) == "next"
     assert await bench.queued() == [ref, ref]  # the first job was never run
     claimed = await bench.ledger.claim(ref, "mine", 60.0)
-    assert (claimed.number("pt"), claimed.text("x0")) == (1, "SM0")
+    assert (claimed.entry.part, claimed.entry.provider_id(0)) == (1, "SM0")
 
 
 async def test_a_message_whose_first_part_is_out_does_not_expire_before_the_second(bench: Bench) -> None:
@@ -242,7 +242,7 @@ async def test_expired_messages_leave_one_after_the_other(bench: Bench) -> None:
     assert (await bench.ledger.claim(await bench.pop_job() or "", "x", 60.0)).why == "expired"
     assert await bench.pop_job() is None  # the next one is over as well, and needs no worker to find that out
     await bench.sweep()
-    assert [(await bench.ledger.entry(ref))["r"] for ref in refs] == ["305"] * 3
+    assert [(await bench.ledger.entry(ref)).reason for ref in refs] == ["305"] * 3
     assert await bench.lanes() == {}
 
 

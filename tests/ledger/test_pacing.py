@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from redis.asyncio import Redis
 
-from dcbridge.ledger import Claimed
+from dcbridge.ledger import MessageClaim
 from tests.ledger.ledger_bench import CHANNEL, Bench
 
 OTHER = "9876543210"
@@ -40,7 +40,7 @@ class PacedBench(Bench):
         await self.ledger.limits({CHANNEL: line, OTHER: line})
 
     async def claim(self, ref: str, token: str = "mine") -> str:
-        claimed: Claimed = await self.ledger.claim(ref, token, 60.0)
+        claimed: MessageClaim = await self.ledger.claim(ref, token, 60.0)
         return claimed.why
 
     async def heads(self, count: int, **changes: Any) -> list[str]:
@@ -97,7 +97,7 @@ async def test_a_message_that_waits_for_its_turn_spends_no_attempt(bench: PacedB
     await bench.limit(channel="0.01 1 0")
     first, second = await bench.heads(2)
     assert (await bench.claim(first), await bench.claim(second)) == ("go", "paced")
-    assert (await bench.ledger.entry(second))["a"] == "0"
+    assert (await bench.ledger.entry(second)).attempts == 0
     assert await bench.state(second) == "accepted"
 
 
@@ -189,7 +189,7 @@ async def test_an_open_breaker_parks_probes_with_the_oldest_and_lets_all_go_when
     assert await bench.trouble(failed, at_once=True) == "opened"
     await bench.retry(failed, delay=600.0)
     assert [await bench.claim(ref) for ref in refs] == ["parked"] * 3
-    assert {(await bench.ledger.entry(ref))["a"] for ref in refs} == {"0"}
+    assert {(await bench.ledger.entry(ref)).attempts for ref in refs} == {0}
     await bench.drop_jobs()
     await bench.sweep()
     assert await bench.queued() == []
@@ -243,7 +243,7 @@ async def test_parked_messages_expire_when_their_time_is_over(bench: PacedBench)
     await bench.drop_jobs()
     await bench.sweep()
     assert (await bench.state(parked), await bench.queued()) == ("failed", [])
-    assert (await bench.ledger.entry(parked))["r"] == "305"
+    assert (await bench.ledger.entry(parked)).reason == "305"
     assert await bench.keys("dcb:parked:*") == []
     assert await bench.difference() == 0
 
@@ -410,7 +410,7 @@ async def test_a_message_has_so_many_attempts(bench: PacedBench, attempts: int, 
         )
     assert state == ends
     entry = await bench.ledger.entry(ref)
-    assert (entry["s"], entry.get("r")) == ((ends, "310") if ends == "failed" else (ends, None))
+    assert (entry.state, entry.reason) == ((ends, "310") if ends == "failed" else (ends, ""))
 
 
 @pytest.mark.parametrize(("attempts", "ends"), [(0, "retry"), (2, "retry"), (1, "failed")])

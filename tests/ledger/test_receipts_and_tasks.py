@@ -60,7 +60,7 @@ async def test_done_is_done_and_may_be_said_twice(bench: Bench) -> None:
     await bench.ledger.receipts_done(CHANNEL, [ref])
     entry = await bench.ledger.entry(ref)
     await bench.ledger.receipts_done(CHANNEL, [ref])
-    assert (await bench.ledger.entry(ref)).keys() == entry.keys()
+    assert (await bench.ledger.entry(ref)).hash.keys() == entry.hash.keys()
     await bench.ledger.receipts_again(CHANNEL, {ref: 0.0})  # by somebody who took longer than the lease
     assert await bench.owed() == []
     assert await bench.ledger.receipts_refused(CHANNEL, ref, "404", b"x") == "stale"
@@ -107,8 +107,8 @@ async def test_a_task_is_put_once_claimed_fenced_and_done(bench: Bench) -> None:
     assert await ledger.put_tasks([TASK, TASK]) == [True, False]
     assert await ledger.put_tasks([]) == []
     claimed = await ledger.claim_task("c-1", "mine", 60.0)
-    assert (claimed.why, claimed.text("tr"), claimed.fields[b"p"]) == ("go", "trace", TASK.payload)
-    assert (await ledger.claim_task("c-1", "mine", 60.0)).number("a") == 1
+    assert (claimed.why, claimed.entry.trace_id, claimed.entry.payload) == ("go", "trace", TASK.payload)
+    assert (await ledger.claim_task("c-1", "mine", 60.0)).entry.attempts == 1
     assert (await ledger.claim_task("c-1", "another's", 60.0)).why == "busy"
     assert await ledger.task_dead("c-1", "another's", "http 404", b"raw", 50.0) == "stale"
     assert await ledger.task_done("c-1", "mine", 50.0) == "done"
@@ -132,7 +132,7 @@ async def test_tasks_of_a_lane_keep_their_order_over_a_retry(bench: Bench) -> No
     assert (await ledger.claim_task("c-1", "mine", 60.0)).why == "not yet"
     assert (await ledger.claim_task("c-2", "x", 60.0)).why == "not its turn"
     await bench.pass_time(6)
-    assert (await ledger.claim_task("c-1", "mine", 60.0)).number("a") == 2
+    assert (await ledger.claim_task("c-1", "mine", 60.0)).entry.attempts == 2
     assert await ledger.task_dead("c-1", "mine", "http 404", b"raw", 50.0) == "dead"
     assert await ledger.task_dead("c-1", "mine", "http 404", b"raw", 50.0) == "stale"
     assert (await ledger.claim_task("c-2", "x", 60.0)).ours

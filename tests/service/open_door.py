@@ -16,6 +16,7 @@ from dcbridge.config.loader import parse
 from dcbridge.config.models import Configuration
 from dcbridge.genesys.signature import sign
 from dcbridge.ledger import Ledger
+from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.reports.books import Books, read
 from dcbridge.messages import message_ref
 from dcbridge.providers import build as build_provider
@@ -102,7 +103,7 @@ class OpenDoor:
         usual: dict[str, str | None] = {"X-Hub-Signature": sign(secret.encode(), raw), **(headers or {})}
         return await self.http.post(path, content=raw, headers={k: v for k, v in usual.items() if v is not None})
 
-    async def entry(self, message_id: str = "1613474523265-0", channel: str = SMS) -> dict[str, str]:
+    async def entry(self, message_id: str = "1613474523265-0", channel: str = SMS) -> MessageEntry:
         return await self.door.ledger.entry(message_ref(channel, message_id))
 
     async def books(self) -> Books:

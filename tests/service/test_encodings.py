@@ -70,7 +70,7 @@ async def test_a_packed_body_is_read(door: OpenDoor, route: str, encoding: str, 
         assert answer.status_code == 200
     assert await door.dead_letters() == []
     if route == "messages":
-        assert (await door.entry())["s"] == "accepted"
+        assert (await door.entry()).state == "accepted"
         assert (await door.books()).in_flight == 1
     elif route == "events":
         assert answer.json()["data"]["ids"] == [{"id": "i-1"}]

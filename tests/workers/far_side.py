@@ -21,6 +21,7 @@ from dcbridge import intake
 from dcbridge.cli.dev.embedded_redis import free_port
 from dcbridge.config.loader import parse
 from dcbridge.config.models import Configuration
+from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.reports.books import read
 from dcbridge.settings.process import Settings
 from tests.listening import listening
@@ -127,7 +128,7 @@ class FarSide:
         assert await self.context.ledger.accept(copies) == [True]
         return copies[0].ref
 
-    async def entry(self, ref: str) -> dict[str, str]:
+    async def entry(self, ref: str) -> MessageEntry:
         return await self.context.ledger.entry(ref)
 
     async def wait_of(self, ref: str) -> float:

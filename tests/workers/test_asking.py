@@ -98,7 +98,7 @@ async def test_a_message_that_the_provider_has_is_not_sent_again(asked: Asked) -
     [url] = asked.side.provider.asked
     assert dict(parse_qsl(urlsplit(url).query)) == {"To": "+" + CONSUMER, "From": NUMBER, "PageSize": "200"}
     assert len(asked.side.provider.heard) == 1
-    assert (await asked.side.entry(ref))["x0"] == "SM1"
+    assert (await asked.side.entry(ref)).provider_id(0) == "SM1"
     assert await asked.bench.owed(CHANNEL) == [("m-1", "Delivered", "")]
     assert asked.counted("found") == 1
     assert await asked.side.difference() == 0
@@ -164,7 +164,7 @@ async def test_the_same_words_twice_at_once_are_told_apart_by_the_ids_that_are_k
     await asked.side.redis.set("dcb:id:asked:SM-theirs", "f" * 24 + " 0")
     await asked.pass_time(11)
     assert await asked.ask(ref) == "delivered"
-    assert (await asked.side.entry(ref))["x0"] == "SM-ours"
+    assert (await asked.side.entry(ref)).provider_id(0) == "SM-ours"
 
 
 async def test_what_another_provider_of_the_same_account_sent_is_not_ours(asked: Asked) -> None:
@@ -223,7 +223,7 @@ async def test_equal_parts_of_one_text_are_not_mixed_up(asked: Asked) -> None:
     assert await asked.ask(ref) == "retry"  # the second is not there
     await outbound.send(asked.side.context, ref)
     entry = await asked.side.entry(ref)
-    assert (entry["s"], entry["x0"], entry["x1"]) == ("sent", "SM-first", "SM-late")
+    assert (entry.state, entry.provider_id(0), entry.provider_id(1)) == ("sent", "SM-first", "SM-late")
 
 
 async def test_a_list_is_gone_through_to_its_end(asked: Asked) -> None:
@@ -241,7 +241,7 @@ async def test_a_list_is_gone_through_to_its_end(asked: Asked) -> None:
     asked.side.provider.usual = pages
     await asked.pass_time(11)
     assert await asked.ask(ref) == "delivered"
-    assert (await asked.side.entry(ref))["x0"] == "SM-ours"
+    assert (await asked.side.entry(ref)).provider_id(0) == "SM-ours"
 
 
 async def test_a_list_without_an_end_is_not_read_for_ever_and_proves_nothing(asked: Asked) -> None:
@@ -433,7 +433,7 @@ async def test_an_earlier_question_that_fails_too_often_is_asked_again_later(ask
         await asked.pass_time(11)
     assert await asked.ask(ref) == "sent"
     assert 600 < await asked.side.wait_of(ref) < 700
-    assert "qf" not in await asked.side.entry(ref)
+    assert not (await asked.side.entry(ref)).lookup_failures
 
 
 async def test_a_message_that_the_provider_no_longer_knows_is_unconfirmed_in_the_end(asked: Asked) -> None:
@@ -490,7 +490,8 @@ async def test_nothing_that_is_written_down_says_who_or_what(asked: Asked) -> No
         assert await asked.ask(ref) == "delivered"
     [line] = [line for line in said if line["event"] == "status_lookup_answered"]
     assert (line["about"], line["answer"], line["provider_id"]) == ("outcome", "found", "SM1")
-    entry = {name: value for name, value in (await asked.side.entry(ref)).items() if name not in ("from", "to")}
+    found = (await asked.side.entry(ref)).hash
+    entry = {name: value for name, value in found.items() if name not in (b"from", b"to")}
     for private in (TEXT, CONSUMER, NUMBER):
         assert private not in repr(said)
         assert private not in repr(entry)

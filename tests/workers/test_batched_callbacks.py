@@ -28,7 +28,7 @@ class Batches:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._account, name)
 
-    def events(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate | Unread]:
+    def parse_callback(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate | Unread]:
         found = [self._event(line) for line in callback.body.split(b"\n")]
         if all(isinstance(one, Unread) for one in found):
             raise UnreadableEvent("no event")
@@ -68,8 +68,8 @@ async def test_the_good_ones_count_wherever_the_bad_one_stands(side: FarSide, pl
     providers["twilio"] = Batches(providers["twilio"])
     lines = [f"delivered {ref}", f"from {CONSUMER} to {NUMBER}"]
     lines.insert(place, "what is this?")
-    assert (await read_one(side, body(*lines)))["s"] == "done"
-    assert (await side.entry(ref))["s"] == "delivered"
+    assert (await read_one(side, body(*lines))).state == "done"
+    assert (await side.entry(ref)).state == "delivered"
     assert (await read(side.redis)).tasks["consumer"] == 1
     assert await letters(side) == [("delivery update", "no such event")]
     assert side.counted("dcbridge_errors_total", kind="callback_unreadable", name="twilio") == 1
@@ -91,12 +91,12 @@ async def test_a_replay_of_the_bad_one_does_not_apply_the_others_again(batches: 
 
 async def test_a_message_for_a_number_of_nobodys_does_not_take_the_others_with_it(batches: FarSide) -> None:
     lines = [f"from {CONSUMER} to +19999999999", f"from {CONSUMER}1 to {NUMBER}"]
-    assert (await read_one(batches, body(*lines)))["s"] == "done"
+    assert (await read_one(batches, body(*lines))).state == "done"
     assert (await read(batches.redis)).tasks["consumer"] == 1
     assert await letters(batches) == [("delivery update", "no channel has this address")]
 
 
 async def test_where_nothing_can_be_read_the_callback_itself_is_the_letter(batches: FarSide) -> None:
-    assert (await read_one(batches, body("what?", "and this?")))["s"] == "dead"
+    assert (await read_one(batches, body("what?", "and this?"))).state == "dead"
     assert await letters(batches) == [("callback", "no event")]
-    assert (await read_one(batches, body(f"from {CONSUMER} to +19999999999"), "b-2"))["s"] == "dead"
+    assert (await read_one(batches, body(f"from {CONSUMER} to +19999999999"), "b-2")).state == "dead"

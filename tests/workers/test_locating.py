@@ -10,6 +10,7 @@ import pytest
 
 from dcbridge import intake
 from dcbridge.ledger.dead_letters import DeadLetters
+from dcbridge.ledger.fields import TaskEntry
 from dcbridge.messages import Address, AgentMessage, Content
 from dcbridge.providers.base import Callback, MailRequest
 from dcbridge.providers.callback import pack
@@ -42,8 +43,8 @@ async def one_that_was_sent(side: FarSide, sid: str = "SM1", channel: str = SMS)
 @pytest.mark.parametrize("channel", [SMS, "asked", "twin"])  # with `ask: false` as well
 async def test_a_status_without_our_parameter_is_found_by_its_sid(side: FarSide, channel: str) -> None:
     ref = await one_that_was_sent(side, channel=channel)
-    assert (await read_one(side, sms_status("SM1")))["s"] == "done"
-    assert (await side.entry(ref))["s"] == "delivered"
+    assert (await read_one(side, sms_status("SM1"))).state == "done"
+    assert (await side.entry(ref)).state == "delivered"
     assert await letters(side) == []
 
 
@@ -55,21 +56,21 @@ async def test_a_status_names_the_part(side: FarSide) -> None:
     await outbound.send(side.context, ref)
     await read_one(side, sms_status("SM2"), "b-2")
     entry = await side.entry(ref)
-    assert (entry["s"], entry.get("u0"), entry["u1"]) == ("sent", None, "delivered")
+    assert (entry.state, entry.part_status(0), entry.part_status(1)) == ("sent", None, "delivered")
     await read_one(side, sms_status("SM1"), "b-1")
-    assert (await side.entry(ref))["s"] == "delivered"
+    assert (await side.entry(ref)).state == "delivered"
 
 
 async def test_two_providers_with_one_account_know_each_others_ids(side: FarSide) -> None:
     ref = await one_that_was_sent(side)
     await read_one(side, sms_status("SM1", provider="asked"))
-    assert (await side.entry(ref))["s"] == "delivered"
+    assert (await side.entry(ref)).state == "delivered"
 
 
-async def read_to_the_end(side: FarSide, payload: bytes, task: str = "b-1") -> dict[str, str]:
+async def read_to_the_end(side: FarSide, payload: bytes, task: str = "b-1") -> TaskEntry:
     state = await read_one(side, payload, task)
     for wait in locating.WAITS:
-        if state["s"] != "waiting":
+        if state.state != "waiting":
             break
         await Bench(side.redis).pass_time(wait + 1)
         await inbound.read_callback(side.context, task)
@@ -79,8 +80,8 @@ async def read_to_the_end(side: FarSide, payload: bytes, task: str = "b-1") -> d
 
 async def test_another_accounts_word_about_the_same_id_is_not_believed(side: FarSide) -> None:
     ref = await one_that_was_sent(side)
-    assert (await read_to_the_end(side, sms_status("SM1", provider="other")))["s"] == "done"
-    assert (await side.entry(ref))["s"] == "sent"
+    assert (await read_to_the_end(side, sms_status("SM1", provider="other"))).state == "done"
+    assert (await side.entry(ref)).state == "sent"
     [(what, reason)] = await letters(side)
     assert what == "delivery update"
     assert reason.startswith("512 unknown message: it carries no reference of ours")
@@ -88,18 +89,18 @@ async def test_another_accounts_word_about_the_same_id_is_not_believed(side: Far
 
 async def test_a_status_that_comes_before_the_answer_is_written_waits_for_it(side: FarSide) -> None:
     await side.context.announce()
-    assert (await read_one(side, sms_status("SM1")))["s"] == "waiting"
+    assert (await read_one(side, sms_status("SM1"))).state == "waiting"
     ref = await one_that_was_sent(side)
     await Bench(side.redis).pass_time(locating.WAITS[0] + 1)
     await inbound.read_callback(side.context, "b-1")
-    assert (await side.context.ledger.task("b-1"))["s"] == "done"
-    assert (await side.entry(ref))["s"] == "delivered"
+    assert (await side.context.ledger.task("b-1")).state == "done"
+    assert (await side.entry(ref)).state == "delivered"
     assert await letters(side) == []
 
 
 async def test_an_id_that_stays_unknown_is_a_dead_letter_that_can_be_put_back(side: FarSide) -> None:
     await side.context.announce()
-    assert (await read_to_the_end(side, sms_status("SM1")))["s"] == "done"
+    assert (await read_to_the_end(side, sms_status("SM1"))).state == "done"
     ref = await one_that_was_sent(side)
     dead = DeadLetters(side.context.ledger)
     [letter] = [one async for one in dead.read(await dead.ids())]
@@ -107,7 +108,7 @@ async def test_an_id_that_stays_unknown_is_a_dead_letter_that_can_be_put_back(si
     done = await Replay(side.context.ledger, side.context.configuration).one(letter)
     assert done.done
     await inbound.read_callback(side.context, done.name)
-    assert (await side.entry(ref))["s"] == "delivered"
+    assert (await side.entry(ref)).state == "delivered"
     assert await letters(side) == []
 
 
@@ -171,7 +172,7 @@ def report(request: MailRequest, recipient: str, action: str = "failed", **more:
 
 
 async def states(side: FarSide, refs: list[str]) -> list[str]:
-    return [(await side.entry(ref))["s"] for ref in refs]
+    return [(await side.entry(ref)).state for ref in refs]
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -231,7 +232,7 @@ async def test_what_fits_no_copy_is_kept(side: FarSide, final: str, more: dict[s
 
 
 async def test_a_report_about_a_message_that_nobody_knows_is_kept_at_once(side: FarSide) -> None:
-    assert (await read_one(side, report(as_sent(side, "ana@example.com"), "ana@example.com")))["s"] == "done"
+    assert (await read_one(side, report(as_sent(side, "ana@example.com"), "ana@example.com"))).state == "done"
     [(_, reason)] = await letters(side)
     assert reason.startswith("512 unknown message: ")
 

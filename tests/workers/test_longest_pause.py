@@ -36,7 +36,7 @@ async def test_an_account_is_paused_for_an_hour_at_most_and_the_log_says_what_wa
     assert side.counted("dcbridge_waits_cut_total", name="twilio") == 1
     [line] = [line for line in lines if line["event"] == "send_failed"]
     assert line["asked_to_wait"] == paused["asked"]
-    assert (await side.entry(ref))["r"] == "310"  # an hour is more than the conversation may be held up
+    assert (await side.entry(ref)).reason == "310"  # an hour is more than the conversation may be held up
 
 
 async def test_a_message_waits_no_longer_than_that(side: FarSide) -> None:

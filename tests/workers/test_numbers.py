@@ -75,7 +75,7 @@ async def test_a_message_leaves_from_and_for_the_number_that_is_meant(
     await outbound.send(spelled.context, ref)
     [form] = spelled.provider.forms
     assert (form["From"], form["To"]) == (sent_from, sent_to)
-    assert (await spelled.entry(ref))["s"] == "delivered"
+    assert (await spelled.entry(ref)).state == "delivered"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ async def test_a_text_without_a_visible_character_does_not_reach_the_agent(side:
     assert await hears(side, "+16504661149", "+15557650123", text) is None
     [task] = [key.decode() async for key in side.redis.scan_iter("dcb:t:c-*")]
     entry = await side.context.ledger.task(task.removeprefix("dcb:t:"))
-    assert entry["s"] == "done"
+    assert entry.state == "done"
     assert [(hop.what, hop.facts.get("code")) for hop in hops_of_task(entry)][1] == (
         "attempt 1: nothing to do",
         "blank text, not posted",

@@ -62,7 +62,7 @@ async def test_what_follows_from_an_answer(side: FarSide, row: Row) -> None:
     ref = await side.accept(channel=row.channel)
     await outbound.send(side.context, ref)
     entry = await side.entry(ref)
-    assert (entry["s"], entry.get("r") or None) == (row.state, row.reason)
+    assert (entry.state, entry.reason or None) == (row.state, row.reason)
     if row.wait:
         assert row.wait[0] < await side.wait_of(ref) <= row.wait[1]
     provider = "nowhere" if row.channel == "unreachable" else "twilio"
@@ -97,10 +97,10 @@ async def test_each_wait_is_longer_than_the_one_before(side: FarSide) -> None:
         await outbound.send(side.context, ref)
         assert low - 0.5 < await side.wait_of(ref) <= high
         await bench.pass_time(11)
-    assert (await side.entry(ref))["a"] == "4"
+    assert (await side.entry(ref)).attempts == 4
     side.provider.usual = TAKEN
     await outbound.send(side.context, ref)
-    assert (await side.entry(ref))["s"] == "sent"
+    assert (await side.entry(ref)).state == "sent"
 
 
 @given(
@@ -122,7 +122,7 @@ async def test_a_bug_of_ours_before_the_request_is_told_and_is_no_loop(side: Far
     await side.redis.set(f"dcb:p:{ref}", b"not what was stored")
     await outbound.send(side.context, ref)
     entry = await side.entry(ref)
-    assert (entry["s"], entry["r"], entry["d"]) == ("failed", "500", "internal error")
+    assert (entry.state, entry.reason, entry.detail) == ("failed", "500", "internal error")
     assert side.counted("dcbridge_errors_total", kind="bug", name="") == 1
     assert side.provider.heard == []
 
@@ -131,7 +131,7 @@ async def test_two_workers_with_the_same_job_send_once(side: FarSide) -> None:
     ref = await side.accept()
     await asyncio.gather(*(outbound.send(side.context, ref) for _ in range(5)))
     assert len(side.provider.heard) == 1
-    assert (await side.entry(ref))["s"] == "sent"
+    assert (await side.entry(ref)).state == "sent"
 
 
 async def test_parts_go_in_order_each_by_a_job_of_its_own(side: FarSide) -> None:
@@ -139,7 +139,7 @@ async def test_parts_go_in_order_each_by_a_job_of_its_own(side: FarSide) -> None
     for number in (1, 2):
         await outbound.send(side.context, ref)
         assert len(side.provider.heard) == number
-    assert (await side.entry(ref))["s"] == "sent"
+    assert (await side.entry(ref)).state == "sent"
     texts = [form["Body"] for form in side.provider.forms]
     assert "".join(texts).replace(" ", "") == "word" * 400
     assert [form["To"] for form in side.provider.forms] == ["+16504661149"] * 2
@@ -151,5 +151,5 @@ async def test_a_channel_that_left_the_configuration_waits_for_an_operator(side:
     await side.context.ledger.accept([copy])
     await outbound.send(side.context, copy.ref)
     entry = await side.entry(copy.ref)
-    assert (entry["s"], entry["q"], entry["ta"]) == ("accepted", "u-gone", "0")
+    assert (entry.state, entry.line, entry.total_attempts) == ("accepted", "u-gone", 0)
     assert side.counted("dcbridge_errors_total", kind="unconfigured", name="") == 1

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
-from dcbridge.ledger import LARGE, Claimed
+from dcbridge.ledger import LARGE, MessageClaim
 from dcbridge.messages import AgentMessage
 from dcbridge.providers.base import MailRequest, Part
 from dcbridge.providers.smtp import Smtp, SmtpFields
@@ -54,7 +54,7 @@ async def accepted(redis: Redis, count: int, text: str = HUGE, message_id: str =
     return [copy.ref for copy in copies]
 
 
-async def claimed(redis: Redis, ref: str) -> Claimed:
+async def claimed(redis: Redis, ref: str) -> MessageClaim:
     return await Bench(redis).ledger.claim(ref, ref, 60.0)
 
 
@@ -68,11 +68,10 @@ async def test_a_claim_brings_a_small_payload_along_and_of_a_large_one_its_lengt
     [small, _] = await accepted(redis, 2, "Hello")
     [large, _] = await accepted(redis, 2, HUGE, "m-2")
     [limit] = await accepted(redis, 1, "x" * (LARGE - len(payload(1, ""))), "m-3")
-    assert (await claimed(redis, small)).fields[b"p"] == payload(2, "Hello")
-    assert len((await claimed(redis, limit)).fields[b"p"]) == LARGE
-    found = (await claimed(redis, large)).fields
-    assert b"p" not in found
-    assert int(found[b"pz"]) == len(payload(2))
+    assert (await claimed(redis, small)).entry.payload == payload(2, "Hello")
+    assert len((await claimed(redis, limit)).entry.payload) == LARGE
+    found = (await claimed(redis, large)).entry
+    assert (found.payload, found.payload_size) == (b"", len(payload(2)))
 
 
 async def test_copies_that_are_in_flight_share_one_parsed_message(redis: Redis) -> None:
@@ -162,7 +161,7 @@ async def test_every_copy_is_sent_whole_to_its_own_recipient(
     await asyncio.gather(*(outbound.send(context, ref) for ref in refs))
     assert sorted(one.rcpt_tos[0] for one in box.envelopes) == sorted(f"a{number}@example.com" for number in range(20))
     assert len({one.content for one in box.envelopes}) == 1  # and the same Message-ID and Date
-    assert [(await context.ledger.entry(ref))["s"] for ref in refs] == ["delivered"] * 20
+    assert [(await context.ledger.entry(ref)).state for ref in refs] == ["delivered"] * 20
     assert await redis.keys("dcb:p:*") == []
 
 

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.fields import TaskEntry
 from dcbridge.ledger.reports.books import read
 from dcbridge.providers.base import Callback
 from dcbridge.providers.callback import pack
@@ -36,12 +37,12 @@ async def test_a_lease_that_ended(
     assert await sweep(side.context) == 0
     await bench.pass_time(61)
     assert await sweep(side.context) == 1
-    assert (await side.entry(ref))["s"] == "unknown"
+    assert (await side.entry(ref)).state == "unknown"
     assert await sweep(side.context) == 0
     await bench.pass_time(31)
     assert await sweep(side.context) == 1
     entry = await side.entry(ref)
-    assert (entry["s"], entry.get("r") or None) == (then, reason)
+    assert (entry.state, entry.reason or None) == (then, reason)
     assert [status for _, status, _ in await bench.owed(channel)] == receipts
     assert await side.difference() == 0
 
@@ -62,10 +63,10 @@ async def test_no_word_came_within_the_channels_limit(
     ref = await bench.sent(channel_id=channel)
     await bench.pass_time(101)
     await sweep(side.context)
-    assert (await side.entry(ref))["s"] == ("sent" if side.context.channel(channel) else "unconfirmed")
+    assert (await side.entry(ref)).state == ("sent" if side.context.channel(channel) else "unconfirmed")
     await bench.pass_time(DAY)
     await sweep(side.context)
-    assert (await side.entry(ref))["s"] == "unconfirmed"
+    assert (await side.entry(ref)).state == "unconfirmed"
     assert await bench.owed(channel) == receipts
     assert await bench.update(ref, "delivered") == "late"
 
@@ -79,7 +80,7 @@ async def test_a_message_of_unknown_outcome_is_sent_again_a_few_times_and_then_f
         await outbound.send(side.context, ref)
         await bench.pass_time(8)
         await sweep(side.context)
-    assert (await side.entry(ref))["s"] == "failed"
+    assert (await side.entry(ref)).state == "failed"
     assert len(side.provider.heard) == 1 + side.context.configuration.channels[SMS].resends
 
 
@@ -96,7 +97,7 @@ async def test_many_decisions_are_few_scripts(side: FarSide) -> None:
     before = await scripts()
     assert await sweep(side.context) == 100
     assert await scripts() - before < 10
-    assert {(await side.entry(ref))["s"] for ref in refs} == {"unknown"}
+    assert {(await side.entry(ref)).state for ref in refs} == {"unknown"}
 
 
 async def test_a_task_whose_worker_died_waits_again(side: FarSide) -> None:
@@ -127,7 +128,7 @@ def inbound_callback(to: str = NUMBER, text: str = "Hello", sid: str = "SM9") ->
     return pack("twilio", Callback("inbound", "POST", url, b"", headers, form.encode()))
 
 
-async def read_one(side: FarSide, payload: bytes, task: str = "b-1") -> dict[str, str]:
+async def read_one(side: FarSide, payload: bytes, task: str = "b-1") -> TaskEntry:
     await side.context.ledger.put_tasks([NewTask(task, "callback", "", payload, "trace")])
     await inbound.read_callback(side.context, task)
     return await side.context.ledger.task(task)
@@ -145,15 +146,15 @@ async def letters(side: FarSide) -> list[tuple[str, str]]:
 async def test_an_update_moves_its_message_and_the_receipt_is_owed(side: FarSide) -> None:
     ref = await side.accept()
     await outbound.send(side.context, ref)
-    assert (await read_one(side, status_callback(ref)))["s"] == "done"
-    assert (await side.entry(ref))["s"] == "delivered"
+    assert (await read_one(side, status_callback(ref))).state == "done"
+    assert (await side.entry(ref)).state == "delivered"
     await receipts_out.post(side.context, SMS)
     [[receipt]] = side.agents.messages
     assert (receipt["status"], receipt["channel"]["messageId"]) == ("Delivered", "m-1")
 
 
 async def test_an_update_for_a_message_that_nobody_knows_is_kept(side: FarSide) -> None:
-    assert (await read_one(side, status_callback("f" * 24)))["s"] == "done"
+    assert (await read_one(side, status_callback("f" * 24))).state == "done"
     assert await letters(side) == [("delivery update", "512 unknown message")]
 
 
@@ -166,7 +167,7 @@ async def test_an_update_for_a_message_that_nobody_knows_is_kept(side: FarSide) 
     ],
 )
 async def test_a_callback_that_cannot_be_read_is_kept_with_its_bytes(side: FarSide, payload: bytes, why: str) -> None:
-    assert (await read_one(side, payload))["s"] == "dead"
+    assert (await read_one(side, payload)).state == "dead"
     assert await letters(side) == [("callback", why)]
 
 
@@ -214,7 +215,7 @@ async def test_a_consumers_message_that_was_not_taken(side: FarSide, replies: li
     await consumer_task(side)
     for _ in replies:
         await inbound.post_consumer_message(side.context, "c-1")
-        found.append((await side.context.ledger.task("c-1"))["s"])
+        found.append((await side.context.ledger.task("c-1")).state)
         await bench.pass_time(31)
     assert found == states
     assert len(await letters(side)) == states.count("dead")
@@ -238,7 +239,7 @@ async def test_receipts_of_a_channel_travel_together(side: FarSide) -> None:
     [batch] = side.agents.messages
     assert [message["channel"]["messageId"] for message in batch] == ["m-0", "m-1", "m-2"]
     assert [message["reasons"][0]["code"] for message in batch] == [530] * 3
-    assert all([(await side.entry(ref))["rp"] for ref in refs])
+    assert all([(await side.entry(ref)).receipt_posted_at for ref in refs])
     await receipts_out.post(side.context, SMS)
     assert len(side.agents.heard) == 1
 
@@ -268,7 +269,7 @@ async def test_a_batch_that_is_refused_is_tried_one_by_one_and_only_the_bad_one_
     side.agents.replies = [refused, good, refused, good]
     await receipts_out.post(side.context, SMS)
     assert [len(batch) for batch in side.agents.messages] == [3, 1, 1, 1]
-    posted = ["rp" in await side.entry(ref) for ref in refs]
+    posted = [bool((await side.entry(ref)).receipt_posted_at) for ref in refs]
     assert posted == [True, False, True]
     assert await letters(side) == [("receipt", "http 400 status 400")]
     assert side.counted("dcbridge_errors_total", kind="receipt_refused", name=SMS) == 1

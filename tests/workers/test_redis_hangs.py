@@ -69,7 +69,7 @@ async def test_a_message_is_sent_once_and_never_in_doubt(side: FarSide, own_redi
     await outbound.send(context, ref)
     assert ledger.hung
     entry = await side.entry(ref)
-    assert (entry["s"], entry["ta"], entry.get("unk")) == ("sent", "2", None)
+    assert (entry.state, entry.total_attempts, entry.times_unknown) == ("sent", 2, 0)
     assert len(side.provider.heard) == 2  # its two parts
     assert await side.difference() == 0
 
@@ -85,7 +85,7 @@ async def test_a_callback_is_read_at_once_when_redis_goes_on(
     context, ledger = hands_that_hang(side, verb, own_redis)
     await inbound.read_callback(context, "b-1")
     assert ledger.hung
-    assert ((await side.context.ledger.task("b-1"))["s"], (await side.entry(ref))["s"]) == ("done", "delivered")
+    assert ((await side.context.ledger.task("b-1")).state, (await side.entry(ref)).state) == ("done", "delivered")
 
 
 @pytest.mark.parametrize("verb", ["claim_task", "task_done"])
@@ -96,7 +96,7 @@ async def test_a_consumers_message_is_posted_once(side: FarSide, own_redis: Embe
     context, ledger = hands_that_hang(side, verb, own_redis)
     await inbound.post_consumer_message(context, task)
     assert ledger.hung
-    assert (await side.context.ledger.task(task))["s"] == "done"
+    assert (await side.context.ledger.task(task)).state == "done"
     assert len(side.agents.heard) == 1
 
 
@@ -113,7 +113,7 @@ async def test_redis_may_be_away_for_longer_than_a_lease(own_redis: EmbeddedRedi
         await outbound.send(context, ref)
         assert ledger.hung
         entry = await side.entry(ref)
-        assert (entry["s"], entry.get("unk")) == ("sent", None)
+        assert (entry.state, entry.times_unknown) == ("sent", 0)
         assert len(side.provider.heard) == 1
 
 

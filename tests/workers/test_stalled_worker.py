@@ -56,7 +56,7 @@ async def test_an_agents_message(
     assert tokens.stood
     assert len(side.provider.heard) == sent
     entry = await side.entry(ref)
-    assert (entry["s"], entry["ta"]) == ("sent" if sent else "sending", "1")
+    assert (entry.state, entry.total_attempts) == ("sent" if sent else "sending", 1)
 
 
 async def test_a_part_that_another_has_sent_meanwhile_is_not_sent_again(
@@ -73,7 +73,7 @@ async def test_a_part_that_another_has_sent_meanwhile_is_not_sent_again(
     await outbound.send(replace(side.context, tokens=StandsStill(sends_the_first_part)), ref)
     [form] = side.provider.forms
     assert len(form["Body"]) < 1000  # the second one
-    assert (await side.entry(ref))["s"] == "sent"
+    assert (await side.entry(ref)).state == "sent"
 
 
 @pytest.mark.parametrize(("claimed_by_another", "posted"), [(True, 0), (False, 1)])
@@ -87,4 +87,4 @@ async def test_a_consumers_message(
         await inbound.post_consumer_message(replace(side.context, tokens=tokens), "c-1")
     assert tokens.stood
     assert len(side.agents.heard) == posted
-    assert (await side.context.ledger.task("c-1"))["s"] == ("done" if posted else "running")
+    assert (await side.context.ledger.task("c-1")).state == ("done" if posted else "running")

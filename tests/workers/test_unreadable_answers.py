@@ -30,7 +30,7 @@ async def test_a_message_that_was_taken_is_sent_once(side: FarSide, how: tuple[s
     for _ in range(3):
         await outbound.send(side.context, ref)
         await Bench(side.redis).pass_time(60)
-    assert (await side.entry(ref))["s"] == "sent"
+    assert (await side.entry(ref)).state == "sent"
     assert len(side.provider.heard) == 1
     assert side.counted("dcbridge_errors_total", kind="unreadable", name="twilio") == 1
 
@@ -42,7 +42,7 @@ async def test_an_error_is_what_its_status_says(side: FarSide, status: int, stat
     side.provider.usual = packed(status, PACKINGS[0])
     ref = await side.accept()
     await outbound.send(side.context, ref)
-    assert (await side.entry(ref))["s"] == state
+    assert (await side.entry(ref)).state == state
 
 
 @pytest.mark.parametrize("how", PACKINGS)
@@ -53,7 +53,7 @@ async def test_a_receipt_that_was_taken_is_posted_once(side: FarSide, how: tuple
         await receipts_out.post(side.context, SMS)
         await Bench(side.redis).pass_time(60)
     assert len(side.agents.heard) == 1
-    assert all([(await side.entry(ref))["rp"] for ref in refs])
+    assert all([(await side.entry(ref)).receipt_posted_at for ref in refs])
     assert side.counted("dcbridge_errors_total", kind="unreadable", name="digital-channels") == 1
 
 
@@ -71,7 +71,7 @@ async def test_a_consumers_message_that_was_taken_is_posted_once(side: FarSide, 
     for _ in range(3):
         await inbound.post_consumer_message(side.context, "c-1")
         await Bench(side.redis).pass_time(60)
-    assert (await side.context.ledger.task("c-1"))["s"] == "done"
+    assert (await side.context.ledger.task("c-1")).state == "done"
     assert len(side.agents.heard) == 1
     assert side.counted("dcbridge_consumer_messages_total", channel=SMS, outcome="posted") == 1
 
@@ -84,7 +84,7 @@ async def test_a_question_whose_answer_cannot_be_read_is_put_again(side: FarSide
     assert await lookups.ask_or_decide(side.context, ref, "sent", side.context.channel("asked")) == "asking"
     await lookups.ask(side.context, ref)
     assert len(side.provider.asked) == 1
-    assert (await side.entry(ref))["s"] == "sent"
+    assert (await side.entry(ref)).state == "sent"
     assert side.counted("dcbridge_errors_total", kind="status_lookup_unreadable", name="asked") == 1
 
 

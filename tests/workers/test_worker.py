@@ -100,7 +100,7 @@ async def said_so(process: Process, word: bytes) -> None:
 
 
 async def in_state(work: Work, refs: list[str], state: str) -> bool:
-    return [(await work.entry(ref))["s"] for ref in refs] == [state] * len(refs)
+    return [(await work.entry(ref)).state for ref in refs] == [state] * len(refs)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ async def test_a_second_job_hastens_nothing(work: Work, state: str) -> None:
         await ledger.unknown(ref, "mine", 600.0, "timeout")
     if state == "retry":
         await ledger.retry(ref, "mine", 600.0, lane_limit=900.0, reason=310, code="20429")
-    assert (await work.entry(ref))["s"] == state
+    assert (await work.entry(ref)).state == state
     assert await take_as_one_that_is_killed(work, f"m:{ref}") > 500
 
 

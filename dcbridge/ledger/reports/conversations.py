@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
 
+from dcbridge.ledger.fields import Field, MessageEntry, State, TaskEntry, TaskState
+
 T = TypeVar("T")
 
 READ = 500  # entries of one channel that are read for its states; one with fewer in flight is told exactly
@@ -38,7 +40,8 @@ WHY = {
     "forgotten": "nothing: no sweep will find it",
 }
 
-_IN_A_LANE = (b"accepted", b"sending", b"retry", b"unknown", b"waiting", b"running")
+_WAITS = (State.ACCEPTED, State.SENDING, State.RETRY, State.UNKNOWN, TaskState.WAITING, TaskState.RUNNING)
+_IN_A_LANE = {state.encode() for state in _WAITS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,9 @@ async def states_of(redis: Redis, in_flight: Mapping[str, int]) -> dict[str, dic
         chosen: list[list[bytes]] = await pipe.execute()
     found: dict[str, dict[str, int]] = {}
     for (channel, count), refs in zip(in_flight.items(), chosen, strict=True):
-        states = Counter((state or b"gone").decode() for (state,) in await _fields(redis, map(_message, refs), "s"))
+        states = Counter(
+            (state or b"gone").decode() for (state,) in await _fields(redis, map(_message, refs), MessageEntry.state)
+        )
         scale = count / len(refs) if count > READ and refs else 1.0
         found[channel] = {state: round(number * scale) for state, number in states.most_common()}
     return found
@@ -103,7 +108,7 @@ async def lanes_of(
     first = await _pipelined(redis, seen, lambda pipe, lane: pipe.lindex(f"dcb:lane:{lane}", 0))
     lengths = await _pipelined(redis, seen, lambda pipe, lane: pipe.llen(f"dcb:lane:{lane}"))
     members = [(head.decode(), length) for head, length in zip(first, lengths, strict=True) if head]
-    facts = await _fields(redis, (member for member, _ in members), "at", "ch")
+    facts = await _fields(redis, (member for member, _ in members), MessageEntry.accepted_at, MessageEntry.channel_id)
     oldest = sorted(
         (int(at), member, length)
         for (member, length), (at, channel) in zip(members, facts, strict=True)
@@ -144,7 +149,7 @@ async def _lanes_near(redis: Redis, channels: Sequence[str], providers: Sequence
 
 
 async def _lanes_of(redis: Redis, members: Sequence[str]) -> list[str]:
-    rows = await _fields(redis, members, "s", "ln")
+    rows = await _fields(redis, members, MessageEntry.state, MessageEntry.lane)
     return [lane.decode() for state, lane in rows if lane and state in _IN_A_LANE]
 
 
@@ -172,14 +177,14 @@ async def _head(redis: Redis, now: float, member: str, length: int, provider_of:
         pipe.hgetall(f"dcb:{member}")
         pipe.zscore("dcb:due", member)
         raw, due = await pipe.execute()
-        fields = {name.decode(): value.decode(errors="replace") for name, value in raw.items() if name != b"p"}
-        if "s" not in fields:
+        entry = MessageEntry(raw) if member.startswith("m:") else TaskEntry(raw)
+        if not entry.state:
             return None
-        channel, ref = fields.get("ch", ""), member[2:]
+        channel, ref = entry.channel_id, member[2:]
         provider = provider_of.get(channel, "")
         pipe.zscore(f"dcb:parked:{provider}", ref)
         pipe.get(f"dcb:pause:{provider}")
-        pipe.zrank(f"dcb:line:{fields.get('q', '')}", ref)
+        pipe.zrank(f"dcb:line:{_line_of(entry)}", ref)
         pipe.hget("dcb:limits", channel)
         for key in (f"p-{provider}", f"c-{channel}"):
             pipe.zcount(f"dcb:flight:{key}", int(now * 1000), "+inf")
@@ -187,20 +192,20 @@ async def _head(redis: Redis, now: float, member: str, length: int, provider_of:
         parked, pause, place, line, *paces = await pipe.execute()
     turn = _Turn(place, line.decode() if line else "", paces, now)
     paused = float(pause) / 1000 > now if pause else False
-    why = _why(fields, now * 1000, parked=parked is not None, paused=paused, full=turn.full)
+    why = _why(entry, now * 1000, parked=parked is not None, paused=paused, full=turn.full)
     due_in = due / 1000 - now if due is not None else 0.0
     return Head(
         id=ref,
-        what=fields.get("j", "message"),
-        state=fields["s"],
+        what=entry.job if isinstance(entry, TaskEntry) else "message",
+        state=entry.state,
         channel_id=channel,
-        age=max(0.0, now - int(fields.get("at", "0")) / 1000),
+        age=max(0.0, now - entry.accepted_at / 1000),
         behind=length - 1,
-        attempts=int(fields.get("ta") or fields.get("a") or "0"),
-        code=fields.get("e", ""),
+        attempts=entry.attempts if isinstance(entry, TaskEntry) else entry.total_attempts or entry.attempts,
+        code=entry.last_code,
         why=why if due is not None else "forgotten",
         due_in=turn.comes_in if why == "paced" and place is not None else due_in,
-        to=fields.get("to", ""),
+        to="" if isinstance(entry, TaskEntry) else entry.to_id,
     )
 
 
@@ -238,14 +243,18 @@ class _Turn:
         return max(waits, default=0.0)
 
 
-def _why(fields: Mapping[str, str], now_ms: float, *, parked: bool, paused: bool, full: bool = False) -> str:
+def _line_of(entry: MessageEntry | TaskEntry) -> str:
+    return "" if isinstance(entry, TaskEntry) else entry.line
+
+
+def _why(entry: MessageEntry | TaskEntry, now_ms: float, *, parked: bool, paused: bool, full: bool = False) -> str:
     """What a head waits for, in one of WHY; the order is that in which workers find out (lines.lua)."""
-    state, line = fields["s"], fields.get("q", "")
-    if state in ("sending", "running"):
+    state, line = entry.state, _line_of(entry)
+    if state in (State.SENDING, TaskState.RUNNING):
         return "under way"
-    if state == "unknown":
+    if state == State.UNKNOWN:
         return "unknown"
-    if float(fields.get("nb") or "0") > now_ms:
+    if (entry.not_before or 0) > now_ms:
         return "retry"
     if parked:
         return "parked"
@@ -253,11 +262,11 @@ def _why(fields: Mapping[str, str], now_ms: float, *, parked: bool, paused: bool
         return "unconfigured"
     if line:
         return "paused" if paused else "held" if full else "paced"
-    if "hd" in fields:
+    if isinstance(entry, MessageEntry) and entry.held_by:
         return "held"
-    if float(fields.get("sl") or "0") > now_ms:
+    if (entry.slot or 0) > now_ms:
         return "paced"
-    if "qa" in fields:
+    if entry.queued_at:
         return "queued"
     return "paused" if paused else "due"
 
@@ -269,8 +278,9 @@ def _message(ref: bytes) -> str:
     return f"m:{ref.decode()}"
 
 
-async def _fields(redis: Redis, members: Iterable[str], *names: str) -> list[list[bytes | None]]:
-    """The named fields of each member, in order; None for what is not there."""
+async def _fields(redis: Redis, members: Iterable[str], *fields: Field[Any]) -> list[list[bytes | None]]:
+    """These fields of each member, in order; None for what is not there."""
+    names = [one.wire for one in fields]
     return await _pipelined(redis, list(members), lambda pipe, member: pipe.hmget(f"dcb:{member}", names))
 
 
