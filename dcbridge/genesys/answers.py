@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dcbridge.genesys.payloads import NotJson, read_json, word
 
+MAX_IDS = 500  # of an answer; they are logged
+
 
 def read_answer(body: bytes) -> tuple[int | None, list[str], str]:
     """(status code, ids, what it says) of a Digital Channels answer, in any shape that is documented.
@@ -27,7 +29,7 @@ def read_answer(body: bytes) -> tuple[int | None, list[str], str]:
     data = value.get("data")
     listed = data.get("ids") if isinstance(data, dict) else None
     ids = []
-    for item in listed if isinstance(listed, list) else []:
+    for item in listed[:MAX_IDS] if isinstance(listed, list) else []:
         found = word(item.get("id")) if isinstance(item, dict) else word(item)
         if found:
             ids.append(found)

@@ -8,32 +8,27 @@ message is said in the message, so that the service can answer 200 and send a Fa
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from math import isfinite
 from typing import Any, NamedTuple
 
 import orjson
 
 from dcbridge.genesys import nesting
+from dcbridge.genesys.json_text import NotJson as NotJson
+from dcbridge.genesys.json_text import TooDeep, mended_text, no_constant, read_json_with, read_slowly, text_of
+from dcbridge.genesys.json_text import dumps as dumps
+from dcbridge.genesys.json_text import read_json as read_json
 from dcbridge.messages import Address, AgentMessage, Content, Reason, Receipt, ReceiptStatus
 
 MAX_RECIPIENTS = 1000  # of one message
 MAX_MESSAGES = 500  # of one webhook; today's carry one
-MAX_DEPTH = 500  # of JSON that only the standard reader takes
+MAX_CHANNEL_ID = 200  # characters, as in a configuration
+MAX_ID = 400  # characters of any other id; it is stored once for each copy
 MAX_COPIES = 2000  # messages times recipients: what one write to Redis may hold up others for
-
-
-class NotJson(ValueError):
-    """The body is no JSON that anybody could read, or more of it than one webhook can mean."""
-
-
-class TooDeep(NotJson):
-    """It is nested deeper than is read, or is no JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,34 +90,6 @@ class Incoming(NamedTuple):
 # ---------------------------------------------------------------- reading
 
 
-def read_json(body: bytes) -> Any:
-    """Any JSON, in UTF-8 with or without a mark, UTF-16 or UTF-32. Raises NotJson.
-
-    What comes out can be written and read again: a number that no float can hold is None.
-    """
-    return _read_json(body, _no_constant)
-
-
-def _read_json(body: bytes, constant: Callable[[str], Any]) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return _mended(_read_slowly(body, constant))
-
-
-def _read_slowly(body: bytes, constant: Callable[[str], Any]) -> Any:
-    try:  # Node writes lone surrogates and some gateways add a mark; the standard reader takes both
-        return json.loads(_text(body), parse_constant=constant, parse_int=_whole, parse_float=_float)
-    except RecursionError:
-        raise TooDeep("the body is not JSON") from None
-    except ValueError:
-        raise NotJson("the body is not JSON") from None
-
-
-def _text(body: bytes) -> str:
-    return body.decode(json.detect_encoding(body), "surrogatepass").removeprefix("\ufeff")
-
-
 def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incoming]:
     """Every message of a webhook: one object, a list, or {"messages": […]}. Raises NotJson.
 
@@ -160,7 +127,7 @@ def channels_named(body: bytes) -> set[str | None]:
         try:
             items = _items(orjson.loads(body))
         except orjson.JSONDecodeError:
-            items = _items(_read_slowly(body, _no_constant))
+            items = _items(read_slowly(body, no_constant))
     except TooDeep as error:
         try:
             items, _ = _items_apart(body, error)
@@ -172,7 +139,7 @@ def channels_named(body: bytes) -> set[str | None]:
         return {None}
     channels = [item.get("channel") if isinstance(item, dict) else None for item in items]
     ids = [channel.get("id") if isinstance(channel, dict) else None for channel in channels]
-    return {word(_mended_text(one) if isinstance(one, str) else one) for one in ids} or {None}
+    return {_id(mended_text(one) if isinstance(one, str) else one, MAX_CHANNEL_ID) for one in ids} or {None}
 
 
 _ID = re.compile(rb'"id"\s{0,9}:\s{0,9}(?:"([^"\\]{1,200})"|([0-9]{1,19}))')
@@ -199,7 +166,7 @@ def _items_apart(body: bytes, error: TooDeep) -> tuple[list[Any], dict[int, byte
     Those that are nested too deeply are shallow, and beside them is how they came, by their place. Raises NotJson for
     a body that is no JSON, and `error` for one such message alone.
     """
-    cut = nesting.Cut(_text(body), read_json)
+    cut = nesting.Cut(text_of(body), read_json)
     read = [cut.apart(item) for item in _items(cut.value)[: MAX_MESSAGES + 1]]
     raws = {place: raw for place, (_, raw) in enumerate(read) if raw}
     if len(read) == 1 and raws:
@@ -212,7 +179,9 @@ def read_copies(payload: bytes, message_id: str, trace_id: str = "") -> tuple[Ag
 
     Older versions kept numbers of any length and Infinity as Python writes them.
     """
-    return _incoming(_read_json(payload, lambda _: None), payload, payload, "", trace_id, message_id=message_id).copies
+    return _incoming(
+        read_json_with(payload, lambda _: None), payload, payload, "", trace_id, message_id=message_id
+    ).copies
 
 
 def read_stored(payload: bytes, index: int, message_id: str, trace_id: str = "") -> AgentMessage:
@@ -235,13 +204,14 @@ def _incoming(
     fields = item if isinstance(item, dict) else {}
     channel = fields.get("channel")
     channel = channel if isinstance(channel, dict) else {}
-    message_id = message_id or word(channel.get("messageId")) or word(fields.get("messageId"))
-    message_id = message_id or made_up_id(endpoint, named_by)
-    channel_id = word(channel.get("id"))
+    named = message_id or word(channel.get("messageId")) or word(fields.get("messageId"))
+    message_id = message_id or _id(named) or made_up_id(endpoint, named_by)
+    channel_id = _id(channel.get("id"), MAX_CHANNEL_ID)
     sender = _address(channel.get("from"))
     recipients = _addresses(channel.get("to"))
     problem = (
         _unaddressed(item, channel, channel_id, sender, recipients)
+        or _too_long("messageId", named)
         or _wrong_types(fields)
         or _nothing_to_send(fields, channel)
     )
@@ -257,9 +227,12 @@ def _unaddressed(
     if not channel:
         return _invalid("channel is missing or not an object")
     if not channel_id:
-        return _invalid("channel.id is missing or not a text")
+        too_long = _too_long("channel.id", word(channel.get("id")), MAX_CHANNEL_ID)
+        return too_long or _invalid("channel.id is missing or not a text")
     if sender is None:
         return _invalid("channel.from.id is missing or not a text")
+    if sender.id == TOO_LONG:
+        return _invalid(f"channel.from.id is longer than {MAX_ID} characters")
     if not recipients:
         return _invalid("channel.to has no id")
     if len(recipients) > MAX_RECIPIENTS:
@@ -300,12 +273,25 @@ def word(value: Any) -> str:
     return ""
 
 
+def _id(value: Any, most: int = MAX_ID) -> str:
+    """An identifier that may become a part of a key, a header or a log line: nothing where it is too long."""
+    found = word(value)
+    return found if len(found) <= most else ""
+
+
+def _too_long(name: str, value: str, most: int = MAX_ID) -> Problem | None:
+    return _invalid(f"{name} is longer than {most} characters") if len(value) > most else None
+
+
+TOO_LONG = f"(longer than {MAX_ID} characters)"  # stands for such an address; no provider sends to it
+
+
 def _address(value: Any) -> Address | None:
     if isinstance(value, dict):
         found = word(value.get("id"))
-        return Address(found, word(value.get("name"))) if found else None
+        return Address(_id(found) or TOO_LONG, word(value.get("name"))) if found else None
     found = word(value)
-    return Address(found) if found else None
+    return Address(_id(found) or TOO_LONG) if found else None
 
 
 def _addresses(value: Any) -> tuple[Address, ...]:
@@ -334,59 +320,6 @@ def _contents(value: Any) -> tuple[tuple[Content, ...], bool]:
             return (), False
         found.append(Content(word(item.get("type")).lower(), text or ""))
     return tuple(found), True
-
-
-def dumps(value: Any) -> bytes:
-    """What `read_json` gave, as JSON again."""
-    try:
-        return orjson.dumps(value)
-    except orjson.JSONEncodeError:  # deeper than 254
-        return nesting.write(value)
-
-
-def _mended(value: Any) -> Any:
-    """Lone surrogates become U+FFFD: no encoding that a provider takes can carry them. Raises NotJson.
-
-    A limit of its own, since Python's depends on who calls: what the service reads, a worker reads as well.
-    """
-    top = [value]
-    level: list[Any] = [top]
-    for _ in range(MAX_DEPTH):
-        below: list[Any] = []
-        for holder in level:
-            for place, item in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-                if isinstance(holder, dict) and (name := _mended_text(place)) != place:
-                    del holder[place]
-                    place = name
-                holder[place] = _mended_text(item) if isinstance(item, str) else item
-                if isinstance(item, (dict, list)):
-                    below.append(item)
-        if not below:
-            return top[0]
-        level = below
-    raise TooDeep("nested too deeply")
-
-
-def _mended_text(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _whole(digits: str) -> int | float | None:
-    """A whole number as orjson reads it: beyond 64 bits it is a float."""
-    if len(digits) <= 20:
-        whole = int(digits)
-        if -(1 << 63) <= whole < 1 << 64:
-            return whole
-    return _float(digits)
-
-
-def _float(digits: str) -> float | None:
-    number = float(digits)
-    return number if isfinite(number) else None
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 # ---------------------------------------------------------------- interaction batches
@@ -424,7 +357,7 @@ def _entities(value: Any) -> list[Any]:
 
 def _entities_apart(body: bytes, error: TooDeep) -> tuple[Any, Callable[[Any], Entity]]:
     """The batch, and what reads each of its entities by itself. Raises NotJson, and `error` where there are none."""
-    cut = nesting.Cut(_text(body), read_json)
+    cut = nesting.Cut(text_of(body), read_json)
     if not _entities(cut.value):
         raise error
 
@@ -442,10 +375,10 @@ def _entity(item: Any) -> Entity:
     entity = entity if isinstance(entity, dict) else {}
     beside = {name: value for name, value in item.items() if name not in ("event", "entity")}
     return Entity(
-        interaction=word(entity.get("id")),
-        name=word(item.get("event")),
-        media=word(entity.get("mediaType")),
-        subtype=word(entity.get("interactionSubtype")),
+        interaction=_id(entity.get("id")),
+        name=_id(item.get("event")),
+        media=_id(entity.get("mediaType")),
+        subtype=_id(entity.get("interactionSubtype")),
         fields={**beside, **entity},
         item=item,
     )

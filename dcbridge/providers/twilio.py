@@ -28,7 +28,7 @@ from dcbridge.errors import BadSignature, Refused, Unreadable, UnreadableEvent
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason
 from dcbridge.providers import phone, segmentation
 from dcbridge.providers.base import Answer, Callback, CallbackAnswer, Fields, Part, StatusLookup, Submission
-from dcbridge.providers.twilio_codes import error_of, json_object, status_of
+from dcbridge.providers.twilio_codes import ANY_SID, error_of, json_object, status_of
 from dcbridge.providers.twilio_lookup import TwilioLookup
 from dcbridge.settings.types import Region, is_loopback
 
@@ -43,6 +43,7 @@ MOST_CHARACTERS = 1600
 # Of a form that may be signed; Twilio's have some forty parameters and less than 20 kB.
 MOST_PARAMETERS = 500
 MOST_FORM = 1 << 18  # bytes
+MOST_ADDRESS = 320  # characters of an end of a message; no number and no mailbox is longer
 MOST_SETTINGS = 1024  # characters of a header that says something of a signature
 
 
@@ -167,12 +168,8 @@ _SHAPES = {
 _FORM = "application/x-www-form-urlencoded"
 _EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _REF = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
-# Twilio's ids; and those of others: theirs, a UUID (SignalWire), or a word that does not begin as one of these.
+# Twilio's ids.
 _SID = re.compile(r"[A-Z]{2}[0-9a-f]{32}", re.ASCII)
-_UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-_ANY_SID = re.compile(
-    rf"[A-Z]{{2}}[0-9a-f]{{32}}|{_UUID}|(?![A-Z]{{2}}[0-9a-f]{{32}}|{_UUID})[0-9A-Za-z][0-9A-Za-z_-]{{0,63}}", re.ASCII
-)
 _PART = re.compile(r"[0-9]{1,6}", re.ASCII)
 _MEDIA_URL = re.compile(r"MediaUrl([0-9]{1,3})", re.ASCII)
 
@@ -253,14 +250,14 @@ class Twilio:
         assert isinstance(answer, httpx.Response)
         if answer.is_success:
             sid = json_object(answer.content).get("sid")
-            if not isinstance(sid, str) or not _ANY_SID.fullmatch(sid):
+            if not isinstance(sid, str) or not ANY_SID.fullmatch(sid):
                 raise Unreadable(f"HTTP {answer.status_code}")
             return Submission(sid, will_confirm=self._fields.status_callbacks)
         raise error_of(answer)
 
     def _is_id(self, sid: str) -> bool:
         """Whether it looks like an id of this company: Twilio's own have one shape, those of others one of several."""
-        return bool((_SID if self._is_twilio else _ANY_SID).fullmatch(sid))
+        return bool((_SID if self._is_twilio else ANY_SID).fullmatch(sid))
 
     def verify(self, callback: Callback) -> str:
         algorithm, secrets = self._signed_with(callback)
@@ -337,6 +334,8 @@ class Twilio:
         for name in ("From", "To"):
             if not phone.plain(said.get(name, "")):
                 raise UnreadableEvent(f"no {name}")
+            if len(said[name]) > MOST_ADDRESS:
+                raise UnreadableEvent(f"{name} is longer than {MOST_ADDRESS} characters")
         return ConsumerMessage(
             provider=self.name,
             provider_id=said["MessageSid"],

@@ -61,6 +61,12 @@ _CODES: dict[str, tuple[type[SendError], Reason]] = {
     **_codes(Refused, Reason.GENERAL, "30003 30008 30009 30410"),
     **dict.fromkeys(map(str, range(11200, 11238)), (Refused, Reason.GENERAL)),
 }
+# Ids of messages: Twilio's; and those of others: theirs, a UUID (SignalWire), or a word that does not begin as one of
+# these.
+_UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+ANY_SID = re.compile(
+    rf"[A-Z]{{2}}[0-9a-f]{{32}}|{_UUID}|(?![A-Z]{{2}}[0-9a-f]{{32}}|{_UUID})[0-9A-Za-z][0-9A-Za-z_-]{{0,63}}", re.ASCII
+)
 _CODE = re.compile(r"[0-9]{1,6}", re.ASCII)
 
 

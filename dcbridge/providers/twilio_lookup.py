@@ -30,9 +30,10 @@ from dcbridge.errors import Unreadable
 from dcbridge.messages import AgentMessage, MessageStatus
 from dcbridge.providers.base import Answer, ListedMessage, Page, Part
 from dcbridge.providers.phone import E164, address_key
-from dcbridge.providers.twilio_codes import error_of, json_object, status_of
+from dcbridge.providers.twilio_codes import ANY_SID, error_of, json_object, status_of
 
 PAGE = 200  # rows; a thousand, Twilio's most, of long texts would be more than `dcbridge.transport.sender` reads
+MOST_QUERY = 2048  # characters of a next page's; Twilio's have 200
 SLACK = 10.0  # seconds by which `date_created` may seem to be before our request: whole seconds, and their own clocks
 
 _VERSION = "/2010-04-01/"
@@ -58,7 +59,7 @@ class TwilioLookup:
         if not answer.is_success:
             raise error_of(answer)
         found = json_object(answer.content)
-        if not isinstance(found.get("sid"), str) or not isinstance(found.get("status"), str):
+        if not _has_sid(found) or not isinstance(found.get("status"), str):
             raise Unreadable(f"HTTP {answer.status_code}")
         return _fate(found)
 
@@ -80,7 +81,7 @@ class TwilioLookup:
         since, ends, text = now - age - SLACK, self._ends(message), _plain(part.text)
         rows, oldest = [], None
         for one in listed:
-            if not isinstance(one, dict) or not isinstance(one.get("sid"), str):
+            if not isinstance(one, dict) or not _has_sid(one):
                 raise Unreadable("a message without sid")
             sent = _moment(one.get("date_sent"))
             oldest = sent if sent is not None else oldest
@@ -97,12 +98,18 @@ class TwilioLookup:
         if path is None or path == "":
             return None
         resource, _, query = str(path).partition("?")
-        if not resource.endswith(self._url[self._url.rindex(_VERSION) :]):
+        if len(query) > MOST_QUERY or not resource.endswith(self._url[self._url.rindex(_VERSION) :]):
             raise Unreadable("the next page is elsewhere")
         return self._get(f"{self._url}?{query}")
 
     def _get(self, url: str) -> httpx.Request:
         return httpx.Request("GET", url, headers=self._headers)
+
+
+def _has_sid(one: Mapping[str, object]) -> bool:
+    """As strict as where a message is sent: the id becomes a key, and a part of the next lookup's URL."""
+    sid = one.get("sid")
+    return isinstance(sid, str) and ANY_SID.fullmatch(sid) is not None
 
 
 def _is_between(one: Mapping[str, object], ends: Mapping[str, str]) -> bool:

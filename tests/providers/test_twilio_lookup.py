@@ -313,7 +313,7 @@ def test_another_list_is_not_gone_through(path: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "fate"),
+    ("status", "code", "reported"),
     [
         ("accepted", None, MessageStatus("SM1", UpdateStatus.SENT)),
         ("queued", None, MessageStatus("SM1", UpdateStatus.SENT)),
@@ -388,3 +388,41 @@ def test_who_can_be_asked_says_so() -> None:
     assert twilio(ask=False).status_lookup is None
     assert asking(list_lag=3).lag == 3
     assert Smtp.status_lookup is None
+
+
+# ---------------------------------------------------------------- the shape of an id
+
+NO_SIDS = [
+    "", " ", "SM 1", "SM1\n", "SM1/", "../x", "SM1?x", "-SM1", "_1", "x" * 65, "x" * 900_000, "SM\u0661", "SM\u00e9",
+    "\0", ACCOUNT + "x", f"{ACCOUNT}-1", 7, True, None, ["SM1"], {"sid": "SM1"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sid", NO_SIDS, ids=lambda sid: repr(sid)[:12])
+def test_what_is_no_id_is_neither_remembered_nor_asked_for(sid: object) -> None:
+    with pytest.raises(Unreadable):
+        page(listed() | {"sid": sid})
+    with pytest.raises(Unreadable):
+        page(listed(), listed("SM2") | {"sid": sid})  # whoever skips a row may believe that the message is not there
+    with pytest.raises(Unreadable):
+        asking().parse_status(answered({**listed(), "sid": sid}))
+
+
+@pytest.mark.parametrize(
+    "sid", ["SM1", "x" * 64, "SM" + "0" * 32, "0b0b7c93-9e4a-4d5b-8fbd-2f0f3c9a1f6e", "0", "a_b-c"]
+)
+def test_ids_of_twilio_and_of_companies_like_it(sid: str) -> None:
+    [row] = page(listed(sid)).rows
+    reported = asking().parse_status(answered(listed(sid)))
+    assert reported is not None
+    assert row.reported.provider_id == reported.provider_id == sid
+
+
+@pytest.mark.parametrize(("length", "followed"), [(2000, True), (2049, False), (900_000, False)])
+def test_the_next_page_has_an_address_of_bounded_length(length: int, followed: bool) -> None:
+    following = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json?" + "x" * length
+    if followed:
+        assert page(listed(), following=following).following is not None
+    else:
+        with pytest.raises(Unreadable):
+            page(listed(), following=following)
