@@ -26,6 +26,8 @@ from dcbridge.providers.base import Answer, MailRequest, Request
 from dcbridge.transport.smtp import send_mail
 from dcbridge.transport.ssrf import ForbiddenAddress, Guard
 
+SHORT_URL, SHORT_URLS = 512, 256  # characters, and how many are remembered: 128 KiB
+LONGEST_URL = 8192  # characters
 ANSWER_LIMIT = 1024 * 1024  # bytes of an answer, packed and unpacked; no provider's comes near it
 
 # The connection was never there: name, route, refusal, certificate, or waiting for a free one.
@@ -195,9 +197,18 @@ def _without_body(status: int, told: list[tuple[bytes, bytes]], why: str, reques
     return _Read(status, told, b"", request)
 
 
-@lru_cache(maxsize=1024)
 def _address(url: str) -> yarl.URL:
-    """As httpx wrote it: escaped already."""
+    """As httpx wrote it: escaped already. Those that are asked for again and again are short.
+
+    Raises Unreachable for one that no server would read; yarl keeps the last 128 of any length.
+    """
+    if len(url) > LONGEST_URL:
+        raise Unreachable("invalid url")
+    return _short_address(url) if len(url) <= SHORT_URL else yarl.URL(url, encoded=True)
+
+
+@lru_cache(maxsize=SHORT_URLS)
+def _short_address(url: str) -> yarl.URL:
     return yarl.URL(url, encoded=True)
 
 

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from dcbridge.errors import OutcomeUnknown, SendError, Unreachable
+from dcbridge.transport import sender as sending
 from dcbridge.transport.sender import Sender
 from tests.certificates import self_signed
 
@@ -329,3 +330,23 @@ async def test_the_words_of_an_error_name_nobody() -> None:
     assert str(found) == "connect"
     assert found.__cause__ is None
     assert found.__suppress_context__
+
+
+async def test_addresses_of_any_length_and_number_are_not_kept() -> None:
+    async with serving(answers) as url:
+        assert isinstance(await fate(f"{url}/{'x' * 8000}"), httpx.Response)
+        for number in range(400):
+            sending._address(f"{url}/{number}{'x' * (number * 20)}")
+        held = sending._short_address.cache_info()
+        assert held.maxsize is not None
+        assert held.currsize <= held.maxsize <= 256
+        too_long = await fate(f"{url}/{'x' * 60_000}")
+    assert isinstance(too_long, Unreachable)
+    assert "invalid url" in str(too_long)
+
+
+@pytest.mark.parametrize(("length", "kept"), [(400, 1), (600, 0), (8000, 0)])
+async def test_an_address_that_is_kept_is_short(length: int, kept: int) -> None:
+    sending._short_address.cache_clear()
+    sending._address("http://127.0.0.1/" + "x" * length)
+    assert sending._short_address.cache_info().currsize == kept
