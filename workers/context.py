@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from dcbridge.config.loader import load
 from dcbridge.config.models import Channel, Configuration
 from dcbridge.digital_channels import DigitalChannels
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.events import Events
+from dcbridge.ledger.patience import Patience
 from dcbridge.ledger.pauses import Pauses
 from dcbridge.providers.base import Provider, StatusLookup
 from dcbridge.runtime.logs import Tokens
@@ -35,9 +33,6 @@ from workers.payloads import Payloads
 from workers.sinks import Sinks
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
-OUTAGE = 3600.0  # seconds for which what was learnt is kept in memory while Redis is away
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,27 +81,6 @@ class WorkerContext:
             {name: one.keep_backlog if one.on else 0.0 for name, one in now.subscribers.items()}
         )
 
-    async def surely(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Claim something, or write down what has happened outside, through a Redis that is away for a while.
-
-        Tried for as long as Redis is away, an hour at most; the ledger's verbs may be repeated. Raises the last
-        RedisError. A claim whose reply was lost is asked for again as well: it may have been granted, and would be
-        nobody's for a lease. What is learnt outlives a lease: the ledger believes it as long as nothing else is known.
-        """
-        try:
-            return await ask()
-        except (RedisError, OSError):
-            pass
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type((RedisError, OSError)),
-            stop=self._gives_up,
-            wait=wait_random_exponential(multiplier=0.1, max=2.0),
-            reraise=True,
-        ):
-            with attempt:
-                return await ask()
-        raise AssertionError("AsyncRetrying either returns or raises")
-
     def claim_may_be_lost(self, since: float) -> bool:
         """Whether it is long since a claim was asked for (`since` by time.monotonic()), asked before anything is sent.
 
@@ -114,11 +88,6 @@ class WorkerContext:
         sent by another. It has to claim again, with the same token, before it sends.
         """
         return time.monotonic() - since > self.settings.worker_silence / 2
-
-    def _gives_up(self, state: RetryCallState) -> bool:
-        """A Redis that answers, and refuses, is not away: a lease is enough for it."""
-        answered = state.outcome is not None and isinstance(state.outcome.exception(), ResponseError)
-        return (state.seconds_since_start or 0.0) > (self.settings.lease if answered else OUTAGE)
 
 
 @asynccontextmanager
@@ -140,7 +109,7 @@ async def open_context(
         )
         sinks = Sinks(configuration.subscribers, configuration.public_url)
         stack.push_async_callback(sinks.close)
-        ledger = Ledger.of(settings, redis, worker=worker)
+        ledger = Ledger.of(settings, redis, worker=worker, patience=Patience(refused=settings.lease))
         yield WorkerContext(
             settings=settings,
             configuration=configuration,

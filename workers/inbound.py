@@ -30,7 +30,7 @@ CONSUMER_TIME_TO_LIVE = DAY  # seconds a consumer's message is tried before it b
 async def read_callback(ctx: WorkerContext, task_id: str) -> None:
     """Name every event of a callback: updates move the ledger, messages become tasks of their own."""
     claim = ctx.ledger.token()
-    claimed = await ctx.surely(lambda: ctx.ledger.claim_task(task_id, claim, ctx.settings.lease))
+    claimed = await ctx.ledger.claim_task(task_id, claim, ctx.settings.lease)
     if not claimed.ours:
         return
     keep = ctx.settings.callback_dedupe_days * DAY
@@ -49,15 +49,15 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
             log.error("callback_internal_error", provider=name, exc_info=True)
             await _dead(ctx, task_id, claim, claimed, "internal error", name, keep)
             return
-        await ctx.surely(lambda: ctx.ledger.put_tasks(tasks))
+        await ctx.ledger.put_tasks(tasks)
         for one in unread:
             await _aside(ctx, name, callback, one)
         settled = [await _apply(ctx, event, claimed) for event in events if isinstance(event, DeliveryUpdate)]
         if all(settled):
-            await ctx.surely(lambda: ctx.ledger.task_done(task_id, claim, keep))
+            await ctx.ledger.task_done(task_id, claim, keep)
         else:
             wait = locating.WAITS[claimed.entry.attempts - 1]
-            await ctx.surely(lambda: ctx.ledger.task_retry(task_id, claim, wait, "id not known yet"))
+            await ctx.ledger.task_retry(task_id, claim, wait, "id not known yet")
 
 
 def _tasks(
@@ -96,7 +96,7 @@ async def _aside(ctx: WorkerContext, provider: str, callback: Callback, one: Unr
     letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
     ctx.metrics.faults.labels("callback_unreadable", provider).inc()
     log.error("callback_unreadable", provider=provider, why=one.kind)
-    await ctx.surely(lambda: ctx.ledger.bury(letter, "delivery update", "", one.kind, raw))
+    await ctx.ledger.bury(letter, "delivery update", "", one.kind, raw)
 
 
 async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim) -> bool:
@@ -104,20 +104,18 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
     update = await locating.located(ctx, update)
     if locating.may_be_known_soon(ctx, update) and claimed.entry.attempts <= len(locating.WAITS):
         return False
-    entry = await ctx.surely(lambda: ctx.ledger.entry(update.ref)) if update.ref else MessageEntry({})
+    entry = await ctx.ledger.entry(update.ref) if update.ref else MessageEntry({})
     channel = ctx.channel(entry.channel_id)
     result = "gone"
     if entry:
-        result = await ctx.surely(
-            lambda: ctx.ledger.update(
-                update.ref,
-                update.part,
-                update.status.value,
-                update.provider_id,
-                str(int(update.reason)) if update.reason else "",
-                update.detail,
-                ctx.look_after(channel) if channel else DAY,
-            )
+        result = await ctx.ledger.update(
+            update.ref,
+            update.part,
+            update.status.value,
+            update.provider_id,
+            str(int(update.reason)) if update.reason else "",
+            update.detail,
+            ctx.look_after(channel) if channel else DAY,
         )
     ctx.metrics.updates.labels(update.provider, result).inc()
     log.info(
@@ -133,7 +131,7 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
     if result == "gone":  # a message we never sent, or one so old that it is forgotten
         raw = claimed.entry.payload
         letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
-        await ctx.surely(lambda: ctx.ledger.bury(letter, "delivery update", "", locating.why_unknown(update), raw))
+        await ctx.ledger.bury(letter, "delivery update", "", locating.why_unknown(update), raw)
     return True
 
 
@@ -142,7 +140,7 @@ async def _dead(
 ) -> None:
     ctx.metrics.faults.labels("callback_unreadable", provider).inc()
     log.error("callback_unreadable", provider=provider, why=why)
-    await ctx.surely(lambda: ctx.ledger.task_dead(task_id, claim, why, claimed.entry.payload, keep))
+    await ctx.ledger.task_dead(task_id, claim, why, claimed.entry.payload, keep)
 
 
 async def post_consumer_message(ctx: WorkerContext, task_id: str) -> None:
@@ -157,7 +155,7 @@ async def post_consumer_message(ctx: WorkerContext, task_id: str) -> None:
 async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -> bool:
     """False when nothing was posted, because the process stood still after the claim."""
     since = time.monotonic()
-    claimed = await ctx.surely(lambda: ctx.ledger.claim_task(task_id, claim, ctx.settings.lease))
+    claimed = await ctx.ledger.claim_task(task_id, claim, ctx.settings.lease)
     if not claimed.ours:
         return True
     channel_id = claimed.entry.channel_id
@@ -170,7 +168,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         text = text_for_the_agent(stored["text"], stored["media"])
         if not text:
             # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
-            await ctx.surely(lambda: ctx.ledger.task_done(task_id, claim, keep, "blank text, not posted"))
+            await ctx.ledger.task_done(task_id, claim, keep, "blank text, not posted")
             ctx.metrics.consumer_messages.labels(channel_id, "blank").inc()
             log.info("consumer_message_blank", attempt=claimed.entry.attempts)
             return True
@@ -186,7 +184,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         except SendError as error:
             await _not_posted(ctx, task_id, claim, claimed, error, keep)
             return True
-        await ctx.surely(lambda: ctx.ledger.task_done(task_id, claim, keep))
+        await ctx.ledger.task_done(task_id, claim, keep)
         ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
         log.info("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
         return True
@@ -217,8 +215,8 @@ async def _not_posted(
             log.warning("possible_duplicate", outcome=error.outcome, code=error.code, attempt=attempt)
         retry = ctx.configuration.retry_of(channel_id) if ctx.channel(channel_id) else ctx.configuration.retry
         delay = failures.wait(retry, attempt, failures.kept_to(ctx, "digital-channels", error))
-        await ctx.surely(lambda: ctx.ledger.task_retry(task_id, claim, delay, error.code))
+        await ctx.ledger.task_retry(task_id, claim, delay, error.code)
         log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
         return
     log.error("consumer_message_dead", outcome=error.outcome, code=error.code, attempt=attempt)
-    await ctx.surely(lambda: ctx.ledger.task_dead(task_id, claim, error.code, claimed.entry.payload, keep))
+    await ctx.ledger.task_dead(task_id, claim, error.code, claimed.entry.payload, keep)

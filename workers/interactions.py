@@ -73,7 +73,7 @@ async def _events_of(ctx: WorkerContext, entry: Batch) -> list[StoredEvent]:
     for one in nameless:
         ctx.metrics.faults.labels("entity_nameless", endpoint).inc()
         log.warning("entity_without_id", endpoint=endpoint, trace=entry.trace_id)
-        await ctx.ledger.bury(one.letter_id, "interaction entity", "", "neither an id nor an event", one.raw)
+        await ctx.ledger.once.bury(one.letter_id, "interaction entity", "", "neither an id nor an event", one.raw)
     return found
 
 
@@ -88,7 +88,7 @@ async def _made_of(ctx: WorkerContext, entry: Batch, found: Sequence[StoredEvent
             ctx.metrics.faults.labels("entity_unreadable", endpoint).inc()
             log.warning("entity_unreadable", endpoint=endpoint, trace=kept.trace_id, why=why)
             letter = f"e-{kept.event.id.partition('_')[2]}"
-            await ctx.ledger.bury(letter, "interaction entity", "", f"520 {why}", entry.body)
+            await ctx.ledger.once.bury(letter, "interaction entity", "", f"520 {why}", entry.body)
     return made
 
 

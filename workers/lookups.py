@@ -98,7 +98,7 @@ class Question:
 async def ask(ctx: WorkerContext, ref: str) -> None:
     """Ask about one message. Does nothing when there is nothing to ask, or its provider is to be left alone."""
     token = ctx.ledger.token()
-    claimed = await ctx.surely(lambda: ctx.ledger.question(ref, token, LEASE))
+    claimed = await ctx.ledger.question(ref, token, LEASE)
     if not claimed.ours:
         log.debug("status_lookup_claim_skipped", message=ref, why=claimed.why)
         return
@@ -115,7 +115,7 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
             async with asyncio.timeout(PATIENCE):
                 await (_about_outcome(question) if question.state == "unknown" else _about_delivery(question))
             if question.is_probe:
-                await ctx.ledger.contact(channel.provider, ref)
+                await ctx.ledger.once.contact(channel.provider, ref)
         except SendError as error:
             await _failed(question, error)
         except TimeoutError:
@@ -138,7 +138,7 @@ async def _about_outcome(q: Question) -> None:
     rows, complete = await _listed(q, part)
     verdict: Verdict = CannotTell("too long ago")  # whose an id is has been forgotten
     if q.entry.unknown_since and q.age(q.entry.unknown_since) < KNOWN:
-        whose = await q.ctx.ledger.whose(q.keeper, [row.reported.provider_id for row in rows])
+        whose = await q.ctx.ledger.once.whose(q.keeper, [row.reported.provider_id for row in rows])
         verdict = judge(rows, whose, name_of(q.ref, part.number), q.entry.unknown_requests, complete=complete)
     await _follow(q, part, verdict)
 
@@ -202,7 +202,7 @@ async def _about_delivery(q: Question) -> None:
 
 
 async def _update(q: Question, part: int, reported: MessageStatus) -> str:
-    state = await q.ctx.ledger.update(
+    state = await q.ctx.ledger.once.update(
         q.ref,
         part,
         reported.status.value,

@@ -76,7 +76,7 @@ async def _post(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]
         failures.response_unreadable(ctx, "digital-channels", error)
     except SendError as error:
         return error
-    await ctx.surely(lambda: ctx.ledger.receipts_done(channel_id, [o.ref for o in owed]))
+    await ctx.ledger.receipts_done(channel_id, [o.ref for o in owed])
     now = time.time()
     for o in owed:
         seconds = max(0.0, now - o.accepted_at / 1000)
@@ -102,7 +102,7 @@ async def _record_failure(ctx: WorkerContext, channel_id: str, owed: Sequence[Ow
         retry = ctx.configuration.retry
         later = failures.kept_to(ctx, "digital-channels", error)
         delays = {o.ref: failures.wait(retry, o.tries + 1, later) for o in owed}
-        await ctx.surely(lambda: ctx.ledger.receipts_again(channel_id, delays))
+        await ctx.ledger.receipts_again(channel_id, delays)
         for o in owed:
             ctx.metrics.receipts.labels(_label(ctx, channel_id), o.status, error.outcome).inc()
         log.warning(
@@ -117,7 +117,7 @@ async def _record_failure(ctx: WorkerContext, channel_id: str, owed: Sequence[Ow
         return
     for o in owed:
         raw = payloads.write_receipts([_receipt(channel_id, o)])
-        await ctx.surely(lambda o=o, raw=raw: ctx.ledger.receipts_refused(channel_id, o.ref, error.code, raw))  # type: ignore[misc]
+        await ctx.ledger.receipts_refused(channel_id, o.ref, error.code, raw)
         ctx.metrics.receipts.labels(_label(ctx, channel_id), o.status, error.outcome).inc()
         ctx.metrics.faults.labels("receipt_refused", _label(ctx, channel_id)).inc()
         log.error("receipt_refused", message=o.ref, trace=o.trace_id, channel=channel_id, code=error.code)

@@ -53,12 +53,12 @@ async def _decide(ctx: WorkerContext, found: Decision) -> str:
     channel = ctx.channel(found.channel_id)
     match found.kind, found.state:
         case "m", "sending":
-            return await ctx.ledger.unknown(
+            return await ctx.ledger.once.unknown(
                 found.id, "", channel.unknown_grace if channel else failures.GRACE, "lease ended"
             )
         case "m", "unknown" | "sent":
             return await lookups.ask_or_decide(ctx, found.id, found.state, channel)
         case "t", "running":
-            return await ctx.ledger.task_retry(found.id, "", 0.0, "lease ended")
+            return await ctx.ledger.once.task_retry(found.id, "", 0.0, "lease ended")
         case _:
             return "stale"

@@ -108,8 +108,8 @@ class RelayWorker(BaseWorker):
             try:
                 if listener is not None:  # before anything is asked of Redis, which may be away
                     helpers.append(asyncio.create_task(listener.serve()))
-                await ctx.surely(ctx.announce)
-                await ctx.surely(ctx.ledger.alive)  # last, as in announcing.py
+                await ctx.ledger.script.outlast(ctx.announce)
+                await ctx.ledger.script.outlast(ctx.ledger.alive)  # last, as in announcing.py
                 helpers.append(asyncio.create_task(keep_sweeping(ctx, announcer)))
                 helpers.append(asyncio.create_task(reload.keep_looking(ctx.change)))
                 worked = await self._loop(ctx, queue_side)

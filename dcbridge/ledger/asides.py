@@ -54,12 +54,12 @@ class Asides:
 
     async def put_back(self, member: str) -> str:
         """ "back", "gone", or why it still cannot be read."""
-        answer: bytes = await self._ledger._do("aside_back", member)
+        answer: bytes = await self._ledger.script.call("aside_back", member)
         return answer.decode()
 
     async def drop(self, members: Iterable[str]) -> int:
         """Forget them; how many there were. An agent message counts as failed, and nobody tells the agent."""
-        return int(await self._ledger._do("aside_drop", *members))
+        return int(await self._ledger.script.call("aside_drop", *members))
 
 
 def _list(answer: Any) -> list[bytes | None]:

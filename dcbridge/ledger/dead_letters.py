@@ -105,14 +105,14 @@ class DeadLetters:
 
     async def drop(self, ids: Iterable[str]) -> int:
         """Forget them; how many there were."""
-        return int(await self._ledger._do("drop", *ids))
+        return int(await self._ledger.script.call("drop", *ids))
 
     # Each of these answers "new" when it is done and the letter has left, "gone" when there is no such letter, and
     # otherwise what stands in the way.
 
     async def accept(self, letter_id: str, copies: Sequence[NewMessage]) -> str:
         """As the door accepts; "again" when all are known."""
-        return await self._replay(letter_id, "accept", *self._ledger._accepting(copies))
+        return await self._replay(letter_id, "accept", *self._ledger.accept_words(copies))
 
     async def put_task(self, letter_id: str, task: NewTask) -> str:
         """A task with an id that nobody has used; "again" otherwise."""
@@ -128,7 +128,7 @@ class DeadLetters:
 
     async def put_batch(self, letter_id: str, batch_id: str, endpoint: str, trace_id: str, body: bytes) -> str:
         """An interactions webhook; "again" when it is here already."""
-        keep = self._ledger._keep
+        keep = self._ledger.keep_ms
         return await self._replay(letter_id, "batch_put", batch_id, endpoint, trace_id, body, keep)
 
     async def put_delivery(self, letter_id: str, event_id: str, subscriber: str, lane: str, stored: bytes) -> str:
@@ -136,7 +136,7 @@ class DeadLetters:
         return await self._replay(letter_id, "delivery_again", event_id, subscriber, lane, stored)
 
     async def _replay(self, letter_id: str, verb: str, *arguments: str | bytes | int) -> str:
-        answer: bytes = await self._ledger._do("replay", letter_id, verb, *arguments)
+        answer: bytes = await self._ledger.script.call("replay", letter_id, verb, *arguments)
         return answer.decode()
 
 

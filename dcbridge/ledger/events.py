@@ -114,7 +114,7 @@ class Events:
 
     def __init__(self, ledger: Ledger, *, keep: float, partner_within: float) -> None:
         """`keep`: how long events are kept. After `partner_within` a missing STARTED or FINISHED is a gap."""
-        self._ledger, self._do = ledger, ledger._do
+        self._ledger, self._do = ledger, ledger.script.call
         self._redis = ledger.redis
         self._keep, self._partner = int(keep * 1000), int(partner_within * 1000)
         # An interaction is remembered from its last event on: as long as its events, and until a gap is noticed.
@@ -143,7 +143,7 @@ class Events:
 
     async def bury(self, entry: str, letter_id: str, reason: str, raw: bytes) -> None:
         """A batch that cannot be split."""
-        keep = self._ledger._keep_dead
+        keep = self._ledger.keep_dead_ms
         await self._do("split_bury", entry, letter_id, "interaction batch", reason, raw, keep)
 
     # ------------------------------------------------------------ deliveries
@@ -154,16 +154,16 @@ class Events:
 
     async def delivered(self, delivery_id: str) -> str:
         """The subscriber has it, whoever says so: "delivered", or "stale" where that was known."""
-        answer: bytes = await self._do("delivered", delivery_id)
+        answer: bytes = await self._ledger.script.record("delivered", delivery_id)
         return answer.decode()
 
     async def failed(self, delivery_id: str, token: str, failure: Failure) -> str:
         """ "waiting", "dead" or "stale"."""
         delay = -1 if failure.delay is None else int(failure.delay * 1000)
         disable = int(failure.disable_after * 1000) if failure.disable_after > 0 else int(failure.disable_after)
-        answer: bytes = await self._do(
+        answer: bytes = await self._ledger.script.record(
             "delivery_failed", delivery_id, token, failure.code, delay, int(failure.spends), failure.means,
-            failure.threshold, int(failure.first * 1000), int(failure.most * 1000), disable, self._ledger._keep_dead,
+            failure.threshold, int(failure.first * 1000), int(failure.most * 1000), disable, self._ledger.keep_dead_ms,
             f"{failure.share:g}",
         )  # fmt: skip
         return answer.decode()

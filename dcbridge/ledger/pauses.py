@@ -15,7 +15,7 @@ class Pauses:
     """The pauses of one ledger."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._do = ledger._do
+        self._do = ledger.script.call
         self._redis: Any = ledger.redis
 
     async def bound(self, most: Mapping[str, float]) -> list[str]:

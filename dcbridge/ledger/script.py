@@ -13,12 +13,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from dcbridge.ledger.patience import Patience
 from dcbridge.store.durability import Durable
 
 T = TypeVar("T")
@@ -101,6 +103,30 @@ class Batch:
         if self._durable is not None:
             return cast(list[Any], await self._durable.run(self._redis, self._script, arguments))
         return await cast(Awaitable[list[Any]], self._script(args=arguments))
+
+
+class Script:
+    """The verbs of the ledger on one Redis. `patience`: for what must not be lost while Redis is away."""
+
+    def __init__(
+        self, redis: Redis, text: str, durable: Durable | None = None, patience: Patience | None = None
+    ) -> None:
+        self.call = Batch(redis, text, durable).call
+        self._patience = patience
+
+    def once(self) -> Script:
+        """The same verbs, each tried once. They still travel together."""
+        same = copy(self)
+        same._patience = None
+        return same
+
+    async def record(self, *words: Argument, bulk: bool = False) -> Any:
+        """A verb that claims something, or writes down what has happened outside."""
+        return await self.outlast(lambda: self.call(*words, bulk=bulk))
+
+    async def outlast(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Anything else that is asked of Redis to the same end."""
+        return await (ask() if self._patience is None else self._patience.outlast(ask))
 
 
 def weigh(words: Sequence[Argument]) -> int:

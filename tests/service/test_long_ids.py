@@ -88,7 +88,7 @@ async def test_an_id_that_is_too_long_is_a_problem_of_its_message_and_no_key(
     assert (letters[0][b"reason"].decode(), len(letters)) == (problem, 1)
     assert longest_label(wide) < SHORT
     if beside:
-        assert (await wide.entry("good"))["s"] == "accepted"
+        assert (await wide.entry("good")).state == "accepted"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_names_in_a_url(wide: OpenDoor, path: str) -> None:
 @pytest.mark.parametrize("trace", ["x" * 65, "x" * 7000, "a b", "a/b"])
 async def test_a_trace_id_that_is_none_is_made_up(wide: OpenDoor, trace: str) -> None:
     await wide.webhook(sms(), headers={"X-B3-TraceId": trace})
-    assert len((await wide.entry())["tr"]) == 32
+    assert len((await wide.entry()).trace_id) == 32
 
 
 @pytest.mark.parametrize("name", ["MessageSid", "From", "To", "MessageStatus", "ErrorCode", "Body"])

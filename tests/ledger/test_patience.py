@@ -1,0 +1,101 @@
+"""Which calls wait for a Redis that is away, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger.patience import Patience
+from tests.ledger.ledger_bench import CHANNEL, new_message
+
+REF = new_message().ref
+TASK = NewTask("c-1", "consumer", "", b"{}")
+
+# What claims, and what writes down something that has happened outside.
+WAITS: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
+    "claim": lambda ledger: ledger.claim(REF, "t", 60.0),
+    "claim_task": lambda ledger: ledger.claim_task("c-1", "t", 60.0),
+    "question": lambda ledger: ledger.question(REF, "t", 60.0),
+    "parts": lambda ledger: ledger.parts(REF, "t", 2),
+    "taken": lambda ledger: ledger.taken(REF, "t", 0, 1, "SM", delivered=False, confirm_within=1.0),
+    "retry": lambda ledger: ledger.retry(REF, "t", 1.0, lane_limit=1.0, reason=310, code="c"),
+    "strand": lambda ledger: ledger.strand(REF, "t"),
+    "fail": lambda ledger: ledger.fail(REF, "t", 500, "x"),
+    "unknown": lambda ledger: ledger.unknown(REF, "t", 1.0, "timeout"),
+    "update": lambda ledger: ledger.update(REF, 0, "sent", "SM", "", "", 1.0),
+    "entry": lambda ledger: ledger.entry(REF),
+    "whose": lambda ledger: ledger.whose("acme", ["SM"]),
+    "copies": lambda ledger: ledger.copies(REF),
+    "pause": lambda ledger: ledger.pause("acme", 1.0),
+    "contact": lambda ledger: ledger.contact("acme", REF),
+    "receipts_done": lambda ledger: ledger.receipts_done(CHANNEL, [REF]),
+    "receipts_again": lambda ledger: ledger.receipts_again(CHANNEL, {REF: 1.0}),
+    "receipts_refused": lambda ledger: ledger.receipts_refused(CHANNEL, REF, "404", b""),
+    "put_tasks": lambda ledger: ledger.put_tasks([TASK]),
+    "task_done": lambda ledger: ledger.task_done("c-1", "t", 1.0),
+    "task_retry": lambda ledger: ledger.task_retry("c-1", "t", 1.0, "c"),
+    "task_dead": lambda ledger: ledger.task_dead("c-1", "t", "c", b"", 1.0),
+    "bury": lambda ledger: ledger.bury("l-1", "callback", CHANNEL, "c", b""),
+}
+# What comes again by itself, or has somebody who waits for the answer.
+ONCE: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
+    "accept": lambda ledger: ledger.accept([new_message()]),
+    "sweep": lambda ledger: ledger.sweep(),
+    "alive": lambda ledger: ledger.alive(),
+    "ask": lambda ledger: ledger.ask(REF, 1.0),
+    "settle": lambda ledger: ledger.settle(REF, "fail"),
+    "receipts_take": lambda ledger: ledger.receipts_take(CHANNEL, 1, 1.0),
+    "limits": lambda ledger: ledger.limits({CHANNEL: "acme 0 0 0 0 0 0"}),
+}
+
+
+@pytest.fixture
+async def own(own_redis: EmbeddedRedis) -> AsyncIterator[Redis]:
+    async with Redis.from_url(own_redis.url, retry=Retry(NoBackoff(), 0)) as client:
+        yield client
+
+
+def patient(redis: Redis, refused: float = 60.0) -> Ledger:
+    return Ledger(redis, keep=1.0, keep_dead=1.0, patience=Patience(refused))
+
+
+async def test_what_must_not_be_lost_waits_and_the_rest_does_not(own_redis: EmbeddedRedis, own: Redis) -> None:
+    own_redis.kill()
+    ledger = patient(own)
+    waiting = {name: asyncio.create_task(_call(call, ledger)) for name, call in WAITS.items()}
+    for name, call in ONCE.items():
+        with pytest.raises(RedisError):
+            await call(ledger)
+        assert not waiting[next(iter(waiting))].done(), name
+    assert [name for name, task in waiting.items() if task.done()] == []
+    own_redis.start()
+    await asyncio.wait_for(asyncio.gather(*waiting.values()), 60)
+
+
+async def _call(call: Callable[[Ledger], Awaitable[Any]], ledger: Ledger) -> Any:
+    return await call(ledger)
+
+
+@pytest.mark.parametrize("name", sorted(WAITS))
+async def test_once_is_once_and_so_is_a_ledger_without_patience(
+    own_redis: EmbeddedRedis, own: Redis, name: str
+) -> None:
+    own_redis.kill()
+    for ledger in (patient(own).once, Ledger(own, keep=1.0, keep_dead=1.0)):
+        with pytest.raises(RedisError):
+            await WAITS[name](ledger)
+
+
+async def test_a_redis_that_refuses_is_not_away(redis: Redis) -> None:
+    await redis.rpush("dcb:pause:odd", "not a string")
+    with pytest.raises(ResponseError):
+        await asyncio.wait_for(patient(redis, refused=0.5).pause("odd", 1.0), 30)
