@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import http.client
+import json
+import re
 import secrets
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from tests.helm.kubelet import Namespace, Pod, running, until
 
 REDIS, SANDBOX = ("StatefulSet", "dcbridge-redis"), ("Deployment", "dcbridge-sandbox")
 SERVICE, WORKER = ("Deployment", "dcbridge-service"), ("Deployment", "dcbridge-worker-main")
+PORTS = ("8025", "8080", "8081", "8082", "8090")  # of the chart; whoever runs the tests may have them in use
 
 
 def secret() -> dict[str, str]:
@@ -43,10 +47,10 @@ def secret() -> dict[str, str]:
 class Trial:
     """A namespace with the trial in it. Pods are started by whoever uses it."""
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace, ports: dict[str, str]) -> None:
         self.namespace, self._secret = namespace, namespace.cluster.secret
         self.client = httpx.Client(trust_env=False, timeout=15.0)
-        self.sandbox = f"http://{namespace.address('dcbridge-sandbox')}:8090/sandbox"
+        self.sandbox = f"http://{namespace.address('dcbridge-sandbox')}:{ports['8090']}/sandbox"
         self.door = f"http://{namespace.address('dcbridge')}"
 
     def start(self, *parts: tuple[str, str], suffix: str = "0") -> list[Pod]:
@@ -88,11 +92,23 @@ class Trial:
         return found
 
 
+def free_ports() -> dict[str, str]:
+    """Port of the chart -> one that is free on every address of this computer, which is what a pod asks for."""
+    with ExitStack() as held:
+        found = [held.enter_context(socket.socket()) for _ in PORTS]
+        for one in found:
+            one.bind(("", 0))
+        return {port: str(one.getsockname()[1]) for port, one in zip(PORTS, found, strict=True)}
+
+
 @contextmanager
 def trial(folder: Path, changes: Json | None = None, images: tuple[Path, Path] | None = None) -> Iterator[Trial]:
-    found = objects(over(values("values-trial"), changes or {}))
+    ports = free_ports()
+    named = re.compile(rf"\b(?:{'|'.join(PORTS)})\b")
+    rendered = json.dumps(objects(over(values("values-trial"), changes or {})))
+    found = json.loads(named.sub(lambda port: ports[port[0]], rendered))
     with running(folder, found, secret(), images) as namespace:
-        inside = Trial(namespace)
+        inside = Trial(namespace, ports)
         try:
             yield inside
         finally:
