@@ -192,6 +192,10 @@ class _Reading:
             if re.match(r"[ \t]+#\S", self.text[node.end_mark.index : node.end_mark.index + 40]):
                 self.comments.add(path)
             return None
+        if node.style is None and _IN_TYPOGRAPHIC_MARKS.fullmatch(node.value):
+            what = "stands in typographic quotation marks, which YAML takes for a part of the value"
+            self.fail(path, what, "write plain ones, \" or ', around it")
+            return None
         return self._substitute(str(node.value), path)
 
     def _items(self, node: yaml.MappingNode, path: Path, parents: tuple[yaml.Node, ...]) -> Iterator[tuple[str, Tree]]:
@@ -286,6 +290,7 @@ def _shown_path(written: str) -> str:
 
 
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "seq", "map")}
+_IN_TYPOGRAPHIC_MARKS = re.compile(r"[\u2018-\u201f\u00ab\u2039].*[\u2018-\u201f\u00bb\u203a]", re.DOTALL)
 _NOTHING = {"", "~", "null", "Null", "NULL"}  # what is nothing in every reading of YAML
 
 

@@ -17,7 +17,7 @@ from dcbridge.providers.base import Fields, Provider
 from dcbridge.providers.lookup import keepers
 from dcbridge.providers.mailboxes import own_mailbox
 from dcbridge.providers.phone import address_key, own_number
-from dcbridge.settings.problems import Path, Problem, did_you_mean, other, refuse, shape
+from dcbridge.settings.problems import Path, Problem, did_you_mean, kind_is_missing, other, refuse, shape
 from dcbridge.settings.process import DAY
 from dcbridge.settings.types import Model, Name, PublicUrl, Region, Seconds, Secret, Secrets, SomeSeconds, Url, Uuid
 
@@ -100,7 +100,9 @@ class ProviderAccount(Model):
             return value
         kind = value.get("kind")
         if not isinstance(kind, str):
-            refuse((("kind",), f"should be a text, and is {shape(kind)}" if "kind" in value else "is missing"))
+            refuse(
+                (("kind",), f"should be a text, and is {shape(kind)}" if "kind" in value else kind_is_missing(value))
+            )
             return value
         if kind not in KINDS:
             near = did_you_mean(kind, KINDS)

@@ -16,7 +16,7 @@ from dcbridge.events.sinks.http import Http
 from dcbridge.events.sinks.kafka import Kafka
 from dcbridge.events.sinks.nats import Nats
 from dcbridge.events.sinks.redis_stream import RedisStream
-from dcbridge.settings.problems import did_you_mean, other, refuse, shape
+from dcbridge.settings.problems import did_you_mean, kind_is_missing, other, refuse, shape
 from dcbridge.settings.types import Model, Seconds, SomeSeconds
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -39,7 +39,7 @@ def _by_kind(value: Any) -> Any:
         return value
     kind = value.get("kind")
     if not isinstance(kind, str):
-        refuse((("kind",), f"should be a text, and is {shape(kind)}" if "kind" in value else "is missing"))
+        refuse((("kind",), f"should be a text, and is {shape(kind)}" if "kind" in value else kind_is_missing(value)))
     elif kind not in KINDS:
         near = did_you_mean(kind, KINDS)
         words = ", ".join(KINDS)

@@ -1,4 +1,4 @@
-"""A provider's callback as the service stores it and a worker reads it: byte for byte, and in which order it is read."""
+"""A provider's callback as the service stores it and a worker reads it, byte for byte; and the order of reading."""
 
 from __future__ import annotations
 

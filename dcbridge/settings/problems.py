@@ -57,6 +57,13 @@ def dotted(path: Path) -> str:
     return text
 
 
+def kind_is_missing(fields: Iterable[str]) -> str:
+    """Of a section without `kind`; a key of nearly that name is named."""
+    names = {name.lower(): name for name in fields}
+    near = get_close_matches("kind", names, n=1)
+    return f'is missing; "{names[near[0]]}" stands here and may be meant: write kind' if near else "is missing"
+
+
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6, prefix: str = "") -> str:
     """'did you mean "twilio"?', or "" when nothing is near."""
     names = {name.lower(): name for name in known}

@@ -172,6 +172,18 @@ TABLE = [
      " and }; write $${ for the two characters", "token-of-the-account → a$${"),
     ("token-of-the-account → file:nowhere/token", "bridge.yaml:13: providers.twilio.auth_token: the file nowhere/token"
      " cannot be read: No such file or directory", "token-of-the-account → ' file:nowhere/token'"),
+    ("kind: smtp → kindd: smtp",
+     'bridge.yaml:14: providers.mail.kind: is missing; "kindd" stands here and may be meant: write kind',
+     "kind: smtp → kind: smtp⏎"),
+    ("kind: smtp → Kind: smtp",
+     'bridge.yaml:14: providers.mail.kind: is missing; "Kind" stands here and may be meant: write kind',
+     "kind: smtp → kind: smtp⏎"),
+    *(
+        (f"host: smtp.example.com → host: {opened}smtp.example.com{closed}",
+         "bridge.yaml:16: providers.mail.host: stands in typographic quotation marks, which YAML takes for a part of"
+         " the value; write plain ones, \" or ', around it", 'host: smtp.example.com → host: "smtp.example.com"')
+        for opened, closed in ("“”", "„“", "‘’", "«»")
+    ),
 ]  # fmt: skip
 
 
