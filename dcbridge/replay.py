@@ -35,7 +35,7 @@ class Replayed:
 
 
 GONE = Replayed(False, "no such dead letter")
-_TOLD = "the agent was told Failed ({}): a message ends once, so only the agent can send it again"
+_TOLD = "the agent saw Failed ({}): a message ends once, so only the agent can send it again"
 
 
 class Replay:
@@ -66,11 +66,13 @@ class Replay:
             case What.INTERACTION_BATCH:
                 return await self._batch(letter.id, raw)
             case What.INTERACTION_ENTITY:
-                return Replayed(False, "it names neither an interaction nor an event, so nobody can be told: drop it")
+                return Replayed(
+                    False, "it has neither an interaction id nor an event name, so it cannot be delivered: drop it"
+                )
             case What.DELIVERY:
                 return await self._delivery(letter.id, raw)
             case _:
-                return Replayed(False, f"this version does not know how to put back a letter of kind {letter.what}")
+                return Replayed(False, f"this version cannot replay a dead letter of kind {letter.what}")
 
     async def _agent_message(self, letter_id: str, reason: str, raw: bytes) -> Replayed:
         """Read it as the service does. A message whose receipt could not be signed is left alone."""
@@ -79,14 +81,14 @@ class Replay:
         if not found.readable:
             return Replayed(False, "still cannot be read: the body is not JSON")
         if any(letter.reason.startswith(intake.ELSEWHERE) for letter in found.dead_letters):
-            return Replayed(False, "its channel still belongs to another endpoint than the one it came to")
+            return Replayed(False, "its channel still belongs to another endpoint than the one that received it")
         if found.dead_letters or found.unconfigured:
             return Replayed(False, f"still cannot be carried: {found.problems[0]}")
         firsts = dict.fromkeys(copy.first_ref for copy in found.copies)
         known = {first for first in firsts if await self._ledger.entry(first)}
         copies = [copy for copy in found.copies if copy.first_ref not in known]
         if not copies:
-            return Replayed(False, "was accepted since, in another delivery: drop this letter")
+            return Replayed(False, "was accepted since, in another delivery: drop this dead letter")
         ends = next((f"ends as Failed: {copy.reason} {copy.detail}" for copy in copies if copy.reason), "will be sent")
         return await self._do(f"accepted, and {ends}", copies[0].ref, lambda: self._letters.accept(letter_id, copies))
 
@@ -100,29 +102,34 @@ class Replay:
         ref = letter_id.removeprefix("r-")
         entry = await self._ledger.entry(ref)
         if not entry:
-            return Replayed(False, "the ledger has forgotten the message: nothing to owe, drop this letter")
+            return Replayed(False, "the ledger has forgotten the message, so no receipt is owed: drop this dead letter")
         if not entry.receipt_refused:
-            return Replayed(False, "was posted since, or is owed already: drop this letter")
+            return Replayed(False, "was posted since, or is owed already: drop this dead letter")
         try:
             channel = orjson.loads(raw)["messages"][0]["channel"]
             sender, to = str(channel["from"]["id"]), str(channel["to"]["id"])
         except (ValueError, LookupError, TypeError):
-            return Replayed(False, "its bytes are not those of a receipt")
-        return await self._do("receipt owed again", ref, lambda: self._letters.owe_receipt(letter_id, ref, sender, to))
+            return Replayed(False, "its bytes are not a receipt")
+        return await self._do(
+            "the receipt will be posted again", ref, lambda: self._letters.owe_receipt(letter_id, ref, sender, to)
+        )
 
     async def _task(self, letter: Letter, raw: bytes) -> Replayed:
         task_id = letter.id.removeprefix("t-")
         try:
             if letter.what == What.CONSUMER:
-                lane, says = consumer_lane(letter.channel_id, orjson.loads(raw)["from"]), "posted to the agent again"
+                lane, says = (
+                    consumer_lane(letter.channel_id, orjson.loads(raw)["from"]),
+                    "will be posted to the agent again",
+                )
             else:
                 provider, callback = unpack(raw)
-                lane, says = callback_lane(provider, callback.kind), "callback read again"
+                lane, says = callback_lane(provider, callback.kind), "the callback will be processed again"
         except (ValueError, LookupError, TypeError):
-            return Replayed(False, "its bytes are not those of a task")
+            return Replayed(False, "its bytes are not a task")
         state = (await self._ledger.task(task_id)).state or TaskState.DEAD
         if state != TaskState.DEAD:
-            return Replayed(False, f"came again since, and is {state}: drop this letter")
+            return Replayed(False, f"arrived again since, and is {state}: drop this dead letter")
         task = NewTask(task_id, letter.what, lane, raw, "", letter.channel_id)
         return await self._do(says, task_id, lambda: self._letters.again(letter.id, task))
 
@@ -131,10 +138,12 @@ class Replay:
         try:
             provider, callback = unpack(raw)
         except (ValueError, LookupError, TypeError):
-            return Replayed(False, "its bytes are not those of a callback")
+            return Replayed(False, "its bytes are not a callback")
         lane = callback_lane(provider, callback.kind)
         task = NewTask(f"b-{secrets.token_hex(12)}", "callback", lane, raw)
-        return await self._do("callback read again", task.id, lambda: self._letters.put_task(letter_id, task))
+        return await self._do(
+            "the callback will be processed again", task.id, lambda: self._letters.put_task(letter_id, task)
+        )
 
     async def _batch(self, letter_id: str, raw: bytes) -> Replayed:
         endpoints = [
@@ -148,10 +157,12 @@ class Replay:
             return Replayed(False, "still cannot be read: the body is not JSON")
         name = intake.batch_id(endpoints[0], raw, operation, events)
         if await self._ledger.redis.exists(f"dcb:batch:{name}"):
-            return Replayed(False, "was accepted since, in another delivery: drop this letter")
+            return Replayed(False, "was accepted since, in another delivery: drop this dead letter")
         trace = uuid.uuid4().hex
         return await self._do(
-            "batch put back", name, lambda: self._letters.put_batch(letter_id, name, endpoints[0], trace, raw)
+            "the batch will be split again",
+            name,
+            lambda: self._letters.put_batch(letter_id, name, endpoints[0], trace, raw),
         )
 
     async def _delivery(self, letter_id: str, raw: bytes) -> Replayed:
@@ -160,16 +171,16 @@ class Replay:
         event_id, name = event_of(delivery_id), subscriber_of(delivery_id)
         subscriber = self._configuration.subscribers.get(name)
         if subscriber is None or not subscriber.on:
-            return Replayed(False, "its subscriber is not in bridge.yaml, or not on")
+            return Replayed(False, "its subscriber is not in bridge.yaml, or is off")
         try:
             event = read(event_id, raw).event
         except (ValueError, LookupError, TypeError):
-            return Replayed(False, "its bytes are not those of an event")
+            return Replayed(False, "its bytes are not an event")
         if await self._ledger.task(delivery_id):
-            return Replayed(False, "is on its way again already: drop this letter")
+            return Replayed(False, "already waits for delivery again: drop this dead letter")
         where = lane(name, subscriber, event)
         return await self._do(
-            "delivered to its subscriber again",
+            "will be delivered to its subscriber again",
             delivery_id,
             lambda: self._letters.put_delivery(letter_id, event_id, name, where, raw),
         )
@@ -180,4 +191,4 @@ class Replay:
         answer = await write()
         if answer == "new":
             return Replayed(True, says, name)
-        return GONE if answer == "gone" else Replayed(False, f"left alone, since it changed meanwhile: {answer}")
+        return GONE if answer == "gone" else Replayed(False, f"not replayed, because it changed meanwhile: {answer}")

@@ -1,4 +1,4 @@
-"""`dcbridge`: one command for whoever runs the bridge."""
+"""`dcbridge`: the command for operators."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dcbridge.settings.process import read_settings
 
 app = typer.Typer(
     name="dcbridge",
-    help="Carries messages between Genesys Digital Channels and SMS and email providers, and loses none.",
+    help="Carry messages between Genesys Digital Channels and SMS and email providers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,14 +37,14 @@ def _say_version(wanted: bool) -> None:
 @app.callback()
 def options(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say which version this is.")
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Carries messages between Genesys Digital Channels and SMS and email providers, and loses none."""
+    """Carry messages between Genesys Digital Channels and SMS and email providers."""
 
 
-app.add_typer(dead.app, name="dead")
-app.add_typer(aside.app, name="aside", short_help="What this version cannot read: list, show, back, drop.")
+app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, replay, drop.")
+app.add_typer(aside.app, name="aside", short_help="Entries that this version cannot read: list, show, back, drop.")
 app.add_typer(events.app, name="events")
 app.add_typer(subscribers.app, name="subscribers")
 
@@ -54,18 +54,21 @@ def main() -> None:
     app()
 
 
-@app.command(short_help="Run everything on this computer, both worlds included.")
+@app.command(short_help="Run everything on this computer, with a sandbox.")
 def dev(
-    folder: Annotated[Path, typer.Option(help="Where the data, the secrets and bridge.yaml are kept.")] = Path(
-        ".dcbridge"
-    ),
-    port: Annotated[int, typer.Option(help="Port of the bridge's public listener.")] = 8080,
-    operator_port: Annotated[int, typer.Option(help="Port of the bridge's operator listener.")] = 8081,
-    worker_port: Annotated[int, typer.Option(help="Port of the worker's operator listener.")] = 8082,
-    page_port: Annotated[int, typer.Option(help="Port of the page, and of both pretended worlds.")] = 8090,
-    mail_port: Annotated[int, typer.Option(help="Port of the pretended mail server.")] = 8025,
+    folder: Annotated[Path, typer.Option(help="Folder for the data, the secrets and bridge.yaml.")] = Path(".dcbridge"),
+    port: Annotated[int, typer.Option(help="Public port: webhooks and callbacks.")] = 8080,
+    operator_port: Annotated[int, typer.Option(help="Operator port of the service: health and metrics.")] = 8081,
+    worker_port: Annotated[int, typer.Option(help="Operator port of the worker.")] = 8082,
+    page_port: Annotated[
+        int, typer.Option(help="Port of the sandbox: its page, Digital Channels and the SMS provider.")
+    ] = 8090,
+    mail_port: Annotated[int, typer.Option(help="Port of the sandbox's mail server.")] = 8025,
 ) -> None:
-    """Run everything on this computer: Redis, both outside worlds, the service and a worker."""
+    """Run everything on this computer: Redis, the service, a worker, and a sandbox.
+
+    The sandbox simulates Digital Channels, an SMS provider and a mail server. Ctrl-C stops everything.
+    """
     from dcbridge.cli.dev.extras import missing_for_dev
     from dcbridge.cli.dev.processes import Ports
     from dcbridge.cli.dev.run import run
@@ -77,9 +80,9 @@ def dev(
     raise typer.Exit(run(folder, ports))
 
 
-@app.command(short_help="Play the documented flows and compare each step.")
+@app.command(short_help="Run the documented flows and compare each step.")
 def demo() -> None:
-    """Play the documented SMS and email flows through real processes, and compare each step with the document."""
+    """Run the documented SMS and email flows through real processes, and compare each step with the document."""
     from dcbridge.cli.dev.extras import missing_for_dev
     from dcbridge.cli.dev.run import run_demo
 
@@ -91,7 +94,10 @@ def demo() -> None:
 
 @app.command(short_help="Run the service: webhooks and callbacks.")
 def serve(config: ConfigOption = None) -> None:
-    """Run the service: webhooks and callbacks on the public port, health and metrics on the operator port."""
+    """Run the service: webhooks and callbacks on the public port, health and metrics on the operator port.
+
+    SIGTERM or Ctrl-C stops it.
+    """
     from dcbridge.runtime import logs
     from service.main import run
 
@@ -107,20 +113,24 @@ def serve(config: ConfigOption = None) -> None:
 def _known_queues(queues: list[str] | None) -> list[str]:
     for name in queues or ():
         if name not in QUEUES:
-            raise typer.BadParameter(f"there is no queue {printable(name)}; there are {', '.join(QUEUES)}")
+            raise typer.BadParameter(f"there is no queue {printable(name)}; use one of {', '.join(QUEUES)}")
     return list(dict.fromkeys(queues or QUEUES))
 
 
-@app.command(short_help="Run a worker: send, post receipts, read callbacks.")
+@app.command(short_help="Run a worker: send, post receipts, process callbacks.")
 def worker(
     queues: Annotated[
         list[str] | None,
-        typer.Argument(help="Queues in the order to look at; all of them if none.", callback=_known_queues),
+        typer.Argument(help="Queues to serve, in order of priority. Default: all.", callback=_known_queues),
     ] = None,
     config: ConfigOption = None,
-    burst: Annotated[bool, typer.Option(help="Stop when nothing is left to do.")] = False,
+    burst: Annotated[bool, typer.Option(help="Exit when no work is left.")] = False,
 ) -> None:
-    """Run a worker: send messages, post receipts, read callbacks, deliver events."""
+    """Run a worker: send messages, post receipts, process callbacks, deliver events.
+
+    All queues together must be served by the running workers: receipts, inbound, outbound, events.
+    SIGTERM or Ctrl-C stops it.
+    """
     from dcbridge.runtime import logs
     from workers.main import run
 
@@ -134,11 +144,12 @@ def worker(
     raise typer.Exit(code)
 
 
-@app.command(short_help="Is the configuration right, and is Redis safe?")
+@app.command(short_help="Check the configuration and Redis.")
 def check(config: ConfigOption = None) -> None:
-    """Check the configuration, the providers' settings, the journal, and that Redis is there and safe.
+    """Check bridge.yaml, the environment variables, the journal folder and Redis.
 
-    Nothing is made but a key in Redis that ends by itself, and others that are deleted again.
+    Exit code 0: all is well; 1: Redis is away or could lose messages; 2: the configuration is wrong.
+    Nothing is changed, except for test keys in Redis, which are deleted or expire.
     """
     from dcbridge.cli.check import check_redis
     from dcbridge.cli.journal_check import journal_problems, journal_warnings
@@ -162,17 +173,20 @@ def check(config: ConfigOption = None) -> None:
         err.print(f"error: {problem}", style="red", markup=False)
     if problems:
         raise typer.Exit(1)
-    safe = "append-only, fsynced on every write, evicts nothing"
-    out.print(f"ok: {settings.redis_place}: written, {'every command allowed' if of_redis else safe}", markup=False)
+    safe = "append-only file on, fsync on every write, no eviction"
+    out.print(f"ok: {settings.redis_place}: writable, {'every command allowed' if of_redis else safe}", markup=False)
 
 
-@app.command(short_help="The stand-in for an address in the logs.")
+@app.command(short_help="Show the token that stands for an address in the logs.")
 def token(
     address: Annotated[
-        str, typer.Argument(help='A number or a mailbox, in any spelling; "-" reads it from standard input.')
+        str, typer.Argument(help='A number or a mailbox, in any spelling. "-" reads it from standard input.')
     ],
 ) -> None:
-    """The stand-in for an address in the logs (needs DCBRIDGE_TOKEN_KEY, the same as the bridge's)."""
+    """Show the token that stands for an address in the logs.
+
+    Needs the same DCBRIDGE_TOKEN_KEY as the service and the workers.
+    """
     from dcbridge.runtime.logs import Tokens
 
     try:
@@ -180,37 +194,43 @@ def token(
     except ConfigurationError as error:
         raise refused(list(map(str, error.problems))) from None
     if settings.token_key_is_random:
-        raise refused(["DCBRIDGE_TOKEN_KEY: is not set; take the value that the bridge runs with"])
+        raise refused(["DCBRIDGE_TOKEN_KEY: is not set; use the value of the service and the workers"])
     out.print(Tokens(settings.token_key.get_secret_value().encode()).of(typed(address)), markup=False)
 
 
-@app.command(short_help="Is every accepted message accounted for?")
+@app.command(short_help="Check that every accepted message is accounted for.")
 def books(
-    limit: Annotated[int, typer.Option(min=1, help="Messages out of place that are shown at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many messages that are out of place.")] = 100,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show whether every accepted message is accounted for; exit code 1 and the messages when one is not."""
+    """Check that every accepted message is accounted for.
+
+    accepted = delivered + removed + failed + unconfirmed + in flight, for each channel. Exit code 1 if that
+    does not hold; the messages concerned are listed.
+    """
     from dcbridge.cli.books import show
 
     raise at_the_ledger(config, lambda session: show(session, limit, as_json))
 
 
-@app.command(short_help="What runs, what waits and why; is anything wrong?")
+@app.command(short_help="Show problems, what runs, and what waits for what.")
 def status(
-    channel: Annotated[str | None, typer.Option(help="Only this channel, and the provider that carries it.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Only this provider, and the channels that it carries.")] = None,
-    heads: Annotated[int, typer.Option(min=0, max=200, help="Conversations that wait longest, shown at most.")] = 10,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again and again, until Ctrl-C.")] = False,
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    channel: Annotated[str | None, typer.Option(help="Only this channel and its provider.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only this provider and its channels.")] = None,
+    heads: Annotated[
+        int, typer.Option(min=0, max=200, help="Show at most this many of the conversations that wait longest.")
+    ] = 10,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two refreshes.")] = 2.0,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show what runs, what waits and why: workers, queues, providers, channels; exit code 1 when something is wrong.
+    """Show problems first, then workers, queues, providers, channels and waiting conversations.
 
-    What is wrong comes first, in words. The cost does not grow with the number of messages: where many
-    are in flight, figures that would take a look at each are estimates, and say so with a ~ or "about".
-    Nothing private is shown; with DCBRIDGE_TOKEN_KEY, consumers go by the tokens of the logs.
+    Exit code 1 if there is a problem. The cost does not grow with the number of messages: if many are in
+    flight, some figures are estimates, marked with ~ or "about". Nothing private is shown; with
+    DCBRIDGE_TOKEN_KEY, consumers appear as the tokens of the logs.
     """
     from dcbridge.cli.status import show
     from dcbridge.cli.status import watch as keep_looking
@@ -222,65 +242,62 @@ def status(
     raise at_the_ledger(config, lambda session: show(session, wanted, as_json))
 
 
-@app.command(short_help="End a pause that a provider asked for.")
+@app.command(short_help="End a pause that a provider or a subscriber asked for.")
 def resume(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A provider, or subscribers/ and a subscriber's name.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A provider, or subscribers/NAME for a subscriber.")],
     config: ConfigOption = None,
 ) -> None:
-    """Speak again to a provider or a subscriber that asked for a pause (Retry-After), and wake what waits for it."""
+    """End a pause (Retry-After) that a provider or a subscriber asked for, and release what waits for it."""
     from dcbridge.cli.resume import resume as end_pause
 
     raise at_the_ledger(config, lambda session: end_pause(session, name))
 
 
-@app.command(short_help="Fail what waits for a channel that is not configured.")
+@app.command(short_help="Fail the messages of a channel that is not configured.")
 def fail(
-    channel: Annotated[str, typer.Argument(help="Id of a channel that is not in bridge.yaml any more.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
+    channel: Annotated[str, typer.Argument(help="Id of a channel that is no longer in bridge.yaml.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Fail what was not sent yet of a channel that is not configured: the agents are told Failed with 500.
+    """Fail the unsent messages of a channel that is not configured: agents see Failed with reason 500.
 
-    Without this the messages wait until the channel is back in bridge.yaml, or until their time to live is over.
+    Without this, the messages wait until the channel is in bridge.yaml again, or until their time to live is over.
     """
     from dcbridge.cli.fail import fail as end
 
     raise at_the_ledger(config, lambda session: end(session, channel, dry_run))
 
 
-@app.command(short_help="Where is my message? Its life, hop by hop.")
+@app.command(short_help="Show the history of a message.")
 def trace(
     given: Annotated[
         str,
         typer.Argument(
             metavar="ID",
             help="A messageId of Digital Channels; an id from the logs (24 hex digits, b-… or c-…); an email's"
-            " Message-ID; a provider's id of what a consumer wrote; a consumer's number or mailbox, for what waits."
+            " Message-ID; a provider's id of a consumer message; a consumer's number or mailbox, for waiting messages."
             ' "-" reads it from standard input.',
         ),
     ],
     channel: Annotated[
-        str | None, typer.Option(help="Channel of a messageId or an address; without it, every channel is looked at.")
+        str | None, typer.Option(help="Channel of the messageId or the address. Default: all channels.")
     ] = None,
     search: Annotated[
         bool,
         typer.Option(
             "--search",
-            help="Look at everything that is remembered: for any id of a provider, a trace id, a token from the logs,"
-            " or what was sent to an address and has ended. Takes a minute for some millions.",
+            help="Search all remembered messages: for any id of a provider, a trace id, a token from the logs, or an"
+            " address, including messages that have ended. Takes about a minute for some millions.",
         ),
     ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show the life of one message hop by hop: times, attempts, the provider's answers; exit code 1 if nobody knows it.
+    """Show the history of a message: times, attempts, the provider's responses, updates, the receipt.
 
-    Nothing private is shown: no text, no subject, no number, no address.
+    Exit code 1 if there is no such message. Nothing private is shown: no text, subject, number or address.
     """
     from dcbridge.cli.trace import show
 
     named = typed(given)
     raise at_the_ledger(config, lambda session: show(session, named, channel, search, as_json))
-
-
-app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, replay, drop.")

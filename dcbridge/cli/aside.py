@@ -23,13 +23,15 @@ from dcbridge.cli.terminal import (
 from dcbridge.ledger.asides import Asides
 from dcbridge.printable import printable
 
-app = typer.Typer(help="What this version cannot read and has set aside: list, show, back, drop.", no_args_is_help=True)
-Ids = Annotated[list[str], typer.Argument(metavar="ID", help="As `dcbridge aside list` shows it.")]
+app = typer.Typer(
+    help="Entries that this version cannot read and has set aside: list, show, back, drop.", no_args_is_help=True
+)
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Id from `dcbridge aside list`.")]
 
 
 @app.command(name="list")
 def list_(as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Show what was set aside, why and when; it is kept for 30 days. Exit code 1 when there is something."""
+    """List the entries that are set aside, why and since when. Exit code 1 if there are any."""
 
     async def work(session: Session) -> int:
         found = [one async for one in Asides(session.ledger).all()]
@@ -52,16 +54,16 @@ def list_(as_json: JsonOption = False, config: ConfigOption = None) -> None:
 
 @app.command()
 def show(
-    member: Annotated[str, typer.Argument(metavar="ID", help="As `dcbridge aside list` shows it.")],
+    member: Annotated[str, typer.Argument(metavar="ID", help="Id from `dcbridge aside list`.")],
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show which fields an entry has and how long they are; what they hold is private. Exit code 1 where it is gone."""
+    """Show the fields of an entry and their lengths, not their values. Exit code 1 if it does not exist."""
 
     async def work(session: Session) -> int:
         fields = await Asides(session.ledger).fields(member)
         if fields is None:
-            say_error(f"there is nothing stored for {member}")
+            say_error(f"nothing is stored for {member}")
             return 1
         if as_json:
             print_json(fields)
@@ -75,14 +77,14 @@ def show(
 
 @app.command()
 def back(ids: Ids, config: ConfigOption = None) -> None:
-    """Put entries back, after the upgrade that can read them. Exit code 1 where one still cannot be read."""
+    """Put entries back, once a version runs that can read them. Exit code 1 if one still cannot be read."""
 
     async def work(session: Session) -> int:
         asides, left = Asides(session.ledger), 0
         for one in ids:
             answer = await asides.put_back(one)
             if answer == "back":
-                out.print(f"{printable(one)}: back", markup=False)
+                out.print(f"{printable(one)}: put back", markup=False)
             else:
                 left += 1
                 say_error(f"{one}: {answer}")
@@ -93,14 +95,14 @@ def back(ids: Ids, config: ConfigOption = None) -> None:
 
 @app.command()
 def drop(ids: Ids, config: ConfigOption = None) -> None:
-    """Forget entries. An agent message counts as failed from then on, and the agent is not told.
+    """Delete entries. An agent message then counts as failed, and the agent gets no receipt.
 
-    Exit code 1 where one of them is not there.
+    Exit code 1 if one of them does not exist.
     """
 
     async def work(session: Session) -> int:
         forgotten = await Asides(session.ledger).drop(ids)
-        out.print(f"{forgotten} forgotten.")
+        out.print(f"{forgotten} deleted.")
         if forgotten == len(set(ids)):
             return 0
         say_error("the others are not set aside: see `dcbridge aside list`")

@@ -95,11 +95,11 @@ async def _look(redis: Redis, refs: Sequence[tuple[str, str]], found: dict[str, 
     for (ref, channel), raw, opened in zip(refs, rows[::2], rows[1::2], strict=True):
         state = cast(bytes, raw).decode() if raw is not None else "gone"
         if opened is None and state not in (*TERMINAL, "gone"):
-            found[ref] = OutOfPlace(ref, channel, state, "in flight, and not among the open messages")
+            found[ref] = OutOfPlace(ref, channel, state, "in flight, but not in the index of open messages")
         elif opened is not None and state == "gone":
-            found[ref] = OutOfPlace(ref, channel, state, "among the open messages, and has no entry")
+            found[ref] = OutOfPlace(ref, channel, state, "in the index of open messages, but has no entry")
         elif opened is not None and state in TERMINAL:
-            found[ref] = OutOfPlace(ref, channel, state, "has ended, and is still among the open messages")
+            found[ref] = OutOfPlace(ref, channel, state, "has ended, but is still in the index of open messages")
 
 
 def _print(books: Books, found: Sequence[OutOfPlace], limit: int) -> None:
@@ -120,7 +120,7 @@ def _print(books: Books, found: Sequence[OutOfPlace], limit: int) -> None:
         return
     out.print(f"The books do not balance: {books.difference} unaccounted for.", style="red")
     if not found:
-        out.print("No message is out of place: a counter is wrong, or an entry and its place were lost together.")
+        out.print("No single message is wrong: a counter is wrong, or an entry and its index were lost together.")
         return
     listed = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in ("message", "channel", "state", "what is wrong"):
@@ -129,7 +129,7 @@ def _print(books: Books, found: Sequence[OutOfPlace], limit: int) -> None:
         listed.add_row(*(Text(printable(cell)) for cell in (one.ref, one.channel, one.state, one.what)))
     print_block(listed)
     if len(found) > limit:
-        out.print(f"The first {limit}; --limit shows more.")
+        out.print(f"These are the first {limit}; use --limit to see more.")
 
 
 def _as_json(books: Books, found: Sequence[OutOfPlace], limit: int) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from dcbridge.printable import printable, printable_lines
 from dcbridge.replay import GONE, Replay, Replayed
 
 app = typer.Typer(
-    help="Dead letters: what could not be carried, kept with its raw bytes.",
+    help="Dead letters: what could not be read or delivered, stored with its raw bytes.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -44,24 +44,26 @@ _ROOMY = 110  # columns from which on a letter is told in full on one line
 _FEW = 20  # letters whose fate is told one by one
 _DROP_AT_ONCE = 100
 
-WhatOption = Annotated[What | None, typer.Option("--what", help="Only letters of this kind.")]
-ChannelOption = Annotated[str, typer.Option("--channel", help="Only letters of this channel id.")]
+WhatOption = Annotated[What | None, typer.Option("--what", help="Only dead letters of this kind.")]
+ChannelOption = Annotated[str, typer.Option("--channel", help="Only dead letters of this channel id.")]
 SinceOption = Annotated[
-    str, typer.Option("--since", help="Only letters younger than this: 90s, 30m, 2h, 7d, or an ISO time.")
+    str, typer.Option("--since", help="Only dead letters newer than this: 90s, 30m, 2h, 7d, or an ISO time.")
 ]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Only letters with this in their reason.")]
-IdsArgument = Annotated[list[str] | None, typer.Argument(help="Letters by id; or choose with the options below.")]
-AllOption = Annotated[bool, typer.Option("--all", help="Every letter there is.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Only dead letters whose reason contains this text.")]
+IdsArgument = Annotated[
+    list[str] | None, typer.Argument(help="Ids of dead letters; or select them with the options below.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All dead letters.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
 
 
-@app.command("list", short_help="List letters, the newest first.")
+@app.command("list", short_help="List dead letters, the newest first.")
 def list_letters(
     what: WhatOption = None,
     channel: ChannelOption = "",
     since: SinceOption = "",
     reason: ReasonOption = "",
-    limit: Annotated[int, typer.Option(min=1, help="Letters shown at most, the newest first.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many, the newest first.")] = 100,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -70,20 +72,18 @@ def list_letters(
     raise at_the_ledger(config, lambda session: _list(session, selection, limit, as_json))
 
 
-@app.command(short_help="Show one letter, and what a replay would do.")
+@app.command(short_help="Show one dead letter, and what a replay would do.")
 def show(
-    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a letter, as `list` shows it.")],
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Write the raw bytes to standard output. They are private.")
-    ] = False,
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a dead letter, from `dcbridge dead list`.")],
+    raw: Annotated[bool, typer.Option("--raw", help="Print the raw bytes as well. They are private.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show one letter, and what a replay would do; exit code 1 when there is no such letter."""
+    """Show one dead letter, and what a replay would do. Exit code 1 if it does not exist."""
     raise at_the_ledger(config, lambda session: _show(session, letter_id, raw, as_json))
 
 
-@app.command(short_help="Put letters back where they came from.")
+@app.command(short_help="Process dead letters again.")
 def replay(
     ids: IdsArgument = None,
     what: WhatOption = None,
@@ -92,22 +92,22 @@ def replay(
     reason: ReasonOption = "",
     everything: AllOption = False,
     dry_run: DryRunOption = False,
-    rate: Annotated[str, typer.Option(help="Letters a second at most: 5 or 5/s.")] = "",
+    rate: Annotated[str, typer.Option(help="At most this many a second: 5 or 5/s.")] = "",
     config: ConfigOption = None,
 ) -> None:
-    """Put letters back where they came from, the oldest first; exit code 1 when a named one is gone, or none can be.
+    """Process dead letters again, the oldest first.
 
-    A webhook is read again as the service reads it, a callback and a consumer's message become tasks
-    again, a refused receipt is owed again. A message whose agent was told Failed stays a letter: a
-    message ends once. Each letter leaves in the step that puts it back, so a run may be interrupted
-    and repeated.
+    A webhook is read again like a new one, a callback is processed again, a consumer message and a refused
+    receipt are posted again. An agent message that ended as Failed cannot be replayed: a message ends once.
+    A dead letter is removed in the same step that queues it again, so a run may be interrupted and repeated.
+    Exit code 1 if a named one does not exist, or none could be replayed.
     """
     chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
     pace = read_rate(rate)
     raise at_the_ledger(config, lambda session: _replay(session, chosen, dry_run, pace))
 
 
-@app.command(short_help="Forget letters for good.")
+@app.command(short_help="Delete dead letters.")
 def drop(
     ids: IdsArgument = None,
     what: WhatOption = None,
@@ -116,12 +116,12 @@ def drop(
     reason: ReasonOption = "",
     everything: AllOption = False,
     dry_run: DryRunOption = False,
-    sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, also where several would be dropped.")] = False,
+    sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before several are deleted.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Forget letters for good, raw bytes and all; exit code 1 when one that was named is not there.
+    """Delete dead letters with their raw bytes. Exit code 1 if a named one does not exist.
 
-    On a terminal it asks before it drops more than one.
+    On a terminal it asks before it deletes more than one.
     """
     chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
     raise at_the_ledger(config, lambda session: _drop(session, chosen, dry_run, sure))
@@ -145,9 +145,9 @@ class Chosen:
 def _chosen(ids: list[str] | None, selection: Selection, everything: bool) -> Chosen:
     ways = [bool(ids), selection != Selection(), everything]
     if not any(ways):
-        raise typer.BadParameter("name letters by id, choose with an option, or say --all")
+        raise typer.BadParameter("give ids, or an option that selects dead letters, or --all")
     if sum(ways) > 1:
-        raise typer.BadParameter("ids, options that choose, and --all exclude each other")
+        raise typer.BadParameter("ids, options that select, and --all exclude each other")
     return Chosen(tuple(ids or ()), selection)
 
 
@@ -177,7 +177,7 @@ async def _list(session: Session, selection: Selection, limit: int, as_json: boo
         return 0
     print_block(_table(found[:limit], roomy=not out.is_terminal or out.width >= _ROOMY))
     if len(found) > limit:
-        out.print(f"The newest {limit} of {len(found)}; --limit shows more.")
+        out.print(f"These are the newest {limit} of {len(found)}; use --limit to see more.")
     return 0
 
 
@@ -213,13 +213,11 @@ async def _show(session: Session, letter_id: str, raw: bool, as_json: bool) -> i
     letters = DeadLetters(session.ledger)
     letter = await anext(letters.read([letter_id]))
     if letter is None:
-        say_error(
-            f"there is no dead letter {letter_id}; letters are kept for {session.settings.dead_letter_days:g} days"
-        )
+        say_error(f"there is no dead letter {letter_id}; they are kept for {session.settings.dead_letter_days:g} days")
         return 1
     if raw:
         content = await letters.raw(letter_id) or b""
-        say_warning("what follows on standard output is private: text, numbers, addresses")
+        say_warning("the following output is private: text, numbers, addresses")
         typer.echo(printable_lines(content.decode(errors="replace")) if out.is_terminal else content, nl=False)
         return 0
     would = await Replay(session.ledger, session.configuration, dry_run=True).one(letter)
@@ -267,7 +265,7 @@ async def _replay(session: Session, chosen: Chosen, dry_run: bool, rate: float) 
                 if len(told) < _FEW + 1:
                     told.append((letter_id, result))
     except asyncio.CancelledError:
-        say_error(f"interrupted; {_put_back(counts)} were replayed, and have left. Say it again to go on")
+        say_error(f"interrupted; {_put_back(counts)} were replayed and removed. Repeat the command to continue")
         raise
     if not counts:
         out.print("No dead letter matches.")
@@ -290,8 +288,8 @@ def _put_back(counts: Mapping[tuple[bool, str], int]) -> int:
 
 
 def _agreed(count: int) -> bool:
-    """What a person at a terminal says; a script is taken at its word."""
-    return not sys.stdin.isatty() or typer.confirm(f"Forget {count} letters for good, raw bytes and all?", err=True)
+    """What a person at a terminal answers; a script is not asked."""
+    return not sys.stdin.isatty() or typer.confirm(f"Delete {count} dead letters with their raw bytes?", err=True)
 
 
 async def _drop(session: Session, chosen: Chosen, dry_run: bool, sure: bool) -> int:

@@ -36,15 +36,15 @@ from dcbridge.ledger.events import Ended, Events
 from dcbridge.printable import printable
 from dcbridge.settings.process import DAY
 
-app = typer.Typer(help="Interaction events: what came, and who has it.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Interaction events: list, tail, replay.", no_args_is_help=True, rich_markup_mode=None)
 
 LOOK = 0.5  # seconds between two looks of `tail`
 _AT_ONCE = 100  # events put back in one call
 
 SinceOption = Annotated[
-    str, typer.Option("--since", help="Only events that came later: 90s, 30m, 2h, 7d, or an ISO time.")
+    str, typer.Option("--since", help="Only events received later: 90s, 30m, 2h, 7d, or an ISO time.")
 ]
-UntilOption = Annotated[str, typer.Option("--until", help="Only events that came earlier, as with --since.")]
+UntilOption = Annotated[str, typer.Option("--until", help="Only events received earlier, in the same format.")]
 EventOption = Annotated[str, typer.Option("--event", help="Only events of this name, such as STARTED.")]
 InteractionOption = Annotated[str, typer.Option("--interaction", help="Only events of this interaction id.")]
 EndpointOption = Annotated[str, typer.Option("--endpoint", help="Only events of this interactions webhook.")]
@@ -74,11 +74,11 @@ def list_events(
     event: EventOption = "",
     interaction: InteractionOption = "",
     endpoint: EndpointOption = "",
-    limit: Annotated[int, typer.Option(min=1, help="Events shown at most, the newest first.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most this many, the newest first.")] = 100,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """List events, the newest first, and what became of their deliveries."""
+    """List events, the newest first, and the states of their deliveries."""
     selection = Selection(event, interaction, endpoint)
     begin, end = _span(since, until)
     raise at_the_ledger(config, lambda session: _list(session, selection, begin, end, limit, as_json))
@@ -92,7 +92,7 @@ def tail(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show each event as it comes, until Ctrl-C."""
+    """Show each event as it is received, until Ctrl-C."""
     selection = Selection(event, interaction, endpoint)
     try:
         raise at_the_ledger(config, lambda session: _tail(session, selection, as_json))
@@ -102,21 +102,21 @@ def tail(
 
 @app.command()
 def replay(
-    subscriber: Annotated[str, typer.Option("--subscriber", help="Name of the subscriber that gets them again.")],
-    since: Annotated[str, typer.Option("--since", help="Events that came later: 90s, 30m, 2h, 7d, or an ISO time.")],
+    subscriber: Annotated[str, typer.Option("--subscriber", help="Name of the subscriber that receives them again.")],
+    since: Annotated[str, typer.Option("--since", help="Events received later: 90s, 30m, 2h, 7d, or an ISO time.")],
     until: UntilOption = "",
     event: EventOption = "",
     interaction: InteractionOption = "",
     endpoint: EndpointOption = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
-    rate: Annotated[str, typer.Option(help="Events a second at most: 50 or 50/s.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
+    rate: Annotated[str, typer.Option(help="At most this many a second: 50 or 50/s.")] = "",
     config: ConfigOption = None,
 ) -> None:
-    """Deliver events again to one subscriber, under the ids they had; exit code 1 when it is not there, or not on.
+    """Deliver events again to one subscriber, with the same ids.
 
-    Those that its filters let pass, the oldest first, behind what is new, at the subscriber's own
-    pace. No other subscriber notices. What is still on its way is left alone, so a run may be
-    interrupted and repeated.
+    Its filters apply. The oldest is delivered first, after new events, at the subscriber's own pace. Other
+    subscribers are not affected. Events that still wait for delivery are skipped, so a run may be interrupted
+    and repeated. Exit code 1 if the subscriber does not exist, or is off.
     """
     selection = Selection(event, interaction, endpoint)
     begin, end = _span(since, until)
@@ -170,11 +170,11 @@ async def _list(
     for name in ("received", "event", "endpoint", "interaction", "media", "subtype", "no.", "id", "deliveries"):
         table.add_column(name, justify="right" if name == "no." else "left", overflow="fold")
     for kept, deliveries in rows:
-        told = ", ".join(f"{name} {one['state']}" for name, one in deliveries.items()) or "nobody wants it"
+        told = ", ".join(f"{name} {one['state']}" for name, one in deliveries.items()) or "no subscriber"
         table.add_row(*(Text(printable(cell)) for cell in (*_cells(kept), told)))
     print_block(table)
     if len(found) > limit:
-        out.print(f"The newest {limit}; --limit shows more.")
+        out.print(f"These are the newest {limit}; use --limit to see more.")
     return 0
 
 
@@ -223,7 +223,7 @@ async def _replay(
     if subscriber is None:
         return 1
     if not subscriber.on:
-        say_error(f"--subscriber: {name} is not on in bridge.yaml, and gets nothing (subscribers.{name}.on)")
+        say_error(f"--subscriber: {name} is off in bridge.yaml and receives nothing (subscribers.{name}.on)")
         return 1
     if selection.endpoint and selection.endpoint not in session.configuration.interactions:
         say_warning(
@@ -253,16 +253,16 @@ async def _replay(
     word = "would be delivered" if dry_run else "will be delivered"
     out.print(f"{counts['new']} {word} to {name} again.", markup=False)
     if counts["waiting"]:
-        out.print(f"{counts['waiting']} are on their way already.")
+        out.print(f"{counts['waiting']} still wait for delivery.")
     if counts["other"] or counts["gone"]:
-        out.print(f"{counts['other'] + counts['gone']} are not meant, or not wanted by its filters.")
+        out.print(f"{counts['other'] + counts['gone']} do not match the options or the subscriber's filters.")
     return 0
 
 
 async def _warn(session: Session, events: Events, name: str, since: float | None) -> None:
     """Say what may surprise whoever replays."""
     if any(one.name == name and one.disabled_for for one in await events.known()):
-        say_warning(f"{name} is disabled: what is put back waits until `dcbridge subscribers enable {name}`")
+        say_warning(f"{name} is disabled: replayed events wait until `dcbridge subscribers enable {name}`")
     kept = session.settings.event_days * DAY
     if since is not None and since < time.time() - kept - 60:
         say_warning(

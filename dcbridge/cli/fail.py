@@ -11,11 +11,11 @@ async def fail(session: Session, channel_id: str, dry_run: bool) -> int:
     """Fail what was not sent yet; 1 for a channel that is configured, or that nobody ever heard of."""
     shown = printable(channel_id)
     if channel_id in session.configuration.channels:
-        say_error(f"channel {shown} is in bridge.yaml: its messages are sent")
+        say_error(f"channel {shown} is in bridge.yaml, so its messages are sent; remove it there first")
         return 1
     found = [one for one in (await books.read(session.ledger.redis)).channels if one.channel_id == channel_id]
     if not found:
-        say_error(f"nobody knows a channel {shown}")
+        say_error(f"there is no channel {shown}")
         return 1
     if dry_run:
         states = await conversations.states_of(session.ledger.redis, {channel_id: found[0].in_flight})
@@ -25,9 +25,9 @@ async def fail(session: Session, channel_id: str, dry_run: bool) -> int:
         return 0
     ended = await session.ledger.give_up(channel_id)
     if ended is None:
-        say_error(f"channel {shown} is configured at a worker: restart the workers with the bridge.yaml of today first")
+        say_error(f"a running worker has channel {shown} in its configuration: restart the workers first")
         return 1
-    words = f"failed {_messages(ended)} of channel {shown} with 500; what was sent already waits for its end"
+    words = f"failed {_messages(ended)} of channel {shown} with 500; messages that were already sent are not changed"
     out.print(words, markup=False)
     return 0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from dcbridge.settings.process import Settings
 
 NONE = (
-    "DCBRIDGE_JOURNAL: is not set: while Redis is away, callbacks are answered 503; most SMS providers do not send them"
-    " again, and what consumers wrote meanwhile is lost. Name a folder on a disk of the service's own"
+    "DCBRIDGE_JOURNAL: is not set: while Redis is away, callbacks are answered 503; most SMS providers do not repeat"
+    " them, so consumer messages are lost. Set it to a folder on a disk of the service's own"
 )
 
 
@@ -21,7 +21,8 @@ def journal_warnings(settings: Settings) -> list[str]:
     free = _free_bytes(Path(settings.journal))
     if free is not None and 0 < free < settings.journal_limit:
         return [
-            f"DCBRIDGE_JOURNAL: {free >> 20} MiB are free there, and it may take {settings.journal_limit >> 20} MiB"
+            f"DCBRIDGE_JOURNAL: {free >> 20} MiB are free there, but the journal may grow to"
+            f" {settings.journal_limit >> 20} MiB"
         ]
     return []
 

@@ -1,4 +1,4 @@
-"""`dcbridge resume`: speak again to a provider, or a subscriber, that asked not to be spoken to."""
+"""`dcbridge resume`: end a pause that a provider or a subscriber asked for."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ async def resume(session: Session, name: str) -> int:
     known = [*configuration.providers, *(f"{SUBSCRIBERS}{one}" for one in configuration.subscribers)]
     if name not in known:
         near = did_you_mean(name, known)
-        say_error(f"there is no {name} in bridge.yaml; there is {', '.join(known)}" + (f"; {near}" if near else ""))
+        say_error(f"there is no {name} in bridge.yaml; known: {', '.join(known)}" + (f"; {near}" if near else ""))
         return 1
     was, woken = await Pauses(session.ledger).end(name)
-    what = f"{woken:,} that waited for it {'goes' if woken == 1 else 'go'} out" if woken else "nothing waited for it"
-    out.print(f"{name} is spoken to again; {what}." if was else f"{name} was not paused; {what}.", markup=False)
+    what = f"{woken:,} released" if woken else "nothing waited for it"
+    out.print(f"The pause of {name} is over; {what}." if was else f"{name} was not paused; {what}.", markup=False)
     return 0

@@ -60,7 +60,7 @@ async def everywhere(session: Session, given: str, channel: str | None) -> list[
     fits = await _test(session, given, channel)
     found: dict[str, None] = {}
     with progress() as bar:
-        task = bar.add_task("looking at every key", total=await redis.dbsize())
+        task = bar.add_task("searching every key", total=await redis.dbsize())
         cursor = 0
         while len(found) < MOST:
             cursor, keys = await redis.scan(cursor, count=_PAGE)

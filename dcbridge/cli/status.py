@@ -52,13 +52,13 @@ async def _known(session: Session, wanted: Wanted) -> bool:
     configuration = session.configuration
     if wanted.provider is not None and wanted.provider not in configuration.providers:
         known = ", ".join(sorted(configuration.providers)) or "none"
-        say_error(f"there is no provider {wanted.provider} in bridge.yaml; there are: {known}")
+        say_error(f"there is no provider {wanted.provider} in bridge.yaml; known: {known}")
         return False
     if wanted.channel is None or wanted.channel in configuration.channels:
         return True
     if await cast(Any, session.ledger.redis.sismember("dcb:channels", wanted.channel)):
         return True
-    say_error(f"nobody knows a channel {wanted.channel}")
+    say_error(f"there is no channel {wanted.channel}")
     return False
 
 

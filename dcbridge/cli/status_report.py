@@ -172,30 +172,30 @@ def _problems(
         found.append(f"the books do not balance: {books.difference} unaccounted for; see dcbridge books")
     if books.set_aside:
         found.append(
-            f"{books.set_aside} entries cannot be read by this version and are set aside: see dcbridge aside list"
+            f"this version cannot read {books.set_aside} entries and has set them aside: see dcbridge aside list"
         )
     if any(0 < now.store_age < worker.alive_for - NEW for worker in now.workers) and now.store_age < NEWS:
         found.append(
-            f"Redis was empty {format_age(now.store_age)} ago, while workers ran: what was accepted before is gone"
+            f"Redis was empty {format_age(now.store_age)} ago, while workers ran: messages accepted before are lost"
         )
     if now.ahead > STEP:
         found.append(
-            f"the clock of Redis stepped back: the ledger's time is {format_age(now.ahead)} ahead of it, and goes on"
+            f"the clock of Redis stepped back: the ledger's time is {format_age(now.ahead)} ahead until both agree"
         )
     if now.suspended:
-        found.append("workers take nothing: rq suspend is in force; end it with rq resume")
+        found.append("workers take no jobs: rq suspend is in force; end it with rq resume")
     if not now.alive:
         found.append("no worker is running: messages are accepted and wait")
     elif now.uncovered:
-        found.append(f"no worker takes from {', '.join(now.uncovered)}")
+        found.append(f"no worker serves {', '.join(now.uncovered)}")
     found += [
-        f"worker {worker.name} was last heard of {format_age(worker.last_heard)} ago: killed, or it cannot reach Redis"
+        f"worker {worker.name}: last heartbeat {format_age(worker.last_heard)} ago; killed, or it cannot reach Redis"
         for worker in now.workers
         if worker.silent and worker.last_heard < LATELY
     ]
     found += [
         f"{one.name}: nothing has been sent for {format_age(one.open_for)} ({one.why}); {one.parked} wait;"
-        f" next try {f'in {format_age(one.next_probe_in)}' if one.next_probe_in else 'is due'}"
+        f" next attempt {f'in {format_age(one.next_probe_in)}' if one.next_probe_in else 'is due'}"
         for one in now.providers
         if one.open
     ]
@@ -206,7 +206,7 @@ def _problems(
     ]
     found += [
         f"channel {one.channel_id} is not configured: {'' if one.exact else 'about '}{one.messages} messages have"
-        f" waited for it for {format_age(one.waiting_for)}; put it back into bridge.yaml and restart, or fail them with"
+        f" waited for {format_age(one.waiting_for)}; add it to bridge.yaml again and restart, or fail them with"
         f" dcbridge fail {one.channel_id}"
         for one in stranded
     ]
@@ -216,28 +216,30 @@ def _problems(
         if queue.oldest_age > LATE and now.alive
     ]
     found += [
-        f"{one.channel_id}: Digital Channels does not take receipts: {one.receipts_waiting} are owed,"
+        f"{one.channel_id}: Digital Channels does not accept receipts: {one.receipts_waiting} are owed,"
         f" the oldest for {format_age(one.oldest_receipt_age)}"
         for one in books.channels
         if one.oldest_receipt_age > LATE
     ]
     found += [
-        f"{head.id} waits for nothing, and so does its conversation" for head in lanes.heads if head.why == "forgotten"
+        f"{head.id} and its conversation wait for nothing: a bug, or a damaged Redis"
+        for head in lanes.heads
+        if head.why == "forgotten"
     ]
     if journal and journal.bytes_waiting:
-        found.append(f"the journal holds {journal.bytes_waiting} bytes that Redis does not; is the service running?")
+        found.append(f"the journal has {journal.bytes_waiting} bytes that are not in Redis; is the service running?")
     if journal and journal.set_aside:
         found.append(f"the journal has set aside {journal.set_aside} damaged files: look at *.bad in its folder")
     return found
 
 
 def paused_words(one: Provider, at: float) -> str:
-    """ "paused for 59 min, until 03:04:05Z, as it asked (20429)"; and for how long it asked, where that was longer."""
+    """ "paused for 59 min, until 03:04:05Z, as it asked (20429)"; with what it asked for, where that was longer."""
     asked, code = one.pause.asked, one.pause.code
     words = f"paused for {format_age(one.paused_for)}, until {utc(at + one.paused_for)[:19]}Z, as it asked"
     words += f" ({code})" if code else ""
     longer = asked > one.paused_for + one.pause.since + 1
-    return words + (f": for {format_age(asked)}, which is longer than anybody waits" if longer else "")
+    return words + (f"; it asked for {format_age(asked)}, more than longest_pause allows" if longer else "")
 
 
 # ---------------------------------------------------------------- for machines

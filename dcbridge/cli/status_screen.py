@@ -50,7 +50,7 @@ class Watching:
         """Redis is away; the last look stays on the screen."""
         parts: list[RenderableType] = [Text(printable(words), "red")]
         if self._before is not None and out.is_terminal:
-            parts += [Text("what follows is the last that it said:"), screen(self._before)]
+            parts += [Text("the last reading before that:"), screen(self._before)]
         self._put(Group(*parts))
 
     def _put(self, block: RenderableType) -> None:
@@ -79,7 +79,7 @@ def _headlines(status: Status, before: Status | None) -> list[RenderableType]:
     if before is not None and (seconds := status.overview.at - before.overview.at) > 0:
         accepted = _accepted(status) - _accepted(before)
         ended = accepted - (status.books.in_flight - before.books.in_flight)
-        words.append(f"since the last look: accepted {accepted / seconds:.1f}/s, ended {ended / seconds:.1f}/s")
+        words.append(f"since the last reading: accepted {accepted / seconds:.1f}/s, ended {ended / seconds:.1f}/s")
     lines: list[RenderableType] = [Text(printable(line), "bold") for line in words]
     wrong = [Text(printable(f"! {problem}"), "bold red") for problem in status.problems]
     return [*lines, *(wrong or [Text("all is well", "bold green")])]
@@ -90,7 +90,7 @@ def _accepted(status: Status) -> int:
 
 
 def _workers(workers: Sequence[Worker]) -> Table:
-    table = _table("workers", "up for", "heard of", "in flight", "version", "queues", right=(1, 2, 3))
+    table = _table("workers", "up for", "heartbeat", "in flight", "version", "queues", right=(1, 2, 3))
     for one in sorted(workers, key=lambda worker: (worker.silent, worker.host, worker.pid)):
         name = f"{one.host or one.name} {one.pid or ''}".strip()
         flying = f"{one.in_flight:,}/{one.concurrency:,}" if one.concurrency else f"{one.in_flight:,}"
@@ -116,7 +116,7 @@ def _queues(queues: Sequence[Queue]) -> Table:
 
 
 def _providers(providers: Iterable[Provider], status_at: float) -> Table:
-    table = _table("providers", "breaker", "parked", "pace and requests under way", right=(2,))
+    table = _table("providers", "breaker", "parked", "pace and requests in flight", right=(2,))
     for one in providers:
         breaker = f"open: {one.why}" if one.open else "closed"
         if one.failing and not one.open:
@@ -135,16 +135,16 @@ def _pace(pace: Pace) -> list[str]:
     if pace.per_second:
         words.append(f"{pace.per_second:g}/s, burst {pace.burst}, booked {format_age(pace.booked_ahead)} ahead")
     if pace.cap:
-        words.append(f"{pace.in_flight} of {pace.cap} under way")
+        words.append(f"{pace.in_flight} of {pace.cap} in flight")
     if pace.held:
-        words.append(f"{pace.held:,} in line")
+        words.append(f"{pace.held:,} waiting")
     return words
 
 
 def _channels(status: Status) -> list[RenderableType]:
     busy = [one for one in status.channels if one.in_flight or one.receipts_waiting]
     shown = [one for one in busy if one.channel_id in status.states or one.receipts_waiting][:40]
-    table = _table("channels", "in flight", "oldest", "of them", "receipts owed", right=(1, 2))
+    table = _table("channels", "in flight", "oldest", "states and pace", "receipts owed", right=(1, 2))
     for one in shown:
         sign = "~" if one.in_flight > READ else ""
         states = ", ".join(f"{state} {sign}{n:,}" for state, n in status.states.get(one.channel_id, {}).items() if n)
@@ -166,7 +166,7 @@ def _channels(status: Status) -> list[RenderableType]:
 def _lanes(status: Status) -> list[RenderableType]:
     lanes = status.lanes
     count = f"{lanes.count:,}" if lanes.exact else f"about {lanes.count:,}"
-    words = f"conversations: {count} with something waiting"
+    words = f"conversations: {count} with waiting messages"
     parts: list[RenderableType] = [Text(words + (f", up to {lanes.longest:,} in one" if lanes.longest > 1 else ""))]
     if lanes.heads:
         tokens = ("consumer",) if status.tokens and out.width >= _ROOMY else ()
@@ -196,10 +196,10 @@ def _rest(status: Status) -> Text:
         f"dead letters: {letters:,}" + (f", the newest {format_age(status.newest_letter_age)} old" if letters else "")
     ]
     waiting = ", ".join(f"{name} {count:,}" for name, count in books.tasks.items())
-    words.append(f"callbacks and consumers' messages waiting: {waiting}")
+    words.append(f"waiting tasks: {waiting}")
     if status.journal is not None:
         words.append(
-            "journal here: " + (f"{status.journal.bytes_waiting:,} bytes" if status.journal.bytes_waiting else "empty")
+            "journal: " + (f"{status.journal.bytes_waiting:,} bytes" if status.journal.bytes_waiting else "empty")
         )
     words.append(f"books: {'balance' if not books.difference else f'off by {books.difference}'}")
     return Text("; ".join(words))

@@ -32,32 +32,37 @@ from dcbridge.printable import printable
 from dcbridge.settings.problems import did_you_mean
 from dcbridge.settings.process import DAY
 
-app = typer.Typer(help="Subscribers of interaction events.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Subscribers of events: list, test, enable, disable.", no_args_is_help=True, rich_markup_mode=None
+)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of a subscriber in bridge.yaml.")]
 
 
 @app.command("list")
 def list_subscribers(as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """List subscribers: where they are, whether they answer, what waits for them."""
+    """List subscribers, their states and totals."""
     raise at_the_ledger(config, lambda session: _list(session, as_json))
 
 
 @app.command("test")
 def send_one(name: NameArgument, config: ConfigOption = None) -> None:
-    """Send one event, named subscriber.test, the way every event goes; exit code 1 when it is not taken."""
+    """Send one event, subscriber.test, to a subscriber. Exit code 1 if it is not accepted."""
     raise at_the_ledger(config, lambda session: _test(session, name))
 
 
 @app.command()
 def enable(name: NameArgument, config: ConfigOption = None) -> None:
-    """Deliver to a subscriber that is disabled, beginning with what waited; exit code 1 where it is not."""
+    """Enable a disabled subscriber; waiting events are delivered first. Exit code 1 if it is not disabled."""
     raise at_the_ledger(config, lambda session: _enable(session, name))
 
 
 @app.command()
 def disable(name: NameArgument, config: ConfigOption = None) -> None:
-    """Deliver nothing to a subscriber until it is enabled; what comes meanwhile waits for it, as bridge.yaml says."""
+    """Stop deliveries to a subscriber until it is enabled again.
+
+    New events wait for up to its keep_backlog.
+    """
     raise at_the_ledger(config, lambda session: _disable(session, name))
 
 
@@ -142,19 +147,19 @@ async def _test(session: Session, name: str) -> int:
         say_error(str(error))
         return 1
     except SendError as error:
-        say_error(f"{name} did not take it: {error.outcome} ({error.code}){_HINTS.get(error.code, '')}")
+        say_error(f"{name} did not accept it: {error.outcome} ({error.code}){_HINTS.get(error.code, '')}")
         return 1
     ms = round((time.monotonic() - began) * 1000)
-    out.print(f"{name} took {event.id} in {ms} ms.", markup=False)
+    out.print(f"{name} accepted {event.id} in {ms} ms.", markup=False)
     return 0
 
 
-_HINTS = {"address not allowed": "; what is meant has to be named in its sink.allow"}
+_HINTS = {"address not allowed": "; add it to sink.allow if it is intended"}
 
 
 async def _enable(session: Session, name: str) -> int:
     if await _events(session).enable(name):
-        out.print(f"{name} is enabled; what waited for it goes out.", markup=False)
+        out.print(f"{name} is enabled; waiting events are delivered.", markup=False)
         return 0
     known = {*session.configuration.subscribers, *(one.name for one in await _events(session).known())}
     say_error(f"{name} is not disabled" if name in known else no_such("subscriber", name, known))
@@ -165,7 +170,7 @@ async def _disable(session: Session, name: str) -> int:
     if configured(session, name) is None:
         return 1
     if await _events(session).disable(name, "operator"):
-        out.print(f"{name} is disabled; what comes for it waits.", markup=False)
+        out.print(f"{name} is disabled; its events wait.", markup=False)
         return 0
     say_error(f"{name} is disabled already")
     return 1
@@ -180,7 +185,7 @@ def configured(session: Session, name: str, option: str = "") -> Subscriber | No
 
 
 def no_such(what: str, name: str, known: Iterable[str]) -> str:
-    """ "there is no subscriber cmr; there is crm, lake; did you mean "crm"?" """
+    """ "there is no subscriber cmr; known: crm, lake; did you mean "crm"?" """
     there = sorted(known)
     near = did_you_mean(name, there)
-    return f"there is no {what} {name}; there is {', '.join(there) or 'none'}" + (f"; {near}" if near else "")
+    return f"there is no {what} {name}; known: {', '.join(there) or 'none'}" + (f"; {near}" if near else "")

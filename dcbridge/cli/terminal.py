@@ -53,9 +53,10 @@ out = SafeConsole(highlight=False, soft_wrap=True, width=None if sys.stdout.isat
 err = SafeConsole(highlight=False, soft_wrap=True, stderr=True)
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="bridge.yaml; else DCBRIDGE_CONFIG, else ./bridge.yaml")
+    Path | None,
+    typer.Option("--config", "-c", help="Path of bridge.yaml. Default: DCBRIDGE_CONFIG, then ./bridge.yaml."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
 def read_all(config: Path | None, *, warnings: bool = True) -> tuple[Settings, Configuration]:
@@ -86,7 +87,7 @@ def refused(problems: list[str]) -> typer.Exit:
     """Say every problem on standard error; exit code 2."""
     for problem in problems:
         err.print(f"error: {problem}", style="red", markup=False)
-    err.print(f"{len(problems)} problem{'s' * (len(problems) != 1)} to mend.", markup=False)
+    err.print(f"{len(problems)} problem{'s' * (len(problems) != 1)} to fix.", markup=False)
     return typer.Exit(CANNOT_ASK)
 
 
@@ -129,19 +130,19 @@ def explain_redis_error(settings: Settings, error: Exception) -> str:
     place = settings.redis_place
     match error:
         case redis_errors.AuthenticationError():
-            return f"{place} does not let us in: the user or the password of DCBRIDGE_REDIS_URL is wrong"
+            return f"{place} refused the login: the user or the password of DCBRIDGE_REDIS_URL is wrong"
         case redis_errors.BusyLoadingError():
             return f"{place} is still loading its data: try again in a moment"
         case redis_errors.NoPermissionError():
-            return f"{place} does not let this user do that: look at its ACL"
+            return f"{place} does not allow this user to do that: check its ACL"
         case redis_errors.MovedError() | redis_errors.ClusterDownError() | redis_errors.ClusterCrossSlotError():
-            return f"{place} is Redis Cluster, which the bridge does not work with: use one server, or Sentinel"
+            return f"{place} is a Redis Cluster, which dcbridge does not support: use one server, or Sentinel"
         case redis_errors.OutOfMemoryError():
-            return f"{place} is full and takes nothing more: give it more memory, maxmemory along with it"
+            return f"{place} is full and accepts no writes: give it more memory, and raise maxmemory"
         case redis_errors.TimeoutError() | TimeoutError():
-            return f"{place} does not answer within {settings.redis_timeout:g} seconds"
+            return f"{place} did not answer within {settings.redis_timeout:g} seconds"
         case redis_errors.ConnectionError() | OSError():
-            return f"{place} cannot be reached: does Redis run there, and is DCBRIDGE_REDIS_URL right?"
+            return f"{place} cannot be reached: is Redis running there, and is DCBRIDGE_REDIS_URL right?"
         case _:
             return f"{place} refused a command: {type(error).__name__}"
 

@@ -12,7 +12,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.settings.problems import Path, dotted
 
 _IN_THE_FILE = (
-    "is a secret that stands in the file itself, where whoever may read the file has it",
+    "is a secret in the file itself, so everybody who can read the file has it",
     "write ${NAME} for a variable of the environment, or file:/path for a file of its own",
 )
 _EXAMPLE = ("looks like an example or a placeholder", "write the value that is meant")

@@ -29,17 +29,17 @@ class DigitalChannels(Model):
 
     base_url: Url = Field(description="URL of Digital Channels, /nexus/v3 included.")
     contact_center_id: Uuid = Field(description="UUID of the contact centre, sent as x-ccid.")
-    api_key: Secret | None = Field(None, description="Sent as x-api-key where the gateway in between asks for one.")
+    api_key: Secret | None = Field(None, description="Sent as x-api-key, if a gateway in between needs one.")
     longest_pause: SomeSeconds = Field(
         300.0,
         le=DAY,
-        description="Seconds that a Retry-After is kept to at most: receipts and consumers' messages wait.",
+        description="Seconds for which a Retry-After is kept at most: receipts and consumer messages wait.",
     )
     empty_signature: Literal["empty", "omit", "path"] = Field(
         "empty", description="What is signed on a request without a body: zero bytes, nothing at all, or the path."
     )
     media_signature: Literal["raw_body", "file_bytes", "empty"] = Field(
-        "raw_body", description="What is signed on an upload: the whole multipart body, the file, or zero bytes."
+        "raw_body", description="What is signed on an upload: the complete multipart body, the file, or zero bytes."
     )
 
 
@@ -47,10 +47,10 @@ class Endpoint(Model):
     """One address that Digital Channels posts to; its name ends the webhook's URL."""
 
     secrets: Secrets = Field(
-        description="App secrets that are accepted now; the first one signs what we post.",
+        description="App secrets that are accepted; the first one signs the requests of dcbridge.",
     )
     retired_secrets: tuple[Secret, ...] = Field(
-        (), description="Secrets that are refused, and named as retired when somebody still signs with one."
+        (), description="Secrets that are refused, and reported as retired when a request is still signed with one."
     )
 
 
@@ -58,8 +58,8 @@ class Pace(Model):
     """How fast messages leave. Those that wait for their turn hold no worker."""
 
     per_second: float = Field(0.0, ge=0, allow_inf_nan=False, description="Messages a second; 0 is no limit.")
-    burst: int = Field(1, ge=1, description="Messages that may leave at once after a pause.")
-    in_flight: int = Field(0, ge=0, description="Requests under way at one time; 0 is no limit.")
+    burst: int = Field(1, ge=1, description="Messages that may be sent at once after an idle time.")
+    in_flight: int = Field(0, ge=0, description="Requests in flight at one time; 0 is no limit.")
 
 
 class Breaker(Model):
@@ -117,9 +117,9 @@ class Retry(Model):
     """How long to wait before the next attempt: first, first·factor, first·factor² … and never more than most."""
 
     first: SomeSeconds = Field(1.0, description="Seconds before the second attempt.")
-    factor: float = Field(2.0, ge=1, le=10, description="What each wait is multiplied by to give the next.")
-    most: SomeSeconds = Field(300.0, description="Seconds that a wait has at most.")
-    jitter: float = Field(0.5, ge=0, le=1, description="Share of a wait that is left to chance, 0 to 1.")
+    factor: float = Field(2.0, ge=1, le=10, description="Each wait is multiplied by this to give the next.")
+    most: SomeSeconds = Field(300.0, description="Longest wait in seconds.")
+    jitter: float = Field(0.5, ge=0, le=1, description="Random share of a wait, 0 to 1.")
 
 
 def _confirmed_for_sms(data: dict[str, Any]) -> Literal["taken", "confirmed"]:
@@ -129,8 +129,8 @@ def _confirmed_for_sms(data: dict[str, Any]) -> Literal["taken", "confirmed"]:
 class Channel(Model):
     """One Genesys channel: its provider, its secrets and its policies."""
 
-    type: Literal["sms", "email"] = Field(description="What the channel carries.")
-    provider: str = Field(description="Name of the provider that carries it.")
+    type: Literal["sms", "email"] = Field(description="Kind of the channel.")
+    provider: str = Field(description="Name of its provider.")
     number: str | None = Field(
         None,
         min_length=1,
@@ -149,26 +149,28 @@ class Channel(Model):
     )
     secrets: Secrets | None = Field(
         None,
-        description="App secrets of this channel alone; the first one signs what we post.",
+        description="App secrets of this channel only; the first one signs the requests of dcbridge.",
         json_schema_extra={"default": "those of the endpoint"},
     )
-    retired_secrets: tuple[Secret, ...] = Field((), description="Secrets of this channel alone that are now refused.")
+    retired_secrets: tuple[Secret, ...] = Field((), description="Secrets of this channel only that are refused.")
     time_to_live: SomeSeconds = Field(
-        14400.0, description="Seconds until the provider must have taken a message; after that it fails with 305."
+        14400.0,
+        description="Seconds, from acceptance, in which the provider must accept a message; then it fails with 305.",
     )
     delivered_when: Literal["taken", "confirmed"] = Field(
         default_factory=_confirmed_for_sms,
-        description="Whether Delivered is said when the provider took the message or when it confirmed delivery.",
+        description="When the agent sees Delivered: when the provider accepted the message (taken), or when it"
+        " confirmed delivery.",
         json_schema_extra={"default": "confirmed for sms, taken for email"},
     )
     outcome_unknown: Literal["resend", "fail"] = Field(
-        "resend", description="What to do when a request was written and no answer was read."
+        "resend", description="What to do when a request was sent and no response was received."
     )
     resends: int = Field(
         2,
         ge=0,
         le=20,
-        description="Times that a message of unknown outcome is sent again at most; after that it fails.",
+        description="How often a message of unknown outcome is sent again at most; after that it fails.",
     )
     unknown_grace: Seconds = Field(
         10.0, description="Seconds to wait, before outcome_unknown applies, for an update that proves it was sent."
@@ -178,8 +180,8 @@ class Channel(Model):
     )
     ask_after: SomeSeconds = Field(
         600.0,
-        description="Seconds without a final delivery update until the provider is asked for the first time, where it"
-        " can be; then at doubling distances, and once more at the end of confirm_within.",
+        description="Seconds without a final delivery update until the first status lookup, where the provider has one;"
+        " then at doubling distances, and once more at the end of confirm_within.",
     )
     unconfirmed_as: Literal["none", "delivered", "failed"] = Field(
         "none", description="Which receipt an unconfirmed message gets."
@@ -187,8 +189,8 @@ class Channel(Model):
     attempts: int = Field(
         20,
         ge=1,
-        description="Times that one message, or one part of it, is handed to the provider at most; after that it fails"
-        " with the reason of the last attempt. Attempts that reached nobody do not count.",
+        description="How often one message, or one part of it, is sent to the provider at most; after that it fails"
+        " with the reason of the last attempt. Attempts that reached no server do not count.",
     )
     lane_limit: SomeSeconds = Field(
         900.0, description="Seconds that one message may hold up its conversation; after that it fails."
@@ -196,8 +198,10 @@ class Channel(Model):
     default_region: Region | None = Field(
         None, description="Country, in two letters, of numbers written without a country code."
     )
-    pace: Pace = Field(Pace(), description="Limits of this channel, besides those of its provider.")
-    retry: Retry | None = Field(None, description="Waits between attempts; what is not given is that of the bridge.")
+    pace: Pace = Field(Pace(), description="Limits of this channel, in addition to those of its provider.")
+    retry: Retry | None = Field(
+        None, description="Waits between attempts; fields that are not set are those of the top-level retry."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -219,7 +223,7 @@ class Configuration(Model):
     """All of bridge.yaml."""
 
     public_url: PublicUrl = Field(
-        description="URL at which providers reach the public listener and which they sign; https, or http on localhost."
+        description="URL under which providers reach the public port, and which they sign; https, or http on localhost."
     )
     digital_channels: DigitalChannels = Field(description="The Genesys side.")
     endpoints: dict[Name, Endpoint] = Field(
@@ -229,10 +233,10 @@ class Configuration(Model):
         {}, description="Addresses of the interactions webhook, by name: POST /webhooks/interactions/{name}."
     )
     providers: dict[Name, ProviderAccount] = Field({}, description="Accounts at SMS and email companies, by name.")
-    subscribers: dict[Name, Subscriber] = Field({}, description="Who gets the interaction events, by name.")
+    subscribers: dict[Name, Subscriber] = Field({}, description="Receivers of interaction events, by name.")
     channels: dict[ChannelId, Channel] = Field(min_length=1, description="Channels, by Genesys channel id.")
     retry: Retry = Field(Retry(), description="Waits between attempts.")
-    breaker: Breaker = Field(Breaker(), description="When a provider that fails is left alone.")
+    breaker: Breaker = Field(Breaker(), description="When dcbridge stops sending to a provider that fails.")
 
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 

@@ -56,7 +56,7 @@ class Schedule(Model):
         (5.0, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR),
         description="Seconds before the second, third … attempt; after the last one the event is a dead letter.",
     )
-    jitter: float = Field(0.2, ge=0, le=1, description="Share of a wait that is left to chance, 0 to 1.")
+    jitter: float = Field(0.2, ge=0, le=1, description="Random share of a wait, 0 to 1.")
 
     def wait(self, attempt: int, at_least: float | None = None) -> float | None:
         """Seconds after attempt number `attempt` (from 1) until the next, never less than a Retry-After.
@@ -72,16 +72,16 @@ class EventPace(Model):
     """How fast events leave to one subscriber. Those that wait for their turn hold no worker."""
 
     per_second: float = Field(0.0, ge=0, allow_inf_nan=False, description="Events a second; 0 is no limit.")
-    burst: int = Field(1, ge=1, description="Events that may leave at once after a pause.")
+    burst: int = Field(1, ge=1, description="Events that may be sent at once after an idle time.")
     in_flight: int = Field(
-        20, ge=1, le=1000, description="Events under way at one time: all that a subscriber which hangs can hold up."
+        20, ge=1, le=1000, description="Events in flight at one time; a subscriber that hangs delays no others."
     )
 
 
 class Subscriber(Model):
     """Who gets which interaction events, where and how."""
 
-    on: bool = Field(True, description="Whether it gets events; when false, none are kept for it.")
+    on: bool = Field(True, description="Whether it gets events; if false, none are stored for it.")
     sink: Annotated[SerializeAsAny[SinkFields], BeforeValidator(_by_kind)] = Field(
         description="Where the events go: `kind`, and the fields of that kind."
     )
@@ -97,19 +97,15 @@ class Subscriber(Model):
     subtypes: tuple[Word, ...] = Field(
         (), description="Interaction subtypes it gets, such as InboundNew.", json_schema_extra={"default": "all"}
     )
-    envelope: Envelope = Field(
-        "standard", description="What an event looks like: as Standard Webhooks or as CloudEvents 1.0 have it."
-    )
+    envelope: Envelope = Field("standard", description="Format of an event: Standard Webhooks or CloudEvents 1.0.")
     retry: Schedule = Field(Schedule(), description="When a failed event is tried again.")
     pace: EventPace = Field(EventPace(), description="Limits of this subscriber, shared by all workers.")
-    longest_pause: SomeSeconds = Field(
-        3600.0, le=DAY, description="Seconds that a Retry-After is kept to at most, whatever it says."
-    )
+    longest_pause: SomeSeconds = Field(3600.0, le=DAY, description="Seconds for which a Retry-After is kept at most.")
     ordered: bool = Field(
         False, description="Whether an event waits until the one before it, of the same interaction, is delivered."
     )
     disable_after: Seconds = Field(
-        5 * DAY, description="Seconds of nothing but failures after which it is disabled; 0 is never."
+        5 * DAY, description="Seconds after which it is disabled if every delivery failed; 0 is never."
     )
     keep_backlog: SomeSeconds = Field(14 * DAY, description="Seconds that events are kept for it while it is disabled.")
 

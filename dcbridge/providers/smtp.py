@@ -54,7 +54,7 @@ class SmtpFields(Fields):
         "starttls", description="How the connection is encrypted: STARTTLS, TLS from the first byte, or not at all."
     )
     verify_certificate: bool = Field(True, description="Whether the server's certificate must be valid for its host.")
-    username: str = Field("", description="User name for AUTH; without it, nobody logs in.")
+    username: str = Field("", description="User name for AUTH; without it, there is no login.")
     password: SecretStr = Field(SecretStr(""), description="Password for AUTH.")
     local_hostname: str | None = Field(
         None, pattern=r"^[\x21-\x7e]+$", description="Name in EHLO; without it, the host's own full name."
@@ -67,7 +67,10 @@ class SmtpFields(Fields):
         (), description="Secret, or several during a rotation, with which reports are posted to the status callback."
     )
     timeout: float = Field(
-        15.0, gt=0, le=600, description="Seconds for all before the content, and again for the content and its answer."
+        15.0,
+        gt=0,
+        le=600,
+        description="Seconds for everything before the content, and again for the content and its response.",
     )
 
     @field_validator("mail_from")
@@ -88,7 +91,7 @@ class SmtpFields(Fields):
 
     def doubts(self) -> Iterator[tuple[str, str]]:
         if self.username and not self.verify_certificate:
-            yield "verify_certificate", "is false: whoever stands in between can read the password; give it true"
+            yield "verify_certificate", "is false: a server in between can read the password; set it to true"
 
 
 _REF = re.compile(r"[0-9a-f]{24}(?:-[0-9]{1,6})?", re.ASCII)  # as `message_ref` writes it

@@ -89,17 +89,17 @@ class TwilioFields(Fields):
         le=5,
         description="Times that Twilio is asked to repeat a status callback that was not answered with 200.",
     )
-    status_callbacks: bool = Field(True, description="Whether Twilio is asked to report what became of each message.")
+    status_callbacks: bool = Field(True, description="Whether Twilio is asked to report the status of each message.")
     ask: bool = Field(
         True,
-        description="Whether Twilio is asked about messages whose outcome or delivery it never told; needs the right to"
-        " read Messages.",
+        description="Whether Twilio is asked about messages whose outcome or delivery it did not report; needs the"
+        " right to read Messages.",
     )
     list_lag: float = Field(
         10.0,
         ge=0,
         allow_inf_nan=False,
-        description="Seconds after which a message that Twilio took is surely in its list of messages.",
+        description="Seconds after which a message that Twilio accepted appears in its list of messages.",
     )
     default_region: Region | None = Field(
         None,

@@ -58,68 +58,73 @@ class Settings(BaseSettings):
         " say that the write is on its disk.",
     )
     replicas: int = Field(
-        0, ge=0, le=10, description="Replicas that must hold a message before it is answered 200; 503 where fewer do."
+        0, ge=0, le=10, description="Replicas that must have a message before it is answered 200; with fewer, 503."
     )
 
     journal: str = Field(
         "",
-        description="Folder for callbacks that arrive while Redis is away, for one door alone; without it they are"
-        " answered 503, and most SMS providers do not send them again. It holds what consumers wrote.",
+        description="Folder for callbacks that arrive while Redis is away, used by one service only; without it"
+        " they are answered 503, and most SMS providers do not repeat them. It contains what consumers wrote.",
     )
-    journal_limit: int = Field(256 << 20, ge=1 << 16, description="Bytes that the journal may take; more is 503.")
+    journal_limit: int = Field(
+        256 << 20, ge=1 << 16, description="Size of the journal in bytes; beyond it, callbacks are answered 503."
+    )
 
-    public_host: str = Field("0.0.0.0", description="Address that the public listener binds.")  # noqa: S104 (public)
-    public_port: Port = Field(8080, description="Port of the public listener: webhooks and callbacks.")
-    operator_host: str = Field("127.0.0.1", description="Address that the door's operator listener binds.")
-    operator_port: Port = Field(8081, description="Port of the door's operator listener: health and metrics.")
-    worker_host: str = Field("127.0.0.1", description="Address that a worker's operator listener binds.")
-    worker_port: Port = Field(8082, description="Port of a worker's operator listener: health and metrics.")
+    public_host: str = Field("0.0.0.0", description="Address that the public port binds.")  # noqa: S104 (public)
+    public_port: Port = Field(8080, description="Public port: webhooks and callbacks.")
+    operator_host: str = Field("127.0.0.1", description="Address that the operator port of the service binds.")
+    operator_port: Port = Field(8081, description="Operator port of the service: health and metrics.")
+    worker_host: str = Field("127.0.0.1", description="Address that the operator port of a worker binds.")
+    worker_port: Port = Field(8082, description="Operator port of a worker: health and metrics.")
     operator_hosts: str = Field(
         "",
-        description="Host names, apart by commas, under which the operator listeners are asked: metrics.example.com,"
+        description="Host names, separated by commas, that the operator ports accept: metrics.example.com,"
         " *.example.com; `*` is any. IP addresses and localhost need no entry; any other Host is answered 421, so that"
-        " no web page reads metrics through somebody's browser.",
+        " no web page can read metrics through a browser.",
     )
 
     connections: int = Field(
         0,
         ge=0,
         le=100_000,
-        description="Connections that the public listener holds at once; 0 is 1000. Fewer where the process may not"
-        " open as many files. Where it is full, the one that has kept it waiting longest gives way.",
+        description="Connections that the public port holds at once; 0 is 1000. Fewer if the process may not"
+        " open as many files. Beyond the limit, the connection that has been waiting longest is closed.",
     )
     head_timeout: Seconds = Field(10.0, description="Seconds that the head of a request may take to arrive.")
     body_timeout: Seconds = Field(7.0, description="Seconds that the body of a request may take after its head.")
     idle_timeout: Seconds = Field(30.0, description="Seconds that a connection is kept open between two requests.")
-    body_limit: int = Field(1 << 20, ge=1024, description="Bytes that a request's body may have; more is 413.")
+    body_limit: int = Field(
+        1 << 20, ge=1024, description="Largest request body in bytes; a larger one is answered 413."
+    )
     answer_within: Seconds = Field(
-        8.0, lt=10, description="Seconds after which the door answers 503; the sender gives up after ten."
+        8.0, lt=10, description="Seconds after which the service answers 503; Digital Channels gives up after ten."
     )
 
     token_key: SecretStr = Field(
         default_factory=lambda: SecretStr(secrets.token_hex(32)),
-        description="Key of the tokens that stand for addresses in logs; the same in every process of one bridge.",
+        description="Key of the tokens that stand for addresses in logs; use the same in every process.",
         json_schema_extra={"default": "random in each process"},
     )
     log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
-        "auto", description="Form of a log line; auto is console on a terminal and json elsewhere."
+        "auto", description="Format of log lines; auto is console on a terminal and json elsewhere."
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
-        "info", description="Least level that is logged."
+        "info", description="Lowest level that is logged."
     )
 
-    concurrency: int = Field(200, ge=1, le=10_000, description="Messages that one worker has in flight.")
-    lease: Seconds = Field(45.0, description="Seconds that a worker may hold a message without a word.")
+    concurrency: int = Field(200, ge=1, le=10_000, description="Jobs that one worker runs at the same time.")
+    lease: Seconds = Field(45.0, description="Seconds for which a worker may hold a claim on a message.")
     worker_silence: Seconds = Field(
-        10.0, description="Seconds of silence after which a worker counts as dead and what it held moves on."
+        10.0,
+        description="Seconds without a heartbeat after which a worker counts as dead and its messages are recovered.",
     )
     reconcile_every: Seconds = Field(
-        0.25, description="Seconds between two looks for messages that are due or were left behind."
+        0.25, description="Seconds between two sweeps, which find messages that are due or were left by a dead worker."
     )
     drain_seconds: Seconds = Field(
         20.0,
-        description="Seconds that a worker lets what is in flight finish after SIGTERM, and a door with a journal waits"
-        " for Redis to take it.",
+        description="Seconds after SIGTERM for which a worker lets running jobs finish, and a service with a journal"
+        " waits until Redis has taken it.",
     )
 
     retention_days: Seconds = Field(
@@ -135,9 +140,9 @@ class Settings(BaseSettings):
         7.0, description="Days after which a STARTED without its FINISHED, or the other way round, counts as a gap."
     )
 
-    receipt_batch: int = Field(100, ge=1, le=1000, description="Receipts that travel in one request at most.")
+    receipt_batch: int = Field(100, ge=1, le=1000, description="Receipts in one request at most.")
     receipt_linger: float = Field(
-        0.05, ge=0, le=10, description="Seconds that a receipt waits for others of its channel."
+        0.05, ge=0, le=10, description="Seconds that a receipt waits for others of its channel, to be posted with them."
     )
 
     connect_timeout: Seconds = Field(5.0, description="Seconds to connect to a provider, TLS included.")

@@ -60,7 +60,7 @@ async def not_allowed(redis: Redis) -> list[str]:
         names = ", ".join(commands_missing)
         found.append(f"the user may not run {names}, and messages may be answered 503; add {rules} to its ACL")
     if keys_missing:
-        found.append(f"the user may not use all keys of the bridge; add {' '.join(keys_missing)} to its ACL")
+        found.append(f"the user may not use all keys of dcbridge; add {' '.join(keys_missing)} to its ACL")
     return found
 
 

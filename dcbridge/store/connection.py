@@ -138,7 +138,9 @@ def redis_warnings(settings: Settings) -> list[str]:
     address = read_address(settings.redis_url.get_secret_value())
     found = []
     if address.in_the_clear:
-        found.append("not encrypted: messages cross the network to Redis in the clear; use rediss://")
+        found.append(
+            "the connection is not encrypted: messages cross the network to Redis as plain text; use rediss://"
+        )
     if address.tls and address.query.get("ssl_cert_reqs", "required") != "required":
         found.append("the certificate of Redis is not checked; leave ssl_cert_reqs out and set DCBRIDGE_REDIS_CA_FILE")
     return found
@@ -155,7 +157,7 @@ async def redis_problems(redis: Redis, settings: Settings) -> list[str]:
     waits = settings.durability == "waitaof"
     if info and waits and _version(info) < KNOWS_WAITAOF:
         found.append(
-            f"Redis {info.get('redis_version')} does not know WAITAOF (7.2 does), so nothing can be accepted;"
+            f"Redis {info.get('redis_version')} has no WAITAOF (7.2 has it), so no message can be accepted;"
             " set DCBRIDGE_DURABILITY=always and `appendfsync always`"
         )
     try:
@@ -168,10 +170,12 @@ async def redis_problems(redis: Redis, settings: Settings) -> list[str]:
         found.append(f"maxmemory-policy is {policy}: messages can be evicted; set `maxmemory-policy noeviction`")
     fsync = _text(config, "appendfsync")
     if info.get("aof_enabled") and fsync == "no" and waits:
-        found.append("appendfsync is no: WAITAOF waits in vain; set `appendfsync everysec` or `always`")
+        found.append("appendfsync is no: WAITAOF never succeeds; set `appendfsync everysec` or `always`")
     elif info.get("aof_enabled") and fsync not in ("always", "") and not waits:
         mend = " or DCBRIDGE_DURABILITY=waitaof" if _version(info) >= KNOWS_WAITAOF else ""
-        found.append(f"appendfsync is {fsync}: a crash loses up to a second or two; set `appendfsync always`{mend}")
+        found.append(
+            f"appendfsync is {fsync}: a crash loses the last one or two seconds; set `appendfsync always`{mend}"
+        )
     return found
 
 
@@ -180,9 +184,7 @@ def _server(info: dict[str, Any]) -> list[str]:
     if _version(info) < OLDEST:
         found.append(f"Redis {info.get('redis_version')} is too old; 6.2 is the oldest that works")
     if info.get("cluster_enabled"):
-        found.append(
-            "this is Redis Cluster, which RQ and the ledger's scripts do not work with; use one server, or Sentinel"
-        )
+        found.append("this is a Redis Cluster, which dcbridge does not support; use one server, or Sentinel")
     if info.get("role") == "slave":
         found.append("this Redis is a replica and cannot be written; give the address of the primary")
     if not info.get("aof_enabled"):

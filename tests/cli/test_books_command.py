@@ -60,7 +60,7 @@ async def test_a_wrong_counter_blames_no_message(session: Session) -> None:
     await some(session)
     await session.redis.hincrby(f"dcb:books:{CHANNEL}", "accepted", 1)
     said = await session.types("books")
-    assert (said.code, "No message is out of place" in said.out) == (1, True)
+    assert (said.code, "No single message is wrong" in said.out) == (1, True)
 
 
 async def test_the_list_is_bounded(session: Session) -> None:

@@ -170,7 +170,7 @@ def callback_of(number: int) -> bytes:
     ("error", "says"),
     [
         (redis_errors.OutOfMemoryError("its own words"), "is full"),
-        (redis_errors.AuthenticationError("its own words"), "does not let us in"),
+        (redis_errors.AuthenticationError("its own words"), "refused the login"),
         (redis_errors.BusyLoadingError("its own words"), "still loading"),
         (redis_errors.NoPermissionError("its own words"), "ACL"),
         (redis_errors.TimeoutError("its own words"), "within 3 seconds"),
@@ -192,7 +192,7 @@ async def test_a_wrong_password_is_said_to_be_one(own_desk: Session) -> None:
     url = own_desk.environ["DCBRIDGE_REDIS_URL"].replace("://", "://:wrong-one@")
     said = await own_desk.types("status", DCBRIDGE_REDIS_URL=url)
     assert said.code == 3
-    assert "does not let us in" in said.err
+    assert "refused the login" in said.err
     assert "wrong-one" not in said.err
 
 

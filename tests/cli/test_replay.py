@@ -142,7 +142,7 @@ async def test_a_message_whose_agent_was_told_failed_stays_and_says_so(session: 
     before = await session.everything()
     said = await session.types("dead", "replay", letter_id)
     assert said.code == 1
-    assert "the agent was told Failed (the channel is not configured)" in said.out
+    assert "the agent saw Failed (the channel is not configured)" in said.out
     assert await session.everything() == before
     await session.redis.delete(f"dcb:m:{letter_id.removeprefix('m-')}")  # even when the ledger has forgotten it
     assert (await session.types("dead", "replay", letter_id)).code == 1
@@ -239,7 +239,7 @@ async def test_many_are_told_in_sums(session: Session) -> None:
     await told_failed(session)
     said = await session.types("dead", "replay", "--all")
     assert "40 replayed: posted to the agent again" in said.out
-    assert "1 stay: the agent was told Failed" in said.out
+    assert "1 stay: the agent saw Failed" in said.out
     assert said.out.splitlines()[-1] == "40 replayed, 1 not."
 
 

@@ -47,7 +47,7 @@ def test_what_is_doubtful_is_told_once_before_the_first_log_line(command: str, t
     assert len(set(warnings)) == len(warnings)
     assert told[: len(warnings)] == warnings
     for what in ("DCBRIDGE_FOO: is not a setting", "base_url: does not end in", "secrets[1]: begins with $",
-                 "auth_token: is a secret that stands in the file itself"):  # fmt: skip
+                 "auth_token: is a secret in the file itself"):  # fmt: skip
         assert len([line for line in warnings if what in line]) == 1, what
 
 
@@ -58,7 +58,7 @@ def test_what_is_broken_is_told_whole_and_nothing_starts(command: str, tmp_path:
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 2
     assert [line.partition(":")[0] for line in said.splitlines() if not line.startswith("warning: ")] == [
-        "error", "error", "2 problems to mend."
+        "error", "error", "2 problems to fix."
     ]  # fmt: skip
     assert "DCBRIDGE_LEASE: should be a number of seconds" in said
     assert "bridge.yaml:19: channels.0123456789.type: should be sms or email" in said

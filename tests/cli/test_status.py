@@ -56,7 +56,7 @@ async def test_all_is_well(session: Session) -> None:
 async def test_without_a_worker_it_says_so(session: Session) -> None:
     assert await problems(session) == ["no worker is running: messages are accepted and wait"]
     await session.hires("outbound")
-    assert await problems(session) == ["no worker takes from receipts, inbound, events"]
+    assert await problems(session) == ["no worker serves receipts, inbound, events"]
 
 
 async def test_a_worker_that_was_killed_is_named(session: Session) -> None:
@@ -64,7 +64,7 @@ async def test_a_worker_that_was_killed_is_named(session: Session) -> None:
     worker = await session.hires()
     await session.redis.delete(f"dcb:alive:{worker._claims_as}")
     [problem] = await problems(session)
-    assert problem.startswith(f"worker {worker.name} was last heard of ")
+    assert problem.startswith(f"worker {worker.name}: last heartbeat ")
     await session.redis.hset(worker.key, "last_heartbeat", "2026-01-01T00:00:00.000000Z")
     assert await problems(session) == []  # others have taken over long ago
 
@@ -90,7 +90,7 @@ async def test_an_open_breaker(session: Session) -> None:
     await session.redis.zadd("dcb:parked:twilio", {"x": 1, "y": 2})
     [problem] = await problems(session)
     assert problem.startswith("twilio: nothing has been sent for ")
-    assert "(20003); 2 wait; next try in " in problem
+    assert "(20003); 2 wait; next attempt in " in problem
 
 
 async def test_a_job_that_waits_for_long(session: Session) -> None:
@@ -112,14 +112,14 @@ async def test_receipts_that_nobody_takes(session: Session) -> None:
     await session.ledger.receipts_take(CHANNEL, 10, 60.0)
     await session.ledger.receipts_again(CHANNEL, {ref: 300.0})
     [problem] = await problems(session)
-    assert problem.startswith(f"{CHANNEL}: Digital Channels does not take receipts: 1 are owed")
+    assert problem.startswith(f"{CHANNEL}: Digital Channels does not accept receipts: 1 are owed")
 
 
 async def test_a_conversation_that_nobody_will_look_at(session: Session) -> None:
     await session.hires()
     ref = await session.put()
     await session.redis.zrem("dcb:due", f"m:{ref}")
-    assert await problems(session) == [f"{ref} waits for nothing, and so does its conversation"]
+    assert await problems(session) == [f"{ref} and its conversation wait for nothing: a bug, or a damaged Redis"]
 
 
 async def test_a_redis_that_would_lose_messages(session: Session) -> None:
@@ -139,7 +139,7 @@ async def test_the_journal_where_it_is_on_this_computer(session: Session) -> Non
     assert (await status(session))[1]["journal"] == {"bytes_waiting": 0, "set_aside": 0}
     in_folder(session.environ["DCBRIDGE_JOURNAL"], {"000000000001.journal": 100, "000000000001.7.bad": 10})
     waiting, aside = await problems(session)
-    assert waiting.startswith("the journal holds 100 bytes")
+    assert waiting.startswith("the journal has 100 bytes")
     assert aside.startswith("the journal has set aside 1 damaged files")
 
 
@@ -199,8 +199,8 @@ async def test_filters(session: Session, arguments: list[str], channels: set[str
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--channel", "nobody"], "nobody knows a channel nobody"),
-        (["--provider", "twillio"], "there are: mail, twilio"),
+        (["--channel", "nobody"], "there is no channel nobody"),
+        (["--provider", "twillio"], "known: mail, twilio"),
         (["--every", "0"], "0.2"),
         (["--heads", "-1"], "--heads"),
     ],
@@ -295,7 +295,7 @@ async def test_a_pipe_gets_whole_lines_without_colours_and_boxes(session: Sessio
     assert not [line for line in said.out.splitlines() if line != line.rstrip()]
     [line] = [line for line in said.out.splitlines() if line.startswith(CHANNEL)]
     assert "1/s, burst 1, booked" in line
-    assert "of 2 under way" in line
+    assert "of 2 in flight" in line
 
 
 async def test_watching_looks_again_until_ctrl_c(session: Session) -> None:

@@ -62,7 +62,7 @@ def problems(text: str, **environ: str) -> list[str]:
 def warnings(*edits: str) -> list[str]:
     """All but that the secrets of GOOD stand in the file, which `test_configuration_doubts` is about."""
     told = [str(warning) for warning in parse(edited(*edits), {}).warnings]
-    return [line for line in told if "is a secret that stands in the file itself" not in line]
+    return [line for line in told if "is a secret in the file itself" not in line]
 
 
 def test_the_good_one_is_understood() -> None:

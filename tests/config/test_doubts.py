@@ -58,13 +58,13 @@ def test_nothing_is_said_of_the_good_one() -> None:
 
 
 IN_FILE = (
-    "is a secret that stands in the file itself, where whoever may read the file has it; write ${NAME} for a variable"
+    "is a secret in the file itself, so everybody who can read the file has it; write ${NAME} for a variable"
     " of the environment, or file:/path for a file of its own"
 )
 EXAMPLE = "looks like an example or a placeholder; write the value that is meant"
 KIND = "is no account SID of Twilio: that is AC and 32 hex digits"
 HEX = "0123456789abcdef0123456789abcdef"
-PASSWORD_SEEN = "is false: whoever stands in between can read the password; give it true"
+PASSWORD_SEEN = "is false: a server in between can read the password; set it to true"
 TABLE = [
     # secrets in the file
     ('["${APP_SECRET}"] → [' + CLEAR + "]", f"6: endpoints.main.secrets[0]: {IN_FILE}"),

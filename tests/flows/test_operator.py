@@ -87,7 +87,7 @@ def test_a_worker_that_was_killed_is_missed_and_another_one_makes_it_well(runnin
     running.kill("worker")
     found = until(lambda: silent(running), "it is missed")
     assert "no worker is running: messages are accepted and wait" in found["problems"]
-    assert any("was last heard of" in problem for problem in found["problems"])
+    assert any(": last heartbeat " in problem for problem in found["problems"])
     until(lambda: 'dcbridge_workers{queue="outbound"} 0.0' in running.metrics("service"), "the service misses it too")
     running.start("worker")
     until(lambda: "no worker is running: messages are accepted and wait" not in status(running)["problems"], "it runs")

@@ -137,7 +137,7 @@ def test_the_trials_bridge_yaml_is_accepted() -> None:
     files = secret()
     text = re.sub(r"file:/run/secrets/dcbridge/(\w+)", lambda match: files[match[1]], text)
     said = [str(warning) for warning in parse(text, {}).warnings]
-    in_place = "is a secret that stands in the file itself"  # it was put there a few lines above
+    in_place = "is a secret in the file itself"  # it was put there a few lines above
     assert [one for one in said if "is http" not in one and in_place not in one] == []
 
 

@@ -41,7 +41,10 @@ def run(folder: Path, ports: Ports) -> int:
     """Start everything, wait for Ctrl-C or a part that ends, stop everything; the exit code."""
     folder = folder.resolve()
     if taken := [f"{name} {port}" for name, port in _ports(ports) if not _free(port)]:
-        print(f"error: already in use: {', '.join(taken)}; see `dcbridge dev --help` to choose others", file=sys.stderr)
+        print(
+            f"error: already in use: {', '.join(taken)}; choose others with the options of `dcbridge dev --help`",
+            file=sys.stderr,
+        )
         return 2
     with _Running(folder, ports, Printer(sys.stdout)) as running:
         if not running.ready:
@@ -49,9 +52,9 @@ def run(folder: Path, ports: Ports) -> int:
         _welcome(ports, folder)
         while not running.stop.wait(0.3):
             if ended := [part for part in running.parts if part.process.poll() is not None]:
-                print(f"error: the {ended[0].name} ended by itself; see its last lines above", file=sys.stderr)
+                print(f"error: the {ended[0].name} exited; see its last lines above", file=sys.stderr)
                 return 1
-    print(f"Stopped. What it knew is in {folder} for the next start.")
+    print(f"Stopped. The data is kept in {folder} for the next start.")
     return 0
 
 
@@ -129,18 +132,18 @@ class _Running:
         """Say why it did not come up; the exit code (0 when somebody asked it to stop)."""
         if self.stop.is_set():
             return 0
-        print(f"error: {self._why or 'not everything came up; see the lines above'}", file=sys.stderr)
+        print(f"error: {self._why or 'not everything started; see the lines above'}", file=sys.stderr)
         return 2
 
 
 def _welcome(ports: Ports, folder: Path) -> None:
     print(
         f"\n  dcbridge is running.\n\n"
-        f"  Write as the agent, answer as the consumer:  http://127.0.0.1:{ports.page}/\n"
-        f"  Health and metrics:                          http://127.0.0.1:{ports.operator}/metrics\n"
-        f"  Configuration and data:                      {folder}\n"
-        f"  Another shell for dcbridge status, trace …:  . {shlex.quote(str(folder / 'env'))}\n\n"
-        f"  Ctrl-C stops all of it.\n",
+        f"  Write as the agent, answer as the consumer:   http://127.0.0.1:{ports.page}/\n"
+        f"  Health and metrics:                           http://127.0.0.1:{ports.operator}/metrics\n"
+        f"  Configuration and data:                       {folder}\n"
+        f"  In another shell, for dcbridge status, trace: . {shlex.quote(str(folder / 'env'))}\n\n"
+        f"  Ctrl-C stops everything.\n",
         flush=True,
     )
 

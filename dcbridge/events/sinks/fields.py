@@ -33,13 +33,13 @@ class TlsFields(SinkFields):
     """A sink that may speak TLS, perhaps with a certificate of our own."""
 
     ca_file: str | None = Field(
-        None, min_length=1, description="PEM file of the authorities to trust; left out, those of the system."
+        None, min_length=1, description="PEM file of the authorities to trust; without it, those of the system."
     )
     client_certificate: str | None = Field(
-        None, min_length=1, description="PEM file of our own certificate, where the other side asks for one."
+        None, min_length=1, description="PEM file of the client certificate, if the other side asks for one."
     )
     client_key: str | None = Field(
-        None, min_length=1, description="PEM file of its key, where it is not in the same file."
+        None, min_length=1, description="PEM file of its key, if it is not in the same file."
     )
 
     def tls(self) -> ssl.SSLContext:

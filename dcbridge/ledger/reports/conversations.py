@@ -28,14 +28,14 @@ _CHUNK = 500  # commands to a round trip
 
 WHY = {
     "queued": "a free worker",
-    "under way": "an answer",
+    "under way": "a response",
     "retry": "its next attempt",
-    "unknown": "an update, a question to the provider, or the policy",
-    "paced": "its turn by the rate",
-    "held": "a place in flight",
+    "unknown": "an update, a status lookup, or the policy",
+    "paced": "its turn by the rate limit",
+    "held": "a free place in flight",
     "parked": "the breaker to close",
     "paused": "a pause to end",  # that the provider asked for
-    "unconfigured": "its channel, which no worker has in its configuration",
+    "unconfigured": "a worker that has its channel configured",
     "due": "the next sweep",
     "forgotten": "nothing: no sweep will find it",
 }
