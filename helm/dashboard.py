@@ -267,7 +267,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("max(dcbridge_redis_unsafe{B})", "may lose"), ("max(dcbridge_redis_exposed{B})", "may be read")),
         ),
         Panel(
-            "Faults", "short", "What a person has to look at, in an hour.",
+            "Faults", "short", "What needs an operator, in an hour.",
             (("sum by (kind, name) (increase(dcbridge_errors_total{B}[1h]))", "{{kind}} {{name}}"),),
         ),
         Panel(

@@ -167,3 +167,100 @@ def test_whole_configurations_are_accepted_without_a_warning(page: str, text: st
     environ = {name: f"{number:032x}" for number, name in enumerate(re.findall(r"(?<!\$)\$\{([A-Z_]+)\}", text))}
     environ |= {name: f"whsec_{secret}" for name, secret in environ.items() if "SIGNING" in name}
     assert parse(text, environ).warnings == ()
+
+
+LONG = 2500  # words from which on a page needs a list of its sections
+
+
+def linked_from(page: Path) -> set[Path]:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    return {(page.parent / target).resolve() for target in targets if target.endswith(".md")}
+
+
+def test_every_page_is_reachable_from_the_readme() -> None:
+    reached: set[Path] = set()
+    waiting = {ROOT / "README.md"}
+    while waiting:
+        page = waiting.pop()
+        reached.add(page)
+        waiting |= {found for found in linked_from(page) if found.exists()} - reached
+    assert [by_path(page) for page in DOCS.glob("**/*.md") if page not in reached] == []
+
+
+@pytest.mark.parametrize("page", [*DOCS.glob("**/*.md"), ROOT / "helm/dcbridge/README.md"], ids=by_path)
+def test_a_long_page_begins_with_a_list_of_its_sections(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    sections = re.findall(r"^## ", text, re.MULTILINE)
+    listed = re.findall(r"\]\(#[^)]+\)", text.partition("\n## ")[0])
+    assert len(text.split()) <= LONG or len(listed) >= len(sections) > 2
+
+
+# Words of an older private language, each with the usual term that stands in its place.
+PRIVATE_WORDS = {
+    r"doors?": "service, webhook",
+    r"desks?": "session",
+    r"hands(?! (\w+ )?(over|on)\b)": "job slots, workers",
+    r"tells|told": "shows, reports, informs",
+    r"strangers?": "misrouted",
+    r"strays?": "unconfigured",
+    r"landed": "delivered",
+    r"surely": "certainly",
+    r"nobody('s)?": "an explicit subject, or the passive",
+    r"whoever": "everybody who",
+    r"mend(s|ed|ing)?": "fix",
+    r"spoken to": "sent to",
+    r"(outside|pretended) worlds?|worlds|pretended": "sandbox, simulated",
+    r"kept to": "kept",
+    r"consumers' messages": "consumer messages",
+    r"house|rooms?": "packages",
+    r"the way of": "the path of",
+}
+# Names of benchmark rows and of points of the crash matrix.
+NAMES = {
+    "docs/crash-matrix.md": {r"doors?", r"tells|told", r"nobody('s)?", r"spoken to"},
+    "docs/performance.md": {r"doors?"},
+}
+
+
+def private_words(text: str, allowed: set[str] | frozenset[str] = frozenset()) -> list[str]:
+    """Each private word with the word that is meant; code, targets of links and comments are left out."""
+    prose = re.sub(r"^ *```.*?^ *```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", " ", text, flags=re.MULTILINE | re.DOTALL)
+    return [
+        f"{found.group(0)}: write {meant}"
+        for word, meant in PRIVATE_WORDS.items()
+        if word not in allowed
+        for found in re.finditer(rf"\b({word})\b", prose, re.IGNORECASE)
+    ]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=by_path)
+def test_pages_are_written_in_the_words_of_the_field(page: Path) -> None:
+    assert private_words(page.read_text(encoding="utf-8"), NAMES.get(by_path(page), set())) == []
+
+
+def test_help_texts_are_written_in_the_words_of_the_field() -> None:
+    root = typer.main.get_command(app)
+    found: dict[str, list[str]] = {}
+    for path in [(), *sorted(commands())]:
+        command: Any = root
+        for name in path:
+            command = command.commands[name]
+        texts = [
+            command.help or "",
+            command.short_help or "",
+            *(getattr(one, "help", "") or "" for one in command.params),
+        ]
+        found[" ".join(path)] = private_words("\n".join(texts))
+    assert {name: words for name, words in found.items() if words} == {}
+
+
+def test_settings_are_described_in_the_words_of_the_field() -> None:
+    described = {name: private_words(field.description or "") for name, field in Settings.model_fields.items()}
+    assert {name: words for name, words in described.items() if words} == {}
+
+
+def test_a_private_word_is_found_and_code_is_left_out() -> None:
+    assert private_words("Nobody is told at the door.") != []
+    assert private_words("It hands over to `door`, in [rooms](house.md).\n```\ntold\n```\n") == [
+        "rooms: write packages"
+    ]

@@ -5,6 +5,7 @@ python -m dcbridge.config.reference > docs/configuration.md
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from types import NoneType, UnionType
@@ -116,8 +117,20 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
 
 
 def markdown() -> str:
-    """The whole page."""
-    parts = [_INTRODUCTION, _RULES, f"### Example\n\n```yaml\n{EXAMPLE}```\n"]
+    """The page, with a list of its sections."""
+    parts = _sections()
+    titles = [title for part in parts for title in re.findall(r"^##+ (.+)$", part, re.MULTILINE)]
+    listed = "\n".join(f"* [{title}](#{_anchor(title)})" for title in titles)
+    return "\n".join([_INTRODUCTION, f"{listed}\n", *parts])
+
+
+def _anchor(title: str) -> str:
+    """The name that GitHub gives to a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def _sections() -> list[str]:
+    parts = [_RULES, f"### Example\n\n```yaml\n{EXAMPLE}```\n"]
     parts += [f"### {title}\n\n{_table(model)}" for title, model in _SECTIONS]
     for kind, adapter in sorted(KINDS.items()):
         carries = " and ".join(sorted(adapter.channel_types))
@@ -130,7 +143,7 @@ def markdown() -> str:
         "## Environment variables\n\nIn a pod set `enableServiceLinks: false`: for a Service called `dcbridge-public`"
         f" Kubernetes would set `DCBRIDGE_PUBLIC_PORT` to a URL.\n\n{variables}"
     )
-    return "\n".join(parts)
+    return parts
 
 
 def _table(model: type[BaseModel], prefix: str = "", first: str = "") -> str:

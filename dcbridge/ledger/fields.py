@@ -37,9 +37,9 @@ class State(Word):
     SENDING = "sending", "a worker has claimed it, and its request may be under way"
     SENT = "sent", "the provider has all its parts, and nothing is known of their delivery"
     RETRY = "retry", "the provider does not have it; it is sent again when its time comes"
-    UNKNOWN = "unknown", "a request was written, and nobody knows whether the provider has it"
+    UNKNOWN = "unknown", "a request was written, and it is not known whether the provider has it"
     DELIVERED = "delivered", "the end: the provider has said so, or the channel takes its acceptance for that"
-    FAILED = "failed", "the end: the agent is told so, with a reason"
+    FAILED = "failed", "the end: the receipt says so, with a reason"
     REMOVED = "removed", "the end: the provider has dropped it before it reached anybody"
     UNCONFIRMED = "unconfirmed", "the end: it was sent, and no word came in time"
 

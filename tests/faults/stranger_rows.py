@@ -226,7 +226,7 @@ _AT_ONCE = (
     Row("40,000 headers, on each route", many_headers(b"A-Header: of no use\r\n", 40_000)),
     Row("80,000 headers of one letter, on each route", many_headers(b"a:\r\n", 80_000)),
     Row("3 × 1 MB of pipelined requests", pipelined),
-    Row("answers that nobody reads", unread_answers),
+    Row("answers that are not read", unread_answers),
 )
 _PUBLIC = (
     Row("1 MB of Twilio's form, no signature", forms(NO_SIGNATURE)),

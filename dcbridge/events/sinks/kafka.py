@@ -58,7 +58,7 @@ class Kafka(TlsFields):
     topic: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$", max_length=249)] = Field(
         description="Topic; the interaction is the key, so that its events stay in order in one partition."
     )
-    security: Literal["tls", "plaintext"] = Field("tls", description="Whether the brokers are spoken to with TLS.")
+    security: Literal["tls", "plaintext"] = Field("tls", description="Whether connections to the brokers use TLS.")
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
         None, description="SASL mechanism, where the brokers ask for one."
     )
