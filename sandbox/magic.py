@@ -66,7 +66,7 @@ NUMBERS = (
         350,
         Behaviour(("queued", "sent", "undelivered"), 30007),
     ),
-    MagicNumber("+15005550003", "failed: nobody knows why", 500, Behaviour(("queued", "failed"), 30008)),
+    MagicNumber("+15005550003", "failed: unknown error", 500, Behaviour(("queued", "failed"), 30008)),
     MagicNumber(
         "+15005550004",
         "refused: the consumer opted out",
@@ -92,7 +92,7 @@ NUMBERS = (
         None,
         Behaviour(refusal=Refusal(500, 20500, "Internal Server Error", tries=2)),
     ),
-    MagicNumber("+15005550009", "taken, and never heard of again", None, Behaviour(())),
+    MagicNumber("+15005550009", "accepted, and never confirmed", None, Behaviour(())),
     MagicNumber("+15005550010", "delivered before the send is answered", None, Behaviour(answer="early")),
     MagicNumber(
         "+15005550011",
@@ -101,8 +101,8 @@ NUMBERS = (
         Behaviour(("queued", "queued", "sent", "sent", "delivered", "delivered")),
     ),
     MagicNumber("+15005550012", "statuses in reverse order", None, Behaviour(("delivered", "sent", "queued"))),
-    MagicNumber("+15005550013", "connection reset, though taken and delivered", None, Behaviour(answer="reset")),
-    MagicNumber("+15005550014", "connection reset, and not taken", None, Behaviour(answer="lost")),
+    MagicNumber("+15005550013", "connection reset, but accepted and delivered", None, Behaviour(answer="reset")),
+    MagicNumber("+15005550014", "connection reset, and not accepted", None, Behaviour(answer="lost")),
 )
 
 MAILBOXES = (
@@ -112,8 +112,8 @@ MAILBOXES = (
     MagicMailbox("toobig", "552 5.3.4 after DATA: too big", 510),
     MagicMailbox("greylist", "451 4.7.1 at RCPT twice, then delivered", None),
     MagicMailbox("slow", "slow to answer DATA, then delivered", None),
-    MagicMailbox("drop", "closes the connection after DATA, not taken", None),
-    MagicMailbox("later-bounce", "taken, then a failure report 5.1.1", 530),
+    MagicMailbox("drop", "closes the connection after DATA, not accepted", None),
+    MagicMailbox("later-bounce", "accepted, then a failure report 5.1.1", 530),
 )
 
 BEHAVIOURS = {magic.number: magic.behaviour for magic in NUMBERS}

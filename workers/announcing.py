@@ -50,16 +50,16 @@ class Announcer:
         self._store, self._latest = swept.store, swept.latest
         if known and swept.store != known:
             self._h.metrics.store_changes.labels("new").inc()
-            log.error("store_is_new", what="it holds nothing of what was accepted before", workers="announced again")
+            log.error("store_is_new", what="messages accepted before are lost", workers="announced again")
             return True
         if swept.latest < latest - OLDER:
             self._h.metrics.store_changes.labels("older").inc()
-            log.error("store_is_older", seconds=round(latest - swept.latest, 1), what="what came later is gone")
+            log.error("store_is_older", seconds=round(latest - swept.latest, 1), what="later messages are lost")
             return True
         return False
 
     def _watch_the_clock(self, swept: Swept) -> None:
         if swept.ahead > self._ahead + STEP:
             self._h.metrics.store_changes.labels("clock").inc()
-            log.error("redis_clock_stepped_back", seconds=round(swept.ahead, 1), what="the ledger's time goes on")
+            log.error("redis_clock_stepped_back", seconds=round(swept.ahead, 1), what="the ledger's time continues")
         self._ahead = swept.ahead

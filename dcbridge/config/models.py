@@ -118,7 +118,7 @@ class Retry(Model):
 
     first: SomeSeconds = Field(1.0, description="Seconds before the second attempt.")
     factor: float = Field(2.0, ge=1, le=10, description="Each wait is multiplied by this to give the next.")
-    most: SomeSeconds = Field(300.0, description="Longest wait in seconds.")
+    most: SomeSeconds = Field(300.0, description="Seconds of the longest wait.")
     jitter: float = Field(0.5, ge=0, le=1, description="Random share of a wait, 0 to 1.")
 
 
@@ -170,7 +170,7 @@ class Channel(Model):
         2,
         ge=0,
         le=20,
-        description="How often a message of unknown outcome is sent again at most; after that it fails.",
+        description="Times that a message of unknown outcome is sent again at most; after that it fails.",
     )
     unknown_grace: Seconds = Field(
         10.0, description="Seconds to wait, before outcome_unknown applies, for an update that proves it was sent."
@@ -189,7 +189,7 @@ class Channel(Model):
     attempts: int = Field(
         20,
         ge=1,
-        description="How often one message, or one part of it, is sent to the provider at most; after that it fails"
+        description="Times that one message, or one part of it, is sent to the provider at most; after that it fails"
         " with the reason of the last attempt. Attempts that reached no server do not count.",
     )
     lane_limit: SomeSeconds = Field(

@@ -67,15 +67,15 @@ class Settings(BaseSettings):
         " they are answered 503, and most SMS providers do not repeat them. It contains what consumers wrote.",
     )
     journal_limit: int = Field(
-        256 << 20, ge=1 << 16, description="Size of the journal in bytes; beyond it, callbacks are answered 503."
+        256 << 20, ge=1 << 16, description="Bytes that the journal may take; beyond that, callbacks are answered 503."
     )
 
     public_host: str = Field("0.0.0.0", description="Address that the public port binds.")  # noqa: S104 (public)
-    public_port: Port = Field(8080, description="Public port: webhooks and callbacks.")
+    public_port: Port = Field(8080, description="Port for webhooks and callbacks: the public port.")
     operator_host: str = Field("127.0.0.1", description="Address that the operator port of the service binds.")
-    operator_port: Port = Field(8081, description="Operator port of the service: health and metrics.")
+    operator_port: Port = Field(8081, description="Port for health and metrics of the service: its operator port.")
     worker_host: str = Field("127.0.0.1", description="Address that the operator port of a worker binds.")
-    worker_port: Port = Field(8082, description="Operator port of a worker: health and metrics.")
+    worker_port: Port = Field(8082, description="Port for health and metrics of a worker: its operator port.")
     operator_hosts: str = Field(
         "",
         description="Host names, separated by commas, that the operator ports accept: metrics.example.com,"
@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     body_timeout: Seconds = Field(7.0, description="Seconds that the body of a request may take after its head.")
     idle_timeout: Seconds = Field(30.0, description="Seconds that a connection is kept open between two requests.")
     body_limit: int = Field(
-        1 << 20, ge=1024, description="Largest request body in bytes; a larger one is answered 413."
+        1 << 20, ge=1024, description="Bytes that a request's body may have; a larger one is answered 413."
     )
     answer_within: Seconds = Field(
         8.0, lt=10, description="Seconds after which the service answers 503; Digital Channels gives up after ten."
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         "info", description="Lowest level that is logged."
     )
 
-    concurrency: int = Field(200, ge=1, le=10_000, description="Jobs that one worker runs at the same time.")
+    concurrency: int = Field(200, ge=1, le=10_000, description="Messages that one worker processes at the same time.")
     lease: Seconds = Field(45.0, description="Seconds for which a worker may hold a claim on a message.")
     worker_silence: Seconds = Field(
         10.0,

@@ -16,11 +16,11 @@ export function drawInteractions(rows) {
   at("interactions").replaceChildren(...rows.flatMap((one) => one.events.map((event) => make("li", {},
     clock(one.at), make("strong", { text: event.event }), short(event.entity.id),
     make("span", { text: event.entity.interactionSubtype }),
-    make("span", { class: `pill ${one.state === "taken" ? "good" : one.state === "sending" ? "wait" : "bad"}`, text: one.state })))));
-  if (!rows.length) at("interactions").append(make("li", { class: "empty", text: "Start an interaction: the bridge passes the event on to its subscribers." }));
+    make("span", { class: `pill ${one.state === "taken" ? "good" : one.state === "sending" ? "wait" : "bad"}`, text: one.state === "taken" ? "accepted" : one.state })))));
+  if (!rows.length) at("interactions").append(make("li", { class: "empty", text: "Start an interaction. dcbridge delivers the event to its subscribers." }));
 }
 
-const ANSWERS = { 0: "no answer", 204: "taken", 401: "wrong signature", 410: "gone", 429: "later", 500: "failed" };
+const ANSWERS = { 0: "no answer", 204: "accepted", 401: "wrong signature", 410: "gone", 429: "throttled", 500: "failed" };
 
 const kindOf = (status) => status === 204 ? "good" : status === 410 || status === 401 ? "bad" : "wait";
 
@@ -29,7 +29,7 @@ export function drawHeard(rows) {
     clock(one.at), make("strong", { text: one.type }), short(one.interaction, `${one.interaction} ${one.webhook_id}`),
     make("span", { text: one.attempts === 1 ? "" : `${one.attempts}×`, title: `attempts: ${one.attempts}` }),
     make("span", { class: `pill ${one.open ? "wait" : kindOf(one.status)}`, text: one.open ? "waiting" : ANSWERS[one.status] ?? one.status }))));
-  if (!rows.length) at("heard").append(make("li", { class: "empty", text: "The subscriber has heard nothing yet." }));
+  if (!rows.length) at("heard").append(make("li", { class: "empty", text: "No deliveries yet." }));
 }
 
 at("subscriber-mode").addEventListener("change", (event) => post("/sandbox/control", { subscriber: { mode: event.target.value } }));

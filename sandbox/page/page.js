@@ -21,8 +21,8 @@ function receiptState(message, recipient) {
     return {
       sending: ["wait", message.attempts ? `no answer, delivery ${message.attempts + 1}` : "sending"],
       accepted: ["", "✓ accepted"],
-      refused: ["bad", "✕ refused by the bridge"],
-      "given up": ["bad", "✕ the bridge did not answer"],
+      refused: ["bad", "✕ refused by dcbridge"],
+      "given up": ["bad", "✕ dcbridge did not answer"],
     }[message.state];
   }
   if (receipt.status === "Delivered") return ["good", "✓✓ delivered"];
@@ -70,7 +70,7 @@ function drawThread() {
   fill(at("thread"), last([...sent, ...heard]), (one) => one.recipients
     ? make("li", { class: "said mine" }, make("div", { class: "bubble", text: textOf(one) }), meta(one, receiptState(one, one.recipients[0])))
     : make("li", { class: "said" }, make("div", { class: "bubble", text: one.text }), make("div", { class: "meta" }, clock(one.at), make("span", { text: "from the consumer" }))),
-  "Write as the agent: the message travels through the bridge to the phone on the right.");
+  "Write as the agent. The message goes through dcbridge to the phone on the right.");
 }
 
 function drawPhone() {
@@ -81,13 +81,13 @@ function drawPhone() {
   const wrote = [...seen.consumer.values()].filter((one) => digits(one.sender) === number);
   fill(at("texts"), last([...got, ...wrote]), (one) => {
     if (!one.sid || one.answer !== undefined) {
-      const state = { sending: ["wait", "sending"], taken: ["good", "✓ sent"], refused: ["bad", "✕ not taken", `the bridge answered: ${one.answer}`] }[one.state];
+      const state = { sending: ["wait", "sending"], taken: ["good", "✓ sent"], refused: ["bad", "✕ not accepted", `dcbridge answered: ${one.answer}`] }[one.state];
       return make("li", { class: "said mine" }, make("div", { class: "bubble", text: one.text }), meta(one, state));
     }
     const [kind, words] = PHONE_STATES[one.status] ?? ["wait", one.status];
     const look = kind === "bad" ? "never" : one.status === "delivered" ? "" : "on-its-way";
     return make("li", { class: `said ${look}` }, make("div", { class: "bubble", text: one.body }), meta(one, [kind, words, one.error_code && `provider code ${one.error_code}`]));
-  }, "Nothing here yet.");
+  }, "No messages yet.");
 }
 
 function drawPeople() {
@@ -124,7 +124,7 @@ function drawLetters() {
     make("div", { class: "each" }, ...one.recipients.map((to) => {
       const [kind, words, why] = receiptState(one, to);
       return make("div", { class: "meta" }, make("span", { text: to }), make("span", { class: `state ${kind}`, text: words }), why && make("span", { class: "why", text: why }));
-    }))), "Write an email to several people: each of them gets a receipt of their own.");
+    }))), "Write an email to several people. Each of them gets a receipt.");
 }
 
 const openMails = new Set();
@@ -133,7 +133,7 @@ function drawMails() {
   at("mails").replaceChildren(...mails.map((mail) => {
     const failed = mail.recipients.some((one) => one.status === "failed");
     const arrived = mail.recipients.every((one) => one.status === "delivered");
-    const [kind, words] = failed ? ["bad", "bounced"] : arrived ? ["good", "delivered"] : ["wait", "taken"];
+    const [kind, words] = failed ? ["bad", "bounced"] : arrived ? ["good", "delivered"] : ["wait", "accepted"];
     const pair = (name, value) => value ? [make("dt", { text: name }), make("dd", { text: value })] : [];
     const letter = make("div", { class: "letter" },
       make("dl", {},
@@ -148,7 +148,7 @@ function drawMails() {
     details.addEventListener("toggle", () => { if (details.open) openMails.add(mail.seq); else openMails.delete(mail.seq); });
     return details;
   }));
-  if (!mails.length) at("mails").append(make("p", { class: "empty", text: "Mail that the bridge sends arrives here, whoever it is for." }));
+  if (!mails.length) at("mails").append(make("p", { class: "empty", text: "Every email that dcbridge sends arrives here." }));
 }
 
 function drawCounts() {
@@ -230,7 +230,7 @@ function forget() {
   violations = 0;
   openMails.clear();
   forgetInteraction();
-  for (const [id, words] of [["log-requests", "Every request and answer shows up here as it happens."], ["log-violations", "The bridge has kept every rule so far."]]) {
+  for (const [id, words] of [["log-requests", "Requests and responses appear here."], ["log-violations", "No protocol violations."]]) {
     at(id).replaceChildren(make(id === "log-violations" ? "li" : "p", { class: "empty", text: words }));
   }
   for (const id of ["thread", "texts", "letters"]) at(id).dataset.newest = 0;

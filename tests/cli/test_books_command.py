@@ -31,8 +31,8 @@ async def test_books_that_balance(session: Session) -> None:
     ("fault", "state", "what"),
     [
         ("entry lost", "gone", "has no entry"),
-        ("still open", "failed", "still among the open messages"),
-        ("not open", "accepted", "not among the open messages"),
+        ("still open", "failed", "still in the index of open messages"),
+        ("not open", "accepted", "not in the index of open messages"),
     ],
 )
 async def test_a_message_out_of_place_is_named(session: Session, fault: str, state: str, what: str) -> None:
@@ -75,7 +75,7 @@ async def test_the_list_is_bounded(session: Session) -> None:
     for limit in (1, 20):
         told = await session.types("books", "--json", "--limit", str(limit))
         assert (len(told.json["out_of_place"]), told.json["more_out_of_place"]) == (limit, True)
-        assert f"The first {limit}" in (await session.types("books", "--limit", str(limit))).out
+        assert f"These are the first {limit};" in (await session.types("books", "--limit", str(limit))).out
 
 
 async def test_without_redis_it_says_so(session: Session) -> None:

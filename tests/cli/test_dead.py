@@ -102,7 +102,7 @@ async def test_the_newest_are_listed_up_to_the_limit(session: Session) -> None:
         await asyncio.sleep(0.002)
     said = await session.types("dead", "list", "--limit", "2")
     assert re.findall(r"w-\d", said.out) == ["w-4", "w-3"]
-    assert "The newest 2 of 5" in said.out
+    assert "These are the newest 2 of 5" in said.out
     assert len((await session.types("dead", "list", "--json", "--limit", "2")).lines) == 2
 
 

@@ -237,7 +237,7 @@ async def test_a_replay_to_nobody(session: EventDesk, name: str, reason: str) ->
         (
             ["--since", "7d", "--endpoint", "mian"],
             0,
-            "--endpoint: there is no interactions webhook mian; there is main",
+            "--endpoint: there is no interactions webhook mian; known: main",
         ),
         (["--since", "7d", "--endpoint", "main"], 0, ""),
     ],
@@ -295,7 +295,7 @@ async def test_a_nameless_entity_stays_a_letter(session: EventDesk) -> None:
     await session.ledger.bury("e-1", "interaction entity", "", "neither an id nor an event", b"{}")
     said = await session.types("dead", "replay", "e-1")
     assert said.code == 1
-    assert "nobody can be told" in said.out
+    assert "it cannot be delivered" in said.out
 
 
 # ---------------------------------------------------------------- subscribers
@@ -398,7 +398,7 @@ async def test_the_test_event_goes_past_the_guard_of_every_event(session: EventD
             said = await session.types("subscribers", "test", "crm")
             if not allow:
                 assert said.code == 1
-                assert "(address not allowed); what is meant has to be named in its sink.allow" in said.err
+                assert "(address not allowed); add it to sink.allow if it is intended" in said.err
                 assert (heard, address in said.err) == ([], False)
             elif address == "127.0.0.1":  # where the receiver listens
                 assert (said.code, len(heard)) == (0, 1)

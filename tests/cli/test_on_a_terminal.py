@@ -126,7 +126,7 @@ async def test_the_version(session: Session) -> None:
 async def test_many_letters_are_dropped_when_a_person_agrees(session: Session, answer: str, left: int) -> None:
     await all_kinds(session)
     with OnATerminal(session.environ, "dead", "drop", "--all") as running:
-        await asyncio.to_thread(running.until, "Forget 7 letters for good")
+        await asyncio.to_thread(running.until, "Delete 7 dead letters")
         running.type(f"{answer}\n")
         screen = await asyncio.to_thread(running.end)
     assert screen.code == (1 if left else 0)

@@ -100,7 +100,7 @@ async def test_a_task_that_came_again_meanwhile_is_not_doubled(session: Session,
         await session.ledger.task_done(task_id, "mine", 100.0)
     before = await session.everything()
     said = await session.types("dead", "replay", letter_id)
-    assert (said.code, f"is {state}: drop this letter" in said.out) == (1, True)
+    assert (said.code, f"is {state}: drop this dead letter" in said.out) == (1, True)
     assert await session.everything() == before
 
 
@@ -238,7 +238,7 @@ async def test_many_are_told_in_sums(session: Session) -> None:
         await session.ledger.bury(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
     await told_failed(session)
     said = await session.types("dead", "replay", "--all")
-    assert "40 replayed: posted to the agent again" in said.out
+    assert "40 replayed: will be posted to the agent again" in said.out
     assert "1 stay: the agent saw Failed" in said.out
     assert said.out.splitlines()[-1] == "40 replayed, 1 not."
 

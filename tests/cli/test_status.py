@@ -306,7 +306,7 @@ async def test_watching_looks_again_until_ctrl_c(session: Session) -> None:
         await asyncio.to_thread(running.until, "a free worker")
         await session.redis.delete(f"dcb:alive:{worker._claims_as}")
         await asyncio.to_thread(running.until, "no worker is running")
-        await asyncio.to_thread(running.until, "or it cannot reach Redis")  # the end of a line that is folded
+        await asyncio.to_thread(running.until, "cannot reach Redis")  # the end of a line that is folded
         running.interrupt()
         screen = await asyncio.to_thread(running.end)
     assert screen.code == 0
@@ -338,7 +338,7 @@ async def test_watching_a_redis_that_goes_away_keeps_the_last_look(own_desk: Ses
     with OnATerminal(own_desk.environ, "status", "--watch", "--every", "0.2") as running:
         await asyncio.to_thread(running.until, "all is well")
         own_redis.kill()
-        seen = await asyncio.to_thread(running.until, "what follows is the last")
+        seen = await asyncio.to_thread(running.until, "the last reading before that")
         assert "cannot be reached" in seen
         await asyncio.to_thread(own_redis.start)
         await asyncio.to_thread(running.until, "all is well")
