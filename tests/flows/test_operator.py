@@ -17,7 +17,7 @@ TEXT, NUMBER = "canary words of an agent", "16504661149"
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Stack]:
-    with Stack(settings={"DCBRIDGE_WORKER_SILENCE": "1.5"}, sandbox={"callback_tries": 40}) as stack:
+    with Stack(settings={"DCBRIDGE_WORKER_SILENCE": "4"}, sandbox={"callback_tries": 40}) as stack:
         yield stack
 
 
