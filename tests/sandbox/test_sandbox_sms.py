@@ -144,7 +144,8 @@ async def test_the_request_itself(path: str, headers: dict[str, str], body: byte
 
 @pytest.mark.parametrize("magic", NUMBERS, ids=lambda magic: magic.number)
 async def test_a_magic_number_does_what_its_row_says(magic: MagicNumber) -> None:
-    async with two_worlds() as worlds:
+    slow = 0.3 if magic.behaviour.answer == "slow" else 60.0  # of a busy machine, nothing takes 60
+    async with two_worlds(slow_answer=slow) as worlds:
         callback = f"{worlds.bridge_url}/callbacks/twilio/status"
         behaviour, refusal = magic.behaviour, magic.behaviour.refusal
 
@@ -164,7 +165,7 @@ async def test_a_magic_number_does_what_its_row_says(magic: MagicNumber) -> None
         else:
             answer = await once()
             assert answer.status_code == 201
-            assert (answer.elapsed.total_seconds() >= 0.3) == (behaviour.answer == "slow")
+            assert (answer.elapsed.total_seconds() >= slow) == (behaviour.answer == "slow")
             if behaviour.answer == "early":
                 assert [one.form["MessageStatus"] for one in worlds.bridge.heard] == ["delivered"]
         await worlds.settled()
