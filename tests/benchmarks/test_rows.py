@@ -44,7 +44,7 @@ def test_the_door_beside_two_doors_with_less_to_do_by_the_command(tmp_path: Path
     """It prints the table and writes every figure."""
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "benchmarks", "--row", "door", "--runs", "1", "--small", "--markdown"]
-    done = subprocess.run([*command, "--json", str(file)], cwd=ROOT, capture_output=True, text=True, timeout=140)
+    done = subprocess.run([*command, "--json", str(file)], cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     written = json.loads(file.read_text())
     *once, loop, sync = [Line(**{k: v for k, v in line.items() if k != "ratios"}) for line in written["lines"]]

@@ -152,7 +152,7 @@ def bare(installed: Path, code: str, folder: Path, **environment: str) -> subpro
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
 
 

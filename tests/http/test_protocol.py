@@ -23,6 +23,7 @@ from dcbridge.runtime.server import Listener
 from tests.listening import serving
 
 QUICK = Limits(head=0.6, body=0.6, idle=0.6, connections=300)
+PATIENT = Limits(head=5.0, body=5.0, idle=0.6, connections=300)  # where the limits are not what a row is about
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 LAST = POST + b"Connection: close\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -93,9 +94,11 @@ def statuses(answer: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"(?<![^\n}])HTTP/1\.1 (\d{3}) ", answer)]
 
 
-async def table(rows: dict[str, bytes | Sequence[bytes]], pause: float = 0.0) -> dict[str, list[int]]:
+async def table(
+    rows: dict[str, bytes | Sequence[bytes]], pause: float = 0.0, limits: Limits = QUICK
+) -> dict[str, list[int]]:
     """All rows at once, each on a connection of its own, which is closed at the end."""
-    async with listener() as it:
+    async with listener(limits) as it:
         asked = [ask(it.port, *([row] if isinstance(row, bytes) else row), pause=pause) for row in rows.values()]
         answers = await asyncio.gather(*asked)
         await emptied(it)
@@ -141,7 +144,7 @@ SIZES: Rows = {
 
 async def test_sizes() -> None:
     rows, wanted = same(SIZES)
-    assert await table(rows) == wanted
+    assert await table(rows, limits=PATIENT) == wanted
 
 
 async def test_what_never_ends_is_cut_off() -> None:
@@ -174,7 +177,7 @@ async def test_what_never_ends_is_cut_off() -> None:
         ),
         "after a request that was the last": (LAST + b"\r\n", GET * (PLENTY // len(GET))),
     }  # fmt: skip
-    answers = await table(rows)
+    answers = await table(rows, limits=PATIENT)
     allowed: tuple[list[int], ...] = ([], [400], [414], [431], [404], [200], [200, 408], [200] * AT_ONCE)
     assert [name for name, found in answers.items() if found not in allowed] == []
 

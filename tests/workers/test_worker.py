@@ -28,7 +28,7 @@ from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, se
 from tests.workers.far_side import configuration as configured
 from workers.context import open_context
 
-PATIENCE = 30.0  # seconds after which a test that waits has failed
+PATIENCE = 90.0  # seconds after which a test that waits has failed
 
 
 class Work(FarSide):
