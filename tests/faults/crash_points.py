@@ -90,7 +90,7 @@ def _task_of(job: str) -> Callable[[Call, Any], str]:
     """A task that was claimed, when it is one of this job."""
 
     def subject(call: Call, result: Any) -> str:
-        return str(call[1]) if result.ours and result.text("j") == job else ""
+        return str(call[1]) if result.ours and result.entry.job == job else ""
 
     return subject
 
