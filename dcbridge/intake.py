@@ -94,7 +94,8 @@ def _dead_letter(one: payloads.Incoming, problem: str) -> NewDeadLetter:
 
 def lone_letter_id(one: payloads.Incoming) -> str:
     """The dead letter of a message that no receipt could name."""
-    return f"w-{hashlib.blake2b(one.message_id.encode() + one.payload, digest_size=12).hexdigest()}"
+    written = payloads.dumps(one.item)  # not its payload, which an older version wrote otherwise
+    return f"w-{hashlib.blake2b(one.message_id.encode() + written, digest_size=12).hexdigest()}"
 
 
 def names_letter(letter_id: str, endpoint: str, raw: bytes) -> bool:

@@ -1,45 +1,70 @@
-"""The public application: four routes, and a plain answer for everything else."""
+"""The public application: three routes, and a plain answer for everything else."""
 
 from __future__ import annotations
 
+import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import callbacks, webhooks
-from service.endpoint import ServiceContext, plain, route
+from service.deadlines import Deadlines
+from service.endpoint import Endpoint, ServiceContext
+
+_MESSAGES, _INTERACTIONS, _CALLBACKS = "/webhooks/messages/", "/webhooks/interactions/", "/callbacks/"
 
 
-def build(ctx: ServiceContext) -> Starlette:
+def build(ctx: ServiceContext) -> ASGIApp:
     """The app behind the public listener."""
+    deadlines = Deadlines(ctx.settings.answer_within)
+    messages = Endpoint(ctx, "messages_webhook", webhooks.messages, deadlines)
+    interactions = Endpoint(ctx, "interactions_webhook", webhooks.interactions, deadlines)
+    callback = Endpoint(ctx, "provider_callback", callbacks.callback, deadlines)
 
     async def http_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
         outcome = {404: "unknown route", 405: "method not allowed"}.get(status, "refused")
         ctx.metrics.requests.labels("none", "(unknown)", outcome).inc()
-        response = plain(status, outcome)
+        response = Response(orjson.dumps({"error": outcome}), status, media_type="application/json")
         if isinstance(error, HTTPException) and error.headers:
             response.headers.update(error.headers)
         return response
 
-    public = Starlette(
+    every = Starlette(
         routes=[
-            Route("/webhooks/messages/{endpoint}", route(ctx, "messages_webhook", webhooks.messages), methods=["POST"]),
-            Route(
-                "/webhooks/interactions/{endpoint}",
-                route(ctx, "interactions_webhook", webhooks.interactions),
-                methods=["POST"],
-            ),
-            Route(
-                "/callbacks/{provider}/{kind}",
-                route(ctx, "provider_callback", callbacks.callback),
-                methods=["GET", "POST"],
-            ),
+            Route(_MESSAGES + "{endpoint}", messages, methods=["POST"]),
+            Route(_INTERACTIONS + "{endpoint}", interactions, methods=["POST"]),
+            Route(_CALLBACKS + "{provider}/{kind}", callback, methods=["GET", "POST"]),
         ],
         exception_handlers={HTTPException: http_error},
     )
     # A redirect is documented nowhere for a webhook, and its Location would be what the Host header says.
-    public.router.redirect_slashes = False
-    return public
+    every.router.redirect_slashes = False
+    posts: dict[str, tuple[Endpoint, dict[str, str]]] = {
+        **{_MESSAGES + name: (messages, {"endpoint": name}) for name in ctx.configuration.endpoints},
+        **{_INTERACTIONS + name: (interactions, {"endpoint": name}) for name in ctx.configuration.interactions},
+        **{
+            f"{_CALLBACKS}{name}/{kind}": (callback, {"provider": name, "kind": kind})
+            for name in ctx.providers
+            for kind in callbacks.KINDS
+        },
+    }
+    return _KnownFirst(posts, every)
+
+
+class _KnownFirst:
+    """What is configured is found by its path, without a walk through all routes; the rest is Starlette's."""
+
+    def __init__(self, posts: dict[str, tuple[Endpoint, dict[str, str]]], every: ASGIApp) -> None:
+        self._posts, self._every = posts, every
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known = self._posts.get(scope["path"]) if scope.get("method") == "POST" else None
+        if known is None:
+            await self._every(scope, receive, send)
+        else:
+            endpoint, scope["path_params"] = known
+            await endpoint(scope, receive, send)

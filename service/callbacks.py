@@ -8,31 +8,31 @@ from dataclasses import replace
 from typing import Literal, cast
 
 import structlog
-from starlette.requests import Request
-from starlette.responses import Response
 
 from dcbridge.errors import BadCallback
 from dcbridge.ledger import NewTask
 from dcbridge.providers.base import Callback, Provider
 from dcbridge.providers.callback import callback_lane, pack
+from service.answer import Answer
 from service.encoding import unpacked
-from service.endpoint import Outcome, Refusal, ServiceContext, read_body
+from service.endpoint import Outcome, Refusal, ServiceContext
+from service.request import Request
 
 log = structlog.get_logger()
 
 Kind = Literal["status", "inbound"]
-_KINDS = ("status", "inbound")
+KINDS = ("status", "inbound")
 # Checked before a callback is stored, and no use after it; the body is stored without its encoding.
 _NOT_STORED = ("authorization", "cookie", "proxy-authorization", "content-encoding")
 
 
-async def callback(ctx: ServiceContext, request: Request, trace: str) -> Outcome:
+async def callback(ctx: ServiceContext, request: Request) -> Outcome:
     """GET or POST /callbacks/{provider}/{status|inbound}."""
-    provider = ctx.providers.get(request.path_params["provider"])
-    kind = request.path_params["kind"]
-    if provider is None or kind not in _KINDS:
+    provider = ctx.providers.get(request.names["provider"])
+    kind = request.names["kind"]
+    if provider is None or kind not in KINDS:
         raise Refusal(404, "unknown provider", "no such provider or callback")
-    raw = await read_body(request, ctx.settings.body_limit)
+    raw = await request.body(ctx.settings.body_limit)
     received, proof = _verified(ctx, request, provider, _callback(ctx, request, cast(Kind, kind), raw))
     # A provider that has neither a proof nor an id of its own gets no deduplication: the same words are two messages.
     event = proof or provider.event_id(received) or uuid.uuid4().hex
@@ -45,11 +45,13 @@ async def callback(ctx: ServiceContext, request: Request, trace: str) -> Outcome
         headers={name: values for name, values in received.headers.items() if name not in _NOT_STORED},
         body=received.body,
     )
-    task = NewTask(f"b-{digest}", "callback", callback_lane(provider.name, kind), pack(provider.name, stored), trace)
+    task = NewTask(
+        f"b-{digest}", "callback", callback_lane(provider.name, kind), pack(provider.name, stored), request.trace
+    )
     word = await ctx.inbox.put(task)
     answer = provider.callback_response(received)
-    response = Response(answer.body, answer.status, dict(answer.headers), media_type=answer.content_type or None)
-    return Outcome(response, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
+    sent = Answer(answer.status, answer.body, dict(answer.headers), answer.content_type)
+    return Outcome(sent, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
 
 
 def _verified(ctx: ServiceContext, request: Request, provider: Provider, received: Callback) -> tuple[Callback, str]:
@@ -60,12 +62,12 @@ def _verified(ctx: ServiceContext, request: Request, provider: Provider, receive
     limit = ctx.settings.body_limit
     try:
         proof = provider.verify(received)
-        readable = replace(received, body=unpacked(request, received.body, limit))
+        readable = replace(received, body=unpacked(request.encodings, received.body, limit))
     except BadCallback as error:
         if not received.body or "content-encoding" not in received.headers:
             raise _refused(ctx, provider, error) from None
         try:
-            readable = replace(received, body=unpacked(request, received.body, limit))
+            readable = replace(received, body=unpacked(request.encodings, received.body, limit))
             proof = provider.verify(readable)
         except (BadCallback, Refusal):
             raise _refused(ctx, provider, error) from None
@@ -89,4 +91,4 @@ def _callback(ctx: ServiceContext, request: Request, kind: Kind, body: bytes) ->
     for name, value in scope["headers"]:
         gathered.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     headers = {name: tuple(values) for name, values in gathered.items()}
-    return Callback(kind=kind, method=request.method, url=url, query=query, headers=headers, body=body)
+    return Callback(kind=kind, method=scope["method"], url=url, query=query, headers=headers, body=body)

@@ -6,8 +6,7 @@ A signature covers the bytes as they came, so it is checked first.
 from __future__ import annotations
 
 import zlib
-
-from starlette.requests import Request
+from collections.abc import Sequence
 
 from service.endpoint import Refusal
 
@@ -16,12 +15,15 @@ _MEMBERS = 16  # of one gzip body; each begins a new window
 _GZIP, _ZLIB, _DEFLATE = 31, 15, -15  # the formats, as zlib names them
 
 
-def unpacked(request: Request, body: bytes, limit: int) -> bytes:
-    """The body without its encoding. Raises Refusal: 415 for an encoding that is not read, 413 beyond `limit` bytes.
+def unpacked(encodings: Sequence[str], body: bytes, limit: int) -> bytes:
+    """The body without its encodings, as Content-Encoding names them.
 
+    Raises Refusal: 415 for an encoding that is not read, 413 beyond `limit` bytes.
     What is not in the encoding that it names, or is damaged, stays as it came: gateways unpack and keep the header.
     """
-    words = ",".join(request.headers.getlist("content-encoding")).lower().split(",")
+    if not encodings:
+        return body
+    words = ",".join(encodings).lower().split(",")
     names = [name for word in words if (name := word.strip()) not in ("", "identity")]
     if not names:
         return body

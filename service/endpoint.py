@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import orjson
 import structlog
 from redis.exceptions import RedisError
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import signature
 from dcbridge.ledger import Ledger
 from dcbridge.providers.base import Provider
-from dcbridge.runtime.logs import Tokens
+from dcbridge.runtime.logs import Tokens, info_line
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
+from service.answer import RETRY_AFTER, Answer, plain
+from service.deadlines import Deadlines
 from service.journal.inbox import Inbox
+from service.request import Request, TooLarge
 
 log = structlog.get_logger()
-
-RETRY_AFTER = "5"  # seconds
-ARRIVED = "dcbridge.arrived"  # in a request's scope: when its last byte was here
-_TRACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,98 +52,72 @@ class Refusal(Exception):
 class Outcome:
     """What a handler did: its answer, and the facts for the log line."""
 
-    response: Response
+    answer: Answer
     word: str
     facts: dict[str, object]
 
 
-Handler = Callable[[ServiceContext, Request, str], Awaitable[Outcome]]
+Handler = Callable[[ServiceContext, Request], Awaitable[Outcome]]
 
 
-def route(ctx: ServiceContext, name: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Wrap a handler: it has `answer_within` seconds, and whatever happens the sender gets a plain answer."""
+class Endpoint:
+    """One route as an ASGI app: it answers within `answer_within` seconds, and plainly whatever happens."""
 
-    async def endpoint(request: Request) -> Response:
+    def __init__(self, ctx: ServiceContext, name: str, handler: Handler, deadlines: Deadlines) -> None:
+        self._ctx, self._name, self._handler, self._deadlines = ctx, name, handler, deadlines
+        self._seconds = ctx.metrics.answer_seconds.labels(name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        trace = trace_of(request)
+        request = Request(scope, receive)
+        bind_contextvars(trace=request.trace)  # for other lines of this request, whose task has a context of its own
+        configured = next(iter(request.names.values()))
         facts: dict[str, object] = {}
-        configured = next(iter(request.path_params.values()), "")
-        with structlog.contextvars.bound_contextvars(trace=trace):
-            try:
-                async with asyncio.timeout(ctx.settings.answer_within):
-                    outcome = await handler(ctx, request, trace)
-                response, word, facts = outcome.response, outcome.word, outcome.facts
-            except Refusal as refusal:
-                response, word = plain(refusal.status, refusal.says), refusal.outcome
-                response.headers.update(refusal.headers)
-                if refusal.outcome.startswith("unknown "):
-                    configured = "(unknown)"  # what a stranger typed is no label
-            except ClientDisconnect:
-                response, word = plain(400, "the request did not arrive whole"), "disconnected"
-            except (RedisError, OSError, TimeoutError) as error:
-                if isinstance(error, TimeoutError) and ARRIVED not in request.scope:
-                    response, word = plain(408, "the request did not arrive in time"), "too slow"
-                else:
-                    response, word = plain(503, "not stored; send it again"), "unavailable"
-                    response.headers["Retry-After"] = RETRY_AFTER
-                    facts = {"error": type(error).__name__}
-            except Exception:
-                log.error("request_internal_error", route=name, exc_info=True)
-                response, word = plain(503, "not stored; send it again"), "bug"
-                response.headers["Retry-After"] = RETRY_AFTER
-            now = time.monotonic()
-            seconds = now - began
-            ctx.metrics.requests.labels(name, configured, word).inc()
-            if arrived := request.scope.get(ARRIVED):  # how long a sender took to send is not our time
-                ctx.metrics.answer_seconds.labels(name).observe(now - arrived)
-                ctx.metrics.note_answer(now - arrived)
-            tell = log.info if response.status_code < 300 else log.warning
-            tell(name, name=configured, status=response.status_code, outcome=word, ms=round(seconds * 1000, 1), **facts)
-            return response
+        try:
+            outcome = await self._deadlines.within(self._handler(self._ctx, request))
+            answer, word, facts = outcome.answer, outcome.word, outcome.facts
+        except Refusal as refusal:
+            answer, word = plain(refusal.status, refusal.says, refusal.headers), refusal.outcome
+            if refusal.outcome.startswith("unknown "):
+                configured = "(unknown)"  # what a stranger typed is no label
+        except TooLarge:
+            answer, word = plain(413, f"a body may have {self._ctx.settings.body_limit} bytes"), "too large"
+        except ClientDisconnect:
+            answer, word = plain(400, "the request did not arrive whole"), "disconnected"
+        except (RedisError, OSError, TimeoutError) as error:
+            if isinstance(error, TimeoutError) and not request.arrived:
+                answer, word = plain(408, "the request did not arrive in time"), "too slow"
+            else:
+                answer, word = plain(503, "not stored; send it again", RETRY_AFTER), "unavailable"
+                facts = {"error": type(error).__name__}
+        except Exception:
+            log.error("request_internal_error", route=self._name, exc_info=True)
+            answer, word = plain(503, "not stored; send it again", RETRY_AFTER), "bug"
+        self._note(request, began, configured, answer.status, word, facts)
+        await answer.send(send)
 
-    return endpoint
-
-
-def plain(status: int, says: str) -> Response:
-    """A small JSON answer."""
-    return json_answer({"error": says}, status)
-
-
-def json_answer(value: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status, media_type="application/json")
-
-
-def trace_of(request: Request) -> str:
-    """The sender's X-B3-TraceId, an opaque text, or one of ours."""
-    given = request.headers.get("x-b3-traceid", "")
-    return given if _TRACE.match(given) else uuid.uuid4().hex
-
-
-async def read_body(request: Request, limit: int, *, keep: bool = True) -> bytes:
-    """The raw bytes, and a note of when they had come; with `keep` off they are read and dropped.
-
-    Raises Refusal 413 as soon as they are known to be too many.
-    """
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and (len(declared) > 15 or int(declared) > limit):
-        raise Refusal(413, "too large", f"a body may have {limit} bytes")
-    body, size = bytearray(), 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise Refusal(413, "too large", f"a body may have {limit} bytes")
-        if keep:
-            body += chunk
-    request.scope[ARRIVED] = time.monotonic()
-    return bytes(body)
+    def _note(
+        self, request: Request, began: float, configured: str, status: int, word: str, facts: dict[str, object]
+    ) -> None:
+        """The figures, and the one line."""
+        now = time.monotonic()
+        self._ctx.metrics.requests.labels(self._name, configured, word).inc()
+        if request.arrived:  # how long a sender took to send is not our time
+            self._seconds.observe(now - request.arrived)
+            self._ctx.metrics.note_answer(now - request.arrived)
+        ms = round((now - began) * 1000, 1)
+        if status < 300:
+            info_line(self._name, trace=request.trace, name=configured, status=status, outcome=word, ms=ms, **facts)
+        else:
+            log.warning(self._name, name=configured, status=status, outcome=word, ms=ms, **facts)
 
 
 async def signature_header(ctx: ServiceContext, request: Request, name: str) -> signature.Given:
     """X-Hub-Signature, before the body is kept. Raises Refusal 401 for one that no secret could have made."""
-    header = signature.given([value for key, value in request.scope["headers"] if key == b"x-hub-signature"])
+    header = signature.given(request.signatures)
     if isinstance(header, signature.Given):
         return header
-    await read_body(request, ctx.settings.body_limit, keep=False)  # or the sender would not read the answer
+    await request.body(ctx.settings.body_limit, keep=False)  # or the sender would not read the answer
     raise not_signed(ctx, name, header)
 
 

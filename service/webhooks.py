@@ -10,24 +10,23 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 import structlog
-from starlette.requests import Request
 
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import payloads
 from dcbridge.genesys.signature import Given, matching, which_kind_of_wrong
 from dcbridge.intake import batch_id, read
 from dcbridge.ledger.intake import Intake, accept
+from service.answer import json_answer
 from service.encoding import unpacked
 from service.endpoint import (
     Outcome,
     Refusal,
     ServiceContext,
-    json_answer,
     not_signed,
-    read_body,
     signature_header,
     signed,
 )
+from service.request import Request
 
 FEW_SECRETS = 8  # of one endpoint and its channels: all are tried, which is less work than to read the body for it
 READ_UNVERIFIED = 1 << 16  # bytes; a longer body is searched for ids
@@ -36,16 +35,16 @@ MOST_TRIED = 32  # secrets, over a body that long
 log = structlog.get_logger()
 
 
-async def messages(ctx: ServiceContext, request: Request, trace: str) -> Outcome:
+async def messages(ctx: ServiceContext, request: Request) -> Outcome:
     """POST /webhooks/messages/{endpoint}: 200 {"messageId": …} when every message is durable."""
-    endpoint = request.path_params["endpoint"]
+    endpoint = request.names["endpoint"]
     if endpoint not in ctx.configuration.endpoints:
         raise Refusal(404, "unknown endpoint", "no such endpoint")
     header = await signature_header(ctx, request, endpoint)
-    raw = await read_body(request, ctx.settings.body_limit)
+    raw = await request.body(ctx.settings.body_limit)
     secrets = _signed_with(ctx, request, header, raw, endpoint)
-    body = unpacked(request, raw, ctx.settings.body_limit)
-    intake = read(ctx.configuration, endpoint, body, trace)
+    body = unpacked(request.encodings, raw, ctx.settings.body_limit)
+    intake = read(ctx.configuration, endpoint, body, request.trace)
     _may_name(ctx, endpoint, secrets, intake.channels)
     fresh = await accept(ctx.ledger, intake)
     return _accepted(ctx, intake, fresh, len(body))
@@ -73,7 +72,7 @@ def _signed_with(ctx: ServiceContext, request: Request, header: Given, raw: byte
     possible: Collection[bytes] = ctx.configuration.secrets_at[endpoint]
     if len(possible) > FEW_SECRETS:
         try:
-            body = unpacked(request, raw, ctx.settings.body_limit)
+            body = unpacked(request.encodings, raw, ctx.settings.body_limit)
         except Refusal:
             body = raw
         possible = _perhaps(ctx.configuration, body, endpoint)
@@ -111,22 +110,22 @@ def _may_name(ctx: ServiceContext, endpoint: str, secrets: frozenset[bytes], nam
     signed(ctx, endpoint, places)
 
 
-async def interactions(ctx: ServiceContext, request: Request, trace: str) -> Outcome:
+async def interactions(ctx: ServiceContext, request: Request) -> Outcome:
     """POST /webhooks/interactions/{endpoint}: exactly 200 when the batch is durable, as it came."""
-    endpoint = request.path_params["endpoint"]
+    endpoint = request.names["endpoint"]
     known = ctx.configuration.interactions.get(endpoint)
     if known is None:
         raise Refusal(404, "unknown endpoint", "no such endpoint")
     name = f"interactions/{endpoint}"
     header = await signature_header(ctx, request, name)
-    raw = await read_body(request, ctx.settings.body_limit)
+    raw = await request.body(ctx.settings.body_limit)
     secrets = [secret.get_secret_value().encode() for secret in known.secrets]
     found = matching(header, raw, secrets)
     if not found:
         retired = [secret.get_secret_value().encode() for secret in known.retired_secrets]
         raise not_signed(ctx, name, which_kind_of_wrong(header, raw, secrets, retired))
     signed(ctx, name, [next(place for place, secret in enumerate(secrets) if secret in found)])
-    body = unpacked(request, raw, ctx.settings.body_limit)
+    body = unpacked(request.encodings, raw, ctx.settings.body_limit)
     try:
         operation, events = payloads.read_interactions(body)
     except payloads.NotJson:
@@ -134,7 +133,7 @@ async def interactions(ctx: ServiceContext, request: Request, trace: str) -> Out
         await ctx.ledger.bury(letter, "interaction batch", "", "520 the body is not JSON", body)
         answer = json_answer({"status": {"code": 0}, "data": {"ids": []}})
         return Outcome(answer, "unreadable", {"bytes": len(body)})
-    fresh = await ctx.ledger.put_batch(batch_id(endpoint, body, operation, events), endpoint, trace, body)
+    fresh = await ctx.ledger.put_batch(batch_id(endpoint, body, operation, events), endpoint, request.trace, body)
     ids = [{"id": one.interaction} for one in events if one.interaction]
     return Outcome(
         json_answer({"status": {"code": 0}, "data": {"ids": ids}}),

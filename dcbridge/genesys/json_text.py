@@ -34,7 +34,12 @@ def read_json_with(body: bytes, constant: Callable[[str], Any]) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _mended(read_slowly(body, constant))
+        return read_mended(body, constant)
+
+
+def read_mended(body: bytes, constant: Callable[[str], Any] | None = None) -> Any:
+    """What orjson refuses. Raises NotJson."""
+    return _mended(read_slowly(body, constant or no_constant))
 
 
 def read_slowly(body: bytes, constant: Callable[[str], Any]) -> Any:

@@ -19,7 +19,15 @@ import orjson
 
 from dcbridge.genesys import nesting
 from dcbridge.genesys.json_text import NotJson as NotJson
-from dcbridge.genesys.json_text import TooDeep, mended_text, no_constant, read_json_with, read_slowly, text_of
+from dcbridge.genesys.json_text import (
+    TooDeep,
+    mended_text,
+    no_constant,
+    read_json_with,
+    read_mended,
+    read_slowly,
+    text_of,
+)
 from dcbridge.genesys.json_text import dumps as dumps
 from dcbridge.genesys.json_text import read_json as read_json
 from dcbridge.messages import Address, AgentMessage, Content, Reason, Receipt, ReceiptStatus
@@ -28,6 +36,7 @@ MAX_RECIPIENTS = 1000  # of one message
 MAX_MESSAGES = 500  # of one webhook; today's carry one
 MAX_CHANNEL_ID = 200  # characters, as in a configuration
 MAX_ID = 400  # characters of any other id; it is stored once for each copy
+AS_IT_CAME = 16_384  # bytes of a body that is kept as it came; written again, a longer one has no white space
 MAX_COPIES = 2000  # messages times recipients: what one write to Redis may hold up others for
 
 
@@ -96,16 +105,21 @@ def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incomin
     A message without an id gets one made of the endpoint and its bytes, so a redelivery is recognised.
     """
     raws: dict[int, bytes] = {}
+    short = b""  # the body, where it can be kept as it came
     try:
-        items = _items(read_json(body))
-    except TooDeep as error:
-        items, raws = _items_apart(body, error)
+        items = _items(value := orjson.loads(body))
+        short = body if items and items[0] is value and len(body) <= AS_IT_CAME else b""
+    except orjson.JSONDecodeError:
+        try:
+            items = _items(read_mended(body))
+        except TooDeep as error:
+            items, raws = _items_apart(body, error)
     if not items:
         return [_incoming({}, body, body, endpoint, trace_id)]
     if len(items) > MAX_MESSAGES:
         raise NotJson(f"the body holds more than {MAX_MESSAGES} messages")
     if len(items) == 1:
-        return [_incoming(items[0], dumps(items[0]), body, endpoint, trace_id, raw=body)]
+        return [_incoming(items[0], short or dumps(items[0]), body, endpoint, trace_id, raw=body)]
     found: list[Incoming] = []
     copies = 0
     for place, item in enumerate(items):

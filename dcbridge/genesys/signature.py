@@ -20,6 +20,7 @@ import orjson
 HEADER = "X-Hub-Signature"
 _ALGORITHMS = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
 
+_HEX_DIGITS = {name: 2 * algorithm().digest_size for name, algorithm in _ALGORITHMS.items()}
 
 # Bodies up to this size are tried in other ways too, to say what is wrong with a signature.
 DIAGNOSED = 1 << 16
@@ -60,13 +61,13 @@ def given(headers: Sequence[bytes]) -> Given | str:
     if len(headers[0]) > 256:
         return "wrong length"
     name, separator, digest = headers[0].decode("latin-1").strip().partition("=")
-    hash_function = _ALGORITHMS.get(name.lower())
+    digits = _HEX_DIGITS.get(name.lower())
     if not separator:
         return "no algorithm prefix"
-    if hash_function is None:
+    if digits is None:
         return "unknown algorithm"
     written = digest.lower().encode("latin-1", "replace")
-    if len(written) != hash_function().digest_size * 2:
+    if len(written) != digits:
         return "wrong length"
     if not _HEX.fullmatch(written):
         return "no secret matches"
@@ -78,7 +79,8 @@ def matching(header: Given, body: bytes, secrets: Iterable[bytes]) -> frozenset[
 
     Every one is tried, whichever matches first, and once; each comparison takes constant time.
     """
-    return frozenset(secret for secret in set(secrets) if _matches(header, body, secret))
+    each = secrets if isinstance(secrets, frozenset) else set(secrets)
+    return frozenset([secret for secret in each if _matches(header, body, secret)])
 
 
 def verify(
@@ -125,5 +127,5 @@ def which_kind_of_wrong(header: Given, body: bytes, secrets: Iterable[bytes], re
 
 
 def _matches(header: Given, body: bytes, secret: bytes) -> bool:
-    made = hmac.new(secret, body, _ALGORITHMS[header.algorithm]).hexdigest()
+    made = hmac.digest(secret, body, header.algorithm).hex()
     return hmac.compare_digest(header.digest, made.encode())

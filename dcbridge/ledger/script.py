@@ -131,7 +131,7 @@ class Script:
 
 def weigh(words: Sequence[Argument]) -> int:
     """How much work a verb is, in light ones: by its arguments and their bytes."""
-    size = sum(len(word) for word in words if not isinstance(word, int))
+    size = sum([len(word) for word in words if not isinstance(word, int)])
     return 1 + len(words) // WORDS + size // BYTES
 
 

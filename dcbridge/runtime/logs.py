@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import sys
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -73,6 +74,8 @@ class Tokens:
         return Token(hmac.digest(self._key, plain, "sha256").hex()[:TOKEN_LENGTH])
 
 
+_lines: TextIO | None = None  # where `info_line` writes JSON, once `configure` has said so
+
 _NUMBER = re.compile(r"\+?[0-9 ().\-/]+")
 _NOT_DIGITS = re.compile(r"[^0-9]+")
 
@@ -112,6 +115,8 @@ def configure(
         *([_for_a_terminal] if console else []),
     ]
     number = logging.getLevelNamesMapping()[level.upper()]
+    global _lines
+    _lines = out if not console and number <= logging.INFO else None
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -161,9 +166,30 @@ class _Handler(logging.StreamHandler[TextIO]):
         self.stream.write(_json({"event": "log line failed", "level": "error", "logger": record.name}) + "\n")
 
 
+def info_line(name: str, /, **facts: Any) -> None:
+    """As `log.info`, at a third of its price, for what is told of every message: context variables are not looked for.
+
+    It passes the same guards.
+    """
+    if _lines is None or not structlog.is_configured():
+        structlog.get_logger().info(name, **facts)
+        return
+    line = _guard(None, "info", {"event": name, **facts})
+    line["level"] = "info"
+    _timestamp(None, "info", line)
+    _lines.write(_json(line) + "\n")
+    _lines.flush()
+
+
 def _timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    event["timestamp"] = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    seconds, ms = divmod(time.time_ns() // 1_000_000, 1000)
+    event["timestamp"] = f"{_second(seconds)}.{ms:03d}Z"
     return event
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _filled(record: logging.LogRecord) -> str:
@@ -265,6 +291,8 @@ def _private_name(name: str) -> bool:
 
 
 def _plain_value(value: object, depth: int = 0) -> object:
+    if type(value) is str and len(value) <= LONGEST and "/" not in value:  # most of them
+        return value
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, (bool, float)):

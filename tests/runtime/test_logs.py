@@ -13,7 +13,16 @@ import pytest
 import structlog
 
 from dcbridge.messages import Address, message_ref
-from dcbridge.runtime.logs import LONGEST, LONGEST_ADDRESS, WITHHELD, Token, Tokens, configure, log_uncaught
+from dcbridge.runtime.logs import (
+    LONGEST,
+    LONGEST_ADDRESS,
+    WITHHELD,
+    Token,
+    Tokens,
+    configure,
+    info_line,
+    log_uncaught,
+)
 
 CANARY = "canary-8f1e6a"
 NUMBER = "16504661149"
@@ -64,6 +73,34 @@ def test_a_line_is_json_with_level_time_and_context(stream: io.StringIO) -> None
         "event": "message_sent", "level": "info", "trace": "t-1", "message": message_ref("c", "m", 1),
         "provider": "twilio", "ms": 12, "attempt": 1, "ids": ["a"], "state": None,
     }  # fmt: skip
+
+
+FACTS: dict[str, Any] = {
+    "name": "main", "status": 200, "ms": 1.5, "trace": "t-1", "refs": [message_ref("c", "m")],
+    "message_ids": (CANARY, "x" * 2 * LONGEST), "consumers": [Token("0123456789ab")], "to": NUMBER, "body": b"{}",
+    "url": f"https://user:{CANARY}@example.com/a?token={CANARY}", "number": 1 << 70, "of": {"text": CANARY},
+}  # fmt: skip
+
+
+def test_a_cheap_line_is_the_line_that_the_usual_way_writes(stream: io.StringIO) -> None:
+    structlog.get_logger().info("messages_webhook", **FACTS)
+    info_line("messages_webhook", **FACTS)
+    usual, cheap = lines(stream)
+    assert cheap.pop("timestamp") >= usual.pop("timestamp")
+    assert cheap == usual
+    assert (cheap["to"], cheap["of"]) == (WITHHELD, {"text": WITHHELD})
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_cheap_line_heeds_the_level_and_the_form(form: Any) -> None:
+    quiet, loud = io.StringIO(), io.StringIO()
+    configure(form, "warning", quiet)
+    info_line("messages_webhook", name="main")
+    assert quiet.getvalue() == ""
+    configure(form, "info", loud)
+    info_line("messages_webhook", name="main")
+    assert loud.getvalue().startswith("{") == (form == "json")
+    assert "messages_webhook" in loud.getvalue()
 
 
 def test_time_is_utc_in_milliseconds(stream: io.StringIO) -> None:

@@ -1,0 +1,69 @@
+"""One request of a public route: the headers that matter, read in one walk, and its body within a limit."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
+
+_TRACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
+_READ = frozenset((b"content-length", b"x-hub-signature", b"x-b3-traceid", b"content-encoding"))
+_random = random.Random()
+
+
+class TooLarge(Exception):
+    """The body has more bytes than it may have."""
+
+
+class Request:
+    """`trace`: the sender's X-B3-TraceId, an opaque text, or one of ours. `arrived`: when its last byte came, or 0."""
+
+    __slots__ = ("_receive", "arrived", "encodings", "length", "names", "scope", "signatures", "trace")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope, self._receive = scope, receive
+        self.names: dict[str, str] = scope["path_params"]
+        self.arrived = 0.0
+        self.length = ""  # as declared
+        self.trace = ""
+        self.signatures: list[bytes] = []  # each X-Hub-Signature
+        self.encodings: list[str] = []  # each Content-Encoding
+        for name, value in scope["headers"]:
+            if name not in _READ:
+                continue
+            if name == b"content-length":
+                self.length = value.decode("latin-1")
+            elif name == b"x-hub-signature":
+                self.signatures.append(value)
+            elif name == b"content-encoding":
+                self.encodings.append(value.decode("latin-1"))
+            else:
+                self.trace = self.trace or value.decode("latin-1")
+        if not _TRACE.match(self.trace):
+            self.trace = f"{_random.getrandbits(128):032x}"
+
+    async def body(self, limit: int, *, keep: bool = True) -> bytes:
+        """The raw bytes, and a note of when they had come; with `keep` off they are read and dropped.
+
+        Raises TooLarge as soon as they are known to be too many, ClientDisconnect where the sender left.
+        """
+        length = self.length
+        if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > limit):
+            raise TooLarge
+        pieces: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            size += len(piece)
+            if size > limit:
+                raise TooLarge
+            if keep:
+                pieces.append(piece)
+        self.arrived = time.monotonic()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
