@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from functools import partial
+from pathlib import Path
 
 import structlog
 import uvloop
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
@@ -22,12 +21,16 @@ from dcbridge.runtime.reload import Reload
 from dcbridge.runtime.scrape import Scrape
 from dcbridge.runtime.server import Listener, operator_app
 from dcbridge.settings.process import Settings
-from dcbridge.store.connection import connect, redis_problems, redis_warnings
+from dcbridge.store.connection import connect
 from dcbridge.store.durability import Durable
-from service import app
+from service import app, several
 from service.endpoint import ServiceContext
+from service.journal.folders import prepare
 from service.journal.inbox import Inbox
 from service.journal.journal import open_journal
+from service.operator import keep_reloading, operator_listener, say_what_is_unsafe, stopped_by_signal
+from service.report import Report
+from service.supervisor import Place
 
 log = structlog.get_logger()
 
@@ -37,11 +40,16 @@ def run(settings: Settings, configuration: Configuration) -> None:
 
     Raises ConfigurationError, before anything listens, when the journal cannot be used.
     """
-    uvloop.run(serve(settings, configuration))
+    if settings.journal:
+        prepare(Path(settings.journal), settings.service_processes)
+    if settings.service_processes == 1:
+        uvloop.run(serve(settings, configuration))
+    else:
+        several.run(settings, configuration, serve)
 
 
-async def serve(settings: Settings, configuration: Configuration) -> None:
-    """As `run`, in a loop that is there already."""
+async def serve(settings: Settings, configuration: Configuration, place: Place | None = None) -> None:
+    """As `run`, in a loop that is there already; with a `place` as one process of several."""
     metrics = Metrics()
     journal = open_journal(settings, metrics)
     redis = connect(settings)
@@ -57,11 +65,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         metrics=metrics,
     )
 
-    reload = Reload(settings.config, os.environ, configuration, metrics, settings.reload_every)
     reached = False
-
-    async def change(_: Configuration) -> None:
-        """The door asks nothing of subscribers; whoever reads its log or metrics hears of a file that is refused."""
 
     async def ready() -> bool:
         """Redis answers; or it did before and the journal takes callbacks, which must not be turned away unread."""
@@ -73,7 +77,6 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
             return journal is not None and journal.takes_more and (reached or journal.waiting > 0)
         return reached
 
-    scrape = Scrape(metrics, redis, settings, configuration, lambda: reload.configuration.subscribers)
     public = Listener(
         app.build(ctx),
         settings.public_host,
@@ -81,30 +84,32 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         setting="DCBRIDGE_PUBLIC_PORT",
         limits=settings.limits(public_connections(settings.connections)),
         ended=metrics.ended_by("public"),
+        bound=place.public if place else None,
     )
-    operator = Listener(
-        operator_app(ready, scrape, settings.known_hosts),
-        settings.operator_host,
-        settings.operator_port,
-        setting="DCBRIDGE_OPERATOR_PORT",
-        limits=settings.limits(),
-        ended=metrics.ended_by("operator"),
-    )
-    for name, listener in (("public", public), ("operator", operator)):
-        metrics.connections.labels(name).set_function(partial(len, listener.connections))
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    metrics.connections.labels("public").set_function(partial(len, public.connections))
+    operator: Listener | Report
+    if place:
+        operator = Report(place.report, ready, metrics)
+    else:
+        reload = Reload(settings.config, os.environ, configuration, metrics, settings.reload_every)
+        scrape = Scrape(metrics, redis, settings, configuration, lambda: reload.configuration.subscribers)
+        operator = operator_listener(settings, operator_app(ready, scrape, settings.known_hosts), metrics)
+    stop = stopped_by_signal()
+    if place:
+        asyncio.get_running_loop().add_reader(place.supervisor, stop.set)
     servers = [asyncio.create_task(public.serve()), asyncio.create_task(operator.serve())]
-    draining = asyncio.create_task(inbox.drain())
-    reloading = asyncio.create_task(reload.keep_looking(change))
-    log.info("service_started", public_port=public.port, operator_port=operator.port, redis=settings.redis_place)
-    await _say_what_is_unsafe(redis, settings)
+    beside = [asyncio.create_task(inbox.drain())]
+    if place:
+        log.info("process_started", process=f"service-{place.number}")
+    else:
+        beside.append(asyncio.create_task(keep_reloading(reload)))
+        log.info("service_started", public_port=public.port, operator_port=operator.port, redis=settings.redis_place)
+        await say_what_is_unsafe(redis, settings)
     tune_gc()
-    collecting = asyncio.create_task(collect_on_growth())
+    beside.append(asyncio.create_task(collect_on_growth()))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *servers], return_when=asyncio.FIRST_COMPLETED)
-    log.info("service_stops")
+    log.info("process_stops" if place else "service_stops")
     public.stop()
     await servers[0]
     if journal is not None:
@@ -112,18 +117,9 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     operator.stop()
     await servers[1]
     stopping.cancel()
-    draining.cancel()
-    reloading.cancel()
-    collecting.cancel()
+    for task in beside:
+        task.cancel()
     if journal is not None:
         await journal.close()
     await redis.aclose()
-    log.info("service_stopped")
-
-
-async def _say_what_is_unsafe(redis: Redis, settings: Settings) -> None:
-    try:
-        for what in [*redis_warnings(settings), *await redis_problems(redis, settings)]:
-            log.warning("redis_is_not_safe", what=what)
-    except (RedisError, OSError) as error:
-        log.warning("redis_does_not_answer", error=type(error).__name__)
+    log.info("process_stopped" if place else "service_stopped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope
 _TRACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 _READ = frozenset((b"content-length", b"x-hub-signature", b"x-b3-traceid", b"content-encoding"))
 _random = random.Random()
+os.register_at_fork(after_in_child=_random.seed)
 
 
 class TooLarge(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import orjson
@@ -124,3 +125,11 @@ def test_a_dead_letter_is_known_by_the_endpoint_it_came_to(configuration: Config
     assert not intake.names_letter("w-0", "main", b"{}")
     [letter] = read(configuration, b"{").dead_letters
     assert not intake.names_letter(letter.id, "other", b"{")
+
+
+def test_a_dead_letter_has_the_name_that_older_versions_gave_it(configuration: Configuration) -> None:
+    """They hashed the message as it was written again; a redelivery after an upgrade is the same letter."""
+    pretty = orjson.dumps(message("sales@example.com"), option=orjson.OPT_INDENT_2)
+    [letter] = read(configuration, pretty).dead_letters
+    written = b"m-1" + orjson.dumps(message("sales@example.com"))
+    assert letter.id == f"w-{hashlib.blake2b(written, digest_size=12).hexdigest()}"

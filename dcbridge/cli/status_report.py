@@ -149,7 +149,7 @@ def _journal(settings: Settings) -> JournalHere | None:
     if folder is None or not folder.is_dir():
         return None
     try:
-        waiting = sum(path.stat().st_size for path in folder.glob("*.journal"))
+        waiting = sum(path.stat().st_size for path in folder.rglob("*.journal"))
         return JournalHere(waiting, len(list(folder.glob("*.bad"))))
     except OSError:  # another user's, or a segment that has just been handed over
         return None

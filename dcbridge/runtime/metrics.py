@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from dcbridge.ledger.reports.books import Books, SubscriberBooks, together
 from dcbridge.ledger.reports.overview import Overview
+from dcbridge.runtime.summed import summed
 
 VERSION = version("dcbridge")
 _RARE = (
@@ -184,6 +185,10 @@ class Metrics:
             self._slowest.popleft()
         return 10.0 - (self._slowest[0][1] if self._slowest else 0.0)
 
+    def text(self) -> bytes:
+        """What this process counts, as text exposition."""
+        return generate_latest(self.registry)
+
     def render(
         self,
         books: Books | None,
@@ -193,15 +198,16 @@ class Metrics:
         subscribers: Container[str] = (),
         redis_problems: int = 0,
         exposed: int = 0,
+        others: Sequence[bytes] = (),
     ) -> bytes:
         """The text exposition, with the books and the overview where Redis could be read.
 
         Channels that are not configured are added up as "(unknown)": a label is never data. Subscribers that are
         not configured any more are left out. `redis_problems`, `exposed`: how many things about Redis would lose
-        messages, and let others read them.
+        messages, and let others read them. `others`: what other processes of the service count.
         """
         self.redis_up.set(int(books is not None))
-        text = generate_latest(self.registry)
+        text = summed([self.text(), *others]) if others else self.text()
         extra = CollectorRegistry()
         if books is not None:
             extra.register(_BooksCollector(books, channels))

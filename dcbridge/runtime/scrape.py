@@ -7,7 +7,7 @@ answer, only `dcbridge_redis_up` tells of it, and the counters of the process ar
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container
+from collections.abc import Awaitable, Callable, Container, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -31,21 +31,26 @@ class Scrape:
         settings: Settings,
         configuration: Configuration,
         subscribers: Callable[[], Container[str]],
+        others: Callable[[], Awaitable[Sequence[bytes]]] | None = None,
     ) -> None:
-        """`subscribers`: the names that are configured now, for they may change while the process runs."""
-        self._subscribers = subscribers
+        """`subscribers`: the names that are configured now, for they may change while the process runs.
+
+        `others`: what other processes of the service count, as text expositions.
+        """
+        self._subscribers, self._others = subscribers, others
         self._metrics, self._redis, self._settings, self._configuration = metrics, redis, settings, configuration
         self._unsafe, self._looked = 0, float("-inf")
         self._exposed = len(redis_warnings(settings))
         metrics.begin_at_zero(configuration.providers, configuration.channels)
 
     async def __call__(self) -> bytes:
+        others = await self._others() if self._others else ()
         try:
             found = await books.read(self._redis)
             now = await overview.read(self._redis, self._configuration.providers, by_worker=False)
             await self._look_at_safety()
         except (RedisError, OSError):
-            return self._metrics.render(None)
+            return self._metrics.render(None, others=others)
         return self._metrics.render(
             found,
             self._configuration.channels,
@@ -53,6 +58,7 @@ class Scrape:
             subscribers=self._subscribers(),
             redis_problems=self._unsafe,
             exposed=self._exposed,
+            others=others,
         )
 
     async def _look_at_safety(self) -> None:

@@ -32,6 +32,25 @@ class _Server(uvicorn.Server):
         yield
 
 
+def bind(host: str, port: int, setting: str, *, shared: bool = False) -> socket.socket:
+    """A socket that has the address and does not listen yet; `shared` with others of this process' user.
+
+    Not left to uvicorn, which would end the whole process when the port is taken. The protocol is named because
+    asyncio turns Nagle's delay (40 ms an answer) off only for sockets that say TCP. Raises ConfigurationError.
+    """
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        why = f"{host}:{port} cannot be listened on: {error.strerror}"
+        raise ConfigurationError([Problem(setting, 0, why)]) from None
+    return made
+
+
 class Listener:
     """One address and the app behind it. `serve` runs until `stop` is called or it is cancelled."""
 
@@ -45,8 +64,11 @@ class Listener:
         setting: str = "",
         limits: Limits = Limits(),  # noqa: B008  (frozen)
         ended: Callable[[str], None] = lambda _: None,
+        bound: socket.socket | None = None,
     ) -> None:
         """`setting` is what an operator would change; `ended` is told why a connection was ended by a limit.
+
+        `bound`: a socket that has the address already.
 
         Raises ConfigurationError when the address cannot be had.
         """
@@ -67,17 +89,7 @@ class Listener:
             ws="none",
         )
         self._server = _Server(config)
-        # Bound here and not by uvicorn, which would end the whole process when the port is taken. The protocol
-        # is named because asyncio turns Nagle's delay (40 ms an answer) off only for sockets that say TCP.
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((host, port))
-        except OSError as error:
-            self._socket.close()
-            why = f"{host}:{port} cannot be listened on: {error.strerror}"
-            raise ConfigurationError([Problem(setting, 0, why)]) from None
+        self._socket = bound or bind(host, port, setting)
         self.port: int = self._socket.getsockname()[1]
 
     async def serve(self) -> None:
@@ -93,15 +105,20 @@ class Listener:
 
 
 def operator_app(
-    ready: Callable[[], Awaitable[bool]], scrape: Callable[[], Awaitable[bytes]], hosts: Iterable[str]
+    ready: Callable[[], Awaitable[bool]],
+    scrape: Callable[[], Awaitable[bytes]],
+    hosts: Iterable[str],
+    alive: Callable[[], Awaitable[bool]] | None = None,
 ) -> ASGIApp:
     """`/healthz`: this process runs. `/readyz`: Redis can be used. `/metrics`: Prometheus text.
 
-    `hosts`: the names under which it may be asked.
+    `hosts`: the names under which it may be asked. `alive`: whether other processes of the service answer.
     """
 
     async def healthz(_request: Request) -> Response:
-        return JSONResponse({"status": "alive"})
+        if alive is None or await alive():
+            return JSONResponse({"status": "alive"})
+        return JSONResponse({"status": "not alive", "because": "a process of the service does not answer"}, 503)
 
     async def readyz(_request: Request) -> Response:
         try:

@@ -70,6 +70,14 @@ class Settings(BaseSettings):
         256 << 20, ge=1 << 16, description="Bytes that the journal may take; beyond that, callbacks are answered 503."
     )
 
+    service_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Processes of the service on the public port, as many as it has cores. Above 1, one more process"
+        " has the operator port and answers for all.",
+    )
+
     public_host: str = Field("0.0.0.0", description="Address that the public port binds.")  # noqa: S104 (public)
     public_port: Port = Field(8080, description="Port for webhooks and callbacks: the public port.")
     operator_host: str = Field("127.0.0.1", description="Address that the operator port of the service binds.")

@@ -114,7 +114,7 @@ def probe(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write_whole(path, bytes(4096))
         path.unlink()
-        _fsync_folder(folder)
+        fsync_folder(folder)
     except OSError as error:
         with suppress(OSError):
             path.unlink(missing_ok=True)
@@ -156,7 +156,7 @@ class JournalFiles:
                 if not segment.records:
                     self.segments.remove(segment)
                     path.unlink()
-            _fsync_folder(self.folder)
+            fsync_folder(self.folder)
         except OSError as error:
             self.close()
             raise _refused(f"{self.folder} cannot be read: {os.strerror(error.errno or 0)}") from None
@@ -201,7 +201,7 @@ class JournalFiles:
     def remove_oldest(self) -> None:
         """Redis holds all of it. Raises OSError, and then it is still the oldest: asking again takes no other."""
         self.segments[0].path.unlink(missing_ok=True)
-        _fsync_folder(self.folder)
+        fsync_folder(self.folder)
         del self.segments[0]
 
     # ------------------------------------------------------------ inside
@@ -225,7 +225,7 @@ class JournalFiles:
         self._active = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._next += 1
         try:
-            _fsync_folder(self.folder)
+            fsync_folder(self.folder)
         except OSError:
             self._seal()
             path.unlink()
@@ -257,7 +257,7 @@ class JournalFiles:
             mended = segment.path.with_suffix(".mended")
             _write_whole(mended, data)
             mended.replace(segment.path)
-            _fsync_folder(self.folder)
+            fsync_folder(self.folder)
         segment.size, segment.records = len(data), len(tasks)
         return tasks
 
@@ -285,7 +285,7 @@ def _write_whole(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

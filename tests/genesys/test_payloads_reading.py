@@ -417,3 +417,20 @@ def _put(value: Any, path: str, what: Any) -> Any:
 def test_interactions(value: Any, expected: object) -> None:
     operation, told = payloads.read_interactions(orjson.dumps(value))
     assert (operation, [(one.interaction, one.name) for one in told]) == expected
+
+
+def test_a_short_body_is_kept_as_it_came_and_a_long_one_without_its_white_space() -> None:
+    pretty = json.dumps(SMS, indent=2).encode()
+    [short] = payloads.read_webhook(pretty, "main")
+    assert (short.payload, short.raw) == (pretty, pretty)
+    long = pretty + b" " * payloads.AS_IT_CAME
+    [padded] = payloads.read_webhook(long, "main")
+    assert (padded.payload, padded.raw) == (orjson.dumps(SMS), long)
+    for one in (short, padded):
+        assert payloads.read_stored(one.payload, 0, one.message_id) == one.copies[0]
+
+
+@pytest.mark.parametrize("body", [b"[%s]", b'{"messages": [%s]}', b"\xef\xbb\xbf%s"], ids=["list", "messages", "mark"])
+def test_what_is_not_the_message_alone_is_written_again(body: bytes) -> None:
+    [one] = payloads.read_webhook(body % json.dumps(SMS, indent=2).encode(), "main")
+    assert one.payload == orjson.dumps(SMS)
