@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers import deliveries, inbound, lookups, outbound
+from workers import callbacks, consumer_messages, deliveries, lookups, outbound
 from workers import interactions as splitting
 from workers import receipts as receipts_out
 from workers.context import context
@@ -29,13 +29,13 @@ async def receipts(channel_id: str) -> None:
 async def callback(task_id: str) -> None:
     """Read one provider callback."""
     async with context() as ctx:
-        await inbound.read_callback(ctx, task_id)
+        await callbacks.read_callback(ctx, task_id)
 
 
 async def consumer(task_id: str) -> None:
     """Hand one consumer message to Digital Channels."""
     async with context() as ctx:
-        await inbound.post_consumer_message(ctx, task_id)
+        await consumer_messages.post_consumer_message(ctx, task_id)
 
 
 async def split(_: str) -> None:

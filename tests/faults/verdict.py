@@ -178,5 +178,5 @@ def _consumers(stack: Stack, verdict: Verdict, state: Mapping[str, Any]) -> None
 
 
 def _task_id(sid: str) -> str:
-    """As workers/inbound.py names it."""
+    """As workers/callbacks.py names it."""
     return "c-" + hashlib.blake2b(f"twilio\0{sid}".encode(), digest_size=12).hexdigest()

@@ -16,7 +16,7 @@ from dcbridge.providers.callback import pack, unpack
 from dcbridge.replay import Replay
 from tests.workers.far_side import CONSUMER, NUMBER, FarSide
 from tests.workers.test_reconciler_and_inbound import letters, read_one
-from workers import inbound, outbound
+from workers import callbacks, outbound
 
 
 class Batches:
@@ -84,7 +84,7 @@ async def test_a_replay_of_the_bad_one_does_not_apply_the_others_again(batches: 
     [letter] = [one async for one in found.read(await found.ids()) if one]
     replayed = await Replay(batches.context.ledger, batches.context.configuration).one(letter)
     assert replayed.done
-    await inbound.read_callback(batches.context, replayed.name)
+    await callbacks.read_callback(batches.context, replayed.name)
     assert (await read(batches.redis)).counts["consumer_accepted"] == 1
     assert [what for what, _ in await letters(batches)] == ["callback"]  # it still cannot be read, and stands alone
 

@@ -18,7 +18,7 @@ from dcbridge.replay import Replay
 from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, FarSide, saying
 from tests.workers.test_reconciler_and_inbound import letters, read_one
-from workers import inbound, locating, outbound
+from workers import callbacks, locating, outbound
 
 EMAIL = "company.com"
 
@@ -73,7 +73,7 @@ async def read_to_the_end(side: FarSide, payload: bytes, task: str = "b-1") -> T
         if state.state != "waiting":
             break
         await Bench(side.redis).pass_time(wait + 1)
-        await inbound.read_callback(side.context, task)
+        await callbacks.read_callback(side.context, task)
         state = await side.context.ledger.task(task)
     return state
 
@@ -92,7 +92,7 @@ async def test_a_status_that_comes_before_the_answer_is_written_waits_for_it(sid
     assert (await read_one(side, sms_status("SM1"))).state == "waiting"
     ref = await one_that_was_sent(side)
     await Bench(side.redis).pass_time(locating.WAITS[0] + 1)
-    await inbound.read_callback(side.context, "b-1")
+    await callbacks.read_callback(side.context, "b-1")
     assert (await side.context.ledger.task("b-1")).state == "done"
     assert (await side.entry(ref)).state == "delivered"
     assert await letters(side) == []
@@ -107,7 +107,7 @@ async def test_an_id_that_stays_unknown_is_a_dead_letter_that_can_be_put_back(si
     assert letter is not None
     done = await Replay(side.context.ledger, side.context.configuration).one(letter)
     assert done.done
-    await inbound.read_callback(side.context, done.name)
+    await callbacks.read_callback(side.context, done.name)
     assert (await side.entry(ref)).state == "delivered"
     assert await letters(side) == []
 

@@ -14,7 +14,7 @@ from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import CONSUMER, SMS, FarSide, saying
 from tests.workers.test_events_out import world
 from tests.workers.test_reconciler_and_inbound import consumer_task, owe
-from workers import inbound, lookups, outbound
+from workers import consumer_messages, lookups, outbound
 from workers import receipts as receipts_out
 
 ABSURD = ["999999999", "99999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 300]
@@ -77,7 +77,7 @@ async def test_a_receipt_waits_for_five_minutes_at_most(side: FarSide, asked: st
 async def test_a_consumers_message_waits_for_five_minutes_at_most(side: FarSide) -> None:
     side.agents.usual = saying(503, b"busy", Retry_After=ABSURD[0])
     await consumer_task(side)
-    await inbound.post_consumer_message(side.context, "c-1")
+    await consumer_messages.post_consumer_message(side.context, "c-1")
     due = await side.redis.zscore("dcb:due", "t:c-1")
     assert due is not None
     assert 240 < due / 1000 - time.time() <= 300

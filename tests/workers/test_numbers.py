@@ -15,7 +15,7 @@ from dcbridge.ledger.history import hops_of_task
 from dcbridge.providers.base import Callback
 from dcbridge.providers.callback import pack
 from tests.workers.far_side import CONFIGURATION, SMS, TOKEN, FarSide
-from workers import inbound, outbound
+from workers import callbacks, consumer_messages, outbound
 
 CHANNELS = """
   spaced: {type: sms, provider: twilio, number: "+1 (555) 765-0140", delivered_when: taken}
@@ -43,10 +43,10 @@ async def hears(side: FarSide, sender: str, to: str, text: str = "Hello", **more
     headers = {"content-type": ("application/x-www-form-urlencoded",)}
     callback = Callback("inbound", "POST", "http://127.0.0.1/x", b"", headers, urlencode(form).encode())
     await side.context.ledger.put_tasks([NewTask("b-1", "callback", "", pack("twilio", callback), "trace")])
-    await inbound.read_callback(side.context, "b-1")
+    await callbacks.read_callback(side.context, "b-1")
     waiting: Any = await side.redis.zrange("dcb:tasks:consumer", 0, -1)
     for task in waiting:
-        await inbound.post_consumer_message(side.context, task.decode())
+        await consumer_messages.post_consumer_message(side.context, task.decode())
     found: list[dict[str, Any]] = [message for messages in side.agents.messages for message in messages]
     return found[0] if found else None
 
@@ -179,7 +179,7 @@ ONE, TWO = "https://example.com/1.jpg", "https://example.com/2.jpg"
     ],
 )
 def test_what_the_agent_reads(text: str, media: list[str], said: str) -> None:
-    assert inbound.text_for_the_agent(text, media) == said
+    assert consumer_messages.text_for_the_agent(text, media) == said
 
 
 async def test_a_picture_alone_is_a_sentence(side: FarSide) -> None:

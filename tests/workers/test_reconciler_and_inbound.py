@@ -17,7 +17,7 @@ from dcbridge.providers.callback import pack
 from dcbridge.settings.process import DAY
 from tests.ledger.ledger_bench import Bench, new_message
 from tests.workers.far_side import CONSUMER, NUMBER, SMS, FarSide, Reply, far_side, hang_up, saying
-from workers import inbound, outbound
+from workers import callbacks, consumer_messages, outbound
 from workers import receipts as receipts_out
 from workers.reconciler import sweep
 
@@ -130,7 +130,7 @@ def inbound_callback(to: str = NUMBER, text: str = "Hello", sid: str = "SM9") ->
 
 async def read_one(side: FarSide, payload: bytes, task: str = "b-1") -> TaskEntry:
     await side.context.ledger.put_tasks([NewTask(task, "callback", "", payload, "trace")])
-    await inbound.read_callback(side.context, task)
+    await callbacks.read_callback(side.context, task)
     return await side.context.ledger.task(task)
 
 
@@ -188,11 +188,11 @@ async def consumer_task(side: FarSide, *media: str) -> None:
 
 async def test_a_consumers_message_reaches_the_agent(side: FarSide) -> None:
     await consumer_task(side, "https://example.com/1.png")
-    await inbound.post_consumer_message(side.context, "c-1")
+    await consumer_messages.post_consumer_message(side.context, "c-1")
     [[message]] = side.agents.messages
     assert message["text"] == "Hello\nhttps://example.com/1.png"
     assert message["channel"] == {"from": {"id": CONSUMER}, "to": {"id": SMS}}
-    await inbound.post_consumer_message(side.context, "c-1")
+    await consumer_messages.post_consumer_message(side.context, "c-1")
     assert len(side.agents.heard) == 1
 
 
@@ -214,7 +214,7 @@ async def test_a_consumers_message_that_was_not_taken(side: FarSide, replies: li
     bench, found = Bench(side.redis), []
     await consumer_task(side)
     for _ in replies:
-        await inbound.post_consumer_message(side.context, "c-1")
+        await consumer_messages.post_consumer_message(side.context, "c-1")
         found.append((await side.context.ledger.task("c-1")).state)
         await bench.pass_time(31)
     assert found == states

@@ -20,7 +20,7 @@ from dcbridge.ledger import Ledger, NewTask
 from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, FarSide, far_side
 from tests.workers.test_reconciler_and_inbound import inbound_callback, status_callback
-from workers import inbound, outbound
+from workers import callbacks, consumer_messages, outbound
 from workers.context import WorkerContext
 
 HANGS = 1.5  # seconds: longer than a call waits, and than its one repetition
@@ -83,7 +83,7 @@ async def test_a_callback_is_read_at_once_when_redis_goes_on(
     await outbound.send(side.context, ref)
     await side.context.ledger.put_tasks([NewTask("b-1", "callback", "", status_callback(ref), "trace")])
     context, ledger = hands_that_hang(side, verb, own_redis)
-    await inbound.read_callback(context, "b-1")
+    await callbacks.read_callback(context, "b-1")
     assert ledger.hung
     assert ((await side.context.ledger.task("b-1")).state, (await side.entry(ref)).state) == ("done", "delivered")
 
@@ -91,10 +91,10 @@ async def test_a_callback_is_read_at_once_when_redis_goes_on(
 @pytest.mark.parametrize("verb", ["claim_task", "task_done"])
 async def test_a_consumers_message_is_posted_once(side: FarSide, own_redis: EmbeddedRedis, verb: str) -> None:
     await side.context.ledger.put_tasks([NewTask("b-1", "callback", "", inbound_callback(), "trace")])
-    await inbound.read_callback(side.context, "b-1")
+    await callbacks.read_callback(side.context, "b-1")
     [task] = [key.removeprefix("dcb:t:") for key in await Bench(side.redis).keys("dcb:t:c-*")]
     context, ledger = hands_that_hang(side, verb, own_redis)
-    await inbound.post_consumer_message(context, task)
+    await consumer_messages.post_consumer_message(context, task)
     assert ledger.hung
     assert (await side.context.ledger.task(task)).state == "done"
     assert len(side.agents.heard) == 1

@@ -18,7 +18,7 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import NewTask
 from dcbridge.runtime.logs import Token, Tokens
 from tests.workers.far_side import CONSUMER, SMS, FarSide, far_side
-from workers import inbound, outbound
+from workers import consumer_messages, outbound
 
 SILENCE = 1.0  # seconds
 
@@ -84,7 +84,7 @@ async def test_a_consumers_message(
     await side.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
     with sync.Redis(port=redis_server.port) as meanwhile:
         tokens = StandsStill(lambda: claimed_by_another and meanwhile.hset("dcb:t:c-1", "tok", "another"))
-        await inbound.post_consumer_message(replace(side.context, tokens=tokens), "c-1")
+        await consumer_messages.post_consumer_message(replace(side.context, tokens=tokens), "c-1")
     assert tokens.stood
     assert len(side.agents.heard) == posted
     assert (await side.context.ledger.task("c-1")).state == ("done" if posted else "running")

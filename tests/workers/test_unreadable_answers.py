@@ -11,7 +11,7 @@ from tests.events.receivers import Receiver, an_event, http_fields, http_sink, r
 from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import CONSUMER, SMS, FarSide, Reply, saying
 from tests.workers.test_reconciler_and_inbound import consumer_task, owe
-from workers import inbound, lookups, outbound
+from workers import consumer_messages, lookups, outbound
 from workers import receipts as receipts_out
 
 CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"
@@ -69,7 +69,7 @@ async def test_a_consumers_message_that_was_taken_is_posted_once(side: FarSide, 
     side.agents.usual = packed(200, how)
     await consumer_task(side)
     for _ in range(3):
-        await inbound.post_consumer_message(side.context, "c-1")
+        await consumer_messages.post_consumer_message(side.context, "c-1")
         await Bench(side.redis).pass_time(60)
     assert (await side.context.ledger.task("c-1")).state == "done"
     assert len(side.agents.heard) == 1

@@ -1,30 +1,27 @@
-"""What comes from a provider: read a callback, and hand what a consumer wrote to Digital Channels."""
+"""What a provider tells: each event of a stored callback moves the ledger, or becomes a task of its own."""
 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 import orjson
 import structlog
 
-from dcbridge.errors import OutcomeUnknown, SendError, Undecodable, UnreadableEvent
+from dcbridge.errors import UnreadableEvent
 from dcbridge.ledger import NewTask, TaskClaim
 from dcbridge.ledger.dead_letters import NO_CHANNEL
 from dcbridge.ledger.fields import MessageEntry
 from dcbridge.messages import ConsumerMessage, DeliveryUpdate
 from dcbridge.providers.base import Callback, Unread
 from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, unpack
-from dcbridge.providers.phone import consumer_id, is_blank
+from dcbridge.providers.phone import consumer_id
 from dcbridge.settings.process import DAY
-from workers import failures, locating
+from workers import locating
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
-
-CONSUMER_TIME_TO_LIVE = DAY  # seconds a consumer's message is tried before it becomes a dead letter
 
 
 async def read_callback(ctx: WorkerContext, task_id: str) -> None:
@@ -141,82 +138,3 @@ async def _dead(
     ctx.metrics.faults.labels("callback_unreadable", provider).inc()
     log.error("callback_unreadable", provider=provider, why=why)
     await ctx.ledger.task_dead(task_id, claim, why, claimed.entry.payload, keep)
-
-
-async def post_consumer_message(ctx: WorkerContext, task_id: str) -> None:
-    """Hand one consumer message to the agent. Digital Channels documents no idempotency for this call, so a
-    timeout is tried once more and said in the log; a connection that never was, 429 and 5xx are tried for a day.
-    """
-    claim = ctx.ledger.token()
-    while not await _post_consumer_message(ctx, task_id, claim):
-        log.warning("lease_lost_before_send", message=task_id)
-
-
-async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -> bool:
-    """False when nothing was posted, because the process stood still after the claim."""
-    since = time.monotonic()
-    claimed = await ctx.ledger.claim_task(task_id, claim, ctx.settings.lease)
-    if not claimed.ours:
-        return True
-    channel_id = claimed.entry.channel_id
-    stored = orjson.loads(claimed.entry.payload)
-    consumer = ctx.tokens.of(stored["from"])
-    keep = ctx.settings.callback_dedupe_days * DAY
-    with structlog.contextvars.bound_contextvars(
-        message=task_id, trace=claimed.entry.trace_id, channel=channel_id, consumer=consumer
-    ):
-        text = text_for_the_agent(stored["text"], stored["media"])
-        if not text:
-            # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
-            await ctx.ledger.task_done(task_id, claim, keep, "blank text, not posted")
-            ctx.metrics.consumer_messages.labels(channel_id, "blank").inc()
-            log.info("consumer_message_blank", attempt=claimed.entry.attempts)
-            return True
-        try:
-            if ctx.claim_may_be_lost(since):
-                return False
-            ids = await ctx.digital_channels.post_consumer_message(
-                channel_id, stored["from"], text, claimed.entry.trace_id
-            )
-        except Undecodable as error:
-            failures.response_unreadable(ctx, "digital-channels", error)
-            ids = []
-        except SendError as error:
-            await _not_posted(ctx, task_id, claim, claimed, error, keep)
-            return True
-        await ctx.ledger.task_done(task_id, claim, keep)
-        ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
-        log.info("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
-        return True
-
-
-def text_for_the_agent(text: str, media: Sequence[str]) -> str:
-    """What a consumer wrote, and where the files are that came with it; "" where nothing can be seen."""
-    links = [url for url in media if url]
-    if not is_blank(text):
-        return "\n".join([text, *links])
-    if len(links) == 1:
-        return f"The consumer sent a file: {links[0]}"
-    return "\n".join([f"The consumer sent {len(links)} files:", *links]) if links else ""
-
-
-async def _not_posted(
-    ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, error: SendError, keep: float
-) -> None:
-    channel_id, attempt = claimed.entry.channel_id, claimed.entry.attempts
-    ctx.metrics.consumer_messages.labels(channel_id, error.outcome).inc()
-    if error.page:
-        ctx.metrics.faults.labels(error.outcome, "digital-channels").inc()
-    unanswered = isinstance(error, OutcomeUnknown) and not error.code.startswith("http ")
-    again = (error.again or error.taken is None) and not (unanswered and attempt > 1)
-    age = time.time() - claimed.entry.accepted_at / 1000
-    if again and age < CONSUMER_TIME_TO_LIVE:
-        if unanswered:
-            log.warning("possible_duplicate", outcome=error.outcome, code=error.code, attempt=attempt)
-        retry = ctx.configuration.retry_of(channel_id) if ctx.channel(channel_id) else ctx.configuration.retry
-        delay = failures.wait(retry, attempt, failures.kept_to(ctx, "digital-channels", error))
-        await ctx.ledger.task_retry(task_id, claim, delay, error.code)
-        log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
-        return
-    log.error("consumer_message_dead", outcome=error.outcome, code=error.code, attempt=attempt)
-    await ctx.ledger.task_dead(task_id, claim, error.code, claimed.entry.payload, keep)
