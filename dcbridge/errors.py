@@ -7,7 +7,6 @@
     ├── OutcomeUnknown    the request was written and no answer was read    the channel's policy
     ├── Refused           the provider said no to this message              Failed with the mapped reason
     ├── AccountFault      credentials, credit, suspended account            again; the operator is told; 500 at the end
-    ├── Expired           the message's time to live is over                305
     ├── Unreadable        it was taken, and the answer makes no sense       wait for an update by our reference
     │   └── Undecodable   a status of 2xx, and a body that cannot be read   as the status says: taken
     └── Gone              a subscriber wants no more events                 the subscriber is disabled
@@ -91,12 +90,6 @@ class AccountFault(SendError):
 
     again = True
     page = True
-
-
-class Expired(SendError):
-    """The time to live ended before the provider took the message."""
-
-    final_reason = Reason.EXPIRED
 
 
 class Unreadable(SendError):

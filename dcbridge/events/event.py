@@ -19,7 +19,6 @@ from dcbridge.genesys import payloads
 from dcbridge.ledger import lane_of
 from dcbridge.ledger.events import NewEvent
 
-GAP = "interaction.gap"  # what the other events of an interaction say is missing, early or there twice
 TEST = "subscriber.test"
 _PARTS = {"STARTED": "s", "FINISHED": "f"}
 

@@ -41,10 +41,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The provider took one part. `will_confirm`: it has been asked to report delivery."""
+    """The provider took one part."""
 
     provider_id: str
-    will_confirm: bool = True
 
 
 @dataclass(frozen=True, slots=True)

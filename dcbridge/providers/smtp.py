@@ -170,7 +170,7 @@ class Smtp:
     def parse_response(self, answer: Answer) -> Submission:
         assert isinstance(answer, MailAnswer)
         if answer.step == "done":
-            return Submission(answer.provider_id, will_confirm=answer.dsn_asked)
+            return Submission(answer.provider_id)
         raise error_of(answer)
 
     def verify(self, callback: Callback) -> str:

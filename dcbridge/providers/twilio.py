@@ -252,7 +252,7 @@ class Twilio:
             sid = json_object(answer.content).get("sid")
             if not isinstance(sid, str) or not ANY_SID.fullmatch(sid):
                 raise Unreadable(f"HTTP {answer.status_code}")
-            return Submission(sid, will_confirm=self._fields.status_callbacks)
+            return Submission(sid)
         raise error_of(answer)
 
     def _is_id(self, sid: str) -> bool:

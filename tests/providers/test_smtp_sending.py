@@ -396,10 +396,8 @@ def test_what_follows_from_a_reply(
     assert re.fullmatch(r"\d{3}( \d\.\d{1,3}\.\d{1,3})?", str(raised.value))
 
 
-def test_taken_names_the_copy_and_waits_only_where_a_report_was_asked_for() -> None:
+def test_taken_names_the_copy() -> None:
     assert smtp().parse_response(MailAnswer("done", 250, "2.0.0 queued", True, "id")).provider_id == "id"
-    assert smtp().parse_response(MailAnswer("done", 250, "ok", True, "id")).will_confirm
-    assert not smtp().parse_response(MailAnswer("done", 250, "ok", False, "id")).will_confirm
 
 
 @pytest.mark.parametrize(

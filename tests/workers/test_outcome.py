@@ -73,7 +73,7 @@ async def test_what_follows_from_an_answer(side: FarSide, row: Row) -> None:
 
 
 def test_every_error_has_a_row() -> None:
-    """Deferred is SMTP's, Expired is the ledger's own word, Gone a subscriber's."""
+    """Deferred is SMTP's, Gone a subscriber's."""
     known = {error.__name__ for error in errors.SendError.__subclasses__()}
     told = {
         "Unreachable",
@@ -82,7 +82,6 @@ def test_every_error_has_a_row() -> None:
         "OutcomeUnknown",
         "Refused",
         "AccountFault",
-        "Expired",
         "Unreadable",
         "Gone",
     }
