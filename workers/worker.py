@@ -20,7 +20,6 @@ import signal
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -33,6 +32,7 @@ from rq.worker_registration import REDIS_WORKER_KEYS
 from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.ledger.jobs import EVENTS
+from dcbridge.ledger.lua import take_script
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.metrics import VERSION, Metrics
 from dcbridge.runtime.reload import Reload
@@ -150,7 +150,7 @@ class RelayWorker(BaseWorker):
     # ------------------------------------------------------------ the loop
 
     async def _loop(self, ctx: WorkerContext, redis: Redis) -> bool:
-        take = redis.register_script((Path(__file__).parent / "take.lua").read_text())
+        take = redis.register_script(take_script())
         log.info("worker_started", queues=[q.name for q in self.queues], concurrency=self.settings.concurrency)
         worked, trouble = False, 0.0
         while not self._stop.is_set():

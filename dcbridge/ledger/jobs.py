@@ -7,14 +7,19 @@ the state it belongs to; a job that runs twice, or for an id that has moved on, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class JobKind:
-    """`path` is what RQ imports; `timeout` in seconds is RQ's own last resort, far above ours."""
+    """`path` is what RQ imports; `timeout` in seconds is RQ's own last resort, far above ours.
+
+    `about`: whose id the job carries, "m" of an agent message or "t" of a task; "" for anything else.
+    """
 
     path: str
     queue: str
+    about: Literal["m", "t", ""] = ""
     timeout: int = 180
 
 
@@ -22,11 +27,13 @@ OUTBOUND, RECEIPTS, INBOUND, EVENTS = "outbound", "receipts", "inbound", "events
 QUEUES = (RECEIPTS, INBOUND, OUTBOUND, EVENTS)  # the order in which a worker with a free hand looks
 
 JOBS = {
-    "send": JobKind("workers.jobs.send", OUTBOUND),
+    "send": JobKind("workers.jobs.send", OUTBOUND, "m"),
     "receipts": JobKind("workers.jobs.receipts", RECEIPTS),
-    "ask": JobKind("workers.jobs.ask", INBOUND),  # like a callback it brings news; it must not wait behind what is sent
-    "callback": JobKind("workers.jobs.callback", INBOUND),
-    "consumer": JobKind("workers.jobs.consumer", INBOUND),
+    "ask": JobKind(
+        "workers.jobs.ask", INBOUND, "m"
+    ),  # like a callback it brings news; it must not wait behind what is sent
+    "callback": JobKind("workers.jobs.callback", INBOUND, "t"),
+    "consumer": JobKind("workers.jobs.consumer", INBOUND, "t"),
     "split": JobKind("workers.jobs.split", INBOUND),
-    "deliver": JobKind("workers.jobs.deliver", EVENTS),
+    "deliver": JobKind("workers.jobs.deliver", EVENTS, "t"),
 }

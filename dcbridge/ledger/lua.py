@@ -29,6 +29,12 @@ def ledger_script() -> str:
     return "\n".join([_header(), *(read_lua(HERE / f"{name}.lua") for name in FILES)])
 
 
+@cache
+def take_script() -> str:
+    """How a worker takes jobs."""
+    return "\n".join([_jobs(), read_lua(HERE / "take.lua")])
+
+
 def read_lua(path: Path) -> str:
     """One file, with what is stored in place of each name."""
     return _stored(path.read_text())
@@ -47,10 +53,14 @@ def _stored(text: str) -> str:
 
 
 def _header() -> str:
-    jobs = ",".join(f"{name}={{path='{j.path}',queue='{j.queue}',timeout={j.timeout}}}" for name, j in JOBS.items())
     numbers = dict.fromkeys(one.wire for kind in (MessageEntry, TaskEntry) for one in kind.fields() if one.is_number)
     states = f"{{m={_set(State)},t={_set(TaskState)}}}"
-    return f"local JOBS = {{{jobs}}}\nlocal NUMBERS = {_set(numbers)}\nlocal STATES = {states}"
+    return f"{_jobs()}\nlocal NUMBERS = {_set(numbers)}\nlocal STATES = {states}"
+
+
+def _jobs() -> str:
+    rows = (f"{n}={{path='{j.path}',queue='{j.queue}',about='{j.about}',timeout={j.timeout}}}" for n, j in JOBS.items())
+    return f"local JOBS = {{{','.join(rows)}}}"
 
 
 def _set(words: Iterable[str]) -> str:

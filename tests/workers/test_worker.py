@@ -22,8 +22,9 @@ from typer.testing import CliRunner
 from dcbridge.cli.app import app
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.lua import take_script
 from tests.ledger.ledger_bench import Bench
-from tests.stack import ROOT, quiet_port
+from tests.stack import quiet_port
 from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, settings, worlds
 from tests.workers.far_side import configuration as configured
 from workers.context import open_context
@@ -228,7 +229,7 @@ async def take_as_one_that_is_killed(work: Work, member: str, queue: str = "outb
     """Seconds until the member is looked at, after a worker took its job and did nothing with it."""
     seconds, _ = await work.redis.time()
     await work.redis.zadd("dcb:due", {member: (seconds + 600) * 1000})
-    take = work.redis.register_script((ROOT / "workers" / "take.lua").read_text())
+    take = work.redis.register_script(take_script())
     assert len(await take(args=[64, "killed", "2026-11-22T10:00:00Z", seconds + 180, "", 9999, queue, 64])) == 1
     due = await work.redis.zscore("dcb:due", member)
     assert due is not None

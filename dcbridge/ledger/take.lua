@@ -23,10 +23,11 @@ local function start(id, queue)
   redis.call('EXPIRE', key, 3600) -- what a killed worker leaves goes by itself; the ledger does not need it
   redis.call('ZADD', 'rq:wip:' .. queue, ARGV[4], id .. ':' .. ARGV[2])
   local name, its = string.match(id, '^(%a+)-(.+)-%d+$')
-  if name and name ~= 'receipts' then
-    local member = ((name == 'send' or name == 'ask') and 'm:' or 't:') .. its
-    local f = redis.call('HMGET', 'dcb:' .. member, 's', 'qa', 'qj')
-    local waits = f[2] and (f[1] == 'accepted' or f[1] == 'retry' or f[1] == 'waiting')
+  local job = name and JOBS[name]
+  if job and job.about ~= '' then
+    local member = job.about .. ':' .. its
+    local f = redis.call('HMGET', 'dcb:' .. member, F.state, F.queued_at, F.lookup_queued_at)
+    local waits = f[2] and (f[1] == S.accepted or f[1] == S.retry or f[1] == T.waiting)
     if name == 'ask' then waits = f[3] end
     -- Anything else waits for something of its own: a grace, a confirmation, a pace. A second job must not hasten that.
     if waits then redis.call('ZADD', 'dcb:due', 'XX', 'LT', look, member) end
