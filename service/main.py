@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 from dcbridge.config.models import Configuration
 from dcbridge.http.connections import public_connections
 from dcbridge.ledger import Ledger
+from dcbridge.ledger.layout import Layout, WrongLayout
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
@@ -38,13 +40,15 @@ log = structlog.get_logger()
 def run(settings: Settings, configuration: Configuration) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first.
 
-    Raises ConfigurationError, before anything listens, when the journal cannot be used.
+    Raises ConfigurationError, before anything listens, when the journal cannot be used or Redis holds the layout of a
+    newer version; later, where Redis was away at first.
     """
     if settings.journal:
         prepare(Path(settings.journal), settings.service_processes)
     if settings.service_processes == 1:
         uvloop.run(serve(settings, configuration))
     else:
+        uvloop.run(_look_before(settings))
         several.run(settings, configuration, serve)
 
 
@@ -54,6 +58,8 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     journal = open_journal(settings, metrics)
     redis = connect(settings)
     ledger = Ledger.of(settings, redis, Durable(settings))
+    layout = Layout(ledger)
+    reached = await _reaches(layout)
     inbox = Inbox(ledger, settings, journal)
     ctx = ServiceContext(
         settings=settings,
@@ -64,8 +70,6 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
         tokens=Tokens(settings.token_key.get_secret_value().encode()),
         metrics=metrics,
     )
-
-    reached = False
 
     async def ready() -> bool:
         """Redis answers; or it did before and the journal takes callbacks, which must not be turned away unread."""
@@ -97,6 +101,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     stop = stopped_by_signal()
     if place:
         asyncio.get_running_loop().add_reader(place.supervisor, stop.set)
+    looking = asyncio.create_task(_look_at(layout, reached, stop))
     servers = [asyncio.create_task(public.serve()), asyncio.create_task(operator.serve())]
     beside = [asyncio.create_task(inbox.drain())]
     if place:
@@ -117,9 +122,44 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     operator.stop()
     await servers[1]
     stopping.cancel()
+    looking.cancel()
     for task in beside:
         task.cancel()
     if journal is not None:
         await journal.close()
     await redis.aclose()
     log.info("process_stopped" if place else "service_stopped")
+    if looking.done() and not looking.cancelled() and (refused := looking.exception()):
+        raise refused
+
+
+async def _look_before(settings: Settings) -> None:
+    """For the supervisor of several processes. Raises WrongLayout."""
+    redis = connect(settings)
+    await _reaches(Layout(Ledger.of(settings, redis)))
+    await redis.aclose()
+
+
+async def _reaches(layout: Layout) -> bool:
+    """Whether Redis answers. Raises WrongLayout where it is another version's."""
+    try:
+        await layout.require()
+    except (RedisError, OSError):
+        return False
+    return True
+
+
+async def _look_at(layout: Layout, known: bool, stop: asyncio.Event) -> None:
+    """Write this version's layout. A Redis that was away at the start is asked for it first, once it is back."""
+    try:
+        while not known:
+            await asyncio.sleep(0.2)
+            known = await _reaches(layout)
+    except WrongLayout as error:
+        log.error("layout_is_newer", what=str(error))
+        stop.set()
+        raise
+    while True:
+        with suppress(RedisError, OSError):
+            return await layout.raise_it()
+        await asyncio.sleep(1.0)

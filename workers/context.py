@@ -21,6 +21,7 @@ from dcbridge.config.models import Channel, Configuration
 from dcbridge.digital_channels import DigitalChannels
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.events import Events
+from dcbridge.ledger.layout import Layout
 from dcbridge.ledger.patience import Patience
 from dcbridge.ledger.pauses import Pauses
 from dcbridge.providers.base import Provider, StatusLookup
@@ -72,8 +73,9 @@ class WorkerContext:
         await self.announce()
 
     async def announce(self) -> None:
-        """What the configuration says of limits, and of the subscribers of this moment."""
+        """What the configuration says of limits, and of the subscribers of this moment; and the ledger's layout."""
         now = self.configuration.with_subscribers(self.sinks.subscribers)
+        await Layout(self.ledger).raise_it()
         await self.ledger.limits(now.limits())
         for provider in await Pauses(self.ledger).bound(now.longest_pauses()):
             log.warning("pause_cut", provider=provider, seconds=round(now.longest_pauses()[provider]))

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 def run(settings: Settings, configuration: Configuration, queues: Sequence[str], *, burst: bool = False) -> int:
-    """Work until SIGTERM; the exit code."""
+    """Work until SIGTERM; the exit code. Raises ConfigurationError where Redis holds the layout of a newer version."""
     connection = connect_sync(settings, patience=10.0)
     if not _answers(connection) and not uvloop.run(_wait_for(connection, settings, listen=not burst)):
         return 0

@@ -32,6 +32,7 @@ from rq.worker_registration import REDIS_WORKER_KEYS
 from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.ledger.jobs import EVENTS
+from dcbridge.ledger.layout import require_sync
 from dcbridge.ledger.lua import take_script
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.metrics import VERSION, Metrics
@@ -66,6 +67,7 @@ class RelayWorker(BaseWorker):
         **named: Any,
     ) -> None:
         super().__init__(*arguments, **named)
+        require_sync(self.connection)
         self.worker_ttl = min(self.worker_ttl, REMEMBERED)
         self.settings = settings or read_settings(os.environ)[0]
         self.configuration = configuration or load(self.settings.config, os.environ)

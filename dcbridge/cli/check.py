@@ -5,6 +5,8 @@ from __future__ import annotations
 from redis.exceptions import RedisError
 
 from dcbridge.cli.terminal import explain_redis_error
+from dcbridge.ledger.layout import KEY as LAYOUT_KEY
+from dcbridge.ledger.layout import problem as layout_problem
 from dcbridge.settings.process import Settings
 from dcbridge.store.commands import not_allowed
 from dcbridge.store.connection import connect, redis_problems
@@ -18,7 +20,8 @@ async def check_redis(settings: Settings) -> list[str]:
         if missing:
             return missing
         await redis.set("dcb:probe", 1, ex=60)
-        return await redis_problems(redis, settings)
+        layout = layout_problem(await redis.get(LAYOUT_KEY))
+        return [*([layout.removeprefix("Redis: ")] if layout else []), *await redis_problems(redis, settings)]
     except (RedisError, OSError) as error:
         return [explain_redis_error(settings, error)]
     finally:

@@ -24,6 +24,7 @@ from rich.segment import Segment
 from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger
+from dcbridge.ledger.layout import Layout, WrongLayout
 from dcbridge.printable import printable, printable_lines, safe_json
 from dcbridge.settings.problems import ConfigurationError
 from dcbridge.settings.process import DAY, Settings, read_settings
@@ -110,7 +111,11 @@ def at_the_ledger(
         redis = connect(settings)
         ledger = Ledger.of(settings, redis, Durable(settings))
         try:
+            await Layout(ledger).require()
             return await work(Session(settings, configuration, ledger))
+        except WrongLayout as error:
+            say_error(str(error))
+            return CANNOT_ASK
         except BrokenPipeError:  # of our own output (`… | head -1`): redis-py has its own word for a lost connection
             raise
         except (RedisError, OSError) as error:

@@ -1,6 +1,7 @@
 -- ---------------------------------------------------------------- what workers announce: the limits, and to which store
 --
 --   dcb:limits             as in pacing.lua        dcb:limits-named   channel -> a living worker that names it
+--   dcb:layout             number of the layout (layout.py)
 --   dcb:store              "<name> <ms>": the name that this store was given, and when it was first swept
 --
 -- Workers announce the limits at their start, every ten minutes, and whenever the store does not know them. One line
@@ -57,4 +58,25 @@ local function store_name(name)
   if known or name == '' then return known or '' end
   redis.call('SET', 'dcb:store', name .. ' ' .. now)
   return name .. ' ' .. now
+end
+
+-- What leads from a layout to the next. Processes of the older one may go on meanwhile, and each may run twice.
+local MIGRATIONS = {
+  [1] = function() -- those in the lists of 0.1.0 go into lines when they are looked at, and nobody reads the lists any more
+    local line = redis.call('HGETALL', 'dcb:limits')
+    for i = 1, #line, 2 do
+      for _, hold in ipairs({'dcb:hold:c-' .. line[i], 'dcb:hold:p-' .. string.match(line[i + 1], '^%S*')}) do
+        for _, member in ipairs(redis.call('LRANGE', hold, 0, -1)) do redis.call('ZADD', 'dcb:due', 'XX', now, member) end
+        redis.call('DEL', hold)
+      end
+    end
+  end,
+}
+
+-- layout number -> what the store had; it is raised to this one where it was lower, or there was none
+function verbs.layout()
+  local known, ours = tonumber(redis.call('GET', 'dcb:layout')) or 1, tonumber(ARGV[3])
+  for older = known, ours - 1 do MIGRATIONS[older]() end
+  if known < ours then redis.call('SET', 'dcb:layout', ours) end
+  return known
 end
