@@ -144,7 +144,7 @@ def test_the_trials_bridge_yaml_is_accepted() -> None:
 def test_the_first_command_of_the_trial_makes_every_key_that_its_pods_read() -> None:
     """Which those are is known from test_running.py, whose pods get `secret()` and nothing else."""
     page = (CHART / "README.md").read_text(encoding="utf-8")
-    command = page.partition("## Three commands")[2].partition("helm install")[0]
+    command = page.partition("## A trial in three commands")[2].partition("helm install")[0]
     assert sorted(re.findall(r"--from-literal=([\w-]+)=", command)) == sorted(secret())
 
 
