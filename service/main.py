@@ -19,6 +19,7 @@ from dcbridge.ledger.layout import Layout, WrongLayout
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
+from dcbridge.runtime.redis_report import log_redis_problems
 from dcbridge.runtime.reload import Reload
 from dcbridge.runtime.scrape import Scrape
 from dcbridge.runtime.server import Listener, operator_app
@@ -30,7 +31,7 @@ from service.endpoint import ServiceContext
 from service.journal.folders import prepare
 from service.journal.inbox import Inbox
 from service.journal.journal import open_journal
-from service.operator import keep_reloading, operator_listener, say_what_is_unsafe, stopped_by_signal
+from service.operator import keep_reloading, operator_listener, stopped_by_signal
 from service.report import Report
 from service.supervisor import Place
 
@@ -109,7 +110,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     else:
         beside.append(asyncio.create_task(keep_reloading(reload)))
         log.info("service_started", public_port=public.port, operator_port=operator.port, redis=settings.redis_place)
-        await say_what_is_unsafe(redis, settings)
+        await log_redis_problems(redis, settings)
     tune_gc()
     beside.append(asyncio.create_task(collect_on_growth()))
     stopping = asyncio.create_task(stop.wait())

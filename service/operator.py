@@ -9,17 +9,16 @@ import socket
 from functools import partial
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from starlette.types import ASGIApp
 
 from dcbridge.config.models import Configuration
 from dcbridge.runtime.metrics import Metrics
+from dcbridge.runtime.redis_report import log_redis_problems
 from dcbridge.runtime.reload import Reload
 from dcbridge.runtime.scrape import Scrape
 from dcbridge.runtime.server import Listener, operator_app
 from dcbridge.settings.process import Settings
-from dcbridge.store.connection import connect, redis_problems, redis_warnings
+from dcbridge.store.connection import connect
 from service.report import Reports
 
 log = structlog.get_logger()
@@ -59,14 +58,6 @@ async def keep_reloading(reload: Reload) -> None:
     await reload.keep_looking(change)
 
 
-async def say_what_is_unsafe(redis: Redis, settings: Settings) -> None:
-    try:
-        for what in [*redis_warnings(settings), *await redis_problems(redis, settings)]:
-            log.warning("redis_is_not_safe", what=what)
-    except (RedisError, OSError) as error:
-        log.warning("redis_does_not_answer", error=type(error).__name__)
-
-
 async def operate(
     settings: Settings, configuration: Configuration, bound: socket.socket, reports: Reports, supervisor: int
 ) -> None:
@@ -81,7 +72,7 @@ async def operate(
     asyncio.get_running_loop().add_reader(supervisor, stop.set)
     server = asyncio.create_task(listener.serve())
     reloading = asyncio.create_task(keep_reloading(reload))
-    await say_what_is_unsafe(redis, settings)
+    await log_redis_problems(redis, settings)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, server], return_when=asyncio.FIRST_COMPLETED)
     listener.stop()
