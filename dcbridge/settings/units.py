@@ -28,7 +28,7 @@ _UNITS = re.compile(r"(messages a second|events a second|port|[a-z]+)\b", re.IGN
 _EXAMPLES = {
     "seconds": "30", "days": "7", "bytes": "1048576", "messages": "100", "messages a second": "10",
     "events": "100", "events a second": "10", "times": "3", "failures": "5", "requests": "10",
-    "conversations": "5", "receipts": "100", "connections": "1000", "replicas": "1",
+    "conversations": "5", "receipts": "100", "connections": "1000", "replicas": "1", "processes": "2",
 }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ class Unit:
         if self.name in ("", "port"):
             return f"{number:.15g}"
         noun, _, rest = self.name.partition(" ")
-        noun = noun.removesuffix("s") if number == 1 else noun
+        noun = noun.removesuffix("es" if noun.endswith("sses") else "s") if number == 1 else noun
         return " ".join(filter(None, (f"{number:.15g}", noun, rest)))
 
     def hint(self, value: object) -> str:

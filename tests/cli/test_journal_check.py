@@ -47,4 +47,4 @@ def test_no_journal_and_one_without_room_are_warnings(tmp_path: Path) -> None:
     assert journal_warnings(journal(tmp_path, limit=1 << 16)) == []
     [told] = journal_warnings(journal(tmp_path / "a" / "b", limit=1 << 60))
     assert told.startswith("DCBRIDGE_JOURNAL: ")
-    assert told.endswith(f" MiB are free there, and it may take {1 << 40} MiB")
+    assert told.endswith(f" MiB are free there, but the journal may grow to {1 << 40} MiB")
