@@ -105,7 +105,7 @@ def measure(folder: Path, runs: int, size: Size = Size()) -> list[Line]:
         line("… memory of the worker, MB", "memory", 0),
         line("… processor time of Redis for each, ms", "redis", 3),
         line("… Redis memory for each when it is over, bytes", "finished", 0, beside=False),
-        line("… processor time of the pretended worlds for each, ms", "worlds", 3, beside=False),
+        line("… processor time of the simulated parties for each, ms", "worlds", 3, beside=False),
     ]
 
 

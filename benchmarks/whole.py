@@ -252,5 +252,5 @@ def measure(folder: Path, runs: int, size: Size = Size()) -> list[Line]:
         line("… processor time of the worker for each message, ms", "worker cpu", 3, beside=True),
         line("… processor time of Redis for each message, ms", "redis cpu", 3),
         Line("… on paper: as many would keep one Redis busy, /s", carried),
-        line("… processor time of the load and the pretended worlds for each message, ms", "worlds cpu", 3),
+        line("… processor time of the load and the simulated parties for each message, ms", "worlds cpu", 3),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
 
 # No test measures time, and a shared machine has none to spare.
 settings.register_profile("dcbridge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("dcbridge")
+settings.register_profile("thorough", settings.get_profile("dcbridge"), max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dcbridge"))
 
 # A process that a test starts finds what another one has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -46,6 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         order += [path, *quick[:beside]]
         del quick[:beside]
     items[:] = [item for path in (*order, *quick) for item in files[path]]
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end: Python's garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _is_slow(path: Path) -> bool:

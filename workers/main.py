@@ -15,9 +15,10 @@ from rq.serializers import JSONSerializer
 
 from dcbridge.config.models import Configuration
 from dcbridge.runtime.metrics import Metrics
+from dcbridge.runtime.redis_report import log_redis_problems
 from dcbridge.runtime.server import Listener, operator_app
 from dcbridge.settings.process import Settings
-from dcbridge.store.connection import connect_sync
+from dcbridge.store.connection import connect, connect_sync
 from workers.worker import RelayWorker
 
 log = structlog.get_logger()
@@ -28,6 +29,7 @@ def run(settings: Settings, configuration: Configuration, queues: Sequence[str],
     connection = connect_sync(settings, patience=10.0)
     if not _answers(connection) and not uvloop.run(_wait_for(connection, settings, listen=not burst)):
         return 0
+    uvloop.run(_report_on_redis(settings))  # before RQ asks a Redis Cluster something that it refuses
     worker = RelayWorker(
         list(queues),
         connection=connection,
@@ -38,6 +40,12 @@ def run(settings: Settings, configuration: Configuration, queues: Sequence[str],
     )
     worker.work(burst=burst)
     return 0
+
+
+async def _report_on_redis(settings: Settings) -> None:
+    redis = connect(settings)
+    await log_redis_problems(redis, settings)
+    await redis.aclose()
 
 
 def _answers(connection: Redis) -> bool:

@@ -36,7 +36,6 @@ from dcbridge.ledger.layout import require_sync
 from dcbridge.ledger.lua import take_script
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.metrics import VERSION, Metrics
-from dcbridge.runtime.redis_report import log_redis_problems
 from dcbridge.runtime.reload import Reload
 from dcbridge.runtime.scrape import Scrape
 from dcbridge.runtime.server import Listener, operator_app
@@ -111,7 +110,6 @@ class RelayWorker(BaseWorker):
             try:
                 if listener is not None:  # before anything is asked of Redis, which may be away
                     helpers.append(asyncio.create_task(listener.serve()))
-                await log_redis_problems(ctx.redis, self.settings)
                 await ctx.ledger.script.outlast(ctx.announce)
                 await ctx.ledger.script.outlast(ctx.ledger.alive)  # last, as in announcing.py
                 helpers.append(asyncio.create_task(keep_sweeping(ctx, announcer)))

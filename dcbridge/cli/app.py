@@ -238,7 +238,7 @@ def status(
 
     wanted = Wanted(channel, provider, heads)
     if watch:
-        raise at_the_ledger(config, lambda session: keep_looking(session, wanted, as_json, every), interrupted=0)
+        raise at_the_ledger(config, lambda session: keep_looking(session, wanted, as_json, every), waits=True)
     raise at_the_ledger(config, lambda session: show(session, wanted, as_json))
 
 

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -101,17 +102,19 @@ class Session:
     ledger: Ledger
 
 
-def at_the_ledger(
-    config: Path | None, work: Callable[[Session], Awaitable[int]], *, interrupted: int = INTERRUPTED
-) -> typer.Exit:
-    """Run one command's work; its exit code, 3 when Redis cannot be reached, `interrupted` after Ctrl-C."""
+def at_the_ledger(config: Path | None, work: Callable[[Session], Awaitable[int]], *, waits: bool = False) -> typer.Exit:
+    """Run one command's work; its exit code, 3 when Redis cannot be reached.
+
+    With `waits` the work goes on until Ctrl-C, which is no failure then, and deals itself with a Redis that is away.
+    """
     settings, configuration = read_all(config, warnings=False)  # `check` and the processes themselves tell of them
 
     async def run() -> int:
         redis = connect(settings)
         ledger = Ledger.of(settings, redis, Durable(settings))
         try:
-            await Layout(ledger).require()
+            with suppress(*(RedisError, OSError) if waits else ()):
+                await Layout(ledger).require()
             return await work(Session(settings, configuration, ledger))
         except WrongLayout as error:
             say_error(str(error))
@@ -127,7 +130,7 @@ def at_the_ledger(
     try:
         return typer.Exit(asyncio.run(run()))
     except KeyboardInterrupt:
-        return typer.Exit(interrupted)
+        return typer.Exit(0 if waits else INTERRUPTED)
 
 
 def explain_redis_error(settings: Settings, error: Exception) -> str:

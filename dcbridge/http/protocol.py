@@ -25,7 +25,7 @@ HEADER = 16 << 10  # bytes of one header
 HEADERS = 100
 PIECE = 16 << 10  # bytes that are parsed at once
 AT_ONCE = 32  # requests of a connection that may be unanswered; one more is the last that is looked at
-UNREAD = 1 << 20  # bytes of a body that nobody reads: its request was answered, or waits behind another one
+UNREAD = 2 << 20  # bytes of a body that nobody reads: its request was answered, or waits behind another one
 LINGER = 1.0  # seconds in which the other side can read why it is closed
 LINGER_BYTES = 256 << 10  # bytes that are thrown away meanwhile
 

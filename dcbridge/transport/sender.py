@@ -23,6 +23,7 @@ from dcbridge.errors import AccountFault, OutcomeUnknown, Undecodable, Unreachab
 from dcbridge.http.client_connection import HEADERS, LINE_LIMIT, BrokenHead, Connector, Endless
 from dcbridge.http.unpacking import Unpackable, unpack
 from dcbridge.providers.base import Answer, MailRequest, Request
+from dcbridge.transport.resolver import resolver_of
 from dcbridge.transport.smtp import send_mail
 from dcbridge.transport.ssrf import ForbiddenAddress, Guard
 
@@ -95,7 +96,7 @@ class Sender:
         """For the running event loop. Nobody is spoken to yet."""
         # Idle connections are closed before the usual server does it: a request that meets a closing
         # connection is an unknown outcome. No redirects, cookies or proxies: a request is signed already.
-        self._names = self._guard.resolver() if self._guard else None
+        self._names = resolver_of(self._guard) if self._guard else None
         connector = Connector(
             answer_limit=self._answer_limit,
             limit=self._connections,

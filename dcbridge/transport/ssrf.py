@@ -8,17 +8,16 @@ connection, and each socket is judged again as it is made.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from aiohttp.abc import AbstractResolver, ResolveResult
 from pydantic import AfterValidator
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -46,7 +45,6 @@ _METADATA = frozenset(
     for word in ["169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"]
 )
 
-_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 _HOST = re.compile(r"(?!.*\.\.)[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?\.?")
 
 
@@ -121,7 +119,7 @@ class Guard:
         entries = {word: network_of(word) for word in allow}
         self._host = any(plain(word) == plain(host) for word, network in entries.items() if network is None)
         self._ranges = tuple(network for network in entries.values() if network is not None)
-        self._names = names
+        self.names = names
 
     def allows(self, address: Address) -> bool:
         """May a connection be made to it?"""
@@ -155,53 +153,8 @@ class Guard:
         if not self.allows(address):
             raise ForbiddenAddress
 
-    def resolver(self) -> AbstractResolver:
-        """Names to addresses, all of which may be reached; for the running event loop."""
-        return _Judged(self, self._names or _Names())
-
     def socket(self, info: tuple[Any, ...]) -> socket.socket:
         """A socket for one address as getaddrinfo tells it. Raises ForbiddenAddress."""
         family, kind, protocol, _name, (host, *_port) = info
         self.check(host)
         return socket.socket(family=family, type=kind, proto=protocol)
-
-
-class _Judged(AbstractResolver):
-    """One forbidden address among several is no better than one alone: who put it there controls the name."""
-
-    def __init__(self, guard: Guard, names: AbstractResolver) -> None:
-        self._guard = guard
-        self._names = names
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await self._names.resolve(host, port, family)
-        for one in found:
-            self._guard.check(one["host"])
-        return found
-
-    async def close(self) -> None:
-        await self._names.close()
-
-
-class _Names(AbstractResolver):
-    """The system's resolver in a thread of its own: a name server that hangs holds up nobody else's names."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="names")
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
-        infos = await asyncio.get_running_loop().run_in_executor(self._thread, ask)
-        return [
-            ResolveResult(
-                hostname=host, host=str(address[0]), port=port, family=version, proto=protocol, flags=_NUMERIC
-            )
-            for version, _kind, protocol, _name, address in infos
-        ]
-
-    async def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -162,7 +162,7 @@ def command(*words: str) -> str:
 
 def test_the_wheel_of_the_image_has_our_packages_and_not_the_sandbox(production: Path) -> None:
     assert {path.name for path in production.iterdir() if path.is_dir() and not path.name.endswith(".dist-info")} == {
-        "bridge", "service", "workers", "dcbridge",
+        "service", "workers", "dcbridge",
     }  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def test_every_module_for_production_is_imported_without_the_sandbox(production:
 import importlib, pathlib, dcbridge
 root = pathlib.Path(dcbridge.__file__).parents[1]
 ends = {"dcbridge.__main__", "dcbridge.cli.dev.sandbox_process"}
-parts = ("bridge", "service", "workers", "dcbridge")
+parts = ("service", "workers", "dcbridge")
 files = [path.relative_to(root) for part in parts for path in (root / part).rglob("*.py")]
 names = [".".join(path.with_suffix("").parts) for path in files]
 for name in names:

@@ -214,14 +214,14 @@ async def test_what_alarms_look_at_is_told_before_anything_has_happened(
         ("suspended", {}, 0),
         ("build_info", {"version": VERSION}, 1),
         ("breaker_open", {"provider": "twilio"}, 0),
-        ("parked", {"provider": "mail"}, 0),
+        ("breaker_parked", {"provider": "mail"}, 0),
         ("workers", {"queue": "outbound"}, 0),
         ("oldest_queued_seconds", {"queue": "receipts"}, 0),
         ("ledger_events_total", {"event": "unknown"}, 0),
         ("ledger_events_total", {"event": "dead"}, 0),
-        ("faults_total", {"kind": "account_fault", "name": "twilio"}, 0),
-        ("faults_total", {"kind": "receipt_refused", "name": CHANNEL}, 0),
-        ("faults_total", {"kind": "journal_damaged", "name": "journal"}, 0),
+        ("errors_total", {"kind": "account_fault", "name": "twilio"}, 0),
+        ("errors_total", {"kind": "receipt_refused", "name": CHANNEL}, 0),
+        ("errors_total", {"kind": "journal_damaged", "name": "journal"}, 0),
     ):
         assert found[key(name, **labels)] == value, name
 
@@ -245,7 +245,7 @@ async def test_a_scrape_tells_of_workers_breakers_and_paces(bench: PacedBench, t
     assert found[key("paused_seconds", provider="twilio")] > 90
     assert 90 < found[key("pace_booked_seconds", of="provider", name="twilio")] <= 100
     assert found[key("requests_under_way", of="provider", name="twilio")] == 1
-    assert found[key("held", of="channel", name=CHANNEL)] == 2
+    assert found[key("waiting_for_slot", of="channel", name=CHANNEL)] == 2
     assert found[key("breaker_openings", provider="mail")] == 1
     assert not [labels for name, labels in found if ("name", "stray") in labels]  # a label is never data
 

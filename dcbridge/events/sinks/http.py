@@ -8,11 +8,10 @@ from __future__ import annotations
 import base64
 import re
 import time
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import httpx
-from aiohttp.abc import AbstractResolver
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from dcbridge import retry_after
@@ -23,8 +22,12 @@ from dcbridge.events.sinks.fields import TlsFields, server_url, shown
 from dcbridge.events.sinks.signing import SigningSecret, key_of, signature
 from dcbridge.settings.problems import Path, refuse
 from dcbridge.settings.types import Secret
-from dcbridge.transport.sender import Sender
 from dcbridge.transport.ssrf import Allowed, Guard, literal, network_of, plain
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractResolver
+
+    from dcbridge.transport.sender import Sender
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _OURS = """
@@ -148,6 +151,8 @@ class HttpSink:
     def _open(self) -> Sender:
         """Made with the first event: certificates that cannot be read are a failed attempt and not a dead worker."""
         if self._sender is None:
+            from dcbridge.transport.sender import Sender  # aiohttp costs a process that only reads the fields
+
             whole = self._fields.timeout
             self._sender = Sender(
                 connect_timeout=min(5.0, whole / 3),
