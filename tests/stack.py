@@ -32,6 +32,8 @@ from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.reports.books import Books
 from dcbridge.ledger.reports.books import read as read_books
 from dcbridge.messages import message_ref
+from tests import warm
+from tests.warm import Process
 
 T = TypeVar("T")
 SMS, EMAIL = "0123456789", "company.com"  # the channels
@@ -94,6 +96,8 @@ def quiet_ports(count: int) -> list[int]:
 class Stack:
     """Used as a context manager: everything runs inside, and nothing of it is left after."""
 
+    warm = True  # False: each process is started as an operator's would be, and pays for its imports
+
     def __init__(
         self,
         folder: Path | None = None,
@@ -110,7 +114,7 @@ class Stack:
         *ports, redis_port = quiet_ports(6)
         self.ports = Ports(*ports)
         self.redis = EmbeddedRedis(self.folder / "redis", redis_port)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Process] = {}
         self._wanted = parts
         prepare(self.folder, self.ports)
         self._configure(channels or {}, providers or {})
@@ -171,15 +175,22 @@ class Stack:
             for name in names:
                 until(lambda name=name: self.is_ready(name), f"the {name} is ready")  # type: ignore[misc]
 
-    def run(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
-        """Any process in the stack's environment; what it says goes to its log."""
+    def run(self, name: str, command: list[str]) -> Process:
+        """Any process in the stack's environment; what it says goes to its log. Modules of ours start warm."""
         assert name not in self.processes or self.processes[name].poll() is not None, f"the {name} runs already"
-        with self.log(name).open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                command, env=self.environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
+        if self.warm and warm.can(command):
+            self.processes[name] = warm.Warm(command, self.environ, self.log(name), self.log(name), ROOT)
+        else:
+            with self.log(name).open("ab") as log:
+                self.processes[name] = subprocess.Popen(
+                    command, env=self.environ, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    start_new_session=True,
+                )  # fmt: skip
         return self.processes[name]
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """`dcbridge …` in the stack's environment, to its end."""
+        return warm.run([sys.executable, "-m", "dcbridge", *arguments], self.environ)
 
     def is_ready(self, name: str) -> bool:
         """Whether it answers. AssertionError with its last words when it ended by itself."""

@@ -18,6 +18,7 @@ from dcbridge.ledger import Ledger
 from dcbridge.settings.process import Settings
 from dcbridge.store.commands import acl, commands, not_allowed
 from dcbridge.store.connection import INFO_NOT_CHECKED, NOT_CHECKED, connect, redis_problems
+from tests import warm
 from tests.ledger.ledger_bench import Bench, new_message
 from tests.workers.far_side import CONFIGURATION, TOKEN, worlds
 
@@ -113,10 +114,5 @@ async def test_a_user_with_the_documented_rules_runs_the_bridge(
 
 
 async def run(environment: Mapping[str, str], *words: str) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "dcbridge", *words, env=environment, cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    async with asyncio.timeout(90):
-        out, _ = await process.communicate()
-    return process.returncode or 0, out.decode()
+    ran = await asyncio.to_thread(warm.run, [sys.executable, "-m", "dcbridge", *words], environment, timeout=90)
+    return ran.returncode, ran.stdout + ran.stderr

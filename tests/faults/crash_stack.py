@@ -7,20 +7,15 @@ are told over a Unix socket at which point to fail.
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import queue
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tests.faults.crash_points import SERVICE, WORKER
-from tests.faults.crash_points import main as launch
 from tests.faults.redis_proxy import RedisProxy
 from tests.stack import SETTINGS, SMS, Stack, quiet_port, until
 
@@ -95,53 +90,11 @@ class Line:
                 return
 
 
-class Forked:
-    """A process of ours, forked from one that has imported everything: a tenth of a second instead of two.
-
-    What a stack asks of a subprocess.Popen, and no more.
-    """
-
-    _context = multiprocessing.get_context("forkserver")
-    _context.set_forkserver_preload(
-        ["dcbridge.cli.app", "service.main", "workers.main", "workers.jobs", "tests.faults.crash_table"]
-    )
-
-    def __init__(self, arguments: Sequence[str], environ: Mapping[str, str], log: Path) -> None:
-        self._process = self._context.Process(target=_launch, args=(list(arguments), dict(environ), str(log)))
-        self._process.start()
-        assert self._process.pid is not None
-        self.pid = self._process.pid
-        self.kill, self.terminate = self._process.kill, self._process.terminate
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        if self.poll() is None:
-            os.kill(self.pid, number)
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired("a forked process", timeout or 0.0)
-        return self._process.exitcode
-
-
-def _launch(arguments: list[str], environ: dict[str, str], log: str) -> None:
-    """In the child."""
-    os.environ.clear()
-    os.environ.update(environ)
-    said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(said, 1)
-    os.dup2(said, 2)
-    launch(arguments)
-
-
 class CrashStack(Stack):
     """`short`: waits and leases as tests/stack.py has them, and processes that start warm; else the product's own."""
 
     def __init__(self, *, short: bool = True) -> None:
-        self._warm = short
+        self.warm = short
         super().__init__(
             settings=SHORT,
             sandbox={"callback_tries": 60, "slow_answer": 0.6},
@@ -165,14 +118,6 @@ class CrashStack(Stack):
             "-m", LAUNCHER, "--witness", str(self.witness), "--set", f"DCBRIDGE_WORKER_PORT={port}", "--", "worker"
         ]  # fmt: skip
         self._ready[RELIEF] = f"http://127.0.0.1:{port}/readyz"
-
-    def run(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
-        if not self._warm or LAUNCHER not in command:
-            return super().run(name, command)
-        assert name not in self.processes or self.processes[name].poll() is not None, f"the {name} runs already"
-        forked = Forked(command[command.index(LAUNCHER) + 1 :], self.environ, self.log(name))
-        self.processes[name] = cast(subprocess.Popen[bytes], forked)
-        return self.processes[name]
 
     @property
     def witness(self) -> Path:

@@ -12,17 +12,19 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.faults import shipped
 from tests.faults.traffic import Traffic
 from tests.faults.verdict import Verdict, judge
 from tests.faults.warm_workers import WarmWorkers
-from tests.stack import SMS, Stack
+from tests.stack import SMS, Stack, until
 
 # Answers take long enough that each SIGTERM meets some requests on the wire; no outcome is ever in doubt.
 WORLD = {"delay": 0.2, "status_delay": 0.05, "p_slow": 0.05, "p_429": 0.01, "p_early": 0.02, "p_duplicate": 0.05}
 CONVERSATIONS = 500
+BUSY = 5.0  # seconds within which a worker has something to send
 PATIENCE = 120.0  # seconds until all has ended after the last one
 
 
@@ -72,6 +74,7 @@ def _loop(stack: Stack, workers: WarmWorkers, times: int, rate: float, say: Call
     with Traffic(stack, conversations=CONVERSATIONS, rate=rate) as traffic:
         for turn in range(times):
             name = workers.names[turn % len(workers.names)]
+            _wait_for_work(workers, name)
             told = time.monotonic()
             report.exits.update(workers.terminate(name))
             report.longest_drain = max(report.longest_drain, time.monotonic() - told)
@@ -93,6 +96,12 @@ def _loop(stack: Stack, workers: WarmWorkers, times: int, rate: float, say: Call
     if verdict.unknown or verdict.doubled or verdict.consumer_doubled:
         report.faults.append("an outcome was unknown, or something was sent twice, though no worker was killed")
     return report
+
+
+def _wait_for_work(workers: WarmWorkers, name: str) -> None:
+    """One that has begun to send has something in flight most of the time; in a quiet moment the others had it all."""
+    with suppress(AssertionError):
+        until(lambda: workers.has_sent(name), f"the {name} sends", BUSY, pause=0.02)
 
 
 def main() -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,8 +106,7 @@ def test_callbacks_and_events_go_on(carried: tuple[Stack, dict[str, str]]) -> No
 
 def test_each_dead_letter_is_put_back_or_says_why_not(carried: tuple[Stack, dict[str, str]]) -> None:
     stack, named = carried
-    command = [sys.executable, "-m", "dcbridge", "dead", "replay", "--all"]
-    ran = subprocess.run(command, env=stack.environ, cwd=stack.folder, capture_output=True, text=True, timeout=60)
+    ran = stack.command("dead", "replay", "--all")
     assert "Traceback" not in ran.stderr
     told = dict(line.split(": ", 1) for line in ran.stdout.splitlines() if ": " in line)
     stays = {letter for letter, says in told.items() if says.startswith("stays")}

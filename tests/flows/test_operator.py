@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.stack import ROOT, SMS, Stack, until
+from tests.stack import SMS, Stack, until
 
 TEXT, NUMBER = "canary words of an agent", "16504661149"
 
@@ -23,10 +21,7 @@ def running() -> Iterator[Stack]:
 
 def says(stack: Stack, *arguments: str) -> tuple[int, str]:
     """Exit code and standard output of a command; nothing private in either of its outputs."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dcbridge", *arguments],
-        env=stack.environ, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = stack.command(*arguments)
     for word in (TEXT, NUMBER, stack.kept("app_secret"), stack.kept("token_key")):
         assert word not in done.stdout + done.stderr
     return done.returncode, done.stdout

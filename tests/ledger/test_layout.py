@@ -80,8 +80,7 @@ def stack() -> Iterator[Stack]:
 
 
 def runs(stack: Stack, *command: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "dcbridge", *command]
-    return subprocess.run(words, env=stack.environ, cwd=stack.folder, capture_output=True, text=True, timeout=60)
+    return stack.command(*command)
 
 
 COMMANDS = [

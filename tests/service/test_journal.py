@@ -252,10 +252,7 @@ def test_a_full_journal_is_503_and_a_second_door_does_not_start_on_the_folder() 
     settings = {"DCBRIDGE_JOURNAL_LIMIT": "65536"}
     with Stack(parts=("service",), settings=settings) as stack:
         twilio = Twilio(stack)
-        second = subprocess.run(
-            [sys.executable, "-m", "dcbridge", "serve"], env=stack.environ, cwd=ROOT, capture_output=True, text=True,
-            timeout=60, check=False,
-        )  # fmt: skip
+        second = stack.command("serve")
         assert second.returncode == 2
         assert f"is in use by another process ({stack.processes['service'].pid})" in second.stderr
         stack.redis.kill()
@@ -287,7 +284,7 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(command: str, t
                 cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             )  # fmt: skip
             if command == "serve" and code == 0:
-                stack.processes["service"] = process  # type: ignore[assignment]  # text or not
+                stack.processes["service"] = process
                 until(lambda: stack.is_ready("service"), "the door is ready")
                 process.terminate()
             said, _ = process.communicate(timeout=60)

@@ -192,7 +192,7 @@ async def test_a_worker_refuses_them_all_and_does_its_work(work: Work, tmp_path:
     jobs = await cast(Awaitable[list[bytes]], work.redis.lrange("rq:queue:outbound", 0, -1))
     [ours] = [one for one in jobs if one.startswith(f"send-{ref}".encode())]
     await work.redis.hset(b"rq:job:" + ours, mapping=more | callbacks)
-    code, said = await work.done(await work.run("-m", "dcbridge", "worker", "--burst"))
+    code, said = await work.done(work.run("-m", "dcbridge", "worker", "--burst"))
     assert code == 0, said
     assert await in_state(work, [ref], "sent")
     assert not canary.exists()
@@ -219,7 +219,7 @@ async def test_rqs_command_channel_and_foreign_records_do_not_stop_a_worker(work
     await put(work.redis, "odd", data("os.system", arguments=["true"]))
     await work.redis.sadd("rq:workers", "rq:worker:\u202enobody")
     async with working(work) as process:
-        await said_so(process, b"job_refused")
+        await said_so(process, "job_refused")
         [key] = [key for key in await work.workers() if b"nobody" not in key]
         name = key.removeprefix(b"rq:worker:").decode()
         for command in ("shutdown", "kill-horse", "stop-job", "stop-execution"):
@@ -233,6 +233,6 @@ async def test_rqs_command_channel_and_foreign_records_do_not_stop_a_worker(work
             return await in_state(work, [ref], "sent")
 
         await work.until(sent)
-        assert process.returncode is None
+        assert process.poll() is None
         counted = await cast(Awaitable[dict[bytes, bytes]], work.redis.hgetall(key.decode()))
         assert int(counted[b"failed_job_count"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,10 +42,9 @@ def cluster(tmp_path: Path) -> Iterator[str]:
 
 async def test_a_worker_names_redis_cluster(work: Work, cluster: str) -> None:
     work.environment = {**work.environment, "DCBRIDGE_REDIS_URL": cluster}
-    process = await work.run("-m", "dcbridge", "worker", "--burst")
+    process = work.run("-m", "dcbridge", "worker", "--burst")
     try:
-        await said_so(process, b"this is a Redis Cluster, which dcbridge does not support")
+        await said_so(process, "this is a Redis Cluster, which dcbridge does not support")
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+        process.kill()
+        await asyncio.to_thread(process.wait)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +23,8 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
 from dcbridge.ledger import NewTask
 from dcbridge.ledger.lua import take_script
 from tests.ledger.ledger_bench import Bench
-from tests.stack import quiet_port
+from tests.stack import ROOT, quiet_port
+from tests.warm import Warm
 from tests.workers.far_side import CONFIGURATION, SMS, TAKEN, TOKEN, FarSide, settings, worlds
 from tests.workers.far_side import configuration as configured
 from workers.context import open_context
@@ -36,16 +36,18 @@ class Work(FarSide):
     """Both worlds, a ledger, and the environment of a worker process."""
 
     environment: dict[str, str]
+    folder: Path
+    _started = 0
 
-    async def run(self, *arguments: str) -> Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, env=self.environment, stdout=PIPE, stderr=PIPE
-        )
+    def run(self, *arguments: str) -> Warm:
+        """`python …`"""
+        self._started += 1
+        log = self.folder / f"process-{self._started}.log"
+        return Warm([sys.executable, *arguments], self.environment, log, log, ROOT)
 
-    async def done(self, process: Process) -> tuple[int, str]:
-        async with asyncio.timeout(PATIENCE):
-            out, err = await process.communicate()
-        return process.returncode or 0, (out + err).decode()
+    async def done(self, process: Warm) -> tuple[int, str]:
+        code = await asyncio.to_thread(process.wait, PATIENCE)
+        return code, process.said()
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -65,6 +67,7 @@ async def work(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Asy
         opened = Work(provider, agents, context, redis)
         yaml = tmp_path / "bridge.yaml"
         yaml.write_text(CONFIGURATION.format(url=url, nowhere="http://127.0.0.1:1", token=TOKEN))
+        opened.folder = tmp_path
         opened.environment = {k: v for k, v in os.environ.items() if not k.startswith("DCBRIDGE_")} | {
             "DCBRIDGE_CONFIG": str(yaml),
             "DCBRIDGE_REDIS_URL": redis_server.url,
@@ -76,28 +79,27 @@ async def work(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Asy
 
 
 @asynccontextmanager
-async def working(work: Work, *arguments: str) -> AsyncIterator[Process]:
+async def working(work: Work, *arguments: str) -> AsyncIterator[Warm]:
     """A worker that is known to RQ; whatever is left of it at the end is killed."""
-    process = await work.run("-m", "dcbridge", "worker", *arguments)
+    process = work.run("-m", "dcbridge", "worker", *arguments)
 
     async def born() -> bool:
-        return bool(await work.workers()) or process.returncode is not None
+        return bool(await work.workers()) or process.poll() is not None
 
     try:
         await work.until(born)
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+        process.kill()
+        await asyncio.to_thread(process.wait)
 
 
-async def said_so(process: Process, word: bytes) -> None:
-    """Read the log up to the line with this word."""
-    assert process.stderr is not None
+async def said_so(process: Warm, word: str) -> None:
+    """Wait until its log holds this word."""
     async with asyncio.timeout(PATIENCE):
-        while word not in (line := await process.stderr.readline()):
-            assert line, "the worker ended without a word of it"
+        while word not in process.said():
+            assert process.poll() is None or word in process.said(), "the worker ended without a word of it"
+            await asyncio.sleep(0.02)
 
 
 async def in_state(work: Work, refs: list[str], state: str) -> bool:
@@ -125,7 +127,7 @@ async def test_a_burst_does_all_there_is_and_leaves_nothing_behind(
     refs += [await work.accept("taken", channel="taken")]
     payload = b'{"from":"16504661149","text":"Hello","media":[],"provider":"twilio"}'
     await work.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "", SMS)])
-    process = await work.run(*[redis_server.url if word == "URL" else word for word in command])
+    process = work.run(*[redis_server.url if word == "URL" else word for word in command])
     code, said = await work.done(process)
     assert code == 0, said
     assert said.count("job_refused") == len(nonsense)
@@ -163,7 +165,7 @@ async def test_rqs_own_tools_see_the_worker_and_steer_it(work: Work, redis_serve
         fields = await cast(Awaitable[dict[bytes, bytes]], work.redis.hgetall(key.decode()))
         assert {b"birth", b"last_heartbeat", b"pid"} <= fields.keys()
         assert 0 < await work.redis.ttl(key.decode()) <= 90  # a killed worker is soon shown no more
-        code, said = await work.done(await work.run("-m", "rq.cli", "info", "-r", "-u", redis_server.url))
+        code, said = await work.done(work.run("-m", "rq.cli", "info", "-r", "-u", redis_server.url))
         assert code == 0, said
         lines = said.splitlines()
         assert [line.split()[1:3] for line in lines if line.startswith("queue")] == [["outbound", "3,"]]
@@ -193,9 +195,9 @@ async def test_sigterm_lets_what_is_in_flight_finish_and_takes_nothing_new(work:
         gone = f"http://127.0.0.1:{work.environment['DCBRIDGE_WORKER_PORT']}/healthz"
         async with httpx.AsyncClient() as http:
             assert (await http.get(gone)).status_code == 200  # it drains, and says that it lives
-        await said_so(process, b"worker_drains")
+        await said_so(process, "worker_drains")
         later = await work.accept("m-2", to="16504660000")
-        assert process.returncode is None
+        assert process.poll() is None
         release.set()
         code, said = await work.done(process)
     assert code == 0, said
@@ -218,7 +220,7 @@ async def test_a_worker_finds_lost_jobs_itself_and_sigterm_under_load_loses_and_
         await work.until(some)
         process.send_signal(signal.SIGTERM)
         assert (await work.done(process))[0] == 0
-    process = await work.run("-m", "dcbridge", "worker", "--burst")
+    process = work.run("-m", "dcbridge", "worker", "--burst")
     assert (await work.done(process))[0] == 0
     assert await in_state(work, refs, "sent")
     assert len(work.provider.heard) == 60
@@ -288,7 +290,7 @@ def test_a_queue_that_does_not_exist_is_a_mistake(queues: list[str]) -> None:
 async def test_a_worker_that_waits_for_redis_is_alive_and_not_ready_and_ends_when_it_is_asked_to(work: Work) -> None:
     nobody = free_port()
     work.environment["DCBRIDGE_REDIS_URL"] = f"redis://127.0.0.1:{nobody}/0"
-    process = await work.run("-m", "dcbridge", "worker")
+    process = work.run("-m", "dcbridge", "worker")
     page = f"http://127.0.0.1:{work.environment['DCBRIDGE_WORKER_PORT']}"
     async with httpx.AsyncClient(base_url=page) as client:
 
@@ -314,7 +316,7 @@ async def test_a_worker_that_waits_for_redis_is_alive_and_not_ready_and_ends_whe
     process.terminate()
     assert (await work.done(process))[0] == 0
     server.stop()
-    process = await work.run("-m", "dcbridge", "worker")
+    process = work.run("-m", "dcbridge", "worker")
     async with httpx.AsyncClient(base_url=page) as client:
         await work.until(listens)
     process.terminate()
