@@ -1,4 +1,4 @@
-"""An answer as bytes, sent as it is."""
+"""An answer as bytes, sent as it is; and one that was decided before there was anything to say."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ class Answer:
             headers.append((name.lower().encode("latin-1"), value.encode("latin-1")))
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
+
+
+class Refusal(Exception):
+    """An answer other than 200, decided: the status, a word for the metric, and what to tell the sender."""
+
+    def __init__(self, status: int, outcome: str, says: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(outcome)
+        self.status, self.outcome, self.says, self.headers = status, outcome, says, headers or {}
 
 
 def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:

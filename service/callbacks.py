@@ -13,9 +13,9 @@ from dcbridge.errors import BadCallback
 from dcbridge.ledger import NewTask
 from dcbridge.providers.base import Callback, Provider
 from dcbridge.providers.callback import callback_lane, pack
-from service.answer import Answer
+from service.answer import Answer, Refusal
 from service.encoding import unpacked
-from service.endpoint import Outcome, Refusal, ServiceContext
+from service.endpoint import Outcome, ServiceContext
 from service.request import Request
 
 log = structlog.get_logger()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from service.endpoint import Refusal
+from service.answer import Refusal
 
 ACCEPTED = "gzip, deflate"  # for Accept-Encoding of a 415: RFC 9110, 12.5.3
 _MEMBERS = 16  # of one gzip body; each begins a new window

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -19,10 +19,10 @@ from dcbridge.providers.base import Provider
 from dcbridge.runtime.logs import Tokens, info_line
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
-from service.answer import RETRY_AFTER, Answer, plain
+from service.answer import RETRY_AFTER, Answer, Refusal, plain
 from service.deadlines import Deadlines
 from service.journal.inbox import Inbox
-from service.request import Request, TooLarge
+from service.request import Request
 
 log = structlog.get_logger()
 
@@ -38,14 +38,6 @@ class ServiceContext:
     providers: dict[str, Provider]
     tokens: Tokens
     metrics: Metrics
-
-
-class Refusal(Exception):
-    """An answer other than 200, decided: the status, a word for the metric, and what to tell the sender."""
-
-    def __init__(self, status: int, outcome: str, says: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(outcome)
-        self.status, self.outcome, self.says, self.headers = status, outcome, says, headers or {}
 
 
 @dataclass(slots=True)
@@ -80,8 +72,6 @@ class Endpoint:
             answer, word = plain(refusal.status, refusal.says, refusal.headers), refusal.outcome
             if refusal.outcome.startswith("unknown "):
                 configured = "(unknown)"  # what a stranger typed is no label
-        except TooLarge:
-            answer, word = plain(413, f"a body may have {self._ctx.settings.body_limit} bytes"), "too large"
         except ClientDisconnect:
             answer, word = plain(400, "the request did not arrive whole"), "disconnected"
         except (RedisError, OSError, TimeoutError) as error:

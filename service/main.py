@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from dcbridge.config.models import Configuration
 from dcbridge.http.connections import public_connections
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.layout import Layout, WrongLayout
+from dcbridge.ledger.layout import Layout, WrongLayout, require_sync
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
@@ -24,7 +24,7 @@ from dcbridge.runtime.reload import Reload
 from dcbridge.runtime.scrape import Scrape
 from dcbridge.runtime.server import Listener, operator_app
 from dcbridge.settings.process import Settings
-from dcbridge.store.connection import connect
+from dcbridge.store.connection import connect, connect_sync
 from dcbridge.store.durability import Durable
 from service import app, several
 from service.endpoint import ServiceContext
@@ -49,7 +49,8 @@ def run(settings: Settings, configuration: Configuration) -> None:
     if settings.service_processes == 1:
         uvloop.run(serve(settings, configuration))
     else:
-        uvloop.run(_look_before(settings))
+        with connect_sync(settings) as redis, suppress(RedisError, OSError):
+            require_sync(redis)
         several.run(settings, configuration, serve)
 
 
@@ -132,13 +133,6 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     log.info("process_stopped" if place else "service_stopped")
     if looking.done() and not looking.cancelled() and (refused := looking.exception()):
         raise refused
-
-
-async def _look_before(settings: Settings) -> None:
-    """For the supervisor of several processes. Raises WrongLayout."""
-    redis = connect(settings)
-    await _reaches(Layout(Ledger.of(settings, redis)))
-    await redis.aclose()
 
 
 async def _reaches(layout: Layout) -> bool:

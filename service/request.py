@@ -10,14 +10,12 @@ import time
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from service.answer import Refusal
+
 _TRACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 _READ = frozenset((b"content-length", b"x-hub-signature", b"x-b3-traceid", b"content-encoding"))
 _random = random.Random()
 os.register_at_fork(after_in_child=_random.seed)
-
-
-class TooLarge(Exception):
-    """The body has more bytes than it may have."""
 
 
 class Request:
@@ -50,11 +48,11 @@ class Request:
     async def body(self, limit: int, *, keep: bool = True) -> bytes:
         """The raw bytes, and a note of when they had come; with `keep` off they are read and dropped.
 
-        Raises TooLarge as soon as they are known to be too many, ClientDisconnect where the sender left.
+        Raises Refusal 413 as soon as they are known to be too many, ClientDisconnect where the sender left.
         """
         length = self.length
         if length.isascii() and length.isdigit() and (len(length) > 15 or int(length) > limit):
-            raise TooLarge
+            raise _too_large(limit)
         pieces: list[bytes] = []
         size, more = 0, True
         while more:
@@ -64,8 +62,12 @@ class Request:
             piece, more = message.get("body", b""), message.get("more_body", False)
             size += len(piece)
             if size > limit:
-                raise TooLarge
+                raise _too_large(limit)
             if keep:
                 pieces.append(piece)
         self.arrived = time.monotonic()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, "too large", f"a body may have {limit} bytes")

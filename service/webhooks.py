@@ -16,16 +16,9 @@ from dcbridge.genesys import payloads
 from dcbridge.genesys.signature import Given, matching, which_kind_of_wrong
 from dcbridge.intake import batch_id, read
 from dcbridge.ledger.intake import Intake, accept
-from service.answer import json_answer
+from service.answer import Refusal, json_answer
 from service.encoding import unpacked
-from service.endpoint import (
-    Outcome,
-    Refusal,
-    ServiceContext,
-    not_signed,
-    signature_header,
-    signed,
-)
+from service.endpoint import Outcome, ServiceContext, not_signed, signature_header, signed
 from service.request import Request
 
 FEW_SECRETS = 8  # of one endpoint and its channels: all are tried, which is less work than to read the body for it

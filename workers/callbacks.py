@@ -89,11 +89,8 @@ def _tasks(
 
 async def _aside(ctx: WorkerContext, provider: str, callback: Callback, one: Unread) -> None:
     """A dead letter of one event's own, beside others of the same callback that were acted upon."""
-    raw = pack(provider, replace(callback, body=one.body) if one.body else callback)
-    letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
-    ctx.metrics.faults.labels("callback_unreadable", provider).inc()
-    log.error("callback_unreadable", provider=provider, why=one.kind)
-    await ctx.ledger.bury(letter, "delivery update", "", one.kind, raw)
+    _unreadable(ctx, provider, one.kind)
+    await _bury(ctx, pack(provider, replace(callback, body=one.body) if one.body else callback), one.kind)
 
 
 async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim) -> bool:
@@ -126,15 +123,23 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
         outcome=result,
     )
     if result == "gone":  # a message we never sent, or one so old that it is forgotten
-        raw = claimed.entry.payload
-        letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
-        await ctx.ledger.bury(letter, "delivery update", "", locating.why_unknown(update), raw)
+        await _bury(ctx, claimed.entry.payload, locating.why_unknown(update))
     return True
+
+
+async def _bury(ctx: WorkerContext, raw: bytes, why: str) -> None:
+    """A dead letter of a callback that is done but for this; the same bytes are one."""
+    letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
+    await ctx.ledger.bury(letter, "delivery update", "", why, raw)
 
 
 async def _dead(
     ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, why: str, provider: str, keep: float
 ) -> None:
+    _unreadable(ctx, provider, why)
+    await ctx.ledger.task_dead(task_id, claim, why, claimed.entry.payload, keep)
+
+
+def _unreadable(ctx: WorkerContext, provider: str, why: str) -> None:
     ctx.metrics.faults.labels("callback_unreadable", provider).inc()
     log.error("callback_unreadable", provider=provider, why=why)
-    await ctx.ledger.task_dead(task_id, claim, why, claimed.entry.payload, keep)

@@ -21,7 +21,7 @@ async def check_redis(settings: Settings) -> list[str]:
             return missing
         await redis.set("dcb:probe", 1, ex=60)
         layout = layout_problem(await redis.get(LAYOUT_KEY))
-        return [*([layout.removeprefix("Redis: ")] if layout else []), *await redis_problems(redis, settings)]
+        return [*([layout] if layout else []), *await redis_problems(redis, settings)]
     except (RedisError, OSError) as error:
         return [explain_redis_error(settings, error)]
     finally:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from redis.asyncio import Redis
+
 from dcbridge.cli.terminal import Session, progress
 from dcbridge.ledger import lane_of
 from dcbridge.ledger.fields import MessageEntry
@@ -45,10 +47,15 @@ async def waiting_for(session: Session, address: str, channel: str | None) -> li
 async def consumer_messages(session: Session, provider_id: str) -> list[str]:
     """Tasks of what a consumer wrote, by the provider's own id for it."""
     ids = [consumer_task_id(name, provider_id) for name in session.configuration.providers]
-    async with session.ledger.redis.pipeline(transaction=False) as pipe:
+    return [f"t:{one}" for one in await existing(session.ledger.redis, "dcb:t:", ids)]
+
+
+async def existing(redis: Redis, prefix: str, ids: Sequence[str]) -> list[str]:
+    """Those of the ids, in their order, for which there is a key: the prefix and the id."""
+    async with redis.pipeline(transaction=False) as pipe:
         for one in ids:
-            pipe.exists(f"dcb:t:{one}")
-        return [f"t:{one}" for one, there in zip(ids, await pipe.execute(), strict=True) if there]
+            pipe.exists(f"{prefix}{one}")
+        return [one for one, there in zip(ids, await pipe.execute(), strict=True) if there]
 
 
 async def everywhere(session: Session, given: str, channel: str | None) -> list[str]:

@@ -150,7 +150,7 @@ def _journal(settings: Settings) -> JournalHere | None:
         return None
     try:
         waiting = sum(path.stat().st_size for path in folder.rglob("*.journal"))
-        return JournalHere(waiting, len(list(folder.glob("*.bad"))))
+        return JournalHere(waiting, len(list(folder.rglob("*.bad"))))
     except OSError:  # another user's, or a segment that has just been handed over
         return None
 

@@ -113,26 +113,14 @@ async def _refs(session: Session, message_id: str, channel: str | None) -> list[
         channels += sorted({name.decode() for name in strays} - set(channels))
     found: list[str] = []
     for name in channels:
-        first = await _existing(redis, [message_ref(name, message_id, n) for n in range(_FIRST_LOOK)])
+        first = await search.existing(redis, "dcb:m:", [message_ref(name, message_id, n) for n in range(_FIRST_LOOK)])
         rest = [message_ref(name, message_id, n) for n in range(_FIRST_LOOK, MAX_RECIPIENTS)] if first else []
-        found += first + await _existing(redis, rest)
+        found += first + await search.existing(redis, "dcb:m:", rest)
     return found
 
 
-async def _existing(redis: Redis, refs: Sequence[str]) -> list[str]:
-    async with redis.pipeline(transaction=False) as pipe:
-        for ref in refs:
-            pipe.exists(f"dcb:m:{ref}")
-        answers = await pipe.execute()
-    return [ref for ref, answer in zip(refs, answers, strict=True) if answer]
-
-
 async def _letters(redis: Redis, ids: Sequence[str]) -> list[str]:
-    async with redis.pipeline(transaction=False) as pipe:
-        for one in ids:
-            pipe.exists(f"dcb:dead:{one}")
-        answers = await pipe.execute()
-    return [one for one, answer in zip(ids, answers, strict=True) if answer]
+    return await search.existing(redis, "dcb:dead:", ids)
 
 
 async def _message(session: Session, ref: str) -> Life | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import cache
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
 from dcbridge.messages import UpdateStatus
@@ -139,12 +140,8 @@ class Entry:
     __slots__ = ("hash",)
 
     def __init__(self, found: Mapping[bytes, bytes]) -> None:
+        """`found`: as Redis answers HGETALL."""
         self.hash = found
-
-    @classmethod
-    def from_hash(cls, found: Mapping[bytes, bytes]) -> Self:
-        """As Redis answers HGETALL."""
-        return cls(found)
 
     @classmethod
     def fields(cls) -> list[Field[Any] | Each]:
@@ -270,7 +267,8 @@ KINDS: tuple[type[Entry], ...] = (MessageEntry, TaskEntry, Successes, Interactio
 READ: tuple[type[Entry], ...] = (*KINDS, ClaimedMessage)
 
 
-def words() -> dict[str, str]:
+@cache
+def words() -> Mapping[str, str]:
     """What stands in Lua -> what is put in its place."""
     fields = {f"F.{one.name}": one.wire for kind in READ for one in kind.fields()}
     return fields | {f"{of}.{one.value}": one.value for of, kind in _WORDS.items() for one in kind}

@@ -32,7 +32,7 @@ class WrongLayout(ConfigurationError):
     """What lies in Redis is not for this version."""
 
     def __init__(self, sentence: str) -> None:
-        super().__init__([Problem("", 0, sentence)])
+        super().__init__([Problem("Redis", 0, sentence)])
 
 
 def problem(stored: bytes | str | None) -> str:
@@ -40,10 +40,10 @@ def problem(stored: bytes | str | None) -> str:
     if stored is None:
         return ""
     if not stored.isdigit() or not 0 < int(stored[:9]) <= 999_999:
-        return f"Redis: {KEY} is not the number of a layout: another program wrote it, or it is damaged"
+        return f"{KEY} is not the number of a layout: another program wrote it, or it is damaged"
     if int(stored) > LAYOUT:
         return (
-            f"Redis: the ledger has layout {int(stored)}, written by a newer version of dcbridge; this version knows"
+            f"the ledger has layout {int(stored)}, written by a newer version of dcbridge; this version knows"
             f" layouts {FIRST} to {LAYOUT}. Start the newer version again, or use another Redis"
         )
     return ""

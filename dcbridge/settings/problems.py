@@ -59,16 +59,21 @@ def dotted(path: Path) -> str:
 
 def kind_is_missing(fields: Iterable[str]) -> str:
     """Of a section without `kind`; a key of nearly that name is named."""
-    names = {name.lower(): name for name in fields}
-    near = get_close_matches("kind", names, n=1)
-    return f'is missing; "{names[near[0]]}" stands here and may be meant: write kind' if near else "is missing"
+    near = _nearest("kind", fields)
+    return f'is missing; "{near}" stands here and may be meant: write kind' if near else "is missing"
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6, prefix: str = "") -> str:
     """'did you mean "twilio"?', or "" when nothing is near."""
+    near = _nearest(word, known, cutoff)
+    return f'did you mean "{prefix}{near}"?' if near else ""
+
+
+def _nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """The name that is most like a word in any case; "" when none is."""
     names = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), names, n=1, cutoff=cutoff)
-    return f'did you mean "{prefix}{names[near[0]]}"?' if near else ""
+    return names[near[0]] if near else ""
 
 
 def shape(value: object) -> str:

@@ -143,6 +143,14 @@ async def test_the_journal_where_it_is_on_this_computer(session: Session) -> Non
     assert aside.startswith("the journal has set aside 1 damaged files")
 
 
+async def test_the_journals_of_several_processes_are_one(session: Session) -> None:
+    await session.hires()
+    journal = Path(session.environ["DCBRIDGE_JOURNAL"])
+    in_folder(str(journal), {"000000000001.journal": 100})
+    in_folder(str(journal / "process-1"), {"000000000001.journal": 20, "000000000001.7.bad": 10})
+    assert (await status(session))[1]["journal"] == {"bytes_waiting": 120, "set_aside": 1}
+
+
 def in_folder(folder: str, sizes: dict[str, int]) -> None:
     Path(folder).mkdir(exist_ok=True)
     for name, size in sizes.items():

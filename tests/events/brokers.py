@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,15 +28,16 @@ NO_NATS = "no NATS here: apt-get install nats-server"
 
 
 @dataclass
-class Broker:
+class Broker(ABC):
     """A server process and whatever it started, in a session of their own."""
 
     folder: Path
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
-        raise NotImplementedError
+        """What is run, and its arguments."""
 
     def environment(self) -> dict[str, str]:
         return {}
@@ -56,8 +58,9 @@ class Broker:
             time.sleep(0.1)
         raise RuntimeError((self.folder / "server.log").read_text(errors="replace")[-2000:])
 
+    @abstractmethod
     def greets(self) -> bool:
-        raise NotImplementedError
+        """Whether it answers as it does when it is ready."""
 
     def kill(self) -> None:
         """-9, to all of it."""

@@ -18,6 +18,7 @@ from dcbridge.events.sinks import Subscriber
 from dcbridge.genesys import payloads
 from dcbridge.ledger.reports.books import Books
 from dcbridge.runtime.metrics import Metrics
+from tests.events.minimal import BRIDGE
 
 AT = datetime(2026, 11, 22, 4, 5, 6, 789000, UTC)
 
@@ -150,19 +151,7 @@ def test_which_events_make_a_pair(name: str, part: str) -> None:
 
 
 def subscribers(text: str) -> dict[str, Subscriber]:
-    return parse(
-        f"""
-public_url: http://127.0.0.1:8080
-digital_channels: {{base_url: http://127.0.0.1/nexus/v3, contact_center_id: 0ff723ff-6c6f-44e0-9ce3-ce579337eadd}}
-endpoints: {{main: {{secrets: [the-app-secret-of-now]}}}}
-interactions: {{main: {{secrets: [the-app-secret-of-now]}}}}
-providers: {{twilio: {{kind: twilio, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: 0123456789abcdef}}}}
-channels: {{"0123456789": {{type: sms, provider: twilio}}}}
-subscribers:
-{text}
-""",
-        {},
-    ).subscribers
+    return parse(f"{BRIDGE}subscribers:\n{text}\n", {}).subscribers
 
 
 SECRET = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY="

@@ -15,6 +15,7 @@ from dcbridge.config.loader import parse
 from dcbridge.events.sinks import KINDS, Event, Subscriber, open_sink
 from dcbridge.events.sinks.targets import shared
 from tests.events.brokers import NATS, NO_NATS, Nats
+from tests.events.minimal import BRIDGE
 from tests.events.receivers import PUBLIC_URL, SECRET, an_event
 
 THREE = ("crm", "lake", "wallboard")
@@ -152,16 +153,13 @@ def test_subscribers_parted_by_their_filters_share_nothing(
 
 
 def test_a_shared_place_is_a_warning_that_names_both() -> None:
-    text = """
-public_url: http://127.0.0.1:8080
-digital_channels: {base_url: http://127.0.0.1/nexus/v3, contact_center_id: 0ff723ff-6c6f-44e0-9ce3-ce579337eadd}
-endpoints: {main: {secrets: [the-app-secret-of-now]}}
-interactions: {main: {secrets: [the-app-secret-of-now]}}
-providers: {twilio: {kind: twilio, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: 0123456789abcdef}}
-channels: {"0123456789": {type: sms, provider: twilio}}
+    text = (
+        BRIDGE
+        + """
 subscribers:
   crm: {sink: {kind: redis-stream, url: "redis://10.0.0.1/0", stream: events}}
   lake: {sink: {kind: redis-stream, url: "redis://10.0.0.1/0", stream: events}, media: [chat]}
 """
+    )
     [warning] = [str(one) for one in parse(text, {}).warnings if "subscribers" in str(one)]
     assert 'subscribers.lake.sink: is the place of subscriber "crm" as well' in warning

@@ -130,7 +130,7 @@ async def test_every_reason_is_one_that_is_explained() -> None:
         for parked in (False, True)
         for paused in (False, True)
     ]
-    told: set[Any] = {conversations._why(kind.from_hash(found), 5.0, **where) for kind, found, where in facts}
+    told: set[Any] = {conversations._why(kind(found), 5.0, **where) for kind, found, where in facts}
     assert told | {"forgotten"} == set(conversations.WHY)
 
 

@@ -88,20 +88,18 @@ def test_a_script_has_a_use_for_every_field() -> None:
 
 
 def test_an_entry_is_read_by_names() -> None:
-    entry = MessageEntry.from_hash(
-        {b"s": b"sent", b"a": b"2", b"sent": b"1700000000000", b"x1": b"SM1", b"to": b"\xff"}
-    )
+    entry = MessageEntry({b"s": b"sent", b"a": b"2", b"sent": b"1700000000000", b"x1": b"SM1", b"to": b"\xff"})
     assert (entry.state, entry.attempts, entry.sent_at) == (State.SENT, 2, 1700000000000)
     assert (entry.provider_id(1), entry.provider_id(0)) == ("SM1", None)
     assert (entry.trace_id, entry.part, entry.ended_at, entry.lookup_is_probe) == ("", 0, None, False)
     assert entry.to_id == "\N{REPLACEMENT CHARACTER}"
     assert bool(entry)
-    assert not MessageEntry.from_hash({})
+    assert not MessageEntry({})
 
 
 def test_a_task_keeps_its_content_as_it_came() -> None:
-    task = TaskEntry.from_hash({b"p": b"\xff\x00", b"rp": b"1"})
-    assert (task.payload, task.replayed, TaskEntry.from_hash({}).payload) == (b"\xff\x00", True, b"")
+    task = TaskEntry({b"p": b"\xff\x00", b"rp": b"1"})
+    assert (task.payload, task.replayed, TaskEntry({}).payload) == (b"\xff\x00", True, b"")
 
 
 def test_what_a_claim_brings_along_is_no_field_of_an_entry() -> None:

@@ -12,18 +12,16 @@ from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.runtime.reload import Reload
+from tests.events.minimal import BRIDGE
 
 SECRET = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY="
-TEXT = """
-public_url: http://127.0.0.1:8080
-digital_channels: {base_url: http://127.0.0.1/nexus/v3, contact_center_id: 0ff723ff-6c6f-44e0-9ce3-ce579337eadd}
-endpoints: {main: {secrets: [the-app-secret-of-now]}}
-interactions: {main: {secrets: [the-app-secret-of-now]}}
-providers: {twilio: {kind: twilio, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: 0123456789abcdef}}
-channels: {"0123456789": {type: sms, provider: twilio}}
+TEXT = (
+    BRIDGE
+    + """
 subscribers:
   crm: {sink: {kind: http, url: https://crm.example.com/hook, secrets: ["file:signing-secret"]}}
 """
+)
 LAKE = f"  lake: {{sink: {{kind: http, url: https://lake.example.com/hook, secrets: [{SECRET}]}}}}\n"
 
 

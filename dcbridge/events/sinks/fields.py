@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from abc import ABC, abstractmethod
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
@@ -17,16 +18,16 @@ from dcbridge.settings.types import Model, SomeSeconds
 PLACES = ("endpoint", "media", "subtype", "event")
 
 
-class SinkFields(Model):
+class SinkFields(Model, ABC):
     """What a sink of any kind needs."""
 
     kind: str = Field(description="Which sink.")
     timeout: SomeSeconds = Field(15.0, description="Seconds for one attempt, connecting included.")
 
     @property
+    @abstractmethod
     def place(self) -> str:
         """Where events go, fit to be shown: no user, no path that could hold a token, no query."""
-        raise NotImplementedError
 
 
 class TlsFields(SinkFields):
