@@ -30,15 +30,15 @@ SMALL = Size(count=2_000)
 
 def once(stage: Stage, kind: str, count: int) -> dict[str, float]:
     """One server process. Raises Wrong unless each webhook was answered 200."""
-    stage.start(kind, "-m", "benchmarks.door_server", kind, str(stage.door))
+    stage.start(kind, "-m", "benchmarks.door_server", kind, str(stage.public))
     try:
-        unsigned = f"http://127.0.0.1:{stage.door}/webhooks/messages/{ENDPOINT}"
+        unsigned = f"http://127.0.0.1:{stage.public}/webhooks/messages/{ENDPOINT}"
         stage.wait_for(kind, unsigned, status=401, method="POST")
         warm, counted = prepared(f"{kind}-warm", count // 10 or 1), prepared(kind, count)
-        _checked(uvloop.run(drive(stage.door, warm, CONNECTIONS)))
+        _checked(uvloop.run(drive(stage.public, warm, CONNECTIONS)))
         nobody = {"seconds": 0.0, "cpu": 0.0, "delivered": 0.0}
         before = stage.sample(nobody)
-        result = _checked(uvloop.run(drive(stage.door, counted, CONNECTIONS)))
+        result = _checked(uvloop.run(drive(stage.public, counted, CONNECTIONS)))
         after = stage.sample(nobody)
     finally:
         stage.end(kind)

@@ -57,7 +57,7 @@ def signature_only(configuration: Configuration) -> Starlette:
     return Starlette(routes=[Route("/webhooks/messages/{endpoint}", messages, methods=["POST"])])
 
 
-def whole_door(kind: str, settings: Settings, configuration: Configuration) -> ASGIApp:
+def whole_service(kind: str, settings: Settings, configuration: Configuration) -> ASGIApp:
     """The service's own app, with or without a memory."""
     logs.configure("json", "info", open(os.devnull, "w"), once=True)  # noqa: SIM115  (for the life of the process)
     ledger = (_Forgets if kind == "forgets" else Ledger).of(settings, connect(settings), Durable(settings))
@@ -70,7 +70,9 @@ async def main(kind: str, port: int) -> None:
     """Serve until SIGTERM."""
     settings, _ = read_settings(os.environ)
     configuration = load(settings.config, os.environ)
-    built: ASGIApp = signature_only(configuration) if kind == "signature" else whole_door(kind, settings, configuration)
+    built: ASGIApp = (
+        signature_only(configuration) if kind == "signature" else whole_service(kind, settings, configuration)
+    )
     listener = Listener(built, "127.0.0.1", port)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, listener.stop)
     tune_gc()  # as the service does once it has started

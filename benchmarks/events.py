@@ -33,7 +33,7 @@ from dcbridge.ledger.events import Events
 SIGNS = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY="  # a secret of nobody
 SUBSCRIBERS = tuple(f"well-{n}" for n in range(1, 6))
 IN_FLIGHT = 40  # requests under way to each
-AT_ONCE = 100  # events to a write, when the ledger is filled without the door
+AT_ONCE = 100  # events to a write, when the ledger is filled without the service
 PATIENCE = 180.0
 
 

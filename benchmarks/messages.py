@@ -13,7 +13,7 @@ from dcbridge.ledger import Ledger
 
 CHANNEL = "0123456789"
 ENDPOINT = "main"
-AT_ONCE = 256  # messages to a write, when the ledger is filled without the door
+AT_ONCE = 256  # messages to a write, when the ledger is filled without the service
 
 
 def webhook(message_id: str, consumer: int) -> bytes:
@@ -52,7 +52,7 @@ def http_post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
 
 
 async def fill(ledger: Ledger, configuration: Configuration, label: str, first: int, count: int) -> None:
-    """Put messages into the ledger as the door does, each a conversation of its own."""
+    """Put messages into the ledger as the service does, each a conversation of its own."""
     for start in range(first, first + count, AT_ONCE):
         copies = [
             copy

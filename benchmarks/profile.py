@@ -1,4 +1,4 @@
-"""`python -m benchmarks.profile`: where the processor time goes, by topic; of worker or door also by our function."""
+"""`python -m benchmarks.profile`: where the processor time goes, by topic; of one of them also by our function."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def service(folder: Path, count: int) -> dict[str, Any]:
     """A service that takes `count` webhooks over 64 connections."""
     file = folder / "door.json"
     with Stage(folder / "door") as stage:
-        stage.start("door", "-m", "benchmarks.sampler", str(file), "benchmarks.door_server", "full", str(stage.door))
-        unsigned = f"http://127.0.0.1:{stage.door}/webhooks/messages/{ENDPOINT}"
+        stage.start("door", "-m", "benchmarks.sampler", str(file), "benchmarks.door_server", "full", str(stage.public))
+        unsigned = f"http://127.0.0.1:{stage.public}/webhooks/messages/{ENDPOINT}"
         stage.wait_for("door", unsigned, status=401, method="POST")
-        result = uvloop.run(drive(stage.door, door.prepared("profile", count), door.CONNECTIONS))
+        result = uvloop.run(drive(stage.public, door.prepared("profile", count), door.CONNECTIONS))
         stage.end("door")
     if result.statuses[200] != count:
         raise Wrong(f"not every answer was 200: {dict(result.statuses)}")
@@ -63,9 +63,9 @@ def told(found: dict[str, Any], most: int = 15) -> str:
     return "\n".join(rows)
 
 
-def both(workers: dict[str, Any], doors: dict[str, Any]) -> str:
+def both(workers: dict[str, Any], services: dict[str, Any]) -> str:
     """The table of docs/performance.md: shares by topic, the largest first."""
-    shares = [{topic: n / (found["samples"] or 1) for topic, n in found["topics"]} for found in (workers, doors)]
+    shares = [{topic: n / (found["samples"] or 1) for topic, n in found["topics"]} for found in (workers, services)]
     rows = ["| of the processor time of | worker | door |", "|---|--:|--:|"]
     for topic in sorted({*shares[0], *shares[1]}, key=lambda topic: -sum(share.get(topic, 0) for share in shares)):
         cells = [f"{share[topic]:.0%}" if share.get(topic, 0) >= 0.005 else "" for share in shares]

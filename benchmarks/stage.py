@@ -39,7 +39,7 @@ STOCK = (  # RQ's own loop, in one process, with the same jobs
 STARTED, ENDED, REWRITTEN = 120.0, 60.0, 120.0  # seconds that each may take
 
 _YAML = """\
-public_url: http://127.0.0.1:{door}
+public_url: http://127.0.0.1:{public}
 digital_channels:
   base_url: http://127.0.0.1:{worlds}/nexus/v3
   contact_center_id: 0ff723ff-6c6f-44e0-9ce3-ce579337eadd
@@ -112,13 +112,13 @@ class Stage:
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, confirmed: bool = False) -> None:
         """`confirmed`: the provider is asked to report, and Delivered is said when it did."""
         self.folder = folder
-        self.door, self.operator, self.worlds = free_port(), free_port(), free_port()
+        self.public, self.operator, self.worlds = free_port(), free_port(), free_port()
         self.redis = EmbeddedRedis(folder / "redis", free_port())
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bridge.yaml").write_text(
             _YAML.format(
-                door=self.door,
+                public=self.public,
                 worlds=self.worlds,
                 secret=SECRET,
                 channel=CHANNEL,
@@ -132,7 +132,7 @@ class Stage:
             "DCBRIDGE_REDIS_URL": self.redis.url,
             "RQ_REDIS_URL": self.redis.url,
             "DCBRIDGE_PUBLIC_HOST": "127.0.0.1",
-            "DCBRIDGE_PUBLIC_PORT": str(self.door),
+            "DCBRIDGE_PUBLIC_PORT": str(self.public),
             "DCBRIDGE_OPERATOR_PORT": str(self.operator),
             "DCBRIDGE_LOG_FORMAT": "json",
             "DCBRIDGE_TOKEN_KEY": SECRET + SECRET,
@@ -220,7 +220,7 @@ class Stage:
     # ------------------------------------------------------------ Redis
 
     async def fill(self, label: str, first: int, count: int) -> None:
-        """Messages first … first + count - 1, as if the door had taken them."""
+        """Messages first … first + count - 1, as if the service had taken them."""
         async with Redis(port=self.redis.port) as connection:
             await fill(Ledger.of(self.settings, connection), self.configuration, label, first, count)
 

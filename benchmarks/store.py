@@ -85,13 +85,13 @@ async def channels(stage: Stage, count: int = CHANNELS) -> None:
         sweeps = [await _redis_ms(redis, ledger.sweep) for _ in range(SWEEPS)]
         say("sweep, Redis' time, median", median(sweeps), "ms")
         say("sweep, Redis' time, most", max(sweeps), "ms")
-        desk = Session(stage.settings, stage.configuration, ledger)
+        session = Session(stage.settings, stage.configuration, ledger)
         scrape = Scrape(Metrics(), redis, stage.settings, _configured(stage), lambda: ())
         for what, work in (
             ("books read", lambda: books.read(redis)),
             ("overview read", lambda: overview.read(redis)),
             ("scrape", scrape),
-            ("status", lambda: look(desk, Wanted())),
+            ("status", lambda: look(session, Wanted())),
         ):
             say(what, median([await _took(work) for _ in range(3)]), "ms")
 
@@ -145,14 +145,14 @@ async def _beside(port: int, connections: int, seconds: float) -> tuple[list[flo
 
 def bulk(stage: Stage, connections: int = BULK_CONNECTIONS, seconds: float = SECONDS) -> None:
     """Two service processes on one Redis, as two pods: one takes the bulk, or both do."""
-    stage.start("door", "-m", "benchmarks.door_server", "full", str(stage.door))
-    stage.wait_for("door", f"http://127.0.0.1:{stage.door}/webhooks/messages/{ENDPOINT}", status=401, method="POST")
+    stage.start("door", "-m", "benchmarks.door_server", "full", str(stage.public))
+    stage.wait_for("door", f"http://127.0.0.1:{stage.public}/webhooks/messages/{ENDPOINT}", status=401, method="POST")
     with stage.look() as redis:
         for count in (0, connections):
             redis.config_resetstat()
             before = uvloop.run(stage.books()).accepted if count else 0
             began = time.perf_counter()
-            found, _ = uvloop.run(_beside(stage.door, count, seconds))
+            found, _ = uvloop.run(_beside(stage.public, count, seconds))
             if count:
                 taken = uvloop.run(stage.books()).accepted - before
                 say("messages accepted, /s", taken / (time.perf_counter() - began), "/s")

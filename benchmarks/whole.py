@@ -50,12 +50,12 @@ class Outside:
     def __init__(self, stage: Stage, label: str) -> None:
         self.world = World(PROVIDER_MS / 1000)
         self.world.on_asked, self.world.on_taken, self.world.on_receipts = self._asked, self._taken, self._moved
-        self.webhooks = Connections(stage.door, CONNECTIONS)
-        self.updates = Connections(stage.door, UPDATE_CONNECTIONS)
+        self.webhooks = Connections(stage.public, CONNECTIONS)
+        self.updates = Connections(stage.public, UPDATE_CONNECTIONS)
         self.answers, self.told = Result(), Result()
         self.sent: dict[str, float] = {}  # when each message's webhook was due, by time.perf_counter()
         self.waits: list[float] = []  # seconds from there to the provider's request
-        self._public = f"http://127.0.0.1:{stage.door}"
+        self._public = f"http://127.0.0.1:{stage.public}"
         self._requests: Iterator[tuple[str, bytes]] = signed(SECRET.encode(), label, conversations=5_000)
         self._most = 0
         self._settled = asyncio.Event()

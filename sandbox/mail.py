@@ -48,23 +48,23 @@ class _Session(SMTP):
 
     envelope: _Mailing
 
-    def __init__(self, door: MailServer, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: MailServer, loop: asyncio.AbstractEventLoop) -> None:
         # aiosmtpd keeps these limits on the class and clears them with every connection.
         self.command_size_limits = defaultdict(lambda: SMTP.command_size_limit)
-        config = door.world.config
+        config = server.world.config
         super().__init__(
-            door,
+            server,
             data_size_limit=SIZE_LIMIT,
             enable_SMTPUTF8=True,
             hostname="mail.sandbox.invalid",
             ident="dcbridge sandbox",
             tls_context=config.smtp_tls,
             auth_require_tls=config.smtp_tls is not None,
-            authenticator=door.authenticate,
+            authenticator=server.authenticate,
             loop=loop,
         )
         self.command_size_limits.update(MAIL=512 + 100, RCPT=512 + 500)
-        self.door = door
+        self.server = server
         self.asked: dict[str, str] = {}
 
     def _create_envelope(self) -> _Mailing:
@@ -72,14 +72,14 @@ class _Session(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.door.sessions.add(self)
+        self.server.sessions.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.door.sessions.discard(self)
+        self.server.sessions.discard(self)
         super().connection_lost(error)
 
     async def check_auth_needed(self, caller_method: str) -> bool:
-        if self.door.world.config.smtp_username is None or (self.session and self.session.authenticated):
+        if self.server.world.config.smtp_username is None or (self.session and self.session.authenticated):
             return False
         await self.push("530 5.7.0 Authentication required")
         return True

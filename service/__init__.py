@@ -1,1 +1,1 @@
-"""The door: verify, name, queue, answer."""
+"""The HTTP entry point: verify, name, queue, answer."""

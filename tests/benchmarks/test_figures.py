@@ -156,7 +156,7 @@ async def test_the_worlds_hold_many_requests_at_once() -> None:
 
 def test_a_status_callback_is_signed_as_twilio_signs(tmp_path: Path) -> None:
     stage = Stage(tmp_path, confirmed=True)
-    public, provider = f"http://127.0.0.1:{stage.door}", stage.configuration.build_providers()["twilio"]
+    public, provider = f"http://127.0.0.1:{stage.public}", stage.configuration.build_providers()["twilio"]
     form = {"StatusCallback": f"{public}/callbacks/twilio/status?m=abc&p=0#rc=5", "From": "+1555", "To": "+1650"}
     head, _, body = status_callback(public, form, "SM1").partition(b"\r\n\r\n")
     line, *lines = head.decode().split("\r\n")

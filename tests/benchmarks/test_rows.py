@@ -40,7 +40,7 @@ def all_told(lines: list[Line], runs: int = 1) -> None:
 # ---------------------------------------------------------------- the rows
 
 
-def test_the_door_beside_two_doors_with_less_to_do_by_the_command(tmp_path: Path) -> None:
+def test_the_door_beside_two_servers_with_less_to_do_by_the_command(tmp_path: Path) -> None:
     """It prints the table and writes every figure."""
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "benchmarks", "--row", "door", "--runs", "1", "--small", "--markdown"]
@@ -59,7 +59,7 @@ def test_the_door_beside_two_doors_with_less_to_do_by_the_command(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", door.KINDS)
-def test_only_the_whole_door_writes_and_each_of_its_answers_is_a_message_in_the_ledger(
+def test_only_the_whole_service_writes_and_each_of_its_answers_is_a_message_in_the_ledger(
     tmp_path: Path, kind: str
 ) -> None:
     with Stage(tmp_path) as stage:
@@ -70,7 +70,7 @@ def test_only_the_whole_door_writes_and_each_of_its_answers_is_a_message_in_the_
 
 
 @pytest.mark.parametrize("kind", door.KINDS)
-def test_every_kind_of_door_verifies_what_it_is_sent(tmp_path: Path, kind: str) -> None:
+def test_every_kind_of_server_verifies_what_it_is_sent(tmp_path: Path, kind: str) -> None:
     with Stage(tmp_path) as stage:
         stage.environ["DCBRIDGE_CONFIG"] = str(_with_another_secret(stage))
         with pytest.raises(Wrong, match=r"not every answer was 200: \{401: "):
@@ -218,8 +218,8 @@ def test_a_profile_finds_our_own_functions(
 
 def test_two_profiles_are_one_table() -> None:
     workers = {"samples": 200, "topics": [["log lines", 20], ["the job", 180]]}
-    doors = {"samples": 100, "topics": [["log lines", 100]]}
-    assert profile.both(workers, doors).splitlines()[2:] == ["| log lines | 10% | 100% |", "| the job | 90% |  |"]
+    services = {"samples": 100, "topics": [["log lines", 100]]}
+    assert profile.both(workers, services).splitlines()[2:] == ["| log lines | 10% | 100% |", "| the job | 90% |  |"]
 
 
 def test_the_command_line_and_the_page_know_the_same_rows() -> None:

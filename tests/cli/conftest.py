@@ -1,4 +1,4 @@
-"""One desk a test, on the Redis of the whole run."""
+"""One session a test, on the Redis of the whole run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def session(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> Sessio
 
 
 @pytest.fixture
-async def own_desk(own_redis: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[Session]:
-    """A desk whose Redis this test alone may kill."""
+async def own_session(own_redis: EmbeddedRedis, tmp_path: Path) -> AsyncIterator[Session]:
+    """A session whose Redis this test alone may kill."""
     async with Redis.from_url(own_redis.url) as client:
         yield Session(client, own_redis.url, tmp_path / "bridge")

@@ -32,7 +32,7 @@ SECRET = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY="
 PRIVATE = "canary-of-an-entity"
 
 
-class EventDesk(Session):
+class EventSession(Session):
     """Two subscribers, of which one wants only what is finished."""
 
     def __init__(self, redis: Redis, url: str, folder: Path) -> None:
@@ -73,14 +73,14 @@ def as_dict(value: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def session(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> EventDesk:
-    return EventDesk(redis, redis_server.url, tmp_path / "bridge")
+def session(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> EventSession:
+    return EventSession(redis, redis_server.url, tmp_path / "bridge")
 
 
 # ---------------------------------------------------------------- events list
 
 
-async def test_events_are_listed_with_what_became_of_them(session: EventDesk) -> None:
+async def test_events_are_listed_with_what_became_of_them(session: EventSession) -> None:
     await session.configure()
     older = await session.tell("i-1", "STARTED", "crm", ago=100)
     newer = await session.tell("i-1", "FINISHED", "crm", "ends")
@@ -108,7 +108,7 @@ async def test_events_are_listed_with_what_became_of_them(session: EventDesk) ->
         (["--limit", "1"], ["i-2"]),
     ],
 )
-async def test_events_are_chosen(session: EventDesk, options: list[str], found: list[str]) -> None:
+async def test_events_are_chosen(session: EventSession, options: list[str], found: list[str]) -> None:
     await session.configure()
     await session.tell("i-1", "STARTED", ago=100)
     await session.tell("i-1", "FINISHED", ago=30)
@@ -118,7 +118,7 @@ async def test_events_are_chosen(session: EventDesk, options: list[str], found: 
     assert said.code == 0
 
 
-async def test_a_delivery_that_failed_says_why(session: EventDesk) -> None:
+async def test_a_delivery_that_failed_says_why(session: EventSession) -> None:
     await session.configure()
     event = await session.tell("i-1", "STARTED", "crm")
     await session.events.claim(f"{event}-crm", "w.1", 60.0)
@@ -127,7 +127,7 @@ async def test_a_delivery_that_failed_says_why(session: EventDesk) -> None:
     assert said.lines[0]["deliveries"]["crm"] == {"state": "waiting", "attempts": 1, "last_error": "503"}
 
 
-async def test_nothing_to_list(session: EventDesk) -> None:
+async def test_nothing_to_list(session: EventSession) -> None:
     said = await session.types("events", "list")
     assert (said.code, said.out) == (0, "There are no events.\n")
 
@@ -135,7 +135,7 @@ async def test_nothing_to_list(session: EventDesk) -> None:
 # ---------------------------------------------------------------- events tail
 
 
-async def test_tail_shows_each_event_once_as_it_comes(session: EventDesk) -> None:
+async def test_tail_shows_each_event_once_as_it_comes(session: EventSession) -> None:
     await session.configure()
     await session.tell("i-0", "STARTED", ago=100)
     command = [sys.executable, "-m", "dcbridge", "events", "tail", "--json"]
@@ -164,7 +164,7 @@ async def test_tail_shows_each_event_once_as_it_comes(session: EventDesk) -> Non
 # ---------------------------------------------------------------- events replay
 
 
-async def hour(session: EventDesk) -> list[str]:
+async def hour(session: EventSession) -> list[str]:
     """Six events of the last hour, and one of the hour before, all delivered to crm; of the six, three are ends."""
     await session.configure()
     old = await session.tell("i-old", "STARTED", "crm", ago=5000)
@@ -178,7 +178,7 @@ async def hour(session: EventDesk) -> list[str]:
     return found
 
 
-async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(session: EventDesk) -> None:
+async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(session: EventSession) -> None:
     await hour(session)
     before = await session.everything()
     said = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm", "--dry-run")
@@ -186,7 +186,7 @@ async def test_a_dry_run_says_what_would_be_done_and_changes_nothing(session: Ev
     assert await session.everything() == before
 
 
-async def test_an_hour_goes_to_one_subscriber_and_no_other_notices(session: EventDesk) -> None:
+async def test_an_hour_goes_to_one_subscriber_and_no_other_notices(session: EventSession) -> None:
     found = await hour(session)
     said = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm")
     assert (said.code, said.out) == (0, "6 will be delivered to crm again.\n")
@@ -200,7 +200,7 @@ async def test_an_hour_goes_to_one_subscriber_and_no_other_notices(session: Even
     )  # fmt: skip
 
 
-async def test_a_replay_keeps_to_the_subscribers_filters_and_to_what_was_asked_for(session: EventDesk) -> None:
+async def test_a_replay_keeps_to_the_subscribers_filters_and_to_what_was_asked_for(session: EventSession) -> None:
     await hour(session)
     said = await session.types("events", "replay", "--since", "1h", "--subscriber", "ends")
     assert said.out == "3 will be delivered to ends again.\n3 do not match the options or the subscriber's filters.\n"
@@ -216,7 +216,7 @@ async def test_a_replay_keeps_to_the_subscribers_filters_and_to_what_was_asked_f
         ("off", "--subscriber: off is off in bridge.yaml and receives nothing (subscribers.off.on)"),
     ],
 )
-async def test_a_replay_to_nobody(session: EventDesk, name: str, reason: str) -> None:
+async def test_a_replay_to_nobody(session: EventSession, name: str, reason: str) -> None:
     sink = {"kind": "http", "url": "https://off.example.com/hook", "secrets": [SECRET]}
     await session.configure(off={"on": False, "sink": sink})
     await session.tell("i-1", "STARTED")
@@ -243,7 +243,7 @@ async def test_a_replay_to_nobody(session: EventDesk, name: str, reason: str) ->
     ],
 )
 async def test_what_is_wrong_with_a_replay_is_told_with_its_option(
-    session: EventDesk, more: list[str], code: int, says: str
+    session: EventSession, more: list[str], code: int, says: str
 ) -> None:
     await hour(session)
     said = await session.types("events", "replay", "--subscriber", "crm", "--dry-run", *more)
@@ -251,7 +251,7 @@ async def test_what_is_wrong_with_a_replay_is_told_with_its_option(
     assert says in said.err if says else said.err == ""
 
 
-async def test_a_slow_rate_puts_one_after_the_other(session: EventDesk) -> None:
+async def test_a_slow_rate_puts_one_after_the_other(session: EventSession) -> None:
     """Whoever asks for one in ten seconds has not got two when he changes his mind."""
     await hour(session)
     command = [sys.executable, "-m", "dcbridge", "events", "replay", "--since", "1h", "--subscriber", "crm"]
@@ -266,7 +266,7 @@ async def test_a_slow_rate_puts_one_after_the_other(session: EventDesk) -> None:
     assert len(put) == 1
 
 
-async def test_a_replay_at_a_rate_takes_its_time_in_steps(session: EventDesk) -> None:
+async def test_a_replay_at_a_rate_takes_its_time_in_steps(session: EventSession) -> None:
     await hour(session)
     said = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm", "--rate", "1000/s")
     assert said.out == "6 will be delivered to crm again.\n"
@@ -277,7 +277,7 @@ async def test_a_replay_at_a_rate_takes_its_time_in_steps(session: EventDesk) ->
 # ---------------------------------------------------------------- dead deliveries
 
 
-async def test_a_dead_delivery_is_put_back_and_goes_to_its_subscriber_alone(session: EventDesk) -> None:
+async def test_a_dead_delivery_is_put_back_and_goes_to_its_subscriber_alone(session: EventSession) -> None:
     await session.configure()
     event = await session.tell("i-1", "STARTED", "crm")
     await session.events.claim(f"{event}-crm", "w.1", 60.0)
@@ -291,7 +291,7 @@ async def test_a_dead_delivery_is_put_back_and_goes_to_its_subscriber_alone(sess
     assert (await session.types("dead", "list")).out == "There are no dead letters.\n"
 
 
-async def test_a_nameless_entity_stays_a_letter(session: EventDesk) -> None:
+async def test_a_nameless_entity_stays_a_letter(session: EventSession) -> None:
     await session.ledger.bury("e-1", "interaction entity", "", "neither an id nor an event", b"{}")
     said = await session.types("dead", "replay", "e-1")
     assert said.code == 1
@@ -301,7 +301,7 @@ async def test_a_nameless_entity_stays_a_letter(session: EventDesk) -> None:
 # ---------------------------------------------------------------- subscribers
 
 
-async def test_subscribers_are_listed_with_how_it_goes(session: EventDesk) -> None:
+async def test_subscribers_are_listed_with_how_it_goes(session: EventSession) -> None:
     sink = {"kind": "http", "url": "https://off.example.com/hook", "secrets": [SECRET]}
     await session.configure(off={"on": False, "sink": sink})
     await session.events.subscribers({"gone": 100.0})
@@ -319,7 +319,7 @@ async def test_subscribers_are_listed_with_how_it_goes(session: EventDesk) -> No
     assert SECRET not in said.out + shown.out
 
 
-async def test_disable_and_enable(session: EventDesk) -> None:
+async def test_disable_and_enable(session: EventSession) -> None:
     await session.configure()
     assert (await session.types("subscribers", "disable", "crm")).code == 0
     assert (await session.types("subscribers", "disable", "crm")).code == 1
@@ -338,7 +338,7 @@ async def test_disable_and_enable(session: EventDesk) -> None:
     [(204, 0, "crm accepted own_"), (500, 1, "outcome_unknown (500)"), (410, 1, "gone (410)")],
 )
 async def test_the_test_event_goes_the_way_of_every_event(
-    session: EventDesk, status: int, code: int, words: str
+    session: EventSession, status: int, code: int, words: str
 ) -> None:
     heard: list[Any] = []
 
@@ -356,7 +356,7 @@ async def test_the_test_event_goes_the_way_of_every_event(
     assert headers["webhook-signature"].startswith("v1,")
 
 
-async def test_the_test_event_reaches_no_address_that_was_not_allowed(session: EventDesk) -> None:
+async def test_the_test_event_reaches_no_address_that_was_not_allowed(session: EventSession) -> None:
     async with listening(Starlette()) as url:
         await session.configure()
         path = session.folder / "bridge.yaml"
@@ -376,7 +376,7 @@ def own_address() -> str:
         return ""
 
 
-async def test_the_test_event_goes_past_the_guard_of_every_event(session: EventDesk) -> None:
+async def test_the_test_event_goes_past_the_guard_of_every_event(session: EventSession) -> None:
     """A name is a public one as far as bridge.yaml shows. This computer's stands for an address that is not."""
     name, address = socket.gethostname(), own_address()
     if name == "localhost" or not address or not ip_address(address).is_private:
@@ -404,7 +404,7 @@ async def test_the_test_event_goes_past_the_guard_of_every_event(session: EventD
                 assert (said.code, len(heard)) == (0, 1)
 
 
-async def test_the_test_of_nobody(session: EventDesk) -> None:
+async def test_the_test_of_nobody(session: EventSession) -> None:
     await session.configure()
     said = await session.types("subscribers", "test", "nobody")
     assert said.code == 1

@@ -187,10 +187,10 @@ def test_why_redis_cannot_be_asked(error: Exception, says: str) -> None:
     assert str(error) not in words
 
 
-async def test_a_wrong_password_is_said_to_be_one(own_desk: Session) -> None:
-    await own_desk.redis.config_set("requirepass", "right")
-    url = own_desk.environ["DCBRIDGE_REDIS_URL"].replace("://", "://:wrong-one@")
-    said = await own_desk.types("status", DCBRIDGE_REDIS_URL=url)
+async def test_a_wrong_password_is_said_to_be_one(own_session: Session) -> None:
+    await own_session.redis.config_set("requirepass", "right")
+    url = own_session.environ["DCBRIDGE_REDIS_URL"].replace("://", "://:wrong-one@")
+    said = await own_session.types("status", DCBRIDGE_REDIS_URL=url)
     assert said.code == 3
     assert "refused the login" in said.err
     assert "wrong-one" not in said.err

@@ -179,7 +179,7 @@ async def test_a_webhook_that_was_accepted_since_is_not_sent_twice(session: Sess
     assert await session.everything() == before
 
 
-async def test_a_webhook_with_another_fault_ends_as_failed_as_it_would_at_the_door(session: Session) -> None:
+async def test_a_webhook_with_another_fault_ends_as_failed_as_it_would_at_the_webhook(session: Session) -> None:
     body = orjson.dumps({**orjson.loads(webhook("m-1")), "text": 7})
     letter_id = await unreadable_webhook(session, body)
     said = await session.types("dead", "replay", letter_id)

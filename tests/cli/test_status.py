@@ -341,9 +341,9 @@ async def test_watching_for_machines_is_a_line_a_look_and_waits_for_a_redis_that
         assert (await asyncio.to_thread(running.end)).code == 0
 
 
-async def test_watching_a_redis_that_goes_away_keeps_the_last_look(own_desk: Session, own_redis: Any) -> None:
-    await own_desk.hires()
-    with OnATerminal(own_desk.environ, "status", "--watch", "--every", "0.2") as running:
+async def test_watching_a_redis_that_goes_away_keeps_the_last_look(own_session: Session, own_redis: Any) -> None:
+    await own_session.hires()
+    with OnATerminal(own_session.environ, "status", "--watch", "--every", "0.2") as running:
         await asyncio.to_thread(running.until, "all is well")
         own_redis.kill()
         seen = await asyncio.to_thread(running.until, "the last reading before that")

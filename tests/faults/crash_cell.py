@@ -228,7 +228,7 @@ class Watch:
             case "channel":
                 owed: Any = self._redis.zrange(f"dcb:receipts:{SMS}", 0, -1)
                 return [ref.decode() for ref in owed]
-            case "message ids" | "door":
+            case "message ids" | "webhook":
                 return [self.stack.ref(one) for one in self.subject.split()]
             case "ref" | "refs":
                 return self.subject.split()
@@ -249,9 +249,9 @@ class Watch:
                 return self._fields(f"dcb:t:{self.subject}", "s", "a", "tok")
             case "channel" | "message ids" | "refs":
                 return [self._fields(f"dcb:m:{ref}", "rp") for ref in self.refs]
-            case "door":
+            case "webhook":
                 return self._state("agent", "message_id")
-            case "door task":
+            case "callback":
                 return [one for one in self.stack.state()["consumer"] if one["state"] == "sending"]
             case _:
                 return self._fields(f"dcb:m:{self.refs[0]}", "s", "ta", "unk", "tok")
@@ -290,9 +290,9 @@ class Watch:
         match self.kind:
             case "channel" | "message ids" | "refs":
                 return bool(now) and all(posted != (None,) for posted in now)
-            case "door":
+            case "webhook":
                 return bool(now == "accepted")
-            case "door task":
+            case "callback":
                 return not {one["text"] for one in self._before} & {one["text"] for one in now}
             case _:
                 return bool(now != self._before)

@@ -47,8 +47,8 @@ FAULTS = {
 class Point:
     """A place in the code. `subject` says whom a pass is about, "" for a pass that does not count.
 
-    `kind` is what the subject names: an agent message by its "ref", its "text", its RQ "job" or, at the "door", its
-    messageId; receipts by their "channel", "message ids" or "refs"; a "task"; a callback at the door ("door task").
+    `kind` is what the subject names: an agent message by its "ref", its "text", its RQ "job" or, at the "webhook", its
+    messageId; receipts by their "channel", "message ids" or "refs"; a "task"; a callback as it arrives ("callback").
     `reply` is a word of the command whose reply gets lost; without it that is whatever command is the next.
     """
 
@@ -134,7 +134,7 @@ def _message_id(call: Call, _result: Any) -> str:
 
 
 def _inbound(call: Call, _result: Any) -> str:
-    """A consumer's SMS at the door. Status callbacks have no lane, and do not count."""
+    """A consumer's SMS as it arrives. Status callbacks have no lane, and do not count."""
     return str(call[1].id) if call[1].lane else ""
 
 
@@ -200,10 +200,10 @@ POINTS = (
           says="Digital Channels has it and has not answered"),
     Point("consumer's message not noted", WORKER, _LEDGER + "task_done", "before", "task", _only("c-"),
           reply="task_done", says="posted and answered"),
-    Point("door: before write", SERVICE, _LEDGER + "accept", "before", "door", _message_id, reply="accept"),
-    Point("door: written, not answered", SERVICE, _LEDGER + "accept", "after", "door", _message_id),
-    Point("door: callback before write", SERVICE, _INBOX, "before", "door task", _inbound, reply="task_put"),
-    Point("door: callback not answered", SERVICE, _INBOX, "after", "door task", _inbound, says="and written"),
+    Point("service: before write", SERVICE, _LEDGER + "accept", "before", "webhook", _message_id, reply="accept"),
+    Point("service: written, not answered", SERVICE, _LEDGER + "accept", "after", "webhook", _message_id),
+    Point("service: callback before write", SERVICE, _INBOX, "before", "callback", _inbound, reply="task_put"),
+    Point("service: callback not answered", SERVICE, _INBOX, "after", "callback", _inbound, says="and written"),
 )  # fmt: skip
 
 # What a witness has to tell of: every effect in the outside worlds, and every note of one.

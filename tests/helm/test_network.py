@@ -1,6 +1,6 @@
 """The NetworkPolicies, asked for every pair: they let through the arrows of the architecture page and nothing else.
 
-Digital Channels, providers → door → Redis ← hands → Digital Channels, providers          Prometheus → both
+Digital Channels, providers → service → Redis ← workers → Digital Channels, providers          Prometheus → both
 """
 
 from __future__ import annotations

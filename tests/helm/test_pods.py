@@ -84,17 +84,17 @@ def test_the_time_to_end_adds_up(drain: float, pause: int) -> None:
     given = {"settings": {"drain_seconds": drain}, "service": {"preStopSeconds": pause}}
     found = objects(over(values("minimal"), given))
     last_answers = inspect.signature(Listener.__init__).parameters["graceful"].default
-    door = the("Deployment", "dcbridge-service", found)["spec"]["template"]["spec"]
-    assert door["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": pause}}}
-    assert door["terminationGracePeriodSeconds"] == pause + 2 * last_answers + math.ceil(drain) + 5
-    hands = the("Deployment", "dcbridge-worker-main", found)["spec"]["template"]["spec"]
-    assert hands["terminationGracePeriodSeconds"] == math.ceil(drain) + 10
+    service = the("Deployment", "dcbridge-service", found)["spec"]["template"]["spec"]
+    assert service["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": pause}}}
+    assert service["terminationGracePeriodSeconds"] == pause + 2 * last_answers + math.ceil(drain) + 5
+    workers = the("Deployment", "dcbridge-worker-main", found)["spec"]["template"]["spec"]
+    assert workers["terminationGracePeriodSeconds"] == math.ceil(drain) + 10
 
 
 def test_a_part_that_drains_longer_than_others_gets_longer() -> None:
     found = objects("everything")
-    door = the("StatefulSet", "bridge-service", found)["spec"]["template"]["spec"]
-    assert door["terminationGracePeriodSeconds"] == 10 + 20 + 60 + 5
+    service = the("StatefulSet", "bridge-service", found)["spec"]["template"]["spec"]
+    assert service["terminationGracePeriodSeconds"] == 10 + 20 + 60 + 5
     sends = the("Deployment", "bridge-worker-sends", found)["spec"]["template"]["spec"]
     rest = the("Deployment", "bridge-worker-rest", found)["spec"]["template"]["spec"]
     assert (sends["terminationGracePeriodSeconds"], rest["terminationGracePeriodSeconds"]) == (46 + 10, 20 + 10)

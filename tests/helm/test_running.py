@@ -25,7 +25,7 @@ QUICK = {"service": {"preStopSeconds": 2}, "settings": {"receipt_linger": 0.02, 
 
 @pytest.fixture(scope="module")
 def running_trial(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Trial, list[Pod]]]:
-    """Two doors and a worker, ready."""
+    """Two service pods and a worker, ready."""
     with trial(tmp_path_factory.mktemp("trial"), QUICK) as inside:
         pods = inside.start(REDIS, SANDBOX, SERVICE, WORKER)
         pods += inside.start(SERVICE, suffix="1")
@@ -71,18 +71,18 @@ def test_a_rolling_restart_under_load_loses_and_repeats_nothing(running_trial: t
 
 
 def restart_story(inside: Trial, pods: list[Pod]) -> str:
-    """Every door and every hand is replaced while agents write: asserted, and told in a line."""
+    """Every service pod and worker pod is replaced while agents write: asserted, and reported in a line."""
     before = inside.books().channels
-    doors = [pod for pod in pods if pod.name.startswith("dcbridge-service") and pod.leaving is None]
-    hands = [pod for pod in pods if pod.name.startswith("dcbridge-worker") and pod.leaving is None]
+    services = [pod for pod in pods if pod.name.startswith("dcbridge-service") and pod.leaving is None]
+    workers = [pod for pod in pods if pod.name.startswith("dcbridge-worker") and pod.leaving is None]
     counted = inside.counts()
     with Load(inside) as load, Knocks(inside.namespace.address("dcbridge")) as knocks:
         until(lambda: load.sent > 10, "messages go through")
-        new_doors, codes = roll(inside, SERVICE, doors)
-        new_hands, more = roll(inside, WORKER, hands)
+        new_services, codes = roll(inside, SERVICE, services)
+        new_workers, more = roll(inside, WORKER, workers)
         sent = load.sent
         until(lambda: load.sent > sent + 10, "messages go through")
-    pods += [*new_doors, *new_hands]
+    pods += [*new_services, *new_workers]
     assert codes + more == [0, 0, 0]
     assert set(load.states) == {"accepted"}
     already = sum(channel.accepted for channel in before)
@@ -91,7 +91,7 @@ def restart_story(inside: Trial, pods: list[Pod]) -> str:
     assert (channel.accepted, channel.delivered, books.difference) == (already + load.sent, already + load.sent, 0)
     at_provider = inside.counts()["sms"] - counted.get("sms", 0)
     assert at_provider == load.sent
-    # No connection went to a door that had left. One that is idle may be closed in the moment in which something is
+    # No connection went to a service pod that had left. An idle one may be closed in the moment in which something is
     # sent over it; then the sender sends again, and it is still one message.
     assert (knocks.failed, inside.namespace.refused) == (0, 0)
     assert knocks.answered > 20
@@ -154,27 +154,27 @@ def test_the_story_of_the_probes(tmp_path: Path) -> None:
 def probe_story(inside: Trial) -> Story:
     """Start without Redis, work, Redis goes and comes, SIGTERM: what the kubelet finds, asserted and told."""
     story = inside.namespace.story
-    door, hand = inside.start(SERVICE, WORKER)
-    until(lambda: door.started and hand.started, "both are alive without Redis", 90)
+    service, worker = inside.start(SERVICE, WORKER)
+    until(lambda: service.started and worker.started, "both are alive without Redis", 90)
     time.sleep(2.0)  # time for a wrong answer
-    assert (door.ready, hand.ready) == (False, False)
+    assert (service.ready, worker.ready) == (False, False)
 
     story.tell("Redis", "comes")
     [redis] = inside.start(REDIS)
-    inside.ready(redis, door, hand)
+    inside.ready(redis, service, worker)
 
     story.tell("Redis", "goes")
     redis.crash()
-    until(lambda: not hand.ready, "the worker is not sent to the next release")
+    until(lambda: not worker.ready, "the worker is not sent to the next release")
     time.sleep(2.0)
-    assert door.ready, "callbacks go to the journal: whoever is not ready is sent none"
-    answer = inside.client.post(f"{inside.door}/callbacks/twilio/inbound", data={"a": "b"})
+    assert service.ready, "callbacks go to the journal: whoever is not ready is sent none"
+    answer = inside.client.post(f"{inside.service}/callbacks/twilio/inbound", data={"a": "b"})
     story.tell("a callback", f"with a wrong signature is answered {answer.status_code}")
     assert answer.status_code == 401
 
     story.tell("Redis", "comes back")
     [redis] = inside.start(REDIS)  # the same disk: its volume has the pod's name
-    inside.ready(redis, door, hand)
-    assert (door.restarts, hand.restarts) == (0, 0)
-    assert [hand.delete(), door.delete()] == [0, 0]  # -9 is who had to be killed when its grace period was over
+    inside.ready(redis, service, worker)
+    assert (service.restarts, worker.restarts) == (0, 0)
+    assert [worker.delete(), service.delete()] == [0, 0]  # -9 is who had to be killed when its grace period was over
     return story

@@ -1,7 +1,7 @@
 """The chart's processes without a cluster, told as a timeline.
 
 python -m tests.helm.through probes         what the probes find through start, work, Redis' loss and SIGTERM
-python -m tests.helm.through restart        every door and every hand is replaced while agents write, and the books
+python -m tests.helm.through restart        every service and worker pod is replaced while agents write, and the books
 python -m tests.helm.through image ROOT TRIAL   a signed message through the processes of two unpacked images
 """
 

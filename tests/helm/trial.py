@@ -1,4 +1,4 @@
-"""The chart's trial, run: Redis, the sandbox, the door and the hands, as the rendered objects say, and nothing else."""
+"""The chart's trial, run: Redis, the sandbox, the service and the workers as the rendered objects say."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Trial:
         self.namespace, self._secret = namespace, namespace.cluster.secret
         self.client = httpx.Client(trust_env=False, timeout=15.0)
         self.sandbox = f"http://{namespace.address('dcbridge-sandbox')}:{ports['8090']}/sandbox"
-        self.door = f"http://{namespace.address('dcbridge')}"
+        self.service = f"http://{namespace.address('dcbridge')}"
 
     def start(self, *parts: tuple[str, str], suffix: str = "0") -> list[Pod]:
         return [self.namespace.run(*part, suffix=suffix) for part in parts]

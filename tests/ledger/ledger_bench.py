@@ -65,7 +65,7 @@ def new_message(message_id: str = "m-1", **changes: Any) -> NewMessage:
 
 
 def copies_of(message_id: str, *recipients: str, **changes: Any) -> list[NewMessage]:
-    """One copy a recipient, as the door makes them."""
+    """One copy a recipient, as the service makes them."""
     first = message_ref(changes.get("channel_id", CHANNEL), message_id)
     return [
         new_message(

@@ -14,7 +14,7 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger.reports.books import read
 from dcbridge.runtime.metrics import Metrics
 from tests.ledger.ledger_bench import CHANNEL, Bench, new_message
-from tests.service.open_door import SMS, open_door, sms
+from tests.service.client import SMS, open_service, sms
 
 MINUTE, DAY = 60.0, 86400.0
 
@@ -129,11 +129,11 @@ async def test_what_a_scrape_costs_does_not_grow_with_them(bench: Bench) -> None
 
 async def test_one_webhook_that_names_many_needs_no_more_connections(redis: Redis, redis_server: EmbeddedRedis) -> None:
     await redis.ping()
-    async with open_door(redis_server.url, body_limit=1 << 20) as door:
-        await door.webhook(sms())
+    async with open_service(redis_server.url, body_limit=1 << 20) as client:
+        await client.webhook(sms())
         before = int((await redis.info("stats"))["total_connections_received"])
         body = [sms(str(n), channel=f"stray-{n}" if n else SMS) for n in range(500)]
-        answer = await door.webhook(orjson.dumps(body))
+        answer = await client.webhook(orjson.dumps(body))
         assert (answer.status_code, len(answer.json()["messages"])) == (200, 500)
         assert int((await redis.info("stats"))["total_connections_received"]) - before <= 3
-        assert await door.door.ledger.endpoint_of_stray("stray-499") == "main"
+        assert await client.ctx.ledger.endpoint_of_stray("stray-499") == "main"

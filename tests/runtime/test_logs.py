@@ -110,7 +110,7 @@ def test_time_is_utc_in_milliseconds(stream: io.StringIO) -> None:
     assert time.endswith("Z")
 
 
-def test_the_standard_library_goes_through_the_same_door(stream: io.StringIO) -> None:
+def test_the_standard_library_goes_through_the_same_formatter(stream: io.StringIO) -> None:
     with structlog.contextvars.bound_contextvars(trace="t-1"):
         logging.getLogger("uvicorn.error").info("Started server process [%d]", 4)
         logging.getLogger("uvicorn.error").warning("Uvicorn lost %s", "socket 3")

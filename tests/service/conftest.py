@@ -1,4 +1,4 @@
-"""An open door and an empty Redis for each test."""
+"""A running service and an empty Redis for each test."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
-from tests.service.open_door import OpenDoor, open_door
+from tests.service.client import ServiceClient, open_service
 
 
 @pytest.fixture
-async def door(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[OpenDoor]:
-    async with open_door(redis_server.url) as opened:
+async def client(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[ServiceClient]:
+    async with open_service(redis_server.url) as opened:
         yield opened

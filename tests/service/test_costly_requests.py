@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
-from tests.service.open_door import CONFIGURATION, OpenDoor, open_door
+from tests.service.client import CONFIGURATION, ServiceClient, open_service
 
 MB = 1 << 20
 SIGNED = {"X-Hub-Signature": "sha1=" + "0" * 40}
@@ -69,25 +69,27 @@ ROWS = {
 
 
 @pytest.fixture(params=[False, True], ids=["few secrets", "many secrets"])
-async def wide(request: pytest.FixtureRequest, redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[OpenDoor]:
+async def wide(
+    request: pytest.FixtureRequest, redis: Redis, redis_server: EmbeddedRedis
+) -> AsyncIterator[ServiceClient]:
     configured = parse(CONFIGURATION + MANY * request.param, {})
-    async with open_door(redis_server.url, body_limit=MB, configured=configured) as opened:
+    async with open_service(redis_server.url, body_limit=MB, configured=configured) as opened:
         yield opened
 
 
-async def seconds(door: OpenDoor, path: str, headers: dict[str, str], body: bytes) -> float:
+async def seconds(client: ServiceClient, path: str, headers: dict[str, str], body: bytes) -> float:
     """Processor time of this process, which both asks and answers; the best of three."""
     found = []
     for _ in range(3):
         began = time.process_time()
-        answer = await door.http.post(path, content=body, headers=headers)
+        answer = await client.http.post(path, content=body, headers=headers)
         found.append(time.process_time() - began)
         assert answer.status_code == 401
     return min(found)
 
 
 @pytest.mark.parametrize("row", ROWS)
-async def test_it_costs_little_more_than_to_read_it(wide: OpenDoor, row: str) -> None:
+async def test_it_costs_little_more_than_to_read_it(wide: ServiceClient, row: str) -> None:
     path, headers, body = ROWS[row]
     read = await seconds(wide, "/callbacks/mail/status", {}, fill(b"x"))  # read, and refused by a header
     assert await seconds(wide, path, headers, body) < 5 * read + 0.1

@@ -13,7 +13,7 @@ import pytest
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped] # it ships no types
 
 from dcbridge.genesys.signature import sign
-from tests.service.open_door import LIMIT, MAIL_SECRET, PUBLIC, SECRET, TOKEN, OpenDoor, sms
+from tests.service.client import LIMIT, MAIL_SECRET, PUBLIC, SECRET, TOKEN, ServiceClient, sms
 from tests.service.test_interactions_and_callbacks import INBOUND, stored_callbacks
 
 EVENTS = {"operationId": "1", "data": {"entities": [{"event": "STARTED", "entity": {"id": "i-1"}}]}}
@@ -44,7 +44,7 @@ ENCODINGS: list[tuple[str, Callable[[bytes], bytes]]] = [
 ]
 
 
-async def send(door: OpenDoor, route: str, body: bytes, encoding: str, wrong: bool = False) -> httpx.Response:
+async def send(client: ServiceClient, route: str, body: bytes, encoding: str, wrong: bool = False) -> httpx.Response:
     """A body that is signed right as its route does it, or not."""
     headers = {"Content-Encoding": encoding} if encoding is not None else {}
     path = {"messages": "/webhooks/messages/main", "events": "/webhooks/interactions/events"}.get(route)
@@ -56,7 +56,7 @@ async def send(door: OpenDoor, route: str, body: bytes, encoding: str, wrong: bo
         path = "/callbacks/twilio/inbound"
         headers["X-Twilio-Signature"] = RequestValidator(TOKEN + "x" * wrong).compute_signature(PUBLIC + path, INBOUND)
         headers["Content-Type"] = "application/x-www-form-urlencoded"
-    return await door.http.post(path, content=body, headers=headers)
+    return await client.http.post(path, content=body, headers=headers)
 
 
 PLAIN = {"messages": orjson.dumps(sms()), "events": orjson.dumps(EVENTS), "mail": REPORT, "twilio": FORM}
@@ -64,20 +64,22 @@ PLAIN = {"messages": orjson.dumps(sms()), "events": orjson.dumps(EVENTS), "mail"
 
 @pytest.mark.parametrize(("encoding", "pack"), ENCODINGS)
 @pytest.mark.parametrize("route", PLAIN)
-async def test_a_packed_body_is_read(door: OpenDoor, route: str, encoding: str, pack: Callable[[bytes], bytes]) -> None:
+async def test_a_packed_body_is_read(
+    client: ServiceClient, route: str, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
     for body in (pack(PLAIN[route]), PLAIN[route]):  # and it is the same whatever it was packed in
-        answer = await send(door, route, body, encoding if body != PLAIN[route] else "")
+        answer = await send(client, route, body, encoding if body != PLAIN[route] else "")
         assert answer.status_code == 200
-    assert await door.dead_letters() == []
+    assert await client.dead_letters() == []
     if route == "messages":
-        assert (await door.entry()).state == "accepted"
-        assert (await door.books()).in_flight == 1
+        assert (await client.entry()).state == "accepted"
+        assert (await client.books()).in_flight == 1
     elif route == "events":
         assert answer.json()["data"]["ids"] == [{"id": "i-1"}]
-        [(_, kept)] = cast(list[tuple[bytes, dict[bytes, bytes]]], await door.redis.xrange("dcb:interactions"))
+        [(_, kept)] = cast(list[tuple[bytes, dict[bytes, bytes]]], await client.redis.xrange("dcb:interactions"))
         assert kept[b"body"] == PLAIN[route]
     else:
-        [(_, stored)] = await stored_callbacks(door)
+        [(_, stored)] = await stored_callbacks(client)
         assert stored.body == PLAIN[route]
         assert "content-encoding" not in stored.headers
 
@@ -85,22 +87,22 @@ async def test_a_packed_body_is_read(door: OpenDoor, route: str, encoding: str, 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip, br", "*", "x" * 200])
 @pytest.mark.parametrize("route", PLAIN)
 async def test_an_encoding_that_is_not_read_is_refused_before_it_is_stored(
-    door: OpenDoor, route: str, encoding: str
+    client: ServiceClient, route: str, encoding: str
 ) -> None:
-    answer = await send(door, route, PLAIN[route], encoding)
+    answer = await send(client, route, PLAIN[route], encoding)
     assert (answer.status_code, answer.headers["accept-encoding"]) == (415, "gzip, deflate")
     assert set(answer.json()) == {"error"}
-    assert await door.redis.dbsize() == 0
-    refused = await send(door, route, PLAIN[route], encoding, wrong=True)
+    assert await client.redis.dbsize() == 0
+    refused = await send(client, route, PLAIN[route], encoding, wrong=True)
     assert (refused.status_code, "accept-encoding" in refused.headers) == (401, False)
-    assert (await send(door, route, PLAIN[route], "")).status_code == 200
+    assert (await send(client, route, PLAIN[route], "")).status_code == 200
 
 
-async def test_two_headers_are_one_list(door: OpenDoor) -> None:
+async def test_two_headers_are_one_list(client: ServiceClient) -> None:
     body = gzip.compress(PLAIN["messages"])
     signed = ("X-Hub-Signature", sign(SECRET.encode(), body))
     encodings = [("Content-Encoding", "identity"), ("Content-Encoding", "gzip")]
-    answer = await door.http.post("/webhooks/messages/main", content=body, headers=[signed, *encodings])
+    answer = await client.http.post("/webhooks/messages/main", content=body, headers=[signed, *encodings])
     assert answer.json() == {"messageId": "1613474523265-0"}
 
 
@@ -112,12 +114,12 @@ def filled(size: int) -> bytes:
 @pytest.mark.parametrize(("size", "status"), [(LIMIT, 200), (LIMIT + 1, 413), (50_000_000, 413)])
 @pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", raw_deflate)])
 async def test_what_is_unpacked_may_be_as_long_as_a_body(
-    door: OpenDoor, size: int, status: int, encoding: str, pack: Callable[[bytes], bytes]
+    client: ServiceClient, size: int, status: int, encoding: str, pack: Callable[[bytes], bytes]
 ) -> None:
     body = pack(filled(size))[: LIMIT - 1]  # of the largest, as much as a body may have: still a bomb
-    answer = await send(door, "messages", body, encoding)
+    answer = await send(client, "messages", body, encoding)
     assert answer.status_code == status
-    assert bool(await door.redis.dbsize()) == (status == 200)
+    assert bool(await client.redis.dbsize()) == (status == 200)
 
 
 @pytest.mark.parametrize(
@@ -133,16 +135,16 @@ async def test_what_is_unpacked_may_be_as_long_as_a_body(
     ],
     ids=["cut", "damaged", "more behind it", "a hundred members", "no JSON", "a beginning", "nothing"],
 )
-async def test_what_cannot_be_unpacked_is_kept_as_any_body_that_is_not_json(door: OpenDoor, body: bytes) -> None:
-    answer = await send(door, "messages", body, "gzip")
+async def test_what_cannot_be_unpacked_is_kept_as_any_body_that_is_not_json(client: ServiceClient, body: bytes) -> None:
+    answer = await send(client, "messages", body, "gzip")
     assert (answer.status_code, list(answer.json())) == (200, ["messageId"])
-    [letter] = await door.dead_letters()
+    [letter] = await client.dead_letters()
     assert letter[b"reason"] == b"520 the body is not JSON"
 
 
-async def test_the_signature_covers_the_bytes_as_they_came(door: OpenDoor) -> None:
+async def test_the_signature_covers_the_bytes_as_they_came(client: ServiceClient) -> None:
     plain = PLAIN["messages"]
     headers: dict[str, Any] = {"Content-Encoding": "gzip", "X-Hub-Signature": sign(SECRET.encode(), plain)}
-    answer = await door.http.post("/webhooks/messages/main", content=gzip.compress(plain), headers=headers)
+    answer = await client.http.post("/webhooks/messages/main", content=gzip.compress(plain), headers=headers)
     assert answer.status_code == 401
-    assert await door.redis.dbsize() == 0
+    assert await client.redis.dbsize() == 0

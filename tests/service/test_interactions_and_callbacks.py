@@ -11,7 +11,7 @@ import pytest
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]  # ships no types
 
 from dcbridge.providers.callback import unpack
-from tests.service.open_door import MAIL_SECRET, OLDER, PUBLIC, RETIRED, SECRET, TOKEN, OpenDoor, sms
+from tests.service.client import MAIL_SECRET, OLDER, PUBLIC, RETIRED, SECRET, TOKEN, ServiceClient, sms
 
 EVENTS = "/webhooks/interactions/events"
 
@@ -23,20 +23,20 @@ def batch(operation: str | None = "op-1", *events: tuple[str, str]) -> dict[str,
     return ({"operationId": operation} if operation else {}) | {"data": {"entities": entities}}
 
 
-async def kept(door: OpenDoor) -> list[bytes]:
-    entries: Any = await door.redis.xrange("dcb:interactions")
+async def kept(client: ServiceClient) -> list[bytes]:
+    entries: Any = await client.redis.xrange("dcb:interactions")
     return [fields[b"body"] for _, fields in entries]
 
 
 # ---------------------------------------------------------------- interactions
 
 
-async def test_a_batch_is_answered_as_documented_and_kept_as_it_came(door: OpenDoor) -> None:
+async def test_a_batch_is_answered_as_documented_and_kept_as_it_came(client: ServiceClient) -> None:
     raw = orjson.dumps(batch("op-1", ("i-1", "STARTED"), ("i-2", "FINISHED"))) + b"\n"
-    answer = await door.webhook(raw, path=EVENTS)
+    answer = await client.webhook(raw, path=EVENTS)
     assert answer.status_code == 200
     assert answer.json() == {"status": {"code": 0}, "data": {"ids": [{"id": "i-1"}, {"id": "i-2"}]}}
-    assert await kept(door) == [raw]
+    assert await kept(client) == [raw]
 
 
 @pytest.mark.parametrize(
@@ -51,34 +51,36 @@ async def test_a_batch_is_answered_as_documented_and_kept_as_it_came(door: OpenD
         (batch(None), batch(None, ("i-1", "FINISHED")), 2),
     ],
 )
-async def test_a_redelivery_is_its_operation_again(door: OpenDoor, first: object, second: object, times: int) -> None:
+async def test_a_redelivery_is_its_operation_again(
+    client: ServiceClient, first: object, second: object, times: int
+) -> None:
     for body in (first, second, first):
-        answer = await door.webhook(body, path=EVENTS)
+        answer = await client.webhook(body, path=EVENTS)
         assert answer.status_code == 200
-    assert len(await kept(door)) == times
+    assert len(await kept(client)) == times
 
 
 @pytest.mark.parametrize("body", [{}, [], {"data": None}, {"operationId": "x", "data": {"entities": [{}, 5]}}])
-async def test_odd_batches_are_taken(door: OpenDoor, body: object) -> None:
-    answer = await door.webhook(body, path=EVENTS)
+async def test_odd_batches_are_taken(client: ServiceClient, body: object) -> None:
+    answer = await client.webhook(body, path=EVENTS)
     assert (answer.status_code, answer.json()) == (200, {"status": {"code": 0}, "data": {"ids": []}})
-    assert len(await kept(door)) == 1
+    assert len(await kept(client)) == 1
 
 
-async def test_a_batch_that_is_no_json_is_a_dead_letter_and_still_200(door: OpenDoor) -> None:
+async def test_a_batch_that_is_no_json_is_a_dead_letter_and_still_200(client: ServiceClient) -> None:
     for _ in range(2):
-        assert (await door.webhook(b"\xffno", path=EVENTS)).status_code == 200
-    [letter] = await door.dead_letters()
+        assert (await client.webhook(b"\xffno", path=EVENTS)).status_code == 200
+    [letter] = await client.dead_letters()
     assert (letter[b"raw"], letter[b"what"]) == (b"\xffno", b"interaction batch")
-    assert await kept(door) == []
+    assert await kept(client) == []
 
 
 @pytest.mark.parametrize(("secret", "status"), [(SECRET, 200), (OLDER, 200), (RETIRED, 401), ("x", 401)])
-async def test_who_may_tell_of_interactions(door: OpenDoor, secret: str, status: int) -> None:
-    assert (await door.webhook(batch(), path=EVENTS, secret=secret)).status_code == status
-    assert len(await kept(door)) == (status == 200)
+async def test_who_may_tell_of_interactions(client: ServiceClient, secret: str, status: int) -> None:
+    assert (await client.webhook(batch(), path=EVENTS, secret=secret)).status_code == status
+    assert len(await kept(client)) == (status == 200)
     place = {SECRET: "0", OLDER: "1"}.get(secret, "9")
-    assert door.counted("dcbridge_secret_uses_total", name="interactions/events", secret=place) == (status == 200)
+    assert client.counted("dcbridge_secret_uses_total", name="interactions/events", secret=place) == (status == 200)
 
 
 # ---------------------------------------------------------------- Twilio's callbacks
@@ -88,7 +90,7 @@ INBOUND = {"MessageSid": "SM2", "From": "+16504661149", "To": "+15557650123", "B
 
 
 async def callback(
-    door: OpenDoor, path: str, form: dict[str, str], *, token: str = TOKEN, method: str = "POST", **headers: str
+    client: ServiceClient, path: str, form: dict[str, str], *, token: str = TOKEN, method: str = "POST", **headers: str
 ) -> httpx.Response:
     """As Twilio's own library signs it, for the public URL."""
     query = f"&{httpx.QueryParams(form)}" if method == "GET" else ""
@@ -96,68 +98,68 @@ async def callback(
     signature = RequestValidator(token).compute_signature(PUBLIC + url, form if method == "POST" else {})
     given = {"X-Twilio-Signature": signature, "Content-Type": "application/x-www-form-urlencoded"} | headers
     if method == "GET":
-        return await door.http.get(url, headers=given)
-    return await door.http.request(method, url, content=str(httpx.QueryParams(form)).encode(), headers=given)
+        return await client.http.get(url, headers=given)
+    return await client.http.request(method, url, content=str(httpx.QueryParams(form)).encode(), headers=given)
 
 
-async def stored_callbacks(door: OpenDoor) -> list[Any]:
+async def stored_callbacks(client: ServiceClient) -> list[Any]:
     found = []
-    async for key in door.redis.scan_iter("dcb:t:*"):
-        payload = await cast(Awaitable[bytes | None], door.redis.hget(key, "p"))
+    async for key in client.redis.scan_iter("dcb:t:*"):
+        payload = await cast(Awaitable[bytes | None], client.redis.hget(key, "p"))
         assert payload is not None
         found.append(unpack(payload))
     return found
 
 
-async def test_a_status_callback_is_stored_byte_for_byte(door: OpenDoor) -> None:
+async def test_a_status_callback_is_stored_byte_for_byte(client: ServiceClient) -> None:
     path = "/callbacks/twilio/status?m=0123456789abcdef01234567&p=0"
-    answer = await callback(door, path, STATUS, Cookie="a=b", Authorization="Basic eDp5")
+    answer = await callback(client, path, STATUS, Cookie="a=b", Authorization="Basic eDp5")
     assert (answer.status_code, answer.content) == (200, b"")
-    [(name, stored)] = await stored_callbacks(door)
+    [(name, stored)] = await stored_callbacks(client)
     assert (name, stored.kind, stored.method, stored.url) == ("twilio", "status", "POST", PUBLIC + path)
     assert stored.body == str(httpx.QueryParams(STATUS)).encode()
     assert stored.query == b"m=0123456789abcdef01234567&p=0"
     assert not {"cookie", "authorization"} & stored.headers.keys()
     assert stored.headers["x-twilio-signature"]
-    assert (await door.books()).queued["inbound"] == 1
-    door.door.providers["twilio"].verify(stored)  # it can be verified again, later
+    assert (await client.books()).queued["inbound"] == 1
+    client.ctx.providers["twilio"].verify(stored)  # it can be verified again, later
 
 
-async def test_a_consumers_message_gets_twiml(door: OpenDoor) -> None:
-    answer = await callback(door, "/callbacks/twilio/inbound", INBOUND)
+async def test_a_consumers_message_gets_twiml(client: ServiceClient) -> None:
+    answer = await callback(client, "/callbacks/twilio/inbound", INBOUND)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/xml; charset=utf-8")
     assert answer.text.endswith("<Response/>")
 
 
-async def test_a_repeated_callback_is_stored_once_and_answered_alike(door: OpenDoor) -> None:
+async def test_a_repeated_callback_is_stored_once_and_answered_alike(client: ServiceClient) -> None:
     for form, path in ((STATUS, "/callbacks/twilio/status?m=1"), (INBOUND, "/callbacks/twilio/inbound")):
-        first, again = [await callback(door, path, form) for _ in range(2)]
+        first, again = [await callback(client, path, form) for _ in range(2)]
         assert (first.status_code, first.content) == (again.status_code, again.content) == (200, first.content)
-    assert len(await stored_callbacks(door)) == 2
+    assert len(await stored_callbacks(client)) == 2
     repeated = {"route": "provider_callback", "name": "twilio", "outcome": "repeated"}
-    assert door.counted("dcbridge_http_requests_total", **repeated) == 2
+    assert client.counted("dcbridge_http_requests_total", **repeated) == 2
 
 
-async def test_another_status_of_the_same_message_is_another_callback(door: OpenDoor) -> None:
+async def test_another_status_of_the_same_message_is_another_callback(client: ServiceClient) -> None:
     for status in ("sent", "delivered"):
-        await callback(door, "/callbacks/twilio/status?m=1", STATUS | {"MessageStatus": status})
-    assert len(await stored_callbacks(door)) == 2
+        await callback(client, "/callbacks/twilio/status?m=1", STATUS | {"MessageStatus": status})
+    assert len(await stored_callbacks(client)) == 2
 
 
-async def test_inbound_callbacks_of_a_provider_wait_in_line_and_updates_do_not(door: OpenDoor) -> None:
+async def test_inbound_callbacks_of_a_provider_wait_in_line_and_updates_do_not(client: ServiceClient) -> None:
     for number in range(3):
-        await callback(door, "/callbacks/twilio/inbound", INBOUND | {"MessageSid": f"SM{number}"})
-    assert (await door.books()).queued["inbound"] == 1
+        await callback(client, "/callbacks/twilio/inbound", INBOUND | {"MessageSid": f"SM{number}"})
+    assert (await client.books()).queued["inbound"] == 1
     for number in range(3):
-        await callback(door, "/callbacks/twilio/status?m=1", STATUS | {"MessageSid": f"SM{number}"})
-    assert (await door.books()).queued["inbound"] == 4
+        await callback(client, "/callbacks/twilio/status?m=1", STATUS | {"MessageSid": f"SM{number}"})
+    assert (await client.books()).queued["inbound"] == 4
 
 
-async def test_a_get_callback_is_verified_and_stored(door: OpenDoor) -> None:
+async def test_a_get_callback_is_verified_and_stored(client: ServiceClient) -> None:
     path = "/callbacks/twilio/status?m=1"
-    answer = await callback(door, path, STATUS, method="GET")
+    answer = await callback(client, path, STATUS, method="GET")
     assert answer.status_code == 200
-    [(_, stored)] = await stored_callbacks(door)
+    [(_, stored)] = await stored_callbacks(client)
     assert (stored.method, stored.body) == ("GET", b"")
     assert b"MessageStatus=delivered" in stored.query
 
@@ -173,21 +175,23 @@ async def test_a_get_callback_is_verified_and_stored(door: OpenDoor) -> None:
         ("/callbacks/mail/status", STATUS, TOKEN, 401),
     ],
 )
-async def test_who_may_call_back(door: OpenDoor, path: str, form: dict[str, str], token: str, status: int) -> None:
-    assert (await callback(door, path, form, token=token)).status_code == status
-    assert len(await stored_callbacks(door)) == (status == 200)
+async def test_who_may_call_back(
+    client: ServiceClient, path: str, form: dict[str, str], token: str, status: int
+) -> None:
+    assert (await callback(client, path, form, token=token)).status_code == status
+    assert len(await stored_callbacks(client)) == (status == 200)
 
 
 @pytest.mark.parametrize(
     ("secret", "status"), [(f"Bearer {MAIL_SECRET}", 200), (f"Bearer {MAIL_SECRET}s", 401), ("", 401)]
 )
-async def test_a_mail_report_comes_with_its_secret(door: OpenDoor, secret: str, status: int) -> None:
+async def test_a_mail_report_comes_with_its_secret(client: ServiceClient, secret: str, status: int) -> None:
     body = b"Message-ID: <1@x>\r\n\r\nreport \xff"
     headers = {"Authorization": secret} if secret else {}
     for _ in range(2):
-        answer = await door.http.post("/callbacks/mail/status", content=body, headers=headers)
+        answer = await client.http.post("/callbacks/mail/status", content=body, headers=headers)
         assert answer.status_code == status
-    stored = await stored_callbacks(door)
+    stored = await stored_callbacks(client)
     assert [one.body for _, one in stored] == [body] * (status == 200)
 
 
@@ -214,42 +218,42 @@ async def test_a_mail_report_comes_with_its_secret(door: OpenDoor, secret: str, 
         ("GET", "/callbacks/twilio/status", 401, None),
     ],
 )
-async def test_plain_answers(door: OpenDoor, method: str, path: str, status: int, allow: str | None) -> None:
-    answer = await door.http.request(method, path, content=orjson.dumps(sms()) if method == "POST" else None)
+async def test_plain_answers(client: ServiceClient, method: str, path: str, status: int, allow: str | None) -> None:
+    answer = await client.http.request(method, path, content=orjson.dumps(sms()) if method == "POST" else None)
     assert answer.status_code == status
     assert ", ".join(sorted(answer.headers.get("allow", "").split(", "))) == (allow or "")
     assert set(answer.json()) == {"error"}
     assert "server" not in answer.headers
-    assert await door.redis.dbsize() == 0
+    assert await client.redis.dbsize() == 0
 
 
 # ---------------------------------------------------------------- metrics
 
 
-async def test_nothing_that_a_stranger_writes_becomes_a_label(door: OpenDoor) -> None:
+async def test_nothing_that_a_stranger_writes_becomes_a_label(client: ServiceClient) -> None:
     def series() -> set[str]:
         return {line.partition(" ")[0] for line in text().splitlines() if not line.startswith("#")}
 
     def text() -> str:
-        return door.door.metrics.render(books, door.door.configuration.channels).decode()
+        return client.ctx.metrics.render(books, client.ctx.configuration.channels).decode()
 
     async def knock(canary: str) -> None:
         headers: dict[str, str | None] = {"X-B3-TraceId": canary, "User-Agent": canary, "Host": canary}
         for path in (f"/webhooks/messages/{canary}", f"/webhooks/interactions/{canary}", f"/{canary}"):
-            await door.webhook(sms(), path=path, headers=headers)
-            await door.http.get(path)
-        await callback(door, f"/callbacks/{canary}/status", {"MessageSid": canary})
-        await callback(door, f"/callbacks/twilio/{canary}", {"MessageSid": canary})
-        await callback(door, "/callbacks/twilio/inbound", {"MessageSid": canary, "From": canary, "Body": canary})
-        await door.webhook(sms(canary, channel=f"channel-{canary}", text=canary, to=canary))
-        await door.webhook(sms(canary, text=canary, to=canary), headers={"X-Hub-Signature": f"{canary}=00"})
-        await door.webhook({"operationId": canary, "data": {"entities": [{"event": canary}]}}, path=EVENTS)
+            await client.webhook(sms(), path=path, headers=headers)
+            await client.http.get(path)
+        await callback(client, f"/callbacks/{canary}/status", {"MessageSid": canary})
+        await callback(client, f"/callbacks/twilio/{canary}", {"MessageSid": canary})
+        await callback(client, "/callbacks/twilio/inbound", {"MessageSid": canary, "From": canary, "Body": canary})
+        await client.webhook(sms(canary, channel=f"channel-{canary}", text=canary, to=canary))
+        await client.webhook(sms(canary, text=canary, to=canary), headers={"X-Hub-Signature": f"{canary}=00"})
+        await client.webhook({"operationId": canary, "data": {"entities": [{"event": canary}]}}, path=EVENTS)
 
     await knock("canary-one")
-    books = await door.books()
+    books = await client.books()
     before = series()
     await knock("canary-two")
-    books = await door.books()
+    books = await client.books()
     assert series() == before
     assert "canary" not in text()
     assert 'dcbridge_books_total{channel="(unknown)",state="accepted"} 2.0' in text()

@@ -190,7 +190,7 @@ async def test_damage_is_said_loudly_and_a_torn_tail_is_only_mentioned(
     assert len(list(folder.glob("*.bad"))) == 1
 
 
-# ---------------------------------------------------------------- the whole door, as a process
+# ---------------------------------------------------------------- the service as a process
 
 
 class Twilio:
@@ -219,7 +219,7 @@ class Twilio:
         return [int(body["MessageSid"][0].removeprefix("SM")) for body in bodies]
 
 
-def test_two_hundred_callbacks_survive_a_redis_that_is_away_and_a_door_that_is_killed() -> None:
+def test_two_hundred_callbacks_survive_a_redis_that_is_away_and_a_service_that_is_killed() -> None:
     with Stack(parts=("service",)) as stack:
         twilio = Twilio(stack)
         usual = twilio.writes()
@@ -248,7 +248,7 @@ def test_two_hundred_callbacks_survive_a_redis_that_is_away_and_a_door_that_is_k
         assert {line["outcome"] for line in stack.lines("service", "provider_callback")} == {"accepted", "journalled"}
 
 
-def test_a_full_journal_is_503_and_a_second_door_does_not_start_on_the_folder() -> None:
+def test_a_full_journal_is_503_and_a_second_service_does_not_start_on_the_folder() -> None:
     settings = {"DCBRIDGE_JOURNAL_LIMIT": "65536"}
     with Stack(parts=("service",), settings=settings) as stack:
         twilio = Twilio(stack)
@@ -265,7 +265,7 @@ def test_a_full_journal_is_503_and_a_second_door_does_not_start_on_the_folder() 
         readyz = f"http://127.0.0.1:{stack.ports.operator}/readyz"
         assert stack.client.get(readyz).status_code == 503
         stack.redis.start()
-        until(lambda: stack.client.get(readyz).status_code == 200, "the door is ready")
+        until(lambda: stack.client.get(readyz).status_code == 200, "the service is ready")
         until(lambda: "dcbridge_journal_waiting 0.0" in stack.metrics("service"), "the journal is drained")
         assert twilio.stored() == list(range(taken))
 
@@ -285,7 +285,7 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(command: str, t
             )  # fmt: skip
             if command == "serve" and code == 0:
                 stack.processes["service"] = process
-                until(lambda: stack.is_ready("service"), "the door is ready")
+                until(lambda: stack.is_ready("service"), "the service is ready")
                 process.terminate()
             said, _ = process.communicate(timeout=60)
             stack.processes.clear()
@@ -294,7 +294,7 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(command: str, t
 
 
 def test_the_journal_is_what_readiness_is_about() -> None:
-    """A door that never reached Redis and holds nothing is not ready: its address may be wrong."""
+    """A service that never reached Redis and holds nothing is not ready: its address may be wrong."""
     with Stack(parts=(), settings={"DCBRIDGE_DRAIN_SECONDS": "1"}) as stack:
         stack.redis.stop()
         stack.start("service", wait=False)
@@ -305,18 +305,18 @@ def test_the_journal_is_what_readiness_is_about() -> None:
                 return stack.client.get(readyz).status_code
             return 0
 
-        assert until(answered, "the door listens") == 503
+        assert until(answered, "the service listens") == 503
         assert Twilio(stack).writes().status_code == 200
         assert answered() == 200
 
 
-def test_a_door_that_is_asked_to_stop_waits_for_redis_to_take_its_journal() -> None:
+def test_a_service_that_is_asked_to_stop_waits_for_redis_to_take_its_journal() -> None:
     """A pod's folder goes with the pod."""
     with Stack(parts=("service",)) as stack:
         stack.redis.kill()
         assert Twilio(stack).writes().status_code == 200
         stack.processes["service"].terminate()
-        until(lambda: stack.lines("service", "journal_waits_to_be_empty"), "the door waits")
+        until(lambda: stack.lines("service", "journal_waits_to_be_empty"), "the service waits")
         assert stack.is_ready("service")
         stack.redis.start()
         assert stack.processes.pop("service").wait(30) == 0
@@ -332,4 +332,4 @@ def test_it_waits_no_longer_than_it_was_told() -> None:
         assert [line["waiting"] for line in stack.lines("service", "journal_left_behind")] == [1]
         stack.redis.start()
         stack.start("service")
-        until(lambda: stack.books().tasks["callback"] == 1, "the next door hands it over")
+        until(lambda: stack.books().tasks["callback"] == 1, "the next service hands it over")

@@ -13,7 +13,7 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.errors import Refused
 from dcbridge.genesys import payloads
-from tests.service.open_door import PUBLIC, TOKEN, OpenDoor, open_door, sms
+from tests.service.client import PUBLIC, TOKEN, ServiceClient, open_service, sms
 
 LENGTH = 900_000
 LONG = "x" * LENGTH
@@ -22,8 +22,8 @@ WHOLE = {"p", "raw", "body"}  # fields that hold what came as it came
 
 
 @pytest.fixture
-async def wide(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[OpenDoor]:
-    async with open_door(redis_server.url, body_limit=1 << 20) as opened:
+async def wide(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[ServiceClient]:
+    async with open_service(redis_server.url, body_limit=1 << 20) as opened:
         yield opened
 
 
@@ -47,8 +47,8 @@ async def long_places(redis: Redis) -> list[str]:
     return found
 
 
-def longest_label(door: OpenDoor) -> int:
-    metrics = door.door.metrics.registry.collect()
+def longest_label(client: ServiceClient) -> int:
+    metrics = client.ctx.metrics.registry.collect()
     return max(len(label) for metric in metrics for sample in metric.samples for label in sample.labels.values())
 
 
@@ -75,7 +75,7 @@ ROWS: dict[str, tuple[str, Any, str]] = {
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a good one"])
 async def test_an_id_that_is_too_long_is_a_problem_of_its_message_and_no_key(
-    wide: OpenDoor, row: str, beside: bool
+    wide: ServiceClient, row: str, beside: bool
 ) -> None:
     place, value, problem = ROWS[row]
     bad = changed(place, value)
@@ -96,7 +96,7 @@ async def test_an_id_that_is_too_long_is_a_problem_of_its_message_and_no_key(
     [("channel.id", "x" * 200), ("channel.messageId", "x" * 400), ("channel.from.id", "x" * 400),
      ("channel.to.id", "x" * 400), ("channel.messageId", 12345678901234567)],
 )  # fmt: skip
-async def test_the_longest_ids_are_none_of_that(wide: OpenDoor, place: str, value: Any) -> None:
+async def test_the_longest_ids_are_none_of_that(wide: ServiceClient, place: str, value: Any) -> None:
     await wide.webhook(changed(place, value))
     letters = await wide.dead_letters()
     assert [letter[b"reason"] for letter in letters if b"longer" in letter[b"reason"]] == []
@@ -104,7 +104,7 @@ async def test_the_longest_ids_are_none_of_that(wide: OpenDoor, place: str, valu
 
 
 @pytest.mark.parametrize("place", ["to", "to.id"])
-async def test_a_recipient_that_is_too_long_leaves_the_others_alone(wide: OpenDoor, place: str) -> None:
+async def test_a_recipient_that_is_too_long_leaves_the_others_alone(wide: ServiceClient, place: str) -> None:
     bad: Any = LONG if place == "to" else {"id": LONG, "name": "X"}
     message = changed("channel.to", ["16504661149", bad, "16504661150"])
     assert (await wide.webhook(message)).status_code == 200
@@ -119,20 +119,20 @@ async def test_a_recipient_that_is_too_long_leaves_the_others_alone(wide: OpenDo
 
 
 @pytest.mark.parametrize("kind", ["twilio", "mail"])
-async def test_no_provider_sends_to_what_stands_for_it(kind: str, wide: OpenDoor) -> None:
+async def test_no_provider_sends_to_what_stands_for_it(kind: str, wide: ServiceClient) -> None:
     email = {"type": "Email", "subject": "s", "content": [{"type": "text", "text": "t"}]}
     message = changed("channel.to.id", LONG) | (email if kind == "mail" else {})
     message["channel"]["from"]["id"] = "16504661148" if kind == "twilio" else "no-reply@company.com"
     [one] = payloads.read_webhook(orjson.dumps(message), "main")
     assert one.problem is None
-    provider = wide.door.providers[kind]
+    provider = wide.ctx.providers[kind]
     [part] = provider.parts(one.copies[0])
     with pytest.raises(Refused):
         provider.build_request(one.copies[0], part)
 
 
 @pytest.mark.parametrize("place", ["id", "event", "mediaType", "operationId"])
-async def test_ids_of_a_batch(wide: OpenDoor, place: str) -> None:
+async def test_ids_of_a_batch(wide: ServiceClient, place: str) -> None:
     entity: dict[str, Any] = {"event": "STARTED", "entity": {"id": "i", "mediaType": "sms"}}
     body: dict[str, Any] = {"operationId": "o", "data": {"entities": [entity]}}
     (entity if place == "event" else body if place == "operationId" else entity["entity"])[place] = LONG
@@ -147,7 +147,7 @@ async def test_ids_of_a_batch(wide: OpenDoor, place: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/webhooks/messages/%s", "/webhooks/interactions/%s", "/callbacks/%s/status", "/callbacks/twilio/%s"]
 )
-async def test_names_in_a_url(wide: OpenDoor, path: str) -> None:
+async def test_names_in_a_url(wide: ServiceClient, path: str) -> None:
     answer = await wide.http.post(path % ("x" * 7000), content=b"{}")
     assert answer.status_code in (404, 414)
     assert await wide.redis.dbsize() == 0
@@ -155,14 +155,14 @@ async def test_names_in_a_url(wide: OpenDoor, path: str) -> None:
 
 
 @pytest.mark.parametrize("trace", ["x" * 65, "x" * 7000, "a b", "a/b"])
-async def test_a_trace_id_that_is_none_is_made_up(wide: OpenDoor, trace: str) -> None:
+async def test_a_trace_id_that_is_none_is_made_up(wide: ServiceClient, trace: str) -> None:
     await wide.webhook(sms(), headers={"X-B3-TraceId": trace})
     assert len((await wide.entry()).trace_id) == 32
 
 
 @pytest.mark.parametrize("name", ["MessageSid", "From", "To", "MessageStatus", "ErrorCode", "Body"])
 @pytest.mark.parametrize("kind", ["status", "inbound"])
-async def test_ids_of_a_callback(wide: OpenDoor, name: str, kind: str) -> None:
+async def test_ids_of_a_callback(wide: ServiceClient, name: str, kind: str) -> None:
     form = {"MessageSid": "SM" + "0" * 32, "From": "+16504661149", "To": "+16504661150", "MessageStatus": "sent"}
     form |= {"Body": "hi", name: "x" * 200_000}
     url = f"{PUBLIC}/callbacks/twilio/{kind}"

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
 from dcbridge.genesys.signature import sign
-from tests.service.open_door import (
+from tests.service.client import (
     CONFIGURATION,
     LIMIT,
     OLDER,
@@ -26,8 +26,8 @@ from tests.service.open_door import (
     SECOND,
     SECRET,
     SMS,
-    OpenDoor,
-    open_door,
+    ServiceClient,
+    open_service,
     sms,
 )
 
@@ -48,47 +48,48 @@ EMAIL: dict[str, Any] = {
 # ---------------------------------------------------------------- the documented way
 
 
-async def test_the_documented_sms_is_answered_when_it_is_stored(door: OpenDoor) -> None:
-    answer = await door.webhook(sms(), headers={"X-B3-TraceId": "05bb858a-3468-4c82-a8ce-3b1a9c4e4b67"})
+async def test_the_documented_sms_is_answered_when_it_is_stored(client: ServiceClient) -> None:
+    answer = await client.webhook(sms(), headers={"X-B3-TraceId": "05bb858a-3468-4c82-a8ce-3b1a9c4e4b67"})
     assert (answer.status_code, answer.json()) == (200, {"messageId": "1613474523265-0"})
     assert answer.headers["content-type"] == "application/json"
-    entry = await door.entry()
+    entry = await client.entry()
     assert (entry.state, entry.to_id, entry.sender_id) == ("accepted", "16504661149", SMS)
     assert entry.trace_id == "05bb858a-3468-4c82-a8ce-3b1a9c4e4b67"
-    assert (await door.books()).queued == {"outbound": 1, "receipts": 0, "inbound": 0, "events": 0}
+    assert (await client.books()).queued == {"outbound": 1, "receipts": 0, "inbound": 0, "events": 0}
 
 
-async def test_the_documented_email_is_one_entry_for_each_recipient(door: OpenDoor) -> None:
-    answer = await door.webhook(EMAIL)
+async def test_the_documented_email_is_one_entry_for_each_recipient(client: ServiceClient) -> None:
+    answer = await client.webhook(EMAIL)
     assert answer.json() == {"messageId": "f7acbac6-68db-4031-aec2-4bbd02627c4b"}
-    [books] = (await door.books()).channels
+    [books] = (await client.books()).channels
     assert (books.channel_id, books.accepted, books.in_flight) == ("company.com", 2, 2)
 
 
-async def test_a_redelivery_gets_the_same_answer_and_is_stored_once(door: OpenDoor) -> None:
-    answers = [await door.webhook(sms()) for _ in range(3)]
+async def test_a_redelivery_gets_the_same_answer_and_is_stored_once(client: ServiceClient) -> None:
+    answers = [await client.webhook(sms()) for _ in range(3)]
     assert {answer.content for answer in answers} == {b'{"messageId":"1613474523265-0"}'}
-    [books] = (await door.books()).channels
+    [books] = (await client.books()).channels
     assert (books.accepted, books.redelivered) == (1, 2)
     assert (
-        door.counted("dcbridge_http_requests_total", route="messages_webhook", name="main", outcome="redelivered") == 2
+        client.counted("dcbridge_http_requests_total", route="messages_webhook", name="main", outcome="redelivered")
+        == 2
     )
 
 
-async def test_several_messages_are_all_named(door: OpenDoor) -> None:
+async def test_several_messages_are_all_named(client: ServiceClient) -> None:
     for body in ([sms("1"), sms("2")], {"messages": [sms("3"), sms("4")]}):
-        answer = await door.webhook(body)
+        answer = await client.webhook(body)
         first, second = answer.json()["messages"]
         assert answer.json()["messageId"] == first["messageId"]
         assert int(second["messageId"]) == int(first["messageId"]) + 1
-    assert (await door.books()).in_flight == 4
+    assert (await client.books()).in_flight == 4
 
 
-async def test_a_message_without_an_id_is_given_one_and_recognised_again(door: OpenDoor) -> None:
-    first, again = await door.webhook(sms(None)), await door.webhook(sms(None))
+async def test_a_message_without_an_id_is_given_one_and_recognised_again(client: ServiceClient) -> None:
+    first, again = await client.webhook(sms(None)), await client.webhook(sms(None))
     assert first.content == again.content
-    assert (await door.entry(first.json()["messageId"])).state == "accepted"
-    assert (await door.books()).in_flight == 1
+    assert (await client.entry(first.json()["messageId"])).state == "accepted"
+    assert (await client.books()).in_flight == 1
 
 
 # ---------------------------------------------------------------- who may knock
@@ -116,10 +117,10 @@ async def test_a_message_without_an_id_is_given_one_and_recognised_again(door: O
         ("/webhooks/messages/nowhere", SECRET, sms(), 404),
     ],
 )
-async def test_who_may_knock_where(door: OpenDoor, path: str, secret: str, body: object, status: int) -> None:
-    answer = await door.webhook(body, path=path, secret=secret)
+async def test_who_may_knock_where(client: ServiceClient, path: str, secret: str, body: object, status: int) -> None:
+    answer = await client.webhook(body, path=path, secret=secret)
     assert answer.status_code == status
-    stored = await door.redis.dbsize()
+    stored = await client.redis.dbsize()
     assert (stored > 0) == (status == 200)
     assert "retry-after" not in answer.headers
 
@@ -154,11 +155,11 @@ async def test_who_may_knock_where_many_channels_have_secrets(
         (SECRET, "no object", 200),
         ("a-secret-of-0007", "no object", 401),
     ]
-    async with open_door(redis_server.url, parse(CONFIGURATION + MANY, {}), body_limit=1 << 20) as door:
+    async with open_service(redis_server.url, parse(CONFIGURATION + MANY, {}), body_limit=1 << 20) as client:
         for secret, value, status in rows:
             body = pack(orjson.dumps(value) + b" " * filler)
             headers: dict[str, str | None] = {"Content-Encoding": "gzip"} if pack is gzip.compress else {}
-            answer = await door.webhook(body, secret=secret, headers=headers)
+            answer = await client.webhook(body, secret=secret, headers=headers)
             assert (answer.status_code, value) == (status, value)
 
 
@@ -168,36 +169,36 @@ async def test_a_channels_own_secret_in_every_encoding(
     redis: Redis, redis_server: EmbeddedRedis, encoding: str, text: str
 ) -> None:
     await redis.ping()
-    async with open_door(redis_server.url, parse(CONFIGURATION + MANY, {}), body_limit=1 << 20) as door:
+    async with open_service(redis_server.url, parse(CONFIGURATION + MANY, {}), body_limit=1 << 20) as client:
         body = json.dumps(sms(channel="many-7", text=text)).encode(encoding)
-        assert (await door.webhook(body, secret="a-secret-of-0007")).status_code == 200
-        assert (await door.webhook(body, secret="a-secret-of-0008")).status_code == 401
-        assert (await door.entry(channel="many-7")).state == "accepted"
+        assert (await client.webhook(body, secret="a-secret-of-0007")).status_code == 200
+        assert (await client.webhook(body, secret="a-secret-of-0008")).status_code == 401
+        assert (await client.entry(channel="many-7")).state == "accepted"
 
 
-async def test_each_use_of_a_secret_is_counted_by_its_place(door: OpenDoor) -> None:
+async def test_each_use_of_a_secret_is_counted_by_its_place(client: ServiceClient) -> None:
     for secret in (SECRET, OLDER, OLDER, RETIRED, "nobody's"):
-        await door.webhook(sms(), secret=secret)
-    assert door.counted("dcbridge_secret_uses_total", name="main", secret="0") == 1
-    assert door.counted("dcbridge_secret_uses_total", name="main", secret="1") == 2
+        await client.webhook(sms(), secret=secret)
+    assert client.counted("dcbridge_secret_uses_total", name="main", secret="0") == 1
+    assert client.counted("dcbridge_secret_uses_total", name="main", secret="1") == 2
     counted = {
-        verdict: door.counted("dcbridge_signatures_total", route="webhook", name="main", verdict=verdict)
+        verdict: client.counted("dcbridge_signatures_total", route="webhook", name="main", verdict=verdict)
         for verdict in ("valid", "matches a retired secret", "no secret matches", "missing")
     }
     assert counted == {"valid": 3, "matches a retired secret": 1, "no secret matches": 1, "missing": 0}
 
 
 @pytest.mark.parametrize("depth", [2, 300, 1000])
-async def test_a_stranger_is_told_no_whatever_the_body(door: OpenDoor, depth: int) -> None:
-    answer = await door.webhook(b"[" * depth + b"]" * depth, secret="nobody's")
+async def test_a_stranger_is_told_no_whatever_the_body(client: ServiceClient, depth: int) -> None:
+    answer = await client.webhook(b"[" * depth + b"]" * depth, secret="nobody's")
     assert (answer.status_code, answer.json()) == (401, {"error": "X-Hub-Signature is missing or wrong"})
 
 
-async def test_a_header_twice_or_not_at_all(door: OpenDoor) -> None:
+async def test_a_header_twice_or_not_at_all(client: ServiceClient) -> None:
     raw = orjson.dumps(sms())
     right = ("X-Hub-Signature", sign(SECRET.encode(), raw))
     for headers, status in (([], 401), ([right, right], 401), ([right], 200)):
-        answer = await door.http.post("/webhooks/messages/main", content=raw, headers=headers)
+        answer = await client.http.post("/webhooks/messages/main", content=raw, headers=headers)
         assert answer.status_code == status
 
 
@@ -214,19 +215,19 @@ async def test_a_header_twice_or_not_at_all(door: OpenDoor) -> None:
     ],
 )
 async def test_what_can_be_named_fails_with_a_receipt_and_is_kept(
-    door: OpenDoor, body: dict[str, Any], reason: str, detail: str
+    client: ServiceClient, body: dict[str, Any], reason: str, detail: str
 ) -> None:
-    answer = await door.webhook(body)
+    answer = await client.webhook(body)
     assert (answer.status_code, answer.json()) == (200, {"messageId": "1613474523265-0"})
     channel = body["channel"]["id"]
-    entry = await door.entry(channel=channel)
+    entry = await client.entry(channel=channel)
     assert (entry.state, entry.reason, entry.detail) == ("failed", reason, detail)
-    [owed] = await door.door.ledger.receipts_take(channel, 10, 60.0)
+    [owed] = await client.ctx.ledger.receipts_take(channel, 10, 60.0)
     assert (owed.status, owed.reason, owed.to_id, owed.sender_id) == ("Failed", reason, "16504661149", channel)
-    [letter] = await door.dead_letters()
+    [letter] = await client.dead_letters()
     assert orjson.loads(letter[b"raw"]) == body
-    assert (await door.books()).difference == 0
-    assert await door.door.ledger.endpoint_of_stray("nobody") == ("main" if channel == "nobody" else "")
+    assert (await client.books()).difference == 0
+    assert await client.ctx.ledger.endpoint_of_stray("nobody") == ("main" if channel == "nobody" else "")
 
 
 NOTHING: list[bytes] = [b"[]", b'{"messages":[]}']
@@ -237,23 +238,23 @@ NAMELESS: list[bytes] = [
 
 
 @pytest.mark.parametrize("body", NOTHING + NAMELESS)
-async def test_what_cannot_be_named_is_kept_as_it_came(door: OpenDoor, body: bytes) -> None:
+async def test_what_cannot_be_named_is_kept_as_it_came(client: ServiceClient, body: bytes) -> None:
     for _ in range(2):  # and once, however often it comes
-        answer = await door.webhook(body)
+        answer = await client.webhook(body)
         assert answer.status_code == 200
         assert answer.json()["messageId"]
-    [letter] = await door.dead_letters()
+    [letter] = await client.dead_letters()
     assert letter[b"raw"] == body
     assert letter[b"reason"].startswith(b"520 ")
-    assert (await door.books()).queued["receipts"] == 0
+    assert (await client.books()).queued["receipts"] == 0
 
 
-async def test_a_bad_message_does_not_take_its_good_neighbours_along(door: OpenDoor) -> None:
-    answer = await door.webhook([sms("1"), 7, sms("3", text=5), sms("4")])
+async def test_a_bad_message_does_not_take_its_good_neighbours_along(client: ServiceClient) -> None:
+    answer = await client.webhook([sms("1"), 7, sms("3", text=5), sms("4")])
     assert [message["messageId"] for message in answer.json()["messages"]][::3] == ["1", "4"]
-    [books] = (await door.books()).channels
+    [books] = (await client.books()).channels
     assert (books.accepted, books.failed, books.in_flight) == (3, 1, 2)
-    assert len(await door.dead_letters()) == 2
+    assert len(await client.dead_letters()) == 2
 
 
 # ---------------------------------------------------------------- sizes
@@ -271,19 +272,21 @@ async def _chunks(body: bytes) -> AsyncIterator[bytes]:
 
 @pytest.mark.parametrize(("size", "status"), [(LIMIT, 200), (LIMIT + 1, 413)])
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_body_may_be_as_long_as_the_limit(door: OpenDoor, size: int, status: int, streamed: bool) -> None:
+async def test_a_body_may_be_as_long_as_the_limit(
+    client: ServiceClient, size: int, status: int, streamed: bool
+) -> None:
     body = sized(size)
     headers = {"X-Hub-Signature": sign(SECRET.encode(), body)}
     content = _chunks(body) if streamed else body
-    answer = await door.http.post("/webhooks/messages/main", content=content, headers=headers)
+    answer = await client.http.post("/webhooks/messages/main", content=content, headers=headers)
     assert ("content-length" in answer.request.headers) != streamed
     assert answer.status_code == status
-    assert (await door.webhook(sms("next"))).status_code == 200
+    assert (await client.webhook(sms("next"))).status_code == 200
 
 
 @pytest.mark.parametrize("declared", ["99999999999999999999", "4097"])
-async def test_a_body_that_is_declared_too_long_is_not_waited_for(door: OpenDoor, declared: str) -> None:
-    host, port = str(door.http.base_url.host), door.http.base_url.port
+async def test_a_body_that_is_declared_too_long_is_not_waited_for(client: ServiceClient, declared: str) -> None:
+    host, port = str(client.http.base_url.host), client.http.base_url.port
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(b"POST /webhooks/messages/main HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n" % declared.encode())
     await writer.drain()
@@ -312,28 +315,28 @@ async def test_a_body_that_is_declared_too_long_is_not_waited_for(door: OpenDoor
         (None, False),
     ],
 )
-async def test_a_trace_is_kept_where_it_is_harmless(door: OpenDoor, given: str | None, kept: bool) -> None:
-    await door.webhook(sms(), headers={"X-B3-TraceId": given})
-    trace = (await door.entry()).trace_id
+async def test_a_trace_is_kept_where_it_is_harmless(client: ServiceClient, given: str | None, kept: bool) -> None:
+    await client.webhook(sms(), headers={"X-B3-TraceId": given})
+    trace = (await client.entry()).trace_id
     assert (trace == given) if kept else (len(trace) == 32 and trace.isalnum() and trace != given)
 
 
-async def test_bytes_that_are_no_text_in_a_trace(redis: Redis, door: OpenDoor) -> None:
+async def test_bytes_that_are_no_text_in_a_trace(redis: Redis, client: ServiceClient) -> None:
     raw = orjson.dumps(sms())
     headers = [(b"X-Hub-Signature", sign(SECRET.encode(), raw).encode()), (b"X-B3-TraceId", b"\xff\xfe\x80")]
-    answer = await door.http.post("/webhooks/messages/main", content=raw, headers=headers)
+    answer = await client.http.post("/webhooks/messages/main", content=raw, headers=headers)
     assert answer.status_code == 200
-    assert (await door.entry()).trace_id.isalnum()
+    assert (await client.entry()).trace_id.isalnum()
 
 
-async def test_the_secret_of_one_endpoint_opens_no_channel_of_another(door: OpenDoor) -> None:
+async def test_the_secret_of_one_endpoint_opens_no_channel_of_another(client: ServiceClient) -> None:
     """Another tenant could otherwise send as that channel, or take its messageIds in advance."""
-    answer = await door.webhook(sms(channel=SECOND))
-    assert (answer.status_code, bool(await door.entry(channel=SECOND))) == (200, False)
-    [letter] = await door.dead_letters()
+    answer = await client.webhook(sms(channel=SECOND))
+    assert (answer.status_code, bool(await client.entry(channel=SECOND))) == (200, False)
+    [letter] = await client.dead_letters()
     assert letter[b"reason"] == b"530 the channel belongs to another endpoint than main"
-    answer = await door.webhook(sms(channel=SECOND), path="/webhooks/messages/second", secret=OTHER)
-    assert (answer.status_code, (await door.entry(channel=SECOND)).state) == (200, "accepted")
+    answer = await client.webhook(sms(channel=SECOND), path="/webhooks/messages/second", secret=OTHER)
+    assert (answer.status_code, (await client.entry(channel=SECOND)).state) == (200, "accepted")
 
 
 @pytest.mark.parametrize(
@@ -349,9 +352,9 @@ async def test_a_list_without_end_is_kept_whole_and_holds_up_nobody(
     redis_server: EmbeddedRedis, redis: Redis, body: object, entries: int
 ) -> None:
     await redis.ping()  # the fixture empties the server
-    async with open_door(redis_server.url, body_limit=1 << 20) as door:
-        answer = await door.webhook(body)
+    async with open_service(redis_server.url, body_limit=1 << 20) as client:
+        answer = await client.webhook(body)
         assert answer.status_code == 200
-        letters = await door.dead_letters()
+        letters = await client.dead_letters()
         assert [letter[b"raw"] for letter in letters] == ([] if entries else [orjson.dumps(body)])
-        assert (await door.books()).in_flight == entries
+        assert (await client.books()).in_flight == entries

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped] # it ships no types
 
-from tests.service.open_door import PUBLIC, TOKEN, OpenDoor
+from tests.service.client import PUBLIC, TOKEN, ServiceClient
 from tests.service.test_interactions_and_callbacks import callback, stored_callbacks
 
 SID = "SM" + "0123456789abcdef" * 2
@@ -47,46 +47,46 @@ OTHERS: dict[str, list[tuple[str, str]]] = {
 }
 
 
-async def post(door: OpenDoor, path: str, pairs: list[tuple[str, str]], signature: str) -> httpx.Response:
+async def post(client: ServiceClient, path: str, pairs: list[tuple[str, str]], signature: str) -> httpx.Response:
     body = "&".join(f"{quote(name)}={quote(value)}" for name, value in pairs).encode()
     headers = {"X-Twilio-Signature": signature, "Content-Type": "application/x-www-form-urlencoded"}
-    return await door.http.post(path, content=body, headers=headers)
+    return await client.http.post(path, content=body, headers=headers)
 
 
 @pytest.mark.parametrize("name", OTHERS)
-async def test_it_is_known_again_however_it_is_cut(door: OpenDoor, name: str) -> None:
+async def test_it_is_known_again_however_it_is_cut(client: ServiceClient, name: str) -> None:
     signature = RequestValidator(TOKEN).compute_signature(PUBLIC + PATH, INBOUND)
-    assert (await post(door, PATH, SAME, signature)).status_code == 200
-    answer = await post(door, PATH, OTHERS[name], signature)
+    assert (await post(client, PATH, SAME, signature)).status_code == 200
+    answer = await post(client, PATH, OTHERS[name], signature)
     assert answer.status_code in (200, 401)  # 401 where sorting puts the pieces in another order
-    assert len(await stored_callbacks(door)) == 1
+    assert len(await stored_callbacks(client)) == 1
 
 
-async def test_what_moves_between_the_url_and_the_form_is_known_again(door: OpenDoor) -> None:
+async def test_what_moves_between_the_url_and_the_form_is_known_again(client: ServiceClient) -> None:
     signature = RequestValidator(TOKEN).compute_signature(PUBLIC + STATUS_PATH, STATUS)
-    assert (await post(door, STATUS_PATH, list(STATUS.items()), signature)).status_code == 200
+    assert (await post(client, STATUS_PATH, list(STATUS.items()), signature)).status_code == 200
     signed = "".join(name + value for name, value in STATUS.items())
     for moved in range(1, 12):
         pairs = [(signed[moved : moved + 2], signed[moved + 2 :])]
-        answer = await post(door, STATUS_PATH + signed[:moved], pairs, signature)
+        answer = await post(client, STATUS_PATH + signed[:moved], pairs, signature)
         assert answer.status_code == 200
-    got = await door.http.get(STATUS_PATH + signed.replace("+", "%2B"), headers={"X-Twilio-Signature": signature})
+    got = await client.http.get(STATUS_PATH + signed.replace("+", "%2B"), headers={"X-Twilio-Signature": signature})
     assert got.status_code == 401
-    assert len(await stored_callbacks(door)) == 1
+    assert len(await stored_callbacks(client)) == 1
 
 
-async def test_other_messages_with_the_same_words_are_others(door: OpenDoor) -> None:
+async def test_other_messages_with_the_same_words_are_others(client: ServiceClient) -> None:
     for number in range(3):
         for _ in range(2):  # and Twilio repeats each
-            answer = await callback(door, PATH, INBOUND | {"MessageSid": f"SM{number:032x}"})
+            answer = await callback(client, PATH, INBOUND | {"MessageSid": f"SM{number:032x}"})
             assert answer.status_code == 200
-    assert len(await stored_callbacks(door)) == 3
+    assert len(await stored_callbacks(client)) == 3
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_each_status_is_another_and_comes_once(door: OpenDoor, method: str) -> None:
+async def test_each_status_is_another_and_comes_once(client: ServiceClient, method: str) -> None:
     for status in ("queued", "sent", "delivered"):
         for _ in range(2):
             form = STATUS | {"MessageStatus": status}
-            assert (await callback(door, STATUS_PATH, form, method=method)).status_code == 200
-    assert len(await stored_callbacks(door)) == 3
+            assert (await callback(client, STATUS_PATH, form, method=method)).status_code == 200
+    assert len(await stored_callbacks(client)) == 3

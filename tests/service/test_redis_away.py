@@ -1,4 +1,4 @@
-"""The door while Redis is gone, or hangs: 503 in time, nothing is believed to be stored, and it recovers by itself."""
+"""The service while Redis is gone, or hangs: 503 in time, nothing is taken for stored, and it recovers by itself."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ import httpx
 import pytest
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
-from tests.service.open_door import MAIL_SECRET, OpenDoor, open_door, sms
+from tests.service.client import MAIL_SECRET, ServiceClient, open_service, sms
 
 
-async def message(door: OpenDoor) -> httpx.Response:
-    return await door.webhook(sms())
+async def message(client: ServiceClient) -> httpx.Response:
+    return await client.webhook(sms())
 
 
-async def unreadable(door: OpenDoor) -> httpx.Response:
-    return await door.webhook(b"no json")
+async def unreadable(client: ServiceClient) -> httpx.Response:
+    return await client.webhook(b"no json")
 
 
-async def stray(door: OpenDoor) -> httpx.Response:
-    return await door.webhook(sms(channel="nobody"))
+async def stray(client: ServiceClient) -> httpx.Response:
+    return await client.webhook(sms(channel="nobody"))
 
 
-async def interaction(door: OpenDoor) -> httpx.Response:
-    return await door.webhook({"operationId": "op"}, path="/webhooks/interactions/events")
+async def interaction(client: ServiceClient) -> httpx.Response:
+    return await client.webhook({"operationId": "op"}, path="/webhooks/interactions/events")
 
 
-async def report(door: OpenDoor) -> httpx.Response:
+async def report(client: ServiceClient) -> httpx.Response:
     headers = {"Authorization": f"Bearer {MAIL_SECRET}"}
-    return await door.http.post("/callbacks/mail/status", content=b"Message-ID: <1@x>\r\n\r\n", headers=headers)
+    return await client.http.post("/callbacks/mail/status", content=b"Message-ID: <1@x>\r\n\r\n", headers=headers)
 
 
-Knock = Callable[[OpenDoor], Awaitable[httpx.Response]]
+Knock = Callable[[ServiceClient], Awaitable[httpx.Response]]
 KNOCKS: list[Knock] = [message, unreadable, stray, interaction, report]
 
 
@@ -45,58 +45,58 @@ def is_a_promise_to_take_it_later(answer: httpx.Response) -> bool:
 
 
 async def test_a_redis_that_is_gone(own_redis: EmbeddedRedis) -> None:
-    async with open_door(own_redis.url, redis_timeout=0.5) as door:
+    async with open_service(own_redis.url, redis_timeout=0.5) as client:
         own_redis.kill()
         for knock in KNOCKS:
-            assert is_a_promise_to_take_it_later(await knock(door)), knock.__name__
-        assert (await door.webhook(sms(), secret="a-secret-of-nobody")).status_code == 401  # that needs no Redis
+            assert is_a_promise_to_take_it_later(await knock(client)), knock.__name__
+        assert (await client.webhook(sms(), secret="a-secret-of-nobody")).status_code == 401  # that needs no Redis
         own_redis.start()
         for knock in KNOCKS:
-            assert (await knock(door)).status_code == 200, knock.__name__
-        assert (await door.books()).difference == 0
+            assert (await knock(client)).status_code == 200, knock.__name__
+        assert (await client.books()).difference == 0
         unavailable = {"route": "messages_webhook", "name": "main", "outcome": "unavailable"}
-        assert door.counted("dcbridge_http_requests_total", **unavailable) == 3
+        assert client.counted("dcbridge_http_requests_total", **unavailable) == 3
 
 
 @pytest.mark.parametrize(
     ("redis_timeout", "answer_within"),
-    [(0.2, 9.0), (0.9, 1.0)],  # Redis' own limit ends the wait, or the door's
+    [(0.2, 9.0), (0.9, 1.0)],  # Redis' own limit ends the wait, or the service's
 )
 async def test_a_redis_that_hangs(own_redis: EmbeddedRedis, redis_timeout: float, answer_within: float) -> None:
-    async with open_door(own_redis.url, redis_timeout=redis_timeout, answer_within=answer_within) as door:
+    async with open_service(own_redis.url, redis_timeout=redis_timeout, answer_within=answer_within) as client:
         assert own_redis.process is not None
         os.kill(own_redis.process.pid, signal.SIGSTOP)
         try:
-            answers = await asyncio.gather(*(knock(door) for knock in KNOCKS))
+            answers = await asyncio.gather(*(knock(client) for knock in KNOCKS))
         finally:
             os.kill(own_redis.process.pid, signal.SIGCONT)
         assert all(map(is_a_promise_to_take_it_later, answers))
         for knock in KNOCKS:  # sent again, as it was told; what had been written all the same is not written twice
-            assert (await knock(door)).status_code == 200, knock.__name__
-        books = await door.books()
+            assert (await knock(client)).status_code == 200, knock.__name__
+        books = await client.books()
         assert books.difference == 0
         assert [(c.channel_id, c.accepted) for c in books.channels] == [("0123456789", 1), ("nobody", 1)]
 
 
 async def test_a_redis_that_takes_no_writes(own_redis: EmbeddedRedis) -> None:
-    async with open_door(own_redis.url) as door:
-        await door.redis.config_set("maxmemory", "1")
+    async with open_service(own_redis.url) as client:
+        await client.redis.config_set("maxmemory", "1")
         for knock in (message, interaction, report):
-            assert is_a_promise_to_take_it_later(await knock(door)), knock.__name__
-        await door.redis.config_set("maxmemory", "0")
+            assert is_a_promise_to_take_it_later(await knock(client)), knock.__name__
+        await client.redis.config_set("maxmemory", "0")
         for knock in (message, interaction, report):
-            assert (await knock(door)).status_code == 200, knock.__name__
-        assert (await door.books()).difference == 0
+            assert (await knock(client)).status_code == 200, knock.__name__
+        assert (await client.books()).difference == 0
 
 
 async def test_many_at_once_share_few_scripts_and_each_hears_of_its_own(own_redis: EmbeddedRedis) -> None:
-    async with open_door(own_redis.url) as door:
-        await door.webhook(sms("first"))
-        before = (await door.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
+    async with open_service(own_redis.url) as client:
+        await client.webhook(sms("first"))
+        before = (await client.redis.info("commandstats"))["cmdstat_evalsha"]["calls"]
         ids = [f"m-{n // 2}" for n in range(128)]  # each of them twice
-        answers = await asyncio.gather(*(door.webhook(sms(one, to=one)) for one in ids))
+        answers = await asyncio.gather(*(client.webhook(sms(one, to=one)) for one in ids))
         assert [answer.json() for answer in answers] == [{"messageId": one} for one in ids]
-        [books] = (await door.books()).channels
+        [books] = (await client.books()).channels
         assert (books.accepted, books.redelivered, books.difference) == (65, 64, 0)
-        calls = (await door.redis.info("commandstats"))["cmdstat_evalsha"]["calls"] - before
+        calls = (await client.redis.info("commandstats"))["cmdstat_evalsha"]["calls"] - before
         assert calls < 100

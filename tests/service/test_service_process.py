@@ -14,7 +14,7 @@ import orjson
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
 from dcbridge.genesys.signature import sign
 from service.main import serve
-from tests.service.open_door import SECRET, configuration, settings, sms
+from tests.service.client import SECRET, configuration, settings, sms
 
 
 @asynccontextmanager

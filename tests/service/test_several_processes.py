@@ -23,7 +23,7 @@ from dcbridge.ledger import NewTask
 from dcbridge.runtime.summed import counters, summed
 from service.journal.folders import folder_of, prepare
 from service.journal.segments import JournalFiles
-from tests.service.open_door import CONFIGURATION, SECRET, sms
+from tests.service.client import CONFIGURATION, SECRET, sms
 
 PATIENCE = 60.0
 COUNT = 3

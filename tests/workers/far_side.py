@@ -115,7 +115,7 @@ class FarSide:
     redis: Redis
 
     async def accept(self, message_id: str = "m-1", channel: str = SMS, **changes: Any) -> str:
-        """Take one message in as the door does; its ref."""
+        """Take one message in as the service does; its ref."""
         address = {
             "id": channel,
             "type": "sms",

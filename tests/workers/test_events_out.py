@@ -73,7 +73,7 @@ class World:
         return self.receivers[name]
 
     async def tell(self, *events: tuple[str, str], operation: str = "op-1", endpoint: str = "main") -> None:
-        """A batch as the door takes it: (interaction, event)…"""
+        """A batch as the service takes it: (interaction, event)…"""
         entities = [
             {"event": event, "entity": {"id": interaction, "mediaType": "chat"} if interaction else {}}
             for interaction, event in events

@@ -1,4 +1,4 @@
-{{/* The pod of the door, for a Deployment or a StatefulSet. */}}
+{{/* The pod of the service, for a Deployment or a StatefulSet. */}}
 
 {{- define "dcbridge.journalFolder" -}}
 {{- if ne .Values.service.journal.storage "none" }}/var/lib/dcbridge/journal{{ end -}}

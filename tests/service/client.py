@@ -1,4 +1,4 @@
-"""The door itself, behind a real listener, with a real Redis behind it."""
+"""The service itself, behind a real listener, with a real Redis behind it."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def sms(message_id: str | None = "1613474523265-0", **changes: Any) -> dict[str,
 
 
 @dataclass(slots=True)
-class OpenDoor:
-    door: ServiceContext
+class ServiceClient:
+    ctx: ServiceContext
     redis: Redis
     http: httpx.AsyncClient
 
@@ -104,7 +104,7 @@ class OpenDoor:
         return await self.http.post(path, content=raw, headers={k: v for k, v in usual.items() if v is not None})
 
     async def entry(self, message_id: str = "1613474523265-0", channel: str = SMS) -> MessageEntry:
-        return await self.door.ledger.entry(message_ref(channel, message_id))
+        return await self.ctx.ledger.entry(message_ref(channel, message_id))
 
     async def books(self) -> Books:
         return await read(self.redis)
@@ -118,16 +118,18 @@ class OpenDoor:
 
     def counted(self, name: str, /, **labels: str) -> float:
         """A counter's value, 0 when there is no such series."""
-        return self.door.metrics.registry.get_sample_value(name, labels) or 0.0
+        return self.ctx.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 @asynccontextmanager
-async def open_door(redis_url: str, configured: Configuration | None = None, **changes: Any) -> AsyncIterator[OpenDoor]:
-    """An open door; `changes` are settings."""
+async def open_service(
+    redis_url: str, configured: Configuration | None = None, **changes: Any
+) -> AsyncIterator[ServiceClient]:
+    """A running service; `changes` are settings."""
     chosen, configured = settings(redis_url, **changes), configured or configuration()
     redis = connect(chosen)
     ledger = Ledger(redis, keep=1000.0, keep_dead=1000.0)
-    door = ServiceContext(
+    ctx = ServiceContext(
         settings=chosen,
         configuration=configured,
         ledger=ledger,
@@ -140,7 +142,7 @@ async def open_door(redis_url: str, configured: Configuration | None = None, **c
         metrics=Metrics(),
     )
     try:
-        async with listening(app.build(door)) as url, httpx.AsyncClient(base_url=url, timeout=15.0) as http:
-            yield OpenDoor(door, redis, http)
+        async with listening(app.build(ctx)) as url, httpx.AsyncClient(base_url=url, timeout=15.0) as http:
+            yield ServiceClient(ctx, redis, http)
     finally:
         await redis.aclose()
