@@ -1,4 +1,4 @@
-"""The sandbox as one Starlette app: Digital Channels, the SMS provider, the mail server, a subscriber, the page.
+"""The sandbox as one Starlette app: Digital Channels, SMS companies, the mail server, a subscriber, the page.
 
 Run it with uvicorn and `timeout_graceful_shutdown` set: an open page holds an event stream, which
 `World.close_watchers` ends too.
@@ -23,9 +23,9 @@ from sandbox.controls import Controls
 from sandbox.digital_channels import Messages
 from sandbox.mail import MailServer
 from sandbox.media import Media
-from sandbox.sms_callbacks import Callbacks
-from sandbox.sms_provider import SmsProvider
+from sandbox.sms_company import SmsCompany
 from sandbox.subscriber import Subscriber
+from sandbox.wires import build
 from sandbox.world import World
 
 PAGE = Path(__file__).parent / "page"
@@ -38,8 +38,10 @@ POLICY = (
 def build_app(config: SandboxConfig) -> Starlette:
     """The app; its lifespan starts and stops the mail server. `app.state.world` is what it remembers."""
     world = World(config)
-    callbacks = Callbacks(world)
-    messages, media, sms = Messages(world), Media(world), SmsProvider(world, callbacks)
+    companies = {
+        name: SmsCompany(world, name, build(world, name, account)) for name, account in config.all_accounts().items()
+    }
+    messages, media = Messages(world), Media(world)
     mail = MailServer(world)
 
     @asynccontextmanager
@@ -53,17 +55,14 @@ def build_app(config: SandboxConfig) -> Starlette:
                     await world.stop()
                     await mail.stop()
 
-    account = "/2010-04-01/Accounts/{account}"
     channel = "/nexus/v3/channels/{channel_id}"
     routes = [
-        Route(f"{account}/Messages.json", sms.send, methods=["POST"]),
+        *(route for company in companies.values() for route in company.routes()),
         Route(f"{channel}/messages", messages.post, methods=["POST"]),
-        Route(f"{account}/Messages.json", sms.search, methods=["GET"]),
-        Route(f"{account}/Messages/{{sid}}.json", sms.one, methods=["GET"]),
         Route(f"{channel}/media", media.upload, methods=["POST"]),
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
-        *Controls(world, callbacks).routes(),
+        *Controls(world, companies).routes(),
         _file("/", "index.html", "text/html"),
         _file("/style.css", "style.css", "text/css"),
         _file("/page.js", "page.js", "text/javascript"),

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+TWILIO = "twilio"  # the kind of the account that is always there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An account at an SMS company. `kind` names its wire, `secrets` holds what bridge.yaml has, by field."""
+
+    kind: str
+    channel: str  # the channel that it serves
+    number: str  # our number there: where consumers write to
+    secrets: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +37,9 @@ class SandboxConfig:
     interactions_endpoint: str = "main"
     sms_provider: str = "twilio"  # the provider's name in the bridge's callback URLs
     mail_provider: str = "mail"
+
+    accounts: Mapping[str, Account] = field(default_factory=dict)  # beside Twilio's, by their names in bridge.yaml
+    channels: Mapping[str, str] = field(default_factory=dict)  # others that Digital Channels has: id to sms or email
 
     hosts: tuple[str, ...] = ()  # names under which it is asked, beside localhost and addresses
 
@@ -46,3 +62,18 @@ class SandboxConfig:
     smtp_username: str | None = None  # asked for (AUTH PLAIN or LOGIN) when set
     smtp_password: str | None = None
     smtp_tls: ssl.SSLContext | None = None  # offers STARTTLS when set; AUTH is then refused without it
+
+    def all_accounts(self) -> dict[str, Account]:
+        """By name, Twilio's first."""
+        twilio = Account(
+            kind=TWILIO,
+            channel=self.sms_channel,
+            number=self.sms_number,
+            secrets={"account_sid": self.twilio_account_sid, "auth_token": self.twilio_auth_token},
+        )
+        return {self.sms_provider: twilio, **self.accounts}
+
+    def all_channels(self) -> dict[str, str]:
+        """Channel id to its type."""
+        usual = {self.sms_channel: "sms", self.email_channel: "email"}
+        return usual | {one.channel: "sms" for one in self.accounts.values()} | dict(self.channels)

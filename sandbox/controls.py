@@ -12,7 +12,7 @@ import base64
 import binascii
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import orjson
@@ -23,8 +23,8 @@ from starlette.routing import Route
 from sandbox import webhooks
 from sandbox.magic import MAILBOXES, NUMBERS
 from sandbox.records import Interaction, Record, SentByConsumer
-from sandbox.sms_callbacks import Callbacks
-from sandbox.sms_provider import E164
+from sandbox.sms_company import SmsCompany
+from sandbox.wires.base import E164
 from sandbox.world import Watcher, World
 
 REPLAYED = 150
@@ -47,9 +47,10 @@ class WrongError(Exception):
 
 
 class Controls:
-    def __init__(self, world: World, callbacks: Callbacks) -> None:
+    def __init__(self, world: World, companies: Mapping[str, SmsCompany]) -> None:
+        """`companies`: SMS companies by the name of their account."""
         self.world = world
-        self.callbacks = callbacks
+        self.companies = companies
 
     def routes(self) -> list[Route]:
         posts: dict[str, Callable[[dict[str, Any]], Awaitable[object]]] = {
@@ -78,7 +79,10 @@ class Controls:
 
     async def agent_sms(self, asked: dict[str, Any]) -> object:
         message_id = _text(asked, "messageId") if "messageId" in asked else None
-        body = webhooks.sms_body(self.world, _text(asked, "to"), _text(asked, "text"), message_id)
+        channel = _text(asked, "channel") if "channel" in asked else self.world.config.sms_channel
+        if self.world.channels.get(channel) != "sms":
+            raise WrongError("channel: the id of an sms channel")
+        body = webhooks.sms_body(self.world, channel, _text(asked, "to"), _text(asked, "text"), message_id)
         return await self._send(body, asked)
 
     async def agent_email(self, asked: dict[str, Any]) -> object:
@@ -153,16 +157,21 @@ class Controls:
         sender = _text(asked, "from")
         if not E164.fullmatch(sender):
             raise WrongError("from: a number in E.164, like +16504661149")
-        to = _text(asked, "to") if "to" in asked else self.world.config.sms_number
-        sid = _text(asked, "sid") if "sid" in asked else "SM" + uuid.uuid4().hex
-        sent = SentByConsumer(self.world.next_seq(), time.time(), sid, sender, to, _text(asked, "text"))
+        name = _text(asked, "provider") if "provider" in asked else self.world.config.sms_provider
+        company = self.companies.get(name)
+        if company is None:
+            raise WrongError(f"provider: one of {', '.join(self.companies)}")
+        to = _text(asked, "to") if "to" in asked else self.world.accounts[name].number
+        sid = _text(asked, "sid") if "sid" in asked else company.wire.new_id()
+        text = _text(asked, "text")
+        sent = SentByConsumer(self.world.next_seq(), time.time(), sid, sender, to, text, provider=name)
         self.world.consumer.append(sent)
         self.world.counts["consumer"] += 1
         self.world.tell("consumer", sent)
         if asked.get("wait"):
-            await self.callbacks.write(sent)
+            await company.write(sent)
         else:
-            self.world.spawn(self.callbacks.write(sent))
+            self.world.spawn(company.write(sent))
         return {"sid": sid, "state": sent.state, "answer": sent.answer}
 
     async def control(self, asked: dict[str, Any]) -> object:
@@ -182,6 +191,10 @@ class Controls:
             "bridge_url": config.bridge_url,
             "sms_channel": config.sms_channel,
             "sms_number": config.sms_number,
+            "companies": [
+                {"name": name, "who": self.companies[name].wire.who, "channel": one.channel, "number": one.number}
+                for name, one in self.world.accounts.items()
+            ],
             "email_channel": config.email_channel,
             "email_sender": config.email_sender,
             "smtp_port": self.world.smtp_port,

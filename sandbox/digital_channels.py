@@ -128,7 +128,7 @@ class Messages:
             text = message.get("text")
             if not isinstance(text, str) or not text:
                 raise BrokenRuleError(400, f"{where}.text is a non-empty string")
-            if channel_id == self.world.config.sms_channel and to != channel_id:
+            if self.world.channels[channel_id] == "sms" and to != channel_id:
                 self.world.violation(WHO, "a consumer's SMS goes to the channel's id", f"{where}.channel.to.id is {to}")
             return _Text(sender, to, text)
         if kind == "Receipt":
@@ -218,7 +218,7 @@ class Messages:
     def _unseen(self, channel_id: str, given: _Receipt) -> AgentMessage:
         """What a receipt tells of a message that was not sent from here."""
         world = self.world
-        kind = "Text" if channel_id == world.config.sms_channel else "Email"
+        kind = "Text" if world.channels[channel_id] == "sms" else "Email"
         made = AgentMessage(
             world.next_seq(), time.time(), channel_id, given.message_id, kind, given.sender, (), "", state=UNSEEN
         )
@@ -245,7 +245,7 @@ def check_caller(world: World, request: Request, channel_id: str, body: bytes) -
         raise BrokenRuleError(401, f"X-Hub-Signature is right for these bytes: {verdict.wrong}")
     if request.headers.get("x-ccid") != world.config.contact_center_id:
         raise BrokenRuleError(403, "x-ccid is the contact center's id")
-    if channel_id not in (world.config.sms_channel, world.config.email_channel):
+    if channel_id not in world.channels:
         raise BrokenRuleError(404, "Channel not found")
 
 

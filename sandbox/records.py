@@ -78,6 +78,7 @@ class SentByConsumer:
     text: str
     state: str = "sending"
     answer: str = ""
+    provider: str = ""
 
     def view(self) -> object:
         return self
@@ -101,6 +102,8 @@ class Sms:
     updated: float = 0.0
     statuses: list[str] = field(default_factory=list)
     callbacks: list[int] = field(default_factory=list)  # the bridge's answers; 0 is none
+    provider: str = ""  # its account's name in bridge.yaml
+    reference: str = ""  # of the bridge, which the company sends back
 
     @property
     def handed_on(self) -> bool:
@@ -120,6 +123,7 @@ class Sms:
             "error_code": self.error_code,
             "callback_url": self.callback_url,
             "callbacks": self.callbacks,
+            "provider": self.provider,
             "at": self.at,
             "updated": self.updated,
         }

@@ -33,8 +33,7 @@ class Answer:
     silent: bool = False  # connected, and said nothing in time
 
 
-def sms_body(world: World, to: str, text: str, message_id: str | None) -> dict[str, Any]:
-    channel = world.config.sms_channel
+def sms_body(world: World, channel: str, to: str, text: str, message_id: str | None) -> dict[str, Any]:
     return {
         "channel": {
             "id": channel,

@@ -74,6 +74,7 @@ class World:
 
     def __init__(self, config: SandboxConfig) -> None:
         self.config = config
+        self.accounts, self.channels = config.all_accounts(), config.all_channels()
         self.smtp_port = config.smtp_port
         self.watchers: set[Watcher] = set()
         self.tasks: set[asyncio.Task[None]] = set()

@@ -8,7 +8,7 @@ const digits = (number) => number.replace(/\D/g, "");
 const KEPT_ROWS = 200;
 
 const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), interaction: new Map(), event: new Map() };
-let setting = { sms_number: "", sms_channel: "", email_channel: "", numbers: [], mailboxes: [] };
+let setting = { companies: [], email_channel: "", numbers: [], mailboxes: [] };
 let violations = 0;
 let live = false; // false while the recent past is replayed
 const stale = new Set();
@@ -41,8 +41,9 @@ function meta(record, [kind, words, why]) {
 
 // --- conversations ---------------------------------------------------------------------------
 
-const isSms = (record) => record.channel_id === setting.sms_channel;
+const isSms = (record) => record.type === "Text";
 const current = () => digits(at("number").value);
+const company = () => setting.companies.find((one) => one.name === at("company").value) ?? { name: "", who: "", channel: "", number: "" };
 
 function fill(list, records, draw, nothing) {
   const near = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
@@ -65,8 +66,9 @@ const last = (records) => records.sort(bySeq).slice(-KEPT_ROWS);
 
 function drawThread() {
   const number = current();
-  const sent = [...seen.agent.values()].filter((one) => isSms(one) && one.recipients.some((to) => digits(to) === number));
-  const heard = [...seen.seen.values()].filter((one) => digits(one.sender) === number);
+  const channel = company().channel;
+  const sent = [...seen.agent.values()].filter((one) => one.channel_id === channel && one.recipients.some((to) => digits(to) === number));
+  const heard = [...seen.seen.values()].filter((one) => one.channel_id === channel && digits(one.sender) === number);
   fill(at("thread"), last([...sent, ...heard]), (one) => one.recipients
     ? make("li", { class: "said mine" }, make("div", { class: "bubble", text: textOf(one) }), meta(one, receiptState(one, one.recipients[0])))
     : make("li", { class: "said" }, make("div", { class: "bubble", text: one.text }), make("div", { class: "meta" }, clock(one.at), make("span", { text: "from the consumer" }))),
@@ -76,9 +78,10 @@ function drawThread() {
 function drawPhone() {
   const number = current();
   at("phone-number").textContent = `+${number}`;
-  at("phone-from").textContent = setting.sms_number;
-  const got = [...seen.sms.values()].filter((one) => digits(one.to) === number);
-  const wrote = [...seen.consumer.values()].filter((one) => digits(one.sender) === number);
+  const { name, who, number: ours } = company();
+  at("phone-from").textContent = `${ours} (${who})`;
+  const got = [...seen.sms.values()].filter((one) => one.provider === name && digits(one.to) === number);
+  const wrote = [...seen.consumer.values()].filter((one) => one.provider === name && digits(one.sender) === number);
   fill(at("texts"), last([...got, ...wrote]), (one) => {
     if (!one.sid || one.answer !== undefined) {
       const state = { sending: ["wait", "sending"], taken: ["good", "✓ sent"], refused: ["bad", "✕ not accepted", `dcbridge answered: ${one.answer}`] }[one.state];
@@ -249,6 +252,13 @@ function connect() {
     const choose = () => make("option", { value: "", text: "Choose one…" });
     at("magic-number").replaceChildren(choose(), ...value.numbers.map((one) => option(one, "number")));
     at("magic-mailbox").replaceChildren(choose(), ...value.mailboxes.map((one) => option(one, "local")));
+    const chosen = at("company").value;
+    at("company").replaceChildren(...value.companies.map((one) => make("option", { value: one.name, text: `${one.who} – channel ${one.channel}` })));
+    if (value.companies.some((one) => one.name === chosen)) at("company").value = chosen;
+    at("company-label").hidden = value.companies.length < 2;
+    for (const one of value.companies) {
+      if (![...at("who").options].some((option) => option.value === one.who)) at("who").append(make("option", { text: one.who }));
+    }
     at("mail-port").textContent = `SMTP port ${value.smtp_port}`;
   });
   on("reset", () => { forget(); at("subscriber-mode").value = "well"; });
@@ -310,7 +320,7 @@ function addresses(text) {
 
 at("sms-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (await post("/sandbox/agent/sms", { to: at("number").value.trim(), text: at("sms-text").value })) at("sms-text").value = "";
+  if (await post("/sandbox/agent/sms", { channel: company().channel, to: at("number").value.trim(), text: at("sms-text").value })) at("sms-text").value = "";
 });
 
 at("email-form").addEventListener("submit", async (event) => {
@@ -323,9 +333,10 @@ at("email-form").addEventListener("submit", async (event) => {
 
 at("phone-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (await post("/sandbox/consumer/sms", { from: `+${current()}`, text: at("phone-text").value })) at("phone-text").value = "";
+  if (await post("/sandbox/consumer/sms", { provider: company().name, from: `+${current()}`, text: at("phone-text").value })) at("phone-text").value = "";
 });
 
+at("company").addEventListener("change", () => redraw("people", "thread", "phone"));
 at("number").addEventListener("input", () => redraw("people", "thread", "phone"));
 at("magic-number").addEventListener("change", (event) => {
   if (!event.target.value) return;

@@ -227,3 +227,13 @@ async def test_many_receipts_at_once() -> None:
         await asyncio.gather(*(worlds.nexus(batch(*receipts)) for _ in range(5)))
         assert worlds.world.counts["receipts.Delivered"] == 20
         assert worlds.world.counts["receipts.repeated"] == 80
+
+
+@pytest.mark.parametrize(("channel", "status"), [("9876543210", 200), ("9876543211", 404)])
+async def test_a_channel_of_the_configuration_is_one_of_digital_channels(channel: str, status: int) -> None:
+    async with two_worlds(channels={"9876543210": "sms"}) as worlds:
+        text = {"channel": {"from": {"id": "16504661149"}, "to": {"id": channel}}, "type": "Text", "text": "Hello"}
+        answer = await worlds.nexus(orjson.dumps({"messages": [text]}), channel)
+        assert answer.status_code == status
+        assert [seen.channel_id for seen in worlds.world.seen] == ([channel] if status == 200 else [])
+        assert bool(worlds.world.violations) == (status != 200)

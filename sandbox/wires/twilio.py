@@ -1,38 +1,38 @@
-"""An SMS provider that speaks Twilio's wire, stricter than Twilio: unknown and repeated fields are refused.
+"""Twilio's wire, stricter than Twilio: unknown and repeated fields are refused.
 
 https://www.twilio.com/docs/messaging/api/message-resource
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
+https://www.twilio.com/docs/usage/security#validating-requests
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hmac
 import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urldefrag, urlencode, urlsplit
 
 import orjson
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
-from sandbox.connection import reset, wait_for_disconnect
-from sandbox.magic import BEHAVIOURS, DELIVERED, Behaviour, Refusal
-from sandbox.records import Sms
-from sandbox.sms_callbacks import Callbacks
+from sandbox.config import Account
+from sandbox.connection import wait_for_disconnect
+from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
+from sandbox.wires.base import E164, SENDER, Call, RefusedError, Reply, Submitted
+from sandbox.wires.replies import note
 from sandbox.world import World
 
-WHO = "SMS provider"
 API_VERSION = "2010-04-01"
 LONGEST_BODY = 1600
 FIELDS = frozenset(
@@ -63,62 +63,114 @@ FIELDS = frozenset(
     )
 )
 REPEATABLE = frozenset(("MediaUrl", "PersistentAction"))
-E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
+_TWIML = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<Response\s*(/>|>\s*</Response>)\s*")
 
 
-class RefusedError(Exception):
-    """An answer other than 201: HTTP status, Twilio's code, its sentence."""
-
-    def __init__(self, http: int, code: int, message: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.http = http
-        self.code = code
-        self.message = message
-        self.retry_after = retry_after
+def sign(token: str, url: str, fields: Mapping[str, str]) -> str:
+    """X-Twilio-Signature: base64 HMAC-SHA1 over the URL and the sorted names and values."""
+    signed = url + "".join(name + fields[name] for name in sorted(fields))
+    return base64.b64encode(hmac.digest(token.encode(), signed.encode(), "sha1")).decode()
 
 
-class SmsProvider:
-    def __init__(self, world: World, callbacks: Callbacks) -> None:
-        self.world = world
-        self.callbacks = callbacks
-        account = f"{world.config.twilio_account_sid}:{world.config.twilio_auth_token}".encode()
-        self._authorization = b"Basic " + base64.b64encode(account)
+class TwilioWire:
+    who = "Twilio"
+    send_methods: Sequence[str] = ("POST",)
 
-    async def send(self, request: Request) -> Response:
-        started = time.perf_counter()
-        body = await request.body()
-        self.world.counts["sms.requests"] += 1
-        switch = self.world.switches.sms
-        if switch.delay:
-            await asyncio.sleep(switch.delay)
-        try:
-            self._caller(request)
-            fields = read_form(request.headers.get("content-type", ""), body)
-            segments = check_fields(fields)
-            behaviour = self._behaviour(fields["To"])
-            self._refuse(behaviour.refusal, fields["To"])
-            if behaviour.answer == "lost":
-                self._note(request, started, 0, body, b"")
-                await reset(request)
-                return Response(status_code=500)
-            sms = self._take(fields, segments)
-        except RefusedError as refused:
-            return self._refusal(request, started, body, refused)
-        answer = orjson.dumps(resource(self.world, sms))
-        if behaviour.answer == "slow":
-            await asyncio.sleep(self.world.config.slow_answer)
-        elif behaviour.answer == "early":
-            await self.callbacks.tell(sms, behaviour.statuses[-1], behaviour.error_code)
-            behaviour = replace(behaviour, statuses=())
-        if behaviour.statuses:
-            self.world.spawn(self.callbacks.follow(sms, behaviour))
-        if behaviour.answer == "reset":
-            self._note(request, started, 0, body, b"")
-            await reset(request)
-            return Response(status_code=500)
-        self._note(request, started, 201, body, answer)
-        return Response(answer, 201, media_type="application/json")
+    def __init__(self, world: World, name: str, account: Account) -> None:
+        """`account.secrets` has the account's sid and its auth token."""
+        self.world, self.name, self.account = world, name, account
+        self.sid, self._token = account.secrets["account_sid"], account.secrets["auth_token"]
+        self._authorization = b"Basic " + base64.b64encode(f"{self.sid}:{self._token}".encode())
+        self._path = f"/{API_VERSION}/Accounts/{{account}}/Messages"
+        self.send_path = f"{self._path}.json"
+
+    def new_id(self) -> str:
+        return "SM" + uuid.uuid4().hex
+
+    def routes(self) -> Sequence[Route]:
+        return [
+            Route(f"{self._path}.json", self.search, methods=["GET"]),
+            Route(f"{self._path}/{{sid}}.json", self.one, methods=["GET"]),
+        ]
+
+    def submitted(self, request: Request, body: bytes) -> Submitted:
+        self._caller(request)
+        fields = read_form(request.headers.get("content-type", ""), body)
+        segments = check_fields(fields)
+        sender = fields.get("From", "")
+        return Submitted(
+            fields["To"],
+            sender,
+            fields.get("Body", ""),
+            segments,
+            fields.get("StatusCallback", ""),
+            service_sid=fields.get("MessagingServiceSid", ""),
+            status="queued" if sender else "accepted",
+        )
+
+    def taken(self, sms: Sms) -> Reply:
+        return Reply(201, orjson.dumps(self._resource(sms)))
+
+    def refused(self, refused: RefusedError) -> Reply:
+        answer = {
+            "code": refused.code,
+            "message": refused.message,
+            "more_info": f"https://www.twilio.com/docs/errors/{refused.code}",
+            "status": refused.http,
+        }
+        headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after is not None else {}
+        return Reply(refused.http, orjson.dumps(answer), headers)
+
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
+        if not sms.callback_url:
+            return None
+        fields = {
+            "AccountSid": self.sid,
+            "ApiVersion": API_VERSION,
+            "From": sms.sender or self.account.number,
+            "MessageSid": sms.sid,
+            "MessageStatus": status,
+            "SmsSid": sms.sid,
+            "SmsStatus": status,
+            "To": sms.to,
+        }
+        if sms.service_sid:
+            fields["MessagingServiceSid"] = sms.service_sid
+        if error_code is not None:
+            fields["ErrorCode"] = str(error_code)
+        return self._call(sms.callback_url, fields)
+
+    def write(self, sent: SentByConsumer) -> Call:
+        fields = {
+            "AccountSid": self.sid,
+            "ApiVersion": API_VERSION,
+            "Body": sent.text,
+            "From": sent.sender,
+            "MessageSid": sent.sid,
+            "NumMedia": "0",
+            "NumSegments": str(measure(sent.text)[1]),
+            "SmsMessageSid": sent.sid,
+            "SmsSid": sent.sid,
+            "SmsStatus": "received",
+            "To": sent.to,
+        }
+        return self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound", fields)
+
+    def wrong_answer(self, body: bytes) -> str:
+        right = not body.strip() or _TWIML.fullmatch(body)
+        return "" if right else "an inbound callback is answered with empty TwiML or nothing"
+
+    def _call(self, callback_url: str, fields: Mapping[str, str]) -> Call:
+        """ "#rc=2" on the URL asks for two more tries."""
+        url, fragment = urldefrag(callback_url)
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
+            "User-Agent": "TwilioProxy/1.1",
+            "X-Twilio-Signature": sign(self._token, url, fields),
+            "I-Twilio-Idempotency-Token": str(uuid.uuid4()),
+        }
+        override = parse_qs(fragment).get("rc", [""])[0]
+        return Call(url, urlencode(fields).encode(), headers, tries=1 + int(override) if override.isdigit() else 1)
 
     async def search(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -127,11 +179,11 @@ class SmsProvider:
             await self._in_the_mood(request)
             found = self._search(request.query_params)
         except RefusedError as refused:
-            return self._refusal(request, started, b"", refused)
+            return note(self.world, self, request, started, b"", self.refused(refused), refused)
         size = int(request.query_params.get("PageSize", "50"))
         page = int(request.query_params.get("Page", "0"))
         shown = found[page * size : (page + 1) * size]
-        path = f"/{API_VERSION}/Accounts/{self.world.config.twilio_account_sid}/Messages.json"
+        path = f"/{API_VERSION}/Accounts/{self.sid}/Messages.json"
         query = [(name, value) for name, value in request.query_params.multi_items() if name[:4] != "Page"]
         query.append(("PageSize", str(size)))
         token = f"PA{shown[-1].sid}" if shown else ""
@@ -139,7 +191,7 @@ class SmsProvider:
         more = f"{path}?{following}" if (page + 1) * size < len(found) else None
         answer = orjson.dumps(
             {
-                "messages": [resource(self.world, sms) for sms in shown],
+                "messages": [self._resource(sms) for sms in shown],
                 "page": page,
                 "page_size": size,
                 "start": page * size,
@@ -150,8 +202,7 @@ class SmsProvider:
                 "next_page_uri": more,
             }
         )
-        self._note(request, started, 200, b"", answer)
-        return Response(answer, media_type="application/json")
+        return note(self.world, self, request, started, b"", Reply(200, answer))
 
     async def one(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -162,16 +213,15 @@ class SmsProvider:
                 raise RefusedError(400, 20001, "One message takes no parameters")
             sms = self._known(request.path_params["sid"])
         except RefusedError as refused:
-            return self._refusal(request, started, b"", refused)
-        answer = orjson.dumps(resource(self.world, sms))
-        self._note(request, started, 200, b"", answer)
-        return Response(answer, media_type="application/json")
+            return note(self.world, self, request, started, b"", self.refused(refused), refused)
+        answer = orjson.dumps(self._resource(sms))
+        return note(self.world, self, request, started, b"", Reply(200, answer))
 
     def _caller(self, request: Request) -> None:
         given = request.headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(given, self._authorization):
             raise RefusedError(401, 20003, "Authenticate")
-        if request.path_params["account"] != self.world.config.twilio_account_sid:
+        if request.path_params["account"] != self.sid:
             raise RefusedError(404, 20404, "The requested resource was not found")
 
     async def _in_the_mood(self, request: Request) -> None:
@@ -188,58 +238,6 @@ class SmsProvider:
         sms = self.world.sms.get(sid)
         if sms is None:
             raise RefusedError(404, 20404, "The requested resource was not found")
-        return sms
-
-    def _behaviour(self, to: str) -> Behaviour:
-        magic = BEHAVIOURS.get(to)
-        if magic is not None:
-            return magic
-        switch, chance = self.world.switches.sms, self.world.switches.random.random
-        statuses = tuple(switch.statuses)
-        if switch.p_429 and chance() < switch.p_429:
-            return Behaviour(refusal=Refusal(429, 20429, "Too Many Requests", retry_after=True))
-        if switch.p_500 and chance() < switch.p_500:
-            return Behaviour(refusal=Refusal(500, 20500, "Internal Server Error"))
-        if switch.p_reset and chance() < switch.p_reset:
-            return Behaviour(statuses, answer="reset" if chance() < 0.5 else "lost")
-        if switch.p_lost and chance() < switch.p_lost:
-            return Behaviour(answer="lost")
-        if switch.p_slow and chance() < switch.p_slow:
-            return Behaviour(statuses, answer="slow")
-        if switch.p_early and chance() < switch.p_early:
-            return Behaviour(statuses or DELIVERED, answer="early")
-        if switch.p_duplicate and chance() < switch.p_duplicate:
-            statuses = tuple(status for status in statuses for _ in range(2))
-        if switch.p_reversed and chance() < switch.p_reversed:
-            statuses = statuses[::-1]
-        return Behaviour(statuses)
-
-    def _refuse(self, refusal: Refusal | None, to: str) -> None:
-        if refusal is None:
-            return
-        if refusal.tries is not None:
-            self.world.tries[to] += 1
-            if self.world.tries[to] > refusal.tries:
-                self.world.tries[to] = 0
-                return
-        wait = self.world.config.retry_after if refusal.retry_after else None
-        raise RefusedError(refusal.http, refusal.code, refusal.message, wait)
-
-    def _take(self, fields: Mapping[str, str], segments: int) -> Sms:
-        sender, service = fields.get("From", ""), fields.get("MessagingServiceSid", "")
-        sms = Sms(
-            self.world.next_seq(),
-            time.time(),
-            "SM" + uuid.uuid4().hex,
-            fields["To"],
-            sender,
-            service,
-            fields.get("Body", ""),
-            segments,
-            fields.get("StatusCallback", ""),
-            "queued" if sender else "accepted",
-        )
-        self.world.keep_sms(sms)
         return sms
 
     def _search(self, query: QueryParams) -> list[Sms]:
@@ -270,24 +268,8 @@ class SmsProvider:
             and (after is None or (sms.handed_on and sms.at >= after))
         ]
 
-    def _refusal(self, request: Request, started: float, body: bytes, refused: RefusedError) -> Response:
-        self.world.counts[f"sms.refused.{refused.code}"] += 1
-        answer = orjson.dumps(
-            {
-                "code": refused.code,
-                "message": refused.message,
-                "more_info": f"https://www.twilio.com/docs/errors/{refused.code}",
-                "status": refused.http,
-            }
-        )
-        self._note(request, started, refused.http, body, answer)
-        headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after is not None else None
-        return Response(answer, refused.http, headers, media_type="application/json")
-
-    def _note(self, request: Request, started: float, status: int, body: bytes, answer: bytes) -> None:
-        check = "" if status == 401 else "account and token"
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        self.world.exchange(WHO, True, request.method, path, started, status, body, answer, check)
+    def _resource(self, sms: Sms) -> dict[str, object]:
+        return resource(self.sid, sms)
 
 
 def read_form(content_type: str, body: bytes) -> dict[str, str]:
@@ -344,9 +326,8 @@ def is_callback_url(url: str) -> bool:
         return False
 
 
-def resource(world: World, sms: Sms) -> dict[str, object]:
+def resource(account: str, sms: Sms) -> dict[str, object]:
     """Twilio's Message resource."""
-    account = world.config.twilio_account_sid
     uri = f"/{API_VERSION}/Accounts/{account}/Messages/{sms.sid}"
     return {
         "account_sid": account,

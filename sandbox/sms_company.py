@@ -1,0 +1,191 @@
+"""One account at an SMS company: what happens to a message, whatever the company's wire looks like.
+
+Test numbers and switches decide; the wire (`sandbox.wires`) reads the requests and writes answers and callbacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from urllib.parse import urldefrag
+
+import aiohttp
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from sandbox.connection import reset
+from sandbox.magic import BEHAVIOURS, DELIVERED, Behaviour, Refusal
+from sandbox.records import SentByConsumer, Sms
+from sandbox.wires.base import Call, RefusedError, Submitted, Wire
+from sandbox.wires.replies import note
+from sandbox.world import World
+
+ANSWER_LIMIT = 15.0
+BETWEEN_TRIES = 0.5
+FINAL = frozenset(("delivered", "undelivered", "failed", "canceled"))
+
+
+class SmsCompany:
+    def __init__(self, world: World, name: str, wire: Wire) -> None:
+        """`name` is the account's in bridge.yaml."""
+        self.world, self.name, self.wire = world, name, wire
+
+    def routes(self) -> list[Route]:
+        return [
+            Route(self.wire.send_path, self.send, methods=list(self.wire.send_methods)),
+            *self.wire.routes(),
+        ]
+
+    async def send(self, request: Request) -> Response:
+        started = time.perf_counter()
+        body = await request.body()
+        self.world.counts["sms.requests"] += 1
+        switch = self.world.switches.sms
+        if switch.delay:
+            await asyncio.sleep(switch.delay)
+        try:
+            submitted = self.wire.submitted(request, body)
+            behaviour = self._behaviour(submitted.to)
+            self._refuse(behaviour.refusal, submitted.to)
+        except RefusedError as refused:
+            return note(self.world, self.wire, request, started, body, self.wire.refused(refused), refused)
+        if behaviour.answer == "lost":
+            note(self.world, self.wire, request, started, body, None)
+            await reset(request)
+            return Response(status_code=500)
+        sms = self._take(submitted)
+        answer = self.wire.taken(sms)
+        if behaviour.answer == "slow":
+            await asyncio.sleep(self.world.config.slow_answer)
+        elif behaviour.answer == "early":
+            await self.tell(sms, behaviour.statuses[-1], behaviour.error_code)
+            behaviour = replace(behaviour, statuses=())
+        if behaviour.statuses:
+            self.world.spawn(self._follow(sms, behaviour))
+        if behaviour.answer == "reset":
+            note(self.world, self.wire, request, started, body, None)
+            await reset(request)
+            return Response(status_code=500)
+        return note(self.world, self.wire, request, started, body, answer)
+
+    def _behaviour(self, to: str) -> Behaviour:
+        magic = BEHAVIOURS.get(to)
+        if magic is not None:
+            return magic
+        switch, chance = self.world.switches.sms, self.world.switches.random.random
+        statuses = tuple(switch.statuses)
+        if switch.p_429 and chance() < switch.p_429:
+            return Behaviour(refusal=Refusal(429, 20429, "Too Many Requests", retry_after=True))
+        if switch.p_500 and chance() < switch.p_500:
+            return Behaviour(refusal=Refusal(500, 20500, "Internal Server Error"))
+        if switch.p_reset and chance() < switch.p_reset:
+            return Behaviour(statuses, answer="reset" if chance() < 0.5 else "lost")
+        if switch.p_lost and chance() < switch.p_lost:
+            return Behaviour(answer="lost")
+        if switch.p_slow and chance() < switch.p_slow:
+            return Behaviour(statuses, answer="slow")
+        if switch.p_early and chance() < switch.p_early:
+            return Behaviour(statuses or DELIVERED, answer="early")
+        if switch.p_duplicate and chance() < switch.p_duplicate:
+            statuses = tuple(status for status in statuses for _ in range(2))
+        if switch.p_reversed and chance() < switch.p_reversed:
+            statuses = statuses[::-1]
+        return Behaviour(statuses)
+
+    def _refuse(self, refusal: Refusal | None, to: str) -> None:
+        if refusal is None:
+            return
+        if refusal.tries is not None:
+            self.world.tries[to] += 1
+            if self.world.tries[to] > refusal.tries:
+                self.world.tries[to] = 0
+                return
+        wait = self.world.config.retry_after if refusal.retry_after else None
+        raise RefusedError(refusal.http, refusal.code, refusal.message, wait)
+
+    def _take(self, submitted: Submitted) -> Sms:
+        sms = Sms(
+            self.world.next_seq(),
+            time.time(),
+            self.wire.new_id(),
+            submitted.to,
+            submitted.sender,
+            submitted.service_sid,
+            submitted.text,
+            submitted.segments,
+            submitted.callback_url,
+            submitted.status,
+            provider=self.name,
+            reference=submitted.reference,
+        )
+        self.world.keep_sms(sms)
+        return sms
+
+    async def _follow(self, sms: Sms, behaviour: Behaviour) -> None:
+        """Walk the message through its statuses and tell the bridge each, in that order."""
+        switch, config = self.world.switches.sms, self.world.config
+        delay = config.status_delay if switch.status_delay is None else switch.status_delay
+        for status in behaviour.statuses:
+            if delay:
+                await asyncio.sleep(delay)
+            await self.tell(sms, status, behaviour.error_code)
+
+    async def tell(self, sms: Sms, status: str, error_code: int | None) -> None:
+        """Record the status and send the callback, where one was asked for."""
+        world = self.world
+        error_code = error_code if status in ("undelivered", "failed") else None
+        sms.statuses.append(status)
+        if sms.status not in FINAL:
+            sms.status, sms.error_code = status, error_code
+        sms.updated = time.time()
+        world.tell("sms", sms)
+        call = self.wire.tell(sms, status, error_code)
+        if call is None or not world.switches.sms.callbacks:
+            return
+        answer, _ = await self._post(call)
+        sms.callbacks.append(answer)
+        world.counts["sms.callbacks"] += 1
+
+    async def write(self, sent: SentByConsumer) -> None:
+        """Carry a consumer's message to the bridge, and check the answer that the company expects."""
+        world = self.world
+        status, body = await self._post(self.wire.write(sent))
+        sent.state = "taken" if 200 <= status < 300 else "refused"
+        sent.answer = str(status) if status else "no answer"
+        if sent.state == "taken" and (rule := self.wire.wrong_answer(body)):
+            sent.answer = f"{status}, not as expected"
+            world.violation(self.wire.who, rule, body[:200].decode("utf-8", "replace"))
+        world.tell("consumer", sent)
+
+    async def _post(self, call: Call) -> tuple[int, bytes]:
+        """The bridge's last answer; (0, b"") is none."""
+        world = self.world
+        url, _ = urldefrag(call.url)
+        public = world.config.public_url
+        where = world.config.bridge_url + url.removeprefix(public) if public and url.startswith(public) else url
+        status, answered = 0, b""
+        for attempt in range(max(call.tries, world.config.callback_tries)):
+            if attempt:
+                await asyncio.sleep(BETWEEN_TRIES * attempt)
+            started = time.perf_counter()
+            status, answered = 0, b""
+            try:
+                async with asyncio.timeout(ANSWER_LIMIT):
+                    response = await world.client.request(
+                        call.method, where, content=call.body or None, headers=dict(call.headers)
+                    )
+                status, answered = response.status_code, response.content
+            except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError):
+                pass
+            path = url.partition("://")[2].partition("/")[2]
+            world.exchange(
+                self.wire.who, False, call.method, f"/{path}", started, status, call.body, answered, "signed"
+            )
+            if 200 <= status < 300:
+                return status, answered
+        if 400 <= status < 500:
+            world.violation(self.wire.who, "a callback that is signed right is taken", f"answered {status}")
+        return status, answered

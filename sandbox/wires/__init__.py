@@ -1,0 +1,17 @@
+"""The table of wires: one line for each kind of SMS provider."""
+
+from __future__ import annotations
+
+from sandbox.config import Account
+from sandbox.wires.base import Wire
+from sandbox.wires.twilio import TwilioWire
+from sandbox.world import World
+
+KINDS: dict[str, type[TwilioWire]] = {
+    "twilio": TwilioWire,
+}
+
+
+def build(world: World, name: str, account: Account) -> Wire:
+    """The wire of one account. Raises KeyError for a kind that has none."""
+    return KINDS[account.kind](world, name, account)

@@ -1,0 +1,94 @@
+"""The contract of a wire: how one company is spoken to, and how it speaks to the bridge.
+
+A wire translates and checks; it sends nothing. What happens to a message (statuses, test numbers, delays, switches) is
+decided in `sandbox.sms_company`, in the words of `sandbox.magic`; a wire says them in the words of its company.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from sandbox.records import SentByConsumer, Sms
+
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+SENDER = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
+
+
+class RefusedError(Exception):
+    """A message, or another request, that is not accepted. `http` and `code` are Twilio's, as in `sandbox.magic`."""
+
+    def __init__(self, http: int, code: int, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.http = http
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A message that passed every check of a wire; numbers are E.164."""
+
+    to: str
+    sender: str
+    text: str
+    segments: int
+    callback_url: str = ""
+    reference: str = ""  # of the bridge, which its company sends back
+    service_sid: str = ""
+    status: str = "queued"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request of the company to the bridge. `tries`: how often it is sent until it is answered 2XX."""
+
+    url: str
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    method: str = "POST"
+    tries: int = 1
+
+
+class Wire(Protocol):
+    who: str  # in the list of requests and on the page
+    send_path: str
+    send_methods: Sequence[str]
+
+    def new_id(self) -> str:
+        """An id as this company makes it, for a message in either direction."""
+
+    def routes(self) -> Sequence[Route]:
+        """What the company has beside `send_path`: lists, single messages."""
+
+    def submitted(self, request: Request, body: bytes) -> Submitted:
+        """The message of a request, checked more strictly than by the company. Raises RefusedError."""
+
+    def taken(self, sms: Sms) -> Reply:
+        """The answer to a message that is accepted."""
+
+    def refused(self, refused: RefusedError) -> Reply:
+        """The answer to one that is not."""
+
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
+        """The callback about one status; None where nobody asked for one."""
+
+    def write(self, sent: SentByConsumer) -> Call:
+        """The callback about a message of a consumer."""
+
+    def wrong_answer(self, body: bytes) -> str:
+        """The rule that the body of a 200 to `write` breaks, or ""."""
