@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from phonenumbers import SUPPORTED_REGIONS
 
 from dcbridge.events.sinks import targets
-from dcbridge.events.sinks.clients import missing
+from dcbridge.events.sinks.kinds import missing
 from dcbridge.providers import ANY_SENDERS, KINDS
 from dcbridge.providers.mailboxes import own_mailbox
 from dcbridge.providers.phone import Senders, address_key, own_number

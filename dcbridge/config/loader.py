@@ -346,7 +346,8 @@ def _description(path: Path, tree: Mapping[str, Tree]) -> str:
     elif path[:1] == ("providers",) and len(path) == 3 and (kind := _word(tree, *path[:2], "kind")) in KINDS:
         model = ProviderAccount if path[2] == "longest_pause" else KINDS[kind].fields_model
     elif path[:1] == ("subscribers",) and path[2:3] == ("sink",):
-        model = SINKS.get(_word(tree, *path[:3], "kind"))
+        named = SINKS.get(_word(tree, *path[:3], "kind"))
+        model = named.fields if named else None
     field_info = model.model_fields.get(str(path[-1])) if model and path else None
     return (field_info.description if field_info else "") or ""
 
@@ -360,7 +361,7 @@ def _known_keys(parent: Path, tree: Mapping[str, Tree]) -> list[str]:
         return ["kind", "pace", *KINDS[kind].fields_model.model_fields] if kind in KINDS else []
     if parent[:1] == ("subscribers",) and parent[2:] == ("sink",):
         kind = _word(tree, *parent, "kind")
-        return list(SINKS[kind].model_fields) if kind in SINKS else []
+        return list(SINKS[kind].fields.model_fields) if kind in SINKS else []
     pattern = tuple("*" if place == 1 else str(step) for place, step in enumerate(parent))
     model = _MODELS.get(pattern)
     return list(model.model_fields) if model else []

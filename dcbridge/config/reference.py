@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
@@ -136,8 +137,10 @@ def _sections() -> list[str]:
         carries = " and ".join(sorted(adapter.channel_types))
         kind_row = f"| `kind` | `{kind}` | required | This kind of provider; it carries {carries}. |"
         parts.append(f"### providers.*name* of kind {kind}\n\n{_table(adapter.fields_model, first=kind_row)}")
-    for kind, fields in SINKS.items():
-        parts.append(f"### subscribers.*name*.sink of kind {kind}\n\n{_table(fields)}")
+    for name, sink in SINKS.items():
+        example = yaml.safe_dump({"sink": {"kind": name, **sink.fields.example}}, sort_keys=False, width=1000)
+        title = f"### subscribers.*name*.sink of kind {name}"
+        parts.append(f"{title}\n\n{_table(sink.fields)}\n```yaml\n{example}```\n")
     variables = _table(Settings, prefix=PREFIX)
     parts.append(
         "## Environment variables\n\nIn a pod set `enableServiceLinks: false`: for a Service called `dcbridge-public`"

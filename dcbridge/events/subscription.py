@@ -9,26 +9,15 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, SerializeAsAny, StringConstraints, model_validator
 
 from dcbridge.events.envelope import Envelope
-from dcbridge.events.sinks.amqp import Amqp
 from dcbridge.events.sinks.base import Event
 from dcbridge.events.sinks.fields import SinkFields
-from dcbridge.events.sinks.http import Http
-from dcbridge.events.sinks.kafka import Kafka
-from dcbridge.events.sinks.nats import Nats
+from dcbridge.events.sinks.kinds import KINDS
 from dcbridge.events.sinks.redis_stream import RedisStream
 from dcbridge.settings.problems import did_you_mean, kind_is_missing, other, refuse, shape
 from dcbridge.settings.types import Model, Seconds, SomeSeconds
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 EVERYTHING = "*"  # every event of the webhook, in a list that also names events of our own
-
-KINDS: Mapping[str, type[SinkFields]] = {
-    "http": Http,
-    "redis-stream": RedisStream,
-    "amqp": Amqp,
-    "nats": Nats,
-    "kafka": Kafka,
-}
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
@@ -45,7 +34,7 @@ def _by_kind(value: Any) -> Any:
         words = ", ".join(KINDS)
         refuse((("kind",), f"should be one of {words}, and is {other(kind)}" + (f"; {near}" if near else "")))
     else:
-        return KINDS[kind].model_validate(value)
+        return KINDS[kind].fields.model_validate(value)
     return value
 
 

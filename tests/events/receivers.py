@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from dcbridge.events.sinks.base import Event
 from dcbridge.events.sinks.http import Http, HttpSink
+from dcbridge.events.sinks.options import SinkOptions
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the specification's own example
 PUBLIC_URL = "https://bridge.example.com"
@@ -168,7 +169,7 @@ async def http_sink(
     fields: Http, *, envelope: Any = "standard", connections: int = 20, names: AbstractResolver | None = None
 ) -> AsyncIterator[HttpSink]:
     """A sink that is closed at the end."""
-    sink = HttpSink(fields, envelope, PUBLIC_URL, connections=connections, names=names)
+    sink = HttpSink(fields, SinkOptions("crm", envelope, PUBLIC_URL, connections), names=names)
     try:
         yield sink
     finally:

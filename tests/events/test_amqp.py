@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
 from dcbridge.events.sinks.amqp import Amqp, AmqpSink
+from dcbridge.events.sinks.options import SinkOptions
 from tests.events.brokers import EPMD, NO_RABBITMQ, RABBITMQ, Rabbit
 from tests.events.receivers import PUBLIC_URL, Receiver, an_event, receiving
 
@@ -35,7 +36,10 @@ def rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
 
 @asynccontextmanager
 async def sink(url: str, envelope: Any = "standard", **fields: Any) -> AsyncIterator[AmqpSink]:
-    found = AmqpSink(Amqp.model_validate({"kind": "amqp", "url": url, "timeout": 10, **fields}), envelope, PUBLIC_URL)
+    found = AmqpSink(
+        Amqp.model_validate({"kind": "amqp", "url": url, "timeout": 10, **fields}),
+        SinkOptions("crm", envelope, PUBLIC_URL),
+    )
     try:
         yield found
     finally:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Unreachable
 from dcbridge.events.sinks.kafka import Kafka, KafkaSink
+from dcbridge.events.sinks.options import SinkOptions
 from tests.certificates import self_signed
 from tests.events.kafka_cluster import Cluster
 from tests.events.receivers import PUBLIC_URL, Receiver, an_event, receiving, server_tls
@@ -34,7 +35,7 @@ def cluster() -> Iterator[Cluster]:
 @asynccontextmanager
 async def sink(server: str, topic: str, envelope: Any = "standard", **fields: Any) -> AsyncIterator[KafkaSink]:
     given = {"kind": "kafka", "servers": [server], "topic": topic, "security": "plaintext", "timeout": 20, **fields}
-    found = KafkaSink(Kafka.model_validate(given), envelope, PUBLIC_URL)
+    found = KafkaSink(Kafka.model_validate(given), SinkOptions("crm", envelope, PUBLIC_URL))
     try:
         yield found
     finally:

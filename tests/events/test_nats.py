@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, Refused, SendError, Unreachable
 from dcbridge.events.sinks import nats as ours
 from dcbridge.events.sinks.nats import NatsSink
+from dcbridge.events.sinks.options import SinkOptions
 from tests.certificates import self_signed
 from tests.events.brokers import NATS, NO_NATS, Nats
 from tests.events.receivers import PUBLIC_URL, Receiver, an_event, receiving
@@ -48,7 +49,7 @@ def own_server(tmp_path: Path) -> Iterator[Nats]:
 @asynccontextmanager
 async def sink(url: str, envelope: Any = "standard", **fields: Any) -> AsyncIterator[NatsSink]:
     given = {"kind": "nats", "servers": [url], "timeout": 10, **fields}
-    found = NatsSink("crm", ours.Nats.model_validate(given), envelope, PUBLIC_URL)
+    found = NatsSink(ours.Nats.model_validate(given), SinkOptions("crm", envelope, PUBLIC_URL))
     try:
         yield found
     finally:

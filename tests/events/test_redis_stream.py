@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
+from dcbridge.events.sinks.options import SinkOptions
 from dcbridge.events.sinks.redis_stream import RedisStream, RedisStreamSink
 from tests.certificates import self_signed
 from tests.events.receivers import PUBLIC_URL, Receiver, an_event, receiving, server_tls
@@ -25,7 +26,7 @@ from tests.events.receivers import PUBLIC_URL, Receiver, an_event, receiving, se
 @asynccontextmanager
 async def sink(url: str, envelope: Any = "standard", **fields: Any) -> AsyncIterator[RedisStreamSink]:
     given = {"kind": "redis-stream", "url": url, "stream": "events", "timeout": 5, **fields}
-    found = RedisStreamSink("crm", RedisStream.model_validate(given), envelope, PUBLIC_URL)
+    found = RedisStreamSink(RedisStream.model_validate(given), SinkOptions("crm", envelope, PUBLIC_URL))
     try:
         yield found
     finally:

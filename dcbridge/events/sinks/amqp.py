@@ -8,15 +8,17 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
-from dcbridge.events.envelope import Envelope, Packed, pack, type_of
+from dcbridge.events.envelope import Packed, pack, type_of
 from dcbridge.events.sinks.base import Event
 from dcbridge.events.sinks.connections import SharedConnection, leave
 from dcbridge.events.sinks.fields import Template, TlsFields, filled, server_url, shown
+from dcbridge.events.sinks.options import SinkOptions
+from dcbridge.events.sinks.places import broker, meet
 from dcbridge.settings.types import Secret
 
 if TYPE_CHECKING:  # aio-pika is there only where it was asked for
@@ -37,6 +39,11 @@ def _amqp_url(value: SecretStr) -> SecretStr:
 class Amqp(TlsFields):
     """An exchange of a RabbitMQ."""
 
+    example: ClassVar[Mapping[str, object]] = {
+        "url": "amqps://dcbridge:${RABBITMQ_PASSWORD}@rabbit.example.com/",
+        "exchange": "interactions",
+    }
+
     kind: Literal["amqp"] = Field(description="This kind of sink.")
     url: Annotated[Secret, AfterValidator(_amqp_url)] = Field(
         description="URL of the broker: amqps://user:password@host/vhost."
@@ -51,6 +58,11 @@ class Amqp(TlsFields):
         description="Routing key; {endpoint}, {media}, {subtype} and {event} stand for words of the event.",
     )
 
+    @classmethod
+    def same_place(cls, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        same = broker(one["url"]) == broker(other["url"]) and cls._equal("exchange", one, other)
+        return same and meet(*cls._both("routing_key", one, other))
+
     @property
     def place(self) -> str:
         return shown(self.url)
@@ -59,15 +71,14 @@ class Amqp(TlsFields):
 class AmqpSink:
     """One subscriber's exchange. What a queue has is on its disk: messages are persistent and confirmed."""
 
-    def __init__(self, fields: Amqp, envelope: Envelope, public_url: str) -> None:
+    def __init__(self, fields: Amqp, options: SinkOptions) -> None:
         self._fields = fields
-        self._envelope = envelope
-        self._public_url = public_url
+        self._options = options
         self._broker = SharedConnection(lambda: _open(fields))
 
     async def deliver(self, event: Event) -> bool:
         """Returns when the broker has confirmed it. Raises a SendError."""
-        packed = pack(event, self._envelope, self._public_url)
+        packed = pack(event, self._options.envelope, self._options.public_url)
         headers = {f"ce-{name}": value for name, value in packed.attributes.items()}
         routing_key = filled(self._fields.routing_key, event)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import ssl
 from abc import ABC, abstractmethod
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
@@ -23,6 +24,24 @@ class SinkFields(Model, ABC):
 
     kind: str = Field(description="Which sink.")
     timeout: SomeSeconds = Field(15.0, description="Seconds for one attempt, connecting included.")
+
+    example: ClassVar[Mapping[str, object]]  # fields that suffice: on the reference page, and tested for every kind
+
+    @classmethod
+    @abstractmethod
+    def same_place(cls, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        """Do these entries of bridge.yaml name one place? Raises what reading a malformed one raises."""
+
+    @classmethod
+    def _both(cls, name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[Any, Any]:
+        """A field of both, with its default where it is left out."""
+        default = cls.model_fields[name].default
+        return one.get(name, default), other.get(name, default)
+
+    @classmethod
+    def _equal(cls, name: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        first, second = cls._both(name, one, other)
+        return bool(first == second)
 
     @property
     @abstractmethod

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import re
 import time
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -16,9 +17,11 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from dcbridge import retry_after
 from dcbridge.errors import AccountFault, Deferred, Gone, OutcomeUnknown, Refused, Throttled, Undecodable
-from dcbridge.events.envelope import Envelope, header_value, pack
+from dcbridge.events.envelope import header_value, pack
 from dcbridge.events.sinks.base import Event
 from dcbridge.events.sinks.fields import TlsFields, server_url, shown
+from dcbridge.events.sinks.options import SinkOptions
+from dcbridge.events.sinks.places import web_address
 from dcbridge.events.sinks.signing import SigningSecret, key_of, signature
 from dcbridge.settings.problems import Path, refuse
 from dcbridge.settings.types import Secret
@@ -62,6 +65,11 @@ _NEVER = frozenset({413, 431})  # this event is too large and will stay so
 class Http(TlsFields):
     """Where webhooks are posted, how they are signed, and how we show who we are."""
 
+    example: ClassVar[Mapping[str, object]] = {
+        "url": "https://crm.example.com/hooks/dcbridge",
+        "secrets": ["${CRM_SIGNING_SECRET}"],
+    }
+
     kind: Literal["http"] = Field(description="This kind of sink.")
     url: Annotated[Secret, AfterValidator(_webhook_url)] = Field(
         description="URL that each event is posted to; it may have a query."
@@ -78,6 +86,10 @@ class Http(TlsFields):
         description="What may be reached although it is not public: a host as it stands in url, an address, or a range"
         " such as 10.1.0.0/16.",
     )
+
+    @classmethod
+    def same_place(cls, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        return web_address(one["url"]) == web_address(other["url"])
 
     @property
     def place(self) -> str:
@@ -115,20 +127,10 @@ class Http(TlsFields):
 class HttpSink:
     """One subscriber's webhooks, with connections of its own: one that hangs holds no place in another's pool."""
 
-    def __init__(
-        self,
-        fields: Http,
-        envelope: Envelope,
-        public_url: str,
-        *,
-        connections: int,
-        names: AbstractResolver | None = None,
-    ) -> None:
-        """`connections` is how many may be open at once; `names` resolves the host in place of the system."""
+    def __init__(self, fields: Http, options: SinkOptions, *, names: AbstractResolver | None = None) -> None:
+        """`names` resolves the host in place of the system."""
         self._fields = fields
-        self._envelope = envelope
-        self._public_url = public_url
-        self._connections = connections
+        self._options = options
         self._url = httpx.URL(fields.url.get_secret_value())
         self._keys = [key_of(secret) for secret in fields.secrets]
         self._steady = _steady_headers(fields)
@@ -160,7 +162,7 @@ class HttpSink:
                 write_timeout=whole,
                 read_timeout=whole,
                 whole_timeout=whole,
-                connections=self._connections,
+                connections=self._options.in_flight,
                 answer_limit=ANSWER_LIMIT,
                 tls=self._fields.tls(),
                 guard=self._guard,
@@ -169,7 +171,7 @@ class HttpSink:
 
     def _request(self, event: Event) -> httpx.Request:
         """The request of one attempt: id and body are those of every attempt, time and signature its own."""
-        packed = pack(event, self._envelope, self._public_url)
+        packed = pack(event, self._options.envelope, self._options.public_url)
         now = int(time.time())
         headers = {
             **self._steady,

@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, Refused, SendError, Unreachable
-from dcbridge.events.envelope import Envelope, pack
+from dcbridge.events.envelope import pack
 from dcbridge.events.sinks.base import Event
 from dcbridge.events.sinks.connections import SharedConnection
 from dcbridge.events.sinks.fields import TlsFields
+from dcbridge.events.sinks.options import SinkOptions
+from dcbridge.events.sinks.places import any_in_common
 from dcbridge.settings.problems import refuse
 from dcbridge.settings.types import Secret
 
@@ -51,6 +54,8 @@ def _server(value: str) -> str:
 class Kafka(TlsFields):
     """A topic of a Kafka."""
 
+    example: ClassVar[Mapping[str, object]] = {"servers": ["kafka.example.com:9093"], "topic": "interactions"}
+
     kind: Literal["kafka"] = Field(description="This kind of sink.")
     servers: Annotated[tuple[Annotated[str, AfterValidator(_server)], ...], Field(min_length=1)] = Field(
         description="Brokers to begin with: host:port."
@@ -64,6 +69,10 @@ class Kafka(TlsFields):
     )
     username: str | None = Field(None, min_length=1, description="SASL user.")
     password: Secret | None = Field(None, description="SASL password.")
+
+    @classmethod
+    def same_place(cls, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        return any_in_common(one["servers"], other["servers"]) and cls._equal("topic", one, other)
 
     @property
     def place(self) -> str:
@@ -86,15 +95,14 @@ class Kafka(TlsFields):
 class KafkaSink:
     """One subscriber's topic. What the client repeats within `timeout` is added once; what we repeat may be twice."""
 
-    def __init__(self, fields: Kafka, envelope: Envelope, public_url: str) -> None:
+    def __init__(self, fields: Kafka, options: SinkOptions) -> None:
         self._fields = fields
-        self._envelope = envelope
-        self._public_url = public_url
+        self._options = options
         self._brokers = SharedConnection(lambda: _open(fields))
 
     async def deliver(self, event: Event) -> bool:
         """Returns when all replicas in sync have it. Raises a SendError."""
-        packed = pack(event, self._envelope, self._public_url)
+        packed = pack(event, self._options.envelope, self._options.public_url)
         headers: Headers = {"content-type": packed.content_type, "webhook-id": event.id}
         headers.update({f"ce_{name}": value for name, value in packed.attributes.items()})
         key = (event.interaction or event.id).encode()

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, Refused, SendError, Unreachable
-from dcbridge.events.envelope import Envelope, header_value, pack
+from dcbridge.events.envelope import header_value, pack
 from dcbridge.events.sinks.base import Event, delivery_key
 from dcbridge.events.sinks.connections import SharedConnection, leave
 from dcbridge.events.sinks.fields import Template, TlsFields, filled, server_url, shown
+from dcbridge.events.sinks.options import SinkOptions
+from dcbridge.events.sinks.places import any_in_common, meet
 from dcbridge.settings.problems import refuse
 from dcbridge.settings.types import Secret
 
@@ -40,6 +43,8 @@ def _nats_url(value: str) -> str:
 class Nats(TlsFields):
     """A subject that a stream of JetStream holds."""
 
+    example: ClassVar[Mapping[str, object]] = {"servers": ["tls://nats.example.com:4222"], "stream": "INTERACTIONS"}
+
     kind: Literal["nats"] = Field(description="This kind of sink.")
     servers: Annotated[tuple[Annotated[str, AfterValidator(_nats_url)], ...], Field(min_length=1)] = Field(
         description="URLs of the servers: nats://host:4222, or tls:// for TLS."
@@ -56,6 +61,10 @@ class Nats(TlsFields):
     token: Secret | None = Field(None, description="Token, where the server asks for one.")
     credentials_file: str | None = Field(None, min_length=1, description="File of credentials (JWT and NKey).")
 
+    @classmethod
+    def same_place(cls, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        return any_in_common(one["servers"], other["servers"]) and meet(*cls._both("subject", one, other))
+
     @property
     def place(self) -> str:
         return " ".join(shown(server) for server in self.servers)
@@ -70,18 +79,16 @@ class Nats(TlsFields):
 class NatsSink:
     """One subscriber's subject. A delivery that comes twice within the stream's duplicate window is stored once."""
 
-    def __init__(self, name: str, fields: Nats, envelope: Envelope, public_url: str) -> None:
-        self._name = name
+    def __init__(self, fields: Nats, options: SinkOptions) -> None:
         self._fields = fields
-        self._envelope = envelope
-        self._public_url = public_url
+        self._options = options
         self._server = SharedConnection(lambda: _open(fields))
 
     async def deliver(self, event: Event) -> bool:
         """Returns when a stream has it, and whether it had it before. Raises a SendError."""
-        packed = pack(event, self._envelope, self._public_url)
+        packed = pack(event, self._options.envelope, self._options.public_url)
         headers = {
-            "Nats-Msg-Id": delivery_key(self._name, event),
+            "Nats-Msg-Id": delivery_key(self._options.subscriber, event),
             "webhook-id": event.id,
             "Content-Type": packed.content_type,
             **{f"ce-{name}": header_value(value) for name, value in packed.attributes.items()},

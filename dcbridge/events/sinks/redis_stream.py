@@ -9,9 +9,10 @@ import asyncio
 import re
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 from redis import exceptions as said
@@ -19,9 +20,11 @@ from redis.asyncio import Redis
 from redis.asyncio.sentinel import MasterNotFoundError
 
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, SendError, Unreachable
-from dcbridge.events.envelope import Envelope, pack, type_of
+from dcbridge.events.envelope import pack, type_of
 from dcbridge.events.sinks.base import Event, delivery_key
 from dcbridge.events.sinks.fields import TlsFields
+from dcbridge.events.sinks.options import SinkOptions
+from dcbridge.events.sinks.places import redis_address
 from dcbridge.settings.redis_url import read_address
 from dcbridge.settings.types import Seconds, Secret
 from dcbridge.store.connection import connect
@@ -47,6 +50,11 @@ def _redis_url(value: SecretStr) -> SecretStr:
 class RedisStream(TlsFields):
     """A stream of a Redis; better not of the one that dcbridge itself works with."""
 
+    example: ClassVar[Mapping[str, object]] = {
+        "url": "rediss://:${EVENTS_REDIS_PASSWORD}@redis.example.com/0",
+        "stream": "interactions",
+    }
+
     kind: Literal["redis-stream"] = Field(description="This kind of sink.")
     url: Annotated[Secret, AfterValidator(_redis_url)] = Field(
         description="URL of the Redis: redis://, rediss://, unix:// or redis+sentinel://."
@@ -56,6 +64,10 @@ class RedisStream(TlsFields):
     dedupe: Seconds = Field(
         86400.0, description="Seconds for which an event that came twice is added once; 0 is not at all."
     )
+
+    @classmethod
+    def same_place(cls, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        return cls._equal("stream", one, other) and redis_address(one["url"]) == redis_address(other["url"])
 
     @property
     def place(self) -> str:
@@ -77,11 +89,9 @@ class _Way:
 class RedisStreamSink:
     """One subscriber's stream. An entry has the fields id, type, content_type and body."""
 
-    def __init__(self, name: str, fields: RedisStream, envelope: Envelope, public_url: str) -> None:
-        self._name = name
+    def __init__(self, fields: RedisStream, options: SinkOptions) -> None:
         self._fields = fields
-        self._envelope = envelope
-        self._public_url = public_url
+        self._options = options
         self._redis: Redis | None = None
 
     async def deliver(self, event: Event) -> bool:
@@ -89,7 +99,7 @@ class RedisStreamSink:
 
         Raises a SendError.
         """
-        packed = pack(event, self._envelope, self._public_url)
+        packed = pack(event, self._options.envelope, self._options.public_url)
         stream, most, kept = self._fields.stream, self._fields.most, round(self._fields.dedupe * 1000)
         entry: dict[str, str | bytes] = {
             "id": event.id,
@@ -101,7 +111,7 @@ class RedisStreamSink:
         try:
             async with asyncio.timeout(self._fields.timeout):
                 added = await add(
-                    keys=[stream, f"{{{stream}}}:seen:{delivery_key(self._name, event)}"],
+                    keys=[stream, f"{{{stream}}}:seen:{delivery_key(self._options.subscriber, event)}"],
                     args=[most, kept, *chain.from_iterable(entry.items())],
                 )
             return added is None
