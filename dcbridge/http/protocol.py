@@ -8,13 +8,15 @@ all do, costs a few additions more. What is over a limit gets its status (408, 4
 from __future__ import annotations
 
 import asyncio
+import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from dcbridge.http.connections import BODIES, Connections
@@ -66,6 +68,14 @@ def _why(error: httptools.HttpParserError) -> _Refused:
     return cause.why if isinstance(cause, _Stop) else _INVALID
 
 
+def _may_be_cut(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Is the body of these headers longer than what is read after an answer, or of a length that nobody knows?"""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) > UNREAD
+    return True
+
+
 class _Flow(FlowControl):
     """Reading stays paused while it is held, whoever asks for more."""
 
@@ -84,13 +94,28 @@ class _Flow(FlowControl):
         self.resume_reading()
 
 
+class _Unclosed:
+    """The transport of an answer that says `Connection: close`. uvicorn would close at its end, on bytes that still
+    come in, and the other side could lose the answer: the protocol closes when it has read them.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle, self._transport = weakref.ref(cycle), cycle.transport  # no circle: see connection_lost
+        self.write, self.is_closing = cycle.transport.write, cycle.transport.is_closing
+
+    def close(self) -> None:
+        cycle = self._cycle()
+        if cycle is None or not cycle.response_complete:  # the application failed
+            self._transport.close()
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection. See the module and `dcbridge.http.connections`."""
 
     # uvicorn's class has nearly as many attributes as a class may have before CPython finds them more slowly.
     __slots__ = (
         "_all", "_body_size", "_deadline", "_had_answer", "_head_begun", "_hosts", "_in_body", "_last_word", "_leaves",
-        "_limits", "_loose", "_unanswered", "_unread", "_write_deadline",
+        "_limits", "_loose", "_running", "_unanswered", "_unread", "_write_deadline",
     )  # fmt: skip
     flow: _Flow
 
@@ -116,6 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False  # a head is finished, its message is not
         self._unanswered = 0  # requests whose head is finished, and whose answer is not
         self._had_answer = False
+        self._running: RequestResponseCycle | None = None  # the request that is being answered
         self._leaves = False  # nothing more is parsed
         self._last_word: _Refused | None = None  # to be said after the answers that are under way
 
@@ -136,7 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         # What is left refers to itself in a circle, and the collector looks seldom.
         self.pipeline.clear()
-        self.cycle = self.scope = self.headers = None  # type: ignore[assignment]
+        self.cycle = self._running = self.scope = self.headers = None  # type: ignore[assignment]
 
     @property
     def waits(self) -> bool:
@@ -218,6 +244,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _hold_body(self, size: int) -> None:
         if not self.cycle.response_complete:
+            if not self._body_size and _may_be_cut(self.cycle.scope["headers"]):
+                self._announce_close(self.cycle)
             self._body_size += size
             self._all.bodies += size
             if self._all.bodies > BODIES:
@@ -300,6 +328,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_begun, self._in_body = False, True
         self._loose = self._unread = 0
         self._unanswered += 1
+        if not self.pipeline:
+            self._running = self.cycle
         self._deadline = self.loop.time() + self._limits.body
         if self.scope["http_version"] not in ("1.1", "1.0"):
             raise _Stop(_NO_VERSION)
@@ -316,10 +346,20 @@ class BoundedProtocol(HttpToolsProtocol):
             self._let_go_of_body()
         cycle = self.cycle
         if not cycle.response_complete:
+            if not cycle.response_started:  # it came whole: nothing to announce
+                cycle.default_headers, cycle.transport = self.server_state.default_headers, self.transport
             cycle.more_body = False
             cycle.message_event.set()
+        elif not cycle.keep_alive:  # announced, and all of it was read
+            raise _Stop(_LAST)
         elif not self._unanswered:
             self._deadline = self.loop.time() + self._limits.idle
+
+    def _announce_close(self, cycle: RequestResponseCycle | None) -> None:
+        """Let the answer to it say that it is the last of the connection, if it has not begun."""
+        if cycle is not None and cycle.keep_alive and not cycle.response_started:
+            cycle.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+            cycle.transport = _Unclosed(cycle)  # type: ignore[assignment]
 
     # ------------------------------------------------------------ answers
 
@@ -333,6 +373,7 @@ class BoundedProtocol(HttpToolsProtocol):
         limits = self._limits
         if self.pipeline:
             cycle, app = self.pipeline.pop()
+            self._running = cycle
             self._start_asgi_task(cycle, app)
             self._deadline = self.loop.time() + limits.body
         elif self._last_word is not None:
@@ -352,6 +393,8 @@ class BoundedProtocol(HttpToolsProtocol):
             why = self._forget_request(why)
         if self._unanswered:
             self._last_word = why
+            if not why.status:
+                self._announce_close(self.pipeline[0][0] if self.pipeline else self._running)
             self.flow.hold()
         else:
             self._say(why)

@@ -46,7 +46,8 @@ async def large(_request: Request) -> Response:
     return Response(b"a" * (32 << 20))
 
 
-async def slow(_request: Request) -> Response:
+async def slow(request: Request) -> Response:
+    await request.body()
     await asyncio.sleep(1.5)
     return JSONResponse({"slow": True})
 
@@ -180,6 +181,34 @@ async def test_what_never_ends_is_cut_off() -> None:
     answers = await table(rows, limits=PATIENT)
     allowed: tuple[list[int], ...] = ([], [400], [414], [431], [404], [200], [200, 408], [200] * AT_ONCE)
     assert [name for name, found in answers.items() if found not in allowed] == []
+
+
+# The bodies of which nobody may read the end: (what is sent, whether each answer says that it is the last one).
+NO = b"POST /no HTTP/1.1\r\nHost: x\r\n"  # answered before its body is there
+LONG = b"Content-Length: %d\r\n\r\n" % (UNREAD + 1)
+SHORT = b"Content-Length: %d\r\n\r\n" % UNREAD
+SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n"
+ENDS: dict[str, tuple[Sequence[bytes], list[bool]]] = {
+    "a long body after its answer": ([NO + LONG, b"a" * (UNREAD + 1), LAST + b"\r\n"], [True]),
+    "the longest that is read": ([NO + SHORT, b"a" * UNREAD, LAST + b"\r\n"], [False, True]),
+    "chunks after their answer": ([NO + CHUNKS, b"1\r\na\r\n0\r\n\r\n" + LAST + b"\r\n"], [True]),
+    "chunks before their answer": ([NO + CHUNKS + b"1\r\na\r\n0\r\n\r\n" + LAST + b"\r\n"], [False, True]),
+    "a long body that is read": ([POST + LONG, b"a" * (UNREAD + 1) + LAST + b"\r\n"], [False, True]),
+    "a long body behind another request": ([SLOW + LAST + LONG, b"a" * (UNREAD + 1)], [False, True]),
+    "a long body after its answer, behind another request": ([SLOW + NO + LONG, b"a" * (UNREAD + 1)], [False, True]),
+    "a short body behind another request": ([SLOW + LAST + b"Content-Length: 1\r\n\r\n", b"a"], [False, True]),
+    "too many in a row": ([GET * (AT_ONCE + 1)], [False] * (AT_ONCE - 1) + [True]),
+}
+
+
+async def test_the_last_answer_says_that_it_is_the_last() -> None:
+    """A proxy that keeps the connection would send its next request into one that is about to be closed."""
+    async with listener(PATIENT) as it:
+        got = await asyncio.gather(*(ask(it.port, *pieces, pause=0.2) for pieces, _ in ENDS.values()))
+        await emptied(it)
+    heads = [[b"\r\nconnection: close" in head for head in answer.split(b"HTTP/1.1 ")[1:]] for answer in got]
+    assert dict(zip(ENDS, heads, strict=True)) == {name: said for name, (_, said) in ENDS.items()}
 
 
 FRAMES: Rows = {
