@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from dcbridge.genesys import signature
-from sandbox.sms_callbacks import sign
+from sandbox.wires.twilio import sign
 from tests.stack import Stack, sms_body
 
 CLOSED = "closed"

@@ -38,6 +38,7 @@ def build(ctx: ServiceContext) -> ASGIApp:
             Route(_MESSAGES + "{endpoint}", messages, methods=["POST"]),
             Route(_INTERACTIONS + "{endpoint}", interactions, methods=["POST"]),
             Route(_CALLBACKS + "{provider}/{kind}", callback, methods=["GET", "POST"]),
+            Route(_CALLBACKS + "{provider}/{kind}/{secret}", callback, methods=["GET", "POST"]),
         ],
         exception_handlers={HTTPException: http_error},
     )
@@ -48,8 +49,8 @@ def build(ctx: ServiceContext) -> ASGIApp:
         **{_INTERACTIONS + name: (interactions, {"endpoint": name}) for name in ctx.configuration.interactions},
         **{
             f"{_CALLBACKS}{name}/{kind}": (callback, {"provider": name, "kind": kind})
-            for name in ctx.providers
-            for kind in callbacks.KINDS
+            for name, provider in ctx.providers.items()
+            for kind in provider.can.callbacks
         },
     }
     return _KnownFirst(posts, every)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import replace
-from typing import Literal, cast
+from typing import cast
 
 import structlog
 
 from dcbridge.errors import BadCallback
 from dcbridge.ledger import NewTask
-from dcbridge.providers.base import Callback, Provider
+from dcbridge.providers.base import Callback, CallbackKind, Provider
 from dcbridge.providers.callback import callback_lane, pack
 from service.answer import Answer, Refusal
 from service.encoding import unpacked
@@ -20,20 +20,19 @@ from service.request import Request
 
 log = structlog.get_logger()
 
-Kind = Literal["status", "inbound"]
-KINDS = ("status", "inbound")
 # Checked before a callback is stored, and no use after it; the body is stored without its encoding.
 _NOT_STORED = ("authorization", "cookie", "proxy-authorization", "content-encoding")
 
 
 async def callback(ctx: ServiceContext, request: Request) -> Outcome:
-    """GET or POST /callbacks/{provider}/{status|inbound}."""
+    """GET or POST /callbacks/{provider}/{status|inbound|events}, and the same with a secret behind it."""
     provider = ctx.providers.get(request.names["provider"])
-    kind = request.names["kind"]
-    if provider is None or kind not in KINDS:
+    kind, secret = cast(CallbackKind, request.names["kind"]), request.names.get("secret", "")
+    if provider is None or kind not in provider.can.callbacks or (secret and not provider.can.secret_in_path):
         raise Refusal(404, "unknown provider", "no such provider or callback")
-    raw = await request.body(ctx.settings.body_limit)
-    received, proof = _verified(ctx, request, provider, _callback(ctx, request, cast(Kind, kind), raw))
+    limit = min(ctx.settings.body_limit, provider.can.callbacks[kind] or ctx.settings.body_limit)
+    raw = await request.body(limit)
+    received, proof = _verified(ctx, request, provider, _callback(ctx, request, kind, raw, secret), limit)
     # A provider that has neither a proof nor an id of its own gets no deduplication: the same words are two messages.
     event = proof or provider.event_id(received) or uuid.uuid4().hex
     digest = hashlib.blake2b(f"{provider.name}\0{kind}\0{event}".encode(), digest_size=12).hexdigest()
@@ -54,12 +53,13 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
     return Outcome(sent, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
 
 
-def _verified(ctx: ServiceContext, request: Request, provider: Provider, received: Callback) -> tuple[Callback, str]:
+def _verified(
+    ctx: ServiceContext, request: Request, provider: Provider, received: Callback, limit: int
+) -> tuple[Callback, str]:
     """The callback as its adapter can read it, and what proves it. Raises Refusal 401, 413 or 415.
 
     Some sign the bytes as they came, some what is in them: the second is tried where there is a second.
     """
-    limit = ctx.settings.body_limit
     try:
         proof = provider.verify(received)
         readable = replace(received, body=unpacked(request.encodings, received.body, limit))
@@ -81,14 +81,16 @@ def _refused(ctx: ServiceContext, provider: Provider, error: BadCallback) -> Ref
     return Refusal(401, "signature refused", "the signature is missing or wrong")
 
 
-def _callback(ctx: ServiceContext, request: Request, kind: Kind, body: bytes) -> Callback:
+def _callback(ctx: ServiceContext, request: Request, kind: CallbackKind, body: bytes, secret: str) -> Callback:
     """The URL is the configured public one: what the app sees behind an ingress is not what was signed."""
     scope = request.scope
     path = scope.get("raw_path") or scope["path"].encode()
+    if secret:
+        path = path.rpartition(b"/")[0]
     query: bytes = scope["query_string"]
     url = ctx.configuration.public_url + path.decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
     gathered: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
         gathered.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     headers = {name: tuple(values) for name, values in gathered.items()}
-    return Callback(kind=kind, method=scope["method"], url=url, query=query, headers=headers, body=body)
+    return Callback(kind=kind, method=scope["method"], url=url, query=query, headers=headers, body=body, secret=secret)

@@ -23,7 +23,7 @@ from dcbridge.providers.base import ListedMessage, Part, StatusLookup
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
 from workers import failures
 from workers.context import WorkerContext
-from workers.outbound import stored_message
+from workers.outbound import stored_message, turn_of
 
 log = structlog.get_logger()
 
@@ -145,10 +145,10 @@ async def _about_outcome(q: Question) -> None:
 
 async def _listed(q: Question, part: Part) -> tuple[list[ListedMessage], bool]:
     """The rows in question, and whether the list was read to its end."""
-    message = stored_message(q.ref, q.claimed, q.channel)
-    request, rows = q.status_lookup.list_request(message, part), list[ListedMessage]()
+    turn = turn_of(stored_message(q.ref, q.claimed, q.channel), part, q.claimed)
+    request, rows = q.status_lookup.list_request(turn), list[ListedMessage]()
     for _ in range(PAGES):
-        page = q.status_lookup.parse_list(await q.ctx.sender.send(request), message, part, q.age(q.entry.unknown_since))
+        page = q.status_lookup.parse_list(await q.ctx.sender.send(request), turn, q.age(q.entry.unknown_since))
         rows += page.rows
         if page.following is None:
             return rows, True

@@ -14,7 +14,7 @@ from dcbridge.errors import Refused, SendError, Unreadable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import MessageClaim
 from dcbridge.messages import Address, AgentMessage
-from dcbridge.providers.base import Part, Provider, Request, Submission
+from dcbridge.providers.base import Part, Provider, Request, Submission, Turn
 from workers import failures
 from workers.context import WorkerContext
 
@@ -66,21 +66,26 @@ async def _prepare(
     message = stored_message(ref, claimed, channel, shared.copies if shared else ())
     if shared is not None and shared.large:
         async with shared.turn:  # the first writes it, and the others find it written
-            parts, request = await asyncio.to_thread(_written, provider, message, claimed.entry.part)
+            parts, request = await asyncio.to_thread(_written, provider, message, claimed)
     else:
-        parts, request = _written(provider, message, claimed.entry.part)
+        parts, request = _written(provider, message, claimed)
     number = claimed.entry.part
     if len(parts) > 1 and number == 0:
         await ctx.ledger.parts(ref, claim, len(parts))
     return parts[number], request
 
 
-def _written(provider: Provider, message: AgentMessage, number: int) -> tuple[Sequence[Part], Request]:
+def _written(provider: Provider, message: AgentMessage, claimed: MessageClaim) -> tuple[Sequence[Part], Request]:
     """All parts, and the request for the one whose turn it is."""
-    parts = provider.parts(message)
+    parts, number = provider.parts(message), claimed.entry.part
     if number >= len(parts):
         raise Refused("no such part")
-    return parts, provider.build_request(message, parts[number])
+    return parts, provider.build_request(turn_of(message, parts[number], claimed))
+
+
+def turn_of(message: AgentMessage, part: Part, claimed: MessageClaim) -> Turn:
+    """The turn of one part of a message that is claimed, for sending it or a status lookup."""
+    return Turn(message, part, (claimed.entry.accepted_at or 0) / 1000)
 
 
 def stored_message(

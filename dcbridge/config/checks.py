@@ -82,7 +82,7 @@ def _carried(path: Path, channel: Mapping[str, Any], providers: Mapping[str, Map
     kind = providers.get(name, {}).get("kind") if isinstance(name, str) else None
     if not isinstance(kind, str) or kind not in KINDS or kind_of_channel not in ("sms", "email"):
         return
-    types = KINDS[kind].channel_types
+    types = KINDS[kind].can.channel_types
     if kind_of_channel not in types:
         carried = " and ".join(sorted(types))
         yield Finding((*path, "provider"), f"{kind} carries {carried}, and this channel is {kind_of_channel}")

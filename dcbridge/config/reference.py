@@ -134,9 +134,10 @@ def _sections() -> list[str]:
     parts = [_RULES, f"### Example\n\n```yaml\n{EXAMPLE}```\n"]
     parts += [f"### {title}\n\n{_table(model)}" for title, model in _SECTIONS]
     for kind, adapter in sorted(KINDS.items()):
-        carries = " and ".join(sorted(adapter.channel_types))
+        carries = " and ".join(sorted(adapter.can.channel_types))
         kind_row = f"| `kind` | `{kind}` | required | This kind of provider; it carries {carries}. |"
-        parts.append(f"### providers.*name* of kind {kind}\n\n{_table(adapter.fields_model, first=kind_row)}")
+        table = _table(adapter.fields_model, first=kind_row, required=True)
+        parts.append(f"### providers.*name* of kind {kind}\n\n{table}")
     for name, sink in SINKS.items():
         example = yaml.safe_dump({"sink": {"kind": name, **sink.fields.example}}, sort_keys=False, width=1000)
         title = f"### subscribers.*name*.sink of kind {name}"
@@ -149,9 +150,10 @@ def _sections() -> list[str]:
     return parts
 
 
-def _table(model: type[BaseModel], prefix: str = "", first: str = "") -> str:
+def _table(model: type[BaseModel], prefix: str = "", first: str = "", *, required: bool = False) -> str:
+    """`required`: what has to be set comes first."""
     rows = [first] if first else []
-    for name, field in model.model_fields.items():
+    for name, field in sorted(model.model_fields.items(), key=lambda one: required and not one[1].is_required()):
         shown = f"{prefix}{name.upper()}" if prefix else name
         sentence = (field.description or "").replace("|", "\\|")
         rows.append(f"| `{shown}` | {_type(field)} | {_default(field)} | {sentence} |")

@@ -9,6 +9,7 @@ SMTP is not HTTP and meets the same contract with `MailRequest` and `MailAnswer`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -37,6 +38,29 @@ class Part:
     number: int  # from 0
     count: int
     text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A part of a message whose turn it is. The same turn gives the same request, byte for byte, on every attempt."""
+
+    message: AgentMessage
+    part: Part
+    accepted_at: float  # seconds since 1970
+
+    @property
+    def key(self) -> str:
+        """Our reference of this part, for the one field that a company sends back: `named_by` reads it."""
+        return f"{self.message.ref}.{self.part.number}"
+
+
+_KEY = re.compile(r"([0-9a-f]{24}(?:-[0-9]{1,6})?)\.([0-9]{1,6})", re.ASCII)
+
+
+def named_by(key: str) -> tuple[str, int]:
+    """Reference and part of a `Turn.key`; ("", 0) for anything else, which another system may have sent."""
+    found = _KEY.fullmatch(key)
+    return (found[1], int(found[2])) if found else ("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +110,25 @@ Request = httpx.Request | MailRequest
 Answer = httpx.Response | MailAnswer
 
 
+# `events`: one address for delivery updates and consumers' messages, of companies that have no more than one.
+CallbackKind = Literal["status", "inbound", "events"]
+
+
 @dataclass(frozen=True, slots=True)
 class Callback:
     """A provider's request to us, as it arrived. `url` is the **configured** public address plus the
-    path and query that were asked for, byte for byte: what the provider signed, whatever sits between.
+    path and query that were asked for, byte for byte: what the provider signed, whatever sits between. A secret in the
+    path is cut off, so that it is stored nowhere.
     Header names are lower case; of a repeated header all values are kept.
     """
 
-    kind: Literal["status", "inbound"]
+    kind: CallbackKind
     method: str
     url: str = field(repr=False)
     query: bytes = field(repr=False)
     headers: Mapping[str, tuple[str, ...]] = field(repr=False)
     body: bytes = field(repr=False)
+    secret: str = field(default="", repr=False)  # the last segment of the path, where the address has one
 
     def header(self, name: str) -> str:
         """The single value of a header; "" when missing or sent more than once."""
@@ -149,6 +179,20 @@ class Page:
     older: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Can:
+    """What a kind of provider carries, and what it promises."""
+
+    channel_types: frozenset[str]  # which channels it can serve: "sms", "email"
+    units: int = 0  # septets or UTF-16 code units of a text in one request; 0: no limit
+    # The addresses that its callbacks may come to, each with the most bytes of a body; None: DCBRIDGE_BODY_LIMIT.
+    callbacks: Mapping[CallbackKind, int | None]
+    secret_in_path: bool = False  # /callbacks/<name>/<kind>/<secret>, of a company that signs nothing
+    # A callback may name a message by the provider's id alone: whose each id is, is then kept. An update that comes
+    # before the id is known waits for it, a minute at most.
+    named_by_id: bool = False
+
+
 class StatusLookup(Protocol):
     """How an account is asked what became of a message. No I/O here either: it builds requests and reads answers.
 
@@ -168,10 +212,10 @@ class StatusLookup(Protocol):
     def parse_status(self, answer: Answer) -> MessageStatus | None:
         """The answer to `status_request`; None: the provider has no such message. Raises a SendError."""
 
-    def list_request(self, message: AgentMessage, part: Part) -> Request:
+    def list_request(self, turn: Turn) -> Request:
         """Ask for the first page of what was sent to this recipient, newest first."""
 
-    def parse_list(self, answer: Answer, message: AgentMessage, part: Part, age: float) -> Page:
+    def parse_list(self, answer: Answer, turn: Turn, age: float) -> Page:
         """One page. `age`: seconds since the first request that may have been taken was begun, by one clock; what
         the provider dates is compared with the date of its own answer, so two clocks need not agree.
 
@@ -185,10 +229,9 @@ class Provider(Protocol):
     name: str
     kind: str
     account: str  # the same for two providers that are one account, whose lists hold each other's messages
-    channel_types: frozenset[str]  # which channels it can serve: "sms", "email"
+    can: Can
     senders: Senders  # what an sms channel's number may be
     status_lookup: StatusLookup | None  # None: it cannot be asked, and the channel's policies apply
-    named_by_id: bool  # whether a callback may name a message by the provider's id alone: then whose it is, is kept
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
         """How many requests this message takes. The same message always gives the same parts.
@@ -196,7 +239,7 @@ class Provider(Protocol):
         Raises Refused (510, 520) for a message that this provider cannot carry.
         """
 
-    def build_request(self, message: AgentMessage, part: Part) -> Request:
+    def build_request(self, turn: Turn) -> Request:
         """The request for one part. Raises Refused (520, 530) where it cannot be built."""
 
     def parse_response(self, answer: Answer) -> Submission:

@@ -65,7 +65,7 @@ def keepers(providers: Mapping[str, Provider]) -> dict[str, str]:
     They are where the account can be asked, whose list holds what all of its providers sent, those as well that are
     never asked themselves; and where a callback may name a message by its id alone.
     """
-    accounts = {one.account for one in providers.values() if one.status_lookup is not None or one.named_by_id}
+    accounts = {one.account for one in providers.values() if one.status_lookup is not None or one.can.named_by_id}
     return {
         name: min(other for other, its in providers.items() if its.account == one.account)
         for name, one in providers.items()

@@ -11,6 +11,7 @@ the next hop as well as at ours.
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from datetime import UTC, datetime
 from email import policy
@@ -66,8 +67,10 @@ def alternatives(message: AgentMessage) -> tuple[str, str]:
     return text if text.strip() else "", html if html.strip() else ""
 
 
-def write(message: AgentMessage, sender: MailAddress, recipient: MailAddress, message_id: str) -> bytes:
+def write(message: AgentMessage, sender: MailAddress, recipient: MailAddress, message_id: str, at: float) -> bytes:
     """The whole message with CRLF line ends; in ASCII unless the sender's or this recipient's mailbox is not.
+
+    The same arguments give the same bytes. `at` is its date, in seconds since 1970.
 
     Raises Refused (520) for a Reply-To that is no address.
     """
@@ -83,7 +86,7 @@ def write(message: AgentMessage, sender: MailAddress, recipient: MailAddress, me
         _addresses("To", others or [recipient], wide=wide),
         *([_addresses("Reply-To", [reply_to], wide=wide)] if reply_to else []),
         _text("Subject", message.subject),
-        f"Date: {format_datetime(datetime.now(UTC))}",
+        f"Date: {format_datetime(datetime.fromtimestamp(at, UTC))}",
         f"Message-ID: {message_id}",
     ]
     body = EmailMessage(policy.SMTP)
@@ -92,6 +95,9 @@ def write(message: AgentMessage, sender: MailAddress, recipient: MailAddress, me
         body.set_content(text, charset="utf-8", cte=_encoding(text))
     if html and text:
         body.add_alternative(html, subtype="html", charset="utf-8", cte=_encoding(html))
+        # Known to nobody who writes a text that it could stand in.
+        digest = hashlib.blake2b("\0".join((message_id, text, html)).encode(), digest_size=16)
+        body.set_boundary(f"=_{digest.hexdigest()}")
     elif html:
         body.set_content(html, subtype="html", charset="utf-8", cte=_encoding(html))
     return "\r\n".join([*headers, ""]).encode() + body.as_bytes()

@@ -12,37 +12,36 @@ report names the copy by Message-ID, which is made of our reference, and by reci
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import hmac
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from email.headerregistry import Address as MailAddress
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from dcbridge.errors import BadSignature, Refused, UnreadableEvent
+from dcbridge.errors import Refused, UnreadableEvent
 from dcbridge.messages import Address, AgentMessage, DeliveryUpdate, Reason, message_ref
-from dcbridge.providers import mail_message, phone
+from dcbridge.providers import mail_message, phone, shared_secret
 from dcbridge.providers.base import (
     Answer,
     Callback,
     CallbackAnswer,
+    Can,
     Fields,
     MailAnswer,
     MailRequest,
     Part,
     StatusLookup,
     Submission,
+    Turn,
 )
 from dcbridge.providers.delivery_status import Outcome, Report, own_message_id, read_report
+from dcbridge.providers.shared_secret import OneOrMore
 from dcbridge.providers.smtp_codes import error_of, verdict_of
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
-OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str | SecretStr) else value)
 
 
 class SmtpFields(Fields):
@@ -103,10 +102,10 @@ class Smtp:
 
     kind = "smtp"
     fields_model = SmtpFields
-    channel_types = frozenset({"email"})
+    # A Message-ID is made of our reference: no id has to be kept to find its message.
+    can = Can(channel_types=frozenset({"email"}), callbacks={"status": None, "inbound": None})
     senders = phone.Senders()
     status_lookup: StatusLookup | None = None  # a mail server keeps nothing that could be asked for
-    named_by_id = False  # a Message-ID is made of our reference: nothing has to be kept to find its message
 
     def __init__(self, name: str, fields: SmtpFields, public_url: str) -> None:
         """`public_url` is not used: mail carries no callback address."""
@@ -126,7 +125,8 @@ class Smtp:
             raise Refused("empty content", reason=Reason.INVALID_STRUCTURE)
         return [Part(0, 1, text or html)]
 
-    def build_request(self, message: AgentMessage, part: Part) -> MailRequest:
+    def build_request(self, turn: Turn) -> MailRequest:
+        message = turn.message
         sender = mail_message.mailbox_of(message.sender)
         recipient = mail_message.mailbox_of(message.to)
         if sender is None:
@@ -145,24 +145,25 @@ class Smtp:
             local_hostname=fields.local_hostname,
             mail_from=fields.mail_from or sender.addr_spec,
             rcpt_to=recipient.addr_spec,
-            content=self._content(message, sender, recipient, message_id),
+            content=self._content(turn, sender, recipient, message_id),
             envelope_id=message.ref,
             ask_dsn=self._ask_dsn,
             timeout=fields.timeout,
             provider_id=_copy_id(message_id, recipient.addr_spec),
         )
 
-    def _content(self, message: AgentMessage, sender: MailAddress, recipient: MailAddress, message_id: str) -> bytes:
+    def _content(self, turn: Turn, sender: MailAddress, recipient: MailAddress, message_id: str) -> bytes:
         """Written once for the copies of one message that were read together; they differ in nothing but their To.
 
         The last one is remembered, for each of the two forms that a copy may have.
         """
+        message = turn.message
         plain = sender.addr_spec.isascii() and recipient.addr_spec.isascii()
         before, content = self._last[plain] or (None, b"")
         together = before is not None and before.recipients is message.recipients
         if before and together and replace(before, to=message.to, index=message.index) == message:
             return content
-        content = mail_message.write(message, sender, recipient, message_id)
+        content = mail_message.write(message, sender, recipient, message_id, turn.accepted_at)
         if len(message.recipients) > 1:
             self._last[plain] = (message, content)
         return content
@@ -174,18 +175,7 @@ class Smtp:
         raise error_of(answer)
 
     def verify(self, callback: Callback) -> str:
-        secrets = self._fields.callback_secret
-        if not secrets:
-            raise BadSignature("no callback secret is configured")
-        values = callback.headers.get("authorization", ())
-        if len(values) != 1:
-            raise BadSignature("more than one Authorization" if values else "missing")
-        given = _credential(values[0])
-        matched = False
-        for secret in secrets:
-            matched |= hmac.compare_digest(given, secret.get_secret_value().encode())
-        if not matched:
-            raise BadSignature("no secret matches")
+        shared_secret.check(callback, self._fields.callback_secret)
         return ""
 
     def event_id(self, callback: Callback) -> str:
@@ -228,16 +218,3 @@ def _copy_id(message_id: str, recipient: str) -> str:
     """Tells the copies of one email apart without naming anybody."""
     digest = hashlib.blake2b(f"{message_id}\0{recipient.lower()}".encode("utf-8", "replace"), digest_size=8)
     return f"{message_id}{digest.hexdigest()}"
-
-
-def _credential(header: str) -> bytes:
-    """The Bearer token, or the password of Basic; b"" for anything else."""
-    scheme, _, value = header.strip().partition(" ")
-    if scheme.lower() == "bearer":
-        return value.strip().encode("utf-8", "replace")
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
-        except (binascii.Error, ValueError):
-            return b""
-    return b""

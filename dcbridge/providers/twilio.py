@@ -5,7 +5,7 @@ https://www.twilio.com/docs/usage/webhooks/webhooks-security      signature
 https://www.twilio.com/docs/messaging/guides/track-outbound-message-status
 https://www.twilio.com/docs/messaging/guides/webhook-request      consumer messages
 
-What became of a message can also be asked: `twilio_asking`. Words that both directions share: `twilio_words`.
+What became of a message can also be asked: `twilio_lookup`. Words that both directions share: `twilio_codes`.
 
 Our own reference travels in the query of StatusCallback, which Twilio signs and sends back: an
 update that arrives before the answer to the send still finds its message.
@@ -18,19 +18,21 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Self
-from urllib.parse import unquote_to_bytes, urlencode, urlsplit
+from typing import Annotated
+from urllib.parse import urlencode, urlsplit
 
 import httpx
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from dcbridge.errors import BadSignature, Refused, Unreadable, UnreadableEvent
-from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason
-from dcbridge.providers import phone, segmentation
-from dcbridge.providers.base import Answer, Callback, CallbackAnswer, Fields, Part, StatusLookup, Submission
-from dcbridge.providers.twilio_codes import ANY_SID, error_of, json_object, status_of
+from dcbridge.errors import BadSignature, Unreadable, UnreadableEvent
+from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate
+from dcbridge.providers import http_words, phone
+from dcbridge.providers.base import Answer, Callback, CallbackAnswer, Can, Part, StatusLookup, Submission, Turn
+from dcbridge.providers.http_words import json_object
+from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
+from dcbridge.providers.twilio_codes import ANY_SID, error_of, status_of
 from dcbridge.providers.twilio_lookup import TwilioLookup
-from dcbridge.settings.types import Region, is_loopback
+from dcbridge.settings.types import is_loopback
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
@@ -40,15 +42,13 @@ SENDERS = phone.Senders(short_codes=True, names=True, prefixes=frozenset({"whats
 
 # Body is refused above 1,600 characters (code 21617).
 MOST_CHARACTERS = 1600
-# Of a form that may be signed; Twilio's have some forty parameters and less than 20 kB.
-MOST_PARAMETERS = 500
-MOST_FORM = 1 << 18  # bytes
-MOST_ADDRESS = 320  # characters of an end of a message; no number and no mailbox is longer
 MOST_SETTINGS = 1024  # characters of a header that says something of a signature
 
 
-class TwilioFields(Fields):
+class TwilioFields(SmsFields):
     """An account at Twilio or at a company with the same API."""
+
+    senders = SENDERS
 
     account_sid: str = Field(
         pattern=r"^[A-Za-z0-9-]+$", description="Account SID, AC and 32 hex digits; it is part of the URL."
@@ -74,9 +74,6 @@ class TwilioFields(Fields):
     messaging_service_sid: str | None = Field(
         None, min_length=1, description="Messaging service that picks the sender from its pool."
     )
-    from_number: str | None = Field(
-        None, min_length=1, description="Sender for every message; without it, the sender that Digital Channels names."
-    )
     validity_period: int | None = Field(
         None,
         ge=1,
@@ -101,20 +98,6 @@ class TwilioFields(Fields):
         allow_inf_nan=False,
         description="Seconds after which a message that Twilio accepted appears in its list of messages.",
     )
-    default_region: Region | None = Field(
-        None,
-        description="Country, in two letters, of numbers written without a country code, where the channel has none.",
-    )
-
-    @model_validator(mode="after")
-    def _from_in_one_spelling(self) -> Self:
-        if self.from_number is None:
-            return self
-        try:
-            own = phone.own_number(self.from_number, self.default_region, SENDERS)
-        except ValueError as error:
-            raise ValueError(f"from_number {error}") from None
-        return self if own == self.from_number else self.model_copy(update={"from_number": own})
 
     @field_validator("base_url")
     @classmethod
@@ -165,7 +148,6 @@ _SHAPES = {
     "HMAC_SHA1": re.compile(r"[A-Za-z0-9+/]{27}=", re.ASCII),
     "HMAC_SHA256": re.compile(r"[A-Za-z0-9+/]{43}=", re.ASCII),
 }
-_FORM = "application/x-www-form-urlencoded"
 _EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _REF = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 # Twilio's ids.
@@ -179,9 +161,13 @@ class Twilio:
 
     kind = "twilio"
     fields_model = TwilioFields
-    channel_types = frozenset({"sms"})
+    can = Can(
+        channel_types=frozenset({"sms"}),
+        units=MOST_CHARACTERS,
+        callbacks={"status": None, "inbound": None},
+        named_by_id=True,  # a status callback that is set at Twilio, on a number or a service, lacks our parameter
+    )
     senders = SENDERS
-    named_by_id = True  # a status callback that is set at Twilio, on a number or a service, lacks our parameter
 
     def __init__(self, name: str, fields: TwilioFields, public_url: str) -> None:
         """`public_url` is where providers reach the bridge. Raises ValueError for one that Twilio will not call."""
@@ -199,7 +185,7 @@ class Twilio:
         # Made once: reading a URL and packing headers would be a tenth of what a message costs.
         self._headers = [
             (b"Authorization", login.encode()),
-            (b"Content-Type", _FORM.encode()),
+            (b"Content-Type", http_words.FORM.encode()),
             (b"Accept", b"application/json"),
         ]
         self._url = httpx.URL(f"{fields.base_url}/2010-04-01/Accounts/{fields.account_sid}/Messages.json")
@@ -212,30 +198,20 @@ class Twilio:
         self._tokens = [_bytes(token) for token in (fields.auth_token, *fields.previous_auth_tokens)]
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
-        # A type that we do not know is carried by its text, which Genesys says always accompanies it.
-        if message.type == "Email" or (message.type != "Text" and not message.text):
-            raise Refused("not a text message", reason=Reason.UNSUPPORTED)
-        if not message.text.strip():
-            raise Refused("empty text", reason=Reason.INVALID_STRUCTURE)
-        pieces = segmentation.split(message.text, MOST_CHARACTERS)
-        return [Part(number, len(pieces), piece) for number, piece in enumerate(pieces)]
+        return text_parts(message, MOST_CHARACTERS)
 
     def _ends(self, message: AgentMessage) -> dict[str, str]:
         """To, and From or MessagingServiceSid or both."""
         fields = self._fields
-        region = message.region or fields.default_region
-        ends = {"To": phone.recipient(message.to.id, region, SENDERS.prefixes)}
+        ends = {"To": fields.recipient(message)}
         if fields.messaging_service_sid:
             ends["MessagingServiceSid"] = fields.messaging_service_sid
         if fields.from_number or not fields.messaging_service_sid:
-            sender = fields.from_number or phone.sender_id(message.sender.id, region, SENDERS.prefixes)
-            if not sender:
-                raise Refused("no sender", reason=Reason.INVALID_STRUCTURE)
-            ends["From"] = sender
+            ends["From"] = fields.sender(message)
         return ends
 
-    def build_request(self, message: AgentMessage, part: Part) -> httpx.Request:
-        fields = self._fields
+    def build_request(self, turn: Turn) -> httpx.Request:
+        fields, message, part = self._fields, turn.message, turn.part
         form = {**self._ends(message), "Body": part.text}
         if fields.status_callbacks:
             ours = urlencode({"m": message.ref, "p": part.number})
@@ -273,7 +249,7 @@ class Twilio:
                     matched = one if hmac.compare_digest(digest, one) else matched
         if not matched:
             raise BadSignature("no secret matches")
-        if callback.method == "POST" and callback.body and not _is_form(callback):
+        if callback.method == "POST" and callback.body and not http_words.is_form(callback):
             _check_hash(callback)
         return matched
 
@@ -294,7 +270,7 @@ class Twilio:
         return algorithm, [_bytes(key)]
 
     def event_id(self, callback: Callback) -> str:
-        said = _parameters(callback)
+        said = http_words.parameters(callback)
         sid = said.get("MessageSid", "")
         if callback.kind == "inbound" or not sid:
             return sid
@@ -303,7 +279,7 @@ class Twilio:
         return f"{sid}:{said['MessageStatus']}:{said.get('ErrorCode', '')}"
 
     def parse_callback(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate]:
-        said = _parameters(callback)
+        said = http_words.parameters(callback)
         if not said.get("MessageSid"):
             raise UnreadableEvent("no MessageSid")
         if not self._is_id(said["MessageSid"]):
@@ -314,7 +290,7 @@ class Twilio:
         if not said.get("MessageStatus"):
             raise UnreadableEvent("no MessageStatus")
         status, reason, code = status_of(said["MessageStatus"], said.get("ErrorCode", ""))
-        ours = _decoded(_query(callback))
+        ours = http_words.decoded(http_words.query(callback))
         ref, part = ours.get("m", ""), ours.get("p", "")
         return DeliveryUpdate(
             provider=self.name,
@@ -331,19 +307,8 @@ class Twilio:
         media_urls = tuple(url for _, url in media if url)
         if "Body" not in said and not media_urls:
             raise UnreadableEvent("no Body")  # a status that was sent to the wrong URL has none
-        for name in ("From", "To"):
-            if not phone.plain(said.get(name, "")):
-                raise UnreadableEvent(f"no {name}")
-            if len(said[name]) > MOST_ADDRESS:
-                raise UnreadableEvent(f"{name} is longer than {MOST_ADDRESS} characters")
-        return ConsumerMessage(
-            provider=self.name,
-            provider_id=said["MessageSid"],
-            sender=Address(phone.consumer_id(said["From"], self._fields.default_region)),
-            to=Address(said["To"]),
-            text=said.get("Body", ""),
-            media_urls=media_urls,
-        )
+        ends = said.get("From", ""), said.get("To", "")
+        return consumer_message(self.name, self._fields, said["MessageSid"], *ends, said.get("Body", ""), media_urls)
 
     def callback_response(self, callback: Callback) -> CallbackAnswer:
         if callback.kind == "inbound":
@@ -358,15 +323,6 @@ def _bytes(secret: SecretStr) -> bytes:
 def _word(item: str) -> tuple[str, str]:
     name, _, value = item.partition("=")
     return name.strip(), value.strip()
-
-
-def _query(callback: Callback) -> bytes:
-    """The query as it was signed."""
-    return callback.url.partition("?")[2].encode("utf-8", "replace")
-
-
-def _is_form(callback: Callback) -> bool:
-    return callback.header("content-type").partition(";")[0].strip().lower() == _FORM
 
 
 def _signatures(callback: Callback, algorithm: str) -> list[str]:
@@ -385,16 +341,17 @@ def _signatures(callback: Callback, algorithm: str) -> list[str]:
 
 def _signed_parameters(callback: Callback) -> bytes:
     """What is signed after the URL: names and values of a form, sorted, each pair once. Raises BadSignature."""
-    if callback.method != "POST" or not callback.body or not _is_form(callback):
+    if callback.method != "POST" or not callback.body or not http_words.is_form(callback):
         return b""
-    if len(callback.body) > MOST_FORM or callback.body.count(b"&") >= MOST_PARAMETERS:
+    # Twilio's forms have some forty parameters and less than 20 kB.
+    if len(callback.body) > http_words.MOST_FORM or callback.body.count(b"&") >= http_words.MOST_PARAMETERS:
         raise BadSignature("too large for a form")
-    return b"".join(name + value for name, value in sorted(set(_pairs(callback.body))))
+    return b"".join(name + value for name, value in sorted(set(http_words.pairs(callback.body))))
 
 
 def _check_hash(callback: Callback) -> None:
     """A body that is not a form is signed by its hash in the URL, or not at all. Raises BadSignature."""
-    expected = _decoded(_query(callback)).get("bodySHA256")
+    expected = http_words.decoded(http_words.query(callback)).get("bodySHA256")
     if expected is None:
         raise BadSignature("the body is not signed")
     if not hmac.compare_digest(hashlib.sha256(callback.body).hexdigest().encode(), expected.encode("utf-8", "replace")):
@@ -408,21 +365,3 @@ def _with_and_without_port(url: str) -> tuple[str, str]:
     bare = re.sub(r":[0-9]*$", "", host)
     other = bare if bare != host else f"{host}:{443 if scheme == 'https' else 80}"
     return url, f"{scheme}://{other}{rest[len(host) :]}"
-
-
-def _parameters(callback: Callback) -> dict[str, str]:
-    if callback.method != "POST":
-        return _decoded(_query(callback))
-    return _decoded(callback.body) if _is_form(callback) else {}
-
-
-def _decoded(raw: bytes) -> dict[str, str]:
-    """Names and values as text; of a repeated name the first."""
-    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in [*_pairs(raw)][::-1]}
-
-
-def _pairs(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
-    for item in raw.split(b"&"):
-        if item:
-            name, _, value = item.replace(b"+", b" ").partition(b"=")
-            yield unquote_to_bytes(name), unquote_to_bytes(value)

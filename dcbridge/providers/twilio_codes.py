@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 
 import httpx
-import orjson
 
-from dcbridge import retry_after
-from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled
+from dcbridge.errors import AccountFault, Refused, SendError, Throttled
 from dcbridge.messages import Reason, UpdateStatus
+from dcbridge.providers import http_words
+from dcbridge.providers.http_words import Codes, codes, json_object
 
 _STATUSES = {
     "accepted": UpdateStatus.SENT,
@@ -30,35 +30,31 @@ _STATUSES = {
 }
 
 
-def _codes(error: type[SendError], reason: Reason, codes: str) -> dict[str, tuple[type[SendError], Reason]]:
-    return dict.fromkeys(codes.split(), (error, reason))
-
-
 # https://www.twilio.com/docs/api/errors: what follows from a code, and what the agent is told.
 # On a status callback only the reason counts. A code that is not here: Refused, 500.
-_CODES: dict[str, tuple[type[SendError], Reason]] = {
-    **_codes(Throttled, Reason.RATE_LIMIT, "429 20429 14107 21611 30001 30017 63018"),
+_CODES: Codes = {
+    **codes(Throttled, Reason.RATE_LIMIT, "429 20429 14107 21611 30001 30017 63018"),
     # 20404: of what the URL names only the account can be missing.
-    **_codes(AccountFault, Reason.GENERAL, "20003 20005 20403 20404 30002"),
-    **_codes(Refused, Reason.RATE_LIMIT, "30022 30023 30027 63017 63038"),
-    **_codes(Refused, Reason.EXPIRED, "30036"),
-    **_codes(
+    **codes(AccountFault, Reason.GENERAL, "20003 20005 20403 20404 30002"),
+    **codes(Refused, Reason.RATE_LIMIT, "30022 30023 30027 63017 63038"),
+    **codes(Refused, Reason.EXPIRED, "30036"),
+    **codes(
         Refused,
         Reason.NOT_ALLOWED,
         "21212 21408 21606 21607 21608 21610 21703 30004 30007 30010 30018 30024 30032 30034 63033",
     ),
-    **_codes(
+    **codes(
         Refused,
         Reason.INVALID_DESTINATION,
         "21211 21214 21217 21604 21612 21614 30005 30006 63024",
     ),
-    **_codes(
+    **codes(
         Refused,
         Reason.INVALID_STRUCTURE,
         "21602 21603 21609 21617 21620 21623 21624 21656 30012 30013 30400",
     ),
-    **_codes(Refused, Reason.UNSUPPORTED, "11751 12300 21621 21622 30011 30019 63005 63034"),
-    **_codes(Refused, Reason.GENERAL, "30003 30008 30009 30410"),
+    **codes(Refused, Reason.UNSUPPORTED, "11751 12300 21621 21622 30011 30019 63005 63034"),
+    **codes(Refused, Reason.GENERAL, "30003 30008 30009 30410"),
     **dict.fromkeys(map(str, range(11200, 11238)), (Refused, Reason.GENERAL)),
 }
 # Ids of messages: Twilio's; and those of others: theirs, a UUID (SignalWire), or a word that does not begin as one of
@@ -80,27 +76,5 @@ def status_of(status: str, code: str) -> tuple[UpdateStatus, Reason | None, str]
 
 def error_of(answer: httpx.Response) -> SendError:
     """What an answer other than 2xx means for what was asked."""
-    status, code = answer.status_code, str(json_object(answer.content).get("code", ""))
-    code = code if _CODE.fullmatch(code) else ""
-    error, reason = _CODES.get(code, (Refused, Reason.GENERAL))
-    if status == 429:
-        error, reason = Throttled, Reason.RATE_LIMIT
-    elif status >= 500 or status == 408:
-        error, reason = OutcomeUnknown, Reason.GENERAL
-    elif status in (401, 402) or (status == 403 and not code) or status < 400:
-        error, reason = AccountFault, Reason.GENERAL  # a redirect is a wrong base_url: nothing was taken
-    return error(
-        code or f"HTTP {status}",
-        reason=reason,
-        retry_after=retry_after.longest(answer.headers.get_list("Retry-After")),
-        whole_account=status == 429,
-    )
-
-
-def json_object(body: bytes) -> dict[str, object]:
-    """A JSON object; {} for anything else."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
+    code = str(json_object(answer.content).get("code", ""))
+    return http_words.error_of(answer, code if _CODE.fullmatch(code) else "", _CODES)

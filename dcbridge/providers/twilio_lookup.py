@@ -28,9 +28,10 @@ import httpx
 
 from dcbridge.errors import Unreadable
 from dcbridge.messages import AgentMessage, MessageStatus
-from dcbridge.providers.base import Answer, ListedMessage, Page, Part
+from dcbridge.providers.base import Answer, ListedMessage, Page, Turn
+from dcbridge.providers.http_words import json_object
 from dcbridge.providers.phone import E164, address_key
-from dcbridge.providers.twilio_codes import ANY_SID, error_of, json_object, status_of
+from dcbridge.providers.twilio_codes import ANY_SID, error_of, status_of
 
 PAGE = 200  # rows; a thousand, Twilio's most, of long texts would be more than `dcbridge.transport.sender` reads
 MOST_QUERY = 2048  # characters of a next page's; Twilio's have 200
@@ -63,14 +64,14 @@ class TwilioLookup:
             raise Unreadable(f"HTTP {answer.status_code}")
         return _fate(found)
 
-    def list_request(self, message: AgentMessage, part: Part) -> httpx.Request:
-        ends = self._ends(message)
+    def list_request(self, turn: Turn) -> httpx.Request:
+        ends = self._ends(turn.message)
         query = {"To": ends["To"]}
         if E164.fullmatch(ends.get("From", "")):  # another sender, "Company", may be listed in another spelling
             query["From"] = ends["From"]
         return self._get(f"{self._url}?{urlencode(query | {'PageSize': str(PAGE)})}")
 
-    def parse_list(self, answer: Answer, message: AgentMessage, part: Part, age: float) -> Page:
+    def parse_list(self, answer: Answer, turn: Turn, age: float) -> Page:
         assert isinstance(answer, httpx.Response)
         if not answer.is_success:
             raise error_of(answer)
@@ -78,7 +79,7 @@ class TwilioLookup:
         listed = body.get("messages")
         if not isinstance(listed, list) or now is None:
             raise Unreadable("no list of messages")
-        since, ends, text = now - age - SLACK, self._ends(message), _plain(part.text)
+        since, ends, text = now - age - SLACK, self._ends(turn.message), _plain(turn.part.text)
         rows, oldest = [], None
         for one in listed:
             if not isinstance(one, dict) or not _has_sid(one):

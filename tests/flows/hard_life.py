@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from urllib.parse import urlencode
 
-from sandbox.sms_callbacks import sign
+from sandbox.wires.twilio import sign
 from tests.cli.terminal import on_a_terminal
 from tests.stack import SMS, Stack, until
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dcbridge.errors import BadSignature, UnreadableEvent
 from dcbridge.messages import Address, AgentMessage, Content, DeliveryUpdate, Reason, UpdateStatus
-from dcbridge.providers.base import Callback
+from dcbridge.providers.base import Callback, Turn
 from dcbridge.providers.smtp import Smtp, SmtpFields
 
 REF = "0123456789abcdef01234567-2"
@@ -210,7 +210,7 @@ def test_without_an_envelope_id_message_id_and_recipient_name_the_copy(
     said = AgentMessage(
         "company.com", "5f0c", Address("care@company.com"), to, (to,), "Email", contents=(Content("text", "x"),)
     )
-    sent = smtp().build_request(said, smtp().parts(said)[0])
+    sent = smtp().build_request(Turn(said, smtp().parts(said)[0], 0.0))
     head = sent.content.partition(b"\r\n\r\n")[0].decode() + "\r\n"
     body = report(recipient(**more), envelope_id="", returned=head, returned_type=returned_type)
     [update] = smtp().parse_callback(callback(body))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from datetime import UTC, datetime
 from email import policy
 from email.header import decode_header, make_header
 from email.message import EmailMessage
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 from dcbridge.errors import AccountFault, Deferred, Refused, SendError, Throttled
 from dcbridge.messages import Address, AgentMessage, Content, Reason, message_ref
 from dcbridge.providers import KINDS, build
-from dcbridge.providers.base import MailAnswer, MailRequest, MailStep
+from dcbridge.providers.base import MailAnswer, MailRequest, MailStep, Turn
 from dcbridge.providers.smtp import Smtp, SmtpFields
 
 ANA, BOB = Address("ana@example.com", "Ana Ruiz"), Address("bob@example.org")
@@ -44,10 +45,13 @@ def message(**changes: Any) -> AgentMessage:
     return AgentMessage(**(whole | changes))
 
 
+AT = 1_700_000_000.0
+
+
 def request(said: AgentMessage, **fields: object) -> MailRequest:
     provider = smtp(**fields)
     [part] = provider.parts(said)
-    return provider.build_request(said, part)
+    return provider.build_request(Turn(said, part, AT))
 
 
 def read(written: MailRequest) -> EmailMessage:
@@ -55,6 +59,14 @@ def read(written: MailRequest) -> EmailMessage:
     assert isinstance(parsed, EmailMessage)
     assert not parsed.defects
     return parsed
+
+
+def test_the_same_turn_gives_the_same_bytes() -> None:
+    first, second, other = request(message()), request(message()), request(message(subject="Another"))
+    assert second.content == first.content
+    assert other.content != first.content
+    text = message(contents=(Content("text", read(first).get_boundary() or ""), Content("html", "x")))
+    assert [part.get_content_type() for part in read(request(text)).iter_parts()] == ["text/plain", "text/html"]
 
 
 def text_of(part: EmailMessage) -> str:
@@ -71,7 +83,7 @@ def test_the_whole_message() -> None:
     assert mail["Reply-To"] == "The team <team@company.com>"
     assert mail["Subject"] == "Your order"
     assert mail["Message-ID"] == f"<{BASE}@company.com>"
-    assert mail["Date"].datetime.tzinfo is not None
+    assert mail["Date"].datetime == datetime.fromtimestamp(AT, UTC)
     assert not [name for name in mail if name.startswith(("X-", "Auto-"))]
     assert mail.get_content_type() == "multipart/alternative"
     assert [part.get_content_type() for part in mail.iter_parts()] == ["text/plain", "text/html"]
@@ -451,6 +463,6 @@ def test_every_field_is_described_and_nothing_private_prints() -> None:
 def test_the_table_of_providers_builds_each_kind() -> None:
     assert set(KINDS) == {"smtp", "twilio"}
     built = build("post", "smtp", SmtpFields(host="mail.example.com"), "https://bridge.example.com")
-    assert (built.name, built.kind, built.channel_types) == ("post", "smtp", frozenset({"email"}))
+    assert (built.name, built.kind, built.can.channel_types) == ("post", "smtp", frozenset({"email"}))
     fields = KINDS["twilio"].fields_model.model_validate({"account_sid": "AC1", "auth_token": "x"})
     assert build("sms", "twilio", fields, "https://bridge.example.com").kind == "twilio"

@@ -18,7 +18,7 @@ from twilio.rest import Client  # type: ignore[import-untyped] # it ships no typ
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, Unreadable
 from dcbridge.messages import Address, AgentMessage, MessageStatus, Reason, UpdateStatus
-from dcbridge.providers.base import Page, Part, Request, StatusLookup
+from dcbridge.providers.base import Page, Part, Request, StatusLookup, Turn
 from dcbridge.providers.smtp import Smtp
 from dcbridge.providers.twilio import Twilio, TwilioFields
 from dcbridge.providers.twilio_lookup import SLACK
@@ -89,7 +89,7 @@ def answered(body: object, status: int = 200, at: float | None = NOW, **headers:
 
 def page(*rows: object, following: object = None, **fields: object) -> Page:
     said, body = message(), {"messages": list(rows), "next_page_uri": following}
-    return asking(**fields).parse_list(answered(body), said, Part(0, 1, "Hello"), AGE)
+    return asking(**fields).parse_list(answered(body), Turn(said, Part(0, 1, "Hello"), 0.0), AGE)
 
 
 # ---------------------------------------------------------------- the requests
@@ -147,11 +147,11 @@ def parsed(arrived: tuple[str, str, str]) -> tuple[str, str, list[tuple[str, str
 def test_the_search_and_its_pages_are_those_of_twilios_client(loopback: str) -> None:
     ours, part = asking(base_url=loopback), Part(0, 1, "Hello")
     rows: list[str] = []
-    request: Request | None = ours.list_request(message(), part)
+    request: Request | None = ours.list_request(Turn(message(), part, 0.0))
     with httpx.Client() as http:
         while request is not None:
             assert isinstance(request, httpx.Request)
-            found = ours.parse_list(http.send(request), message(), part, 1e9)
+            found = ours.parse_list(http.send(request), Turn(message(), part, 0.0), 1e9)
             rows += [row.reported.provider_id for row in found.rows]
             request = found.following
     theirs = client(loopback)
@@ -193,7 +193,7 @@ def test_a_question_by_sid_is_that_of_twilios_client_and_so_is_what_is_read(loop
     ],
 )
 def test_who_is_searched_for(fields: dict[str, object], query: dict[str, str]) -> None:
-    request = asking(**fields).list_request(message(), Part(0, 1, "Hello"))
+    request = asking(**fields).list_request(Turn(message(), Part(0, 1, "Hello"), 0.0))
     assert isinstance(request, httpx.Request)
     assert dict(request.url.params) == {**query, "PageSize": "200"}
     assert request.headers["Authorization"] == "Basic " + base64.b64encode(f"{ACCOUNT}:12345".encode()).decode()
@@ -252,14 +252,14 @@ def test_another_text_is_a_row_that_is_not_the_same(body: str | None) -> None:
 
 def test_a_text_is_compared_as_it_went_out() -> None:
     part = Part(1, 2, "a\ud83db ")
-    [row] = asking().parse_list(answered({"messages": [listed(body="a?b")]}), message(), part, AGE).rows
+    [row] = asking().parse_list(answered({"messages": [listed(body="a?b")]}), Turn(message(), part, 0.0), AGE).rows
     assert row.same
 
 
 def test_time_is_told_by_the_date_of_the_answer_and_not_by_our_clock() -> None:
     said, body = message(), {"messages": [listed(at=1_000_000_000.0)]}
     for now, rows in ((1_000_000_000 + AGE, 1), (1_000_000_000 + AGE + SLACK + 1, 0)):
-        found = asking().parse_list(answered(body, at=now), said, Part(0, 1, "Hello"), AGE)
+        found = asking().parse_list(answered(body, at=now), Turn(said, Part(0, 1, "Hello"), 0.0), AGE)
         assert len(found.rows) == rows
 
 
@@ -358,21 +358,21 @@ ERRORS: list[tuple[object, int, type[SendError]]] = [
 @pytest.mark.parametrize(("body", "status", "error"), ERRORS)
 def test_what_is_no_answer(body: object, status: int, error: type[SendError]) -> None:
     with pytest.raises(error):
-        asking().parse_list(answered(body, status), message(), Part(0, 1, "Hello"), AGE)
+        asking().parse_list(answered(body, status), Turn(message(), Part(0, 1, "Hello"), 0.0), AGE)
     with pytest.raises(error):
         asking().parse_status(answered(body, status))
 
 
 def test_a_list_of_an_account_that_is_not_there_is_no_answer() -> None:
     with pytest.raises(AccountFault):
-        asking().parse_list(answered({"code": 20404}, 404), message(), Part(0, 1, "Hello"), AGE)
+        asking().parse_list(answered({"code": 20404}, 404), Turn(message(), Part(0, 1, "Hello"), 0.0), AGE)
 
 
 def test_an_answer_without_a_date_tells_no_time() -> None:
     body = {"messages": [listed()]}
     with pytest.raises(Unreadable):
-        asking().parse_list(answered(body, at=None), message(), Part(0, 1, "Hello"), AGE)
-    assert asking().parse_list(answered(body), message(), Part(0, 1, "Hello"), AGE).rows
+        asking().parse_list(answered(body, at=None), Turn(message(), Part(0, 1, "Hello"), 0.0), AGE)
+    assert asking().parse_list(answered(body), Turn(message(), Part(0, 1, "Hello"), 0.0), AGE).rows
 
 
 def test_a_wait_that_is_asked_for_is_read() -> None:

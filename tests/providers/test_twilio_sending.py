@@ -16,6 +16,7 @@ from twilio.rest import Client  # type: ignore[import-untyped] # it ships no typ
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, Unreadable
 from dcbridge.messages import Address, AgentMessage, Content, Reason
+from dcbridge.providers.base import Turn
 from dcbridge.providers.twilio import Twilio, TwilioFields
 
 ACCOUNT = "AC" + "0" * 32
@@ -45,7 +46,7 @@ def message(text: str = TEXT, **changes: Any) -> AgentMessage:
 
 
 def form(provider: Twilio, said: AgentMessage) -> dict[str, str]:
-    request = provider.build_request(said, provider.parts(said)[0])
+    request = provider.build_request(Turn(said, provider.parts(said)[0], 0.0))
     return dict(parse_qsl(request.content.decode(), keep_blank_values=True, strict_parsing=True))
 
 
@@ -101,7 +102,7 @@ def test_the_request_is_the_one_that_twilios_client_writes(
     url, arrived = loopback
     said = message()
     provider = twilio(base_url=url, **fields)
-    request = provider.build_request(said, provider.parts(said)[0])
+    request = provider.build_request(Turn(said, provider.parts(said)[0], 0.0))
     with httpx.Client() as http:
         assert provider.parse_response(http.send(request)).provider_id == "SM1"
 
@@ -125,7 +126,7 @@ def test_the_request_is_the_one_that_twilios_client_writes(
 def test_an_api_key_stands_in_for_the_account_in_the_header_only() -> None:
     provider = twilio(api_key_sid="SK1", api_key_secret="s")
     said = message()
-    request = provider.build_request(said, provider.parts(said)[0])
+    request = provider.build_request(Turn(said, provider.parts(said)[0], 0.0))
     assert request.headers["Authorization"] == "Basic " + base64.b64encode(b"SK1:s").decode()
     assert f"/Accounts/{ACCOUNT}/" in str(request.url)
 
@@ -136,7 +137,7 @@ def test_a_long_text_goes_in_parts_that_name_themselves() -> None:
     parts = provider.parts(said)
     assert [(part.number, part.count) for part in parts] == [(0, 2), (1, 2)]
     assert "".join(part.text for part in parts) == said.text
-    forms = [parse_qs(provider.build_request(said, part).content.decode()) for part in parts]
+    forms = [parse_qs(provider.build_request(Turn(said, part, 0.0)).content.decode()) for part in parts]
     assert [form["StatusCallback"][0].rpartition("?")[2] for form in forms] == [
         f"m={said.ref}&p={n}#rc=5&rp=all" for n in (0, 1)
     ]

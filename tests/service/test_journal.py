@@ -25,7 +25,7 @@ from dcbridge.providers.callback import callback_lane, unpack
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
 from dcbridge.store.connection import connect
-from sandbox.sms_callbacks import sign
+from sandbox.wires.twilio import sign
 from service.journal.inbox import Inbox
 from service.journal.journal import open_journal
 from tests.stack import ROOT, Stack, sms_body, until

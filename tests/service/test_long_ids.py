@@ -13,6 +13,7 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.errors import Refused
 from dcbridge.genesys import payloads
+from dcbridge.providers.base import Turn
 from tests.service.client import PUBLIC, TOKEN, ServiceClient, open_service, sms
 
 LENGTH = 900_000
@@ -128,7 +129,7 @@ async def test_no_provider_sends_to_what_stands_for_it(kind: str, wide: ServiceC
     provider = wide.ctx.providers[kind]
     [part] = provider.parts(one.copies[0])
     with pytest.raises(Refused):
-        provider.build_request(one.copies[0], part)
+        provider.build_request(Turn(one.copies[0], part, 0.0))
 
 
 @pytest.mark.parametrize("place", ["id", "event", "mediaType", "operationId"])

@@ -12,7 +12,7 @@ from dcbridge import intake
 from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.fields import TaskEntry
 from dcbridge.messages import Address, AgentMessage, Content
-from dcbridge.providers.base import Callback, MailRequest
+from dcbridge.providers.base import Callback, MailRequest, Turn
 from dcbridge.providers.callback import pack
 from dcbridge.replay import Replay
 from tests.ledger.ledger_bench import Bench
@@ -143,7 +143,8 @@ def as_sent(side: FarSide, *to: str, index: int = 0, message_id: str = "m-1") ->
     message = AgentMessage(
         EMAIL, message_id, Address("care@company.com"), people[index], people, "Email", contents=(Content("text", "x"),)
     )
-    request = side.context.providers["post"].build_request(message, side.context.providers["post"].parts(message)[0])
+    post = side.context.providers["post"]
+    request = post.build_request(Turn(message, post.parts(message)[0], 0.0))
     assert isinstance(request, MailRequest)
     return replace(request, provider_id=request.provider_id)
 

@@ -16,7 +16,7 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
 from dcbridge.ledger import LARGE, MessageClaim
 from dcbridge.messages import AgentMessage
-from dcbridge.providers.base import MailRequest, Part
+from dcbridge.providers.base import MailRequest, Part, Turn
 from dcbridge.providers.smtp import Smtp, SmtpFields
 from tests.ledger.ledger_bench import Bench, copies_of
 from tests.providers.test_mail_transport import REQUEST, Mailbox, listening, scripted
@@ -121,7 +121,7 @@ async def test_a_payload_that_is_gone_is_a_bug_and_not_remembered_as_read(redis:
 
 
 def request(smtp: Smtp, message: AgentMessage) -> MailRequest:
-    return smtp.build_request(message, Part(0, 1, ""))
+    return smtp.build_request(Turn(message, Part(0, 1, ""), 0.0))
 
 
 def test_an_email_is_written_once_for_copies_that_were_read_together() -> None:

@@ -1,0 +1,122 @@
+"""What companies with an HTTP API have in common: forms, JSON, and what a status means without a word of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from urllib.parse import unquote_to_bytes
+
+import httpx
+import orjson
+
+from dcbridge import retry_after
+from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled
+from dcbridge.messages import Reason
+from dcbridge.providers.base import Callback
+
+FORM = "application/x-www-form-urlencoded"
+MOST_PARAMETERS = 500  # of a form or a query
+MOST_FORM = 1 << 18  # bytes
+# A company's code, as it may stand in a log and in a receipt.
+_CODE = re.compile(r"[A-Za-z0-9_.-]{1,40}", re.ASCII)
+
+Codes = Mapping[str, tuple[type[SendError], Reason]]
+
+
+def codes(error: type[SendError], reason: Reason, words: str) -> dict[str, tuple[type[SendError], Reason]]:
+    """One line of a table: all `words` with what follows from them."""
+    return dict.fromkeys(words.split(), (error, reason))
+
+
+def code(value: object) -> str:
+    """A company's code as text; "" for what is none, such as a sentence."""
+    written = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    return written if _CODE.fullmatch(written) else ""
+
+
+def error_of(answer: httpx.Response, code: str, known: Codes, *, trusted: bool = False) -> SendError:
+    """What an answer other than "taken" means. `code`: the company's, "" for none; an unknown one is Refused, 500.
+
+    429, 408 and 5xx mean what HTTP says whatever the code is; with `trusted`, a known code goes first.
+    """
+    status = answer.status_code
+    error, reason = known.get(code, (Refused, Reason.GENERAL))
+    if trusted and code in known:
+        pass
+    elif status == 429:
+        error, reason = Throttled, Reason.RATE_LIMIT
+    elif status >= 500 or status == 408:
+        error, reason = OutcomeUnknown, Reason.GENERAL
+    elif status in (401, 402) or (status == 403 and not code) or 300 <= status < 400 or status < 200:
+        error, reason = AccountFault, Reason.GENERAL  # a redirect is a wrong URL: nothing was taken
+    return error(
+        code or f"HTTP {status}",
+        reason=reason,
+        retry_after=retry_after.longest(answer.headers.get_list("Retry-After")),
+        whole_account=status == 429,
+    )
+
+
+def json_value(body: bytes) -> object:
+    """Whatever JSON it is; None for none. Its depth is bounded by orjson."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def json_object(body: bytes) -> dict[str, object]:
+    """A JSON object; {} for anything else."""
+    value = json_value(body)
+    return value if isinstance(value, dict) else {}
+
+
+def an_object(value: object) -> dict[str, object]:
+    """A value of JSON that should be an object; {} for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def a_list(value: object) -> Sequence[object]:
+    """A value of JSON that should be a list; () for anything else."""
+    return value if isinstance(value, list) else ()
+
+
+def a_text(value: object) -> str:
+    """A value of JSON that should be a text; a whole number as it is written, "" for anything else."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+def query(callback: Callback) -> bytes:
+    """The query as it was signed."""
+    return callback.url.partition("?")[2].encode("utf-8", "replace")
+
+
+def content_type(callback: Callback) -> str:
+    """Without its parameters, in lower case."""
+    return callback.header("content-type").partition(";")[0].strip().lower()
+
+
+def is_form(callback: Callback) -> bool:
+    return content_type(callback) == FORM
+
+
+def parameters(callback: Callback) -> dict[str, str]:
+    """What a GET has in its query and a POST in its form."""
+    if callback.method != "POST":
+        return decoded(query(callback))
+    return decoded(callback.body) if is_form(callback) else {}
+
+
+def decoded(raw: bytes) -> dict[str, str]:
+    """Names and values of a form as text; of a repeated name the first."""
+    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in [*pairs(raw)][::-1]}
+
+
+def pairs(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Names and values of a form, in its order."""
+    for item in raw.split(b"&"):
+        if item:
+            name, _, value = item.replace(b"+", b" ").partition(b"=")
+            yield unquote_to_bytes(name), unquote_to_bytes(value)

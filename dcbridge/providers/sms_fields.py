@@ -1,0 +1,84 @@
+"""What every SMS company asks for: a text in parts, a sender, a recipient; and what a consumer's message must have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from dcbridge.errors import Refused, UnreadableEvent
+from dcbridge.messages import Address, AgentMessage, ConsumerMessage, Reason
+from dcbridge.providers import phone, segmentation
+from dcbridge.providers.base import Fields, Part
+from dcbridge.settings.types import Region
+
+MOST_ADDRESS = 320  # characters of an end of a message; no number and no mailbox is longer
+
+
+class SmsFields(Fields):
+    """What an account at any SMS company may have in bridge.yaml."""
+
+    senders: ClassVar[phone.Senders] = phone.Senders()  # what this company sends from, besides numbers
+
+    from_number: str | None = Field(
+        None,
+        min_length=1,
+        description="Sender for every message; without it, the sender that Digital Channels names.",
+    )
+    default_region: Region | None = Field(
+        None,
+        description="Country, in two letters, of numbers written without a country code, where the channel has none.",
+    )
+
+    @model_validator(mode="after")
+    def _from_in_one_spelling(self) -> Self:
+        if self.from_number is None:
+            return self
+        try:
+            own = phone.own_number(self.from_number, self.default_region, self.senders)
+        except ValueError as error:
+            raise ValueError(f"from_number {error}") from None
+        return self if own == self.from_number else self.model_copy(update={"from_number": own})
+
+    def sender(self, message: AgentMessage) -> str:
+        """From whom this message goes, a number as E.164. Raises Refused (520)."""
+        region = message.region or self.default_region
+        sender = self.from_number or phone.sender_id(message.sender.id, region, self.senders.prefixes)
+        if not sender:
+            raise Refused("no sender", reason=Reason.INVALID_STRUCTURE)
+        return sender
+
+    def recipient(self, message: AgentMessage) -> str:
+        """To whom, a number as E.164. Raises Refused (530)."""
+        return phone.recipient(message.to.id, message.region or self.default_region, self.senders.prefixes)
+
+
+def text_parts(message: AgentMessage, limit: int) -> Sequence[Part]:
+    """The text in parts of `limit` units at most. Raises Refused (510, 520) for what has none."""
+    # A type that we do not know is carried by its text, which Genesys says always accompanies it.
+    if message.type == "Email" or (message.type != "Text" and not message.text):
+        raise Refused("not a text message", reason=Reason.UNSUPPORTED)
+    if not message.text.strip():
+        raise Refused("empty text", reason=Reason.INVALID_STRUCTURE)
+    pieces = segmentation.split(message.text, limit)
+    return [Part(number, len(pieces), piece) for number, piece in enumerate(pieces)]
+
+
+def consumer_message(
+    provider: str, fields: SmsFields, provider_id: str, sender: str, to: str, text: str, media: tuple[str, ...] = ()
+) -> ConsumerMessage:
+    """What a consumer wrote, of values as the company gave them. Raises UnreadableEvent."""
+    for name, value in (("From", sender), ("To", to)):
+        if not phone.plain(value):
+            raise UnreadableEvent(f"no {name}")
+        if len(value) > MOST_ADDRESS:
+            raise UnreadableEvent(f"{name} is longer than {MOST_ADDRESS} characters")
+    return ConsumerMessage(
+        provider=provider,
+        provider_id=provider_id,
+        sender=Address(phone.consumer_id(sender, fields.default_region)),
+        to=Address(to),
+        text=text,
+        media_urls=media,
+    )
