@@ -13,6 +13,7 @@ import structlog
 import uvloop
 
 from dcbridge.config.models import Configuration
+from dcbridge.ledger.layout import WrongLayout
 from dcbridge.runtime.server import bind
 from dcbridge.settings.process import Settings
 from service.journal.folders import folder_of
@@ -26,7 +27,9 @@ Serve = Callable[[Settings, Configuration, Place], Coroutine[Any, Any, None]]
 
 
 def run(settings: Settings, configuration: Configuration, serve: Serve) -> None:
-    """Until SIGTERM or SIGINT. Raises ConfigurationError, before anything is started, when a port is taken."""
+    """Until SIGTERM or SIGINT. Raises ConfigurationError, before anything is started, when a port is taken; later, when
+    Redis, which was away, turns out to hold the layout of a newer version.
+    """
     count = settings.service_processes
     operator = bind(settings.operator_host, settings.operator_port, "DCBRIDGE_OPERATOR_PORT")
     public = bound_together(settings.public_host, settings.public_port, "DCBRIDGE_PUBLIC_PORT", count)
@@ -56,7 +59,7 @@ def run(settings: Settings, configuration: Configuration, serve: Serve) -> None:
         (f"service-{number}", partial(process, number)) for number in range(count)
     ]
     where = {"public_port": public[0].getsockname()[1], "operator_port": operator.getsockname()[1]}
-    Supervisor([*works, ("operator", answer_for_all)], sockets).run(
+    Supervisor([*works, ("operator", answer_for_all)], sockets, WrongLayout).run(
         lambda: log.info("service_started", **where, redis=settings.redis_place, processes=count)
     )
     for descriptor in (supervisor, mine):

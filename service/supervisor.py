@@ -15,15 +15,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import orjson
 import structlog
 
 from dcbridge.runtime.server import bind
-from dcbridge.settings.problems import ConfigurationError
+from dcbridge.settings.problems import ConfigurationError, Problem
 
 log = structlog.get_logger()
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a process is started again that died young
 OLD = 10.0  # seconds
+REFUSED = 2  # exit code of a process for which starting again would change nothing
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
@@ -57,14 +59,28 @@ def bound_together(host: str, port: int, setting: str, count: int) -> list[socke
 class Supervisor:
     """`works`: what each process does, by its name; all are started again when they end, until a signal comes."""
 
-    def __init__(self, works: Sequence[tuple[str, Callable[[], None]]], sockets: Sequence[socket.socket]) -> None:
-        """The last of `works` ends last. `sockets`: closed at the end, before anybody is told to stop."""
+    def __init__(
+        self,
+        works: Sequence[tuple[str, Callable[[], None]]],
+        sockets: Sequence[socket.socket],
+        final: type[ConfigurationError],
+    ) -> None:
+        """The last of `works` ends last. `sockets`: closed at the end, before a process is asked to stop. `final`: what
+        is true of all processes, once one raises it.
+        """
         self._children = [_Child(name, work) for name, work in works]
         self._sockets = sockets
+        self._final = final
         self._mask: set[int] = set()
+        self._read_end, self._write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        os.set_blocking(self._write_end, False)
+        self._refused: list[str] = []
 
     def run(self, started: Callable[[], None]) -> None:
-        """Until SIGTERM or SIGINT, and until all have ended."""
+        """Until SIGTERM or SIGINT, and until all have ended. Raises ConfigurationError with what a process said that
+        raised `final`; then all are stopped.
+        """
         self._mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS))
         try:
             for child in self._children:
@@ -77,10 +93,16 @@ class Supervisor:
                 if came is not None and came.si_signo != signal.SIGCHLD:
                     break
                 self._look()
+                if self._refused:
+                    break
             log.info("service_stops")
         finally:
             self._stop()
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+            os.close(self._read_end)
+            os.close(self._write_end)
+        if self._refused:
+            raise ConfigurationError([Problem("", 0, sentence) for sentence in self._refused])
 
     def _start(self, child: _Child) -> None:
         child.began = time.monotonic()
@@ -93,7 +115,11 @@ class Supervisor:
             child.work()
             status = 0
         except ConfigurationError as error:
-            log.error("process_refused", process=child.name, problems=list(map(str, error.problems)))
+            sentences = list(map(str, error.problems))
+            log.error("process_refused", process=child.name, problems=sentences)
+            if isinstance(error, self._final):
+                status = REFUSED
+                os.write(self._write_end, orjson.dumps(sentences) + b"\n")
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:
@@ -108,6 +134,9 @@ class Supervisor:
                 if not pid:
                     continue
                 child.pid = 0
+                if os.waitstatus_to_exitcode(status) == REFUSED:
+                    self._refused = orjson.loads(os.read(self._read_end, 1 << 16).splitlines()[0])
+                    return
                 is_old = now - child.began > OLD
                 child.pause = FIRST_PAUSE if is_old else min(LONGEST_PAUSE, child.pause * 2)
                 child.again_at = now if is_old else now + child.pause / 2

@@ -133,8 +133,9 @@ def test_the_number_is_written_at_the_first_start_and_again_in_a_store_that_is_e
         stack.terminate("worker")
 
 
-def test_a_service_that_starts_without_redis_looks_at_it_later(tmp_path: Path) -> None:
-    with Stack(parts=()) as own:
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_service_that_starts_without_redis_looks_at_it_later(processes: str) -> None:
+    with Stack(parts=(), settings={"DCBRIDGE_SERVICE_PROCESSES": processes}) as own:
         with own.ledger() as redis:
             redis.set("dcb:layout", NEWER)
         own.freeze_redis()
@@ -142,7 +143,10 @@ def test_a_service_that_starts_without_redis_looks_at_it_later(tmp_path: Path) -
         until(lambda: own.lines("service", "service_started"), "it has started")
         own.thaw_redis()
         assert process.wait(30) == 2
-        assert f"layout {LAYOUT + 1}, written by a newer version" in own.said("service")
+        said = own.said("service")
+        assert f"error: Redis: the ledger has layout {LAYOUT + 1}, written by a newer version" in said
+        assert "1 problem to fix." in said
+        assert "Traceback" not in said
 
 
 def test_the_page_for_operators_names_this_layout() -> None:
