@@ -52,6 +52,7 @@ BLOCK = 1.0  # seconds that an idle worker waits for a job before it looks at it
 SOON = 0.05  # seconds until it looks again, while there is no place for one more event
 HEARTBEAT = 15.0  # seconds
 REMEMBERED = 30  # seconds without a heartbeat, to which RQ adds 60, until `rq info` no longer shows a killed worker
+REMEMBERED_DONE = 10_000  # jobs of which RQ has not heard that they are done; older ones expire in its registry
 WIP = 180.0  # seconds after which RQ may call a started job abandoned
 
 
@@ -254,7 +255,12 @@ class RelayWorker(BaseWorker):
             pipe.hincrby(self.key, "successful_job_count", len(done) - failed)
             if failed:
                 pipe.hincrby(self.key, "failed_job_count", failed)
-            await pipe.execute()
+            try:
+                await pipe.execute()
+            except (RedisError, OSError):  # some of it may have been done; only the two counts can notice
+                self._done = [*done, *self._done][-REMEMBERED_DONE:]
+                self._failed += failed
+                raise
 
     # ------------------------------------------------------------ life and death
 
