@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dcbridge.config.loader import parse
-from tests.config.test_configuration import CANARY, SECOND, edited, problems
+from tests.config.test_configuration import CANARY, GOOD, SECOND, edited, problems
 
 MAPPING = "should be a mapping: lines of `key: value`, such as public_url: https://…, and is"
 
@@ -126,3 +131,36 @@ def test_what_is_not_closed_is_told_where_it_opens(text: str, line: int) -> None
 def test_what_is_no_yaml_is_told_with_what_most_often_is_behind_it(text: str, hint: str) -> None:
     [told] = problems(text)
     assert hint in told.partition("; ")[2]
+
+
+def nodes(loader: Any, text: str) -> object:
+    """What is read of each node; "error" where the text is refused."""
+
+    def told(node: Any) -> object:
+        if node is None:
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return [(told(key), told(value)) for key, value in node.value]
+        if isinstance(node, yaml.SequenceNode):
+            return [told(value) for value in node.value]
+        begin, end = node.start_mark, node.end_mark
+        return node.tag, node.value, node.style or "", begin.line, begin.index, end.line, end.index
+
+    try:
+        return told(yaml.compose(text, Loader=loader))
+    except yaml.YAMLError:
+        return "error"
+
+
+SLIPS = st.tuples(st.floats(0, 1, exclude_max=True), st.sampled_from(" \n#:{}[]'\"&*!|>%@`?-,~<=x0\r\0"), st.booleans())
+
+
+@pytest.mark.skipif(not hasattr(yaml, "CBaseLoader"), reason="PyYAML was built without libyaml")
+@given(st.lists(SLIPS, max_size=4))
+def test_the_fast_reader_reads_what_the_exact_one_does(slips: list[tuple[float, str, bool]]) -> None:
+    text = GOOD
+    for at, character, instead in slips:
+        place = int(at * len(text))
+        text = text[:place] + character + text[place + instead :]
+    fast, exact = nodes(yaml.CBaseLoader, text), nodes(yaml.BaseLoader, text)
+    assert "error" in (fast, exact) or fast == exact
