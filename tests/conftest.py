@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
+from tests.certificates import self_signed
 
 # No test measures time, and a shared machine has none to spare.
 settings.register_profile("dcbridge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,6 +22,30 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dcbridge"))
 
 # A process that a test starts finds what another one has compiled.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Each Redis of the tests writes every command to a file and calls fsync, as in production. Tests kill processes and
+# never the power: in memory these files are as good, and a slow disk is not what is tested.
+IN_MEMORY, ENOUGH = "/dev/shm", 4 << 30
+
+
+def _is_good_for_files(folder: str) -> bool:
+    try:
+        about = os.statvfs(folder)
+    except OSError:
+        return False
+    holds = about.f_bavail * about.f_frsize >= ENOUGH and not about.f_flag & os.ST_NOEXEC
+    return holds and os.access(folder, os.W_OK | os.X_OK)
+
+
+if "TMPDIR" not in os.environ and _is_good_for_files(IN_MEMORY):
+    os.environ["TMPDIR"] = IN_MEMORY
+    tempfile.tempdir = None
+
+# Everything here speaks with this computer. A list of all the world's authorities is read in 50 ms, for each client
+# and each process anew; one of a single authority in none. Who wants to be trusted brings his own.
+if "SSL_CERT_FILE" not in os.environ:
+    _folder = tempfile.TemporaryDirectory(prefix="dcbridge-authority-")
+    os.environ["SSL_CERT_FILE"] = str(self_signed(Path(_folder.name), "authority")[0])
 
 ROOT = Path(__file__).parent
 # Whole bridges that are broken, watched or measured; the longest first.

@@ -7,6 +7,7 @@ killed, stopped and started again by itself. Whatever a part says is kept in a f
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import random
@@ -17,8 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TextIO, TypeVar
 
 import httpx
 import redis
@@ -73,9 +75,15 @@ def until(found: Callable[[], T | None], what: str, seconds: float = PATIENCE, p
 
 
 def quiet_port() -> int:
-    """A free port that the kernel will not lend to an outgoing connection while its owner is down."""
+    """A free port that the kernel will not lend to an outgoing connection while its owner is down.
+
+    It belongs to this process until that ends: no other process of any run of these tests gets it meanwhile.
+    """
     for _ in range(1000):
         port = random.randrange(15_000, 32_000)
+        if port in _PORTS or not _reserve(port):
+            continue
+        _PORTS.add(port)
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
@@ -83,6 +91,24 @@ def quiet_port() -> int:
                 continue
             return port
     raise RuntimeError("no free port")
+
+
+_PORTS: set[int] = set()  # that this process has taken
+
+
+@cache
+def _reservations() -> TextIO:
+    """A file of which each process locks the bytes whose numbers are its ports; a lock ends with its process."""
+    path = Path(tempfile.gettempdir(), f"dcbridge-test-ports-{os.getuid()}")
+    return path.open("a+")
+
+
+def _reserve(port: int) -> bool:
+    try:
+        fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
 
 
 def quiet_ports(count: int) -> list[int]:

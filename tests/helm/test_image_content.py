@@ -209,7 +209,8 @@ def test_what_needs_the_sandbox_says_so_in_one_line(production: Path, tmp_path: 
 
 
 def test_the_sandboxs_own_process_says_so_too(production: Path, tmp_path: Path) -> None:
-    code = "sys.argv = ['x', '.', '1', '2', '3']\nimport dcbridge.cli.dev.sandbox_process"
+    module = "dcbridge.cli.dev.sandbox_process"
+    code = f"import runpy; sys.argv = ['x', '.', '1', '2', '3']; runpy.run_module('{module}', run_name='__main__')"
     done = bare(production, code, tmp_path)
     assert done.returncode == 1
     assert "pip install 'dcbridge[dev]'" in done.stderr
