@@ -25,6 +25,8 @@ from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.genesys.signature import HEADER, verify
 from dcbridge.ledger import Ledger, NewMessage
+from dcbridge.ledger.messages import Messages
+from dcbridge.ledger.script import Retention
 from dcbridge.runtime import logs
 from dcbridge.runtime.gc_tuning import tune_gc
 from dcbridge.runtime.logs import Tokens
@@ -38,7 +40,7 @@ from service.endpoint import ServiceContext
 from service.journal.inbox import Inbox
 
 
-class _Forgets(Ledger):
+class _Forgets(Messages):
     async def accept(self, copies: Sequence[NewMessage]) -> list[bool]:
         return [True] * len(copies)
 
@@ -60,7 +62,9 @@ def signature_only(configuration: Configuration) -> Starlette:
 def whole_service(kind: str, settings: Settings, configuration: Configuration) -> ASGIApp:
     """The service's own app, with or without a memory."""
     logs.configure("json", "info", open(os.devnull, "w"), once=True)  # noqa: SIM115  (for the life of the process)
-    ledger = (_Forgets if kind == "forgets" else Ledger).of(settings, connect(settings), Durable(settings))
+    ledger = Ledger.of(settings, connect(settings), Durable(settings))
+    if kind == "forgets":
+        ledger.messages = _Forgets(ledger.script, Retention(0, 0, 0, 0))
     tokens = Tokens(settings.token_key.get_secret_value().encode())
     inbox, providers = Inbox(ledger, settings), configuration.build_providers()
     return app.build(ServiceContext(settings, configuration, ledger, inbox, providers, tokens, Metrics()))

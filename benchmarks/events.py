@@ -28,7 +28,6 @@ from dcbridge.config.loader import load
 from dcbridge.events.event import StoredEvent, for_ledger, split
 from dcbridge.events.sinks import Subscriber, open_sink
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.events import Events
 
 SIGNS = "whsec_YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXoxMjM0NTY="  # a secret of nobody
 SUBSCRIBERS = tuple(f"well-{n}" for n in range(1, 6))
@@ -108,9 +107,9 @@ class EventStage(Stage):
         """As a splitter does."""
         subscribers = self.subscribers
         async with Redis(port=self.redis.port) as connection:
-            ledger = Events(Ledger.of(self.settings, connection), keep=86400.0, partner_within=86400.0)
+            events = Ledger.of(self.settings, connection).events
             for start in range(0, len(kept), AT_ONCE):
-                await ledger.put([for_ledger(one, subscribers) for one in kept[start : start + AT_ONCE]])
+                await events.put([for_ledger(one, subscribers) for one in kept[start : start + AT_ONCE]])
 
 
 def bare(folder: Path, count: int) -> dict[str, float]:

@@ -29,8 +29,9 @@ from redis.asyncio import Redis
 from benchmarks.load import percentile
 from benchmarks.stage import Stage, Wrong, leave_nothing_running
 from benchmarks.store import say
-from dcbridge.ledger import SWEEP, Ledger, NewMessage
+from dcbridge.ledger import Ledger, NewMessage
 from dcbridge.ledger.jobs import JOBS
+from dcbridge.ledger.sweep import SWEEP
 from dcbridge.messages import message_ref
 
 HELD = "held"
@@ -71,8 +72,8 @@ class Bridge:
         self._written = 0
 
     async def announce(self, limit: str) -> None:
-        await self._worker.alive()
-        await self._worker.limits({HELD: limit, **NO_LIMITS})
+        await self._worker.leases.heartbeat()
+        await self._worker.pacing.announce({HELD: limit, **NO_LIMITS})
 
     # ------------------------------------------------------------ the service
 
@@ -80,7 +81,7 @@ class Bridge:
         """The seconds that it took."""
         began = time.monotonic()
         for first in range(0, count, WEBHOOK):
-            await self._service.accept([message(HELD, n) for n in range(first, min(count, first + WEBHOOK))])
+            await self._service.messages.accept([message(HELD, n) for n in range(first, min(count, first + WEBHOOK))])
         return time.monotonic() - began
 
     async def converse(self, seconds: float, beside: asyncio.Task[float] | None = None) -> dict[str, list[float]]:
@@ -94,7 +95,7 @@ class Bridge:
                 for channel in INTERACTIVE:
                     one = message(channel, self._written)
                     self._due[one.ref] = due
-                    accepting.create_task(self._service.accept([one]))
+                    accepting.create_task(self._service.messages.accept([one]))
                 self._written += 1
                 due += GAP
         deadline = time.monotonic() + PATIENCE
@@ -124,19 +125,21 @@ class Bridge:
         return found
 
     async def _send(self, job: str) -> None:
-        ref, token = job.split("-")[1], self._worker.token()
-        claimed = await self._worker.claim(ref, token, LEASE)
+        ref, token = job.split("-")[1], self._worker.leases.token()
+        claimed = await self._worker.messages.claim(ref, token, LEASE)
         if not claimed.ours:
             return
         if (due := self._due.pop(ref, None)) is not None:
             self._waits[claimed.entry.channel_id].append(time.monotonic() - due)
         await asyncio.sleep(ANSWER)
-        await self._worker.taken(ref, token, 0, 1, f"id-{ref}", delivered=False, confirm_within=CONFIRM_WITHIN)
+        await self._worker.messages.submitted(
+            ref, token, 0, 1, f"id-{ref}", delivered=False, confirm_within=CONFIRM_WITHIN
+        )
 
     async def _sweep(self) -> None:
         while True:
             for _ in range(100):
-                if (await self._worker.swept()).looked < SWEEP:
+                if (await self._worker.sweep.report()).looked < SWEEP:
                     break
             await asyncio.sleep(self._pause)
 

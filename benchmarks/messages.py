@@ -61,4 +61,4 @@ async def fill(ledger: Ledger, configuration: Configuration, label: str, first: 
                 configuration, ENDPOINT, webhook(f"{label}-{n}", n), "5767ea58-1511-4a98-bc56"
             ).copies
         ]
-        await ledger.accept(copies)
+        await ledger.messages.accept(copies)

@@ -79,10 +79,10 @@ async def channels(stage: Stage, count: int = CHANNELS) -> None:
         await redis.config_set("appendfsync", "always")
         ledger = Ledger.of(stage.settings, redis, worker="bench")
         lines = {f"channel-{n}": f"twilio 0 1 0 {'5 1 0' if n % 10 == 0 else '0 1 0'}" for n in range(count)}
-        await ledger.sweep()
-        say("limits written", await _took(lambda: ledger.limits(lines)), "ms")
+        await ledger.sweep.run()
+        say("limits written", await _took(lambda: ledger.pacing.announce(lines)), "ms")
         say("limits written, the longest script", await _slowest(redis), "ms")
-        sweeps = [await _redis_ms(redis, ledger.sweep) for _ in range(SWEEPS)]
+        sweeps = [await _redis_ms(redis, ledger.sweep.run) for _ in range(SWEEPS)]
         say("sweep, Redis' time, median", median(sweeps), "ms")
         say("sweep, Redis' time, most", max(sweeps), "ms")
         session = Session(stage.settings, stage.configuration, ledger)

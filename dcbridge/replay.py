@@ -19,8 +19,8 @@ from dcbridge.config.models import Configuration
 from dcbridge.events.event import lane, read
 from dcbridge.genesys import payloads
 from dcbridge.ledger import Ledger, NewTask
-from dcbridge.ledger.dead_letters import DeadLetters, Letter, What
-from dcbridge.ledger.events import event_of, subscriber_of
+from dcbridge.ledger.dead_letters import Letter, What
+from dcbridge.ledger.deliveries import event_of, subscriber_of
 from dcbridge.ledger.fields import TaskState
 from dcbridge.providers.callback import callback_lane, consumer_lane, unpack
 
@@ -43,7 +43,7 @@ class Replay:
 
     def __init__(self, ledger: Ledger, configuration: Configuration, *, dry_run: bool = False) -> None:
         self._ledger = ledger
-        self._letters = DeadLetters(ledger)
+        self._letters = ledger.dead_letters
         self._configuration = configuration
         self._dry = dry_run
 
@@ -85,7 +85,7 @@ class Replay:
         if found.dead_letters or found.unconfigured:
             return Replayed(False, f"still cannot be carried: {found.problems[0]}")
         firsts = dict.fromkeys(copy.first_ref for copy in found.copies)
-        known = {first for first in firsts if await self._ledger.entry(first)}
+        known = {first for first in firsts if await self._ledger.messages.entry(first)}
         copies = [copy for copy in found.copies if copy.first_ref not in known]
         if not copies:
             return Replayed(False, "was accepted since, in another delivery: drop this dead letter")
@@ -100,7 +100,7 @@ class Replay:
 
     async def _receipt(self, letter_id: str, raw: bytes) -> Replayed:
         ref = letter_id.removeprefix("r-")
-        entry = await self._ledger.entry(ref)
+        entry = await self._ledger.messages.entry(ref)
         if not entry:
             return Replayed(False, "the ledger has forgotten the message, so no receipt is owed: drop this dead letter")
         if not entry.receipt_refused:
@@ -127,7 +127,7 @@ class Replay:
                 lane, says = callback_lane(provider, callback.kind), "the callback will be processed again"
         except (ValueError, LookupError, TypeError):
             return Replayed(False, "its bytes are not a task")
-        state = (await self._ledger.task(task_id)).state or TaskState.DEAD
+        state = (await self._ledger.tasks.entry(task_id)).state or TaskState.DEAD
         if state != TaskState.DEAD:
             return Replayed(False, f"arrived again since, and is {state}: drop this dead letter")
         task = NewTask(task_id, letter.what, lane, raw, "", letter.channel_id)
@@ -176,7 +176,7 @@ class Replay:
             event = read(event_id, raw).event
         except (ValueError, LookupError, TypeError):
             return Replayed(False, "its bytes are not an event")
-        if await self._ledger.task(delivery_id):
+        if await self._ledger.tasks.entry(delivery_id):
             return Replayed(False, "already waits for delivery again: drop this dead letter")
         where = lane(name, subscriber, event)
         return await self._do(

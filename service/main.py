@@ -60,7 +60,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     journal = open_journal(settings, metrics)
     redis = connect(settings)
     ledger = Ledger.of(settings, redis, Durable(settings))
-    layout = Layout(ledger)
+    layout = ledger.layout
     reached = await _reaches(layout)
     inbox = Inbox(ledger, settings, journal)
     ctx = ServiceContext(

@@ -123,10 +123,12 @@ async def interactions(ctx: ServiceContext, request: Request) -> Outcome:
         operation, events = payloads.read_interactions(body)
     except payloads.NotJson:
         letter = f"i-{payloads.made_up_id(endpoint, body)}"
-        await ctx.ledger.bury(letter, "interaction batch", "", "520 the body is not JSON", body)
+        await ctx.ledger.dead_letters.add(letter, "interaction batch", "", "520 the body is not JSON", body)
         answer = json_answer({"status": {"code": 0}, "data": {"ids": []}})
         return Outcome(answer, "unreadable", {"bytes": len(body)})
-    fresh = await ctx.ledger.put_batch(batch_id(endpoint, body, operation, events), endpoint, request.trace, body)
+    fresh = await ctx.ledger.events.put_batch(
+        batch_id(endpoint, body, operation, events), endpoint, request.trace, body
+    )
     ids = [{"id": one.interaction} for one in events if one.interaction]
     return Outcome(
         json_answer({"status": {"code": 0}, "data": {"ids": ids}}),

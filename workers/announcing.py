@@ -28,7 +28,7 @@ class Announcer:
     """Follows what one worker's sweeps see. `announced` is set each time: RQ's registry may need this worker too."""
 
     def __init__(self, ctx: WorkerContext) -> None:
-        self._h = ctx
+        self._ctx = ctx
         self._store, self._latest, self._ahead = "", 0.0, 0.0
         self._next = time.monotonic() + AGAIN
         self.announced = asyncio.Event()
@@ -40,8 +40,8 @@ class Announcer:
         self._watch_the_clock(swept)
         if time.monotonic() < self._next:
             return
-        await self._h.announce()
-        await self._h.ledger.alive()  # last: from now on this worker's claims are granted
+        await self._ctx.announce()
+        await self._ctx.ledger.leases.heartbeat()  # last: from now on this worker's claims are granted
         self._next = time.monotonic() + AGAIN
         self.announced.set()
 
@@ -49,17 +49,17 @@ class Announcer:
         known, latest = self._store, self._latest
         self._store, self._latest = swept.store, swept.latest
         if known and swept.store != known:
-            self._h.metrics.store_changes.labels("new").inc()
+            self._ctx.metrics.store_changes.labels("new").inc()
             log.error("store_is_new", what="messages accepted before are lost", workers="announced again")
             return True
         if swept.latest < latest - OLDER:
-            self._h.metrics.store_changes.labels("older").inc()
+            self._ctx.metrics.store_changes.labels("older").inc()
             log.error("store_is_older", seconds=round(latest - swept.latest, 1), what="later messages are lost")
             return True
         return False
 
     def _watch_the_clock(self, swept: Swept) -> None:
         if swept.ahead > self._ahead + STEP:
-            self._h.metrics.store_changes.labels("clock").inc()
+            self._ctx.metrics.store_changes.labels("clock").inc()
             log.error("redis_clock_stepped_back", seconds=round(swept.ahead, 1), what="the ledger's time continues")
         self._ahead = swept.ahead

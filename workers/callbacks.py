@@ -26,8 +26,8 @@ log = structlog.get_logger()
 
 async def read_callback(ctx: WorkerContext, task_id: str) -> None:
     """Name every event of a callback: updates move the ledger, messages become tasks of their own."""
-    claim = ctx.ledger.token()
-    claimed = await ctx.ledger.claim_task(task_id, claim, ctx.settings.lease)
+    claim = ctx.ledger.leases.token()
+    claimed = await ctx.ledger.tasks.claim(task_id, claim, ctx.settings.lease)
     if not claimed.ours:
         return
     keep = ctx.settings.callback_dedupe_days * DAY
@@ -46,15 +46,15 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
             log.error("callback_internal_error", provider=name, exc_info=True)
             await _dead(ctx, task_id, claim, claimed, "internal error", name, keep)
             return
-        await ctx.ledger.put_tasks(tasks)
+        await ctx.ledger.tasks.put(tasks)
         for one in unread:
             await _aside(ctx, name, callback, one)
         settled = [await _apply(ctx, event, claimed) for event in events if isinstance(event, DeliveryUpdate)]
         if all(settled):
-            await ctx.ledger.task_done(task_id, claim, keep)
+            await ctx.ledger.tasks.done(task_id, claim, keep)
         else:
             wait = locating.WAITS[claimed.entry.attempts - 1]
-            await ctx.ledger.task_retry(task_id, claim, wait, "id not known yet")
+            await ctx.ledger.tasks.retry(task_id, claim, wait, "id not known yet")
 
 
 def _tasks(
@@ -98,11 +98,11 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
     update = await locating.located(ctx, update)
     if locating.may_be_known_soon(ctx, update) and claimed.entry.attempts <= len(locating.WAITS):
         return False
-    entry = await ctx.ledger.entry(update.ref) if update.ref else MessageEntry({})
+    entry = await ctx.ledger.messages.entry(update.ref) if update.ref else MessageEntry({})
     channel = ctx.channel(entry.channel_id)
     result = "gone"
     if entry:
-        result = await ctx.ledger.update(
+        result = await ctx.ledger.messages.update(
             update.ref,
             update.part,
             update.status.value,
@@ -130,14 +130,14 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
 async def _bury(ctx: WorkerContext, raw: bytes, why: str) -> None:
     """A dead letter of a callback that is done but for this; the same bytes are one."""
     letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
-    await ctx.ledger.bury(letter, "delivery update", "", why, raw)
+    await ctx.ledger.dead_letters.add(letter, "delivery update", "", why, raw)
 
 
 async def _dead(
     ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, why: str, provider: str, keep: float
 ) -> None:
     _unreadable(ctx, provider, why)
-    await ctx.ledger.task_dead(task_id, claim, why, claimed.entry.payload, keep)
+    await ctx.ledger.tasks.dead(task_id, claim, why, claimed.entry.payload, keep)
 
 
 def _unreadable(ctx: WorkerContext, provider: str, why: str) -> None:

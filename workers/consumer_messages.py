@@ -24,7 +24,7 @@ async def post_consumer_message(ctx: WorkerContext, task_id: str) -> None:
     """Hand one consumer message to the agent. Digital Channels documents no idempotency for this call, so a
     timeout is tried once more and said in the log; a connection that never was, 429 and 5xx are tried for a day.
     """
-    claim = ctx.ledger.token()
+    claim = ctx.ledger.leases.token()
     while not await _post_consumer_message(ctx, task_id, claim):
         log.warning("lease_lost_before_send", message=task_id)
 
@@ -32,7 +32,7 @@ async def post_consumer_message(ctx: WorkerContext, task_id: str) -> None:
 async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -> bool:
     """False when nothing was posted, because the process stood still after the claim."""
     since = time.monotonic()
-    claimed = await ctx.ledger.claim_task(task_id, claim, ctx.settings.lease)
+    claimed = await ctx.ledger.tasks.claim(task_id, claim, ctx.settings.lease)
     if not claimed.ours:
         return True
     channel_id = claimed.entry.channel_id
@@ -45,7 +45,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         text = text_for_the_agent(stored["text"], stored["media"])
         if not text:
             # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
-            await ctx.ledger.task_done(task_id, claim, keep, "blank text, not posted")
+            await ctx.ledger.tasks.done(task_id, claim, keep, "blank text, not posted")
             ctx.metrics.consumer_messages.labels(channel_id, "blank").inc()
             log.info("consumer_message_blank", attempt=claimed.entry.attempts)
             return True
@@ -61,7 +61,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         except SendError as error:
             await _not_posted(ctx, task_id, claim, claimed, error, keep)
             return True
-        await ctx.ledger.task_done(task_id, claim, keep)
+        await ctx.ledger.tasks.done(task_id, claim, keep)
         ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
         log.info("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
         return True
@@ -92,8 +92,8 @@ async def _not_posted(
             log.warning("possible_duplicate", outcome=error.outcome, code=error.code, attempt=attempt)
         retry = ctx.configuration.retry_of(channel_id) if ctx.channel(channel_id) else ctx.configuration.retry
         delay = failures.wait(retry, attempt, failures.kept_to(ctx, "digital-channels", error))
-        await ctx.ledger.task_retry(task_id, claim, delay, error.code)
+        await ctx.ledger.tasks.retry(task_id, claim, delay, error.code)
         log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
         return
     log.error("consumer_message_dead", outcome=error.outcome, code=error.code, attempt=attempt)
-    await ctx.ledger.task_dead(task_id, claim, error.code, claimed.entry.payload, keep)
+    await ctx.ledger.tasks.dead(task_id, claim, error.code, claimed.entry.payload, keep)

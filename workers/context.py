@@ -20,14 +20,11 @@ from dcbridge.config.loader import load
 from dcbridge.config.models import Channel, Configuration
 from dcbridge.digital_channels import DigitalChannels
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.events import Events
-from dcbridge.ledger.layout import Layout
 from dcbridge.ledger.patience import Patience
-from dcbridge.ledger.pauses import Pauses
 from dcbridge.providers.base import Provider, StatusLookup
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
-from dcbridge.settings.process import DAY, Settings, read_settings
+from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from dcbridge.transport.sender import Sender
 from workers.payloads import Payloads
@@ -44,7 +41,6 @@ class WorkerContext:
     configuration: Configuration
     redis: Redis
     ledger: Ledger
-    events: Events
     sinks: Sinks
     payloads: Payloads
     sender: Sender
@@ -75,11 +71,11 @@ class WorkerContext:
     async def announce(self) -> None:
         """What the configuration says of limits, and of the subscribers of this moment; and the ledger's layout."""
         now = self.configuration.with_subscribers(self.sinks.subscribers)
-        await Layout(self.ledger).raise_it()
-        await self.ledger.limits(now.limits())
-        for provider in await Pauses(self.ledger).bound(now.longest_pauses()):
+        await self.ledger.layout.raise_it()
+        await self.ledger.pacing.announce(now.limits())
+        for provider in await self.ledger.pauses.bound(now.longest_pauses()):
             log.warning("pause_cut", provider=provider, seconds=round(now.longest_pauses()[provider]))
-        await self.events.subscribers(
+        await self.ledger.subscribers.announce(
             {name: one.keep_backlog if one.on else 0.0 for name, one in now.subscribers.items()}
         )
 
@@ -117,7 +113,6 @@ async def open_context(
             configuration=configuration,
             redis=redis,
             ledger=ledger,
-            events=Events(ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY),
             sinks=sinks,
             payloads=Payloads(ledger),
             sender=sender,

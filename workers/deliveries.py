@@ -12,7 +12,7 @@ from dcbridge.errors import AccountFault, Gone, Refused, SendError, Throttled
 from dcbridge.events.event import read
 from dcbridge.events.sinks import Event, MissingClient, Subscriber
 from dcbridge.ledger import TaskClaim
-from dcbridge.ledger.events import Failure, subscriber_of
+from dcbridge.ledger.deliveries import Failure, subscriber_of
 from dcbridge.settings.process import LEASE_MARGIN
 from workers import failures
 from workers.context import WorkerContext
@@ -26,9 +26,9 @@ async def deliver(ctx: WorkerContext, delivery_id: str) -> None:
     """Deliver one event to one subscriber, once. Does nothing when it is not this delivery's turn."""
     name = subscriber_of(delivery_id)
     subscriber = ctx.sinks.subscribers.get(name)
-    claim = ctx.ledger.token()
+    claim = ctx.ledger.leases.token()
     lease = max(ctx.settings.lease, subscriber.sink.timeout + LEASE_MARGIN if subscriber else 0.0)
-    claimed = await ctx.events.claim(delivery_id, claim, lease)
+    claimed = await ctx.ledger.deliveries.claim(delivery_id, claim, lease)
     if not claimed.ours:
         log.debug("delivery_claim_skipped", delivery=delivery_id, why=claimed.why)
         return
@@ -37,7 +37,7 @@ async def deliver(ctx: WorkerContext, delivery_id: str) -> None:
     with structlog.contextvars.bound_contextvars(event_id=event_id, trace=kept.trace_id, subscriber=name):
         if subscriber is None:
             failure = _failure("not configured here", ELSEWHERE, "later", ctx.configuration.breaker, spends=False)
-            await ctx.events.failed(delivery_id, claim, failure)
+            await ctx.ledger.deliveries.failed(delivery_id, claim, failure)
             log.info("delivery_handed_over")
             return
         event = replace(kept.event, replayed=claimed.entry.accepted_at) if claimed.entry.replayed else kept.event
@@ -62,7 +62,7 @@ async def _attempt(
         await _internal_error(ctx, delivery_id, claim)
         return
     seconds = time.monotonic() - began
-    state = await ctx.events.delivered(delivery_id)
+    state = await ctx.ledger.deliveries.delivered(delivery_id)
     how = "delivered"
     if known:  # a repetition of our own after a lost answer, or somebody else's: another bridge with the same names
         tried_before = claimed.entry.attempts > 1 or bool(claimed.entry.last_code)
@@ -100,11 +100,11 @@ async def _not_delivered(
     failure = what_follows(subscriber, ctx.configuration.breaker, error, attempt, failures.kept_to(ctx, account, error))
     if isinstance(error, Throttled) and failure.delay:
         asked = error.retry_after or failure.delay
-        if await ctx.ledger.pause(account, failure.delay or 0.0, asked, error.code):
+        if await ctx.ledger.pauses.begin(account, failure.delay or 0.0, asked, error.code):
             if asked > (failure.delay or 0.0):
                 ctx.metrics.waits_cut.labels(account).inc()
             log.warning("subscriber_paused", code=error.code, asked=round(asked), seconds=round(failure.delay))
-    state = await ctx.events.failed(delivery_id, claim, failure)
+    state = await ctx.ledger.deliveries.failed(delivery_id, claim, failure)
     tell = log.error if error.page or state == "dead" else log.warning
     tell("event_not_delivered", outcome=error.outcome, code=error.code, attempt=attempt, state=state)
 
@@ -114,7 +114,7 @@ async def _internal_error(ctx: WorkerContext, delivery_id: str, claim: str) -> N
     ctx.metrics.faults.labels("bug", subscriber_of(delivery_id)).inc()
     log.error("delivery_internal_error", exc_info=True)
     failure = _failure("internal error", None, "bug", ctx.configuration.breaker)
-    await ctx.events.failed(delivery_id, claim, failure)
+    await ctx.ledger.deliveries.failed(delivery_id, claim, failure)
 
 
 def what_follows(

@@ -47,7 +47,7 @@ async def pause(ctx: WorkerContext, provider: str, error: SendError) -> None:
     if not seconds:
         return
     asked = error.retry_after or seconds
-    if await ctx.ledger.pause(provider, seconds, asked, error.code):
+    if await ctx.ledger.pauses.begin(provider, seconds, asked, error.code):
         if asked > seconds:
             ctx.metrics.waits_cut.labels(provider).inc()
         log.warning("provider_paused", provider=provider, code=error.code, asked=round(asked), seconds=round(seconds))
@@ -71,18 +71,18 @@ async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: Mess
     delay = 0.0
     if error.taken is None:
         grace = channel.unknown_grace if channel else GRACE
-        state = await ctx.ledger.unknown(ref, claim, grace, error.code)
+        state = await ctx.ledger.messages.unknown(ref, claim, grace, error.code)
     elif error.again:
         delay = wait(retry, attempt, kept_to(ctx, channel.provider if channel else "", error))
         # A fault of the account is not the message's: only the time to live ends its wait.
         limit = 0.0 if error.page or channel is None else channel.lane_limit
         # Nobody was spoken to, or the account was refused: that many attempts say nothing about the message.
         attempts = channel.attempts if channel and not isinstance(error, Unreachable | AccountFault) else 0
-        state = await ctx.ledger.retry(
+        state = await ctx.ledger.messages.retry(
             ref, claim, delay, lane_limit=limit, reason=error.reason, code=error.code, attempts=attempts
         )
     else:
-        state = await ctx.ledger.fail(ref, claim, error.reason, error.code)
+        state = await ctx.ledger.messages.fail(ref, claim, error.reason, error.code)
     tell = log.error if error.page else log.warning
     asked = {} if error.retry_after is None else {"asked_to_wait": round(error.retry_after), "waits": round(delay)}
     tell("send_failed", outcome=error.outcome, code=error.code, attempt=attempt, state=state, **asked)
@@ -95,7 +95,7 @@ async def update_breaker(ctx: WorkerContext, provider: str, ref: str, error: Sen
     if error.whole_account:
         await pause(ctx, provider, error)
     if isinstance(error, Unreachable | OutcomeUnknown | AccountFault):
-        state = await ctx.ledger.trouble(
+        state = await ctx.ledger.pacing.record_failure(
             provider,
             ref,
             error.code,
@@ -109,4 +109,4 @@ async def update_breaker(ctx: WorkerContext, provider: str, ref: str, error: Sen
             ctx.metrics.faults.labels("breaker_opened", provider).inc()
             log.error("breaker_opened", provider=provider, outcome=error.outcome, code=error.code)
     else:
-        await ctx.ledger.contact(provider, ref)
+        await ctx.ledger.pacing.record_success(provider, ref)

@@ -23,8 +23,8 @@ DELIVERIES = 500  # written at once: how long one script may hold up the others
 
 async def split(ctx: WorkerContext) -> None:
     """Until the stream is empty. What is put is put once, so a splitter that dies or is late does no harm."""
-    token = ctx.ledger.token()
-    while entries := await ctx.events.take(token, LEASE, ENTRIES):
+    token = ctx.ledger.leases.token()
+    while entries := await ctx.ledger.events.take(token, LEASE, ENTRIES):
         pending = _Pending(ctx)
         for entry in entries:
             try:
@@ -42,7 +42,7 @@ class _Pending:
     """What is read and not yet written. An entry is done with in the call that puts the last of its events."""
 
     def __init__(self, ctx: WorkerContext) -> None:
-        self._h = ctx
+        self._ctx = ctx
         self._events: list[NewEvent] = []
         self._entries: list[str] = []
         self._deliveries = 0
@@ -58,7 +58,7 @@ class _Pending:
     async def write(self) -> None:
         if not self._events and not self._entries:
             return
-        fresh = await self._h.events.put(self._events, self._entries)
+        fresh = await self._ctx.ledger.events.put(self._events, self._entries)
         log.debug("events_stored", events=len(self._events), new=fresh, deliveries=self._deliveries)
         self._events, self._entries, self._deliveries = [], [], 0
 
@@ -73,7 +73,9 @@ async def _events_of(ctx: WorkerContext, entry: Batch) -> list[StoredEvent]:
     for one in nameless:
         ctx.metrics.faults.labels("entity_nameless", endpoint).inc()
         log.warning("entity_without_id", endpoint=endpoint, trace=entry.trace_id)
-        await ctx.ledger.once.bury(one.letter_id, "interaction entity", "", "neither an id nor an event", one.raw)
+        await ctx.ledger.once.dead_letters.add(
+            one.letter_id, "interaction entity", "", "neither an id nor an event", one.raw
+        )
     return found
 
 
@@ -88,14 +90,14 @@ async def _made_of(ctx: WorkerContext, entry: Batch, found: Sequence[StoredEvent
             ctx.metrics.faults.labels("entity_unreadable", endpoint).inc()
             log.warning("entity_unreadable", endpoint=endpoint, trace=kept.trace_id, why=why)
             letter = f"e-{kept.event.id.partition('_')[2]}"
-            await ctx.ledger.once.bury(letter, "interaction entity", "", f"520 {why}", entry.body)
+            await ctx.ledger.once.dead_letters.add(letter, "interaction entity", "", f"520 {why}", entry.body)
     return made
 
 
 async def _own(ctx: WorkerContext, name: str, entry: Batch) -> Event:
     facts = entry.facts
     about = None
-    if "of" in facts and (stored := await ctx.events.one(facts["of"])):
+    if "of" in facts and (stored := await ctx.ledger.events.one(facts["of"])):
         about = events.read(facts["of"], stored).event
     event = events.own(name, facts, entry.id, events.moment(entry.received_at), about)
     tell = log.info if name in ("subscriber.recovered", "subscriber.enabled") else log.warning
@@ -109,4 +111,4 @@ async def _cannot(ctx: WorkerContext, entry: Batch, error: Exception) -> None:
     ctx.metrics.faults.labels("batch_not_split", endpoint).inc()
     log.error("batch_not_split", endpoint=endpoint, trace=entry.trace_id, exc_info=error)
     reason = f"520 {error}" if isinstance(error, payloads.NotJson) else "internal error"
-    await ctx.events.bury(entry.id, f"i-{payloads.made_up_id(endpoint, body)}", reason, body)
+    await ctx.ledger.events.dead_letter(entry.id, f"i-{payloads.made_up_id(endpoint, body)}", reason, body)

@@ -22,7 +22,7 @@ async def located(ctx: WorkerContext, update: DeliveryUpdate) -> DeliveryUpdate:
     keeper = keepers(ctx.providers).get(update.provider)
     if keeper is None or not update.provider_id:
         return update
-    whose = await ctx.ledger.whose(keeper, [update.provider_id])
+    whose = await ctx.ledger.lookups.whose(keeper, [update.provider_id])
     ref, _, part = whose.get(update.provider_id, "").partition(" ")
     return replace(update, ref=ref, part=int(part)) if ref and part.isdigit() else update
 
@@ -48,7 +48,7 @@ async def _copy(ctx: WorkerContext, update: DeliveryUpdate) -> str:
     told on to. "" where there is none, or it was sent through another account.
     """
     account = ctx.providers[update.provider].account
-    found = await ctx.ledger.copies(update.first_ref)
+    found = await ctx.ledger.lookups.copies(update.first_ref)
     copies = {ref: copy for ref, copy in found.items() if _account_of(ctx, copy.channel_id) == account}
     for ref, copy in copies.items():
         if copy.provider_id(0) == update.provider_id:

@@ -16,8 +16,9 @@ from redis.exceptions import RedisError
 
 from dcbridge.config.models import Channel
 from dcbridge.errors import OutcomeUnknown, Refused, SendError
-from dcbridge.ledger import KNOWN, MessageClaim
+from dcbridge.ledger import MessageClaim
 from dcbridge.ledger.fields import ClaimedMessage
+from dcbridge.ledger.lookups import KNOWN
 from dcbridge.messages import MessageStatus, UpdateStatus
 from dcbridge.providers.base import ListedMessage, Part, StatusLookup
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
@@ -41,7 +42,7 @@ async def ask_or_decide(ctx: WorkerContext, ref: str, state: str, channel: Chann
     """
     if channel is not None and ctx.status_lookup(channel) is not None:
         limit = channel.lane_limit + (channel.confirm_within if state == "sent" else 0.0)
-        queued = await ctx.ledger.ask(ref, limit)
+        queued = await ctx.ledger.lookups.ask(ref, limit)
         if queued != "over":
             return queued
     return await _decide(ctx, ref, state, channel)
@@ -51,12 +52,12 @@ async def _decide(ctx: WorkerContext, ref: str, state: str, channel: Channel | N
     """By the channel's policy."""
     if state == "unknown":
         if channel is None:
-            return await ctx.ledger.settle(ref, "fail", token=token)
-        return await ctx.ledger.settle(ref, channel.outcome_unknown, channel.resends, token, channel.attempts)
+            return await ctx.ledger.messages.settle(ref, "fail", token=token)
+        return await ctx.ledger.messages.settle(ref, channel.outcome_unknown, channel.resends, token, channel.attempts)
     policy = channel.unconfirmed_as if channel else "none"
     receipt = {"none": "", "delivered": "Delivered", "failed": "Failed"}[policy]
     within = channel.confirm_within if channel else 0.0
-    return await ctx.ledger.confirm_over(ref, "500" if receipt == "Failed" else "", receipt, within, token)
+    return await ctx.ledger.messages.confirm_over(ref, "500" if receipt == "Failed" else "", receipt, within, token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +98,15 @@ class Question:
 
 async def ask(ctx: WorkerContext, ref: str) -> None:
     """Ask about one message. Does nothing when there is nothing to ask, or its provider is to be left alone."""
-    token = ctx.ledger.token()
-    claimed = await ctx.ledger.question(ref, token, LEASE)
+    token = ctx.ledger.leases.token()
+    claimed = await ctx.ledger.lookups.claim(ref, token, LEASE)
     if not claimed.ours:
         log.debug("status_lookup_claim_skipped", message=ref, why=claimed.why)
         return
     channel = ctx.channel(claimed.entry.channel_id)
     status_lookup = ctx.status_lookup(channel)
     if channel is None or status_lookup is None:  # bridge.yaml has changed: the sweep decides
-        await ctx.ledger.ask_again(ref, token, 0.0)
+        await ctx.ledger.lookups.again(ref, token, 0.0)
         return
     question = Question(ctx, ref, token, claimed, channel, status_lookup, time.monotonic())
     with structlog.contextvars.bound_contextvars(
@@ -115,7 +116,7 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
             async with asyncio.timeout(PATIENCE):
                 await (_about_outcome(question) if question.state == "unknown" else _about_delivery(question))
             if question.is_probe:
-                await ctx.ledger.once.contact(channel.provider, ref)
+                await ctx.ledger.once.pacing.record_success(channel.provider, ref)
         except SendError as error:
             await _failed(question, error)
         except TimeoutError:
@@ -138,7 +139,7 @@ async def _about_outcome(q: Question) -> None:
     rows, complete = await _listed(q, part)
     verdict: Verdict = CannotTell("too long ago")  # whose an id is has been forgotten
     if q.entry.unknown_since and q.age(q.entry.unknown_since) < KNOWN:
-        whose = await q.ctx.ledger.once.whose(q.keeper, [row.reported.provider_id for row in rows])
+        whose = await q.ctx.ledger.once.lookups.whose(q.keeper, [row.reported.provider_id for row in rows])
         verdict = judge(rows, whose, name_of(q.ref, part.number), q.entry.unknown_requests, complete=complete)
     await _follow(q, part, verdict)
 
@@ -163,19 +164,19 @@ async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
     match verdict:
         case Found(reported, ids):
             await _note(q, part.number, "found", reported.status.value, reported.provider_id)
-            state = await ledger.found(
+            state = await ledger.lookups.found(
                 q.ref, q.token, part.number, part.count, q.keeper, reported, ids,
                 delivered=q.channel.delivered_when == "taken" and part.number + 1 == part.count,
                 confirm_within=q.ctx.look_after(q.channel),
             )  # fmt: skip
             if state == "taken":  # two questions found the same one, and the other was first
-                state = await ledger.ask_again(q.ref, q.token, 0.0, q.entry.lookup_failures + 1)
+                state = await ledger.lookups.again(q.ref, q.token, 0.0, q.entry.lookup_failures + 1)
         case _ if more > 0:  # the list may not have caught up
             await _note(q, part.number, "not yet")
-            state = await ledger.ask_again(q.ref, q.token, more)
+            state = await ledger.lookups.again(q.ref, q.token, more)
         case NotThere():
             await _note(q, part.number, "absent")
-            state = await ledger.not_there(q.ref, q.token, q.channel.lane_limit, q.channel.attempts)
+            state = await ledger.lookups.not_there(q.ref, q.token, q.channel.lane_limit, q.channel.attempts)
         case CannotTell(why):
             await _note(q, part.number, "unclear", why)
             state = await _decide(q.ctx, q.ref, q.state, q.channel, q.token)
@@ -202,7 +203,7 @@ async def _about_delivery(q: Question) -> None:
 
 
 async def _update(q: Question, part: int, reported: MessageStatus) -> str:
-    state = await q.ctx.ledger.once.update(
+    state = await q.ctx.ledger.once.messages.update(
         q.ref,
         part,
         reported.status.value,
@@ -224,7 +225,7 @@ async def _next_question(q: Question) -> None:
     if within - age < 1.0:
         await _decide(q.ctx, q.ref, "sent", q.channel, q.token)
     else:
-        await q.ctx.ledger.ask_again(q.ref, q.token, min(2 * age, within) - age)
+        await q.ctx.ledger.lookups.again(q.ref, q.token, min(2 * age, within) - age)
 
 
 # ---------------------------------------------------------------- both
@@ -238,7 +239,7 @@ async def _note(q: Question, part: int, word: str, detail: str = "", provider_id
     log.info(
         "status_lookup_answered", about=about, part=part + 1, answer=word, detail=detail, provider_id=provider_id, ms=ms
     )
-    await q.ctx.ledger.answered(q.ref, q.token, part, word.replace(" ", "_"), q.channel.provider, detail)
+    await q.ctx.ledger.lookups.answered(q.ref, q.token, part, word.replace(" ", "_"), q.channel.provider, detail)
 
 
 async def _failed(q: Question, error: SendError) -> None:
@@ -258,7 +259,7 @@ async def _failed(q: Question, error: SendError) -> None:
     if tries < TRIES:
         retry = q.ctx.configuration.retry_of(q.entry.channel_id)
         later = failures.kept_to(q.ctx, q.channel.provider, error)
-        await ledger.ask_again(q.ref, q.token, failures.wait(retry, tries, later), tries)
+        await ledger.lookups.again(q.ref, q.token, failures.wait(retry, tries, later), tries)
     elif q.state == "unknown":
         await _decide(q.ctx, q.ref, q.state, q.channel, q.token)
     else:

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 async def send(ctx: WorkerContext, ref: str) -> None:
     """Hand the next part of a message to its provider. Does nothing when it is not this message's turn."""
-    claim = ctx.ledger.token()
+    claim = ctx.ledger.leases.token()
     while not await _send(ctx, ref, claim):
         log.warning("lease_lost_before_send", message=ref)
 
@@ -31,7 +31,7 @@ async def send(ctx: WorkerContext, ref: str) -> None:
 async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
     """False when nothing was sent, because the process stood still after the claim."""
     since = time.monotonic()
-    claimed = await ctx.ledger.claim(ref, claim, ctx.settings.lease)
+    claimed = await ctx.ledger.messages.claim(ref, claim, ctx.settings.lease)
     if not claimed.ours:
         log.debug("claim_skipped", message=ref, why=claimed.why)
         return True
@@ -71,7 +71,7 @@ async def _prepare(
         parts, request = _written(provider, message, claimed)
     number = claimed.entry.part
     if len(parts) > 1 and number == 0:
-        await ctx.ledger.parts(ref, claim, len(parts))
+        await ctx.ledger.messages.parts(ref, claim, len(parts))
     return parts[number], request
 
 
@@ -134,7 +134,7 @@ async def _send_part(
         ctx.metrics.sends.labels(provider.name, "taken").inc()
         ctx.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
     delivered = understood and channel.delivered_when == "taken" and part.number + 1 == part.count
-    state = await ctx.ledger.taken(
+    state = await ctx.ledger.messages.submitted(
         ref,
         claim,
         part.number,
@@ -157,7 +157,7 @@ async def _send_part(
 
 async def _strand(ctx: WorkerContext, ref: str, claim: str) -> None:
     """The channel was taken out of bridge.yaml, or this worker has not read it yet: an operator decides."""
-    state = await ctx.ledger.strand(ref, claim)
+    state = await ctx.ledger.unconfigured.strand(ref, claim)
     ctx.metrics.faults.labels("unconfigured", "").inc()
     log.error("channel_not_configured", state=state)
 
@@ -166,4 +166,4 @@ async def _internal_error(ctx: WorkerContext, ref: str, claim: str) -> None:
     """A fault of ours before anything was sent: the agent is told, an operator is called."""
     ctx.metrics.faults.labels("bug", "").inc()
     log.error("message_internal_error", exc_info=True)
-    await ctx.ledger.fail(ref, claim, 500, "internal error")
+    await ctx.ledger.messages.fail(ref, claim, 500, "internal error")

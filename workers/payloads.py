@@ -12,7 +12,8 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from dcbridge.genesys import payloads
-from dcbridge.ledger import LARGE, Ledger, MessageClaim
+from dcbridge.ledger import Ledger, MessageClaim
+from dcbridge.ledger.messages import LARGE
 from dcbridge.messages import AgentMessage
 
 KEPT = 8  # messages whose copies are remembered when no copy is in flight
@@ -52,7 +53,7 @@ class Payloads:
         self._shared.move_to_end(first)
         async with found.turn:
             if not found.copies:
-                payload = claimed.entry.payload or await self._ledger.payload(first)
+                payload = claimed.entry.payload or await self._ledger.messages.payload(first)
                 found.size = len(payload)
                 identity = (claimed.entry.message_id, claimed.entry.trace_id)
                 if found.large:

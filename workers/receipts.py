@@ -29,7 +29,7 @@ async def post(ctx: WorkerContext, channel_id: str) -> None:
         await asyncio.sleep(ctx.settings.receipt_linger)
     # A batch that was full has others behind it: lingering before each would be the most that a channel can have.
     for _ in range(BATCHES):
-        owed = await ctx.ledger.receipts_take(channel_id, ctx.settings.receipt_batch, HOLD)
+        owed = await ctx.ledger.receipts.take(channel_id, ctx.settings.receipt_batch, HOLD)
         if not owed:
             return
         holding = asyncio.create_task(_hold(ctx, channel_id, [o.ref for o in owed]))
@@ -46,7 +46,7 @@ async def _hold(ctx: WorkerContext, channel_id: str, refs: Sequence[str]) -> Non
     while True:
         await asyncio.sleep(HOLD / 3)
         with suppress(RedisError, OSError):
-            await ctx.ledger.receipts_hold(channel_id, refs, HOLD)
+            await ctx.ledger.receipts.hold(channel_id, refs, HOLD)
 
 
 async def _post_and_note(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]) -> bool:
@@ -67,7 +67,7 @@ async def _post_and_note(ctx: WorkerContext, channel_id: str, owed: Sequence[Owe
 
 async def _post(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]) -> SendError | None:
     """None when they were taken and that is written down."""
-    endpoint = "" if ctx.channel(channel_id) else await ctx.ledger.endpoint_of_stray(channel_id)
+    endpoint = "" if ctx.channel(channel_id) else await ctx.ledger.unconfigured.endpoint_of(channel_id)
     try:
         await ctx.digital_channels.post_receipts(
             channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint
@@ -76,7 +76,7 @@ async def _post(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]
         failures.response_unreadable(ctx, "digital-channels", error)
     except SendError as error:
         return error
-    await ctx.ledger.receipts_done(channel_id, [o.ref for o in owed])
+    await ctx.ledger.receipts.done(channel_id, [o.ref for o in owed])
     now = time.time()
     for o in owed:
         seconds = max(0.0, now - o.accepted_at / 1000)
@@ -102,7 +102,7 @@ async def _record_failure(ctx: WorkerContext, channel_id: str, owed: Sequence[Ow
         retry = ctx.configuration.retry
         later = failures.kept_to(ctx, "digital-channels", error)
         delays = {o.ref: failures.wait(retry, o.tries + 1, later) for o in owed}
-        await ctx.ledger.receipts_again(channel_id, delays)
+        await ctx.ledger.receipts.again(channel_id, delays)
         for o in owed:
             ctx.metrics.receipts.labels(_label(ctx, channel_id), o.status, error.outcome).inc()
         log.warning(
@@ -117,7 +117,7 @@ async def _record_failure(ctx: WorkerContext, channel_id: str, owed: Sequence[Ow
         return
     for o in owed:
         raw = payloads.write_receipts([_receipt(channel_id, o)])
-        await ctx.ledger.receipts_refused(channel_id, o.ref, error.code, raw)
+        await ctx.ledger.receipts.refused(channel_id, o.ref, error.code, raw)
         ctx.metrics.receipts.labels(_label(ctx, channel_id), o.status, error.outcome).inc()
         ctx.metrics.faults.labels("receipt_refused", _label(ctx, channel_id)).inc()
         log.error("receipt_refused", message=o.ref, trace=o.trace_id, channel=channel_id, code=error.code)

@@ -7,7 +7,8 @@ import asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from dcbridge.ledger import SWEEP, Decision
+from dcbridge.ledger import Decision
+from dcbridge.ledger.sweep import SWEEP
 from workers import failures, lookups
 from workers.announcing import Announcer
 from workers.context import WorkerContext
@@ -31,7 +32,7 @@ async def keep_sweeping(ctx: WorkerContext, announcer: Announcer) -> None:
 
 async def sweep(ctx: WorkerContext, announcer: Announcer | None = None) -> int:
     """One look: what is due gets its job, the rest is decided here; how many there were to look at."""
-    swept, _ = await asyncio.gather(ctx.ledger.swept(), ctx.events.sweep())  # one script
+    swept, _ = await asyncio.gather(ctx.ledger.sweep.report(), ctx.ledger.events.sweep())  # one script
     if announcer is not None:
         await announcer.follow(swept)
     decisions = swept.decisions
@@ -53,12 +54,12 @@ async def _decide(ctx: WorkerContext, found: Decision) -> str:
     channel = ctx.channel(found.channel_id)
     match found.kind, found.state:
         case "m", "sending":
-            return await ctx.ledger.once.unknown(
+            return await ctx.ledger.once.messages.unknown(
                 found.id, "", channel.unknown_grace if channel else failures.GRACE, "lease ended"
             )
         case "m", "unknown" | "sent":
             return await lookups.ask_or_decide(ctx, found.id, found.state, channel)
         case "t", "running":
-            return await ctx.ledger.once.task_retry(found.id, "", 0.0, "lease ended")
+            return await ctx.ledger.once.tasks.retry(found.id, "", 0.0, "lease ended")
         case _:
             return "stale"

@@ -112,7 +112,7 @@ class RelayWorker(BaseWorker):
                 if listener is not None:  # before anything is asked of Redis, which may be away
                     helpers.append(asyncio.create_task(listener.serve()))
                 await ctx.ledger.script.outlast(ctx.announce)
-                await ctx.ledger.script.outlast(ctx.ledger.alive)  # last, as in announcing.py
+                await ctx.ledger.script.outlast(ctx.ledger.leases.heartbeat)  # last, as in announcing.py
                 helpers.append(asyncio.create_task(keep_sweeping(ctx, announcer)))
                 helpers.append(asyncio.create_task(reload.keep_looking(ctx.change)))
                 worked = await self._loop(ctx, queue_side)
@@ -122,7 +122,7 @@ class RelayWorker(BaseWorker):
                     helper.cancel()
                 await asyncio.gather(*helpers, return_exceptions=True)
                 with suppress(RedisError, OSError):
-                    await ctx.ledger.farewell()
+                    await ctx.ledger.leases.release()
                     await self._flush(queue_side)
                 with suppress(RedisError, OSError):
                     await asyncio.to_thread(self.register_death)

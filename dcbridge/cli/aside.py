@@ -20,7 +20,6 @@ from dcbridge.cli.terminal import (
     say_error,
     utc,
 )
-from dcbridge.ledger.asides import Asides
 from dcbridge.printable import printable
 
 app = typer.Typer(
@@ -34,7 +33,7 @@ def list_(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """List the entries that are set aside, why and since when. Exit code 1 if there are any."""
 
     async def work(session: Session) -> int:
-        found = [one async for one in Asides(session.ledger).all()]
+        found = [one async for one in session.ledger.asides.all()]
         if as_json:
             print_json([asdict(one) | {"at": utc(one.at)} for one in found])
             return 1 if found else 0
@@ -61,7 +60,7 @@ def show(
     """Show the fields of an entry and their lengths, not their values. Exit code 1 if it does not exist."""
 
     async def work(session: Session) -> int:
-        fields = await Asides(session.ledger).fields(member)
+        fields = await session.ledger.asides.fields(member)
         if fields is None:
             say_error(f"nothing is stored for {member}")
             return 1
@@ -80,7 +79,7 @@ def back(ids: Ids, config: ConfigOption = None) -> None:
     """Put entries back, once a version runs that can read them. Exit code 1 if one still cannot be read."""
 
     async def work(session: Session) -> int:
-        asides, left = Asides(session.ledger), 0
+        asides, left = session.ledger.asides, 0
         for one in ids:
             answer = await asides.put_back(one)
             if answer == "back":
@@ -101,7 +100,7 @@ def drop(ids: Ids, config: ConfigOption = None) -> None:
     """
 
     async def work(session: Session) -> int:
-        forgotten = await Asides(session.ledger).drop(ids)
+        forgotten = await session.ledger.asides.drop(ids)
         out.print(f"{forgotten} deleted.")
         if forgotten == len(set(ids)):
             return 0

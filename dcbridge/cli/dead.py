@@ -165,7 +165,7 @@ async def _matching(letters: DeadLetters, ids: Sequence[str], selection: Selecti
 
 
 async def _list(session: Session, selection: Selection, limit: int, as_json: bool) -> int:
-    letters = DeadLetters(session.ledger)
+    letters = session.ledger.dead_letters
     ids = await letters.ids(selection.since, newest_first=True)
     found = [letter async for letter in _matching(letters, ids, selection)]
     if as_json:
@@ -210,7 +210,7 @@ def _table(letters: Sequence[Letter], *, roomy: bool) -> Table:
 
 
 async def _show(session: Session, letter_id: str, raw: bool, as_json: bool) -> int:
-    letters = DeadLetters(session.ledger)
+    letters = session.ledger.dead_letters
     letter = await anext(letters.read([letter_id]))
     if letter is None:
         say_error(f"there is no dead letter {letter_id}; they are kept for {session.settings.dead_letter_days:g} days")
@@ -240,7 +240,7 @@ async def _show(session: Session, letter_id: str, raw: bool, as_json: bool) -> i
 
 
 async def _replay(session: Session, chosen: Chosen, dry_run: bool, rate: float) -> int:
-    letters = DeadLetters(session.ledger)
+    letters = session.ledger.dead_letters
     replayer = Replay(session.ledger, session.configuration, dry_run=dry_run)
     ids = await chosen.ids_of(letters)
     told: list[tuple[str, Replayed]] = []
@@ -293,7 +293,7 @@ def _agreed(count: int) -> bool:
 
 
 async def _drop(session: Session, chosen: Chosen, dry_run: bool, sure: bool) -> int:
-    letters = DeadLetters(session.ledger)
+    letters = session.ledger.dead_letters
     ids = await chosen.ids_of(letters)
     found = [letter.id async for letter in _matching(letters, ids, chosen.selection)]
     missing = sorted(set(chosen.ids) - set(found))

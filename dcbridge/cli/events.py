@@ -32,6 +32,7 @@ from dcbridge.cli.terminal import (
 )
 from dcbridge.events.event import StoredEvent, lane, read
 from dcbridge.events.sinks import Subscriber
+from dcbridge.ledger.deliveries import Deliveries
 from dcbridge.ledger.events import Ended, Events
 from dcbridge.printable import printable
 from dcbridge.settings.process import DAY
@@ -135,11 +136,6 @@ def _span(since: str, until: str) -> tuple[float | None, float | None]:
 # ---------------------------------------------------------------- the work
 
 
-def _events(session: Session) -> Events:
-    settings = session.settings
-    return Events(session.ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY)
-
-
 async def _matching(events: Events, ids: list[str], selection: Selection) -> AsyncIterator[StoredEvent]:
     async for event_id, stored in events.stored(ids):
         kept = read(event_id, stored)
@@ -150,7 +146,7 @@ async def _matching(events: Events, ids: list[str], selection: Selection) -> Asy
 async def _list(
     session: Session, selection: Selection, since: float | None, until: float | None, limit: int, as_json: bool
 ) -> int:
-    events = _events(session)
+    events = session.ledger.events
     ids = await events.ids(since, until)
     found: list[StoredEvent] = []
     async for kept in _matching(events, ids[::-1], selection):
@@ -161,7 +157,7 @@ async def _list(
         if not as_json:
             out.print("No event matches." if ids else "There are no events.")
         return 0
-    rows = [(kept, await _deliveries(session, events, kept)) for kept in found[:limit]]
+    rows = [(kept, await _deliveries(session, kept)) for kept in found[:limit]]
     if as_json:
         for kept, deliveries in rows:
             print_json(_as_json(kept) | {"deliveries": deliveries})
@@ -178,12 +174,12 @@ async def _list(
     return 0
 
 
-async def _deliveries(session: Session, events: Events, kept: StoredEvent) -> dict[str, dict[str, Any]]:
+async def _deliveries(session: Session, kept: StoredEvent) -> dict[str, dict[str, Any]]:
     """Subscriber -> state and attempts of its delivery, ended or not."""
-    ended = await events.ended(kept.event.id)
+    ended = await session.ledger.events.ended(kept.event.id)
     found: dict[str, dict[str, Any]] = {name: _ended(one) for name, one in ended.items()}
-    for name in sorted({one.name for one in await events.known()} - ended.keys()):
-        if entry := await events.waiting(f"{kept.event.id}-{name}"):
+    for name in sorted({one.name for one in await session.ledger.subscribers.all()} - ended.keys()):
+        if entry := await session.ledger.deliveries.waiting(f"{kept.event.id}-{name}"):
             found[name] = {"state": "waiting", "attempts": entry.attempts}
             if entry.last_code:
                 found[name]["last_error"] = entry.last_code
@@ -195,7 +191,7 @@ def _ended(one: Ended) -> dict[str, Any]:
 
 
 async def _tail(session: Session, selection: Selection, as_json: bool) -> int:
-    events = _events(session)
+    events = session.ledger.events
     since, seen = time.time(), set[str]()
     while True:
         ids = [one for one in await events.ids(since - 2 * LOOK) if one not in seen]
@@ -229,8 +225,8 @@ async def _replay(
         say_warning(
             f"--endpoint: {no_such('interactions webhook', selection.endpoint, session.configuration.interactions)}"
         )
-    events = _events(session)
-    await _warn(session, events, name, since)
+    events = session.ledger.events
+    await _warn(session, name, since)
     ids = await events.ids(since, until)
     counts: Counter[str] = Counter()
     rate = 0.0 if dry_run else rate
@@ -247,7 +243,7 @@ async def _replay(
                 if rate:
                     await asyncio.sleep(max(0.0, began + put / rate - time.monotonic()))
                 part = dict(lanes[first : first + step])
-                counts.update(await _put(events, name, part, dry_run))
+                counts.update(await _put(session.ledger.deliveries, name, part, dry_run))
                 put += len(part)
                 bar.advance(task, len(part))
     word = "would be delivered" if dry_run else "will be delivered"
@@ -259,9 +255,9 @@ async def _replay(
     return 0
 
 
-async def _warn(session: Session, events: Events, name: str, since: float | None) -> None:
+async def _warn(session: Session, name: str, since: float | None) -> None:
     """Say what may surprise whoever replays."""
-    if any(one.name == name and one.disabled_for for one in await events.known()):
+    if any(one.name == name and one.disabled_for for one in await session.ledger.subscribers.all()):
         say_warning(f"{name} is disabled: replayed events wait until `dcbridge subscribers enable {name}`")
     kept = session.settings.event_days * DAY
     if since is not None and since < time.time() - kept - 60:
@@ -281,12 +277,12 @@ async def _wanted(
     }
 
 
-async def _put(events: Events, name: str, lanes: dict[str, str], dry_run: bool) -> list[str]:
+async def _put(deliveries: Deliveries, name: str, lanes: dict[str, str], dry_run: bool) -> list[str]:
     if not lanes:
         return []
     if dry_run:
-        return ["waiting" if await events.waiting(f"{event}-{name}") else "new" for event in lanes]
-    return await events.replay(name, lanes)
+        return ["waiting" if await deliveries.waiting(f"{event}-{name}") else "new" for event in lanes]
+    return await deliveries.replay(name, lanes)
 
 
 def _cells(kept: StoredEvent) -> tuple[str, ...]:

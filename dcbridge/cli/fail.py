@@ -23,7 +23,7 @@ async def fail(session: Session, channel_id: str, dry_run: bool) -> int:
         about = "" if found[0].in_flight <= conversations.READ else "about "
         out.print(f"would fail {about}{_messages(waiting)} of channel {shown}", markup=False)
         return 0
-    ended = await session.ledger.give_up(channel_id)
+    ended = await session.ledger.unconfigured.give_up(channel_id)
     if ended is None:
         say_error(f"a running worker has channel {shown} in its configuration: restart the workers first")
         return 1

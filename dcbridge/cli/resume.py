@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dcbridge.cli.terminal import Session, out, say_error
-from dcbridge.ledger.pauses import Pauses
 from dcbridge.settings.problems import did_you_mean
 
 SUBSCRIBERS = "subscribers/"
@@ -17,7 +16,7 @@ async def resume(session: Session, name: str) -> int:
         near = did_you_mean(name, known)
         say_error(f"there is no {name} in bridge.yaml; known: {', '.join(known)}" + (f"; {near}" if near else ""))
         return 1
-    was, woken = await Pauses(session.ledger).end(name)
+    was, woken = await session.ledger.pauses.end(name)
     what = f"{woken:,} released" if woken else "nothing waited for it"
     out.print(f"The pause of {name} is over; {what}." if was else f"{name} was not paused; {what}.", markup=False)
     return 0

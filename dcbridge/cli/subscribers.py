@@ -26,11 +26,9 @@ from dcbridge.cli.terminal import (
 from dcbridge.errors import SendError
 from dcbridge.events.event import TEST
 from dcbridge.events.sinks import Event, MissingClient, Subscriber, open_sink
-from dcbridge.ledger.events import Events
 from dcbridge.ledger.reports.books import SubscriberBooks
 from dcbridge.printable import printable
 from dcbridge.settings.problems import did_you_mean
-from dcbridge.settings.process import DAY
 
 app = typer.Typer(
     help="Subscribers of events: list, test, enable, disable.", no_args_is_help=True, rich_markup_mode=None
@@ -69,14 +67,9 @@ def disable(name: NameArgument, config: ConfigOption = None) -> None:
 # ---------------------------------------------------------------- the work
 
 
-def _events(session: Session) -> Events:
-    settings = session.settings
-    return Events(session.ledger, keep=settings.event_days * DAY, partner_within=settings.event_partner_days * DAY)
-
-
 async def _list(session: Session, as_json: bool) -> int:
     configured = session.configuration.subscribers
-    known = {one.name: one for one in await _events(session).known()}
+    known = {one.name: one for one in await session.ledger.subscribers.all()}
     rows = [_facts(name, configured.get(name), known.get(name)) for name in sorted({*configured, *known})]
     if as_json:
         for row in rows:
@@ -158,10 +151,10 @@ _HINTS = {"address not allowed": "; add it to sink.allow if it is intended"}
 
 
 async def _enable(session: Session, name: str) -> int:
-    if await _events(session).enable(name):
+    if await session.ledger.subscribers.enable(name):
         out.print(f"{name} is enabled; waiting events are delivered.", markup=False)
         return 0
-    known = {*session.configuration.subscribers, *(one.name for one in await _events(session).known())}
+    known = {*session.configuration.subscribers, *(one.name for one in await session.ledger.subscribers.all())}
     say_error(f"{name} is not disabled" if name in known else no_such("subscriber", name, known))
     return 1
 
@@ -169,7 +162,7 @@ async def _enable(session: Session, name: str) -> int:
 async def _disable(session: Session, name: str) -> int:
     if configured(session, name) is None:
         return 1
-    if await _events(session).disable(name, "operator"):
+    if await session.ledger.subscribers.disable(name, "operator"):
         out.print(f"{name} is disabled; its events wait.", markup=False)
         return 0
     say_error(f"{name} is disabled already")

@@ -25,7 +25,7 @@ from rich.segment import Segment
 from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.layout import Layout, WrongLayout
+from dcbridge.ledger.layout import WrongLayout
 from dcbridge.printable import printable, printable_lines, safe_json
 from dcbridge.settings.problems import ConfigurationError
 from dcbridge.settings.process import DAY, Settings, read_settings
@@ -114,7 +114,7 @@ def at_the_ledger(config: Path | None, work: Callable[[Session], Awaitable[int]]
         ledger = Ledger.of(settings, redis, Durable(settings))
         try:
             with suppress(*(RedisError, OSError) if waits else ()):
-                await Layout(ledger).require()
+                await ledger.layout.require()
             return await work(Session(settings, configuration, ledger))
         except WrongLayout as error:
             say_error(str(error))

@@ -125,7 +125,7 @@ async def _letters(redis: Redis, ids: Sequence[str]) -> list[str]:
 
 async def _message(session: Session, ref: str) -> Life | None:
     redis = session.ledger.redis
-    entry = await session.ledger.entry(ref)
+    entry = await session.ledger.messages.entry(ref)
     if not entry:
         return None
     channel = session.configuration.channel(entry.channel_id)
@@ -156,7 +156,7 @@ async def _message(session: Session, ref: str) -> Life | None:
 
 
 async def _task(ledger: Ledger, task_id: str) -> Life | None:
-    entry = await ledger.task(task_id)
+    entry = await ledger.tasks.entry(task_id)
     if not entry:
         return None
     facts = {

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dcbridge.ledger import Ledger
+from dcbridge.ledger.script import Script, word
 
 _FIELDS = ("why", "channel", "at")
 
@@ -24,8 +24,8 @@ class Aside:
 class Asides:
     """Those of one ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger, self._redis = ledger, ledger.redis
+    def __init__(self, script: Script) -> None:
+        self._script, self._redis = script, script.redis
 
     async def all(self) -> AsyncIterator[Aside]:
         """The oldest first."""
@@ -54,12 +54,11 @@ class Asides:
 
     async def put_back(self, member: str) -> str:
         """ "back", "gone", or why it still cannot be read."""
-        answer: bytes = await self._ledger.script.call("aside_back", member)
-        return answer.decode()
+        return word(await self._script.call("aside_back", member))
 
     async def drop(self, members: Iterable[str]) -> int:
         """Forget them; how many there were. An agent message counts as failed, and nobody tells the agent."""
-        return int(await self._ledger.script.call("aside_drop", *members))
+        return int(await self._script.call("aside_drop", *members))
 
 
 def _list(answer: Any) -> list[bytes | None]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
-from dcbridge.ledger import Ledger, NewMessage, NewTask
+from dcbridge.ledger.messages import NewMessage, words_of
+from dcbridge.ledger.script import Retention, Script, word
+from dcbridge.ledger.tasks import NewTask
 
 _CHUNK = 500  # letters looked at in one round trip
 UNREADABLE = "unreadable"  # what a letter holds that this version cannot read
@@ -73,9 +75,13 @@ class Selection:
 class DeadLetters:
     """The letters of one ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._redis = ledger.redis
+    def __init__(self, script: Script, keep: Retention) -> None:
+        self._script, self._redis, self._keep = script, script.redis, keep
+
+    async def add(self, letter_id: str, what: str, channel_id: str, reason: str, raw: bytes) -> bool:
+        """A dead letter that belongs to no entry."""
+        answer = await self._script.record("bury", letter_id, what, channel_id, reason, raw, self._keep.dead_ms)
+        return word(answer) == "new"
 
     async def ids(self, since: float | None = None, *, newest_first: bool = False) -> list[str]:
         """Every letter of this moment by age, some of which may end before they are read."""
@@ -105,22 +111,22 @@ class DeadLetters:
 
     async def drop(self, ids: Iterable[str]) -> int:
         """Forget them; how many there were."""
-        return int(await self._ledger.script.call("drop", *ids))
+        return int(await self._script.call("drop", *ids))
 
     # Each of these answers "new" when it is done and the letter has left, "gone" when there is no such letter, and
     # otherwise what stands in the way.
 
     async def accept(self, letter_id: str, copies: Sequence[NewMessage]) -> str:
-        """As the door accepts; "again" when all are known."""
-        return await self._replay(letter_id, "accept", *self._ledger.accept_words(copies))
+        """As a webhook's; "again" when all are known."""
+        return await self._replay(letter_id, "accept", *words_of(copies, self._keep))
 
     async def put_task(self, letter_id: str, task: NewTask) -> str:
         """A task with an id that nobody has used; "again" otherwise."""
-        return await self._replay(letter_id, "task_put", *_task(task))
+        return await self._replay(letter_id, "task_put", *task.words)
 
     async def again(self, letter_id: str, task: NewTask) -> str:
         """The dead task itself, under its own id; its state when it is not dead."""
-        return await self._replay(letter_id, "task_again", *_task(task))
+        return await self._replay(letter_id, "task_again", *task.words)
 
     async def owe_receipt(self, letter_id: str, ref: str, sender_id: str, to_id: str) -> str:
         """A receipt that was refused; "posted", "owed", or "forgotten" with its message."""
@@ -128,20 +134,14 @@ class DeadLetters:
 
     async def put_batch(self, letter_id: str, batch_id: str, endpoint: str, trace_id: str, body: bytes) -> str:
         """An interactions webhook; "again" when it is here already."""
-        keep = self._ledger.keep_ms
-        return await self._replay(letter_id, "batch_put", batch_id, endpoint, trace_id, body, keep)
+        return await self._replay(letter_id, "batch_put", batch_id, endpoint, trace_id, body, self._keep.ended_ms)
 
     async def put_delivery(self, letter_id: str, event_id: str, subscriber: str, lane: str, stored: bytes) -> str:
         """An event that its subscriber did not take; "waiting" when it is on its way again already."""
         return await self._replay(letter_id, "delivery_again", event_id, subscriber, lane, stored)
 
     async def _replay(self, letter_id: str, verb: str, *arguments: str | bytes | int) -> str:
-        answer: bytes = await self._ledger.script.call("replay", letter_id, verb, *arguments)
-        return answer.decode()
-
-
-def _task(task: NewTask) -> tuple[str | bytes, ...]:
-    return task.id, task.job, task.lane, task.payload, task.trace_id, task.channel_id
+        return word(await self._script.call("replay", letter_id, verb, *arguments))
 
 
 def _letter(letter_id: str, fields: Sequence[bytes | None] | Exception, size: int) -> Letter | None:

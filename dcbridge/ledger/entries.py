@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from dcbridge.ledger.fields import ClaimedMessage, Entry, MessageEntry, TaskEntry
+from dcbridge.ledger.script import Script
 from dcbridge.messages import Reason, ReceiptStatus
 
 E = TypeVar("E", ClaimedMessage, TaskEntry)
@@ -94,3 +95,16 @@ def unreadable(entry: Entry) -> str:
         if not found.get(key, b"0").removeprefix(b"-").isdigit():
             return f"its field {name} is no number"
     return ""
+
+
+async def read_claim(script: Script, member: str, answer: Sequence[Any], kind: type[E]) -> Claimed[E]:
+    """What was claimed; set aside where this version cannot read it."""
+    if answer[0] != b"go":
+        return Claimed(answer[0].decode(), kind({}))
+    pairs = answer[1]
+    entry = kind(dict(zip(pairs[::2], pairs[1::2], strict=True)))
+    why = unreadable(entry)
+    if not why:
+        return Claimed("go", entry)
+    await script.record("aside", member, why, "")
+    return Claimed("aside", kind({}))

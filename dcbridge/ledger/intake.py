@@ -39,11 +39,12 @@ async def accept(ledger: Ledger, intake: Intake) -> list[bool]:
     The calls wait at one moment, so what is small travels in one script, and what is bulk as bulk does.
     """
     if not intake.dead_letters and not intake.unconfigured:
-        return await ledger.accept(intake.copies)
+        return await ledger.messages.accept(intake.copies)
     beside: list[Awaitable[object]] = [
-        ledger.bury(one.id, "agent message", one.channel_id, one.reason, one.raw) for one in intake.dead_letters
+        ledger.dead_letters.add(one.id, "agent message", one.channel_id, one.reason, one.raw)
+        for one in intake.dead_letters
     ]
     if intake.unconfigured:
-        beside.append(ledger.remember_strays(intake.unconfigured, intake.endpoint))
-    fresh, _ = await asyncio.gather(ledger.accept(intake.copies), asyncio.gather(*beside))
+        beside.append(ledger.unconfigured.remember(intake.unconfigured, intake.endpoint))
+    fresh, _ = await asyncio.gather(ledger.messages.accept(intake.copies), asyncio.gather(*beside))
     return fresh

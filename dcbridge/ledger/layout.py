@@ -12,9 +12,8 @@ from collections.abc import Awaitable
 from typing import cast
 
 from redis import Redis as SyncRedis
-from redis.asyncio import Redis
 
-from dcbridge.ledger import Ledger
+from dcbridge.ledger.script import Script
 from dcbridge.settings.problems import ConfigurationError, Problem
 
 KEY = "dcb:layout"
@@ -63,13 +62,12 @@ def require_sync(redis: SyncRedis) -> None:
 class Layout:
     """The layout of one ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._redis: Redis = ledger.redis
-        self._do = ledger.script.call
+    def __init__(self, script: Script) -> None:
+        self._script = script
 
     async def stored(self) -> bytes | None:
         """As it is in Redis; None where no process has written one."""
-        return await cast(Awaitable[bytes | None], self._redis.get(KEY))
+        return await cast(Awaitable[bytes | None], self._script.redis.get(KEY))
 
     async def require(self) -> None:
         """Raises WrongLayout where this version must not work on it."""
@@ -77,4 +75,4 @@ class Layout:
 
     async def raise_it(self) -> None:
         """From now on it is this version's, where it was an older one or there was none."""
-        await self._do("layout", LAYOUT)
+        await self._script.call("layout", LAYOUT)

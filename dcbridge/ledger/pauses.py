@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from dcbridge.ledger import Ledger
+from dcbridge.ledger.script import Script, ms
 
 SLICE = 200  # waiting messages that are woken by one call
 LONGEST_WAIT = 2 * 86400.0  # seconds; receipts and tasks wait for less
@@ -14,25 +14,28 @@ LONGEST_WAIT = 2 * 86400.0  # seconds; receipts and tasks wait for less
 class Pauses:
     """The pauses of one ledger."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._do = ledger.script.call
-        self._redis: Any = ledger.redis
+    def __init__(self, script: Script) -> None:
+        self._script, self._redis = script, cast(Any, script.redis)
+
+    async def begin(self, provider: str, seconds: float, asked: float = 0.0, code: str = "") -> bool:
+        """The provider asked the whole account to wait, for `asked` seconds; False where it is waiting already."""
+        return bool(await self._script.record("pause", provider, max(1, ms(seconds)), ms(asked or seconds), code))
 
     async def bound(self, most: Mapping[str, float]) -> list[str]:
         """Seconds that each may have at most. The providers whose pause was longer, and was cut."""
         flat: list[str | int] = []
         for provider, seconds in most.items():
             flat += [provider, round(seconds * 1000)]
-        cut = [name.decode() for name in await self._do("pause_limits", *flat)]
+        cut = [name.decode() for name in await self._script.call("pause_limits", *flat)]
         for provider in cut:
             await self._wake(provider)
-        await self._do("waits_bound", round(LONGEST_WAIT * 1000))
+        await self._script.call("waits_bound", round(LONGEST_WAIT * 1000))
         return cut
 
     async def end(self, provider: str) -> tuple[bool, int]:
         """Speak to it again: was it paused, and how many messages do no longer wait for their time."""
         channels = await self._channels(provider)
-        was = bool(await self._do("pause_ends", provider, *channels))
+        was = bool(await self._script.call("pause_ends", provider, *channels))
         return was, await self._wake(provider)
 
     async def _channels(self, provider: str) -> list[str]:
@@ -54,6 +57,6 @@ class Pauses:
             cursor, found = await self._redis.zscan(key, cursor, count=SLICE)
             names = [name.decode() for name, _ in found]
             for start in range(0, len(names), SLICE):
-                woken += await self._do(verb, *first, *names[start : start + SLICE])
+                woken += await self._script.call(verb, *first, *names[start : start + SLICE])
             if not cursor:
                 return woken

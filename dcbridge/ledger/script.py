@@ -14,6 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from copy import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -111,6 +112,7 @@ class Script:
     def __init__(
         self, redis: Redis, text: str, durable: Durable | None = None, patience: Patience | None = None
     ) -> None:
+        self.redis = redis
         self.call = Batch(redis, text, durable).call
         self._patience = patience
 
@@ -127,6 +129,30 @@ class Script:
     async def outlast(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Anything else that is asked of Redis to the same end."""
         return await (ask() if self._patience is None else self._patience.outlast(ask))
+
+    async def hash(self, key: str) -> dict[bytes, bytes]:
+        """All fields of a key."""
+        return await self.outlast(lambda: cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(key)))
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """For how long what has ended is kept, in milliseconds."""
+
+    ended_ms: int
+    dead_ms: int  # dead letters
+    events_ms: int
+    partner_ms: int  # after which a missing STARTED or FINISHED is a gap
+
+
+def ms(seconds: float) -> int:
+    """In milliseconds."""
+    return max(0, int(seconds * 1000))
+
+
+def word(answer: bytes) -> str:
+    """What a verb answers with one word."""
+    return answer.decode()
 
 
 def weigh(words: Sequence[Argument]) -> int:

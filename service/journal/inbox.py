@@ -72,5 +72,5 @@ class Inbox:
 
     async def _to_redis(self, tasks: list[NewTask]) -> list[str]:
         async with asyncio.timeout(self._patience):
-            fresh = [new for batch in batches(tasks) for new in await self._ledger.put_tasks(batch)]
+            fresh = [new for batch in batches(tasks) for new in await self._ledger.tasks.put(batch)]
         return ["new" if new else "repeated" for new in fresh]

@@ -34,35 +34,35 @@ def webhook(message_id: str = "m-1", **changes: Any) -> bytes:
 
 async def unreadable_webhook(session: Session, body: bytes = b"{" + TEXT.encode()) -> str:
     letter_id = f"w-{payloads.made_up_id('main', body)}"
-    await session.ledger.bury(letter_id, "agent message", "", "520 the body is not JSON", body)
+    await session.ledger.dead_letters.add(letter_id, "agent message", "", "520 the body is not JSON", body)
     return letter_id
 
 
 async def told_failed(session: Session) -> str:
     problem = "the channel is not configured"
     message = new_message("m-9", channel_id="nobody", reason=530, detail=problem, raw=webhook("m-9", id="nobody"))
-    await session.ledger.accept([message])
+    await session.ledger.messages.accept([message])
     return f"m-{message.ref}"
 
 
 async def refused_receipt(session: Session) -> str:
     ref = await session.sending("m-1", sender_id=SENDER, to_id=CONSUMER)
-    await session.ledger.fail(ref, "mine", 530, "21211")
-    await session.ledger.receipts_take(CHANNEL, 10, 60.0)
-    await session.ledger.receipts_again(CHANNEL, {ref: 0.0})
-    await session.ledger.receipts_take(CHANNEL, 10, 60.0)
+    await session.ledger.messages.fail(ref, "mine", 530, "21211")
+    await session.ledger.receipts.take(CHANNEL, 10, 60.0)
+    await session.ledger.receipts.again(CHANNEL, {ref: 0.0})
+    await session.ledger.receipts.take(CHANNEL, 10, 60.0)
     raw = orjson.dumps({"messages": [{"channel": {"from": {"id": SENDER}, "to": {"id": CONSUMER}}}]})
-    await session.ledger.receipts_refused(CHANNEL, ref, "http 404", raw)
+    await session.ledger.receipts.refused(CHANNEL, ref, "http 404", raw)
     return f"r-{ref}"
 
 
 async def dead_task(session: Session, task_id: str = "c-" + "0" * 24) -> str:
     job, payload = ("consumer", CONSUMER_TASK) if task_id[0] == "c" else ("callback", callback())
-    await session.ledger.put_tasks(
+    await session.ledger.tasks.put(
         [NewTask(task_id, job, "some-lane", payload, "trace", CHANNEL if task_id[0] == "c" else "")]
     )
-    assert (await session.ledger.claim_task(task_id, "mine", 60.0)).ours
-    assert await session.ledger.task_dead(task_id, "mine", "http 400", payload, 7 * DAY) == "dead"
+    assert (await session.ledger.tasks.claim(task_id, "mine", 60.0)).ours
+    assert await session.ledger.tasks.dead(task_id, "mine", "http 400", payload, 7 * DAY) == "dead"
     await session.drop_jobs()
     return f"t-{task_id}"
 
@@ -72,13 +72,15 @@ async def dead_callback(session: Session) -> str:
 
 
 async def update_of_nobody(session: Session) -> str:
-    await session.ledger.bury("u-" + "0" * 24, "delivery update", "", "512 unknown message", callback("status"))
+    await session.ledger.dead_letters.add(
+        "u-" + "0" * 24, "delivery update", "", "512 unknown message", callback("status")
+    )
     return "u-" + "0" * 24
 
 
 async def unreadable_batch(session: Session, body: bytes = b"{" + TEXT.encode()) -> str:
     letter_id = f"i-{payloads.made_up_id('main', body)}"
-    await session.ledger.bury(letter_id, "interaction batch", "", "520 the body is not JSON", body)
+    await session.ledger.dead_letters.add(letter_id, "interaction batch", "", "520 the body is not JSON", body)
     return letter_id
 
 

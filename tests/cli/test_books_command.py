@@ -11,7 +11,7 @@ from tests.ledger.ledger_bench import CHANNEL
 async def some(session: Session) -> tuple[str, str]:
     """One message that has ended and one that is in flight."""
     ended = await session.sending("m-1", to_id="1")
-    await session.ledger.fail(ended, "mine", 530, "")
+    await session.ledger.messages.fail(ended, "mine", 530, "")
     return ended, await session.put("m-2", to_id="2")
 
 

@@ -97,7 +97,7 @@ async def test_a_user_with_the_documented_rules_runs_the_bridge(
             "DCBRIDGE_REDIS_URL": settings.redis_url.get_secret_value(),
             "DCBRIDGE_TOKEN_KEY": "0123456789abcdef",
         }
-        assert await ledger.accept([new_message("m-1")]) == [True]
+        assert await ledger.messages.accept([new_message("m-1")]) == [True]
         said = await run(environment, "check")
         assert said[0] == 0, said
         code, out = await run(environment, "worker", "--burst")

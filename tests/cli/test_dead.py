@@ -76,9 +76,9 @@ async def test_raw_bytes_are_written_as_they_came_with_a_warning_beside_them(ses
     ],
 )
 async def test_filters_say_which_letters_for_every_verb(session: Session, filters: list[str], found: list[str]) -> None:
-    await session.ledger.bury("w-1", "agent message", "", "520 the body is not JSON", b"{")
-    await session.ledger.bury("t-1", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
-    await session.ledger.bury("i-1", "interaction batch", "", "520 the body is not JSON", b"{")
+    await session.ledger.dead_letters.add("w-1", "agent message", "", "520 the body is not JSON", b"{")
+    await session.ledger.dead_letters.add("t-1", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
+    await session.ledger.dead_letters.add("i-1", "interaction batch", "", "520 the body is not JSON", b"{")
     hour = 3600_000
     for letter_id, ms in (("w-1", 2 * hour), ("t-1", hour), ("i-1", 0)):
         at = int(time.time() * 1000) - ms
@@ -98,7 +98,7 @@ async def test_filters_say_which_letters_for_every_verb(session: Session, filter
 
 async def test_the_newest_are_listed_up_to_the_limit(session: Session) -> None:
     for n in range(5):
-        await session.ledger.bury(f"w-{n}", "agent message", "", "why", b"")
+        await session.ledger.dead_letters.add(f"w-{n}", "agent message", "", "why", b"")
         await asyncio.sleep(0.002)
     said = await session.types("dead", "list", "--limit", "2")
     assert re.findall(r"w-\d", said.out) == ["w-4", "w-3"]
@@ -178,7 +178,7 @@ async def test_a_shorter_setting_is_obeyed_for_letters_that_are_here_already(ses
     await asyncio.sleep(0.02)
     await session.sweep()
     assert len(await session.keys("dcb:dead:*")) == len(ids)
-    await Ledger(session.redis, keep=1000.0, keep_dead=0.01).sweep()
+    await Ledger(session.redis, keep=1000.0, keep_dead=0.01).sweep.run()
     assert await session.keys("dcb:dead*") == []
 
 

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.events import event as events
-from dcbridge.ledger.events import Events, Failure
+from dcbridge.ledger.deliveries import Failure
 from tests.cli.session import Session
 from tests.listening import listening
 
@@ -37,7 +37,7 @@ class EventSession(Session):
 
     def __init__(self, redis: Redis, url: str, folder: Path) -> None:
         super().__init__(redis, url, folder)
-        self.events = Events(self.ledger, keep=86400.0, partner_within=86400.0)
+        self.events = self.ledger.events
 
     async def configure(self, there: str = "https://crm.example.com", **more: Any) -> None:
         """bridge.yaml with subscribers crm and ends; `more` are others."""
@@ -47,8 +47,8 @@ class EventSession(Session):
         told["subscribers"] = {"crm": {"sink": sink}, "ends": {"sink": sink, "events": ["FINISHED"]}, **more}
         path.write_text(yaml.safe_dump(told))
         names = [name for name, one in told["subscribers"].items() if one.get("on", True)]
-        await self.ledger.limits({f"subscribers/{name}": f"subscribers/{name} 0 1 20 0 1 0" for name in names})
-        await self.events.subscribers(dict.fromkeys(names, 86400.0))
+        await self.ledger.pacing.announce({f"subscribers/{name}": f"subscribers/{name} 0 1 20 0 1 0" for name in names})
+        await self.ledger.subscribers.announce(dict.fromkeys(names, 86400.0))
 
     async def tell(self, interaction: str, name: str, *subscribers: str, ago: float = 0.0) -> str:
         """An event, received so many seconds ago, with a delivery for each of these; its id."""
@@ -64,8 +64,8 @@ class EventSession(Session):
         return kept.event.id
 
     async def deliver(self, event: str, name: str) -> None:
-        assert (await self.events.claim(f"{event}-{name}", "w.1", 60.0)).ours
-        assert await self.events.delivered(f"{event}-{name}") == "delivered"
+        assert (await self.ledger.deliveries.claim(f"{event}-{name}", "w.1", 60.0)).ours
+        assert await self.ledger.deliveries.delivered(f"{event}-{name}") == "delivered"
 
 
 def as_dict(value: Any) -> dict[str, Any]:
@@ -121,8 +121,8 @@ async def test_events_are_chosen(session: EventSession, options: list[str], foun
 async def test_a_delivery_that_failed_says_why(session: EventSession) -> None:
     await session.configure()
     event = await session.tell("i-1", "STARTED", "crm")
-    await session.events.claim(f"{event}-crm", "w.1", 60.0)
-    await session.events.failed(f"{event}-crm", "w.1", Failure("503", 60.0, "sick", True, 5, 5.0, 60.0, 0.0))
+    await session.ledger.deliveries.claim(f"{event}-crm", "w.1", 60.0)
+    await session.ledger.deliveries.failed(f"{event}-crm", "w.1", Failure("503", 60.0, "sick", True, 5, 5.0, 60.0, 0.0))
     said = await session.types("events", "list", "--json")
     assert said.lines[0]["deliveries"]["crm"] == {"state": "waiting", "attempts": 1, "last_error": "503"}
 
@@ -191,7 +191,7 @@ async def test_an_hour_goes_to_one_subscriber_and_no_other_notices(session: Even
     said = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm")
     assert (said.code, said.out) == (0, "6 will be delivered to crm again.\n")
     assert sorted(await session.queued("events")) == sorted(f"{event}-crm" for event in found)
-    books = {one.name: one for one in await session.events.known()}
+    books = {one.name: one for one in await session.ledger.subscribers.all()}
     assert (books["crm"].waiting, books["crm"].difference) == (6, 0)
     assert (books["ends"].accepted, books["ends"].waiting) == (0, 0)
     again = await session.types("events", "replay", "--since", "1h", "--subscriber", "crm")
@@ -280,8 +280,10 @@ async def test_a_replay_at_a_rate_takes_its_time_in_steps(session: EventSession)
 async def test_a_dead_delivery_is_put_back_and_goes_to_its_subscriber_alone(session: EventSession) -> None:
     await session.configure()
     event = await session.tell("i-1", "STARTED", "crm")
-    await session.events.claim(f"{event}-crm", "w.1", 60.0)
-    await session.events.failed(f"{event}-crm", "w.1", Failure("422", None, "event", True, 5, 5.0, 60.0, 0.0))
+    await session.ledger.deliveries.claim(f"{event}-crm", "w.1", 60.0)
+    await session.ledger.deliveries.failed(
+        f"{event}-crm", "w.1", Failure("422", None, "event", True, 5, 5.0, 60.0, 0.0)
+    )
     await session.drop_jobs()
     listed = await session.types("dead", "list", "--json", "--what", "delivery")
     assert [(one["channel"], one["reason"]) for one in listed.lines] == [("subscribers/crm", "422")]
@@ -292,7 +294,7 @@ async def test_a_dead_delivery_is_put_back_and_goes_to_its_subscriber_alone(sess
 
 
 async def test_a_nameless_entity_stays_a_letter(session: EventSession) -> None:
-    await session.ledger.bury("e-1", "interaction entity", "", "neither an id nor an event", b"{}")
+    await session.ledger.dead_letters.add("e-1", "interaction entity", "", "neither an id nor an event", b"{}")
     said = await session.types("dead", "replay", "e-1")
     assert said.code == 1
     assert "it cannot be delivered" in said.out
@@ -304,10 +306,10 @@ async def test_a_nameless_entity_stays_a_letter(session: EventSession) -> None:
 async def test_subscribers_are_listed_with_how_it_goes(session: EventSession) -> None:
     sink = {"kind": "http", "url": "https://off.example.com/hook", "secrets": [SECRET]}
     await session.configure(off={"on": False, "sink": sink})
-    await session.events.subscribers({"gone": 100.0})
+    await session.ledger.subscribers.announce({"gone": 100.0})
     await session.deliver(await session.tell("i-1", "STARTED", "crm"), "crm")
     await session.tell("i-2", "STARTED", "crm")
-    await session.events.disable("ends", "operator")
+    await session.ledger.subscribers.disable("ends", "operator")
     said = await session.types("subscribers", "list", "--json")
     rows = {one["name"]: one for one in said.lines}
     assert (rows["crm"]["state"], rows["crm"]["delivered"], rows["crm"]["waiting"]) == ("on", 1, 1)

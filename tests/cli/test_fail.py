@@ -19,8 +19,8 @@ async def state_of(session: Session, ref: str) -> list[str]:
 async def waiting(session: Session, channel: str) -> str:
     """A message that waits for a channel that no worker knows."""
     ref = await session.put("m-1", channel_id=channel)
-    await session.ledger.claim(ref, "mine", 60)
-    assert await session.ledger.strand(ref, "mine") == "waits"
+    await session.ledger.messages.claim(ref, "mine", 60)
+    assert await session.ledger.unconfigured.strand(ref, "mine") == "waits"
     return ref
 
 

@@ -31,7 +31,7 @@ async def seen(session: Session, *arguments: str, columns: int = 80) -> Screen:
 
 async def delivered(session: Session) -> str:
     ref = await session.sending("m-1")
-    await session.ledger.taken(ref, "mine", 0, 1, "SM" + "0" * 32, delivered=False, confirm_within=DAY)
+    await session.ledger.messages.submitted(ref, "mine", 0, 1, "SM" + "0" * 32, delivered=False, confirm_within=DAY)
     await session.update(ref, "sent")
     await session.update(ref, "delivered")
     return ref
@@ -143,7 +143,7 @@ async def test_nobody_is_asked_where_that_is_no_question(session: Session, how: 
 
 async def test_a_replay_that_is_interrupted_says_how_far_it_came_and_can_go_on(session: Session) -> None:
     for n in range(40):
-        await session.ledger.bury(f"u-{n:024d}", "delivery update", "", "512", callback_of(n))
+        await session.ledger.dead_letters.add(f"u-{n:024d}", "delivery update", "", "512", callback_of(n))
     with OnATerminal(session.environ, "dead", "replay", "--all", "--rate", "10") as running:
         await asyncio.to_thread(running.until, re.compile(r" (?:[5-9]|[12][0-9])/40"))  # a bar may skip a figure
         running.interrupt()

@@ -15,7 +15,6 @@ import pytest
 import redis as sync
 
 from dcbridge.ledger import NewTask
-from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.providers.callback import callback_lane, consumer_lane
 from dcbridge.replay import Replay
 from tests.cli.letters import (
@@ -55,7 +54,7 @@ async def test_a_consumers_message_becomes_its_task_again(session: Session) -> N
     assert (said.code, said.out.splitlines()[-1]) == (0, "1 replayed, 0 not.")
     task_id = letter_id.removeprefix("t-")
     assert await session.queued("inbound") == [task_id]
-    claimed = await session.ledger.claim_task(task_id, "new", 60.0)
+    claimed = await session.ledger.tasks.claim(task_id, "new", 60.0)
     assert claimed.entry.payload == CONSUMER_TASK
     assert (claimed.entry.job, claimed.entry.channel_id, claimed.entry.trace_id) == ("consumer", CHANNEL, "trace")
     assert claimed.entry.lane == consumer_lane(CHANNEL, CONSUMER)
@@ -66,7 +65,7 @@ async def test_a_consumers_message_becomes_its_task_again(session: Session) -> N
 async def test_a_callback_is_read_again_in_its_order(session: Session) -> None:
     letter_id = await dead_callback(session)
     assert (await session.types("dead", "replay", "--what", "callback")).code == 0
-    claimed = await session.ledger.claim_task(letter_id.removeprefix("t-"), "new", 60.0)
+    claimed = await session.ledger.tasks.claim(letter_id.removeprefix("t-"), "new", 60.0)
     assert claimed.entry.payload == callback()
     assert claimed.entry.lane == callback_lane("twilio", "inbound") != ""
 
@@ -83,8 +82,8 @@ async def test_a_task_that_dies_again_is_a_letter_again(session: Session) -> Non
     task_id = letter_id.removeprefix("t-")
     for token in ("a", "b"):
         assert (await session.types("dead", "replay", letter_id)).code == 0
-        assert (await session.ledger.claim_task(task_id, token, 60.0)).ours
-        assert await session.ledger.task_dead(task_id, token, "http 400", CONSUMER_TASK, 7 * DAY) == "dead"
+        assert (await session.ledger.tasks.claim(task_id, token, 60.0)).ours
+        assert await session.ledger.tasks.dead(task_id, token, "http 400", CONSUMER_TASK, 7 * DAY) == "dead"
     assert await session.keys("dcb:dead:*") == [f"dcb:dead:{letter_id}"]
 
 
@@ -93,10 +92,10 @@ async def test_a_task_that_came_again_meanwhile_is_not_doubled(session: Session,
     letter_id = await dead_task(session)
     task_id = letter_id.removeprefix("t-")
     await session.redis.delete(f"dcb:t:{task_id}")  # forgotten, and sent again by the provider
-    await session.ledger.put_tasks([NewTask(task_id, "consumer", "", CONSUMER_TASK, "trace", CHANNEL)])
+    await session.ledger.tasks.put([NewTask(task_id, "consumer", "", CONSUMER_TASK, "trace", CHANNEL)])
     if state == "done":
-        await session.ledger.claim_task(task_id, "mine", 60.0)
-        await session.ledger.task_done(task_id, "mine", 100.0)
+        await session.ledger.tasks.claim(task_id, "mine", 60.0)
+        await session.ledger.tasks.done(task_id, "mine", 100.0)
     before = await session.everything()
     said = await session.types("dead", "replay", letter_id)
     assert (said.code, f"is {state}: drop this dead letter" in said.out) == (1, True)
@@ -110,9 +109,9 @@ async def test_a_refused_receipt_is_owed_again_with_what_the_post_needs(session:
     assert (await session.types("dead", "replay", letter_id)).code == 0
     assert await session.redis.pttl(f"dcb:m:{ref}") == -1
     assert (await session.hops(ref))[-1] == "due: receipt Failed"
-    [owed] = await session.ledger.receipts_take(CHANNEL, 10, 60.0)
+    [owed] = await session.ledger.receipts.take(CHANNEL, 10, 60.0)
     assert (owed.ref, owed.sender_id, owed.to_id, owed.status, owed.tries) == (ref, SENDER, CONSUMER, "Failed", 0)
-    await session.ledger.receipts_done(CHANNEL, [ref])
+    await session.ledger.receipts.done(CHANNEL, [ref])
     assert await session.redis.pttl(f"dcb:m:{ref}") > 0
     assert SENDER.encode() not in await session.whole_database()
     assert await session.difference() == 0
@@ -131,9 +130,9 @@ async def test_a_delivery_update_is_read_again_by_a_task_of_its_own(session: Ses
         letter_id = await update_of_nobody(session)
         assert (await session.types("dead", "replay", letter_id)).code == 0
         task_id = await session.pop_job("inbound")
-        claimed = await session.ledger.claim_task(task_id or "", "new", 60.0)
+        claimed = await session.ledger.tasks.claim(task_id or "", "new", 60.0)
         assert (claimed.entry.payload, claimed.entry.lane) == (callback("status"), "")
-        await session.ledger.task_done(task_id or "", "new", 100.0)
+        await session.ledger.tasks.done(task_id or "", "new", 100.0)
 
 
 async def test_a_message_whose_agent_was_told_failed_stays_and_says_so(session: Session) -> None:
@@ -164,7 +163,7 @@ async def test_a_webhook_that_can_be_read_now_is_accepted_under_the_name_its_sen
     assert (life["state"], life["channel"]) == ("accepted", CHANNEL)
     assert await session.keys("dcb:dead*") == []
     assert await session.queued() == [life["message"]]
-    claimed = await session.ledger.claim(life["message"], "mine", 60.0)
+    claimed = await session.ledger.messages.claim(life["message"], "mine", 60.0)
     assert TEXT.encode() in claimed.entry.payload
     assert (claimed.entry.sender_id, claimed.entry.to_id) == (SENDER, CONSUMER)
     assert await session.difference() == 0
@@ -210,7 +209,7 @@ async def test_an_interaction_batch_is_put_back_once(session: Session) -> None:
 
 
 async def test_a_letter_of_a_kind_from_the_future_is_left_alone(session: Session) -> None:
-    await session.ledger.bury("z-1", "carrier pigeon", "", "lost", b"")
+    await session.ledger.dead_letters.add("z-1", "carrier pigeon", "", "lost", b"")
     said = await session.types("dead", "replay", "z-1")
     assert (said.code, "carrier-pigeon" in said.out) == (1, True)
     assert await session.keys("dcb:dead:*") == ["dcb:dead:z-1"]
@@ -234,7 +233,7 @@ async def test_one_named_twice_is_replayed_once(session: Session) -> None:
 
 async def test_many_are_told_in_sums(session: Session) -> None:
     for n in range(40):
-        await session.ledger.bury(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
+        await session.ledger.dead_letters.add(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
     await told_failed(session)
     said = await session.types("dead", "replay", "--all")
     assert "40 replayed: will be posted to the agent again" in said.out
@@ -244,10 +243,10 @@ async def test_many_are_told_in_sums(session: Session) -> None:
 
 async def test_a_rate_is_kept(session: Session) -> None:
     for n in range(4):
-        await session.ledger.bury(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
+        await session.ledger.dead_letters.add(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
     began = time.time() * 1000
     assert (await session.types("dead", "replay", "--all", "--rate", "10/s")).code == 0
-    moments = sorted([(await session.ledger.task(f"c-{n:024x}")).accepted_at for n in range(4)])
+    moments = sorted([(await session.ledger.tasks.entry(f"c-{n:024x}")).accepted_at for n in range(4)])
     assert all(moment - began >= n * 100 - 1 for n, moment in enumerate(moments))  # however late one was, none is early
 
 
@@ -264,7 +263,9 @@ def replay_and_kill(session: Session, redis: sync.Redis, rate: str) -> int:
 async def test_a_replay_that_is_killed_loses_nothing_and_doubles_nothing(session: Session) -> None:
     count = 300
     for n in range(count):
-        await session.ledger.bury(f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status"))
+        await session.ledger.dead_letters.add(
+            f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status")
+        )
     with sync.Redis.from_url(session.environ["DCBRIDGE_REDIS_URL"]) as redis:
         for rate in ("200", "200"):
             assert await asyncio.to_thread(replay_and_kill, session, redis, rate) == -signal.SIGKILL
@@ -279,17 +280,17 @@ async def test_a_replay_that_is_killed_loses_nothing_and_doubles_nothing(session
 
 
 async def test_the_step_itself_looks_once_more(session: Session) -> None:
-    letters = DeadLetters(session.ledger)
+    letters = session.ledger.dead_letters
     task_letter = await dead_task(session)
     task = NewTask(task_letter.removeprefix("t-"), "consumer", "", CONSUMER_TASK, "", CHANNEL)
     await session.redis.delete(f"dcb:t:{task.id}")
-    await session.ledger.put_tasks([task])
+    await session.ledger.tasks.put([task])
     receipt = await refused_receipt(session)
     ref = receipt.removeprefix("r-")
     await session.redis.hdel(f"dcb:m:{ref}", "rx")
     webhook_letter, batch_letter = await unreadable_webhook(session), await unreadable_batch(session)
     known = new_message("m-1", sender_id=SENDER, to_id=CONSUMER)  # refused_receipt's own
-    await session.ledger.put_batch("batch", "main", "", b"{}")
+    await session.ledger.events.put_batch("batch", "main", "", b"{}")
     before = await session.everything()
 
     assert await letters.again(task_letter, task) == "waiting"
@@ -309,12 +310,14 @@ async def test_the_step_itself_looks_once_more(session: Session) -> None:
 
 async def test_two_operators_at_once_put_a_letter_back_once(session: Session) -> None:
     for n in range(30):
-        await session.ledger.bury(f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status"))
+        await session.ledger.dead_letters.add(
+            f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status")
+        )
     replay, other = (
         Replay(session.ledger, session.configuration),
         Replay(Bench(session.redis).ledger, session.configuration),
     )
-    letters = DeadLetters(session.ledger)
+    letters = session.ledger.dead_letters
     found = [letter async for letter in letters.read(await letters.ids()) if letter is not None]
     results = await asyncio.gather(*(one.one(letter) for letter in found for one in (replay, other)))
     assert sum(result.done for result in results) == 30

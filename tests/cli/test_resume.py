@@ -17,7 +17,7 @@ async def provider(session: Session) -> dict[str, object]:
 
 async def test_an_account_that_is_paused_is_shown_with_until_when_and_why(session: Session) -> None:
     await session.hires()
-    await session.ledger.pause("twilio", 3600.0, YEARS, "20429")
+    await session.ledger.pauses.begin("twilio", 3600.0, YEARS, "20429")
     [problem] = await problems(session)
     assert re.match(r"twilio: paused for (59|60) min, until 20[0-9-]{8}T[0-9:]{8}Z, as it asked \(20429\)", problem)
     assert "; it asked for 11574 d, more than longest_pause allows" in problem
@@ -30,7 +30,7 @@ async def test_an_account_that_is_paused_is_shown_with_until_when_and_why(sessio
 
 async def test_a_short_pause_is_shown_and_no_problem(session: Session) -> None:
     await session.hires()
-    await session.ledger.pause("twilio", 20.0, 20.0, "20429")
+    await session.ledger.pauses.begin("twilio", 20.0, 20.0, "20429")
     shown, told = await status(session)
     assert (shown.code, told["problems"]) == (0, [])
     assert "as it asked (20429)" in shown.out
@@ -40,7 +40,7 @@ async def test_a_short_pause_is_shown_and_no_problem(session: Session) -> None:
 async def test_resume_ends_a_pause(session: Session) -> None:
     await session.hires()
     for name in ("twilio", f"subscribers/{next(iter(session.configuration.subscribers))}"):
-        await session.ledger.pause(name, 3600.0, YEARS, "429")
+        await session.ledger.pauses.begin(name, 3600.0, YEARS, "429")
         said = await session.types("resume", name)
         assert (said.code, said.out) == (0, f"The pause of {name} is over; nothing waited for it.\n")
         assert await session.redis.exists(f"dcb:pause:{name}", f"dcb:paused:{name}") == 0

@@ -35,9 +35,9 @@ async def ended(session: Session, message_id: str, **changes: Any) -> str:
     ref = await session.sending(message_id, **PRIVATELY, **changes)
     await session.taken(ref, delivered=True)
     channel = changes.get("channel_id", CHANNEL)
-    await session.ledger.receipts_take(channel, 10, 60.0)
-    await session.ledger.receipts_done(channel, [ref])
-    assert not (await session.ledger.entry(ref)).to_id
+    await session.ledger.receipts.take(channel, 10, 60.0)
+    await session.ledger.receipts.done(channel, [ref])
+    assert not (await session.ledger.messages.entry(ref)).to_id
     return ref
 
 
@@ -66,7 +66,7 @@ async def test_a_mailbox_finds_what_waits_for_it(session: Session, typed: str) -
 
 async def test_a_number_finds_what_a_consumer_wrote_too(session: Session) -> None:
     task = NewTask("c-" + "0" * 24, "consumer", consumer_lane(CHANNEL, NUMBER), b"{}", "", CHANNEL)
-    await session.ledger.put_tasks([task])
+    await session.ledger.tasks.put([task])
     assert await refs(session, NUMBER) == [task.id]
 
 
@@ -140,15 +140,15 @@ async def test_an_email_is_found_by_its_message_id(session: Session) -> None:
 
 async def test_what_a_consumer_wrote_is_found_by_the_providers_id(session: Session) -> None:
     task_id = consumer_task_id("twilio", "SM0123")
-    await session.ledger.put_tasks([NewTask(task_id, "consumer", "lane", b"{}", "", CHANNEL)])
+    await session.ledger.tasks.put([NewTask(task_id, "consumer", "lane", b"{}", "", CHANNEL)])
     assert await refs(session, "SM0123") == [task_id]
 
 
 async def test_what_was_sent_is_found_by_the_providers_id_of_any_part_with_a_search(session: Session) -> None:
     ref = await session.sending("m-1", to_id="1", **PRIVATELY)
-    await session.ledger.parts(ref, "mine", 2)
+    await session.ledger.messages.parts(ref, "mine", 2)
     await session.taken(ref, part=0, count=2)
-    assert (await session.ledger.claim(ref, "mine", 60.0)).ours
+    assert (await session.ledger.messages.claim(ref, "mine", 60.0)).ours
     await session.taken(ref, part=1, count=2)
     await session.sent("m-2", to_id="2")
     assert await refs(session, "SM1") == []
@@ -160,7 +160,7 @@ async def test_what_was_sent_is_found_by_the_providers_id_of_any_part_with_a_sea
 async def test_a_trace_id_finds_all_that_has_it(session: Session) -> None:
     ref = await session.put("m-1", trace_id="b3-trace", **PRIVATELY)
     task = NewTask("b-" + "0" * 24, "callback", "", b"", "b3-trace")
-    await session.ledger.put_tasks([task])
+    await session.ledger.tasks.put([task])
     await session.put("m-2", to_id="2", **PRIVATELY)
     assert sorted(await refs(session, "b3-trace", "--search")) == sorted([ref, task.id])
 

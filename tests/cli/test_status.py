@@ -86,7 +86,7 @@ async def test_books_that_do_not_balance(session: Session) -> None:
 
 async def test_an_open_breaker(session: Session) -> None:
     await session.hires()
-    await session.ledger.trouble("twilio", "x", "20003", at_once=True, threshold=3, first=50.0, most=80.0)
+    await session.ledger.pacing.record_failure("twilio", "x", "20003", at_once=True, threshold=3, first=50.0, most=80.0)
     await session.redis.zadd("dcb:parked:twilio", {"x": 1, "y": 2})
     [problem] = await problems(session)
     assert problem.startswith("twilio: nothing has been sent for ")
@@ -105,12 +105,12 @@ async def test_a_job_that_waits_for_long(session: Session) -> None:
 async def test_receipts_that_nobody_takes(session: Session) -> None:
     await session.hires()
     ref = await session.sending()
-    await session.ledger.fail(ref, "mine", 530, "")
+    await session.ledger.messages.fail(ref, "mine", 530, "")
     await session.drop_jobs()
     await session.hires()
     await session.pass_time(90)
-    await session.ledger.receipts_take(CHANNEL, 10, 60.0)
-    await session.ledger.receipts_again(CHANNEL, {ref: 300.0})
+    await session.ledger.receipts.take(CHANNEL, 10, 60.0)
+    await session.ledger.receipts.again(CHANNEL, {ref: 300.0})
     [problem] = await problems(session)
     assert problem.startswith(f"{CHANNEL}: Digital Channels does not accept receipts: 1 are owed")
 
@@ -276,11 +276,13 @@ async def test_it_asks_as_much_of_a_long_queue_as_of_a_short_one(session: Sessio
 
 async def a_lot(session: Session) -> None:
     await session.hires()
-    await session.ledger.limits({CHANNEL: "twilio 50 5 10 1 1 2", "company.com": "mail 0 1 0 0 1 0"})
+    await session.ledger.pacing.announce({CHANNEL: "twilio 50 5 10 1 1 2", "company.com": "mail 0 1 0 0 1 0"})
     for n in range(4):
         ref = await session.put(f"m-{n}", to_id=f"1650466{n:04d}")
-        await session.ledger.claim(ref, ref, 60.0)
-    await session.ledger.trouble("mail", "x", "connection refused", at_once=True, threshold=3, first=50.0, most=80.0)
+        await session.ledger.messages.claim(ref, ref, 60.0)
+    await session.ledger.pacing.record_failure(
+        "mail", "x", "connection refused", at_once=True, threshold=3, first=50.0, most=80.0
+    )
 
 
 async def test_it_fits_on_eighty_columns_and_cuts_no_id(session: Session) -> None:

@@ -31,9 +31,9 @@ async def sent(session: Session, message_id: str = "m-1") -> str:
 
 
 async def post_receipt(session: Session, ref: str) -> None:
-    [owed] = await session.ledger.receipts_take(CHANNEL, 10, 60.0)
+    [owed] = await session.ledger.receipts.take(CHANNEL, 10, 60.0)
     assert owed.ref == ref
-    await session.ledger.receipts_done(CHANNEL, [ref])
+    await session.ledger.receipts.done(CHANNEL, [ref])
 
 
 # ---------------------------------------------------------------- lives
@@ -94,7 +94,7 @@ async def test_every_attempt_is_told_with_its_code_and_the_next_is_announced(ses
     assert (life["hops"][1]["code"], life["hops"][1]["then_in_seconds"], life["last_code"]) == ("20429", 4.0, "20429")
     assert 3.9 < life["hops"][2]["seconds_since_accepted"] < 60
     await session.pass_time(5)
-    assert (await session.ledger.claim(ref, "mine", 60.0)).ours
+    assert (await session.ledger.messages.claim(ref, "mine", 60.0)).ours
     assert (await session.hops(ref))[-1] == "attempt 2: under way"
     assert await session.taken(ref) == "sent"
     [life] = await session.trace(ref)
@@ -109,7 +109,7 @@ async def test_every_attempt_is_told_with_its_code_and_the_next_is_announced(ses
 
 async def test_a_refusal_is_told_with_its_reason_in_words(session: Session) -> None:
     ref = await sending(session)
-    await session.ledger.fail(ref, "mine", 530, "21211")
+    await session.ledger.messages.fail(ref, "mine", 530, "21211")
     [life] = await session.trace(ref)
     attempt, end, receipt = life["hops"][1:]
     assert (attempt["what"], attempt["reason"], attempt["code"]) == ("attempt 1: failed", "530", "21211")
@@ -119,18 +119,18 @@ async def test_a_refusal_is_told_with_its_reason_in_words(session: Session) -> N
 
 async def test_what_the_provider_was_asked_and_what_it_said(session: Session) -> None:
     ref = await sending(session)
-    await session.ledger.unknown(ref, "mine", 0.0, "timeout")
+    await session.ledger.messages.unknown(ref, "mine", 0.0, "timeout")
     for word, detail in (("failed", "HTTP 500"), ("unclear", "several with this text"), ("absent", "")):
-        assert await session.ledger.ask(ref, 900.0) == "asking"
-        assert (await session.ledger.question(ref, "q", 15.0)).ours
-        assert await session.ledger.answered(ref, "q", 0, word, "twilio", detail) == "ok"
-        assert await session.ledger.ask_again(ref, "q", 0.0) == "again"
-    assert await session.ledger.ask(ref, 900.0) == "asking"
-    assert (await session.ledger.question(ref, "q", 15.0)).ours
-    await session.ledger.answered(ref, "q", 0, "found", "twilio", "sent")
+        assert await session.ledger.lookups.ask(ref, 900.0) == "asking"
+        assert (await session.ledger.lookups.claim(ref, "q", 15.0)).ours
+        assert await session.ledger.lookups.answered(ref, "q", 0, word, "twilio", detail) == "ok"
+        assert await session.ledger.lookups.again(ref, "q", 0.0) == "again"
+    assert await session.ledger.lookups.ask(ref, 900.0) == "asking"
+    assert (await session.ledger.lookups.claim(ref, "q", 15.0)).ours
+    await session.ledger.lookups.answered(ref, "q", 0, "found", "twilio", "sent")
     fate = MessageStatus("SM7", UpdateStatus.SENT)
     given: dict[str, Any] = {"delivered": False, "confirm_within": 100.0}
-    assert await session.ledger.found(ref, "q", 0, 1, "twilio", fate, ["SM7"], **given) == "sent"
+    assert await session.ledger.lookups.found(ref, "q", 0, 1, "twilio", fate, ["SM7"], **given) == "sent"
     [life] = await session.trace(ref)
     asked = [(hop["what"], hop.get("code"), hop.get("status"), hop.get("provider_id")) for hop in life["hops"][2:-1]]
     assert asked == [
@@ -143,15 +143,15 @@ async def test_what_the_provider_was_asked_and_what_it_said(session: Session) ->
 
 async def test_an_unknown_outcome_and_what_was_done_about_it(session: Session) -> None:
     ref = await sending(session)
-    await session.ledger.unknown(ref, "mine", 0.0, "read timeout")
+    await session.ledger.messages.unknown(ref, "mine", 0.0, "read timeout")
     assert (await session.hops(ref))[1:] == [
         "attempt 1: no answer",
         "due: a status lookup at the provider, or the channel's policy",
     ]
-    assert await session.ledger.settle(ref, "resend") == "retry"
-    assert (await session.ledger.claim(ref, "mine", 60.0)).ours
-    await session.ledger.unknown(ref, "mine", 0.0, "read timeout")
-    assert await session.ledger.settle(ref, "fail") == "failed"
+    assert await session.ledger.messages.settle(ref, "resend") == "retry"
+    assert (await session.ledger.messages.claim(ref, "mine", 60.0)).ours
+    await session.ledger.messages.unknown(ref, "mine", 0.0, "read timeout")
+    assert await session.ledger.messages.settle(ref, "fail") == "failed"
     [life] = await session.trace(ref)
     assert [hop["what"] for hop in life["hops"]] == [
         "accepted",
@@ -168,9 +168,9 @@ async def test_an_unknown_outcome_and_what_was_done_about_it(session: Session) -
 
 async def test_parts_and_their_ids(session: Session) -> None:
     ref = await sending(session)
-    await session.ledger.parts(ref, "mine", 2)
+    await session.ledger.messages.parts(ref, "mine", 2)
     assert await session.taken(ref, part=0, count=2) == "next"
-    assert (await session.ledger.claim(ref, "mine", 60.0)).ours
+    assert (await session.ledger.messages.claim(ref, "mine", 60.0)).ours
     [life] = await session.trace(ref)
     assert life["parts"][1] == {"part": 2, "provider_id": "", "status": "not accepted yet"}
     assert await session.taken(ref, part=1, count=2) == "sent"
@@ -217,11 +217,11 @@ async def test_an_update_that_came_before_the_answer(session: Session) -> None:
 async def test_a_receipt_that_was_tried_again_and_one_that_was_refused(session: Session) -> None:
     ref = await sent(session)
     await session.update(ref, "delivered")
-    await session.ledger.receipts_take(CHANNEL, 10, 60.0)
-    await session.ledger.receipts_again(CHANNEL, {ref: 30.0})
+    await session.ledger.receipts.take(CHANNEL, 10, 60.0)
+    await session.ledger.receipts.again(CHANNEL, {ref: 30.0})
     [life] = await session.trace(ref)
     assert (life["hops"][-1]["what"], life["hops"][-1]["tries"]) == ("due: receipt Delivered", 1)
-    await session.ledger.receipts_refused(CHANNEL, ref, "http 404", b"{}")
+    await session.ledger.receipts.refused(CHANNEL, ref, "http 404", b"{}")
     [life] = await session.trace(ref)
     assert life["hops"][-1]["what"] == "receipt: refused by Digital Channels"
     assert life["hops"][-1]["code"] == "http 404"
@@ -230,14 +230,14 @@ async def test_a_receipt_that_was_tried_again_and_one_that_was_refused(session: 
 
 async def test_the_life_of_a_task(session: Session) -> None:
     task_id = "c-" + "0" * 24
-    await session.ledger.put_tasks([NewTask(task_id, "consumer", "lane", TEXT.encode(), "trace", CHANNEL)])
+    await session.ledger.tasks.put([NewTask(task_id, "consumer", "lane", TEXT.encode(), "trace", CHANNEL)])
     assert await session.hops(task_id) == ["accepted"]
-    await session.ledger.claim_task(task_id, "mine", 60.0)
+    await session.ledger.tasks.claim(task_id, "mine", 60.0)
     assert (await session.hops(task_id))[-1].startswith("attempt 1: under way")
-    await session.ledger.task_retry(task_id, "mine", 0.0, "http 503")
+    await session.ledger.tasks.retry(task_id, "mine", 0.0, "http 503")
     assert (await session.hops(task_id))[1:] == ["attempt 1: not accepted", "due: next attempt"]
-    await session.ledger.claim_task(task_id, "mine", 60.0)
-    await session.ledger.task_dead(task_id, "mine", "http 400", TEXT.encode(), 100.0)
+    await session.ledger.tasks.claim(task_id, "mine", 60.0)
+    await session.ledger.tasks.dead(task_id, "mine", "http 400", TEXT.encode(), 100.0)
     [life] = await session.trace(task_id)
     assert [hop["what"] for hop in life["hops"]] == [
         "accepted",
@@ -253,7 +253,7 @@ async def test_the_life_of_a_task(session: Session) -> None:
 
 async def test_a_message_id_gives_every_copy_on_every_channel(session: Session) -> None:
     many = [f"reader-{n}" for n in range(12)]
-    await session.ledger.accept(copies_of("m-1", *many, channel_id="company.com"))
+    await session.ledger.messages.accept(copies_of("m-1", *many, channel_id="company.com"))
     ref = await waiting(session, "m-1")
     assert len(await session.trace("m-1")) == 13
     [life] = await session.trace("m-1", "--channel", CHANNEL)
@@ -290,7 +290,9 @@ async def test_an_id_that_nobody_knows(session: Session, given: str) -> None:
 
 
 async def test_an_unknown_id_with_a_dead_letter_points_there(session: Session) -> None:
-    await session.ledger.bury("w-dcbridge-1", "agent message", "", "520 the body is not JSON", TEXT.encode())
+    await session.ledger.dead_letters.add(
+        "w-dcbridge-1", "agent message", "", "520 the body is not JSON", TEXT.encode()
+    )
     said = await session.types("trace", "dcbridge-1")
     assert said.code == 1
     assert "dcbridge dead show w-dcbridge-1" in said.err
@@ -309,7 +311,7 @@ async def test_without_redis_it_says_so(session: Session) -> None:
 
 async def test_a_code_cannot_write_on_the_terminal_and_is_cut_short(session: Session) -> None:
     ref = await sending(session)
-    await session.ledger.retry(ref, "mine", 5.0, lane_limit=0.0, reason=500, code="\x1b[2J\n" + "é" * 100)
+    await session.ledger.messages.retry(ref, "mine", 5.0, lane_limit=0.0, reason=500, code="\x1b[2J\n" + "é" * 100)
     shown = await session.types("trace", ref)
     assert "\x1b[2J" not in shown.out
     assert "?[2J?" in shown.out
@@ -319,7 +321,7 @@ async def test_a_code_cannot_write_on_the_terminal_and_is_cut_short(session: Ses
 async def test_the_history_of_a_message_that_is_tried_for_hours_is_bounded(session: Session) -> None:
     ref = await session.put("m-1", **PRIVATELY)
     for _ in range(KEPT + 10):
-        assert (await session.ledger.claim(ref, "mine", 60.0)).ours
+        assert (await session.ledger.messages.claim(ref, "mine", 60.0)).ours
         await session.retry(ref, delay=0.0, lane_limit=0.0)
     [life] = await session.trace(ref)
     attempts = [hop["what"] for hop in life["hops"] if hop["what"].startswith("attempt")]

@@ -150,7 +150,9 @@ def _only(kind: str) -> Callable[[Call, Any], str]:
     return lambda call, _result: str(call[1]) if str(call[1]).startswith(kind) else ""
 
 
-_LEDGER = "dcbridge.ledger:Ledger."
+_MESSAGES = "dcbridge.ledger.messages:Messages."
+_LEDGER_RECEIPTS = "dcbridge.ledger.receipts:Receipts."
+_TASKS = "dcbridge.ledger.tasks:Tasks."
 _SEND = "dcbridge.transport.sender:Sender.send"
 _TAKE = "workers.worker:RelayWorker._take"
 _INBOX = "service.journal.inbox:Inbox.put"
@@ -162,10 +164,10 @@ POINTS = (
           says="its id is out of the queue and in no registry"),
     Point("job taken", WORKER, _TAKE, "after", "job", _jobs, clash=True,
           says="in RQ's started registry, and not yet run"),
-    Point("before claim", WORKER, _LEDGER + "claim", "before", "ref", _first, reply="claim", clash=True),
-    Point("after claim", WORKER, _LEDGER + "claim", "after", "ref", _ours, clash=True,
+    Point("before claim", WORKER, _MESSAGES + "claim", "before", "ref", _first, reply="claim", clash=True),
+    Point("after claim", WORKER, _MESSAGES + "claim", "after", "ref", _ours, clash=True,
           says="the provider is not spoken to yet"),
-    Point("before the parts are told", WORKER, _LEDGER + "parts", "before", "ref", _first, nth=1, reply="parts",
+    Point("before the parts are told", WORKER, _MESSAGES + "parts", "before", "ref", _first, nth=1, reply="parts",
           clash=True, says="of a message in two parts, claimed"),
     # A worker that stalls between its last look at the clock and the first byte sends late, whatever it does.
     Point("before the request", WORKER, _SEND, "before", "text", _text, without=(STALL,),
@@ -177,31 +179,31 @@ POINTS = (
     Point("answer received", WORKER, _SEND, "after", "text", _text, says="in memory alone"),
     Point("answer received, silent provider", WORKER, _SEND, "after", "text", _text, nth=1, world="silent",
           alone=True, only=(KILL,), says="no callback ever comes, and it has to be asked"),
-    Point("before finish", WORKER, _LEDGER + "taken", "before", "ref", _first, reply="taken",
+    Point("before finish", WORKER, _MESSAGES + "submitted", "before", "ref", _first, reply="taken",
           says="the lane has not moved"),
-    Point("after finish", WORKER, _LEDGER + "taken", "after", "ref", _first,
+    Point("after finish", WORKER, _MESSAGES + "submitted", "after", "ref", _first,
           says="the lane has moved, the next message has its job"),
-    Point("receipt queued", WORKER, _LEDGER + "receipts_take", "before", "channel", _first, nth=1,
+    Point("receipt queued", WORKER, _LEDGER_RECEIPTS + "take", "before", "channel", _first, nth=1,
           reply="receipts_take", says="its job runs and has taken none yet"),
     Point("receipt on the wire", WORKER, _RECEIPTS, "during", "message ids", _message_ids, nth=1, world="late",
           says="Digital Channels has it and has not answered"),
-    Point("receipt posted, not noted", WORKER, _LEDGER + "receipts_done", "before", "refs", _refs, nth=1,
+    Point("receipt posted, not noted", WORKER, _LEDGER_RECEIPTS + "done", "before", "refs", _refs, nth=1,
           reply="receipts_done"),
     Point("found, not decided", WORKER, "workers.reconciler:_decide", "before", "ref", _decision, nth=1,
           world="reset", alone=True, reply="ask", says="the reconciler half done"),
     Point("provider asked, not followed", WORKER, "workers.lookups:_follow", "before", "ref", _question, nth=1,
           world="reset", alone=True, reply="not_there", says="the provider never saw it, and nobody wrote that down"),
-    Point("callback claimed", WORKER, _LEDGER + "claim_task", "after", "task", _task_of("callback")),
-    Point("callback applied, not noted", WORKER, _LEDGER + "task_done", "before", "task", _only("b-"),
+    Point("callback claimed", WORKER, _TASKS + "claim", "after", "task", _task_of("callback")),
+    Point("callback applied, not noted", WORKER, _TASKS + "done", "before", "task", _only("b-"),
           reply="task_done"),
-    Point("consumer's message claimed", WORKER, _LEDGER + "claim_task", "after", "task", _task_of("consumer"),
+    Point("consumer's message claimed", WORKER, _TASKS + "claim", "after", "task", _task_of("consumer"),
           clash=True),
     Point("consumer's message on the wire", WORKER, _POST, "during", "task", _doing, world="late",
           says="Digital Channels has it and has not answered"),
-    Point("consumer's message not noted", WORKER, _LEDGER + "task_done", "before", "task", _only("c-"),
+    Point("consumer's message not noted", WORKER, _TASKS + "done", "before", "task", _only("c-"),
           reply="task_done", says="posted and answered"),
-    Point("service: before write", SERVICE, _LEDGER + "accept", "before", "webhook", _message_id, reply="accept"),
-    Point("service: written, not answered", SERVICE, _LEDGER + "accept", "after", "webhook", _message_id),
+    Point("service: before write", SERVICE, _MESSAGES + "accept", "before", "webhook", _message_id, reply="accept"),
+    Point("service: written, not answered", SERVICE, _MESSAGES + "accept", "after", "webhook", _message_id),
     Point("service: callback before write", SERVICE, _INBOX, "before", "callback", _inbound, reply="task_put"),
     Point("service: callback not answered", SERVICE, _INBOX, "after", "callback", _inbound, says="and written"),
 )  # fmt: skip
@@ -209,9 +211,9 @@ POINTS = (
 # What a witness has to tell of: every effect in the outside worlds, and every note of one.
 WATCHED: dict[str, tuple[str, Callable[[Call, Any], str]]] = {
     "receipts": (_RECEIPTS, _message_ids),
-    "receipts noted": (_LEDGER + "receipts_done", _refs),
+    "receipts noted": (_LEDGER_RECEIPTS + "done", _refs),
     "posted": (_POST, _doing),
-    "posted noted": (_LEDGER + "task_done", _only("c-")),
+    "posted noted": (_TASKS + "done", _only("c-")),
 }
 
 
@@ -304,7 +306,7 @@ def install(gate: Gate) -> None:
         _watch(gate, what, at, subject)
     for point in POINTS:
         _guard(gate, point)
-    _wrap(_LEDGER + "claim_task", _remember)
+    _wrap(_TASKS + "claim", _remember)
 
 
 async def _remember(original: Callable[..., Awaitable[Any]], call: Call, named: dict[str, Any]) -> Any:

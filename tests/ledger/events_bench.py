@@ -8,11 +8,12 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from dcbridge.ledger import TaskClaim
-from dcbridge.ledger.events import Batch, Events, Failure, NewEvent
+from dcbridge.ledger.deliveries import Failure
+from dcbridge.ledger.events import Batch, NewEvent
 from dcbridge.ledger.reports.books import SubscriberBooks, read
 from tests.ledger.ledger_bench import Bench
 
-KEEP, PARTNER, BACKLOG = 1000.0, 500.0, 800.0
+BACKLOG = 800.0
 CRM, LAKE = "crm", "lake"
 CONTENT = b'{"name": "STARTED"}'
 
@@ -22,13 +23,13 @@ class EventsBench(Bench):
 
     def __init__(self, redis: Redis) -> None:
         super().__init__(redis)
-        self.events = Events(self.ledger, keep=KEEP, partner_within=PARTNER)
+        self.events = self.ledger.events
         self._count = 0
 
     async def subscribers(self, *names: str, rate: float = 0.0, in_flight: int = 2, keep: float = BACKLOG) -> None:
         lines = {f"subscribers/{name}": f"subscribers/{name} {rate:g} 1 {in_flight} 0 1 0" for name in names}
-        await self.ledger.limits(lines)
-        await self.events.subscribers(dict.fromkeys(names, keep))
+        await self.ledger.pacing.announce(lines)
+        await self.ledger.subscribers.announce(dict.fromkeys(names, keep))
 
     async def put_event(
         self,
@@ -52,20 +53,20 @@ class EventsBench(Bench):
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def claim(self, event: str, name: str = CRM, token: str = "w.mine") -> TaskClaim:
-        return await self.events.claim(f"{event}-{name}", token, 60.0)
+        return await self.ledger.deliveries.claim(f"{event}-{name}", token, 60.0)
 
     async def why(self, event: str, name: str = CRM) -> str:
         return (await self.claim(event, name)).why
 
     async def delivered(self, event: str, name: str = CRM) -> str:
-        return await self.events.delivered(f"{event}-{name}")
+        return await self.ledger.deliveries.delivered(f"{event}-{name}")
 
     async def failed(self, event: str, name: str = CRM, token: str = "w.mine", **changes: Any) -> str:
         fields: dict[str, Any] = {
             "code": "500", "delay": 5.0, "means": "sick", "spends": True, "threshold": 3, "first": 5.0, "most": 8.0,
             "disable_after": 0.0,
         }  # fmt: skip
-        return await self.events.failed(f"{event}-{name}", token, Failure(**(fields | changes)))
+        return await self.ledger.deliveries.failed(f"{event}-{name}", token, Failure(**(fields | changes)))
 
     async def jobs(self) -> list[str]:
         """Deliveries that have a job, in order."""
@@ -88,7 +89,7 @@ class EventsBench(Bench):
         return (await read(self.redis)).counts.get(name, 0)
 
     async def sweep_all(self) -> None:
-        await self.ledger.sweep()
+        await self.ledger.sweep.run()
         await self.events.sweep()
 
     async def pass_time(self, seconds: float) -> None:

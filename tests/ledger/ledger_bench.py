@@ -14,7 +14,7 @@ from dcbridge.messages import message_ref
 
 CHANNEL = "0123456789"
 CONSUMER = "16504661149"
-KEEP, KEEP_DEAD = 1000.0, 2000.0
+KEEP, KEEP_DEAD, PARTNER = 1000.0, 2000.0, 500.0
 PAYLOAD = b'{"text":"Agent message text"}'
 
 _PASS_TIME = """
@@ -92,18 +92,18 @@ class Bench:
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
-        self.ledger = Ledger(redis, keep=KEEP, keep_dead=KEEP_DEAD)
+        self.ledger = Ledger(redis, keep=KEEP, keep_dead=KEEP_DEAD, keep_events=KEEP, partner_within=PARTNER)
 
     async def put(self, message_id: str = "m-1", **changes: Any) -> str:
         """Accept one message; its ref."""
         copy = new_message(message_id, **changes)
-        assert await self.ledger.accept([copy]) == [True]
+        assert await self.ledger.messages.accept([copy]) == [True]
         return copy.ref
 
     async def sending(self, message_id: str = "m-1", token: str = "mine", lease: float = 60.0, **changes: Any) -> str:
         """Accept one message and claim it; its ref."""
         ref = await self.put(message_id, **changes)
-        assert (await self.ledger.claim(ref, token, lease)).ours
+        assert (await self.ledger.messages.claim(ref, token, lease)).ours
         return ref
 
     async def sent(self, message_id: str = "m-1", **changes: Any) -> str:
@@ -114,16 +114,18 @@ class Bench:
     async def taken(
         self, ref: str, token: str = "mine", part: int = 0, count: int = 1, *, delivered: bool = False
     ) -> str:
-        return await self.ledger.taken(ref, token, part, count, f"SM{part}", delivered=delivered, confirm_within=100.0)
+        return await self.ledger.messages.submitted(
+            ref, token, part, count, f"SM{part}", delivered=delivered, confirm_within=100.0
+        )
 
     async def update(self, ref: str, status: str, part: int = 0, *, reason: str = "", detail: str = "") -> str:
-        return await self.ledger.update(ref, part, status, f"SM{part}", reason, detail, 100.0)
+        return await self.ledger.messages.update(ref, part, status, f"SM{part}", reason, detail, 100.0)
 
     async def retry(self, ref: str, token: str = "mine", delay: float = 5.0, lane_limit: float = 900.0) -> str:
-        return await self.ledger.retry(ref, token, delay, lane_limit=lane_limit, reason=310, code="20429")
+        return await self.ledger.messages.retry(ref, token, delay, lane_limit=lane_limit, reason=310, code="20429")
 
     async def state(self, ref: str) -> str:
-        return (await self.ledger.entry(ref)).state or "gone"
+        return (await self.ledger.messages.entry(ref)).state or "gone"
 
     async def keys(self, pattern: str) -> list[str]:
         return sorted([key.decode() async for key in self.redis.scan_iter(pattern)])
@@ -153,10 +155,10 @@ class Bench:
 
     async def owed(self, channel: str = CHANNEL) -> list[tuple[str, str, str]]:
         """(messageId, status, reason) of each receipt that waits, taken for no time at all."""
-        return [(o.message_id, o.status, o.reason) for o in await self.ledger.receipts_take(channel, 1000, 0.0)]
+        return [(o.message_id, o.status, o.reason) for o in await self.ledger.receipts.take(channel, 1000, 0.0)]
 
     async def sweep(self) -> list[Decision]:
-        return await self.ledger.sweep()
+        return await self.ledger.sweep.run()
 
     async def pass_time(self, seconds: float) -> None:
         """Put the clock forward: every moment that is stored moves back. One script, since there are many."""

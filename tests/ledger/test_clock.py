@@ -23,7 +23,6 @@ from redis.exceptions import RedisError
 
 from dcbridge.cli.dev.embedded_redis import find_server, free_port
 from dcbridge.ledger import Ledger, NewTask, moment
-from dcbridge.ledger.events import Events
 from dcbridge.ledger.reports.books import read
 from tests.ledger.ledger_bench import CHANNEL, Bench
 
@@ -71,12 +70,12 @@ async def step_back(redis: Redis, seconds: int = HOUR) -> None:
 
 
 async def a_receipt_whose_job_was_lost(b: Bench) -> Callable[[], Awaitable[bool]]:
-    await b.ledger.fail(await b.sending(), "mine", 500, "")
+    await b.ledger.messages.fail(await b.sending(), "mine", 500, "")
     await b.drop_jobs()
 
     async def goes_on() -> bool:
         await b.pass_time(15.1)  # the job counts as lost after that
-        await b.ledger.sweep()
+        await b.ledger.sweep.run()
         return await b.queued("receipts") == [CHANNEL]
 
     return goes_on
@@ -84,14 +83,14 @@ async def a_receipt_whose_job_was_lost(b: Bench) -> Callable[[], Awaitable[bool]
 
 async def a_receipt_that_was_refused_for_now(b: Bench) -> Callable[[], Awaitable[bool]]:
     ref = await b.sending()
-    await b.ledger.fail(ref, "mine", 500, "")
-    assert len(await b.ledger.receipts_take(CHANNEL, 10, 60.0)) == 1
-    await b.ledger.receipts_again(CHANNEL, {ref: SHORT})
+    await b.ledger.messages.fail(ref, "mine", 500, "")
+    assert len(await b.ledger.receipts.take(CHANNEL, 10, 60.0)) == 1
+    await b.ledger.receipts.again(CHANNEL, {ref: SHORT})
     await b.drop_jobs()
 
     async def goes_on() -> bool:
-        await b.ledger.sweep()
-        return len(await b.ledger.receipts_take(CHANNEL, 10, 60.0)) == 1
+        await b.ledger.sweep.run()
+        return len(await b.ledger.receipts.take(CHANNEL, 10, 60.0)) == 1
 
     return goes_on
 
@@ -102,55 +101,55 @@ async def a_retry(b: Bench) -> Callable[[], Awaitable[bool]]:
     assert await b.retry(ref, delay=SHORT) == "retry"
 
     async def goes_on() -> bool:
-        await b.ledger.sweep()
-        return await b.queued() == [ref] and (await b.ledger.claim(ref, "next", 60.0)).ours
+        await b.ledger.sweep.run()
+        return await b.queued() == [ref] and (await b.ledger.messages.claim(ref, "next", 60.0)).ours
 
     return goes_on
 
 
 async def a_message_in_a_pace(b: Bench) -> Callable[[], Awaitable[bool]]:
-    await b.ledger.limits({CHANNEL: f"acme {1 / SHORT} 1 0 0 1 0"})
+    await b.ledger.pacing.announce({CHANNEL: f"acme {1 / SHORT} 1 0 0 1 0"})
     await b.sending("first", to_id="1")
     second = await b.put("second", to_id="2")
-    assert not (await b.ledger.claim(second, "t", 60.0)).ours
+    assert not (await b.ledger.messages.claim(second, "t", 60.0)).ours
     await b.drop_jobs()
 
     async def goes_on() -> bool:
-        await b.ledger.sweep()
-        return (await b.ledger.claim(second, "t", 60.0)).ours
+        await b.ledger.sweep.run()
+        return (await b.ledger.messages.claim(second, "t", 60.0)).ours
 
     return goes_on
 
 
 async def a_provider_that_asked_for_silence(b: Bench) -> Callable[[], Awaitable[bool]]:
-    await b.ledger.limits({CHANNEL: "acme 0 1 0 0 1 0"})
-    await b.ledger.pause("acme", SHORT)
+    await b.ledger.pacing.announce({CHANNEL: "acme 0 1 0 0 1 0"})
+    await b.ledger.pauses.begin("acme", SHORT)
     ref = await b.put()
-    assert (await b.ledger.claim(ref, "t", 60.0)).why == "paused"
+    assert (await b.ledger.messages.claim(ref, "t", 60.0)).why == "paused"
 
     async def goes_on() -> bool:
-        await b.ledger.sweep()
-        return (await b.ledger.claim(ref, "t", 60.0)).ours
+        await b.ledger.sweep.run()
+        return (await b.ledger.messages.claim(ref, "t", 60.0)).ours
 
     return goes_on
 
 
 async def a_grace(b: Bench) -> Callable[[], Awaitable[bool]]:
     ref = await b.sending()
-    await b.ledger.unknown(ref, "mine", SHORT, "timeout")
+    await b.ledger.messages.unknown(ref, "mine", SHORT, "timeout")
 
     async def goes_on() -> bool:
-        return [d.state for d in await b.ledger.sweep()] == ["unknown"]
+        return [d.state for d in await b.ledger.sweep.run()] == ["unknown"]
 
     return goes_on
 
 
 async def a_wait_for_confirmation(b: Bench) -> Callable[[], Awaitable[bool]]:
     ref = await b.sending()
-    await b.ledger.taken(ref, "mine", 0, 1, "SM", delivered=False, confirm_within=SHORT)
+    await b.ledger.messages.submitted(ref, "mine", 0, 1, "SM", delivered=False, confirm_within=SHORT)
 
     async def goes_on() -> bool:
-        return [d.state for d in await b.ledger.sweep()] == ["sent"]
+        return [d.state for d in await b.ledger.sweep.run()] == ["sent"]
 
     return goes_on
 
@@ -159,7 +158,7 @@ async def a_lease_of_a_worker_that_was_killed(b: Bench) -> Callable[[], Awaitabl
     await b.sending(lease=SHORT)
 
     async def goes_on() -> bool:
-        return [d.state for d in await b.ledger.sweep()] == ["sending"]
+        return [d.state for d in await b.ledger.sweep.run()] == ["sending"]
 
     return goes_on
 
@@ -167,37 +166,37 @@ async def a_lease_of_a_worker_that_was_killed(b: Bench) -> Callable[[], Awaitabl
 async def a_claim_of_a_worker_that_fell_silent(b: Bench) -> Callable[[], Awaitable[bool]]:
     killed = Ledger(b.redis, keep=1000.0, keep_dead=1000.0, worker="killed", silence=SHORT)
     other = Ledger(b.redis, keep=1000.0, keep_dead=1000.0, worker="other", silence=SHORT)
-    await killed.alive()
-    await other.alive()
+    await killed.leases.heartbeat()
+    await other.leases.heartbeat()
     ref = await b.put()
-    assert (await killed.claim(ref, killed.token(), 2.0)).ours
+    assert (await killed.messages.claim(ref, killed.leases.token(), 2.0)).ours
 
     async def goes_on() -> bool:
-        return [d.state for d in await other.sweep()] == ["sending"]
+        return [d.state for d in await other.sweep.run()] == ["sending"]
 
     return goes_on
 
 
 async def a_task_to_be_tried_again(b: Bench) -> Callable[[], Awaitable[bool]]:
-    await b.ledger.put_tasks([NewTask("a", "callback", "", b"x")])
-    assert (await b.ledger.claim_task("a", "t", 60.0)).ours
-    await b.ledger.task_retry("a", "t", SHORT, "503")
+    await b.ledger.tasks.put([NewTask("a", "callback", "", b"x")])
+    assert (await b.ledger.tasks.claim("a", "t", 60.0)).ours
+    await b.ledger.tasks.retry("a", "t", SHORT, "503")
 
     async def goes_on() -> bool:
-        await b.ledger.sweep()
-        return (await b.ledger.claim_task("a", "t", 60.0)).ours
+        await b.ledger.sweep.run()
+        return (await b.ledger.tasks.claim("a", "t", 60.0)).ours
 
     return goes_on
 
 
 async def batches_whose_splitter_was_killed(b: Bench) -> Callable[[], Awaitable[bool]]:
-    events = Events(b.ledger, keep=1000.0, partner_within=1000.0)
-    await b.ledger.put_batch("one", "main", "trace", b"{}")
+    events = b.ledger.events
+    await b.ledger.events.put_batch("one", "main", "trace", b"{}")
     assert len(await events.take("killed", SHORT, 10)) == 1
     await b.drop_jobs()
 
     async def goes_on() -> bool:
-        await b.ledger.sweep()
+        await b.ledger.sweep.run()
         await events.sweep()
         return len(await events.take("other", 60.0, 10)) == 1
 
@@ -205,14 +204,14 @@ async def batches_whose_splitter_was_killed(b: Bench) -> Callable[[], Awaitable[
 
 
 async def batches_whose_job_was_lost(b: Bench) -> Callable[[], Awaitable[bool]]:
-    events = Events(b.ledger, keep=1000.0, partner_within=1000.0)
-    await b.ledger.put_batch("one", "main", "trace", b"{}")
+    events = b.ledger.events
+    await b.ledger.events.put_batch("one", "main", "trace", b"{}")
     await b.drop_jobs()
     woken = int(await b.redis.get("dcb:split-woken") or b"0")
     await b.redis.set("dcb:split-woken", woken - 15_000, px=200_000)
 
     async def goes_on() -> bool:
-        await b.ledger.sweep()
+        await b.ledger.sweep.run()
         await events.sweep()
         return len(await b.queued("inbound")) == 1
 
@@ -241,7 +240,7 @@ async def test_what_waits_goes_on(
     bench: Bench, waits: Callable[[Bench], Awaitable[Callable[[], Awaitable[bool]]]], stepped: bool
 ) -> None:
     goes_on = await waits(bench)
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     if stepped:
         await step_back(bench.redis)
     for _ in range(100):
@@ -260,26 +259,26 @@ async def now_of(bench: Bench) -> float:
 
 
 async def test_the_time_goes_on_from_where_it_was_and_is_seen_to_be_ahead(bench: Bench) -> None:
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     await step_back(bench.redis)
     before = await now_of(bench)
-    swept = await bench.ledger.swept()
+    swept = await bench.ledger.sweep.report()
     assert HOUR - 5 < swept.ahead < HOUR + 5
     ref = await bench.put()
-    assert (await bench.ledger.entry(ref)).accepted_at / 1000 >= before
+    assert (await bench.ledger.messages.entry(ref)).accepted_at / 1000 >= before
     assert await now_of(bench) >= before
     assert (await read(bench.redis)).counts["clock_stepped_back"] == 1
     assert (await read(bench.redis)).channels[0].oldest_age < 60
 
 
 async def test_it_loses_its_lead_slowly_and_never_runs_backwards(bench: Bench) -> None:
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     await step_back(bench.redis, 10)
     ahead = []
     for _ in range(20):
         await bench.redis.hincrby("dcb:watched", "time", -3000)  # three seconds pass
         await bench.redis.hincrby("dcb:watched", "at", -3000)
-        found = await bench.ledger.swept()
+        found = await bench.ledger.sweep.report()
         assert await now_of(bench) >= found.latest
         ahead.append(found.ahead)
     assert ahead == sorted(ahead, reverse=True)
@@ -287,38 +286,38 @@ async def test_it_loses_its_lead_slowly_and_never_runs_backwards(bench: Bench) -
 
 
 async def test_a_clock_that_is_set_right_again_is_followed_at_once(bench: Bench) -> None:
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     await step_back(bench.redis)
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     await bench.redis.hincrby("dcb:watched", "time", -HOUR * 1000)
     await bench.redis.hincrby("dcb:watched", "at", -HOUR * 1000)  # as a step forward looks to what is stored
-    await bench.ledger.sweep()
-    assert (await bench.ledger.swept()).ahead < 5
+    await bench.ledger.sweep.run()
+    assert (await bench.ledger.sweep.report()).ahead < 5
     assert abs(await now_of(bench) - time.time()) < 60
 
 
 @pytest.mark.parametrize("field", ["time", "offset", "at", "clock", "walk"])
 async def test_a_clock_that_cannot_be_read_is_begun_anew(bench: Bench, field: str) -> None:
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     await bench.redis.hset("dcb:watched", field, "1e999" if field == "walk" else "soon")
     if field in ("clock", "walk"):
         await bench.redis.delete("dcb:watched")
         await bench.redis.set("dcb:watched", field)
     ref = await bench.put()
-    await bench.ledger.sweep()
-    assert (await bench.ledger.claim(ref, "t", 60.0)).ours
+    await bench.ledger.sweep.run()
+    assert (await bench.ledger.messages.claim(ref, "t", 60.0)).ours
     assert abs(await now_of(bench) - time.time()) < 60
 
 
 async def test_an_older_version_beside_writes_its_own_time_and_nothing_runs_backwards(bench: Bench) -> None:
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     await step_back(bench.redis)
     before = await now_of(bench)
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     seconds, _ = await bench.redis.time()
     await bench.redis.hset("dcb:watched", "at", str(seconds * 1000))  # as one that knows Redis' clock alone
     assert await now_of(bench) >= before
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     assert await now_of(bench) >= before
 
 
@@ -377,13 +376,13 @@ async def test_a_real_clock_that_steps(stepping: Stepping, step: int) -> None:
         for waits in (a_retry, a_grace, a_receipt_that_was_refused_for_now, batches_whose_splitter_was_killed):
             await redis.flushall()
             stepping.set(0)
-            await bench.ledger.sweep()
+            await bench.ledger.sweep.run()
             if step > 0:
                 stepping.set(step)
                 await asyncio.sleep(0.05)
-                await bench.ledger.sweep()
+                await bench.ledger.sweep.run()
             goes_on = await waits(bench)
-            await bench.ledger.sweep()
+            await bench.ledger.sweep.run()
             stepping.set(min(0, step))
             for _ in range(100):
                 if await goes_on():

@@ -64,7 +64,7 @@ async def test_a_retry_says_when_and_after_what(bench: PacedBench) -> None:
 
 
 async def test_an_unknown_outcome(bench: PacedBench) -> None:
-    await bench.ledger.unknown(await bench.sending(), "mine", 30.0, "read timeout")
+    await bench.ledger.messages.unknown(await bench.sending(), "mine", 30.0, "read timeout")
     found = await head(bench)
     assert (found.why, found.code) == ("unknown", "read timeout")
     assert 20 < found.due_in <= 30
@@ -87,7 +87,7 @@ async def test_who_has_no_place_in_flight_is_held(bench: PacedBench) -> None:
 async def test_who_waits_for_a_provider(bench: PacedBench) -> None:
     await bench.limit()
     [paused] = await bench.heads(1)
-    await bench.ledger.pause("acme", 30)
+    await bench.ledger.pauses.begin("acme", 30)
     assert await bench.claim(paused) == "paused"
     assert (await head(bench)).why == "paused"
     await bench.redis.delete("dcb:pause:acme")
@@ -112,12 +112,12 @@ async def test_a_lane_that_nobody_will_look_at_says_so(bench: PacedBench) -> Non
 
 
 async def test_tasks_are_heads_too(bench: PacedBench) -> None:
-    await bench.ledger.put_tasks(
+    await bench.ledger.tasks.put(
         [NewTask("c-1", "consumer", "a", b"", "", CHANNEL), NewTask("b-1", "callback", "b", b"")]
     )
     found = {one.id: (one.what, one.channel_id, one.why) for one in (await lanes(bench)).heads}
     assert found == {"c-1": ("consumer", CHANNEL, "queued"), "b-1": ("callback", "", "queued")}
-    await bench.ledger.claim_task("c-1", "mine", 60.0)
+    await bench.ledger.tasks.claim("c-1", "mine", 60.0)
     assert {one.id: one.why for one in (await lanes(bench)).heads}["c-1"] == "under way"
 
 
@@ -163,7 +163,7 @@ async def test_a_head_behind_many_that_only_wait_for_updates_is_found(bench: Pac
 
 
 async def test_heads_beside_one_conversation_of_many_are_found(bench: PacedBench) -> None:
-    await bench.ledger.accept([new_message(f"m-{n}") for n in range(OF_EACH + 50)])
+    await bench.ledger.messages.accept([new_message(f"m-{n}") for n in range(OF_EACH + 50)])
     others = {await bench.put(f"other-{n}", to_id=str(n)) for n in range(5)}
     found = await lanes(bench)
     assert {one.id for one in found.heads[1:]} == others
@@ -224,7 +224,7 @@ async def test_the_look_is_bounded(bench: PacedBench) -> None:
 
     async def more(count: int, name: str) -> None:
         for start in range(0, count, 500):
-            await bench.ledger.accept(
+            await bench.ledger.messages.accept(
                 [new_message(f"{name}-{n}", to_id=f"{name}{n}") for n in range(start, start + 500)]
             )
 

@@ -51,7 +51,7 @@ async def held_by_the_provider(bench: LineBench) -> list[str]:
 
 async def paused(bench: LineBench) -> list[str]:
     await bench.limit()
-    await bench.ledger.pause("acme", 600.0)
+    await bench.ledger.pauses.begin("acme", 600.0)
     return await bench.many(3)
 
 
@@ -64,8 +64,8 @@ async def parked(bench: LineBench) -> list[str]:
 async def unconfigured(bench: LineBench) -> list[str]:
     refs = await bench.many(3)
     for ref in refs:
-        assert (await bench.ledger.claim(ref, "mine", 60.0)).ours
-        assert await bench.ledger.strand(ref, "mine") == "waits"
+        assert (await bench.ledger.messages.claim(ref, "mine", 60.0)).ours
+        assert await bench.ledger.unconfigured.strand(ref, "mine") == "waits"
     return refs
 
 
@@ -99,7 +99,7 @@ async def test_whoever_waits_behind_one_that_cannot_be_read_goes(
     await bench.sweep()
     queued = await bench.queued()
     assert set(good) <= set(queued)
-    claimed = {ref: (await bench.ledger.claim(ref, "t", 60.0)).ours for ref in queued}
+    claimed = {ref: (await bench.ledger.messages.claim(ref, "t", 60.0)).ours for ref in queued}
     assert all(claimed[ref] for ref in good)
     if claimed.get(bad):  # what is damaged is not in the way of a claim
         return
@@ -211,7 +211,7 @@ async def test_the_other_lines_and_breakers_are_looked_at(bench: LineBench, dama
 async def set_free_lines(bench: LineBench) -> None:
     await bench.drop_jobs()
     await bench.redis.delete(f"dcb:flight:c-{CHANNEL}")
-    await bench.ledger.limits({CHANNEL: "acme 0 1 0 0 1 0", OTHER: "acme 0 1 0 0 1 0"})
+    await bench.ledger.pacing.announce({CHANNEL: "acme 0 1 0 0 1 0", OTHER: "acme 0 1 0 0 1 0"})
     await bench.redis.zadd("dcb:lines", {f"c-{CHANNEL}": 1})
 
 
@@ -233,8 +233,8 @@ async def test_a_figure_of_a_provider_that_is_no_number_counts_as_none(bench: Li
     else:
         await bench.redis.set(key, value)
     await bench.trouble("x")
-    await bench.ledger.pause("other", 1.0)
-    await bench.ledger.contact("acme", "x")
+    await bench.ledger.pauses.begin("other", 1.0)
+    await bench.ledger.pacing.record_success("acme", "x")
     ref = await bench.put()
     await bench.sweep()
     assert await bench.claim(ref) == "go"
@@ -268,7 +268,7 @@ async def test_a_delivery_that_cannot_be_read_does_not_stop_its_subscriber(redis
     elif why == "a place is free":
         await bench.redis.delete(f"dcb:flight:p-subscribers/{CRM}")
     else:
-        await bench.events.subscribers({CRM: 99.5})
+        await bench.ledger.subscribers.announce({CRM: 99.5})
     for _ in range(4):
         await bench.sweep_all()
         for job in await bench.jobs():

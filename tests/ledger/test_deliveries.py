@@ -6,8 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.ledger import Decision
-from dcbridge.ledger.dead_letters import DeadLetters
-from tests.ledger.events_bench import CRM, KEEP, LAKE, EventsBench
+from tests.ledger.events_bench import CRM, LAKE, EventsBench
+from tests.ledger.ledger_bench import KEEP
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def test_what_a_dead_worker_held_goes_out_again_under_the_same_id(bench: E
     await bench.drop_jobs()
     await bench.pass_time(61)
     assert await bench.sweep() == [Decision("t", f"{first}-{CRM}", "running", f"subscribers/{CRM}")]
-    assert await bench.ledger.task_retry(f"{first}-{CRM}", "", 0.0, "lease ended") == "waiting"
+    assert await bench.ledger.tasks.retry(f"{first}-{CRM}", "", 0.0, "lease ended") == "waiting"
     await bench.sweep_all()
     jobs = await bench.jobs()
     assert jobs[0] in (f"{first}-{CRM}", f"{second}-{CRM}")
@@ -79,7 +79,7 @@ async def test_a_late_answer_of_a_worker_given_up_is_a_fact(bench: EventsBench) 
     first, second = await several(bench, 2)
     assert (await bench.claim(first, token="dead.1")).ours
     await bench.pass_time(61)
-    await bench.ledger.task_retry(f"{first}-{CRM}", "", 0.0, "lease ended")
+    await bench.ledger.tasks.retry(f"{first}-{CRM}", "", 0.0, "lease ended")
     assert await bench.delivered(first) == "delivered"
     assert await bench.delivered(first) == "stale"
     assert await bench.why(first) == "gone"
@@ -174,7 +174,7 @@ async def test_an_event_that_failed_is_tried_again_and_ends_as_a_dead_letter(ben
         await bench.sweep_all()
     assert (await bench.claim(event, token="w.3")).ours
     assert await bench.failed(event, token="w.3", delay=None, code="422") == "dead"
-    letters = DeadLetters(bench.ledger)
+    letters = bench.ledger.dead_letters
     [letter_id] = await letters.ids()
     letter = await anext(letters.read([letter_id]))
     assert letter is not None
@@ -191,7 +191,7 @@ async def test_a_dead_letter_is_put_back_with_its_event_even_when_that_was_forgo
     content = await bench.events.one(event)
     assert (await bench.claim(event)).ours
     await bench.failed(event, delay=None)
-    letters = DeadLetters(bench.ledger)
+    letters = bench.ledger.dead_letters
     [letter_id] = await letters.ids()
     raw = await letters.raw(letter_id)
     assert raw is not None
@@ -266,7 +266,7 @@ async def test_one_success_lets_all_go_again(bench: EventsBench) -> None:
     assert await bench.jobs() == [f"{event}-{CRM}" for event in events[4:7]]
     assert ("subscriber.recovered", {"subscriber": CRM}) in await bench.told()
     assert (await bench.books()).failing_for == 0.0
-    await bench.ledger.sweep()
+    await bench.ledger.sweep.run()
     assert await bench.keys("dcb:breaker*") == []
 
 
@@ -291,7 +291,7 @@ async def test_an_event_that_is_refused_says_nothing_against_its_subscriber(benc
 
 async def test_a_silence_that_was_asked_for_holds_this_subscriber_alone(bench: EventsBench) -> None:
     await bench.subscribers(CRM, LAKE)
-    await bench.ledger.pause(f"subscribers/{CRM}", 200.0)
+    await bench.ledger.pauses.begin(f"subscribers/{CRM}", 200.0)
     event = await bench.put_event(CRM, LAKE)
     assert await bench.jobs() == [f"{event}-{LAKE}"]
     await bench.pass_time(250)
@@ -304,17 +304,17 @@ async def test_after_a_later_one_goes_ahead_and_the_others_follow_what_it_brings
     events = await several(bench, 5)
     for event in events[:2]:  # as many as may be under way
         assert (await bench.claim(event)).ours
-    await bench.ledger.pause(f"subscribers/{CRM}", 5.0)
+    await bench.ledger.pauses.begin(f"subscribers/{CRM}", 5.0)
     for event in events[:2]:
         await bench.failed(event, means="later", spends=False, delay=5.0)
     await bench.drop_jobs()
     await bench.pass_time(10)
     await bench.sweep_all()
     [first] = await bench.jobs()
-    assert (await bench.events.claim(first, "w.mine", 60.0)).ours
+    assert (await bench.ledger.deliveries.claim(first, "w.mine", 60.0)).ours
     await bench.sweep_all()
     assert len(await bench.jobs()) == 1  # nobody else while it is under way
-    await bench.events.delivered(first)
+    await bench.ledger.deliveries.delivered(first)
     await bench.drop_jobs()
     await bench.sweep_all()
     assert len(await bench.turn()) == 2  # of the four that are left, two have their places
@@ -368,13 +368,13 @@ async def test_at_once_and_never(bench: EventsBench, after: float, off: bool) ->
 
 async def test_enabling_lets_the_backlog_go_and_says_so(bench: EventsBench) -> None:
     events = await opened(bench)
-    assert await bench.events.disable(CRM, "operator")
-    assert not await bench.events.disable(CRM, "operator")
+    assert await bench.ledger.subscribers.disable(CRM, "operator")
+    assert not await bench.ledger.subscribers.disable(CRM, "operator")
     await bench.pass_time(60)
     await bench.sweep_all()
     assert await bench.jobs() == []
-    assert await bench.events.enable(CRM)
-    assert not await bench.events.enable(CRM)
+    assert await bench.ledger.subscribers.enable(CRM)
+    assert not await bench.ledger.subscribers.enable(CRM)
     await bench.sweep_all()
     assert await bench.jobs() == [f"{events[3]}-{CRM}"]  # one attempt closes the breaker
     assert (await bench.claim(events[3])).ours
@@ -395,19 +395,19 @@ async def test_a_replay_goes_to_one_subscriber_behind_what_is_new(bench: EventsB
         await bench.delivered(done, name)
     waiting = await bench.put_event(CRM)
     await bench.drop_jobs()
-    answers = await bench.events.replay(CRM, {done: "", waiting: "", f"evt_{0:024x}": ""})
+    answers = await bench.ledger.deliveries.replay(CRM, {done: "", waiting: "", f"evt_{0:024x}": ""})
     assert answers == ["new", "waiting", "gone"]
     fresh = await bench.put_event(CRM)
     assert await bench.turn() == [f"{fresh}-{CRM}", f"{done}-{CRM}"]
     assert (await bench.books(LAKE)).accepted == 1
     assert (await bench.books(CRM)).difference == 0
-    assert await bench.events.replay(CRM, {done: ""}) == ["waiting"]
+    assert await bench.ledger.deliveries.replay(CRM, {done: ""}) == ["waiting"]
 
 
 async def test_an_event_from_before_a_subscriber_was_there_can_be_replayed_to_it(bench: EventsBench) -> None:
     event = await bench.put_event()
     await bench.subscribers(CRM)
-    assert await bench.events.replay(CRM, {event: ""}) == ["new"]
+    assert await bench.ledger.deliveries.replay(CRM, {event: ""}) == ["new"]
     claimed = await bench.claim(event)
     assert (claimed.ours, claimed.entry.replayed) == (True, True)
 
@@ -416,7 +416,7 @@ async def test_an_event_that_is_replayed_is_kept_until_it_is_delivered(bench: Ev
     await bench.subscribers(CRM)
     event = await bench.put_event()
     await bench.pass_time(KEEP - 1)
-    assert await bench.events.replay(CRM, {event: ""}) == ["new"]
+    assert await bench.ledger.deliveries.replay(CRM, {event: ""}) == ["new"]
     await bench.pass_time(2)
     await bench.events.sweep()
     assert (await bench.claim(event)).ours
@@ -433,13 +433,13 @@ async def test_a_dead_letter_older_than_its_event_outlives_the_sweep(bench: Even
     assert content is not None
     assert (await bench.claim(event)).ours
     await bench.failed(event, delay=None)
-    [letter_id] = await DeadLetters(bench.ledger).ids()
+    [letter_id] = await bench.ledger.dead_letters.ids()
     await bench.pass_time(KEEP + 1)
     await bench.events.sweep()
     assert await bench.events.one(event) is None
     # bench.pass_time moves the index and not what stands in the event, which is older than KEEP as well
     received, rest = content.split(b" ", 1)
     old = b"%d %s" % (int(received) - int(KEEP * 1000) - 1000, rest)
-    assert await DeadLetters(bench.ledger).put_delivery(letter_id, event, CRM, "", old) == "new"
+    assert await bench.ledger.dead_letters.put_delivery(letter_id, event, CRM, "", old) == "new"
     await bench.events.sweep()
     assert (await bench.claim(event)).entry.payload == old

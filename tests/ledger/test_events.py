@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 
 from dcbridge.ledger.events import NewEvent
 from dcbridge.ledger.reports.books import read
-from tests.ledger.events_bench import BACKLOG, CONTENT, CRM, KEEP, LAKE, PARTNER, EventsBench
+from tests.ledger.events_bench import BACKLOG, CONTENT, CRM, LAKE, EventsBench
+from tests.ledger.ledger_bench import KEEP, PARTNER
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ async def test_a_gap_names_the_event_that_showed_it(bench: EventsBench) -> None:
 
 async def batches(bench: EventsBench, count: int) -> None:
     for n in range(count):
-        assert await bench.ledger.put_batch(f"b-{n}", "main", "trace", b"{}")
+        assert await bench.ledger.events.put_batch(f"b-{n}", "main", "trace", b"{}")
 
 
 async def test_a_batch_wakes_one_splitter_however_many_come(bench: EventsBench) -> None:
@@ -191,7 +192,7 @@ async def test_a_batch_that_comes_while_a_splitter_is_at_work_is_seen_by_it(benc
     await batches(bench, 1)
     [entry] = await bench.events.take("one", 10.0, 10)
     await bench.drop_jobs()
-    assert await bench.ledger.put_batch("b-9", "main", "trace", b"{}")
+    assert await bench.ledger.events.put_batch("b-9", "main", "trace", b"{}")
     assert await bench.queued("inbound") == []
     await bench.events.put([], [entry.id])
     assert [e.fields[b"id"] for e in await bench.events.take("one", 10.0, 10)] == [b"b-9"]
@@ -203,7 +204,7 @@ async def test_after_the_last_batch_the_next_one_wakes_a_splitter_again(bench: E
     await bench.events.put([], [entry.id])
     assert await bench.events.take("one", 10.0, 10) == []
     await bench.drop_jobs()
-    assert await bench.ledger.put_batch("b-9", "main", "trace", b"{}")
+    assert await bench.ledger.events.put_batch("b-9", "main", "trace", b"{}")
     assert await bench.queued("inbound") == ["interactions"]
 
 
@@ -222,11 +223,11 @@ async def test_a_splitter_that_died_is_replaced(bench: EventsBench) -> None:
 async def test_a_batch_that_cannot_be_split_is_a_letter_that_can_be_put_back(bench: EventsBench) -> None:
     await batches(bench, 1)
     [entry] = await bench.events.take("one", 10.0, 10)
-    await bench.events.bury(entry.id, "i-1", "internal error", b"{}")
-    await bench.events.bury(entry.id, "i-1", "internal error", b"{}")
+    await bench.ledger.events.dead_letter(entry.id, "i-1", "internal error", b"{}")
+    await bench.ledger.events.dead_letter(entry.id, "i-1", "internal error", b"{}")
     assert await bench.events.take("one", 10.0, 10) == []
     assert (await read(bench.redis)).dead_letters == 1
-    assert await bench.ledger.put_batch("b-0", "main", "trace", b"{}")
+    assert await bench.ledger.events.put_batch("b-0", "main", "trace", b"{}")
 
 
 async def test_many_events_at_once_are_one_answer(bench: EventsBench) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from dcbridge.ledger.layout import LAYOUT, LAYOUTS, Layout, WrongLayout, problem
+from dcbridge.ledger.layout import LAYOUT, LAYOUTS, WrongLayout, problem
 from tests.ledger.ledger_bench import CHANNEL, Bench
 from tests.stack import Stack, until
 
@@ -27,7 +27,7 @@ def bench(redis: Redis) -> Bench:
 async def test_an_older_one_is_raised_and_ones_own_is_kept(bench: Bench, found: bytes | None) -> None:
     if found is not None:
         await bench.redis.set("dcb:layout", found)
-    layout = Layout(bench.ledger)
+    layout = bench.ledger.layout
     await layout.require()
     assert await layout.stored() == found  # looking writes nothing
     for _ in range(2):
@@ -37,7 +37,7 @@ async def test_an_older_one_is_raised_and_ones_own_is_kept(bench: Bench, found: 
 
 async def test_a_newer_one_is_never_lowered(bench: Bench) -> None:
     await bench.redis.set("dcb:layout", NEWER)
-    layout = Layout(bench.ledger)
+    layout = bench.ledger.layout
     await layout.raise_it()
     assert await layout.stored() == NEWER
     with pytest.raises(WrongLayout, match=f"layout {LAYOUT + 1}, written by a newer version.*1 to {LAYOUT}"):
@@ -56,13 +56,13 @@ def test_what_this_version_carries_on_is_not(stored: bytes | None) -> None:
 
 
 async def test_who_waits_in_a_list_of_the_first_layout_is_looked_at_at_once(bench: Bench) -> None:
-    await bench.ledger.limits({CHANNEL: "acme 0 1 1 0 1 1"})
+    await bench.ledger.pacing.announce({CHANNEL: "acme 0 1 1 0 1 1"})
     refs = [await bench.put(f"m-{n}", to_id=f"m{n}") for n in range(3)]
     for ref, hold in zip(refs, (f"c-{CHANNEL}", "p-acme", "p-acme"), strict=True):
         await bench.redis.rpush(f"dcb:hold:{hold}", f"m:{ref}")
         await bench.redis.zadd("dcb:due", {f"m:{ref}": 9e15})
     await bench.redis.zrem("dcb:due", f"m:{refs[2]}")  # it has gone by another way
-    await Layout(bench.ledger).raise_it()
+    await bench.ledger.layout.raise_it()
     assert await bench.keys("dcb:hold:*") == []
     rows: Any = await bench.redis.zrange("dcb:due", 0, -1, withscores=True)
     due = {member.decode(): score for member, score in rows}

@@ -41,13 +41,13 @@ async def look_now(redis: Redis) -> None:
 
 async def held(bench: Bench, ledger: Ledger, kind: str, lease: float = 60.0) -> str:
     """A message or a task in the hands of that worker."""
-    await ledger.alive()
+    await ledger.leases.heartbeat()
     if kind == "m":
         ref = await bench.put()
-        assert (await ledger.claim(ref, ledger.token(), lease)).ours
+        assert (await ledger.messages.claim(ref, ledger.leases.token(), lease)).ours
         return ref
-    await ledger.put_tasks([NewTask("a", "callback", "", b"x")])
-    assert (await ledger.claim_task("a", ledger.token(), lease)).ours
+    await ledger.tasks.put([NewTask("a", "callback", "", b"x")])
+    assert (await ledger.tasks.claim("a", ledger.leases.token(), lease)).ours
     return "a"
 
 
@@ -59,13 +59,13 @@ async def test_what_a_living_worker_holds_is_left_alone_and_what_a_dead_one_held
     ref = await held(bench, mine, kind)
     await hear_nothing(bench.redis, SILENCE * 0.5)
     await look_now(bench.redis)
-    assert await other.sweep() == []
+    assert await other.sweep.run() == []
     first_look = await bench.redis.zscore("dcb:due", f"{kind}:{ref}")
     assert first_look is not None
     await hear_nothing(bench.redis, SILENCE * 0.5)
     await look_now(bench.redis)
     state = "sending" if kind == "m" else "running"
-    assert [(d.kind, d.id, d.state) for d in await other.sweep()] == [(kind, ref, state)]
+    assert [(d.kind, d.id, d.state) for d in await other.sweep.run()] == [(kind, ref, state)]
 
 
 async def test_a_claim_is_looked_at_long_before_its_lease_ends_and_at_its_end_at_the_latest(bench: Bench) -> None:
@@ -77,17 +77,17 @@ async def test_a_claim_is_looked_at_long_before_its_lease_ends_and_at_its_end_at
     assert due - (seconds * 1000 + micros / 1000) < 5000
     await bench.redis.hset(f"dcb:m:{ref}", "le", 1)  # the worker lives, and has held it too long
     await look_now(bench.redis)
-    assert [d.id for d in await ledger.sweep()] == [ref]
+    assert [d.id for d in await ledger.sweep.run()] == [ref]
 
 
 async def test_a_worker_that_says_nothing_for_its_silence_is_dead(bench: Bench) -> None:
     mine, other = worker(bench.redis, "mine"), worker(bench.redis, "other")
     ref = await held(bench, mine, "m")
-    await other.sweep()
+    await other.sweep.run()
     found: list[Decision] = []
     for _ in range(100):
         await look_now(bench.redis)
-        if found := await other.sweep():
+        if found := await other.sweep.run():
             break
         await asyncio.sleep(0.05)
     assert [d.id for d in found] == [ref]
@@ -98,9 +98,9 @@ async def test_a_sweep_says_that_its_own_worker_lives(bench: Bench) -> None:
     await held(bench, mine, "m")
     for _ in range(15):
         await asyncio.sleep(0.1)
-        await mine.sweep()
+        await mine.sweep.run()
         await look_now(bench.redis)
-        assert await other.sweep() == []
+        assert await other.sweep.run() == []
 
 
 @pytest.mark.parametrize("what", ["nobody swept", "redis was new"])
@@ -113,11 +113,11 @@ async def test_after_a_time_in_which_nobody_could_be_heard_nobody_is_dead(bench:
     else:
         await bench.redis.delete("dcb:alive:mine", "dcb:watched")
     await look_now(bench.redis)
-    assert await other.sweep() == []
-    await mine.sweep()  # it says so, well within its silence
+    assert await other.sweep.run() == []
+    await mine.sweep.run()  # it says so, well within its silence
     await hear_nothing(bench.redis, SILENCE * 0.9)
     await look_now(bench.redis)
-    assert await other.sweep() == []
+    assert await other.sweep.run() == []
 
 
 async def test_a_dead_worker_is_found_also_where_those_who_look_for_it_die_again_and_again(bench: Bench) -> None:
@@ -129,7 +129,7 @@ async def test_a_dead_worker_is_found_also_where_those_who_look_for_it_die_again
     while not found and looks < 10:
         await pause(bench.redis)
         await look_now(bench.redis)
-        found = await worker(bench.redis, f"another-{looks}").sweep()
+        found = await worker(bench.redis, f"another-{looks}").sweep.run()
         looks += 1
     assert [d.id for d in found] == [ref]
     assert looks > 2
@@ -138,6 +138,6 @@ async def test_a_dead_worker_is_found_also_where_those_who_look_for_it_die_again
 async def test_who_says_farewell_is_not_waited_for(bench: Bench) -> None:
     mine, other = worker(bench.redis, "mine"), worker(bench.redis, "other")
     ref = await held(bench, mine, "m")
-    await mine.farewell()
+    await mine.leases.release()
     await look_now(bench.redis)
-    assert [d.id for d in await other.sweep()] == [ref]
+    assert [d.id for d in await other.sweep.run()] == [ref]

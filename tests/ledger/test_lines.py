@@ -21,7 +21,7 @@ class LineBench(PacedBench):
     async def many(self, count: int, name: str = "m", **changes: Any) -> list[str]:
         """Messages of as many conversations at one time."""
         copies = [new_message(f"{name}-{n}", to_id=f"{name}{n}", **changes) for n in range(count)]
-        await self.ledger.accept(copies)
+        await self.ledger.messages.accept(copies)
         return [copy.ref for copy in copies]
 
     async def go(self) -> list[str]:
@@ -80,14 +80,14 @@ async def held_by_the_provider(bench: LineBench) -> str:
 
 async def paused_before_it_came(bench: LineBench) -> str:
     await bench.limit()
-    await bench.ledger.pause("acme", 600.0)
+    await bench.ledger.pauses.begin("acme", 600.0)
     return await bench.put(time_to_live=30.0)
 
 
 async def paused_after_it_came(bench: LineBench) -> str:
     await bench.limit()
     ref = await bench.put(time_to_live=30.0)
-    await bench.ledger.pause("acme", 600.0)
+    await bench.ledger.pauses.begin("acme", 600.0)
     assert await bench.claim(ref) == "paused"
     return ref
 
@@ -120,7 +120,7 @@ async def behind_one_under_way(bench: LineBench) -> str:
 
 
 async def behind_one_of_unknown_outcome(bench: LineBench) -> str:
-    await bench.ledger.unknown(await bench.sending("first"), "mine", 500.0, "timeout")
+    await bench.ledger.messages.unknown(await bench.sending("first"), "mine", 500.0, "timeout")
     return await bench.put("second", time_to_live=30.0)
 
 
@@ -155,7 +155,7 @@ async def let_go_and_not_claimed(bench: LineBench) -> str:
 
 async def of_a_channel_without_configuration(bench: LineBench) -> str:
     ref = await bench.sending(time_to_live=30.0)
-    assert await bench.ledger.strand(ref, "mine") == "waits"
+    assert await bench.ledger.unconfigured.strand(ref, "mine") == "waits"
     return ref
 
 
@@ -180,7 +180,7 @@ async def test_a_message_that_waits_fails_when_its_time_is_over_and_not_before(
         await bench.drop_jobs()
     await bench.pass_time(3.1)
     await bench.sweep()
-    entry = await bench.ledger.entry(ref)
+    entry = await bench.ledger.messages.entry(ref)
     assert (entry.state, entry.reason) == ("failed", "305")
     assert (entry.line, entry.slot) == ("", None)
     for key in await bench.keys("dcb:line:*") + await bench.keys("dcb:parked:*") + await bench.keys("dcb:flight:*"):
@@ -234,7 +234,7 @@ async def test_thousands_expire_in_a_few_sweeps(bench: LineBench) -> None:
     for key in await bench.keys("dcb:m:*"):
         await bench.redis.hset(key, "exp", 1)
     for _ in range(12):
-        looked = (await bench.ledger.swept(500)).looked
+        looked = (await bench.ledger.sweep.report(500)).looked
     assert looked < 500  # there is no more to do
     [books] = (await read(bench.redis)).channels
     assert books.failed == 2000
@@ -305,7 +305,7 @@ async def test_two_channels_of_one_provider_take_turns_by_age(bench: LineBench) 
 
 
 async def test_a_channel_with_a_pace_of_its_own_does_not_hold_up_its_provider(bench: LineBench) -> None:
-    await bench.ledger.limits({CHANNEL: "acme 0 1 5 0.001 1 0", OTHER: "acme 0 1 5 0 1 0"})
+    await bench.ledger.pacing.announce({CHANNEL: "acme 0 1 5 0.001 1 0", OTHER: "acme 0 1 5 0 1 0"})
     paced = await bench.many(50)
     [free] = await bench.many(1, "free", channel_id=OTHER)
     assert await bench.queued() == [paced[0], free]
@@ -313,8 +313,8 @@ async def test_a_channel_with_a_pace_of_its_own_does_not_hold_up_its_provider(be
 
 async def test_a_channels_rate_holds_while_its_provider_catches_up(bench: LineBench) -> None:
     """What waited for the provider must not leave faster than its channel may."""
-    await bench.ledger.limits({CHANNEL: "acme 100 1 0 1 1 0", OTHER: "acme 100 1 0 0 1 0"})
-    await bench.ledger.pause("acme", 60.0)
+    await bench.ledger.pacing.announce({CHANNEL: "acme 100 1 0 1 1 0", OTHER: "acme 100 1 0 0 1 0"})
+    await bench.ledger.pauses.begin("acme", 60.0)
     await bench.many(50)
     await bench.pass_time(61.0)
     assert len(await bench.go()) <= 2
@@ -353,7 +353,7 @@ async def test_the_order_within_a_conversation_stays(bench: LineBench) -> None:
 
 async def test_after_a_pause_the_queue_is_not_flooded(bench: LineBench) -> None:
     await bench.limit()
-    await bench.ledger.pause("acme", 60.0)
+    await bench.ledger.pauses.begin("acme", 60.0)
     for n in range(3):
         await bench.many(500, f"{n}-")
     assert await bench.queued() == []
@@ -369,7 +369,7 @@ async def test_after_a_pause_the_queue_is_not_flooded(bench: LineBench) -> None:
 
 async def test_a_pause_that_is_lifted_ends_soon(bench: LineBench) -> None:
     await bench.limit()
-    await bench.ledger.pause("acme", 600.0)
+    await bench.ledger.pauses.begin("acme", 600.0)
     ref = await bench.put()
     await bench.redis.delete("dcb:pause:acme")
     await bench.pass_time(1.1)
@@ -385,7 +385,7 @@ async def test_a_pause_that_is_lifted_ends_soon(bench: LineBench) -> None:
 async def test_waiting_costs_the_same_however_many_wait(bench: LineBench, limits: dict[str, str]) -> None:
     await bench.limit(**limits)
     if not limits:
-        await bench.ledger.pause("acme", 3000.0)
+        await bench.ledger.pauses.begin("acme", 3000.0)
     await bench.many(20, "few")
     await bench.go()
     await bench.pass_time(16.0)
@@ -418,7 +418,7 @@ async def test_a_channel_that_changes_its_provider_takes_its_line_along(bench: L
     await bench.limit(provider="0.001 1 0")
     refs = await bench.many(4)
     went = await bench.go()
-    await bench.ledger.limits({CHANNEL: "another 0 1 2 0 1 0"})
+    await bench.ledger.pacing.announce({CHANNEL: "another 0 1 2 0 1 0"})
     await bench.pass_time(2000.0)
     went += await bench.go()
     assert went == refs[:3]

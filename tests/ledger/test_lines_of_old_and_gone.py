@@ -83,17 +83,17 @@ async def test_one_that_an_older_worker_took_out_of_the_line_is_sent_once(bench:
 
 async def test_a_channel_without_configuration_waits_and_costs_nothing_until_it_is_back(bench: LineBench) -> None:
     refs = await bench.many(5)
-    await bench.ledger.limits({OTHER: "acme 0 1 0 0 1 0"})
+    await bench.ledger.pacing.announce({OTHER: "acme 0 1 0 0 1 0"})
     for ref in refs:
         assert await bench.claim(ref, ref) == "go"
-        assert await bench.ledger.strand(ref, ref) == "waits"
+        assert await bench.ledger.unconfigured.strand(ref, ref) == "waits"
     late = await bench.many(3, "late")
     await bench.drop_jobs()
     await bench.pass_time(100.0)
     for _ in range(3):
         await bench.sweep()
     assert await bench.queued() == []
-    entry = await bench.ledger.entry(refs[0])
+    entry = await bench.ledger.messages.entry(refs[0])
     assert (entry.state, entry.attempts, entry.total_attempts, entry.began_at) == ("accepted", 0, 0, None)
     await bench.limit()
     assert sorted(await bench.go()) == sorted([*refs, *late])
@@ -106,26 +106,26 @@ async def test_attempts_of_before_are_kept_while_the_channel_is_away(bench: Line
     await bench.retry(ref, delay=1.0)
     await bench.pass_time(2.0)
     assert await bench.claim(ref, "b") == "go"
-    assert await bench.ledger.strand(ref, "b") == "waits"
-    entry = await bench.ledger.entry(ref)
+    assert await bench.ledger.unconfigured.strand(ref, "b") == "waits"
+    entry = await bench.ledger.messages.entry(ref)
     assert (entry.state, entry.total_attempts, entry.began_at is not None) == ("retry", 1, True)
-    assert await bench.ledger.strand(ref, "b") == "stale"
+    assert await bench.ledger.unconfigured.strand(ref, "b") == "stale"
 
 
 async def test_giving_up_fails_what_was_not_sent_and_leaves_the_rest(bench: LineBench) -> None:
     sent = await bench.sent("sent", to_id="a")
     under_way = await bench.sending("under-way", to_id="b")
     stranded = await bench.sending("stranded", to_id="c")
-    await bench.ledger.strand(stranded, "mine")
+    await bench.ledger.unconfigured.strand(stranded, "mine")
     behind = await bench.put("behind", to_id="c")
     others = await bench.many(450, "more")
     elsewhere = await bench.put("elsewhere", channel_id=OTHER)
-    assert await bench.ledger.give_up(CHANNEL) == 452
+    assert await bench.ledger.unconfigured.give_up(CHANNEL) == 452
     assert await bench.states([sent, under_way, elsewhere]) == ["sent", "sending", "accepted"]
     assert set(await bench.states([stranded, behind, *others])) == {"failed"}
-    entry = await bench.ledger.entry(stranded)
+    entry = await bench.ledger.messages.entry(stranded)
     assert (entry.reason, entry.detail) == ("500", "channel is not configured")
-    assert await bench.ledger.give_up(CHANNEL) == 0
+    assert await bench.ledger.unconfigured.give_up(CHANNEL) == 0
     assert await bench.keys("dcb:unconfigured") == []
     assert await bench.difference() == 0
 
@@ -133,14 +133,14 @@ async def test_giving_up_fails_what_was_not_sent_and_leaves_the_rest(bench: Line
 async def test_nothing_of_a_configured_channel_is_given_up(bench: LineBench) -> None:
     await bench.limit()
     ref = await bench.put()
-    assert await bench.ledger.give_up(CHANNEL) is None
+    assert await bench.ledger.unconfigured.give_up(CHANNEL) is None
     assert await bench.state(ref) == "accepted"
 
 
 async def test_one_worker_that_has_an_older_configuration_holds_nobody_up(bench: LineBench) -> None:
     await bench.limit()
     ref = await bench.sending()
-    assert await bench.ledger.strand(ref, "mine") == "waits"
+    assert await bench.ledger.unconfigured.strand(ref, "mine") == "waits"
     await bench.drop_jobs()
     assert await bench.go() == []
     await bench.pass_time(5.1)
@@ -153,9 +153,9 @@ async def test_a_probe_is_not_looked_for_among_those_without_configuration(bench
     gone = await bench.put("gone", channel_id=OTHER, to_id="1")
     await bench.pass_time(0.01)
     here = await bench.put("here", to_id="2")
-    await bench.ledger.limits({CHANNEL: "acme 0 1 0 0 1 0"})
+    await bench.ledger.pacing.announce({CHANNEL: "acme 0 1 0 0 1 0"})
     await bench.pass_time(5.1)
     await bench.sweep()
     assert (await bench.queued())[-1] == here
     assert await bench.state(gone) == "accepted"
-    assert (await bench.ledger.entry(gone)).line != "b-acme"
+    assert (await bench.ledger.messages.entry(gone)).line != "b-acme"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from dcbridge.ledger import KNOWN
+from dcbridge.ledger.lookups import KNOWN
 from dcbridge.ledger.reports.books import read
 from dcbridge.messages import UpdateStatus, message_ref
 from tests.ledger.ledger_bench import CHANNEL
@@ -43,7 +43,7 @@ async def _sent_asking(b: QuestionBench) -> None:
 
 async def _given_back(b: QuestionBench) -> None:
     await _asking(b)
-    assert await b.ledger.ask_again(REF, "q", 5.0) == "again"
+    assert await b.ledger.lookups.again(REF, "q", 5.0) == "again"
 
 
 async def _lease_over(b: QuestionBench) -> None:
@@ -53,13 +53,13 @@ async def _lease_over(b: QuestionBench) -> None:
 
 async def _resent(b: QuestionBench) -> None:
     await _asking(b)
-    assert await b.ledger.not_there(REF, "q", 900.0) == "retry"
+    assert await b.ledger.lookups.not_there(REF, "q", 900.0) == "retry"
 
 
 async def _resent_and_unknown(b: QuestionBench) -> None:
     await _resent(b)
-    assert (await b.ledger.claim(REF, "mine", 60.0)).ours
-    assert await b.ledger.unknown(REF, "mine", 30.0, "timeout") == "unknown"
+    assert (await b.ledger.messages.claim(REF, "mine", 60.0)).ours
+    assert await b.ledger.messages.unknown(REF, "mine", 30.0, "timeout") == "unknown"
 
 
 async def _delivered(b: QuestionBench) -> None:
@@ -96,17 +96,17 @@ STATES: dict[str, Callable[[QuestionBench], Awaitable[Any]]] = {
 
 
 VERBS: dict[str, Callable[[QuestionBench], Awaitable[str]]] = {
-    "ask": lambda b: b.ledger.ask(REF, 900.0),
+    "ask": lambda b: b.ledger.lookups.ask(REF, 900.0),
     "question": lambda b: b.question(REF),
     "another": lambda b: b.question(REF, "another"),
     "found": lambda b: b.found(REF),
     "deliv": lambda b: b.found(REF, status=DELIVERED),
     "failed": lambda b: b.found(REF, status=FAILED),
-    "absent": lambda b: b.ledger.not_there(REF, "q", 900.0),
-    "resend": lambda b: b.ledger.settle(REF, "resend", token="q"),
-    "give_up": lambda b: b.ledger.settle(REF, "fail", token="q"),
-    "no_word": lambda b: b.ledger.confirm_over(REF, "", "", token="q"),
-    "again": lambda b: b.ledger.ask_again(REF, "q", 5.0),
+    "absent": lambda b: b.ledger.lookups.not_there(REF, "q", 900.0),
+    "resend": lambda b: b.ledger.messages.settle(REF, "resend", token="q"),
+    "give_up": lambda b: b.ledger.messages.settle(REF, "fail", token="q"),
+    "no_word": lambda b: b.ledger.messages.confirm_over(REF, "", "", token="q"),
+    "again": lambda b: b.ledger.lookups.again(REF, "q", 5.0),
     "+sent": lambda b: b.update(REF, "sent"),
 }
 
@@ -171,17 +171,17 @@ async def test_a_question_is_queued_with_the_callbacks_and_a_lost_job_again(benc
     ref = await bench.asked(await bench.unknown())
     assert await bench.queued("inbound") == [ref]
     await bench.pass_time(16)
-    assert await bench.ledger.ask(ref, 900.0) == "waiting"  # it is still in the queue
+    assert await bench.ledger.lookups.ask(ref, 900.0) == "waiting"  # it is still in the queue
     await bench.drop_jobs()
     await bench.pass_time(32)
     assert [d.id for d in await bench.sweep()] == [ref]
-    assert await bench.ledger.ask(ref, 900.0) == "asking"
+    assert await bench.ledger.lookups.ask(ref, 900.0) == "asking"
     assert await bench.queued("inbound") == [ref]
 
 
 async def test_a_job_that_was_thought_lost_finds_its_question_taken(bench: QuestionBench) -> None:
     ref = await bench.asking(await bench.unknown())
-    assert await bench.ledger.ask_again(ref, "q", 5.0) == "again"
+    assert await bench.ledger.lookups.again(ref, "q", 5.0) == "again"
     assert await bench.question(ref, "late") == "not asked"
 
 
@@ -189,17 +189,17 @@ async def test_a_job_that_was_thought_lost_finds_its_question_taken(bench: Quest
 async def test_who_was_waited_for_too_long_is_not_asked(bench: QuestionBench, make: str, field: str) -> None:
     ref = await getattr(bench, make)()
     await bench.pass_time(200)
-    assert getattr(await bench.ledger.entry(ref), field)
-    assert await bench.ledger.ask(ref, 199.0) == "over"
+    assert getattr(await bench.ledger.messages.entry(ref), field)
+    assert await bench.ledger.lookups.ask(ref, 199.0) == "over"
     assert await bench.queued("inbound") == []
-    assert await bench.ledger.ask(ref, 210.0) == "asking"
+    assert await bench.ledger.lookups.ask(ref, 210.0) == "asking"
 
 
 async def test_two_who_ask_at_once_are_one(bench: QuestionBench) -> None:
     ref = await bench.asked(await bench.unknown())
     found = await asyncio.gather(*(bench.question(ref, f"q{n}") for n in range(10)))
     assert sorted(found) == ["busy"] * 9 + ["go"]
-    again = await asyncio.gather(*(bench.ledger.not_there(ref, f"q{n}", 900.0) for n in range(10)))
+    again = await asyncio.gather(*(bench.ledger.lookups.not_there(ref, f"q{n}", 900.0) for n in range(10)))
     assert sorted(again) == ["retry", *["stale"] * 9]
     assert (await bench.counts())["unknown_not_there"] == 1
     assert (await bench.queued()).count(ref) == 2  # accepted once, sent again once
@@ -209,24 +209,24 @@ async def test_an_old_answer_says_nothing_about_a_later_request(bench: QuestionB
     """The first asker is stopped; another finds it absent, it is sent again, and nobody answers that either."""
     ref = await bench.asking(await bench.unknown(), "slow")
     await bench.pass_time(16)
-    assert await bench.ledger.ask(ref, 900.0) == "asking"
+    assert await bench.ledger.lookups.ask(ref, 900.0) == "asking"
     assert await bench.question(ref, "quick") == "go"
-    assert await bench.ledger.not_there(ref, "quick", 900.0) == "retry"
-    assert (await bench.ledger.claim(ref, "mine", 60.0)).ours
-    assert await bench.ledger.unknown(ref, "mine", 30.0, "timeout") == "unknown"
-    assert await bench.ledger.not_there(ref, "slow", 900.0) == "stale"
+    assert await bench.ledger.lookups.not_there(ref, "quick", 900.0) == "retry"
+    assert (await bench.ledger.messages.claim(ref, "mine", 60.0)).ours
+    assert await bench.ledger.messages.unknown(ref, "mine", 30.0, "timeout") == "unknown"
+    assert await bench.ledger.lookups.not_there(ref, "slow", 900.0) == "stale"
     assert await bench.state(ref) == "unknown"
 
 
 async def test_what_a_question_needs_comes_with_it(bench: QuestionBench) -> None:
     ref = await bench.unknown()
-    claimed = await bench.ledger.question(await bench.asked(ref), "q", 15.0)
+    claimed = await bench.ledger.lookups.claim(await bench.asked(ref), "q", 15.0)
     assert claimed.entry.payload == b'{"text":"Agent message text"}'
     assert claimed.entry.unknown_requests == 1
     assert claimed.entry.now - (claimed.entry.unknown_since or claimed.entry.now) >= 101_000
-    assert await bench.ledger.ask_again(ref, "q", 0.0, 2) == "again"
-    assert await bench.ledger.ask(ref, 900.0) == "asking"
-    claimed = await bench.ledger.question(ref, "q", 15.0)
+    assert await bench.ledger.lookups.again(ref, "q", 0.0, 2) == "again"
+    assert await bench.ledger.lookups.ask(ref, 900.0) == "asking"
+    claimed = await bench.ledger.lookups.claim(ref, "q", 15.0)
     assert claimed.entry.lookup_failures == 2
 
 
@@ -235,31 +235,31 @@ async def test_what_a_question_needs_comes_with_it(bench: QuestionBench) -> None
 
 async def test_the_requests_that_are_open_are_counted_from_the_first_of_them(bench: QuestionBench) -> None:
     ref = await bench.unknown()
-    began = (await bench.ledger.entry(ref)).unknown_since
+    began = (await bench.ledger.messages.entry(ref)).unknown_since
     await bench.pass_time(31)
-    assert await bench.ledger.settle(ref, "resend") == "retry"
-    assert (await bench.ledger.claim(ref, "mine", 60.0)).ours
-    assert await bench.ledger.unknown(ref, "mine", 30.0, "timeout") == "unknown"
-    entry = await bench.ledger.entry(ref)
+    assert await bench.ledger.messages.settle(ref, "resend") == "retry"
+    assert (await bench.ledger.messages.claim(ref, "mine", 60.0)).ours
+    assert await bench.ledger.messages.unknown(ref, "mine", 30.0, "timeout") == "unknown"
+    entry = await bench.ledger.messages.entry(ref)
     assert (entry.unknown_requests, entry.unknown_since) == (2, (began or 0) - 31_000)
     await bench.asking(ref)
-    assert await bench.ledger.not_there(ref, "q", 900.0) == "retry"
-    assert not {b"us", b"un", b"ut"} & (await bench.ledger.entry(ref)).hash.keys()
+    assert await bench.ledger.lookups.not_there(ref, "q", 900.0) == "retry"
+    assert not {b"us", b"un", b"ut"} & (await bench.ledger.messages.entry(ref)).hash.keys()
 
 
 async def test_an_answer_that_it_is_absent_spends_no_resend(bench: QuestionBench) -> None:
     ref = await bench.unknown()
     for _ in range(4):
         await bench.asking(ref)
-        assert await bench.ledger.not_there(ref, "q", 9000.0) == "retry"
-        assert (await bench.ledger.claim(ref, "mine", 60.0)).ours
-        assert await bench.ledger.unknown(ref, "mine", 30.0, "timeout") == "unknown"
+        assert await bench.ledger.lookups.not_there(ref, "q", 9000.0) == "retry"
+        assert (await bench.ledger.messages.claim(ref, "mine", 60.0)).ours
+        assert await bench.ledger.messages.unknown(ref, "mine", 30.0, "timeout") == "unknown"
     for then in ("retry", "failed"):
         await bench.pass_time(31)
-        assert await bench.ledger.settle(ref, "resend", 1) == then
+        assert await bench.ledger.messages.settle(ref, "resend", 1) == then
         if then == "retry":
-            assert (await bench.ledger.claim(ref, "mine", 60.0)).ours
-            assert await bench.ledger.unknown(ref, "mine", 30.0, "timeout") == "unknown"
+            assert (await bench.ledger.messages.claim(ref, "mine", 60.0)).ours
+            assert await bench.ledger.messages.unknown(ref, "mine", 30.0, "timeout") == "unknown"
     counts = await bench.counts()
     assert (counts["unknown_not_there"], counts["unknown_resend"], counts["unknown_fail"]) == (4, 1, 1)
 
@@ -268,7 +268,7 @@ async def test_a_message_that_is_absent_again_and_again_does_not_hold_its_conver
     bench: QuestionBench,
 ) -> None:
     ref = await bench.asking(await bench.unknown())
-    assert await bench.ledger.not_there(ref, "q", 100.0) == "failed"
+    assert await bench.ledger.lookups.not_there(ref, "q", 100.0) == "failed"
     assert await bench.owed() == [("m-1", "Failed", "500")]
 
 
@@ -288,7 +288,7 @@ async def test_a_message_that_is_found(
     ref = await bench.asking(await bench.unknown())
     behind = await bench.put("m-2")
     assert await bench.found(ref, "SM7", status=status, delivered=delivered) == state
-    entry = await bench.ledger.entry(ref)
+    entry = await bench.ledger.messages.entry(ref)
     assert entry.provider_id(0) == "SM7"
     assert await bench.owed() == receipts
     assert await bench.queued() == [ref, behind]  # the conversation goes on
@@ -298,11 +298,11 @@ async def test_a_message_that_is_found(
 
 async def test_one_part_of_several_is_found_and_the_next_goes_out(bench: QuestionBench) -> None:
     ref = await bench.sending()
-    await bench.ledger.parts(ref, "mine", 2)
-    assert await bench.ledger.unknown(ref, "mine", 30.0, "timeout") == "unknown"
+    await bench.ledger.messages.parts(ref, "mine", 2)
+    assert await bench.ledger.messages.unknown(ref, "mine", 30.0, "timeout") == "unknown"
     await bench.asking(ref)
     assert await bench.found(ref, "SM0", status=DELIVERED, count=2) == "next"
-    assert (await bench.ledger.claim(ref, "mine", 60.0)).ours
+    assert (await bench.ledger.messages.claim(ref, "mine", 60.0)).ours
     assert await bench.taken(ref, part=1, count=2) == "sent"
     assert await bench.update(ref, "delivered", part=1) == "delivered"
 
@@ -324,7 +324,7 @@ async def test_of_two_who_find_the_same_one_gets_it(bench: QuestionBench) -> Non
     refs = [await bench.unknown(f"m-{n}", to_id=str(n)) for n in range(2)]
     await bench.pass_time(101)
     for ref in refs:
-        assert await bench.ledger.ask(ref, 900.0) == "asking"
+        assert await bench.ledger.lookups.ask(ref, 900.0) == "asking"
         assert await bench.question(ref) == "go"
     found = await asyncio.gather(*(bench.found(ref, "SM5") for ref in refs))
     assert sorted(found) == ["sent", "taken"]
@@ -343,7 +343,7 @@ async def _by_an_early_update(b: QuestionBench) -> str:
 async def _by_a_late_update(b: QuestionBench) -> str:
     ref = await b.unknown()
     await b.pass_time(31)
-    assert await b.ledger.settle(ref, "fail") == "failed"
+    assert await b.ledger.messages.settle(ref, "fail") == "failed"
     assert await b.update(ref, "delivered") == "late"
     return ref
 
@@ -367,9 +367,9 @@ async def test_whatever_tells_us_an_id_makes_it_known(
 
 async def test_an_id_whose_answer_could_not_be_read_is_learnt_from_an_update(bench: QuestionBench) -> None:
     ref = await bench.sending()
-    assert await bench.ledger.taken(ref, "mine", 0, 1, "", delivered=False, confirm_within=100.0) == "sent"
+    assert await bench.ledger.messages.submitted(ref, "mine", 0, 1, "", delivered=False, confirm_within=100.0) == "sent"
     assert await bench.update(ref, "sent") == "noted"
-    assert (await bench.ledger.entry(ref)).provider_id(0) == "SM0"
+    assert (await bench.ledger.messages.entry(ref)).provider_id(0) == "SM0"
 
 
 async def test_two_messages_with_one_id_are_counted(bench: QuestionBench) -> None:
@@ -381,6 +381,6 @@ async def test_two_messages_with_one_id_are_counted(bench: QuestionBench) -> Non
 
 
 async def test_ids_of_a_provider_that_cannot_be_asked_are_not_kept(bench: QuestionBench) -> None:
-    await bench.ledger.limits({CHANNEL: "acme 0 1 0 0 1 0"})
+    await bench.ledger.pacing.announce({CHANNEL: "acme 0 1 0 0 1 0"})
     await bench.sent()
     assert await bench.keys("dcb:id:*") == []

@@ -116,7 +116,7 @@ class Machine(RuleBasedStateMachine):
     @rule(channel=st.sampled_from(CHANNELS), consumer=st.sampled_from(CONSUMERS), parts=st.integers(1, 2))
     def accept(self, channel: str, consumer: str, parts: int) -> None:
         copy = new_message(f"m-{len(self.entries)}", channel_id=channel, to_id=consumer, time_to_live=1e6)
-        assert self.do(self.bench.ledger.accept([copy, copy])) == [True, False]
+        assert self.do(self.bench.ledger.messages.accept([copy, copy])) == [True, False]
         e = Entry(copy.ref, channel, lane_of(channel, consumer), parts)
         self.entries.append(e)
         self.lanes.setdefault(e.lane, []).append(e)
@@ -146,9 +146,9 @@ class Machine(RuleBasedStateMachine):
                 e.state, e.token, e.first, e.due = "sending", token, True, False
         else:
             expected = e.state
-        assert self.do(self.bench.ledger.claim(e.ref, token, 60.0)).why == expected
+        assert self.do(self.bench.ledger.messages.claim(e.ref, token, 60.0)).why == expected
         if expected == "go" and e.parts > 1 and e.done == 0:
-            self.do(self.bench.ledger.parts(e.ref, token, e.parts))
+            self.do(self.bench.ledger.messages.parts(e.ref, token, e.parts))
 
     @precondition(lambda self: self.entries)
     @rule(
@@ -180,8 +180,8 @@ class Machine(RuleBasedStateMachine):
             "taken": lambda: self.bench.taken(e.ref, token, part, e.parts),
             "instant": lambda: self.bench.taken(e.ref, token, part, e.parts, delivered=last),
             "retry": lambda: self.bench.retry(e.ref, token, 5.0, 0.0),
-            "fail": lambda: ledger.fail(e.ref, token, 500, "x"),
-            "unknown": lambda: ledger.unknown(e.ref, token, 30.0, "timeout"),
+            "fail": lambda: ledger.messages.fail(e.ref, token, 500, "x"),
+            "unknown": lambda: ledger.messages.unknown(e.ref, token, 30.0, "timeout"),
         }
         assert self.do(said[end]()) == expected
         assert self.do(said[end]()) in ("stale", "repeated")  # and again, as after a lost answer
@@ -242,7 +242,7 @@ class Machine(RuleBasedStateMachine):
             known = self.meanwhile(e)
             if known is None:
                 e.state, e.token, e.due = "unknown", "", False
-            assert self.do(ledger.unknown(e.ref, "", 30.0, "lease ended")) == (known or "unknown")
+            assert self.do(ledger.messages.unknown(e.ref, "", 30.0, "lease ended")) == (known or "unknown")
         elif policy in ANSWERS:
             self.ask_about(e, policy)
         elif e.state == "unknown":
@@ -251,18 +251,18 @@ class Machine(RuleBasedStateMachine):
             else:
                 e.state, e.not_yet = "retry", False
                 expected = "retry"
-            assert self.do(ledger.settle(e.ref, policy, 1000)) == expected
+            assert self.do(ledger.messages.settle(e.ref, policy, 1000)) == expected
         else:
-            assert self.do(ledger.confirm_over(e.ref, "", "")) == self.leave(e, "unconfirmed")
+            assert self.do(ledger.messages.confirm_over(e.ref, "", "")) == self.leave(e, "unconfirmed")
 
     def ask_about(self, e: Entry, answer: str) -> None:
         """Its provider is asked instead, and somebody else asks at the same time."""
         ledger, unknown, part = self.bench.ledger, e.state == "unknown", e.done
         self.do(self.bench.drop_jobs())
-        assert self.do(ledger.ask(e.ref, 1e9)) == "asking"
+        assert self.do(ledger.lookups.ask(e.ref, 1e9)) == "asking"
         assert self.do(self.bench.pop_job("inbound")) == e.ref
-        assert self.do(ledger.question(e.ref, "q", 15.0)).ours
-        assert self.do(ledger.question(e.ref, "another", 15.0)).why == "busy"
+        assert self.do(ledger.lookups.claim(e.ref, "q", 15.0)).ours
+        assert self.do(ledger.lookups.claim(e.ref, "another", 15.0)).why == "busy"
         e.due = False
         if answer == "failed":
             expected = "again"
@@ -278,17 +278,17 @@ class Machine(RuleBasedStateMachine):
 
         def said() -> str:
             if answer == "failed":
-                return self.do(ledger.ask_again(e.ref, "q", 5.0, 1))
+                return self.do(ledger.lookups.again(e.ref, "q", 5.0, 1))
             if not unknown:
-                return self.do(ledger.confirm_over(e.ref, "", "", token="q"))
+                return self.do(ledger.messages.confirm_over(e.ref, "", "", token="q"))
             if answer == "found":
-                found = ledger.found(
+                found = ledger.lookups.found(
                     e.ref, "q", part, e.parts, "acme", known, [f"{e.ref} {part}"], delivered=False, confirm_within=100.0
                 )
                 return self.do(found)
             if answer == "absent":
-                return self.do(ledger.not_there(e.ref, "q", 1e9))
-            return self.do(ledger.settle(e.ref, "resend", 1000, "q"))
+                return self.do(ledger.lookups.not_there(e.ref, "q", 1e9))
+            return self.do(ledger.messages.settle(e.ref, "resend", 1000, "q"))
 
         assert said() == expected
         assert said() == "stale"
@@ -340,7 +340,7 @@ class Machine(RuleBasedStateMachine):
         assert self.do(self.bench.keys("dcb:lane:*")) == []
         assert self.do(self.bench.keys("dcb:p:*")) == []
         receipts: Any = [
-            o.message_id for channel in CHANNELS for o in self.do(self.bench.ledger.receipts_take(channel, 999, 0.0))
+            o.message_id for channel in CHANNELS for o in self.do(self.bench.ledger.receipts.take(channel, 999, 0.0))
         ]
         assert len(receipts) == len(set(receipts)) == sum(e.state != "unconfirmed" for e in self.entries)
 

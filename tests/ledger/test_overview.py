@@ -14,7 +14,6 @@ from rq.serializers import JSONSerializer
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.cli.dev.processes import Ports, environment, prepare
 from dcbridge.config.loader import load
-from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.reports import books, overview
 from dcbridge.ledger.reports.overview import Overview, Provider
 from dcbridge.runtime.metrics import VERSION, Metrics
@@ -147,13 +146,13 @@ async def test_a_breaker_tells_why_it_is_open_and_what_waits(bench: PacedBench) 
     assert 2 <= found.open_for < 60
     assert 0 < found.next_probe_in <= 3
     assert found.oldest_parked_age >= 2
-    await bench.ledger.contact("acme", refs[0])
+    await bench.ledger.pacing.record_success("acme", refs[0])
     assert (await account(bench)).open is False
 
 
 async def test_a_pause_tells_how_long_it_lasts(bench: PacedBench) -> None:
     await bench.limit()
-    await bench.ledger.pause("acme", 30)
+    await bench.ledger.pauses.begin("acme", 30)
     assert 25 < (await account(bench)).paused_for <= 30
 
 
@@ -227,11 +226,11 @@ async def test_what_alarms_look_at_is_told_before_anything_has_happened(
 
 
 async def test_a_scrape_tells_of_workers_breakers_and_paces(bench: PacedBench, told: dict[str, str]) -> None:
-    await bench.ledger.limits({CHANNEL: "twilio 0.01 1 1 0 1 7", "stray": "twilio 0.01 1 1 5 1 7"})
+    await bench.ledger.pacing.announce({CHANNEL: "twilio 0.01 1 1 0 1 7", "stray": "twilio 0.01 1 1 5 1 7"})
     for ref in await bench.heads(3):
         await bench.claim(ref, ref)
-    await bench.ledger.trouble("mail", "x", "connect", at_once=True, threshold=3, first=5.0, most=8.0)
-    await bench.ledger.pause("twilio", 100)
+    await bench.ledger.pacing.record_failure("mail", "x", "connect", at_once=True, threshold=3, first=5.0, most=8.0)
+    await bench.ledger.pauses.begin("twilio", 100)
     worker = made(told, "outbound")
     cast(Any, worker).register_birth()
     await bench.redis.set(f"dcb:alive:{worker._claims_as}", 1, px=10_000)
@@ -299,26 +298,26 @@ async def test_a_scrape_asks_as_much_of_a_long_queue_as_of_a_short_one(bench: Pa
 async def test_a_receipt_that_is_tried_again_and_again_grows_old_all_the_same(bench: PacedBench) -> None:
     for n in range(30):
         ref = await bench.sending(f"m-{n}", to_id=str(n))
-        await bench.ledger.fail(ref, "mine", 530, "")
+        await bench.ledger.messages.fail(ref, "mine", 530, "")
         await bench.pass_time(10_000 if n == 0 else 0)
-    owed = await bench.ledger.receipts_take(CHANNEL, 100, 60.0)
-    await bench.ledger.receipts_again(CHANNEL, {one.ref: 300.0 if n == 0 else 100.0 for n, one in enumerate(owed)})
+    owed = await bench.ledger.receipts.take(CHANNEL, 100, 60.0)
+    await bench.ledger.receipts.again(CHANNEL, {one.ref: 300.0 if n == 0 else 100.0 for n, one in enumerate(owed)})
     [channel] = (await books.read(bench.redis)).channels
     assert channel.oldest_receipt_age > 10_000
-    await bench.ledger.receipts_done(CHANNEL, [owed[0].ref])
+    await bench.ledger.receipts.done(CHANNEL, [owed[0].ref])
     [channel] = (await books.read(bench.redis)).channels
     assert channel.oldest_receipt_age < 5000
-    await bench.ledger.receipts_done(CHANNEL, [one.ref for one in owed])
+    await bench.ledger.receipts.done(CHANNEL, [one.ref for one in owed])
     assert (await books.read(bench.redis)).channels[0].oldest_receipt_age == 0
 
 
 async def test_a_refused_receipt_that_is_owed_again_is_as_old_as_that(bench: PacedBench) -> None:
     ref = await bench.sending()
-    await bench.ledger.fail(ref, "mine", 530, "")
+    await bench.ledger.messages.fail(ref, "mine", 530, "")
     await bench.pass_time(10_000)
-    await bench.ledger.receipts_take(CHANNEL, 100, 60.0)
-    await bench.ledger.receipts_refused(CHANNEL, ref, "http 404", b"{}")
-    assert await DeadLetters(bench.ledger).owe_receipt(f"r-{ref}", ref, "from", "to") == "new"
+    await bench.ledger.receipts.take(CHANNEL, 100, 60.0)
+    await bench.ledger.receipts.refused(CHANNEL, ref, "http 404", b"{}")
+    assert await bench.ledger.dead_letters.owe_receipt(f"r-{ref}", ref, "from", "to") == "new"
     [channel] = (await books.read(bench.redis)).channels
     assert (channel.receipts_waiting, channel.oldest_receipt_age < 5000) == (1, True)
 

@@ -37,10 +37,10 @@ class PacedBench(Bench):
     async def limit(self, **lines: str) -> None:
         """`provider` and `channel`: "per_second burst in_flight", for both channels of one provider."""
         line = f"acme {lines.get('provider', '0 1 0')} {lines.get('channel', '0 1 0')}"
-        await self.ledger.limits({CHANNEL: line, OTHER: line})
+        await self.ledger.pacing.announce({CHANNEL: line, OTHER: line})
 
     async def claim(self, ref: str, token: str = "mine") -> str:
-        claimed: MessageClaim = await self.ledger.claim(ref, token, 60.0)
+        claimed: MessageClaim = await self.ledger.messages.claim(ref, token, 60.0)
         return claimed.why
 
     async def heads(self, count: int, **changes: Any) -> list[str]:
@@ -52,7 +52,9 @@ class PacedBench(Bench):
         return refs
 
     async def trouble(self, ref: str, *, at_once: bool = False) -> str:
-        return await self.ledger.trouble("acme", ref, "connect", at_once=at_once, threshold=3, first=5.0, most=8.0)
+        return await self.ledger.pacing.record_failure(
+            "acme", ref, "connect", at_once=at_once, threshold=3, first=5.0, most=8.0
+        )
 
 
 @pytest.fixture
@@ -97,7 +99,7 @@ async def test_a_message_that_waits_for_its_turn_spends_no_attempt(bench: PacedB
     await bench.limit(channel="0.01 1 0")
     first, second = await bench.heads(2)
     assert (await bench.claim(first), await bench.claim(second)) == ("go", "paced")
-    assert (await bench.ledger.entry(second)).attempts == 0
+    assert (await bench.ledger.messages.entry(second)).attempts == 0
     assert await bench.state(second) == "accepted"
 
 
@@ -120,9 +122,9 @@ async def test_a_place_in_flight_goes_to_the_one_who_waited_longest(bench: Paced
         case "retry":
             await bench.retry(refs[0])
         case "fail":
-            await bench.ledger.fail(refs[0], "mine", 530, "21211")
+            await bench.ledger.messages.fail(refs[0], "mine", 530, "21211")
         case "unknown":
-            await bench.ledger.unknown(refs[0], "mine", 30.0, "timeout")
+            await bench.ledger.messages.unknown(refs[0], "mine", 30.0, "timeout")
         case _:
             await bench.update(refs[0], "failed", reason="530")
     assert await bench.queued() == [refs[2]]
@@ -135,7 +137,7 @@ async def test_a_place_that_is_free_wakes_nobody_who_went_already(bench: PacedBe
     assert [await bench.claim(ref) for ref in refs] == ["go", "held", "held"]
     await bench.pass_time(61)  # the first one's lease is over, and the second is looked at before its turn
     assert await bench.claim(refs[1]) == "go"
-    assert await bench.ledger.unknown(refs[1], "mine", 300.0, "timeout") == "unknown"
+    assert await bench.ledger.messages.unknown(refs[1], "mine", 300.0, "timeout") == "unknown"
     grace = await bench.redis.zscore("dcb:due", f"m:{refs[1]}")
     await bench.drop_jobs()
     await bench.limit(provider="0 1 2")
@@ -156,7 +158,7 @@ async def test_a_place_in_flight_of_a_dead_worker_is_free_when_its_lease_is_over
 
 async def test_silence_that_the_provider_asked_for_holds_every_channel_of_it(bench: PacedBench) -> None:
     await bench.limit()
-    await bench.ledger.pause("acme", 200.0)
+    await bench.ledger.pauses.begin("acme", 200.0)
     [here] = await bench.heads(1)
     elsewhere = await bench.put("m-9", channel_id=OTHER)
     assert [await bench.claim(here), await bench.claim(elsewhere)] == ["paused", "paused"]
@@ -189,7 +191,7 @@ async def test_an_open_breaker_parks_probes_with_the_oldest_and_lets_all_go_when
     assert await bench.trouble(failed, at_once=True) == "opened"
     await bench.retry(failed, delay=600.0)
     assert [await bench.claim(ref) for ref in refs] == ["parked"] * 3
-    assert {(await bench.ledger.entry(ref)).attempts for ref in refs} == {0}
+    assert {(await bench.ledger.messages.entry(ref)).attempts for ref in refs} == {0}
     await bench.drop_jobs()
     await bench.sweep()
     assert await bench.queued() == []
@@ -230,7 +232,7 @@ async def test_an_answer_about_the_message_alone_closes_the_breaker(bench: Paced
     failed, waiting = await bench.heads(2)
     await bench.trouble(failed, at_once=True)
     assert await bench.claim(waiting) == "parked"
-    await bench.ledger.contact("acme", failed)
+    await bench.ledger.pacing.record_success("acme", failed)
     assert await bench.claim(waiting) == "go"
 
 
@@ -243,7 +245,7 @@ async def test_parked_messages_expire_when_their_time_is_over(bench: PacedBench)
     await bench.drop_jobs()
     await bench.sweep()
     assert (await bench.state(parked), await bench.queued()) == ("failed", [])
-    assert (await bench.ledger.entry(parked)).reason == "305"
+    assert (await bench.ledger.messages.entry(parked)).reason == "305"
     assert await bench.keys("dcb:parked:*") == []
     assert await bench.difference() == 0
 
@@ -254,7 +256,7 @@ async def test_a_lane_behind_a_parked_head_keeps_its_order(bench: PacedBench) ->
     first, second = await bench.put("a"), await bench.put("b")
     await bench.trouble(failed, at_once=True)
     assert [await bench.claim(first), await bench.claim(second)] == ["parked", "not its turn"]
-    await bench.ledger.contact("acme", failed)
+    await bench.ledger.pacing.record_success("acme", failed)
     assert [await bench.claim(second), await bench.claim(first)] == ["not its turn", "go"]
 
 
@@ -297,7 +299,7 @@ async def test_those_who_opened_it_do_not_open_it_again_with_the_first_newcomer(
     await bench.limit()
     *refs, newcomer = await bench.heads(4)
     assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", "opened"]
-    await bench.ledger.contact("acme", "somebody")
+    await bench.ledger.pacing.record_success("acme", "somebody")
     assert await bench.trouble(newcomer) == "closed"
 
 
@@ -306,7 +308,9 @@ async def test_a_share_of_one_asks_for_nothing_but_failures(bench: PacedBench) -
     refs = await bench.heads(4)
     await others_succeed(bench, 1)
     for ref in refs:
-        state = await bench.ledger.trouble("acme", ref, "x", at_once=False, threshold=3, first=5.0, most=8.0, share=1.0)
+        state = await bench.ledger.pacing.record_failure(
+            "acme", ref, "x", at_once=False, threshold=3, first=5.0, most=8.0, share=1.0
+        )
         assert state == "closed"
 
 
@@ -317,7 +321,7 @@ async def test_sick_recipients_beside_a_trickle_of_others_open_it_once_at_most(b
     opened = 0
     for _ in range(45):
         opened += sum([await bench.trouble(ref) == "opened" for ref in sick])
-        await bench.ledger.contact("acme", "somebody")
+        await bench.ledger.pacing.record_success("acme", "somebody")
         await bench.pass_time(20)
     assert opened <= 1
 
@@ -349,12 +353,12 @@ async def test_who_got_through_counts_again(bench: PacedBench) -> None:
     refs = await bench.heads(3)
     assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", "opened"]
     for ref in refs:
-        await bench.ledger.contact("acme", ref)
+        await bench.ledger.pacing.record_success("acme", ref)
     await bench.pass_time(30)
     assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", "opened"]
     assert await bench.redis.zcard("dcb:openings:acme") == 2
     await bench.pass_time(3700)
-    await bench.ledger.contact("acme", refs[0])
+    await bench.ledger.pacing.record_success("acme", refs[0])
     await bench.trouble(refs[0], at_once=True)
     assert await bench.redis.zcard("dcb:openings:acme") == 1
 
@@ -405,17 +409,17 @@ async def test_a_message_has_so_many_attempts(bench: PacedBench, attempts: int, 
     for n in range(3):
         if await bench.claim(ref, f"t-{n}") != "go":
             break
-        state = await bench.ledger.retry(
+        state = await bench.ledger.messages.retry(
             ref, f"t-{n}", 0.0, lane_limit=900.0, reason=310, code="20429", attempts=attempts
         )
     assert state == ends
-    entry = await bench.ledger.entry(ref)
+    entry = await bench.ledger.messages.entry(ref)
     assert (entry.state, entry.reason) == ((ends, "310") if ends == "failed" else (ends, ""))
 
 
 @pytest.mark.parametrize(("attempts", "ends"), [(0, "retry"), (2, "retry"), (1, "failed")])
 async def test_resends_count_as_attempts(bench: PacedBench, attempts: int, ends: str) -> None:
     ref = await bench.sending()
-    await bench.ledger.unknown(ref, "mine", 10.0, "500")
+    await bench.ledger.messages.unknown(ref, "mine", 10.0, "500")
     await bench.pass_time(11)
-    assert await bench.ledger.settle(ref, "resend", 5, attempts=attempts) == ends
+    assert await bench.ledger.messages.settle(ref, "resend", 5, attempts=attempts) == ends

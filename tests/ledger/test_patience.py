@@ -22,39 +22,39 @@ TASK = NewTask("c-1", "consumer", "", b"{}")
 
 # What claims, and what writes down something that has happened outside.
 WAITS: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
-    "claim": lambda ledger: ledger.claim(REF, "t", 60.0),
-    "claim_task": lambda ledger: ledger.claim_task("c-1", "t", 60.0),
-    "question": lambda ledger: ledger.question(REF, "t", 60.0),
-    "parts": lambda ledger: ledger.parts(REF, "t", 2),
-    "taken": lambda ledger: ledger.taken(REF, "t", 0, 1, "SM", delivered=False, confirm_within=1.0),
-    "retry": lambda ledger: ledger.retry(REF, "t", 1.0, lane_limit=1.0, reason=310, code="c"),
-    "strand": lambda ledger: ledger.strand(REF, "t"),
-    "fail": lambda ledger: ledger.fail(REF, "t", 500, "x"),
-    "unknown": lambda ledger: ledger.unknown(REF, "t", 1.0, "timeout"),
-    "update": lambda ledger: ledger.update(REF, 0, "sent", "SM", "", "", 1.0),
-    "entry": lambda ledger: ledger.entry(REF),
-    "whose": lambda ledger: ledger.whose("acme", ["SM"]),
-    "copies": lambda ledger: ledger.copies(REF),
-    "pause": lambda ledger: ledger.pause("acme", 1.0),
-    "contact": lambda ledger: ledger.contact("acme", REF),
-    "receipts_done": lambda ledger: ledger.receipts_done(CHANNEL, [REF]),
-    "receipts_again": lambda ledger: ledger.receipts_again(CHANNEL, {REF: 1.0}),
-    "receipts_refused": lambda ledger: ledger.receipts_refused(CHANNEL, REF, "404", b""),
-    "put_tasks": lambda ledger: ledger.put_tasks([TASK]),
-    "task_done": lambda ledger: ledger.task_done("c-1", "t", 1.0),
-    "task_retry": lambda ledger: ledger.task_retry("c-1", "t", 1.0, "c"),
-    "task_dead": lambda ledger: ledger.task_dead("c-1", "t", "c", b"", 1.0),
-    "bury": lambda ledger: ledger.bury("l-1", "callback", CHANNEL, "c", b""),
+    "claim": lambda ledger: ledger.messages.claim(REF, "t", 60.0),
+    "claim_task": lambda ledger: ledger.tasks.claim("c-1", "t", 60.0),
+    "question": lambda ledger: ledger.lookups.claim(REF, "t", 60.0),
+    "parts": lambda ledger: ledger.messages.parts(REF, "t", 2),
+    "taken": lambda ledger: ledger.messages.submitted(REF, "t", 0, 1, "SM", delivered=False, confirm_within=1.0),
+    "retry": lambda ledger: ledger.messages.retry(REF, "t", 1.0, lane_limit=1.0, reason=310, code="c"),
+    "strand": lambda ledger: ledger.unconfigured.strand(REF, "t"),
+    "fail": lambda ledger: ledger.messages.fail(REF, "t", 500, "x"),
+    "unknown": lambda ledger: ledger.messages.unknown(REF, "t", 1.0, "timeout"),
+    "update": lambda ledger: ledger.messages.update(REF, 0, "sent", "SM", "", "", 1.0),
+    "entry": lambda ledger: ledger.messages.entry(REF),
+    "whose": lambda ledger: ledger.lookups.whose("acme", ["SM"]),
+    "copies": lambda ledger: ledger.lookups.copies(REF),
+    "pause": lambda ledger: ledger.pauses.begin("acme", 1.0),
+    "contact": lambda ledger: ledger.pacing.record_success("acme", REF),
+    "receipts_done": lambda ledger: ledger.receipts.done(CHANNEL, [REF]),
+    "receipts_again": lambda ledger: ledger.receipts.again(CHANNEL, {REF: 1.0}),
+    "receipts_refused": lambda ledger: ledger.receipts.refused(CHANNEL, REF, "404", b""),
+    "put_tasks": lambda ledger: ledger.tasks.put([TASK]),
+    "task_done": lambda ledger: ledger.tasks.done("c-1", "t", 1.0),
+    "task_retry": lambda ledger: ledger.tasks.retry("c-1", "t", 1.0, "c"),
+    "task_dead": lambda ledger: ledger.tasks.dead("c-1", "t", "c", b"", 1.0),
+    "bury": lambda ledger: ledger.dead_letters.add("l-1", "callback", CHANNEL, "c", b""),
 }
 # What comes again by itself, or has somebody who waits for the answer.
 ONCE: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
-    "accept": lambda ledger: ledger.accept([new_message()]),
-    "sweep": lambda ledger: ledger.sweep(),
-    "alive": lambda ledger: ledger.alive(),
-    "ask": lambda ledger: ledger.ask(REF, 1.0),
-    "settle": lambda ledger: ledger.settle(REF, "fail"),
-    "receipts_take": lambda ledger: ledger.receipts_take(CHANNEL, 1, 1.0),
-    "limits": lambda ledger: ledger.limits({CHANNEL: "acme 0 0 0 0 0 0"}),
+    "accept": lambda ledger: ledger.messages.accept([new_message()]),
+    "sweep": lambda ledger: ledger.sweep.run(),
+    "alive": lambda ledger: ledger.leases.heartbeat(),
+    "ask": lambda ledger: ledger.lookups.ask(REF, 1.0),
+    "settle": lambda ledger: ledger.messages.settle(REF, "fail"),
+    "receipts_take": lambda ledger: ledger.receipts.take(CHANNEL, 1, 1.0),
+    "limits": lambda ledger: ledger.pacing.announce({CHANNEL: "acme 0 0 0 0 0 0"}),
 }
 
 
@@ -98,4 +98,4 @@ async def test_once_is_once_and_so_is_a_ledger_without_patience(
 async def test_a_redis_that_refuses_is_not_away(redis: Redis) -> None:
     await redis.rpush("dcb:pause:odd", "not a string")
     with pytest.raises(ResponseError):
-        await asyncio.wait_for(patient(redis, refused=0.5).pause("odd", 1.0), 30)
+        await asyncio.wait_for(patient(redis, refused=0.5).pauses.begin("odd", 1.0), 30)

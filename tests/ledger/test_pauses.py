@@ -8,7 +8,6 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.ledger import NewTask
-from dcbridge.ledger.pauses import Pauses
 from tests.ledger.ledger_bench import CHANNEL
 from tests.ledger.test_pacing import PacedBench
 
@@ -49,10 +48,10 @@ async def test_a_pause_is_as_long_as_the_longest_allowed(
 ) -> None:
     await bench.limit()
     if most is not None:
-        await Pauses(bench.ledger).bound({"acme": most})
-    assert await bench.ledger.pause("acme", asked) is True
+        await bench.ledger.pauses.bound({"acme": most})
+    assert await bench.ledger.pauses.begin("acme", asked) is True
     assert kept - 5 < await lasts(bench) <= kept
-    assert await bench.ledger.pause("acme", asked / 2) is False  # it is paused already
+    assert await bench.ledger.pauses.begin("acme", asked / 2) is False  # it is paused already
     assert kept - 5 < await lasts(bench) <= kept
     assert kept - 5 < await bench.redis.ttl("dcb:paused:acme") <= kept
 
@@ -75,7 +74,7 @@ async def test_a_pause_of_an_older_version_is_cut_when_a_worker_starts_and_wakes
     await older_version_pauses(bench, 1800, "fine")
     await bench.redis.hdel(f"dcb:m:{ref}", "qa")
     await bench.redis.zadd("dcb:due", {f"m:{ref}": (time.time() + YEARS) * 1000})  # as it was told to wait
-    assert await Pauses(bench.ledger).bound({"acme": 600.0, "fine": 3600.0, "quiet": 60.0}) == ["acme"]
+    assert await bench.ledger.pauses.bound({"acme": 600.0, "fine": 3600.0, "quiet": 60.0}) == ["acme"]
     assert 590 < await lasts(bench) <= 600
     assert 1790 < await lasts(bench, "fine") <= 1800
     await bench.drop_jobs()
@@ -89,25 +88,25 @@ async def test_a_pause_of_an_older_version_is_cut_when_a_worker_starts_and_wakes
 async def test_what_an_older_version_put_off_for_millennia_is_looked_at_now(bench: PacedBench) -> None:
     far = (time.time() + YEARS) * 1000
     ref = await bench.sending("m-1")
-    await bench.ledger.fail(ref, "mine", 530, "")
-    await bench.ledger.put_tasks([NewTask("c-1", "consumer", "lane", b"{}", "", CHANNEL)])
-    claimed = await bench.ledger.claim_task("c-1", "mine", 60)
+    await bench.ledger.messages.fail(ref, "mine", 530, "")
+    await bench.ledger.tasks.put([NewTask("c-1", "consumer", "lane", b"{}", "", CHANNEL)])
+    claimed = await bench.ledger.tasks.claim("c-1", "mine", 60)
     assert claimed.ours
-    await bench.ledger.task_retry("c-1", "mine", YEARS, "http 503")
+    await bench.ledger.tasks.retry("c-1", "mine", YEARS, "http 503")
     await bench.redis.zadd(f"dcb:receipts:{CHANNEL}", {ref: far})
-    await Pauses(bench.ledger).bound({})
-    assert [owed.ref for owed in await bench.ledger.receipts_take(CHANNEL, 10, 60)] == [ref]
-    assert (await bench.ledger.claim_task("c-1", "again", 60)).ours
+    await bench.ledger.pauses.bound({})
+    assert [owed.ref for owed in await bench.ledger.receipts.take(CHANNEL, 10, 60)] == [ref]
+    assert (await bench.ledger.tasks.claim("c-1", "again", 60)).ours
 
 
 async def test_what_waits_for_less_than_that_is_left_alone(bench: PacedBench) -> None:
     ref = await bench.sending("m-1")
-    await bench.ledger.fail(ref, "mine", 530, "")
+    await bench.ledger.messages.fail(ref, "mine", 530, "")
     later = round((time.time() + DAY) * 1000)
     await bench.redis.zadd(f"dcb:receipts:{CHANNEL}", {ref: later})
     sent = await bench.sent("m-2")
     await bench.redis.zadd("dcb:due", {f"m:{sent}": later * 2})  # confirm_within may be long
-    await Pauses(bench.ledger).bound({})
+    await bench.ledger.pauses.bound({})
     assert await bench.redis.zscore(f"dcb:receipts:{CHANNEL}", ref) == later
     assert await bench.redis.zscore("dcb:due", f"m:{sent}") == later * 2
 
@@ -116,18 +115,18 @@ async def test_a_pause_that_is_ended_lets_everything_go(bench: PacedBench) -> No
     await bench.limit()
     asked, *waiting = await bench.heads(4)
     assert await bench.claim(asked) == "go"
-    await bench.ledger.pause("acme", 3000.0)
-    await bench.ledger.retry(asked, "mine", 3000.0, lane_limit=0.0, reason=310, code="20429")
+    await bench.ledger.pauses.begin("acme", 3000.0)
+    await bench.ledger.messages.retry(asked, "mine", 3000.0, lane_limit=0.0, reason=310, code="20429")
     assert [await bench.claim(ref) for ref in waiting] == ["paused"] * 3
     await bench.drop_jobs()
     assert await bench.sweep() == []
-    assert await Pauses(bench.ledger).end("another") == (False, 0)
+    assert await bench.ledger.pauses.end("another") == (False, 0)
     assert await bench.queued() == []
-    was, woken = await Pauses(bench.ledger).end("acme")
+    was, woken = await bench.ledger.pauses.end("acme")
     assert was
     assert 1 <= woken <= 4
     await bench.sweep()
     assert sorted(await bench.queued()) == sorted([asked, *waiting])
     assert [await bench.claim(ref, ref) for ref in (asked, *waiting)] == ["go"] * 4
-    assert await Pauses(bench.ledger).end("acme") == (False, 0)
+    assert await bench.ledger.pauses.end("acme") == (False, 0)
     assert await bench.redis.exists("dcb:paused:acme") == 0

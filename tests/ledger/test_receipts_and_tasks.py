@@ -22,7 +22,7 @@ async def failed(bench: Bench, *message_ids: str) -> list[str]:
     refs = []
     for message_id in message_ids:
         ref = await bench.sending(message_id, to_id=message_id)
-        await bench.ledger.fail(ref, "mine", 530, "21211")
+        await bench.ledger.messages.fail(ref, "mine", 530, "21211")
         refs.append(ref)
     return refs
 
@@ -32,52 +32,52 @@ async def failed(bench: Bench, *message_ids: str) -> list[str]:
 
 async def test_a_receipt_carries_what_the_post_needs(bench: Bench) -> None:
     [ref] = await failed(bench, "m-1")
-    [owed] = await bench.ledger.receipts_take(CHANNEL, 10, 60.0)
+    [owed] = await bench.ledger.receipts.take(CHANNEL, 10, 60.0)
     assert (owed.ref, owed.message_id, owed.sender_id, owed.to_id) == (ref, "m-1", CHANNEL, "m-1")
     assert (owed.status, owed.reason, owed.detail, owed.tries, owed.trace_id) == ("Failed", "530", "21211", 0, "trace")
 
 
 async def test_what_is_taken_is_nobody_elses_until_the_lease_ends(bench: Bench) -> None:
     refs = await failed(bench, "m-1", "m-2", "m-3")
-    assert [o.ref for o in await bench.ledger.receipts_take(CHANNEL, 2, 60.0)] == refs[:2]
-    assert [o.ref for o in await bench.ledger.receipts_take(CHANNEL, 2, 60.0)] == refs[2:]
-    assert await bench.ledger.receipts_take(CHANNEL, 2, 60.0) == []
+    assert [o.ref for o in await bench.ledger.receipts.take(CHANNEL, 2, 60.0)] == refs[:2]
+    assert [o.ref for o in await bench.ledger.receipts.take(CHANNEL, 2, 60.0)] == refs[2:]
+    assert await bench.ledger.receipts.take(CHANNEL, 2, 60.0) == []
     await bench.pass_time(61)
-    assert len(await bench.ledger.receipts_take(CHANNEL, 10, 60.0)) == 3
+    assert len(await bench.ledger.receipts.take(CHANNEL, 10, 60.0)) == 3
 
 
 async def test_one_job_is_queued_for_many_receipts_and_another_for_what_is_left_over(bench: Bench) -> None:
     await failed(bench, "m-1", "m-2", "m-3")
     assert await bench.queued("receipts") == [CHANNEL]
-    await bench.ledger.receipts_take(CHANNEL, 2, 60.0)
+    await bench.ledger.receipts.take(CHANNEL, 2, 60.0)
     assert await bench.queued("receipts") == [CHANNEL] * 2
-    await bench.ledger.receipts_take(CHANNEL, 2, 60.0)
+    await bench.ledger.receipts.take(CHANNEL, 2, 60.0)
     assert await bench.queued("receipts") == [CHANNEL] * 2
 
 
 async def test_done_is_done_and_may_be_said_twice(bench: Bench) -> None:
     [ref] = await failed(bench, "m-1")
-    await bench.ledger.receipts_done(CHANNEL, [ref])
-    entry = await bench.ledger.entry(ref)
-    await bench.ledger.receipts_done(CHANNEL, [ref])
-    assert (await bench.ledger.entry(ref)).hash.keys() == entry.hash.keys()
-    await bench.ledger.receipts_again(CHANNEL, {ref: 0.0})  # by somebody who took longer than the lease
+    await bench.ledger.receipts.done(CHANNEL, [ref])
+    entry = await bench.ledger.messages.entry(ref)
+    await bench.ledger.receipts.done(CHANNEL, [ref])
+    assert (await bench.ledger.messages.entry(ref)).hash.keys() == entry.hash.keys()
+    await bench.ledger.receipts.again(CHANNEL, {ref: 0.0})  # by somebody who took longer than the lease
     assert await bench.owed() == []
-    assert await bench.ledger.receipts_refused(CHANNEL, ref, "404", b"x") == "stale"
+    assert await bench.ledger.receipts.refused(CHANNEL, ref, "404", b"x") == "stale"
 
 
 async def test_again_comes_back_after_its_own_delay_and_counts_its_tries(bench: Bench) -> None:
     first, second = await failed(bench, "m-1", "m-2")
-    await bench.ledger.receipts_take(CHANNEL, 10, 60.0)
-    await bench.ledger.receipts_again(CHANNEL, {first: 5.0, second: 500.0})
+    await bench.ledger.receipts.take(CHANNEL, 10, 60.0)
+    await bench.ledger.receipts.again(CHANNEL, {first: 5.0, second: 500.0})
     await bench.pass_time(6)
-    [owed] = await bench.ledger.receipts_take(CHANNEL, 10, 60.0)
+    [owed] = await bench.ledger.receipts.take(CHANNEL, 10, 60.0)
     assert (owed.ref, owed.tries) == (first, 1)
 
 
 async def test_a_refused_receipt_becomes_a_dead_letter(bench: Bench) -> None:
     [ref] = await failed(bench, "m-1")
-    assert await bench.ledger.receipts_refused(CHANNEL, ref, "http 404", b"what we said") == "refused"
+    assert await bench.ledger.receipts.refused(CHANNEL, ref, "http 404", b"what we said") == "refused"
     assert await bench.owed() == []
     books = await read(bench.redis)
     assert (books.dead_letters, books.difference, books.channels[0].receipts_waiting) == (1, 0, 0)
@@ -104,64 +104,64 @@ BEHIND = NewTask("c-2", "consumer", "lane-a", b"{}", "trace", CHANNEL)
 
 async def test_a_task_is_put_once_claimed_fenced_and_done(bench: Bench) -> None:
     ledger = bench.ledger
-    assert await ledger.put_tasks([TASK, TASK]) == [True, False]
-    assert await ledger.put_tasks([]) == []
-    claimed = await ledger.claim_task("c-1", "mine", 60.0)
+    assert await ledger.tasks.put([TASK, TASK]) == [True, False]
+    assert await ledger.tasks.put([]) == []
+    claimed = await ledger.tasks.claim("c-1", "mine", 60.0)
     assert (claimed.why, claimed.entry.trace_id, claimed.entry.payload) == ("go", "trace", TASK.payload)
-    assert (await ledger.claim_task("c-1", "mine", 60.0)).entry.attempts == 1
-    assert (await ledger.claim_task("c-1", "another's", 60.0)).why == "busy"
-    assert await ledger.task_dead("c-1", "another's", "http 404", b"raw", 50.0) == "stale"
-    assert await ledger.task_done("c-1", "mine", 50.0) == "done"
-    assert await ledger.task_done("c-1", "mine", 50.0) == "stale"
-    assert (await ledger.claim_task("c-1", "mine", 60.0)).why == "done"
-    assert await ledger.put_tasks([TASK]) == [False]
+    assert (await ledger.tasks.claim("c-1", "mine", 60.0)).entry.attempts == 1
+    assert (await ledger.tasks.claim("c-1", "another's", 60.0)).why == "busy"
+    assert await ledger.tasks.dead("c-1", "another's", "http 404", b"raw", 50.0) == "stale"
+    assert await ledger.tasks.done("c-1", "mine", 50.0) == "done"
+    assert await ledger.tasks.done("c-1", "mine", 50.0) == "stale"
+    assert (await ledger.tasks.claim("c-1", "mine", 60.0)).why == "done"
+    assert await ledger.tasks.put([TASK]) == [False]
     assert b"private" not in await bench.whole_database()
     await bench.pass_time(51)
-    assert await ledger.put_tasks([TASK]) == [True]
+    assert await ledger.tasks.put([TASK]) == [True]
 
 
 async def test_tasks_of_a_lane_keep_their_order_over_a_retry(bench: Bench) -> None:
     ledger = bench.ledger
     second = NewTask("c-2", "consumer", "lane-a", b"{}", "", CHANNEL)
-    await ledger.put_tasks([TASK, second])
+    await ledger.tasks.put([TASK, second])
     assert await bench.queued("inbound") == ["c-1"]
-    assert (await ledger.claim_task("c-2", "x", 60.0)).why == "not its turn"
-    await ledger.claim_task("c-1", "mine", 60.0)
-    assert await ledger.task_retry("c-1", "mine", 5.0, "http 500") == "waiting"
-    assert await ledger.task_retry("c-1", "mine", 5.0, "http 500") == "stale"
-    assert (await ledger.claim_task("c-1", "mine", 60.0)).why == "not yet"
-    assert (await ledger.claim_task("c-2", "x", 60.0)).why == "not its turn"
+    assert (await ledger.tasks.claim("c-2", "x", 60.0)).why == "not its turn"
+    await ledger.tasks.claim("c-1", "mine", 60.0)
+    assert await ledger.tasks.retry("c-1", "mine", 5.0, "http 500") == "waiting"
+    assert await ledger.tasks.retry("c-1", "mine", 5.0, "http 500") == "stale"
+    assert (await ledger.tasks.claim("c-1", "mine", 60.0)).why == "not yet"
+    assert (await ledger.tasks.claim("c-2", "x", 60.0)).why == "not its turn"
     await bench.pass_time(6)
-    assert (await ledger.claim_task("c-1", "mine", 60.0)).entry.attempts == 2
-    assert await ledger.task_dead("c-1", "mine", "http 404", b"raw", 50.0) == "dead"
-    assert await ledger.task_dead("c-1", "mine", "http 404", b"raw", 50.0) == "stale"
-    assert (await ledger.claim_task("c-2", "x", 60.0)).ours
+    assert (await ledger.tasks.claim("c-1", "mine", 60.0)).entry.attempts == 2
+    assert await ledger.tasks.dead("c-1", "mine", "http 404", b"raw", 50.0) == "dead"
+    assert await ledger.tasks.dead("c-1", "mine", "http 404", b"raw", 50.0) == "stale"
+    assert (await ledger.tasks.claim("c-2", "x", 60.0)).ours
 
 
 async def test_a_task_without_a_lane_waits_for_nobody(bench: Bench) -> None:
-    await bench.ledger.put_tasks([NewTask("b-1", "callback", "", b"1"), NewTask("b-2", "callback", "", b"2")])
+    await bench.ledger.tasks.put([NewTask("b-1", "callback", "", b"1"), NewTask("b-2", "callback", "", b"2")])
     assert await bench.queued("inbound") == ["b-1", "b-2"]
-    assert (await bench.ledger.claim_task("b-2", "x", 60.0)).ours
+    assert (await bench.ledger.tasks.claim("b-2", "x", 60.0)).ours
     assert await bench.lanes() == {}
 
 
 async def test_nobody_knows_this_task(bench: Bench) -> None:
-    assert (await bench.ledger.claim_task("b-9", "x", 60.0)).why == "gone"
-    assert await bench.ledger.task_done("b-9", "x", 1.0) == "stale"
-    assert await bench.ledger.task_retry("b-9", "", 1.0, "") == "stale"
-    assert await bench.ledger.task_dead("b-9", "x", "", b"", 1.0) == "stale"
+    assert (await bench.ledger.tasks.claim("b-9", "x", 60.0)).why == "gone"
+    assert await bench.ledger.tasks.done("b-9", "x", 1.0) == "stale"
+    assert await bench.ledger.tasks.retry("b-9", "", 1.0, "") == "stale"
+    assert await bench.ledger.tasks.dead("b-9", "x", "", b"", 1.0) == "stale"
     assert await bench.keys("dcb:*") == []
 
 
 async def test_a_task_that_was_done_by_a_worker_given_up_is_not_done_again(bench: Bench) -> None:
-    await bench.ledger.put_tasks([TASK, BEHIND])
-    assert (await bench.ledger.claim_task("c-1", "old", 60.0)).ours
+    await bench.ledger.tasks.put([TASK, BEHIND])
+    assert (await bench.ledger.tasks.claim("c-1", "old", 60.0)).ours
     await bench.pass_time(61)
-    assert await bench.ledger.task_retry("c-1", "", 0.0, "lease ended") == "waiting"
-    assert await bench.ledger.task_done("c-1", "old", 60.0) == "done"
-    assert (await bench.ledger.claim_task("c-1", "new", 60.0)).why == "done"
-    assert (await bench.ledger.claim_task("c-2", "new", 60.0)).ours
-    assert await bench.ledger.task_done("c-1", "old", 60.0) == "stale"
+    assert await bench.ledger.tasks.retry("c-1", "", 0.0, "lease ended") == "waiting"
+    assert await bench.ledger.tasks.done("c-1", "old", 60.0) == "done"
+    assert (await bench.ledger.tasks.claim("c-1", "new", 60.0)).why == "done"
+    assert (await bench.ledger.tasks.claim("c-2", "new", 60.0)).ours
+    assert await bench.ledger.tasks.done("c-1", "old", 60.0) == "stale"
 
 
 # ---------------------------------------------------------------- the sweep
@@ -192,7 +192,7 @@ async def test_a_lost_job_is_queued_again_and_one_that_waits_is_not_doubled(benc
 
 async def test_a_queue_that_lost_everything_is_filled_again(bench: Bench) -> None:
     refs = [await bench.put(f"m-{n}", to_id=str(n)) for n in range(5)]
-    await bench.ledger.put_tasks([TASK])
+    await bench.ledger.tasks.put([TASK])
     await bench.drop_jobs()
     await bench.pass_time(16)
     await bench.sweep()
@@ -214,10 +214,10 @@ async def test_only_heads_are_woken(bench: Bench) -> None:
 async def test_what_needs_a_decision_is_told_until_it_is_decided(bench: Bench) -> None:
     sending = await bench.sending("m-1", to_id="a")
     unknown = await bench.sending("m-2", to_id="b")
-    await bench.ledger.unknown(unknown, "mine", 30.0, "timeout")
+    await bench.ledger.messages.unknown(unknown, "mine", 30.0, "timeout")
     sent = await bench.sent("m-3", to_id="c")
-    await bench.ledger.put_tasks([TASK])
-    await bench.ledger.claim_task("c-1", "mine", 60.0)
+    await bench.ledger.tasks.put([TASK])
+    await bench.ledger.tasks.claim("c-1", "mine", 60.0)
     assert await bench.sweep() == []
     await bench.pass_time(101)
     expected = {
@@ -228,10 +228,10 @@ async def test_what_needs_a_decision_is_told_until_it_is_decided(bench: Bench) -
     }
     assert set(await bench.sweep()) == expected
     assert set(await bench.sweep()) == expected
-    assert await bench.ledger.unknown(sending, "", 30.0, "lease ended") == "unknown"
-    assert await bench.ledger.settle(unknown, "fail") == "failed"
-    assert await bench.ledger.confirm_over(sent, "500", "Failed") == "unconfirmed"
-    assert await bench.ledger.task_retry("c-1", "", 0.0, "lease ended") == "waiting"
+    assert await bench.ledger.messages.unknown(sending, "", 30.0, "lease ended") == "unknown"
+    assert await bench.ledger.messages.settle(unknown, "fail") == "failed"
+    assert await bench.ledger.messages.confirm_over(sent, "500", "Failed") == "unconfirmed"
+    assert await bench.ledger.tasks.retry("c-1", "", 0.0, "lease ended") == "waiting"
     assert await bench.sweep() == []
     assert await bench.queued("inbound") == ["c-1", "c-1"]
     assert sorted(await bench.owed()) == [("m-2", "Failed", "500"), ("m-3", "Failed", "500")]
@@ -249,5 +249,5 @@ async def test_the_limit_of_a_sweep_leaves_the_rest_for_the_next(bench: Bench) -
     for n in range(5):
         await bench.sending(f"m-{n}", to_id=str(n))
     await bench.pass_time(61)
-    found = [decision.id for _ in range(3) for decision in await bench.ledger.sweep(2)]
+    found = [decision.id for _ in range(3) for decision in await bench.ledger.sweep.run(2)]
     assert len(set(found)) == 5

@@ -72,7 +72,7 @@ async def _retry_due(b: Bench) -> None:
 
 async def _unknown(b: Bench) -> None:
     await b.sending()
-    assert await b.ledger.unknown(REF, "mine", 30.0, "timeout") == "unknown"
+    assert await b.ledger.messages.unknown(REF, "mine", 30.0, "timeout") == "unknown"
 
 
 async def _grace_over(b: Bench) -> None:
@@ -101,7 +101,7 @@ async def _delivered(b: Bench) -> None:
 
 async def _failed(b: Bench) -> None:
     await b.sending()
-    assert await b.ledger.fail(REF, "mine", 530, "21211") == "failed"
+    assert await b.ledger.messages.fail(REF, "mine", 530, "21211") == "failed"
 
 
 async def _removed(b: Bench) -> None:
@@ -111,7 +111,7 @@ async def _removed(b: Bench) -> None:
 
 async def _unconfirmed(b: Bench) -> None:
     await _confirm_over(b)
-    assert await b.ledger.confirm_over(REF, "", "") == "unconfirmed"
+    assert await b.ledger.messages.confirm_over(REF, "", "") == "unconfirmed"
 
 
 STATES: dict[str, Callable[[Bench], Awaitable[None]]] = {
@@ -142,12 +142,12 @@ VERBS: dict[str, Callable[[Bench], Awaitable[str]]] = {
     "taken": lambda b: b.taken(REF),
     "instant": lambda b: b.taken(REF, delivered=True),
     "again": lambda b: b.retry(REF),
-    "fail": lambda b: b.ledger.fail(REF, "mine", 530, "21211"),
-    "unknown": lambda b: b.ledger.unknown(REF, "mine", 30.0, "timeout"),
-    "swept": lambda b: b.ledger.unknown(REF, "", 30.0, "lease ended"),
-    "resend": lambda b: b.ledger.settle(REF, "resend"),
-    "give_up": lambda b: b.ledger.settle(REF, "fail"),
-    "no_word": lambda b: b.ledger.confirm_over(REF, "", ""),
+    "fail": lambda b: b.ledger.messages.fail(REF, "mine", 530, "21211"),
+    "unknown": lambda b: b.ledger.messages.unknown(REF, "mine", 30.0, "timeout"),
+    "swept": lambda b: b.ledger.messages.unknown(REF, "", 30.0, "lease ended"),
+    "resend": lambda b: b.ledger.messages.settle(REF, "resend"),
+    "give_up": lambda b: b.ledger.messages.settle(REF, "fail"),
+    "no_word": lambda b: b.ledger.messages.confirm_over(REF, "", ""),
     "+sent": lambda b: b.update(REF, "sent"),
     "+deliv": lambda b: b.update(REF, "delivered"),
     "+failed": lambda b: b.update(REF, "failed", reason="530", detail="30005"),
@@ -156,7 +156,7 @@ VERBS: dict[str, Callable[[Bench], Awaitable[str]]] = {
 
 
 async def _claim(b: Bench, token: str) -> str:
-    return (await b.ledger.claim(REF, token, 60.0)).why
+    return (await b.ledger.messages.claim(REF, token, 60.0)).why
 
 
 # Two lines a state: what the verb answers, and the state afterwards ("." where it stays as it was).
@@ -252,9 +252,9 @@ async def _is_consistent(bench: Bench, state: str, verb: str) -> None:
 
 async def test_the_same_claim_again_counts_one_attempt_and_has_its_whole_lease(bench: Bench) -> None:
     ref = await bench.put()
-    first = await bench.ledger.claim(ref, "mine", 60.0)
+    first = await bench.ledger.messages.claim(ref, "mine", 60.0)
     due = await bench.redis.zscore("dcb:due", f"m:{ref}")
-    again = await bench.ledger.claim(ref, "mine", 60.0)
+    again = await bench.ledger.messages.claim(ref, "mine", 60.0)
     assert {**again.entry.hash, b"le": b""} == {**first.entry.hash, b"le": b""}
     assert again.entry.attempts == 1
     assert (again.entry.lease_ends or 0) >= (first.entry.lease_ends or 0) > 0
@@ -264,15 +264,15 @@ async def test_the_same_claim_again_counts_one_attempt_and_has_its_whole_lease(b
 async def test_who_lost_the_claim_changes_nothing_even_after_the_message_moved_on(bench: Bench) -> None:
     ref = await bench.sending(token="first", lease=60.0)
     await bench.pass_time(61)
-    assert await bench.ledger.unknown(ref, "", 0.0, "lease ended") == "unknown"
-    assert await bench.ledger.settle(ref, "resend") == "retry"
-    assert (await bench.ledger.claim(ref, "second", 60.0)).ours
-    entry = await bench.ledger.entry(ref)
+    assert await bench.ledger.messages.unknown(ref, "", 0.0, "lease ended") == "unknown"
+    assert await bench.ledger.messages.settle(ref, "resend") == "retry"
+    assert (await bench.ledger.messages.claim(ref, "second", 60.0)).ours
+    entry = await bench.ledger.messages.entry(ref)
     assert await bench.retry(ref, "first") == "stale"
-    assert await bench.ledger.fail(ref, "first", 500, "x") == "stale"
-    assert await bench.ledger.unknown(ref, "first", 0.0, "x") == "stale"
-    await bench.ledger.parts(ref, "first", 7)
-    assert await bench.ledger.entry(ref) == entry
+    assert await bench.ledger.messages.fail(ref, "first", 500, "x") == "stale"
+    assert await bench.ledger.messages.unknown(ref, "first", 0.0, "x") == "stale"
+    await bench.ledger.messages.parts(ref, "first", 7)
+    assert await bench.ledger.messages.entry(ref) == entry
     assert await bench.taken(ref, "second") == "sent"
     assert await bench.taken(ref, "first") == "stale"
 
@@ -282,25 +282,25 @@ async def test_a_worker_given_up_for_dead_that_answers_after_all_is_believed(ben
     """The provider has the message: it is not sent again, or not a third time."""
     ref = await bench.sending(token="first", lease=60.0)
     await bench.pass_time(61)
-    assert await bench.ledger.unknown(ref, "", 5.0, "lease ended") == "unknown"
+    assert await bench.ledger.messages.unknown(ref, "", 5.0, "lease ended") == "unknown"
     if again:
         await bench.pass_time(6)
-        assert await bench.ledger.settle(ref, "resend") == "retry"
-        assert (await bench.ledger.claim(ref, "second", 60.0)).ours
+        assert await bench.ledger.messages.settle(ref, "resend") == "retry"
+        assert (await bench.ledger.messages.claim(ref, "second", 60.0)).ours
         assert await bench.taken(ref, "first") == "parked"
-        assert await bench.ledger.unknown(ref, "second", 5.0, "timeout") == "sent"
+        assert await bench.ledger.messages.unknown(ref, "second", 5.0, "timeout") == "sent"
     else:
         assert await bench.taken(ref, "first") == "sent"
-    assert (await bench.ledger.claim(ref, "third", 60.0)).why == "sent"
+    assert (await bench.ledger.messages.claim(ref, "third", 60.0)).why == "sent"
 
 
 @pytest.mark.parametrize("verb", ["claim", "taken", "instant", "again", "fail", "unknown"])
 async def test_a_verb_whose_answer_was_lost_may_be_said_again(bench: Bench, verb: str) -> None:
     ref = await (bench.put() if verb == "claim" else bench.sending())
     await VERBS[verb](bench)
-    entry, books = await bench.ledger.entry(ref), await bench.whole_database()
+    entry, books = await bench.ledger.messages.entry(ref), await bench.whole_database()
     assert await VERBS[verb](bench) in ("go", "stale")
-    assert {**(await bench.ledger.entry(ref)).hash, b"le": b""} == {
+    assert {**(await bench.ledger.messages.entry(ref)).hash, b"le": b""} == {
         **entry.hash,
         b"le": b"",
     }  # a claim begins its lease anew
@@ -322,15 +322,15 @@ async def test_a_retry_within_its_limits(
 ) -> None:
     ref = await bench.sending(time_to_live=time_to_live)
     assert await bench.retry(ref, delay=delay, lane_limit=lane_limit) == state
-    assert (await bench.ledger.entry(ref)).reason == (reason or "")
+    assert (await bench.ledger.messages.entry(ref)).reason == (reason or "")
 
 
 async def test_what_a_provider_said_of_an_earlier_try_outweighs_how_the_later_one_ended(bench: Bench) -> None:
     """Sent twice for want of an answer; the first is confirmed while the second is refused."""
     ref = await bench.sending()
-    await bench.ledger.unknown(ref, "mine", 0.0, "timeout")
-    assert await bench.ledger.settle(ref, "resend") == "retry"
-    assert (await bench.ledger.claim(ref, "second", 60.0)).ours
+    await bench.ledger.messages.unknown(ref, "mine", 0.0, "timeout")
+    assert await bench.ledger.messages.settle(ref, "resend") == "retry"
+    assert (await bench.ledger.messages.claim(ref, "second", 60.0)).ours
     assert await bench.update(ref, "delivered") == "parked"
-    assert await bench.ledger.fail(ref, "second", 530, "21211") == "delivered"
+    assert await bench.ledger.messages.fail(ref, "second", 530, "21211") == "delivered"
     assert await bench.owed() == [("m-1", "Delivered", "")]

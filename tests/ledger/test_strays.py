@@ -26,12 +26,14 @@ def bench(redis: Redis) -> Bench:
 
 async def named(bench: Bench, *channels: str, receipt: bool = False) -> None:
     """As the service does it: a message to each, which fails at once. Its receipt is posted, or owed for ever."""
-    await bench.ledger.remember_strays(channels, "main")
-    await bench.ledger.accept([new_message(channel_id=channel, reason=530, detail="x") for channel in channels])
+    await bench.ledger.unconfigured.remember(channels, "main")
+    await bench.ledger.messages.accept(
+        [new_message(channel_id=channel, reason=530, detail="x") for channel in channels]
+    )
     if not receipt:  # what waits at one moment travels in one script
-        take = [bench.ledger.receipts_take(channel, 10, 60.0) for channel in channels]
+        take = [bench.ledger.receipts.take(channel, 10, 60.0) for channel in channels]
         owed = zip(channels, await asyncio.gather(*take), strict=True)
-        await asyncio.gather(*(bench.ledger.receipts_done(name, [one.ref for one in some]) for name, some in owed))
+        await asyncio.gather(*(bench.ledger.receipts.done(name, [one.ref for one in some]) for name, some in owed))
 
 
 async def grow_older(bench: Bench, seconds: float) -> None:
@@ -52,7 +54,7 @@ async def known(bench: Bench) -> int:
 
 async def swept(bench: Bench, times: int = 30) -> None:
     for _ in range(times):
-        await bench.ledger.sweep()
+        await bench.ledger.sweep.run()
 
 
 async def test_of_many_the_oldest_become_one_and_the_books_still_balance(bench: Bench) -> None:
@@ -77,8 +79,8 @@ async def test_one_that_nobody_names_any_more_is_forgotten(bench: Bench, days: f
     await named(bench, "named-again")
     await swept(bench, 1)
     assert await channels(bench) == left | {"named-again"}
-    assert await bench.ledger.endpoint_of_stray("named-again") == "main"
-    assert await bench.ledger.endpoint_of_stray("stray") == ("main" if days < 30 else "")
+    assert await bench.ledger.unconfigured.endpoint_of("named-again") == "main"
+    assert await bench.ledger.unconfigured.endpoint_of("stray") == ("main" if days < 30 else "")
 
 
 async def test_one_whose_receipt_is_owed_keeps_its_endpoint(bench: Bench) -> None:
@@ -87,12 +89,12 @@ async def test_one_whose_receipt_is_owed_keeps_its_endpoint(bench: Bench) -> Non
     await grow_older(bench, 40 * DAY)
     await swept(bench)
     assert await channels(bench) == {"owed", "(unknown)"}
-    assert await bench.ledger.endpoint_of_stray("owed") == "main"
+    assert await bench.ledger.unconfigured.endpoint_of("owed") == "main"
 
 
 async def test_one_that_is_configured_since_keeps_its_books(bench: Bench) -> None:
     await named(bench, "stray", "(unknown)")
-    await bench.ledger.limits({"stray": "twilio 0 1 0 0 1 0"})
+    await bench.ledger.pacing.announce({"stray": "twilio 0 1 0 0 1 0"})
     await grow_older(bench, 40 * DAY)
     await swept(bench, 1)
     assert await known(bench) == 0
@@ -136,4 +138,4 @@ async def test_one_webhook_that_names_many_needs_no_more_connections(redis: Redi
         answer = await client.webhook(orjson.dumps(body))
         assert (answer.status_code, len(answer.json()["messages"])) == (200, 500)
         assert int((await redis.info("stats"))["total_connections_received"]) - before <= 3
-        assert await client.ctx.ledger.endpoint_of_stray("stray-499") == "main"
+        assert await client.ctx.ledger.unconfigured.endpoint_of("stray-499") == "main"

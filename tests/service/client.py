@@ -104,7 +104,7 @@ class ServiceClient:
         return await self.http.post(path, content=raw, headers={k: v for k, v in usual.items() if v is not None})
 
     async def entry(self, message_id: str = "1613474523265-0", channel: str = SMS) -> MessageEntry:
-        return await self.ctx.ledger.entry(message_ref(channel, message_id))
+        return await self.ctx.ledger.messages.entry(message_ref(channel, message_id))
 
     async def books(self) -> Books:
         return await read(self.redis)

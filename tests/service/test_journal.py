@@ -136,7 +136,7 @@ async def test_a_second_process_hands_over_what_a_killed_one_left(mortal: Embedd
         await asyncio.gather(*(inbox.put(task(n)) for n in range(150)))
     mortal.start()
     async with Redis.from_url(mortal.url) as client:  # half of it arrived, and nobody had removed the segment
-        await Ledger(client, keep=60, keep_dead=60).put_tasks([task(n) for n in range(75)])
+        await Ledger(client, keep=60, keep_dead=60).tasks.put([task(n) for n in range(75)])
     async with an_inbox(mortal, tmp_path / "journal") as (inbox, metrics):
         await empty(metrics)
         assert await inbox.put(task(150)) == "new"

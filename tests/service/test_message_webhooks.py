@@ -222,12 +222,12 @@ async def test_what_can_be_named_fails_with_a_receipt_and_is_kept(
     channel = body["channel"]["id"]
     entry = await client.entry(channel=channel)
     assert (entry.state, entry.reason, entry.detail) == ("failed", reason, detail)
-    [owed] = await client.ctx.ledger.receipts_take(channel, 10, 60.0)
+    [owed] = await client.ctx.ledger.receipts.take(channel, 10, 60.0)
     assert (owed.status, owed.reason, owed.to_id, owed.sender_id) == ("Failed", reason, "16504661149", channel)
     [letter] = await client.dead_letters()
     assert orjson.loads(letter[b"raw"]) == body
     assert (await client.books()).difference == 0
-    assert await client.ctx.ledger.endpoint_of_stray("nobody") == ("main" if channel == "nobody" else "")
+    assert await client.ctx.ledger.unconfigured.endpoint_of("nobody") == ("main" if channel == "nobody" else "")
 
 
 NOTHING: list[bytes] = [b"[]", b'{"messages":[]}']

@@ -226,19 +226,19 @@ async def test_a_write_that_too_few_replicas_have_is_not_accepted_however_often_
     told = settings(url_of(primary), replicas=1, redis_timeout=2.0)
     async with connect(told) as client:
         ledger = ledger_of(client, told)
-        assert await ledger.put_tasks([task("one")]) == [True]
+        assert await ledger.tasks.put([task("one")]) == [True]
         servers.signal(replica, signal.SIGSTOP)
         for _ in range(3):  # the second one writes nothing, and a fresh connection has nothing to wait for
             with pytest.raises(NotDurable):
-                await ledger.put_tasks([task("two")])
+                await ledger.tasks.put([task("two")])
             await client.connection_pool.disconnect()
         servers.signal(replica, signal.SIGCONT)
-        assert await ledger.put_tasks([task("two"), task("three")]) == [False, True]
+        assert await ledger.tasks.put([task("two"), task("three")]) == [False, True]
         with sync.Redis(port=replica) as copy:
             assert copy.exists("dcb:t:one", "dcb:t:two", "dcb:t:three") == 3
         two = settings(url_of(primary), replicas=2, redis_timeout=2.0)
         with pytest.raises(NotDurable, match="in 1 of 2 replicas"):
-            await ledger_of(client, two).put_tasks([task("four")])
+            await ledger_of(client, two).tasks.put([task("four")])
 
 
 async def test_a_script_that_the_server_forgot_is_loaded_again(servers: Servers) -> None:
@@ -249,7 +249,7 @@ async def test_a_script_that_the_server_forgot_is_loaded_again(servers: Servers)
     async with connect(told) as client:
         ledger = ledger_of(client, told)
         for name in ("one", "two"):
-            assert await ledger.put_tasks([task(name)]) == [True]
+            assert await ledger.tasks.put([task(name)]) == [True]
             await client.script_flush()
 
 
@@ -260,12 +260,12 @@ async def test_waitaof_waits_for_the_disk(servers: Servers) -> None:
         ledger = ledger_of(client, told)
         if version(primary) < (7, 2):
             with pytest.raises(RedisError, match="unknown command"):
-                await ledger.put_tasks([task("one")])
+                await ledger.tasks.put([task("one")])
             pytest.skip(f"this server is {version(primary)}; WAITAOF came with 7.2")
         with pytest.raises(NotDurable, match="on 0 disks"):
-            await ledger.put_tasks([task("one")])
+            await ledger.tasks.put([task("one")])
         await client.config_set("appendfsync", "everysec")
-        assert await asyncio.gather(*(ledger.put_tasks([task(f"{n}")]) for n in range(1000))) == [[True]] * 1000
+        assert await asyncio.gather(*(ledger.tasks.put([task(f"{n}")]) for n in range(1000))) == [[True]] * 1000
 
 
 # ---------------------------------------------------------------- TLS
@@ -335,7 +335,7 @@ async def test_sentinel_leads_to_the_primary_and_after_a_failover_to_the_next_on
                         await asyncio.sleep(0.05)
             servers.signal(primary, signal.SIGKILL)
             with pytest.raises(RedisError):
-                await ledger.put_tasks([task("two")])
+                await ledger.tasks.put([task("two")])
             # The new primary has no replica, so that is one too few; it takes what asks for none.
             alone = ledger_of(client, told.model_copy(update={"replicas": 0}))
             await _until_kept(alone, "three")
@@ -344,7 +344,7 @@ async def test_sentinel_leads_to_the_primary_and_after_a_failover_to_the_next_on
             assert info["role"] == "master"
             assert "0 of the 1 replicas" in (await redis_problems(client, told))[0]
             with pytest.raises(NotDurable):
-                await ledger.put_tasks([task("four")])
+                await ledger.tasks.put([task("four")])
     with sync.Redis(port=replica, password="secret") as new:
         assert new.exists("dcb:t:one", "dcb:t:three") == 2
 
@@ -353,7 +353,7 @@ async def _until_kept(ledger: Ledger, name: str) -> None:
     async with asyncio.timeout(60):
         while True:
             try:
-                await ledger.put_tasks([task(name)])
+                await ledger.tasks.put([task(name)])
                 return
             except RedisError:
                 await asyncio.sleep(0.1)

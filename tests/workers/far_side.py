@@ -125,11 +125,11 @@ class FarSide:
         }
         body = orjson.dumps({"channel": address, "type": "Text", "text": changes.get("text", "Agent message text")})
         copies = intake.read(self.context.configuration, "main", body, "trace").copies
-        assert await self.context.ledger.accept(copies) == [True]
+        assert await self.context.ledger.messages.accept(copies) == [True]
         return copies[0].ref
 
     async def entry(self, ref: str) -> MessageEntry:
-        return await self.context.ledger.entry(ref)
+        return await self.context.ledger.messages.entry(ref)
 
     async def wait_of(self, ref: str) -> float:
         """Seconds until the message is looked at again, by Redis' clock."""

@@ -83,7 +83,7 @@ class Asked:
 
 @pytest.fixture
 async def asked(side: FarSide) -> Asked:
-    await side.context.ledger.limits(side.context.configuration.limits())
+    await side.context.ledger.pacing.announce(side.context.configuration.limits())
     return Asked(side, Bench(side.redis), [])
 
 
@@ -208,7 +208,7 @@ async def test_after_a_resend_both_copies_are_ours(asked: Asked) -> None:
     asked.has("SM2")
     await asked.pass_time(21)
     assert await asked.ask(ref) == "delivered"
-    whose = await asked.side.context.ledger.whose("asked", ["SM1", "SM2"])
+    whose = await asked.side.context.ledger.lookups.whose("asked", ["SM1", "SM2"])
     assert set(whose.values()) == {f"{ref} 0"}
 
 
@@ -340,7 +340,7 @@ async def test_where_no_message_can_try_whether_the_provider_is_back_a_question_
     asked.has()
     await asked.pass_time(21)
     ledger, redis = asked.side.context.ledger, asked.side.redis
-    await ledger.trouble("asked", ref, "20003", at_once=True, threshold=1, first=0.001, most=60.0)
+    await ledger.pacing.record_failure("asked", ref, "20003", at_once=True, threshold=1, first=0.001, most=60.0)
     if reply is not None:
         asked.side.provider.usual = reply
     await asyncio.sleep(0.01)
@@ -461,7 +461,8 @@ async def test_only_parts_whose_last_word_is_not_known_are_asked_about(asked: As
 
 async def test_a_provider_that_was_silenced_for_too_long_leaves_the_message_unconfirmed(asked: Asked) -> None:
     ref = await sent(asked)
-    await asked.side.context.ledger.trouble("asked", ref, "20003", at_once=True, threshold=1, first=5.0, most=60.0)
+    pacing = asked.side.context.ledger.pacing
+    await pacing.record_failure("asked", ref, "20003", at_once=True, threshold=1, first=5.0, most=60.0)
     await asked.pass_time(5001)
     assert await asked.ask(ref) == "sent"  # nobody is asked now
     assert asked.side.provider.asked == []

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from dcbridge.errors import UnreadableEvent
-from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.reports.books import read
 from dcbridge.messages import Address, ConsumerMessage, DeliveryUpdate, UpdateStatus
 from dcbridge.providers.base import Callback, Unread
@@ -73,14 +72,14 @@ async def test_the_good_ones_count_wherever_the_bad_one_stands(side: FarSide, pl
     assert (await read(side.redis)).tasks["consumer"] == 1
     assert await letters(side) == [("delivery update", "no such event")]
     assert side.counted("dcbridge_errors_total", kind="callback_unreadable", name="twilio") == 1
-    found = DeadLetters(side.context.ledger)
+    found = side.context.ledger.dead_letters
     [letter] = await found.ids()
     assert unpack(await found.raw(letter) or b"")[1].body == b"what is this?"
 
 
 async def test_a_replay_of_the_bad_one_does_not_apply_the_others_again(batches: FarSide) -> None:
     await read_one(batches, body("what is this?", f"from {CONSUMER} to {NUMBER}"))
-    found = DeadLetters(batches.context.ledger)
+    found = batches.context.ledger.dead_letters
     [letter] = [one async for one in found.read(await found.ids()) if one]
     replayed = await Replay(batches.context.ledger, batches.context.configuration).one(letter)
     assert replayed.done

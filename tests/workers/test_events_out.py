@@ -18,7 +18,6 @@ from starlette.routing import Route
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
-from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.reports.books import SubscriberBooks, read
 from tests.listening import listening
 from tests.workers.far_side import Reply, hang_up, saying, settings
@@ -79,7 +78,7 @@ class World:
             for interaction, event in events
         ]
         body = orjson.dumps({"operationId": operation, "data": {"entities": entities}})
-        await self.context.ledger.put_batch(f"{endpoint}-{operation}", endpoint, "trace", body)
+        await self.context.ledger.events.put_batch(f"{endpoint}-{operation}", endpoint, "trace", body)
 
     async def work(self) -> None:
         """Run every job there is, as a worker does, until nothing is left but what waits for its time."""
@@ -109,7 +108,7 @@ class World:
         return self.context.metrics.registry.get_sample_value(name, labels) or 0.0
 
     async def letters(self) -> list[tuple[str, str, bytes]]:
-        found = DeadLetters(self.context.ledger)
+        found = self.context.ledger.dead_letters
         ids = await found.ids()
         return [(one.what, one.reason, await found.raw(one.id) or b"") async for one in found.read(ids) if one]
 
@@ -160,9 +159,9 @@ async def test_a_replay_reaches_a_stream_that_remembers_the_event(redis: Redis, 
         await w.context.change(parse(CONFIGURATION.format(subscribers=stream), {}))
         await w.tell(("i-1", "STARTED"))
         await w.work()
-        [event_id] = await w.context.events.ids()
+        [event_id] = await w.context.ledger.events.ids()
         assert await redis.xlen("copies") == 1
-        assert await w.context.events.replay("lake", {event_id: ""}) == ["new"]
+        assert await w.context.ledger.deliveries.replay("lake", {event_id: ""}) == ["new"]
         await w.work()
         rows: Any = await redis.xrange("copies")
         assert [entry[b"id"].decode() for _, entry in rows] == [event_id] * 2
@@ -239,7 +238,7 @@ async def test_gone_disables_at_once_and_keeps_the_backlog(redis: Redis, redis_s
         assert len(w["crm"].ids) == 1
         books = await w.books("crm")
         assert (books.disabled_for > 0, books.why, books.waiting) == (True, "410", 2)
-        assert await w.context.events.enable("crm")
+        assert await w.context.ledger.subscribers.enable("crm")
         await w.work()
         await w.work()
         assert sorted(w["crm"].ids[1:]) == sorted(set(w["crm"].ids))
@@ -325,8 +324,8 @@ async def test_a_batch_that_trips_us_up_does_not_stop_those_behind_it(
 ) -> None:
     async with world(redis, redis_server.url, crm="") as w:
         deep = b'{"event": "X", "entity": {"id": "i-0", "a": ' + b"[" * 990 + b"]" * 990 + b"}}"
-        await w.context.ledger.put_batch("b-0", "main", "trace", b'{"data": {"entities": [' + deep + b"]}}")
-        await w.context.ledger.put_batch("b-1", "main", "trace", b"\xff no JSON")
+        await w.context.ledger.events.put_batch("b-0", "main", "trace", b'{"data": {"entities": [' + deep + b"]}}")
+        await w.context.ledger.events.put_batch("b-1", "main", "trace", b"\xff no JSON")
         await w.tell(("i-1", "STARTED"))
         await w.work()
         assert w["crm"].events[-1] == "STARTED"

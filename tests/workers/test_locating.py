@@ -9,7 +9,6 @@ import orjson
 import pytest
 
 from dcbridge import intake
-from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.fields import TaskEntry
 from dcbridge.messages import Address, AgentMessage, Content
 from dcbridge.providers.base import Callback, MailRequest, Turn
@@ -74,7 +73,7 @@ async def read_to_the_end(side: FarSide, payload: bytes, task: str = "b-1") -> T
             break
         await Bench(side.redis).pass_time(wait + 1)
         await callbacks.read_callback(side.context, task)
-        state = await side.context.ledger.task(task)
+        state = await side.context.ledger.tasks.entry(task)
     return state
 
 
@@ -93,7 +92,7 @@ async def test_a_status_that_comes_before_the_answer_is_written_waits_for_it(sid
     ref = await one_that_was_sent(side)
     await Bench(side.redis).pass_time(locating.WAITS[0] + 1)
     await callbacks.read_callback(side.context, "b-1")
-    assert (await side.context.ledger.task("b-1")).state == "done"
+    assert (await side.context.ledger.tasks.entry("b-1")).state == "done"
     assert (await side.entry(ref)).state == "delivered"
     assert await letters(side) == []
 
@@ -102,7 +101,7 @@ async def test_an_id_that_stays_unknown_is_a_dead_letter_that_can_be_put_back(si
     await side.context.announce()
     assert (await read_to_the_end(side, sms_status("SM1"))).state == "done"
     ref = await one_that_was_sent(side)
-    dead = DeadLetters(side.context.ledger)
+    dead = side.context.ledger.dead_letters
     [letter] = [one async for one in dead.read(await dead.ids())]
     assert letter is not None
     done = await Replay(side.context.ledger, side.context.configuration).one(letter)
@@ -133,7 +132,7 @@ async def email(side: FarSide, *to: str, message_id: str = "m-1", channel: str =
     }
     said = {"channel": address, "type": "Email", "subject": "Hi", "content": [{"type": "text", "text": "Hello"}]}
     copies = intake.read(side.context.configuration, "main", orjson.dumps(said), "trace").copies
-    assert all(await side.context.ledger.accept(copies))
+    assert all(await side.context.ledger.messages.accept(copies))
     return [copy.ref for copy in copies]
 
 
@@ -150,10 +149,10 @@ def as_sent(side: FarSide, *to: str, index: int = 0, message_id: str = "m-1") ->
 
 
 async def taken(side: FarSide, ref: str, request: MailRequest) -> None:
-    claim = side.context.ledger.token()
-    assert (await side.context.ledger.claim(ref, claim, 10.0)).ours
+    claim = side.context.ledger.leases.token()
+    assert (await side.context.ledger.messages.claim(ref, claim, 10.0)).ours
     ledger = side.context.ledger
-    await ledger.taken(ref, claim, 0, 1, request.provider_id, delivered=False, confirm_within=86400.0)
+    await ledger.messages.submitted(ref, claim, 0, 1, request.provider_id, delivered=False, confirm_within=86400.0)
 
 
 def report(request: MailRequest, recipient: str, action: str = "failed", **more: Any) -> bytes:

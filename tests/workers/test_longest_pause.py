@@ -86,7 +86,7 @@ async def test_a_consumers_message_waits_for_five_minutes_at_most(side: FarSide)
 async def test_a_question_waits_for_an_hour_at_most(side: FarSide) -> None:
     bench, side.provider.usual = Bench(side.redis), saying(429, b"", Retry_After=ABSURD[0])
     ref = await bench.sending(channel_id="asked", to_id=CONSUMER, payload=b"")
-    await bench.ledger.taken(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=1.0)
+    await bench.ledger.messages.submitted(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=1.0)
     await bench.pass_time(2)
     await lookups.ask_or_decide(side.context, ref, "sent", side.context.channel("asked"))
     await lookups.ask(side.context, ref)

@@ -42,7 +42,7 @@ async def hears(side: FarSide, sender: str, to: str, text: str = "Hello", **more
     form = {"MessageSid": "SM9", "From": sender, "To": to, "Body": text, "NumMedia": "0", **more}
     headers = {"content-type": ("application/x-www-form-urlencoded",)}
     callback = Callback("inbound", "POST", "http://127.0.0.1/x", b"", headers, urlencode(form).encode())
-    await side.context.ledger.put_tasks([NewTask("b-1", "callback", "", pack("twilio", callback), "trace")])
+    await side.context.ledger.tasks.put([NewTask("b-1", "callback", "", pack("twilio", callback), "trace")])
     await callbacks.read_callback(side.context, "b-1")
     waiting: Any = await side.redis.zrange("dcb:tasks:consumer", 0, -1)
     for task in waiting:
@@ -150,7 +150,7 @@ def test_letters_of_consumers_are_found_where_no_channel_has_the_number() -> Non
 async def test_a_text_without_a_visible_character_does_not_reach_the_agent(side: FarSide, text: str) -> None:
     assert await hears(side, "+16504661149", "+15557650123", text) is None
     [task] = [key.decode() async for key in side.redis.scan_iter("dcb:t:c-*")]
-    entry = await side.context.ledger.task(task.removeprefix("dcb:t:"))
+    entry = await side.context.ledger.tasks.entry(task.removeprefix("dcb:t:"))
     assert entry.state == "done"
     assert [(hop.what, hop.facts.get("code")) for hop in hops_of_task(entry)][1] == (
         "attempt 1: nothing to do",

@@ -147,7 +147,7 @@ async def test_parts_go_in_order_each_by_a_job_of_its_own(side: FarSide) -> None
 
 async def test_a_channel_that_left_the_configuration_waits_for_an_operator(side: FarSide) -> None:
     copy = new_message("m-1", channel_id="gone", time_to_live=100.0)
-    await side.context.ledger.accept([copy])
+    await side.context.ledger.messages.accept([copy])
     await outbound.send(side.context, copy.ref)
     entry = await side.entry(copy.ref)
     assert (entry.state, entry.line, entry.total_attempts) == ("accepted", "u-gone", 0)

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
-from dcbridge.ledger import LARGE, MessageClaim
+from dcbridge.ledger import MessageClaim
+from dcbridge.ledger.messages import LARGE
 from dcbridge.messages import AgentMessage
 from dcbridge.providers.base import MailRequest, Part, Turn
 from dcbridge.providers.smtp import Smtp, SmtpFields
@@ -50,12 +51,12 @@ async def accepted(redis: Redis, count: int, text: str = HUGE, message_id: str =
     """The refs of as many copies."""
     recipients = [f"{message_id}-a{number}@example.com" for number in range(count)]  # each its own conversation
     copies = copies_of(message_id, *recipients, channel_id="company.com", payload=payload(count, text))
-    await Bench(redis).ledger.accept(copies)
+    await Bench(redis).ledger.messages.accept(copies)
     return [copy.ref for copy in copies]
 
 
 async def claimed(redis: Redis, ref: str) -> MessageClaim:
-    return await Bench(redis).ledger.claim(ref, ref, 60.0)
+    return await Bench(redis).ledger.messages.claim(ref, ref, 60.0)
 
 
 async def gets(redis: Redis) -> int:
@@ -161,7 +162,7 @@ async def test_every_copy_is_sent_whole_to_its_own_recipient(
     await asyncio.gather(*(outbound.send(context, ref) for ref in refs))
     assert sorted(one.rcpt_tos[0] for one in box.envelopes) == sorted(f"a{number}@example.com" for number in range(20))
     assert len({one.content for one in box.envelopes}) == 1  # and the same Message-ID and Date
-    assert [(await context.ledger.entry(ref)).state for ref in refs] == ["delivered"] * 20
+    assert [(await context.ledger.messages.entry(ref)).state for ref in refs] == ["delivered"] * 20
     assert await redis.keys("dcb:p:*") == []
 
 

@@ -102,11 +102,11 @@ async def test_many_decisions_are_few_scripts(side: FarSide) -> None:
 
 async def test_a_task_whose_worker_died_waits_again(side: FarSide) -> None:
     bench = Bench(side.redis)
-    await side.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", b"{}", "", SMS)])
-    await side.context.ledger.claim_task("c-1", "dead worker", 60.0)
+    await side.context.ledger.tasks.put([NewTask("c-1", "consumer", "lane", b"{}", "", SMS)])
+    await side.context.ledger.tasks.claim("c-1", "dead worker", 60.0)
     await bench.pass_time(61)
     assert await sweep(side.context) == 1
-    assert (await side.context.ledger.claim_task("c-1", "another", 60.0)).ours
+    assert (await side.context.ledger.tasks.claim("c-1", "another", 60.0)).ours
 
 
 # ---------------------------------------------------------------- callbacks
@@ -129,9 +129,9 @@ def inbound_callback(to: str = NUMBER, text: str = "Hello", sid: str = "SM9") ->
 
 
 async def read_one(side: FarSide, payload: bytes, task: str = "b-1") -> TaskEntry:
-    await side.context.ledger.put_tasks([NewTask(task, "callback", "", payload, "trace")])
+    await side.context.ledger.tasks.put([NewTask(task, "callback", "", payload, "trace")])
     await callbacks.read_callback(side.context, task)
-    return await side.context.ledger.task(task)
+    return await side.context.ledger.tasks.entry(task)
 
 
 async def letters(side: FarSide) -> list[tuple[str, str]]:
@@ -183,7 +183,7 @@ async def test_a_consumers_message_becomes_a_task_once(side: FarSide) -> None:
 
 async def consumer_task(side: FarSide, *media: str) -> None:
     payload = orjson.dumps({"from": CONSUMER, "text": "Hello", "media": media, "provider": "twilio"})
-    await side.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
+    await side.context.ledger.tasks.put([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
 
 
 async def test_a_consumers_message_reaches_the_agent(side: FarSide) -> None:
@@ -215,7 +215,7 @@ async def test_a_consumers_message_that_was_not_taken(side: FarSide, replies: li
     await consumer_task(side)
     for _ in replies:
         await consumer_messages.post_consumer_message(side.context, "c-1")
-        found.append((await side.context.ledger.task("c-1")).state)
+        found.append((await side.context.ledger.tasks.entry("c-1")).state)
         await bench.pass_time(31)
     assert found == states
     assert len(await letters(side)) == states.count("dead")
@@ -228,7 +228,7 @@ async def owe(side: FarSide, count: int) -> list[str]:
     bench, refs = Bench(side.redis), []
     for number in range(count):
         ref = await bench.sending(f"m-{number}", to_id=str(number))
-        await bench.ledger.fail(ref, "mine", 530, "21211")
+        await bench.ledger.messages.fail(ref, "mine", 530, "21211")
         refs.append(ref)
     return refs
 
@@ -290,8 +290,8 @@ async def test_receipts_that_may_not_have_arrived_are_posted_again(side: FarSide
 
 async def test_the_receipt_of_a_channel_that_is_not_configured_is_signed_as_its_endpoint(side: FarSide) -> None:
     copy = new_message("m-1", channel_id="nobody", reason=530, detail="the channel is not configured", raw=b"{}")
-    await side.context.ledger.accept([copy])
-    await side.context.ledger.remember_stray("nobody", "main")
+    await side.context.ledger.messages.accept([copy])
+    await side.context.ledger.unconfigured.remember(["nobody"], "main")
     await receipts_out.post(side.context, "nobody")
     [[receipt]] = side.agents.messages
     assert receipt["status"] == "Failed"
@@ -302,8 +302,8 @@ async def test_the_receipt_of_a_channel_that_is_not_configured_is_signed_as_its_
 
 async def test_a_refused_receipt_of_a_channel_that_is_not_configured_is_no_label_either(side: FarSide) -> None:
     copy = new_message("m-1", channel_id="nobody", reason=530, detail="the channel is not configured", raw=b"{}")
-    await side.context.ledger.accept([copy])
-    await side.context.ledger.remember_stray("nobody", "main")
+    await side.context.ledger.messages.accept([copy])
+    await side.context.ledger.unconfigured.remember(["nobody"], "main")
     side.agents.replies = [saying(400), saying(400)]
     await receipts_out.post(side.context, "nobody")
     assert side.counted("dcbridge_errors_total", kind="receipt_refused", name="(unknown)") == 1

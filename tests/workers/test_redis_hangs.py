@@ -9,14 +9,15 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from copy import copy
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
-from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger import NewTask
 from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, FarSide, far_side
 from tests.workers.test_reconciler_and_inbound import inbound_callback, status_callback
@@ -33,14 +34,14 @@ async def side(own_redis: EmbeddedRedis) -> AsyncIterator[FarSide]:
 
 
 class HangsAt:
-    """A ledger whose Redis stops just before the first call of one verb, and goes on `seconds` later."""
+    """A part of a ledger whose Redis stops just before the first call of one verb, and goes on `seconds` later."""
 
-    def __init__(self, ledger: Ledger, verb: str, server: EmbeddedRedis, seconds: float) -> None:
-        self._ledger, self._verb, self._server, self._seconds = ledger, verb, server, seconds
+    def __init__(self, part: Any, verb: str, server: EmbeddedRedis, seconds: float) -> None:
+        self._part, self._verb, self._server, self._seconds = part, verb, server, seconds
         self.hung = False
 
     def __getattr__(self, name: str) -> Any:
-        real = getattr(self._ledger, name)
+        real = getattr(self._part, name)
         if name != self._verb or self.hung:
             return real
 
@@ -54,53 +55,59 @@ class HangsAt:
         return hanging
 
 
-def hands_that_hang(
+def context_that_hangs(
     side: FarSide, verb: str, server: EmbeddedRedis, seconds: float = HANGS
 ) -> tuple[WorkerContext, HangsAt]:
-    ledger = HangsAt(side.context.ledger, verb, server, seconds)
-    return replace(side.context, ledger=cast(Ledger, ledger)), ledger
+    ledger = copy(side.context.ledger)
+    name, _, verb = verb.partition(".")
+    part = HangsAt(getattr(ledger, name), verb, server, seconds)
+    vars(ledger)[name] = part
+    return replace(side.context, ledger=ledger), part
 
 
-@pytest.mark.parametrize("verb", ["claim", "parts", "taken"])
+@pytest.mark.parametrize("verb", ["messages.claim", "messages.parts", "messages.submitted"])
 async def test_a_message_is_sent_once_and_never_in_doubt(side: FarSide, own_redis: EmbeddedRedis, verb: str) -> None:
     ref = await side.accept(text="word " * 400)
-    context, ledger = hands_that_hang(side, verb, own_redis)
+    context, part = context_that_hangs(side, verb, own_redis)
     await outbound.send(context, ref)
     await outbound.send(context, ref)
-    assert ledger.hung
+    assert part.hung
     entry = await side.entry(ref)
     assert (entry.state, entry.total_attempts, entry.times_unknown) == ("sent", 2, 0)
     assert len(side.provider.heard) == 2  # its two parts
     assert await side.difference() == 0
 
 
-@pytest.mark.parametrize("verb", ["claim_task", "put_tasks", "entry", "update", "task_done"])
+@pytest.mark.parametrize("verb", ["tasks.claim", "tasks.put", "messages.entry", "messages.update", "tasks.done"])
 async def test_a_callback_is_read_at_once_when_redis_goes_on(
     side: FarSide, own_redis: EmbeddedRedis, verb: str
 ) -> None:
     """Left for its lease to end, a status would come after its message was sent again for want of it."""
     ref = await side.accept()
     await outbound.send(side.context, ref)
-    await side.context.ledger.put_tasks([NewTask("b-1", "callback", "", status_callback(ref), "trace")])
-    context, ledger = hands_that_hang(side, verb, own_redis)
+    await side.context.ledger.tasks.put([NewTask("b-1", "callback", "", status_callback(ref), "trace")])
+    context, part = context_that_hangs(side, verb, own_redis)
     await callbacks.read_callback(context, "b-1")
-    assert ledger.hung
-    assert ((await side.context.ledger.task("b-1")).state, (await side.entry(ref)).state) == ("done", "delivered")
+    assert part.hung
+    assert ((await side.context.ledger.tasks.entry("b-1")).state, (await side.entry(ref)).state) == (
+        "done",
+        "delivered",
+    )
 
 
-@pytest.mark.parametrize("verb", ["claim_task", "task_done"])
+@pytest.mark.parametrize("verb", ["tasks.claim", "tasks.done"])
 async def test_a_consumers_message_is_posted_once(side: FarSide, own_redis: EmbeddedRedis, verb: str) -> None:
-    await side.context.ledger.put_tasks([NewTask("b-1", "callback", "", inbound_callback(), "trace")])
+    await side.context.ledger.tasks.put([NewTask("b-1", "callback", "", inbound_callback(), "trace")])
     await callbacks.read_callback(side.context, "b-1")
     [task] = [key.removeprefix("dcb:t:") for key in await Bench(side.redis).keys("dcb:t:c-*")]
-    context, ledger = hands_that_hang(side, verb, own_redis)
+    context, part = context_that_hangs(side, verb, own_redis)
     await consumer_messages.post_consumer_message(context, task)
-    assert ledger.hung
-    assert (await side.context.ledger.task(task)).state == "done"
+    assert part.hung
+    assert (await side.context.ledger.tasks.entry(task)).state == "done"
     assert len(side.agents.heard) == 1
 
 
-@pytest.mark.parametrize("verb", ["claim", "taken"])
+@pytest.mark.parametrize("verb", ["messages.claim", "messages.submitted"])
 async def test_redis_may_be_away_for_longer_than_a_lease(own_redis: EmbeddedRedis, verb: str) -> None:
     """The provider has it, and the worker knows: it says so before the message is sent again for want of an answer."""
     short = {"connect_timeout": 0.1, "write_timeout": 0.1, "read_timeout": 0.5, "pool_timeout": 0.1, "lease": 5.8}
@@ -109,9 +116,9 @@ async def test_redis_may_be_away_for_longer_than_a_lease(own_redis: EmbeddedRedi
         far_side(client, own_redis.url, redis_timeout=0.3, **short) as side,
     ):
         ref = await side.accept()
-        context, ledger = hands_that_hang(side, verb, own_redis, seconds=8.0)
+        context, part = context_that_hangs(side, verb, own_redis, seconds=8.0)
         await outbound.send(context, ref)
-        assert ledger.hung
+        assert part.hung
         entry = await side.entry(ref)
         assert (entry.state, entry.times_unknown) == ("sent", 0)
         assert len(side.provider.heard) == 1
@@ -119,10 +126,10 @@ async def test_redis_may_be_away_for_longer_than_a_lease(own_redis: EmbeddedRedi
 
 async def test_a_claim_that_is_asked_for_again_has_its_whole_lease(side: FarSide) -> None:
     ledger, ref = side.context.ledger, await side.accept()
-    await ledger.put_tasks([NewTask("c-1", "consumer", "", b"{}", "", SMS)])
+    await ledger.tasks.put([NewTask("c-1", "consumer", "", b"{}", "", SMS)])
     for _ in range(2):
-        assert (await ledger.claim(ref, "mine", 60.0)).ours
-        assert (await ledger.claim_task("c-1", "mine", 60.0)).ours
+        assert (await ledger.messages.claim(ref, "mine", 60.0)).ours
+        assert (await ledger.tasks.claim("c-1", "mine", 60.0)).ours
         for member in (f"m:{ref}", "t:c-1"):
             seconds, _ = await side.redis.time()
             due = await side.redis.zscore("dcb:due", member)

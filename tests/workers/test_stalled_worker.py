@@ -81,10 +81,10 @@ async def test_a_consumers_message(
     side: FarSide, redis_server: EmbeddedRedis, claimed_by_another: bool, posted: int
 ) -> None:
     payload = orjson.dumps({"from": CONSUMER, "text": "Hello", "media": [], "provider": "twilio"})
-    await side.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
+    await side.context.ledger.tasks.put([NewTask("c-1", "consumer", "lane", payload, "trace", SMS)])
     with sync.Redis(port=redis_server.port) as meanwhile:
         tokens = StandsStill(lambda: claimed_by_another and meanwhile.hset("dcb:t:c-1", "tok", "another"))
         await consumer_messages.post_consumer_message(replace(side.context, tokens=tokens), "c-1")
     assert tokens.stood
     assert len(side.agents.heard) == posted
-    assert (await side.context.ledger.task("c-1")).state == ("done" if posted else "running")
+    assert (await side.context.ledger.tasks.entry("c-1")).state == ("done" if posted else "running")

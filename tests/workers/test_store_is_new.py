@@ -35,13 +35,13 @@ def changes(ctx: WorkerContext, kind: str) -> float:
 async def test_nothing_is_sent_before_the_limits_are_announced_again(context: WorkerContext, how: str) -> None:
     announcer, bench = Announcer(context), Bench(context.redis)
     await context.announce()
-    await context.ledger.alive()
+    await context.ledger.leases.heartbeat()
     await sweep(context, announcer)
     lines = await context.redis.hgetall("dcb:limits")
     assert lines
     await (context.redis.flushall() if how == "FLUSHALL" else context.redis.delete("dcb:limits", "dcb:alive:mine"))
     ref = await bench.put()
-    claimed = await context.ledger.claim(ref, context.ledger.token(), 60.0)
+    claimed = await context.ledger.messages.claim(ref, context.ledger.leases.token(), 60.0)
     assert (claimed.ours, claimed.why) == (False, "not announced")
     announcer.announced.clear()
     await sweep(context, announcer)
@@ -51,27 +51,27 @@ async def test_nothing_is_sent_before_the_limits_are_announced_again(context: Wo
     await asyncio.sleep(0.3)
     await sweep(context, announcer)
     assert await bench.queued() == [ref, ref]  # its job, and the one after it was not given
-    assert (await context.ledger.claim(ref, context.ledger.token(), 60.0)).ours
+    assert (await context.ledger.messages.claim(ref, context.ledger.leases.token(), 60.0)).ours
 
 
 async def test_a_pace_holds_over_a_store_that_was_emptied(context: WorkerContext) -> None:
     """Two a second: of thirty messages that come right after, one or two go at once."""
     announcer, bench = Announcer(context), Bench(context.redis)
-    await context.ledger.limits({CHANNEL: "acme 2 1 0 0 1 0"})
-    await context.ledger.alive()
+    await context.ledger.pacing.announce({CHANNEL: "acme 2 1 0 0 1 0"})
+    await context.ledger.leases.heartbeat()
     await sweep(context, announcer)
     await context.redis.flushall()
     gone = 0
     for n in range(30):
         ref = await bench.put(f"m-{n}", to_id=str(n))
-        gone += (await context.ledger.claim(ref, context.ledger.token(), 60.0)).ours
+        gone += (await context.ledger.messages.claim(ref, context.ledger.leases.token(), 60.0)).ours
     assert gone == 0
 
 
 async def test_a_store_that_is_the_same_is_no_news(context: WorkerContext) -> None:
     announcer = Announcer(context)
     await context.announce()
-    await context.ledger.alive()
+    await context.ledger.leases.heartbeat()
     for _ in range(3):
         await sweep(context, announcer)
     assert not announcer.announced.is_set()
@@ -110,17 +110,17 @@ LINE = "acme 2 1 0 0 1 0"
 
 async def named(redis: Redis, name: str) -> Ledger:
     ledger = Ledger(redis, keep=1000.0, keep_dead=1000.0, worker=name)
-    await ledger.alive()
+    await ledger.leases.heartbeat()
     return ledger
 
 
 @pytest.mark.parametrize("last", ["it alone", "both, the older one last"])
 async def test_a_channel_that_an_older_worker_does_not_know_keeps_its_pace(redis: Redis, last: str) -> None:
     new, old = await named(redis, "new"), await named(redis, "old")
-    await old.limits({SMS: LINE})
-    await new.limits({SMS: LINE, "added": LINE})
+    await old.pacing.announce({SMS: LINE})
+    await new.pacing.announce({SMS: LINE, "added": LINE})
     if last == "both, the older one last":
-        await old.limits({SMS: LINE})
+        await old.pacing.announce({SMS: LINE})
     assert await redis.hexists("dcb:limits", "added")
     assert await redis.hexists("dcb:limits", SMS)
 
@@ -131,22 +131,22 @@ async def test_a_channel_that_no_living_worker_names_loses_its_limits(redis: Red
     if gone == "of an older version":
         await redis.hset("dcb:limits", "removed", LINE)
     else:
-        await (new if gone == "it is the same worker" else old).limits({SMS: LINE, "removed": LINE})
+        await (new if gone == "it is the same worker" else old).pacing.announce({SMS: LINE, "removed": LINE})
     if gone == "farewell":
-        await old.farewell()
+        await old.leases.release()
     elif gone == "silent":
         await redis.hincrby("dcb:watched", "clock", 60_000)
     elif gone == "forgotten":
         await redis.delete("dcb:alive:old")
-    await new.limits({SMS: LINE})
+    await new.pacing.announce({SMS: LINE})
     assert await redis.hkeys("dcb:limits") == [SMS.encode()]
 
 
 async def test_limits_of_very_many_channels_are_written_in_pieces(redis: Redis) -> None:
     ledger = Ledger(redis, keep=1000.0, keep_dead=1000.0)
-    await ledger.sweep()
+    await ledger.sweep.run()
     await redis.config_resetstat()
-    await ledger.limits({f"channel-{n}": "acme 0 1 0 0 1 0" for n in range(1000)})
+    await ledger.pacing.announce({f"channel-{n}": "acme 0 1 0 0 1 0" for n in range(1000)})
     assert await redis.hlen("dcb:limits") == 1000
     stats = await redis.info("commandstats")
     assert stats["cmdstat_evalsha"]["calls"] >= 4
@@ -161,10 +161,10 @@ async def test_a_sweep_does_not_look_at_channels_that_owe_nothing(redis: Redis) 
     for count in (100, 3000):
         await redis.sadd("dcb:channels", *(f"channel-{n}" for n in range(count)))
         for _ in range(3):
-            await ledger.sweep()
+            await ledger.sweep.run()
         await redis.config_resetstat()
         for _ in range(10):
-            await ledger.sweep()
+            await ledger.sweep.run()
         stats = await redis.info("commandstats")
         asked.append(sum(one["calls"] for one in stats.values()))
     assert asked[1] < 2 * asked[0] + 100

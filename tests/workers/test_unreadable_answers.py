@@ -71,7 +71,7 @@ async def test_a_consumers_message_that_was_taken_is_posted_once(side: FarSide, 
     for _ in range(3):
         await consumer_messages.post_consumer_message(side.context, "c-1")
         await Bench(side.redis).pass_time(60)
-    assert (await side.context.ledger.task("c-1")).state == "done"
+    assert (await side.context.ledger.tasks.entry("c-1")).state == "done"
     assert len(side.agents.heard) == 1
     assert side.counted("dcbridge_consumer_messages_total", channel=SMS, outcome="posted") == 1
 
@@ -79,7 +79,7 @@ async def test_a_consumers_message_that_was_taken_is_posted_once(side: FarSide, 
 async def test_a_question_whose_answer_cannot_be_read_is_put_again(side: FarSide) -> None:
     bench, side.provider.usual = Bench(side.redis), packed(200, PACKINGS[0])
     ref = await bench.sending(channel_id="asked", to_id=CONSUMER, payload=b"")
-    await bench.ledger.taken(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=1.0)
+    await bench.ledger.messages.submitted(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=1.0)
     await bench.pass_time(2)
     assert await lookups.ask_or_decide(side.context, ref, "sent", side.context.channel("asked")) == "asking"
     await lookups.ask(side.context, ref)

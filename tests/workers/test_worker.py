@@ -126,7 +126,7 @@ async def test_a_burst_does_all_there_is_and_leaves_nothing_behind(
     refs = [await work.accept(f"m-{n}", to=f"1650466{n:04}") for n in range(20)]
     refs += [await work.accept("taken", channel="taken")]
     payload = b'{"from":"16504661149","text":"Hello","media":[],"provider":"twilio"}'
-    await work.context.ledger.put_tasks([NewTask("c-1", "consumer", "lane", payload, "", SMS)])
+    await work.context.ledger.tasks.put([NewTask("c-1", "consumer", "lane", payload, "", SMS)])
     process = work.run(*[redis_server.url if word == "URL" else word for word in command])
     code, said = await work.done(process)
     assert code == 0, said
@@ -248,18 +248,18 @@ async def test_a_job_that_was_taken_and_has_claimed_nothing_is_missed_soon(work:
     elif kind == "question":
         ref = await bench.sending()
         await bench.drop_jobs()
-        await ledger.unknown(ref, "mine", 0.0, "timeout")
-        assert await ledger.ask(ref, 900.0) == "asking"
+        await ledger.messages.unknown(ref, "mine", 0.0, "timeout")
+        assert await ledger.lookups.ask(ref, 900.0) == "asking"
         member = f"m:{ref}"
     else:
-        await ledger.put_tasks([NewTask("b-1", "callback", "", b"{}")])
+        await ledger.tasks.put([NewTask("b-1", "callback", "", b"{}")])
         member = "t:b-1"
     assert await take_as_one_that_is_killed(work, member, queue) < 10
     await work.redis.zadd("dcb:due", {member: 1})
     if kind == "question":
-        assert await ledger.ask(member[2:], 900.0) == "asking"
+        assert await ledger.lookups.ask(member[2:], 900.0) == "asking"
     else:
-        await ledger.sweep()
+        await ledger.sweep.run()
     assert await bench.queued(queue) == [member[2:]]
 
 
@@ -267,13 +267,13 @@ async def test_a_job_that_was_taken_and_has_claimed_nothing_is_missed_soon(work:
 async def test_a_second_job_hastens_nothing(work: Work, state: str) -> None:
     """A lease, a confirmation, a grace or a wait end when they end, whoever looked in meanwhile."""
     ledger, ref = work.context.ledger, await work.accept()
-    assert (await ledger.claim(ref, "mine", 60.0)).ours  # and its job is still in the queue
+    assert (await ledger.messages.claim(ref, "mine", 60.0)).ours  # and its job is still in the queue
     if state == "sent":
-        await ledger.taken(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=600.0)
+        await ledger.messages.submitted(ref, "mine", 0, 1, "SM1", delivered=False, confirm_within=600.0)
     if state == "unknown":
-        await ledger.unknown(ref, "mine", 600.0, "timeout")
+        await ledger.messages.unknown(ref, "mine", 600.0, "timeout")
     if state == "retry":
-        await ledger.retry(ref, "mine", 600.0, lane_limit=900.0, reason=310, code="20429")
+        await ledger.messages.retry(ref, "mine", 600.0, lane_limit=900.0, reason=310, code="20429")
     assert (await work.entry(ref)).state == state
     assert await take_as_one_that_is_killed(work, f"m:{ref}") > 500
 

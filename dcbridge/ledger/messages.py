@@ -1,0 +1,143 @@
+"""Agent messages, one entry a recipient:
+
+    accepted ──claim──▶ sending ──taken──▶ sent ──▶ delivered | removed | failed | unconfirmed
+        ▲                 │  │  │
+        │ next part       │  │  └─no answer──▶ unknown ──settle──▶ retry | failed
+        └─────────────────┘  └──retry──▶ retry ──claim──▶ sending
+
+A claim is fenced by its token: whoever lost it, by a lease that ended or by an update that settled the message, gets
+"stale" and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Sequence
+from typing import NamedTuple, cast
+
+from dcbridge.ledger.entries import MessageClaim, read_claim
+from dcbridge.ledger.fields import ClaimedMessage, MessageEntry
+from dcbridge.ledger.script import Retention, Script, ms, whole, word
+
+LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
+_SCRIPT = 64  # messages that one script takes
+
+
+class NewMessage(NamedTuple):
+    """One copy of an agent message as a webhook brought it. With `reason` it ends at once as Failed."""
+
+    ref: str
+    first_ref: str
+    channel_id: str
+    message_id: str
+    sender_id: str
+    to_id: str
+    payload: bytes
+    trace_id: str
+    time_to_live: float  # seconds
+    reason: int = 0
+    detail: str = ""
+    raw: bytes = b""  # kept as a dead letter
+    copies: int = 1  # of the whole message; of several, the payload is stored once
+
+
+def lane_of(*names: str) -> str:
+    """The key of a lane: a digest, so that no address stands in a key name."""
+    return hashlib.blake2b("\0".join(names).encode(), digest_size=9).hexdigest()
+
+
+def words_of(copies: Sequence[NewMessage], keep: Retention) -> list[str | bytes | int]:
+    """As `accept` in messages.lua takes them."""
+    flat: list[str | bytes | int] = [keep.ended_ms, keep.dead_ms]
+    for c in copies:
+        flat += [
+            c.ref, c.first_ref, c.channel_id, c.message_id, c.sender_id, c.to_id,
+            lane_of(c.channel_id, c.to_id), c.payload if c.ref == c.first_ref else b"",
+            c.trace_id, int(c.time_to_live * 1000),
+            str(int(c.reason)) if c.reason else "", c.detail, c.raw, c.copies,
+        ]  # fmt: skip
+    return flat
+
+
+class Messages:
+    """The agent messages of one ledger."""
+
+    def __init__(self, script: Script, keep: Retention) -> None:
+        self._script, self._keep = script, keep
+
+    async def accept(self, copies: Sequence[NewMessage]) -> list[bool]:
+        """True for those that are new, once all are written. A slice is written or not: what is lost is sent again."""
+        if 0 < len(copies) <= _SCRIPT:
+            return [answer == b"new" for answer in await self._script.call("accept", *words_of(copies, self._keep))]
+        slices_of = [words_of(some, self._keep) for some in whole(copies, _SCRIPT, lambda one: one.first_ref)]
+        bulk = len(slices_of) > 1  # they stay in their order
+        found = await asyncio.gather(*(self._script.call("accept", *one, bulk=bulk) for one in slices_of))
+        return [answer == b"new" for answers in found for answer in answers]
+
+    async def claim(self, ref: str, token: str, lease: float) -> MessageClaim:
+        """Take the message for `lease` seconds."""
+        answer = await self._script.record("claim", ref, token, ms(lease), self._keep.ended_ms)
+        return await read_claim(self._script, f"m:{ref}", answer, ClaimedMessage)
+
+    async def payload(self, first_ref: str) -> bytes:
+        """The payload of a message, by the ref of its first copy; b"" where it is gone."""
+        return await cast(Awaitable[bytes | None], self._script.redis.get(f"dcb:p:{first_ref}")) or b""
+
+    async def parts(self, ref: str, token: str, count: int) -> None:
+        """Say how many parts there are, before the first of several goes out."""
+        await self._script.record("parts", ref, token, count)
+
+    async def submitted(
+        self, ref: str, token: str, part: int, count: int, provider_id: str, *, delivered: bool, confirm_within: float
+    ) -> str:
+        """The provider took one part: "next", "sent", "delivered", or "stale"."""
+        answer = await self._script.record(
+            "taken", ref, token, part, count, provider_id, int(delivered), ms(confirm_within), self._keep.ended_ms
+        )
+        return word(answer)
+
+    async def retry(
+        self, ref: str, token: str, delay: float, *, lane_limit: float, reason: int, code: str, attempts: int = 0
+    ) -> str:
+        """Again in `delay` seconds: "retry", or "failed" where the time to live, the lane's limit or the number of
+        attempts ends first; 0 is no limit of attempts.
+        """
+        told = (ref, token, ms(delay), ms(lane_limit), int(reason), code, self._keep.ended_ms, attempts)
+        return word(await self._script.record("retry", *told))
+
+    async def fail(self, ref: str, token: str, reason: int, detail: str) -> str:
+        return word(await self._script.record("fail", ref, token, int(reason), detail, self._keep.ended_ms))
+
+    async def unknown(self, ref: str, token: str, grace: float, code: str) -> str:
+        """Nobody knows whether it was taken, unless an update said so meanwhile. Without a token: a lease ended."""
+        return word(await self._script.record("unknown", ref, token, ms(grace), code, self._keep.ended_ms))
+
+    async def settle(self, ref: str, policy: str, most: int = 2, token: str = "", attempts: int = 0) -> str:
+        """The grace is over: `policy` is "resend", at most `most` times and within `attempts`, or "fail".
+
+        `token`: of a question about it.
+        """
+        return word(await self._script.call("settle", ref, policy, self._keep.ended_ms, most, token, attempts))
+
+    async def confirm_over(
+        self, ref: str, reason: str, receipt: str, confirm_within: float = 0.0, token: str = ""
+    ) -> str:
+        """No update came within the channel's limit; `receipt` is a status or "" for none. "sent": it is not over."""
+        answer = await self._script.call(
+            "confirm_over", ref, "", reason, receipt, self._keep.ended_ms, ms(confirm_within), token
+        )
+        return word(answer)
+
+    async def update(
+        self, ref: str, part: int, status: str, provider_id: str, reason: str, detail: str, confirm_within: float
+    ) -> str:
+        """A delivery update: the new state, "next", "noted", "parked", "repeated", "late" or "gone"."""
+        answer = await self._script.record(
+            "update", ref, part, status, provider_id, reason, detail, ms(confirm_within), self._keep.ended_ms
+        )
+        return word(answer)
+
+    async def entry(self, ref: str) -> MessageEntry:
+        """What is remembered of one message, without its payload; false where nothing is."""
+        return MessageEntry(await self._script.hash(f"dcb:m:{ref}"))

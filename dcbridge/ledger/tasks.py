@@ -1,0 +1,66 @@
+"""Tasks: what is to be done once. A raw callback, a consumer's message, the delivery of an event."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+
+from dcbridge.ledger.entries import TaskClaim, read_claim
+from dcbridge.ledger.fields import TaskEntry
+from dcbridge.ledger.script import Retention, Script, ms, slices, word
+
+_SCRIPT = 64  # tasks that one script takes
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """Something to be done once: read a raw callback, post a consumer message."""
+
+    id: str
+    job: str
+    lane: str
+    payload: bytes
+    trace_id: str = ""
+    channel_id: str = ""
+
+    @property
+    def words(self) -> tuple[str | bytes, ...]:
+        """As `task_put` in tasks.lua takes them."""
+        return self.id, self.job, self.lane, self.payload, self.trace_id, self.channel_id
+
+
+class Tasks:
+    """The tasks of one ledger."""
+
+    def __init__(self, script: Script, keep: Retention) -> None:
+        self._script, self._keep = script, keep
+
+    async def put(self, tasks: Sequence[NewTask]) -> list[bool]:
+        """True for those that are new."""
+        bulk, calls = len(tasks) > _SCRIPT, list[Awaitable[list[bytes]]]()
+        for some in slices(tasks, _SCRIPT):
+            flat = [word for t in some for word in t.words]
+            calls.append(self._script.record("task_put", *flat, bulk=bulk))
+        return [answer == b"new" for answers in await asyncio.gather(*calls) for answer in answers]
+
+    async def claim(self, task_id: str, token: str, lease: float) -> TaskClaim:
+        """Take the task for `lease` seconds."""
+        answer = await self._script.record("task_claim", task_id, token, ms(lease))
+        return await read_claim(self._script, f"t:{task_id}", answer, TaskEntry)
+
+    async def done(self, task_id: str, token: str, keep: float, why_nothing: str = "") -> str:
+        """Whoever says so: a worker given up for dead as well. `keep`: seconds for which the same id is recognised.
+        `why_nothing`: in a few words of ours, why there was nothing to do.
+        """
+        return word(await self._script.record("task_done", task_id, token, ms(keep), why_nothing))
+
+    async def retry(self, task_id: str, token: str, delay: float, code: str) -> str:
+        return word(await self._script.record("task_retry", task_id, token, ms(delay), code))
+
+    async def dead(self, task_id: str, token: str, reason: str, raw: bytes, keep: float) -> str:
+        return word(await self._script.record("task_dead", task_id, token, reason, raw, ms(keep), self._keep.dead_ms))
+
+    async def entry(self, task_id: str) -> TaskEntry:
+        """What is remembered of one task; false where nothing is."""
+        return TaskEntry(await self._script.hash(f"dcb:t:{task_id}"))
