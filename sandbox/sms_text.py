@@ -10,9 +10,14 @@ GSM7_TWO = frozenset("\f^{}\\[~]|€")
 _GSM7_ALL = GSM7 | GSM7_TWO
 
 
+def is_gsm7(text: str) -> bool:
+    """Whether all of a text fits the GSM 7-bit alphabet and its extension."""
+    return _GSM7_ALL.issuperset(text)
+
+
 def measure(text: str) -> tuple[int, int]:
     """Length in units, and how many segments it takes (160/153 septets, 70/67 code units)."""
-    if _GSM7_ALL.issuperset(text):
+    if is_gsm7(text):
         units = len(text) + sum(text.count(character) for character in GSM7_TWO)
         single, part = 160, 153
     else:

@@ -133,8 +133,11 @@ class Stack:
         channels: Mapping[str, Mapping[str, object]] | None = None,
         providers: Mapping[str, Mapping[str, object]] | None = None,
         parts: tuple[str, ...] = ("sandbox", "service", "worker"),
+        companies: tuple[str, ...] = (),
     ) -> None:
-        """`settings` and `sandbox` change the values above; `channels` and `providers` add to what bridge.yaml says."""
+        """`settings` and `sandbox` change the values above; `channels` and `providers` add to what bridge.yaml says;
+        `companies` are those of `dcbridge dev --with`.
+        """
         self._own = None if folder else tempfile.TemporaryDirectory(prefix="dcbridge-test-", ignore_cleanup_errors=True)
         self.folder = (folder or Path(self._own.name if self._own else "")).resolve()
         *ports, redis_port = quiet_ports(6)
@@ -142,7 +145,7 @@ class Stack:
         self.redis = EmbeddedRedis(self.folder / "redis", redis_port)
         self.processes: dict[str, Process] = {}
         self._wanted = parts
-        prepare(self.folder, self.ports)
+        prepare(self.folder, self.ports, companies)
         self._configure(channels or {}, providers or {})
         self.secret = self.kept("app_secret").encode()
         told_to_all = environment(self.folder, self.ports, self.redis.url) | {"PYTHONPATH": str(ROOT)}

@@ -64,11 +64,16 @@ def dev(
         int, typer.Option(help="Port of the sandbox: its page, Digital Channels and the SMS provider.")
     ] = 8090,
     mail_port: Annotated[int, typer.Option(help="Port of the sandbox's mail server.")] = 8025,
+    companies: Annotated[
+        str,
+        typer.Option("--with", help="SMS companies beside Twilio, separated by commas; they stay in bridge.yaml."),
+    ] = "",
 ) -> None:
     """Run everything on this computer: Redis, the service, a worker, and a sandbox.
 
-    The sandbox simulates Digital Channels, an SMS provider and a mail server. Ctrl-C stops everything.
+    The sandbox simulates Digital Channels, SMS companies and a mail server. Ctrl-C stops everything.
     """
+    from dcbridge.cli.dev.companies import COMPANIES
     from dcbridge.cli.dev.extras import missing_for_dev
     from dcbridge.cli.dev.processes import Ports
     from dcbridge.cli.dev.run import run
@@ -77,7 +82,11 @@ def dev(
         err.print(f"error: {missing}", style="red", markup=False)
         raise typer.Exit(2)
     ports = Ports(public=port, operator=operator_port, worker=worker_port, page=page_port, mail=mail_port)
-    raise typer.Exit(run(folder, ports))
+    kinds = [one.strip() for one in companies.split(",") if one.strip()]
+    if unknown := [one for one in kinds if one not in COMPANIES]:
+        known = ", ".join(COMPANIES)
+        raise typer.BadParameter(f"there is no {printable(unknown[0])}; choose from {known}", param_hint="--with")
+    raise typer.Exit(run(folder, ports, kinds))
 
 
 @app.command(short_help="Run the documented flows and compare each step.")

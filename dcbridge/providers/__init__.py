@@ -6,10 +6,12 @@ from dcbridge.providers.base import Fields, Provider
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.smtp import Smtp
 from dcbridge.providers.twilio import Twilio
+from dcbridge.providers.vonage import Vonage
 
-KINDS: dict[str, type[Twilio] | type[Smtp]] = {
+KINDS: dict[str, type[Twilio] | type[Smtp] | type[Vonage]] = {
     "smtp": Smtp,
     "twilio": Twilio,
+    "vonage": Vonage,
 }
 # What a channel's number may be as long as nobody knows its provider's kind.
 ANY_SENDERS = Senders(True, True, frozenset().union(*(kind.senders.prefixes for kind in KINDS.values())))

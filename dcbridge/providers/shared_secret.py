@@ -8,17 +8,26 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from dcbridge.errors import BadSignature
 from dcbridge.providers.base import Callback
 
 OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str | SecretStr) else value)
-# Chosen by the operator, and fit for a path.
-PathSecret = Annotated[SecretStr, Field(min_length=16, max_length=128), Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
+def _fit_for_a_path(secret: SecretStr) -> SecretStr:
+    if not _PATH_SECRET.fullmatch(secret.get_secret_value()):
+        raise ValueError("should have 16 to 128 letters, digits, - and _: it stands in a URL")
+    return secret
+
+
+_PATH_SECRET = re.compile(r"[A-Za-z0-9_-]{16,128}", re.ASCII)
+PathSecret = Annotated[SecretStr, AfterValidator(_fit_for_a_path)]  # chosen by the operator
 PathSecrets = Annotated[tuple[PathSecret, ...], OneOrMore]
 
 

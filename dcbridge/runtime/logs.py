@@ -42,6 +42,7 @@ _PRIVATE_WORDS = """
     token auth_token access_token refresh_token api_token token_key api_key apikey key x_api_key
     password passwd username user credentials authorization proxy_authorization auth bearer
     cookie set_cookie headers signature x_hub_signature x_twilio_signature x_signalwire_signature
+    sig api_secret signature_secret
     query query_string params form args kwargs environ redis_url
 """
 PRIVATE = frozenset(_PRIVATE_WORDS.split())

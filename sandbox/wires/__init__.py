@@ -5,10 +5,12 @@ from __future__ import annotations
 from sandbox.config import Account
 from sandbox.wires.base import Wire
 from sandbox.wires.twilio import TwilioWire
+from sandbox.wires.vonage import VonageWire
 from sandbox.world import World
 
-KINDS: dict[str, type[TwilioWire]] = {
+KINDS: dict[str, type[TwilioWire] | type[VonageWire]] = {
     "twilio": TwilioWire,
+    "vonage": VonageWire,
 }
 
 

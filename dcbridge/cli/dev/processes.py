@@ -17,12 +17,13 @@ import sysconfig
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from dcbridge.cli.dev import companies
 from dcbridge.cli.dev.private_files import UMASK, make_private_folder, tighten, write_private
 
 STOP_WAIT = 25.0  # seconds for a part to end by itself
@@ -119,10 +120,11 @@ subscribers:
 NUMBER = "+15557650123"  # what the sandbox's SMS provider calls our channel
 
 
-def prepare(folder: Path, ports: Ports) -> None:
+def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = ()) -> None:
     """Make the folder, its secrets and its bridge.yaml where they are missing; the ports may change.
 
-    All of it is its user's alone, also what an earlier version made. Raises NotOurFolder.
+    `kinds` are companies that are added to bridge.yaml. All of it is its user's alone, also what an earlier version
+    made. Raises NotOurFolder and CannotAdd.
     """
     make_private_folder(folder, holds="app_secret")
     write_private(folder / ".gitignore", "*\n")
@@ -150,9 +152,11 @@ def prepare(folder: Path, ports: Ports) -> None:
         contact_center_id=read(folder, "contact_center_id"),
     )
     path, made_for = folder / "bridge.yaml", folder / "ports"
+    kinds = list(dict.fromkeys([*companies.added(path), *kinds]))
     if not path.exists() or (ports != Ports() and (not made_for.exists() or made_for.read_text() != f"{ports}\n")):
         write_private(path, text)
     write_private(made_for, f"{ports}\n")
+    companies.add(folder, kinds, ports.page)
     for name in (*values, "bridge.yaml", "env", "redis", "journal"):
         tighten(folder / name)
 

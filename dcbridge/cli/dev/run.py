@@ -12,11 +12,13 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 from dcbridge.cli.dev import demo
+from dcbridge.cli.dev.companies import CannotAdd
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, NoRedisFound, free_port
 from dcbridge.cli.dev.log_lines import Printer
 from dcbridge.cli.dev.private_files import NotOurFolder
@@ -37,7 +39,7 @@ from dcbridge.cli.dev.processes import (
 from dcbridge.cli.dev.recorder import Recorder
 
 
-def run(folder: Path, ports: Ports) -> int:
+def run(folder: Path, ports: Ports, kinds: Sequence[str] = ()) -> int:
     """Start everything, wait for Ctrl-C or a part that ends, stop everything; the exit code."""
     folder = folder.resolve()
     if taken := [f"{name} {port}" for name, port in _ports(ports) if not _free(port)]:
@@ -46,7 +48,7 @@ def run(folder: Path, ports: Ports) -> int:
             file=sys.stderr,
         )
         return 2
-    with _Running(folder, ports, Printer(sys.stdout)) as running:
+    with _Running(folder, ports, Printer(sys.stdout), kinds) as running:
         if not running.ready:
             return running.failed()
         _welcome(ports, folder)
@@ -89,8 +91,8 @@ def run_demo() -> int:
 class _Running:
     """All parts, from start to stop. SIGINT and SIGTERM set `stop` meanwhile."""
 
-    def __init__(self, folder: Path, ports: Ports, printer: Printer) -> None:
-        self._folder, self._ports, self._printer = folder, ports, printer
+    def __init__(self, folder: Path, ports: Ports, printer: Printer, kinds: Sequence[str] = ()) -> None:
+        self._folder, self._ports, self._printer, self._kinds = folder, ports, printer, kinds
         self.parts: list[Part] = []
         self.stop = threading.Event()
         self.ready = False
@@ -103,11 +105,11 @@ class _Running:
 
         self._previous = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            prepare(self._folder, self._ports)
+            prepare(self._folder, self._ports, self._kinds)
             password = read(self._folder, "redis_password")
             self._redis = EmbeddedRedis(self._folder / "redis", free_port(), password)
             self._redis.start()
-        except (NoRedisFound, NotOurFolder, RuntimeError) as error:
+        except (CannotAdd, NoRedisFound, NotOurFolder, RuntimeError) as error:
             self._why = str(error)
             return self
         told = environment(self._folder, self._ports, self._redis.url)

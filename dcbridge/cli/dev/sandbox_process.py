@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
+from dcbridge.cli.dev import companies
 from dcbridge.cli.dev.extras import missing_for_dev
 from dcbridge.cli.dev.processes import NUMBER, read
 from dcbridge.http.known_hosts import KnownHosts
@@ -28,6 +29,7 @@ def main(arguments: list[str]) -> None:
     from sandbox.config import SandboxConfig
 
     folder, public, page, mail = Path(arguments[0]), int(arguments[1]), int(arguments[2]), int(arguments[3])
+    accounts, channels = companies.accounts(folder)
     logs.configure("json", "info")
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells every command
     config = SandboxConfig(
@@ -40,6 +42,8 @@ def main(arguments: list[str]) -> None:
         bridge_url=f"http://127.0.0.1:{public}",
         sms_number=NUMBER,
         smtp_port=mail,
+        accounts=accounts,
+        channels=channels,
     )
     told = json.loads(arguments[4]) if len(arguments) > 4 else {}
     listen = told.pop("listen", "127.0.0.1")

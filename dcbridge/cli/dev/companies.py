@@ -1,0 +1,121 @@
+"""SMS companies that `dcbridge dev --with …` adds: each has an account, a channel and secrets that the sandbox knows.
+
+A company is added to bridge.yaml once; what else stands in the file is left as it is. The sandbox plays each provider
+of bridge.yaml whose kind is in the table and whose name is that kind.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dcbridge.cli.dev.private_files import write_private
+
+if TYPE_CHECKING:
+    from sandbox.config import Account
+
+
+class CannotAdd(Exception):
+    """bridge.yaml has not the form that `dcbridge dev` gave it; says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    """`fields` are the lines of bridge.yaml below its kind; {page} is the sandbox's port, {name} a value from `values`.
+
+    A secret is a file of the folder, named after the company and the field.
+    """
+
+    channel: str
+    number: str
+    fields: str
+    secrets: Mapping[str, Callable[[], str]]
+    values: Mapping[str, str]
+
+    def account(self, kind: str, folder: Path) -> Account:
+        """As the sandbox plays it."""
+        from sandbox.config import Account
+
+        kept = {name: (folder / f"{kind}_{name}").read_text().strip() for name in self.secrets}
+        return Account(kind=kind, channel=self.channel, number=self.number, secrets={**self.values, **kept})
+
+
+def _secret() -> str:
+    return secrets.token_hex(16)
+
+
+COMPANIES: dict[str, Company] = {
+    "vonage": Company(
+        channel="5550200001",
+        number="+15557650201",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    api_key: {api_key}
+    api_secret: file:vonage_api_secret
+    signature_secret: file:vonage_signature_secret
+""",
+        secrets={"api_secret": _secret, "signature_secret": _secret},
+        values={"api_key": "5a9b0c1d"},
+    ),
+}
+
+_CHANNEL = """\
+  "{channel}":
+    type: sms
+    provider: {kind}
+    number: "{number}"
+    unknown_grace: 3
+"""
+
+
+def add(folder: Path, kinds: list[str], page: int) -> None:
+    """Write the secrets of these companies, and their providers and channels into bridge.yaml where they are missing.
+
+    Raises CannotAdd.
+    """
+    path = folder / "bridge.yaml"
+    for kind in kinds:
+        company = COMPANIES[kind]
+        for name, make in company.secrets.items():
+            file = folder / f"{kind}_{name}"
+            if not file.exists():
+                write_private(file, make() + "\n")
+        text = path.read_text()
+        if kind in (_read(text).get("providers") or {}):
+            continue
+        provider = f"  {kind}:\n    kind: {kind}\n" + company.fields.format(page=page, **company.values)
+        channel = _CHANNEL.format(channel=company.channel, kind=kind, number=company.number)
+        write_private(path, _below(_below(text, "providers", provider), "channels", channel))
+
+
+def added(path: Path) -> list[str]:
+    """The companies of a bridge.yaml."""
+    told = _read(path.read_text()) if path.exists() else {}
+    return [kind for kind in COMPANIES if kind in (told.get("providers") or {})]
+
+
+def accounts(folder: Path) -> tuple[dict[str, Account], dict[str, str]]:
+    """What the sandbox has to know of bridge.yaml: the companies in it, and the type of each of its channels."""
+    path = folder / "bridge.yaml"
+    told = _read(path.read_text()) if path.exists() else {}
+    providers, channels = told.get("providers") or {}, told.get("channels") or {}
+    found = {name: COMPANIES[name].account(name, folder) for name in COMPANIES if name in providers}
+    return found, {str(name): str(one.get("type")) for name, one in channels.items() if isinstance(one, dict)}
+
+
+def _read(text: str) -> dict[str, Any]:
+    told = yaml.safe_load(text)
+    return told if isinstance(told, dict) else {}
+
+
+def _below(text: str, section: str, lines: str) -> str:
+    """`lines` as the first entry of a section. Raises CannotAdd where the section does not begin a line by itself."""
+    head = f"\n{section}:\n"
+    if text.count(head) != 1:
+        raise CannotAdd(f'bridge.yaml has no line "{section}:" by itself; add the company by hand, or use a new folder')
+    return text.replace(head, head + lines)

@@ -1,0 +1,248 @@
+"""Vonage, SMS API: in-band errors, and callbacks by GET, form or JSON as the account is set.
+
+https://developer.vonage.com/en/api/sms
+https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms      codes of an answer
+https://developer.vonage.com/en/messaging/sms/guides/delivery-receipts        codes of a delivery receipt
+https://developer.vonage.com/en/getting-started/concepts/signing-messages
+
+Vonage cuts a long text into SMS itself, and reports each of them. The first `delivered` would then speak for all, so
+each SMS is a part of its own here: `MOST`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
+from urllib.parse import urlencode
+
+import httpx
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from dcbridge.errors import AccountFault, BadSignature, OutcomeUnknown, Refused, Throttled, Unreadable, UnreadableEvent
+from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
+from dcbridge.providers import http_words, segmentation, shared_secret
+from dcbridge.providers.base import (
+    Answer,
+    Callback,
+    CallbackAnswer,
+    Can,
+    Part,
+    StatusLookup,
+    Submission,
+    Turn,
+    named_by,
+)
+from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
+from dcbridge.providers.phone import Senders
+from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
+
+Secret = Annotated[SecretStr, Field(min_length=1)]
+SENDERS = Senders(short_codes=True, names=True)
+MOST = {True: 160, False: 70}  # units of one SMS, by whether all of its text is GSM-7
+
+
+class VonageFields(SmsFields):
+    """An account at Vonage, with its SMS API."""
+
+    senders = SENDERS
+
+    api_key: str = Field(
+        pattern=r"^[0-9A-Za-z]+$", description="API key of the account, in the dashboard's first line."
+    )
+    api_secret: Secret = Field(description="API secret of the account.")
+    signature_secret: Secret | None = Field(None, description="Secret with which Vonage signs callbacks.")
+    signature_method: Literal["md5hash", "md5", "sha1", "sha256", "sha512"] = Field(
+        "sha256", description="How callbacks are signed, as the account is set; md5hash is the dashboard's MD5 HASH."
+    )
+    signature_age: float = Field(
+        172800.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds by which the time in a signed callback may differ from now; Vonage repeats one for a day.",
+    )
+    callback_secret: shared_secret.PathSecrets = Field(
+        (),
+        description="Secret in the path of callbacks, or several during a rotation; for an account that does not sign.",
+    )
+    validity_period: int | None = Field(
+        None, ge=20, le=604800, description="Seconds that Vonage may try to deliver a message, 20 to 604800."
+    )
+    base_url: str = Field(
+        "https://rest.nexmo.com", pattern=r"^https?://[^\s?#@]+$", description="URL before /sms/json."
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_slash_at_the_end(cls, value: str) -> str:
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _proven(self) -> Self:
+        if self.signature_secret is None and not self.callback_secret:
+            raise ValueError("signature_secret or callback_secret should be given: nothing else proves a callback")
+        return self
+
+
+# https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms
+_CODES = {
+    **codes(Throttled, Reason.RATE_LIMIT, "1 10"),
+    **codes(OutcomeUnknown, Reason.GENERAL, "5"),
+    **codes(AccountFault, Reason.GENERAL, "4 8 9 11 14 32"),
+    **codes(Refused, Reason.INVALID_STRUCTURE, "2 3 12 22 23"),
+    **codes(Refused, Reason.INVALID_DESTINATION, "6 33"),
+    **codes(Refused, Reason.NOT_ALLOWED, "7 15 29"),
+}
+# https://developer.vonage.com/en/messaging/sms/guides/delivery-receipts
+_STATUSES = {
+    "delivered": UpdateStatus.DELIVERED,
+    "expired": UpdateStatus.FAILED,
+    "failed": UpdateStatus.FAILED,
+    "rejected": UpdateStatus.FAILED,
+    "deleted": UpdateStatus.FAILED,
+}  # accepted, buffered, unknown and whatever comes: not final
+_REASONS = {
+    **dict.fromkeys(("3", "5", "11", "12"), Reason.INVALID_DESTINATION),
+    # 9 is an illegal number, and with opt-out assist a consumer who wrote STOP: an account cannot be asked which.
+    **dict.fromkeys(("4", "6", "9", "13", "14", "50", "51", "52", "53", "54"), Reason.NOT_ALLOWED),
+    "10": Reason.INVALID_STRUCTURE,
+    "16": Reason.RATE_LIMIT,
+}
+_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
+
+
+class Vonage:
+    """One account."""
+
+    kind = "vonage"
+    fields_model = VonageFields
+    can = Can(
+        channel_types=frozenset({"sms"}),
+        units=MOST[True],
+        callbacks={"status": http_words.MOST_FORM, "inbound": http_words.MOST_FORM},
+        secret_in_path=True,
+    )
+    senders = SENDERS
+    status_lookup: StatusLookup | None = None
+
+    def __init__(self, name: str, fields: VonageFields, public_url: str) -> None:
+        """`public_url` is not used: Vonage takes a callback address of 100 characters, so the account names it."""
+        self.name, self._fields = name, fields
+        login = base64.b64encode(f"{fields.api_key}:{fields.api_secret.get_secret_value()}".encode())
+        self._headers = [(b"Authorization", b"Basic " + login), (b"Content-Type", http_words.FORM.encode())]
+        self._url = httpx.URL(f"{fields.base_url}/sms/json")
+        self.account = f"{self._url} {fields.api_key}"
+
+    def parts(self, message: AgentMessage) -> Sequence[Part]:
+        return text_parts(message, MOST[segmentation.is_gsm7(message.text)])
+
+    def build_request(self, turn: Turn) -> httpx.Request:
+        fields = self._fields
+        form = {
+            "from": fields.sender(turn.message).removeprefix("+"),
+            "to": fields.recipient(turn.message).removeprefix("+"),
+            "text": turn.part.text,
+            "type": "text" if segmentation.is_gsm7(turn.part.text) else "unicode",
+            "client-ref": turn.key,
+            "status-report-req": "1",
+        }
+        if fields.validity_period is not None:
+            form["ttl"] = str(fields.validity_period * 1000)
+        return httpx.Request(
+            "POST", self._url, headers=self._headers, content=urlencode(form, errors="replace").encode()
+        )
+
+    def parse_response(self, answer: Answer) -> Submission:
+        assert isinstance(answer, httpx.Response)
+        if not answer.is_success:
+            raise http_words.error_of(answer, "", _CODES)
+        said = [an_object(one) for one in a_list(json_object(answer.content).get("messages"))]
+        taken = next((a_text(one.get("message-id")) for one in said if a_text(one.get("status")) == "0"), None)
+        if taken is not None and _ID.fullmatch(taken):
+            return Submission(taken)  # of several SMS at least one was accepted: sending it again would double that
+        status = code(a_text(said[0].get("status"))) if said and taken is None else ""
+        if not status:
+            raise Unreadable(f"HTTP {answer.status_code}")
+        raise http_words.error_of(answer, status, _CODES, trusted=True)
+
+    def verify(self, callback: Callback) -> str:
+        secret, method = self._fields.signature_secret, self._fields.signature_method
+        if secret is None:
+            shared_secret.check(callback, self._fields.callback_secret)
+            return ""
+        said = _parameters(callback)
+        given = said.pop("sig", "").lower()
+        if not given:
+            raise BadSignature("missing")
+        if not hmac.compare_digest(_signature(said, method, secret), given.encode("utf-8", "replace")):
+            raise BadSignature("no secret matches")
+        moment = said.get("timestamp", "")
+        if not re.fullmatch(r"[0-9]{1,12}", moment, re.ASCII):
+            raise BadSignature("no timestamp")
+        if abs(time.time() - int(moment)) > self._fields.signature_age:
+            raise BadSignature("too old or too new")
+        return (
+            given  # "&" and "=" are signed as "_": another text may have the same signature, and is no other callback
+        )
+
+    def event_id(self, callback: Callback) -> str:
+        said = _parameters(callback)
+        if not said.get("messageId"):
+            return ""
+        return ":".join(said.get(name, "") for name in ("messageId", "status", "err-code", "concat-part"))
+
+    def parse_callback(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate]:
+        said = _parameters(callback)
+        if not _ID.fullmatch(said.get("messageId", "")):
+            raise UnreadableEvent("no messageId")
+        return [self._update(said) if callback.kind == "status" else self._consumer_message(said)]
+
+    def _update(self, said: Mapping[str, str]) -> DeliveryUpdate:
+        word, error = said.get("status", "").lower(), code(said.get("err-code", ""))
+        if not word:
+            raise UnreadableEvent("no status")
+        status, reason = _STATUSES.get(word, UpdateStatus.SENT), None
+        if status is UpdateStatus.FAILED:
+            reason = Reason.EXPIRED if word == "expired" else _REASONS.get(error, Reason.GENERAL)
+        ref, part = named_by(said.get("client-ref", ""))
+        detail = "" if error == "0" else error
+        return DeliveryUpdate(self.name, said["messageId"], status, ref, part, reason, detail)
+
+    def _consumer_message(self, said: Mapping[str, str]) -> ConsumerMessage:
+        if "text" not in said:
+            raise UnreadableEvent("no text")  # a binary message, or a status at the wrong address
+        piece = said.get("concat-part", "")
+        provider_id = said["messageId"] + (f".{piece[:8]}" if piece else "")
+        return consumer_message(
+            self.name, self._fields, provider_id, said.get("msisdn", ""), said.get("to", ""), said["text"]
+        )
+
+    def callback_response(self, callback: Callback) -> CallbackAnswer:
+        return CallbackAnswer(200)
+
+
+def _parameters(callback: Callback) -> dict[str, str]:
+    """All parameters, from where the account sends them; {} for anything else, or for more than anybody sends."""
+    if callback.method == "POST" and http_words.content_type(callback) == "application/json":
+        said = json_object(callback.body) if len(callback.body) <= http_words.MOST_FORM else {}
+        return {name: a_text(value) for name, value in said.items()} if len(said) <= http_words.MOST_PARAMETERS else {}
+    raw = http_words.query(callback) if callback.method != "POST" else callback.body
+    if raw.count(b"&") >= http_words.MOST_PARAMETERS:
+        return {}
+    return http_words.parameters(callback)
+
+
+def _signature(said: Mapping[str, str], method: str, secret: SecretStr) -> bytes:
+    """In hex, over all parameters but `sig`, sorted by name."""
+    signed = "".join(f"&{name}={value.translate(_JOINED)}" for name, value in sorted(said.items()))
+    written, key = signed.encode("utf-8", "replace"), secret.get_secret_value().encode()
+    if method == "md5hash":  # what an old account calls MD5 HASH
+        return hashlib.md5(written + key, usedforsecurity=False).hexdigest().encode()
+    return hmac.new(key, written, method).hexdigest().encode()
+
+
+_JOINED = str.maketrans("&=", "__")

@@ -1,0 +1,129 @@
+"""Vonage's SMS API, stricter than Vonage: unknown and repeated fields are refused, and so is a type that does not fit.
+
+https://developer.vonage.com/en/api/sms
+https://developer.vonage.com/en/getting-started/concepts/signing-messages
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl, urlencode
+
+import orjson
+from starlette.requests import Request
+from starlette.routing import Route
+
+from sandbox.config import Account
+from sandbox.records import SentByConsumer, Sms
+from sandbox.sms_text import is_gsm7, measure
+from sandbox.wires.base import Call, RefusedError, Reply, Submitted
+from sandbox.world import World
+
+FIELDS = frozenset(
+    ("from", "to", "text", "type", "client-ref", "status-report-req", "ttl", "callback", "message-class")
+)
+STATUSES = {"queued": "accepted", "sent": "buffered", "delivered": "delivered"}  # others: failed
+ERRORS = {30005: "11", 30007: "6", 30008: "1"}  # of a delivery receipt
+CODES = {21610: "7", 21211: "6", 20429: "1", 20500: "5", 20003: "4"}  # of an answer
+_NUMBER = re.compile(r"[1-9][0-9]{6,14}", re.ASCII)
+
+
+def sign(secret: str, fields: Mapping[str, str]) -> str:
+    """HMAC-SHA256 over all parameters, sorted."""
+    joined = str.maketrans("&=", "__")
+    signed = "".join(f"&{name}={fields[name].translate(joined)}" for name in sorted(fields))
+    return hmac.digest(secret.encode(), signed.encode(), "sha256").hex()
+
+
+class VonageWire:
+    who = "Vonage"
+    send_path = "/sms/json"
+    send_methods: Sequence[str] = ("POST",)
+
+    def __init__(self, world: World, name: str, account: Account) -> None:
+        self.world, self.name, self.account = world, name, account
+        self._key, self._signs = account.secrets["api_key"], account.secrets["signature_secret"]
+        login = f"{self._key}:{account.secrets['api_secret']}".encode()
+        self._authorization = b"Basic " + base64.b64encode(login)
+
+    def new_id(self) -> str:
+        return secrets.token_hex(8).upper()
+
+    def routes(self) -> Sequence[Route]:
+        return ()
+
+    def submitted(self, request: Request, body: bytes) -> Submitted:
+        if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
+            raise RefusedError(200, 20003, "Bad Credentials")
+        if request.headers.get("content-type", "") != "application/x-www-form-urlencoded":
+            raise RefusedError(200, 2, "The body is a form")
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=True)
+        fields = dict(pairs)
+        if len(fields) != len(pairs) or set(fields) - FIELDS:
+            raise RefusedError(200, 3, "An unknown or repeated parameter")
+        text, to, sender = fields.get("text", ""), fields.get("to", ""), fields.get("from", "")
+        if not text or not sender or len(fields.get("client-ref", "")) > 100:
+            raise RefusedError(200, 2, "Missing or wrong from, text or client-ref")
+        if not _NUMBER.fullmatch(to):
+            raise RefusedError(200, 21211, "Invalid to")
+        if fields.get("type", "text") != ("text" if is_gsm7(text) else "unicode"):
+            raise RefusedError(200, 3, "type does not fit the text")
+        ttl = fields.get("ttl", "20000")
+        if not ttl.isdigit() or not 20_000 <= int(ttl) <= 604_800_000:
+            raise RefusedError(200, 3, "ttl is 20000 to 604800000")
+        reports = f"{self.world.config.bridge_url}/callbacks/{self.name}/status"
+        wanted = reports if fields.get("status-report-req") == "1" else ""
+        return Submitted(f"+{to}", sender, text, measure(text)[1], wanted, fields.get("client-ref", ""))
+
+    def taken(self, sms: Sms) -> Reply:
+        """One element an SMS, as Vonage has it."""
+        one = {"to": sms.to[1:], "message-id": sms.sid, "status": "0", "remaining-balance": "3.14", "network": "310410"}
+        others = [one | {"message-id": f"{sms.sid}{number}"} for number in range(1, sms.segments)]
+        return Reply(200, orjson.dumps({"message-count": str(sms.segments), "messages": [one, *others]}))
+
+    def refused(self, refused: RefusedError) -> Reply:
+        """HTTP 200, whatever is wrong."""
+        status = CODES.get(refused.code, str(refused.code))
+        one = {"status": status, "error-text": refused.message}
+        return Reply(200, orjson.dumps({"message-count": "1", "messages": [one]}))
+
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
+        if not sms.callback_url:
+            return None
+        fields = {
+            "msisdn": sms.to[1:],
+            "to": sms.sender,
+            "messageId": sms.sid,
+            "status": STATUSES.get(status, "failed"),
+            "err-code": ERRORS.get(error_code or 0, "1") if error_code else "0",
+            "price": "0.03330000",
+            "network-code": "310410",
+            "scts": time.strftime("%y%m%d%H%M", time.gmtime()),
+            "client-ref": sms.reference,
+        }
+        body = orjson.dumps(self._signed(fields))
+        return Call(sms.callback_url, body, {"Content-Type": "application/json"})
+
+    def write(self, sent: SentByConsumer) -> Call:
+        fields = {
+            "msisdn": sent.sender[1:],
+            "to": sent.to.removeprefix("+"),
+            "messageId": sent.sid,
+            "text": sent.text,
+            "type": "text" if is_gsm7(sent.text) else "unicode",
+            "keyword": sent.text.split(maxsplit=1)[0].upper(),
+        }
+        url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound"
+        return Call(f"{url}?{urlencode(self._signed(fields))}", method="GET")
+
+    def wrong_answer(self, body: bytes) -> str:
+        return "a callback is answered without a body" if body else ""
+
+    def _signed(self, fields: Mapping[str, str]) -> dict[str, str]:
+        whole = {**fields, "api-key": self._key, "nonce": secrets.token_hex(8), "timestamp": str(int(time.time()))}
+        return {**whole, "sig": sign(self._signs, whole)}

@@ -1,0 +1,184 @@
+"""Every kind of provider, walked through `dcbridge dev`: out, delivered, failed with a reason, in, and unsigned.
+
+A kind without a wire in the sandbox, a page, a row in the README or its secrets in the chart fails here.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from dcbridge.cli.dev.companies import COMPANIES, accounts
+from dcbridge.providers import KINDS
+from sandbox.config import Account, SandboxConfig
+from sandbox.magic import NUMBERS
+from sandbox.records import SentByConsumer
+from sandbox.wires import KINDS as WIRES
+from sandbox.wires import build
+from sandbox.wires.base import Call, Wire
+from sandbox.world import World
+from tests.stack import EMAIL, SMS, Stack, until
+
+ROOT = Path(__file__).parent.parent.parent
+TEXTERS = sorted(kind for kind, adapter in KINDS.items() if "sms" in adapter.can.channel_types)
+BAD = ("undelivered: the number does not exist", "undelivered: the carrier filters it", "refused: not a phone number",
+       "refused: the consumer opted out", "failed: unknown error")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    with Stack(companies=tuple(COMPANIES)) as running:
+        yield running
+        assert running.violations() == []
+
+
+def account(stack: Stack, kind: str) -> Account:
+    found, _ = accounts(stack.folder)
+    secret = {"account_sid": stack.kept("account_sid"), "auth_token": stack.kept("twilio_auth_token")}
+    return found.get(kind) or Account(kind="twilio", channel=SMS, number="+15557650123", secrets=secret)
+
+
+def send(stack: Stack, kind: str, to: str, text: str) -> str:
+    message_id = stack.new_id()
+    told = {"channel": account(stack, kind).channel, "to": to, "text": text, "messageId": message_id, "wait": True}
+    assert stack.sandbox("agent/sms", told)["state"] == "accepted"
+    return message_id
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_kind_is_whole(kind: str) -> None:
+    page, readme = ROOT / "docs" / "providers" / f"{kind}.md", (ROOT / "README.md").read_text()
+    assert page.exists(), "it has no page"
+    assert re.search(rf"^\| \[.+\]\(docs/providers/{kind}\.md\) \|", readme, re.MULTILINE), (
+        "it has no row in the README"
+    )
+    assert kind in WIRES or kind == "smtp", "it has no wire in the sandbox"
+    assert kind in COMPANIES or kind in ("smtp", "twilio"), "dcbridge dev cannot add it"
+    for heading in ("bridge.yaml", "Known gaps", "What was verified, and against what"):
+        assert f"## {heading}\n" in page.read_text()
+    chart = (ROOT / "helm" / "dcbridge" / "templates" / "_checks.tpl").read_text()
+    known = chart.partition('define "dcbridge.secretFields" -}}')[2].split("{{")[0].split()
+    fields = KINDS[kind].fields_model.model_fields
+    assert {name for name, field in fields.items() if SecretStr.__name__ in repr(field.annotation)} <= set(known)
+
+
+@pytest.mark.parametrize("text", ["Agent message text", "Grüße – 1 € 😀 & 1+1=2 %"])
+@pytest.mark.parametrize("kind", TEXTERS)
+def test_a_message_is_delivered(stack: Stack, kind: str, text: str) -> None:
+    number = stack.new_number()
+    message_id = send(stack, kind, number, text)
+    receipt = stack.receipt(message_id, channel=account(stack, kind).channel)
+    assert (receipt["status"], receipt["repeated"]) == ("Delivered", 0)
+    [taken] = stack.texts_to(number)
+    assert (taken["body"], taken["provider"]) == (text, kind)
+
+
+@pytest.mark.parametrize("says", BAD)
+@pytest.mark.parametrize("kind", TEXTERS)
+def test_a_message_fails_with_its_reason(stack: Stack, kind: str, says: str) -> None:
+    [magic] = [one for one in NUMBERS if one.says == says]
+    receipt = stack.receipt(send(stack, kind, magic.number, "Hello"), channel=account(stack, kind).channel)
+    assert receipt["status"] == "Failed"
+    assert [reason["code"] for reason in receipt["reasons"]] == [magic.reason]
+
+
+@pytest.mark.parametrize("kind", TEXTERS)
+def test_a_long_text_arrives_whole(stack: Stack, kind: str) -> None:
+    """Delivered is said when every part of it is."""
+    number, text = stack.new_number(), "0123456789 " * 300
+    message_id = send(stack, kind, number, text)
+    assert stack.receipt(message_id, channel=account(stack, kind).channel)["status"] == "Delivered"
+    taken = stack.texts_to(number)
+    assert "".join(one["body"] for one in taken) == text
+    assert {one["status"] for one in taken} == {"delivered"}
+
+
+@pytest.mark.parametrize("kind", TEXTERS)
+def test_too_many_requests_are_sent_again(stack: Stack, kind: str) -> None:
+    [magic] = [one for one in NUMBERS if one.says == "too many requests twice, then delivered"]
+    receipt = stack.receipt(send(stack, kind, magic.number, "Hello"), channel=account(stack, kind).channel)
+    assert receipt["status"] == "Delivered"
+
+
+@pytest.mark.parametrize("kind", TEXTERS)
+def test_a_consumers_message_reaches_the_agent_once(stack: Stack, kind: str) -> None:
+    number, text = f"+{stack.new_number()}", "Größe 42 & 1=1, 😀?"
+    told = {"provider": kind, "from": number, "text": text, "wait": True}
+    sid = stack.sandbox("consumer/sms", told)["sid"]
+    assert stack.sandbox("consumer/sms", {**told, "sid": sid})["state"] == "taken"
+
+    def seen() -> list[dict[str, str]]:
+        return [one for one in stack.state()["seen"] if one["sender"] == number[1:]]
+
+    until(seen, "the agent sees it")
+    stack.settled()
+    [one] = seen()
+    assert (one["text"], one["channel_id"]) == (text, account(stack, kind).channel)
+
+
+def without_header(name: str) -> Callable[[Call], Call]:
+    return lambda call: replace(call, headers={key: value for key, value in call.headers.items() if key != name})
+
+
+UNSIGNED: dict[str, Callable[[Call], Call]] = {
+    "twilio": without_header("X-Twilio-Signature"),
+    "vonage": lambda call: replace(call, url=re.sub(r"&sig=[0-9a-f]+", "", call.url)),
+}
+
+
+@pytest.mark.parametrize("kind", TEXTERS)
+def test_an_unsigned_callback_is_refused_and_its_twin_is_taken(stack: Stack, kind: str) -> None:
+    call = inbound(stack, kind)
+    bad = UNSIGNED[kind](call)
+    assert bad != call
+    assert [post(stack, bad), post(stack, call)] == [401, 200]
+
+
+def inbound(stack: Stack, kind: str) -> Call:
+    wire = wire_of(stack, kind)
+    sent = SentByConsumer(1, 0.0, wire.new_id(), f"+{stack.new_number()}", account(stack, kind).number, "Hello")
+    return wire.write(sent)
+
+
+def wire_of(stack: Stack, kind: str) -> Wire:
+    config = SandboxConfig(
+        app_secret="", contact_center_id="", twilio_account_sid="AC1", twilio_auth_token="x", mail_callback_secret="",
+        bridge_url=stack.public,
+    )  # fmt: skip
+    return build(World(config), kind, account(stack, kind))
+
+
+def post(stack: Stack, call: Call) -> int:
+    return stack.client.request(
+        call.method, call.url, content=call.body or None, headers=dict(call.headers)
+    ).status_code
+
+
+def test_no_secret_of_a_company_is_written_anywhere(stack: Stack) -> None:
+    kept = [secret for kind in TEXTERS for name, secret in account(stack, kind).secrets.items() if len(secret) > 20]
+    assert len(kept) > 2
+    said = "".join(map(stack.said, ("service", "worker"))) + stack.metrics("service") + stack.metrics("worker")
+    with stack.ledger() as connection:
+        for key in connection.keys("dcb:t:*"):
+            said += repr(connection.hgetall(key))
+    assert [secret for secret in kept if secret in said] == []
+
+
+def test_an_email_is_delivered_or_fails_with_its_reason(stack: Stack) -> None:
+    good, bad = f"ana-{secrets.token_hex(4)}@example.com", "later-bounce@example.com"
+    receipts = [stack.receipt(stack.agent_mails(to), to, EMAIL) for to in (good, bad)]
+    assert [one["status"] for one in receipts] == ["Delivered", "Failed"]
+    assert receipts[1]["reasons"][0]["code"] == 530
+    report = f"{stack.public}/callbacks/mail/status"
+    tokens = (None, stack.kept("mail_callback_secret"))
+    answers = [
+        stack.client.post(report, content=b"x", headers={"Authorization": f"Bearer {one}"} if one else {})
+        for one in tokens
+    ]
+    assert [one.status_code for one in answers] == [401, 200]
