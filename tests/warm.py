@@ -38,11 +38,19 @@ class Process(Protocol):
 class Warm:
     """A Process. `command` is sys.executable, "-m", a module and its arguments; see `can`."""
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], out: Path, err: Path, cwd: Path) -> None:
-        """What it writes is added to the files `out` and `err`; nothing is there to be read from its input."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        out: Path,
+        err: Path,
+        cwd: Path,
+        read: Path = Path(os.devnull),
+    ) -> None:
+        """It reads `read`; what it writes is added to the files `out` and `err`. A terminal does for all three."""
         assert can(command), f"starts cold: {command}"
         self._said = dict.fromkeys((out, err))
-        run = (list(command[2:]), dict(environ), str(out), str(err), str(cwd))
+        run = (list(command[2:]), dict(environ), (str(read), str(out), str(err)), str(cwd))
         self._process = CONTEXT.Process(target=_run, args=run)
         self._process.start()
         assert self._process.pid is not None
@@ -89,16 +97,19 @@ def run(
         return subprocess.CompletedProcess(list(command), code, out.read_text(), err.read_text())
 
 
-def _run(arguments: list[str], environ: dict[str, str], out: str, err: str, cwd: str) -> None:
+def _run(arguments: list[str], environ: dict[str, str], files: tuple[str, str, str], cwd: str) -> None:
     """In the child."""
     os.setsid()
     os.environ.clear()
     os.environ.update(environ)
     os.chdir(cwd)
-    for descriptor, file in enumerate((os.devnull, out, err)):
-        opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    for descriptor, file in enumerate(files):
+        opened = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOCTTY, 0o600)
         os.dup2(opened, descriptor)
         os.close(opened)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 (multiprocessing has put another one there)
+    for name in [name for name in sys.modules if name.startswith("dcbridge.cli")]:
+        del sys.modules[name]  # it has seen where it writes to, and how wide that is
     module, *sys.argv[1:] = arguments
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of runpy: a module that others import as well

@@ -9,13 +9,14 @@ import re
 import select
 import signal
 import struct
-import subprocess
 import sys
 import termios
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.warm import Warm
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0  # seconds
@@ -41,16 +42,12 @@ class OnATerminal:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         told = {name: value for name, value in environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "dcbridge", *arguments],
-            env=told | {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
-        os.close(theirs)
-        self._ours = ours
+        terminal, cwd = Path(os.ttyname(theirs)), Path.cwd()
+        told |= {"TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "dcbridge", *arguments]
+        self._process = Warm(command, told, terminal, terminal, cwd, read=terminal)
+        self._ours, self._theirs = ours, theirs
+        self._both = True  # until it has opened its end: a terminal whose other end nobody has open is over
         self._raw = b""
 
     def __enter__(self) -> OnATerminal:
@@ -60,7 +57,13 @@ class OnATerminal:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait()
+        self._close_theirs()
         os.close(self._ours)
+
+    def _close_theirs(self) -> None:
+        if self._both:
+            os.close(self._theirs)
+            self._both = False
 
     def until(self, words: str | re.Pattern[str]) -> str:
         """Read until this was written once more; what was written since the last time. AssertionError if it is not."""
@@ -88,6 +91,8 @@ class OnATerminal:
     def _read(self) -> bool:
         """Some more of it; False at the end."""
         ready, _, _ = select.select([self._ours], [], [], 1.0)
+        if ready or self._process.poll() is not None:
+            self._close_theirs()
         if not ready:
             return True
         try:
