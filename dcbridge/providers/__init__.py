@@ -5,11 +5,13 @@ from __future__ import annotations
 from dcbridge.providers.base import Fields, Provider
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.smtp import Smtp
+from dcbridge.providers.telnyx import Telnyx
 from dcbridge.providers.twilio import Twilio
 from dcbridge.providers.vonage import Vonage
 
-KINDS: dict[str, type[Twilio] | type[Smtp] | type[Vonage]] = {
+KINDS: dict[str, type[Smtp] | type[Telnyx] | type[Twilio] | type[Vonage]] = {
     "smtp": Smtp,
+    "telnyx": Telnyx,
     "twilio": Twilio,
     "vonage": Vonage,
 }

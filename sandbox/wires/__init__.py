@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from sandbox.config import Account
 from sandbox.wires.base import Wire
+from sandbox.wires.telnyx import TelnyxWire
 from sandbox.wires.twilio import TwilioWire
 from sandbox.wires.vonage import VonageWire
 from sandbox.world import World
 
-KINDS: dict[str, type[TwilioWire] | type[VonageWire]] = {
+KINDS: dict[str, type[TelnyxWire] | type[TwilioWire] | type[VonageWire]] = {
+    "telnyx": TelnyxWire,
     "twilio": TwilioWire,
     "vonage": VonageWire,
 }

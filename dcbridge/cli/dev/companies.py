@@ -6,9 +6,10 @@ of bridge.yaml whose kind is in the table and whose name is that kind.
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,21 +36,44 @@ class Company:
     number: str
     fields: str
     secrets: Mapping[str, Callable[[], str]]
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(default_factory=dict)
+    derived: Mapping[str, Callable[[Mapping[str, str]], str]] = field(default_factory=dict)  # files made of the secrets
 
     def account(self, kind: str, folder: Path) -> Account:
         """As the sandbox plays it."""
         from sandbox.config import Account
 
-        kept = {name: (folder / f"{kind}_{name}").read_text().strip() for name in self.secrets}
-        return Account(kind=kind, channel=self.channel, number=self.number, secrets={**self.values, **kept})
+        told = {**self.values, **self.kept(kind, folder)}
+        return Account(kind=kind, channel=self.channel, number=self.number, secrets=told)
+
+    def kept(self, kind: str, folder: Path) -> dict[str, str]:
+        """Its secrets, from their files."""
+        return {name: (folder / f"{kind}_{name}").read_text().strip() for name in self.secrets}
 
 
 def _secret() -> str:
     return secrets.token_hex(16)
 
 
+def _public_key(kept: Mapping[str, str]) -> str:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.from_private_bytes(base64.b64decode(kept["private_key"]))
+    return base64.b64encode(private.public_key().public_bytes_raw()).decode()
+
+
 COMPANIES: dict[str, Company] = {
+    "telnyx": Company(
+        channel="5550200002",
+        number="+15557650202",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    api_key: file:telnyx_api_key
+    public_key: file:telnyx_public_key
+""",
+        secrets={"api_key": _secret, "private_key": lambda: base64.b64encode(secrets.token_bytes(32)).decode()},
+        derived={"public_key": _public_key},
+    ),
     "vonage": Company(
         channel="5550200001",
         number="+15557650201",
@@ -85,6 +109,9 @@ def add(folder: Path, kinds: list[str], page: int) -> None:
             file = folder / f"{kind}_{name}"
             if not file.exists():
                 write_private(file, make() + "\n")
+        kept = company.kept(kind, folder)
+        for name, derive in company.derived.items():
+            write_private(folder / f"{kind}_{name}", derive(kept) + "\n")
         text = path.read_text()
         if kind in (_read(text).get("providers") or {}):
             continue

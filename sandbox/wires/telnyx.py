@@ -1,0 +1,137 @@
+"""Telnyx, stricter than Telnyx: an unknown field is refused.
+
+https://developers.telnyx.com/api/messaging/send-message
+https://developers.telnyx.com/docs/messaging/messages/receiving-webhooks
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import orjson
+from starlette.requests import Request
+from starlette.routing import Route
+
+from sandbox.config import Account
+from sandbox.records import SentByConsumer, Sms
+from sandbox.sms_text import measure
+from sandbox.wires.base import E164, SENDER, Call, RefusedError, Reply, Submitted
+from sandbox.world import World
+
+FIELDS = {"from", "to", "text", "messaging_profile_id", "webhook_url", "type", "encoding", "use_profile_webhooks"}
+STATUSES = {"queued": "queued", "sent": "sent", "delivered": "delivered", "failed": "sending_failed"}
+ERRORS = {30005: "40001", 30007: "40003", 30008: "40008"}  # of a report
+# Of an answer: HTTP status and code.
+CODES = {21610: (400, "40300"), 21211: (422, "40310"), 20429: (429, "10011"), 20500: (500, "10007")}
+LONGEST = 10  # SMS
+
+
+class TelnyxWire:
+    who = "Telnyx"
+    send_path = "/v2/messages"
+    send_methods: Sequence[str] = ("POST",)
+
+    def __init__(self, world: World, name: str, account: Account) -> None:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        self.world, self.name, self.account = world, name, account
+        self._authorization = f"Bearer {account.secrets['api_key']}".encode()
+        self._key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(account.secrets["private_key"]))
+
+    def new_id(self) -> str:
+        return str(uuid.uuid4())
+
+    def routes(self) -> Sequence[Route]:
+        return ()
+
+    def submitted(self, request: Request, body: bytes) -> Submitted:
+        if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
+            raise RefusedError(401, 10009, "Authentication failed")
+        if request.headers.get("content-type", "") != "application/json":
+            raise RefusedError(415, 10004, "The body is application/json")
+        try:
+            said = orjson.loads(body)
+        except orjson.JSONDecodeError as wrong:
+            raise RefusedError(400, 10015, "The body is JSON") from wrong
+        if not isinstance(said, dict) or set(said) - FIELDS or not all(isinstance(one, str) for one in said.values()):
+            raise RefusedError(400, 10015, "An object of known fields")
+        if not said.get("text"):
+            raise RefusedError(422, 10004, "text is required")
+        if not E164.fullmatch(said.get("to", "")):
+            raise RefusedError(422, 40310, "Invalid 'to' address")
+        if not SENDER.fullmatch(said.get("from", "")):
+            raise RefusedError(422, 40305, "Invalid 'from' address")
+        segments = measure(said["text"])[1]
+        if segments > LONGEST:
+            raise RefusedError(422, 40302, "Message too large")
+        profile = f"{self.world.config.bridge_url}/callbacks/{self.name}/events"
+        return Submitted(said["to"], said["from"], said["text"], segments, said.get("webhook_url", profile))
+
+    def taken(self, sms: Sms) -> Reply:
+        return Reply(200, orjson.dumps({"data": {**self._payload(sms, "queued", None), "valid_until": None}}))
+
+    def refused(self, refused: RefusedError) -> Reply:
+        http, code = CODES.get(refused.code, (refused.http, str(refused.code)))
+        body = {"errors": [{"code": code, "title": refused.message, "detail": refused.message}]}
+        headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after is not None else {}
+        return Reply(http, orjson.dumps(body), headers)
+
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
+        final = status in ("delivered", "undelivered", "failed")
+        return self._call(sms.callback_url, "message.finalized" if final else "message.sent", self._payload(
+            sms, STATUSES.get(status, "delivery_failed"), error_code
+        ))  # fmt: skip
+
+    def write(self, sent: SentByConsumer) -> Call:
+        payload = {
+            "id": sent.sid,
+            "direction": "inbound",
+            "from": {"phone_number": sent.sender, "carrier": "Sandbox", "line_type": "Wireless"},
+            "to": [{"phone_number": sent.to, "status": "webhook_delivered"}],
+            "text": sent.text,
+            "media": [],
+            "parts": measure(sent.text)[1],
+            "record_type": "message",
+            "type": "SMS",
+        }
+        url = f"{self.world.config.bridge_url}/callbacks/{self.name}/events"
+        return self._call(url, "message.received", payload, f"event-{sent.sid}")
+
+    def wrong_answer(self, body: bytes) -> str:
+        return "a callback is answered without a body" if body else ""
+
+    def _payload(self, sms: Sms, status: str, error_code: int | None) -> dict[str, object]:
+        errors = [{"code": ERRORS.get(error_code, "40008"), "title": "Failed"}] if error_code else []
+        return {
+            "id": sms.sid,
+            "direction": "outbound",
+            "from": {"phone_number": sms.sender, "carrier": "Telnyx", "line_type": "Wireless"},
+            "to": [{"phone_number": sms.to, "status": status, "carrier": "Sandbox", "line_type": "Wireless"}],
+            "text": sms.body,
+            "parts": sms.segments,
+            "errors": errors,
+            "record_type": "message",
+            "type": "SMS",
+        }
+
+    def _call(self, url: str, event: str, payload: Mapping[str, object], event_id: str = "") -> Call:
+        data = {
+            "event_type": event,
+            "id": event_id or str(uuid.uuid4()),
+            "occurred_at": datetime.now(UTC).isoformat(),
+            "payload": payload,
+            "record_type": "event",
+        }
+        body, moment = orjson.dumps({"data": data, "meta": {"attempt": 1, "delivered_to": url}}), str(int(time.time()))
+        signature = base64.b64encode(self._key.sign(moment.encode() + b"|" + body)).decode()
+        headers = {
+            "Content-Type": "application/json",
+            "telnyx-signature-ed25519": signature,
+            "telnyx-timestamp": moment,
+        }
+        return Call(url, body, headers, tries=3)
