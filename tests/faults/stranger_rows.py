@@ -123,11 +123,11 @@ def unread_answers(target: Target) -> list[socket.socket]:
 
 def forms(headers: bytes) -> Callable[[Target], list[socket.socket]]:
     """A megabyte of Twilio's form, in few long and in many short parameters."""
-    many = urllib.parse.urlencode([(f"P{n}", "x") for n in range(100_000)]).encode()[: (1 << 20) - 9]
     few = b"Body=" + b"%F0%9F%98%80" * 80_000
     kind = b"Content-Type: application/x-www-form-urlencoded\r\n" + headers
 
     def attack(target: Target) -> list[socket.socket]:
+        many = b"&".join(b"P%d=x" % n for n in range(120_000))[: (1 << 20) - 9]
         routes = (b"POST /callbacks/twilio/status", b"POST /callbacks/twilio/inbound")
         return ask(target, *(request(route, body, headers=kind) for route in routes for body in (many, few)))
 
