@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dcbridge.providers.base import Fields, Provider
+from dcbridge.providers.infobip import Infobip
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.smtp import Smtp
 from dcbridge.providers.telnyx import Telnyx
 from dcbridge.providers.twilio import Twilio
 from dcbridge.providers.vonage import Vonage
 
-KINDS: dict[str, type[Smtp] | type[Telnyx] | type[Twilio] | type[Vonage]] = {
+KINDS: dict[str, type[Infobip] | type[Smtp] | type[Telnyx] | type[Twilio] | type[Vonage]] = {
+    "infobip": Infobip,
     "smtp": Smtp,
     "telnyx": Telnyx,
     "twilio": Twilio,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
 import httpx
 import orjson
 
 from dcbridge import retry_after
-from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled
-from dcbridge.messages import Reason
-from dcbridge.providers.base import Callback
+from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, UnreadableEvent
+from dcbridge.messages import ConsumerMessage, DeliveryUpdate, Reason
+from dcbridge.providers.base import Callback, Unread
 
 FORM = "application/x-www-form-urlencoded"
 MOST_PARAMETERS = 500  # of a form or a query
@@ -26,6 +26,11 @@ Codes = Mapping[str, tuple[type[SendError], Reason]]
 def codes(error: type[SendError], reason: Reason, words: str) -> dict[str, tuple[type[SendError], Reason]]:
     """One line of a table: all `words` with what follows from them."""
     return dict.fromkeys(words.split(), (error, reason))
+
+
+def reasons(reason: Reason, words: str) -> dict[str, Reason]:
+    """The same for a table that only says why a message failed."""
+    return dict.fromkeys(words.split(), reason)
 
 
 def code(value: object) -> str:
@@ -86,6 +91,22 @@ def a_text(value: object) -> str:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+
+
+Element = ConsumerMessage | DeliveryUpdate
+
+
+def each(
+    elements: Sequence[object], read: Callable[[Mapping[str, object]], Element], alone: Callable[[object], object]
+) -> Sequence[Element | Unread]:
+    """The elements of a callback, each read by itself. One that cannot be is kept as a callback of its own: `alone`."""
+    found: list[Element | Unread] = []
+    for element in elements:
+        try:
+            found.append(read(an_object(element)))
+        except UnreadableEvent as error:
+            found.append(Unread(error.kind, orjson.dumps(alone(element))))
+    return found
 
 
 def query(callback: Callback) -> bytes:

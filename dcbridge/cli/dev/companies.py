@@ -63,6 +63,16 @@ def _public_key(kept: Mapping[str, str]) -> str:
 
 
 COMPANIES: dict[str, Company] = {
+    "infobip": Company(
+        channel="5550200003",
+        number="+15557650203",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    api_key: file:infobip_api_key
+    callback_secret: file:infobip_callback_secret
+""",
+        secrets={"api_key": _secret, "callback_secret": _secret},
+    ),
     "telnyx": Company(
         channel="5550200002",
         number="+15557650202",
