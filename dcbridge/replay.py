@@ -19,7 +19,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.events.event import lane, read
 from dcbridge.genesys import payloads
 from dcbridge.ledger import Ledger, NewTask
-from dcbridge.ledger.dead_letters import Letter, What
+from dcbridge.ledger.dead_letters import DeadLetter, What
 from dcbridge.ledger.deliveries import event_of, subscriber_of
 from dcbridge.ledger.fields import TaskState
 from dcbridge.providers.callback import callback_lane, consumer_lane, unpack
@@ -47,7 +47,7 @@ class Replay:
         self._configuration = configuration
         self._dry = dry_run
 
-    async def one(self, letter: Letter) -> Replayed:
+    async def one(self, letter: DeadLetter) -> Replayed:
         """Put one letter back. Asking twice does nothing the second time."""
         raw = await self._letters.raw(letter.id)
         if raw is None:
@@ -114,7 +114,7 @@ class Replay:
             "the receipt will be posted again", ref, lambda: self._letters.owe_receipt(letter_id, ref, sender, to)
         )
 
-    async def _task(self, letter: Letter, raw: bytes) -> Replayed:
+    async def _task(self, letter: DeadLetter, raw: bytes) -> Replayed:
         task_id = letter.id.removeprefix("t-")
         try:
             if letter.what == What.CONSUMER:

@@ -30,7 +30,7 @@ from dcbridge.cli.terminal import (
     say_warning,
     utc,
 )
-from dcbridge.ledger.dead_letters import DeadLetters, Letter, Selection, What
+from dcbridge.ledger.dead_letters import DeadLetter, DeadLetters, Selection, What
 from dcbridge.printable import printable, printable_lines
 from dcbridge.replay import GONE, Replay, Replayed
 
@@ -155,7 +155,7 @@ def _selection(what: What | None, channel: str, since: str, reason: str) -> Sele
     return Selection(what or "", channel, reason, parse_time(since) if since else None)
 
 
-async def _matching(letters: DeadLetters, ids: Sequence[str], selection: Selection) -> AsyncIterator[Letter]:
+async def _matching(letters: DeadLetters, ids: Sequence[str], selection: Selection) -> AsyncIterator[DeadLetter]:
     async for letter in letters.read(ids):
         if letter is not None and selection.has(letter):
             yield letter
@@ -181,7 +181,7 @@ async def _list(session: Session, selection: Selection, limit: int, as_json: boo
     return 0
 
 
-def _table(letters: Sequence[Letter], *, roomy: bool) -> Table:
+def _table(letters: Sequence[DeadLetter], *, roomy: bool) -> Table:
     """A line a letter, with its id in one piece; where there is no room, without the exact time and the size."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in (
@@ -316,7 +316,7 @@ async def _drop(session: Session, chosen: Chosen, dry_run: bool, sure: bool) -> 
     return 1 if missing else 0
 
 
-def _as_json(letter: Letter) -> dict[str, Any]:
+def _as_json(letter: DeadLetter) -> dict[str, Any]:
     return {
         "id": letter.id,
         "what": letter.what,

@@ -20,33 +20,35 @@ local function still_names(worker)
   return names[worker]
 end
 
--- limits worker (channel line)…: what a worker's configuration says of some channels.
+-- @verb limits worker (channel line)… -> count
+-- What a worker's configuration says of some channels.
 function verbs.limits()
   for _, key in ipairs({'dcb:limits', 'dcb:limits-named'}) do -- of another type: whatever it was, it is no use
     if redis.call('TYPE', key).ok ~= 'hash' then redis.call('DEL', key) end
   end
-  for i = 4, #ARGV, 2 do
-    redis.call('HSET', 'dcb:limits', ARGV[i], ARGV[i + 1])
-    if not still_names(redis.call('HGET', 'dcb:limits-named', ARGV[i])) then
-      redis.call('HSET', 'dcb:limits-named', ARGV[i], ARGV[3])
+  for i = each.from, #ARGV, each.size do
+    redis.call('HSET', 'dcb:limits', each.channel, each.line)
+    if not still_names(redis.call('HGET', 'dcb:limits-named', each.channel)) then
+      redis.call('HSET', 'dcb:limits-named', each.channel, a.worker)
     end
-    limits_read[ARGV[i]] = nil
+    limits_read[each.channel] = nil
   end
   for _, key in ipairs(redis.call('ZRANGE', 'dcb:lines', 0, -1)) do redis.call('ZADD', 'dcb:lines', now, key) end
   for _, channel in ipairs(redis.call('ZRANGE', 'dcb:unconfigured', 0, -1)) do
     redis.call('ZADD', 'dcb:lines', now, 'u-' .. channel) -- it may be back
   end
-  return (#ARGV - 3) / 2
+  return (#ARGV + 1 - each.from) / each.size
 end
 
--- limits_unnamed worker channel…: lines that are there, and in none of what this worker has just announced.
+-- @verb limits_unnamed worker channel… -> ok
+-- Lines that are there, and in none of what this worker has just announced.
 function verbs.limits_unnamed()
-  for i = 4, #ARGV do
-    local worker = redis.call('HGET', 'dcb:limits-named', ARGV[i])
-    if worker == ARGV[3] or not still_names(worker) then
-      redis.call('HDEL', 'dcb:limits', ARGV[i])
-      redis.call('HDEL', 'dcb:limits-named', ARGV[i])
-      limits_read[ARGV[i]] = nil
+  for i = each.from, #ARGV do
+    local worker = redis.call('HGET', 'dcb:limits-named', each.channel)
+    if worker == a.worker or not still_names(worker) then
+      redis.call('HDEL', 'dcb:limits', each.channel)
+      redis.call('HDEL', 'dcb:limits-named', each.channel)
+      limits_read[each.channel] = nil
     end
   end
   for _, key in ipairs(redis.call('ZRANGE', 'dcb:lines', 0, -1)) do redis.call('ZADD', 'dcb:lines', now, key) end
@@ -73,9 +75,10 @@ local MIGRATIONS = {
   end,
 }
 
--- layout number -> what the store had; it is raised to this one where it was lower, or there was none
+-- @verb layout number -> number
+-- -> what the store had. It is raised to this one where it was lower, or there was none.
 function verbs.layout()
-  local known, ours = tonumber(redis.call('GET', 'dcb:layout')) or 1, tonumber(ARGV[3])
+  local known, ours = tonumber(redis.call('GET', 'dcb:layout')) or 1, tonumber(a.number)
   for older = known, ours - 1 do MIGRATIONS[older]() end
   if known < ours then redis.call('SET', 'dcb:layout', ours) end
   return known

@@ -172,13 +172,13 @@ end
 function aside.answer(verb, id)
   for _, member in ipairs({'m:' .. tostring(id), 't:' .. tostring(id)}) do
     if redis.call('EXISTS', 'dcb:' .. member) == 1 and aside.unless_sound(member) then
-      return (verb == 'claim' or verb == 'question' or verb == 'task_claim') and {'aside'} or 'aside'
+      return (verb == 'claim' or verb == 'lookup_claim' or verb == 'task_claim') and {'aside'} or 'aside'
     end
   end
   return nil
 end
 
--- What nobody has put back for 30 days is forgotten. An agent message counts as failed: nobody has told the agent so.
+-- What nobody has put back for 30 days is forgotten. An agent message counts as failed: nobody has informed the agent.
 function aside.forget(member)
   local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
   local channel = redis.call('HGET', 'dcb:aside:' .. member, 'channel') or ''
@@ -198,18 +198,19 @@ function aside.sweep()
   end
 end
 
--- aside member why channel: a worker cannot read what it has claimed, or a receipt that it took. -> "aside" or "gone"
+-- @verb aside member why channel -> aside|gone
+-- A worker cannot read what it has claimed, or a receipt that it took.
 function verbs.aside()
-  local member = ARGV[3]
+  local member = a.member
   local entry = string.gsub(member, '^r:', 'm:')
   if redis.call('EXISTS', 'dcb:' .. entry) == 0 then return 'gone' end
-  aside.put(member, ARGV[4], ARGV[5] ~= '' and ARGV[5] or nil)
+  aside.put(member, a.why, a.channel ~= '' and a.channel or nil)
   return 'aside'
 end
 
--- aside_back member -> "back", "gone", or why it still cannot be read.
+-- @verb aside_back member -> back|gone|why it still cannot be read
 function verbs.aside_back()
-  local member = ARGV[3]
+  local member = a.member
   local kind, id = string.sub(member, 1, 1), string.sub(member, 3)
   if not redis.call('ZSCORE', 'dcb:aside', member) then return 'gone' end
   local kept = redis.call('HMGET', 'dcb:aside:' .. member, 'channel', 'lane')
@@ -247,12 +248,12 @@ function verbs.aside_back()
   return 'back'
 end
 
--- aside_drop member… -> how many there were
+-- @verb aside_drop member… -> count
 function verbs.aside_drop()
   local found = 0
-  for i = 3, #ARGV do
-    if redis.call('ZSCORE', 'dcb:aside', ARGV[i]) then
-      aside.forget(ARGV[i])
+  for i = each.from, #ARGV do
+    if redis.call('ZSCORE', 'dcb:aside', each.member) then
+      aside.forget(each.member)
       found = found + 1
     end
   end

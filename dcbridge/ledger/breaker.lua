@@ -72,9 +72,10 @@ local function provider_took(ref, channel, conversation)
   if limits then breaker_heals(limits.provider, ref, conversation) end
 end
 
--- contact provider ref: the provider said something about this message, so its account works.
-function verbs.contact()
-  breaker_heals(ARGV[3], ARGV[4])
+-- @verb record_success provider ref -> ok
+-- The provider answered about this message, so its account works.
+function verbs.record_success()
+  breaker_heals(a.provider, a.ref)
   return 'ok'
 end
 
@@ -100,12 +101,12 @@ local function open_breaker(provider, code, first)
   blocked_read[provider] = nil
 end
 
--- trouble provider ref code at_once threshold first_ms most_ms share -> "open", "opened" or "closed"
+-- A send failed for no fault of the message. -> what the breaker is now
 -- A fault of the account opens the breaker at once. Anything else does when at least `threshold` conversations fail, and
 -- they are at least `share` of those that the account carried within the time.
 -- A failure while it is open doubles the wait before the next probe, if it was the probe's and its conversation is not
 -- known to fail while messages wait: one sick recipient must not keep everybody waiting.
-local function trouble(provider, ref, code, at_once, threshold, first, most, share)
+local function record_failure(provider, ref, code, at_once, threshold, first, most, share)
   local key, failing = 'dcb:breaker:' .. provider, 'dcb:failing:' .. provider
   local f = redis.call('HMGET', key, 'wait', 'ref')
   redis.call('ZREMRANGEBYSCORE', failing, '-inf', now - STREAK)
@@ -113,7 +114,7 @@ local function trouble(provider, ref, code, at_once, threshold, first, most, sha
   redis.call('PEXPIRE', failing, FAILING)
   if f[1] then
     if f[2] ~= ref then return 'open' end
-    local alone = redis.call('EXISTS', 'dcb:parked:' .. provider) == 0 -- a question probed: no message waits for it
+    local alone = redis.call('EXISTS', 'dcb:parked:' .. provider) == 0 -- a lookup probed: no message waits for it
     local wait = tonumber(f[1]) or first
     local pause = (began or alone) and math.min(most, wait * 2) or wait
     redis.call('HSET', key, 'wait', pause, 'probe', now + pause, 'why', code, 'last', ref)
@@ -125,7 +126,8 @@ local function trouble(provider, ref, code, at_once, threshold, first, most, sha
   return 'opened'
 end
 
-function verbs.trouble()
-  return trouble(ARGV[3], ARGV[4], ARGV[5], ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]),
-    tonumber(ARGV[10]))
+-- @verb record_failure provider ref code at_once threshold first_ms most_ms share -> open|opened|closed
+function verbs.record_failure()
+  return record_failure(a.provider, a.ref, a.code, a.at_once == '1', tonumber(a.threshold), tonumber(a.first_ms),
+    tonumber(a.most_ms), tonumber(a.share))
 end

@@ -87,18 +87,18 @@ end
 
 -- ---------------------------------------------------------------- dead letters
 
--- Raw bytes end with the setting of today, whatever it was when they were buried.
-local function forget_letters(keep_ms)
+-- Raw bytes end with the setting of today, whatever it was when they were written.
+local function forget_dead_letters(keep_ms)
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:dead', '-inf', now - keep_ms, 'LIMIT', 0, 100)) do
     redis.call('DEL', 'dcb:dead:' .. id)
     redis.call('ZREM', 'dcb:dead', id)
   end
 end
 
-local function bury(id, what, channel, reason, raw, keep_ms)
+local function dead_letter(id, what, channel, reason, raw, keep_ms)
   redis.call('HSET', 'dcb:dead:' .. id, 'what', what, 'channel', channel, 'reason', reason, 'raw', raw, 'at', now)
   redis.call('PEXPIRE', 'dcb:dead:' .. id, keep_ms)
   redis.call('ZADD', 'dcb:dead', now, id)
-  forget_letters(keep_ms)
+  forget_dead_letters(keep_ms)
   redis.call('HINCRBY', 'dcb:counts', 'dead', 1)
 end

@@ -1,61 +1,71 @@
--- ---------------------------------------------------------------- dead letters that are put back, or dropped
+-- ---------------------------------------------------------------- dead letters: written, put back, or dropped
 
-local function letter_ends(id, count)
+-- @verb dead_letter id kind channel reason raw dead_keep_ms -> new|again
+-- A dead letter that belongs to no entry.
+function verbs.dead_letter()
+  if redis.call('EXISTS', 'dcb:dead:' .. a.id) == 1 then return 'again' end
+  dead_letter(a.id, a.kind, a.channel, a.reason, a.raw, tonumber(a.dead_keep_ms))
+  return 'new'
+end
+
+local function dead_letter_ends(id, count)
   redis.call('DEL', 'dcb:dead:' .. id)
   redis.call('ZREM', 'dcb:dead', id)
   redis.call('HINCRBY', 'dcb:counts', count, 1)
 end
 
--- replay id verb arguments… -> "new", or why nothing was done. The letter leaves in the step in which the verb
--- answers "new" (for one of several copies at least); any other answer leaves it where it is.
+-- @verb replay id verb argument… -> new|why nothing was done
+-- The dead letter leaves in the step in which the verb answers "new" (for one of several copies at least); any other
+-- answer leaves it where it is.
 function verbs.replay()
-  local id, own = ARGV[3], {ARGV[4], iso}
+  local id, own = a.id, {a.verb, iso}
   if redis.call('EXISTS', 'dcb:dead:' .. id) == 0 then return 'gone' end
-  for i = 5, #ARGV do own[#own + 1] = ARGV[i] end
+  for i = each.from, #ARGV do own[#own + 1] = ARGV[i] end
   ARGV = own
   local answer = verbs[ARGV[1]]()
   for _, word in ipairs(type(answer) == 'table' and answer or {answer}) do
     if word == 'new' then
-      letter_ends(id, 'dead_replayed')
+      dead_letter_ends(id, 'dead_replayed')
       return 'new'
     end
   end
   return type(answer) == 'table' and 'again' or answer
 end
 
--- drop id… -> how many there were
-function verbs.drop()
+-- @verb dead_letters_drop id… -> count
+function verbs.dead_letters_drop()
   local found = 0
-  for i = 3, #ARGV do
-    if redis.call('EXISTS', 'dcb:dead:' .. ARGV[i]) == 1 then
-      letter_ends(ARGV[i], 'dead_dropped')
+  for i = each.from, #ARGV do
+    if redis.call('EXISTS', 'dcb:dead:' .. each.id) == 1 then
+      dead_letter_ends(each.id, 'dead_dropped')
       found = found + 1
     end
   end
   return found
 end
 
--- task_again id job lane payload trace channel -> "new", or the state of a task that is not dead.
--- The id stays, so that what a provider sends once more is recognised as before.
+-- @verb task_again id job lane payload trace channel -> new|state
+-- The state of a task that is not dead. The id stays, so that what a provider sends once more is recognised as before.
 function verbs.task_again()
-  local key = 'dcb:t:' .. ARGV[3]
+  local key = 'dcb:t:' .. a.id
   local f = redis.call('HMGET', key, F.state, F.trace_id)
   if f[1] and f[1] ~= T.dead then return f[1] end
-  if ARGV[7] == '' then ARGV[7] = f[2] or '' end
+  if a.trace == '' then a.trace = f[2] or '' end
   redis.call('DEL', key)
   verbs.task_put()
   note(key, 'replayed')
   return 'new'
 end
 
--- receipt_owe ref from to: a receipt that was refused is owed again -> "new", or why not.
+-- @verb receipt_owe ref from to -> new|forgotten|posted|owed
+-- A receipt that was refused is owed again.
 function verbs.receipt_owe()
-  local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
+  local ref, key = a.ref, 'dcb:m:' .. a.ref
   local f = redis.call('HMGET', key, F.state, F.channel_id, F.receipt_posted_at, F.receipt_refused)
   if not f[1] then return 'forgotten' end
   if f[3] then return 'posted' end
   if not f[4] then return 'owed' end
-  redis.call('HSET', key, F.sender_id, ARGV[4], F.to_id, ARGV[5], F.receipt_owed_at, now)
+  redis.call('HSET', key, F.sender_id, a.from, F.to_id, a.to, F.receipt_owed_at, now)
   redis.call('HDEL', key, F.receipt_refused, F.receipt_tries)
   redis.call('PERSIST', key)
   note(key, 'receipt', 'again')

@@ -1,6 +1,6 @@
 """Dead letters: what could not be carried, with its raw bytes, until it is put back, dropped or too old.
 
-A letter leaves in the very step that puts its content back, so a process that is killed in the
+A dead letter leaves in the very step that puts its content back, so a process that is killed in the
 middle neither loses nor doubles anything. How each kind is read again is `dcbridge.replay`'s to know.
 """
 
@@ -38,7 +38,7 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """All of a letter but its raw bytes. `at` in seconds since 1970, `size` of the raw bytes."""
 
     id: str
@@ -63,7 +63,7 @@ class Selection:
     reason: str = ""  # a part of it, in any case
     since: float | None = None
 
-    def has(self, letter: Letter) -> bool:
+    def has(self, letter: DeadLetter) -> bool:
         """Whether a letter is one of them, but for its age: `DeadLetters.ids` asks Redis for that."""
         return (
             (self.what in ("", letter.what) or (self.what == What.CONSUMER and letter.is_from_a_consumer))
@@ -80,7 +80,7 @@ class DeadLetters:
 
     async def add(self, letter_id: str, what: str, channel_id: str, reason: str, raw: bytes) -> bool:
         """A dead letter that belongs to no entry."""
-        answer = await self._script.record("bury", letter_id, what, channel_id, reason, raw, self._keep.dead_ms)
+        answer = await self._script.record("dead_letter", letter_id, what, channel_id, reason, raw, self._keep.dead_ms)
         return word(answer) == "new"
 
     async def ids(self, since: float | None = None, *, newest_first: bool = False) -> list[str]:
@@ -89,7 +89,7 @@ class DeadLetters:
         found = cast(list[bytes], await self._redis.zrangebyscore("dcb:dead", low, "+inf"))
         return [one.decode() for one in (reversed(found) if newest_first else found)]
 
-    async def read(self, ids: Sequence[str]) -> AsyncIterator[Letter | None]:
+    async def read(self, ids: Sequence[str]) -> AsyncIterator[DeadLetter | None]:
         """Each letter in the given order; None for one that is not there."""
         for start in range(0, len(ids), _CHUNK):
             chunk = ids[start : start + _CHUNK]
@@ -111,7 +111,7 @@ class DeadLetters:
 
     async def drop(self, ids: Iterable[str]) -> int:
         """Forget them; how many there were."""
-        return int(await self._script.call("drop", *ids))
+        return int(await self._script.call("dead_letters_drop", *ids))
 
     # Each of these answers "new" when it is done and the letter has left, "gone" when there is no such letter, and
     # otherwise what stands in the way.
@@ -144,12 +144,12 @@ class DeadLetters:
         return word(await self._script.call("replay", letter_id, verb, *arguments))
 
 
-def _letter(letter_id: str, fields: Sequence[bytes | None] | Exception, size: int) -> Letter | None:
+def _letter(letter_id: str, fields: Sequence[bytes | None] | Exception, size: int) -> DeadLetter | None:
     if isinstance(fields, Exception):
-        return Letter(letter_id, UNREADABLE, "", "its key is of another type", 0.0, 0)
+        return DeadLetter(letter_id, UNREADABLE, "", "its key is of another type", 0.0, 0)
     what, channel, reason, at = [(value or b"").decode(errors="replace") for value in fields]
     if not at:
         return None
     if not at.isdigit():
-        return Letter(letter_id, UNREADABLE, channel, "its time is no number", 0.0, size)
-    return Letter(letter_id, what.replace(" ", "-"), channel, reason, int(at) / 1000, size)
+        return DeadLetter(letter_id, UNREADABLE, channel, "its time is no number", 0.0, size)
+    return DeadLetter(letter_id, what.replace(" ", "-"), channel, reason, int(at) / 1000, size)

@@ -1,4 +1,4 @@
--- ---------------------------------------------------------------- interaction events: split, put, delivered
+-- ---------------------------------------------------------------- interaction events: split, put
 --
 --   dcb:interactions       batches as they came, and events of our own, in order, until they are split
 --   dcb:splitter           who splits now; dcb:splitter-until   ms when that ends; dcb:split-woken   ms when a job for it
@@ -25,48 +25,50 @@ local function wake_splitter()
   queue_job('split', 'split-' .. redis.call('HINCRBY', 'dcb:counts', 'split_jobs', 1) .. '-' .. now, 'interactions')
 end
 
--- batch_put id endpoint trace body keep_ms: an interactions webhook, in order of arrival, until it is split.
+-- @verb batch_put id endpoint trace body keep_ms -> new|again
+-- An interactions webhook, in order of arrival, until it is split.
 function verbs.batch_put()
-  if not redis.call('SET', 'dcb:batch:' .. ARGV[3], now, 'NX', 'PX', ARGV[7]) then return 'again' end
-  redis.call('XADD', 'dcb:interactions', '*', 'id', ARGV[3], 'endpoint', ARGV[4], 'trace', ARGV[5], 'body', ARGV[6])
+  if not redis.call('SET', 'dcb:batch:' .. a.id, now, 'NX', 'PX', a.keep_ms) then return 'again' end
+  redis.call('XADD', 'dcb:interactions', '*', 'id', a.id, 'endpoint', a.endpoint, 'trace', a.trace, 'body', a.body)
   redis.call('HINCRBY', 'dcb:counts', 'interaction_batches', 1)
   wake_splitter()
   return 'new'
 end
 
--- split_take token lease_ms limit -> entries of the stream; none where there are none, or somebody else has them.
--- They stay where they are until their events are put, so whoever dies in between leaves them to the next.
+-- @verb split_take token lease_ms limit -> {entry…}
+-- Entries of the stream; none where there are none, or somebody else has them. They stay where they are until their events
+-- are put, so whoever dies in between leaves them to the next.
 function verbs.split_take()
   redis.call('DEL', 'dcb:split-woken')
   local holder = splitter()
-  if holder and holder ~= ARGV[3] then return {} end
-  local entries = redis.call('XRANGE', 'dcb:interactions', '-', '+', 'COUNT', ARGV[5])
+  if holder and holder ~= a.token then return {} end
+  local entries = redis.call('XRANGE', 'dcb:interactions', '-', '+', 'COUNT', a.limit)
   if #entries == 0 then
     redis.call('DEL', 'dcb:splitter', 'dcb:splitter-until')
   else
-    redis.call('SET', 'dcb:splitter', ARGV[3], 'PX', ARGV[4])
-    redis.call('SET', 'dcb:splitter-until', now + tonumber(ARGV[4]), 'PX', ARGV[4])
+    redis.call('SET', 'dcb:splitter', a.token, 'PX', a.lease_ms)
+    redis.call('SET', 'dcb:splitter-until', now + tonumber(a.lease_ms), 'PX', a.lease_ms)
   end
   return entries
 end
 
--- split_bury entry letter what reason raw dead_keep_ms: a batch that cannot be split is a dead letter, and no longer
--- recognised as one that came before.
-function verbs.split_bury()
-  local found = redis.call('XRANGE', 'dcb:interactions', ARGV[3], ARGV[3])[1]
+-- @verb split_dead_letter entry letter kind reason raw dead_keep_ms -> new|gone
+-- A batch that cannot be split is a dead letter, and no longer recognised as one that came before.
+function verbs.split_dead_letter()
+  local found = redis.call('XRANGE', 'dcb:interactions', a.entry, a.entry)[1]
   if not found then return 'gone' end
   local fields = found[2]
   for i = 1, #fields, 2 do
     if fields[i] == 'id' then redis.call('DEL', 'dcb:batch:' .. fields[i + 1]) end
   end
-  bury(ARGV[4], ARGV[5], '', ARGV[6], ARGV[7], tonumber(ARGV[8]))
-  redis.call('XDEL', 'dcb:interactions', ARGV[3])
+  dead_letter(a.letter, a.kind, '', a.reason, a.raw, tonumber(a.dead_keep_ms))
+  redis.call('XDEL', 'dcb:interactions', a.entry)
   return 'new'
 end
 
 local function gap(kind, event)
   redis.call('HINCRBY', 'dcb:counts', 'gap_' .. kind, 1)
-  tell('interaction.gap', 'kind', kind, 'of', event)
+  emit('interaction.gap', 'kind', kind, 'of', event)
 end
 
 -- What an interaction's events say of each other; the number of this one. Nothing is put in another order for it.
@@ -90,37 +92,13 @@ local function place_in_interaction(digest, event, part, keep_ms, partner_ms)
   return n
 end
 
-local function put_delivery(id, received_at, lane, waiting)
-  local name = subscriber_of(id)
-  redis.call('HSET', 'dcb:t:' .. id, F.state, T.waiting, F.job, 'deliver', F.lane, lane, F.channel_id, SUBSCRIBER .. name,
-    F.accepted_at, received_at, F.attempts, 0)
-  local mine = waiting[name] or {backlog = {}, turn = {}}
-  waiting[name] = mine
-  mine.backlog[#mine.backlog + 1] = received_at
-  mine.backlog[#mine.backlog + 1] = id
-  if lane == '' or redis.call('RPUSH', 'dcb:lane:' .. lane, 't:' .. id) == 1 then
-    mine.turn[#mine.turn + 1] = received_at
-    mine.turn[#mine.turn + 1] = id
-  end
-end
-
-local function put_in_queues(waiting)
-  for name, mine in pairs(waiting) do
-    redis.call('ZADD', 'dcb:backlog:' .. name, unpack(mine.backlog))
-    redis.call('HINCRBY', 'dcb:s:' .. name, 'accepted', #mine.backlog / 2)
-    if #mine.turn > 0 then redis.call('ZADD', 'dcb:turn:' .. name, unpack(mine.turn)) end
-    let_go(name)
-  end
-end
-
--- events_stored keep_ms partner_ms count entry… then for each event:
+-- @verb events_stored keep_ms partner_ms entries rest… -> count
+-- rest: as many entries of the stream, which are done with since all of their events are put; then for each event
 --   id received_ms interaction part json count, then count times: subscriber lane
--- The entries of the stream are done with, since all of their events are put. `interaction` is a digest, or "" for
--- none; part is "s" for STARTED, "f" for FINISHED, else "".
--- -> how many were new
+-- `interaction` is a digest, or "" for none; part is "s" for STARTED, "f" for FINISHED, else "". -> how many were new
 function verbs.events_stored()
-  local keep_ms, partner_ms, entries, fresh, waiting = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), 0, {}
-  local i = 6 + entries
+  local keep_ms, partner_ms, entries, fresh, waiting = tonumber(a.keep_ms), tonumber(a.partner_ms), tonumber(a.entries), 0, {}
+  local i = each.from + entries
   while i <= #ARGV do
     local id, received_at, digest, count = ARGV[i], ARGV[i + 1], ARGV[i + 2], tonumber(ARGV[i + 5])
     if redis.call('EXISTS', 'dcb:e:' .. id) == 1 then
@@ -137,104 +115,8 @@ function verbs.events_stored()
   end
   redis.call('HINCRBY', 'dcb:counts', 'events_accepted', fresh)
   put_in_queues(waiting)
-  if entries > 0 then redis.call('XDEL', 'dcb:interactions', unpack(ARGV, 6, 5 + entries)) end
+  if entries > 0 then redis.call('XDEL', 'dcb:interactions', unpack(ARGV, each.from, each.from - 1 + entries)) end
   return fresh
-end
-
--- events_replay subscriber then (event lane)… -> for each "new", "waiting" or "gone". Behind what is new.
-function verbs.events_replay()
-  local name, answers = ARGV[3], {}
-  for i = 4, #ARGV, 2 do
-    local id = ARGV[i] .. '-' .. name
-    local event = redis.call('GET', 'dcb:e:' .. ARGV[i])
-    if not event then
-      answers[#answers + 1] = 'gone'
-    elseif redis.call('EXISTS', 'dcb:t:' .. id) == 1 then
-      answers[#answers + 1] = 'waiting'
-    else
-      redis.call('HSET', 'dcb:t:' .. id, F.state, T.waiting, F.job, 'deliver', F.lane, ARGV[i + 1],
-        F.channel_id, SUBSCRIBER .. name, F.accepted_at, now, F.attempts, 0, F.replayed, 1)
-      redis.call('ZADD', 'dcb:backlog:' .. name, now, id)
-      redis.call('HINCRBY', 'dcb:s:' .. name, 'accepted', 1)
-      redis.call('HDEL', 'dcb:ed:' .. ARGV[i], name)
-      lane_push(ARGV[i + 1], 't:' .. id)
-      answers[#answers + 1] = 'new'
-    end
-  end
-  return answers
-end
-
--- ---------------------------------------------------------------- how a delivery ends
-
--- delivered id -> "delivered", or "stale" where it has ended. Nobody's claim is asked: the answer of a worker that was
--- given up for dead is still a fact.
-function verbs.delivered()
-  local id = ARGV[3]
-  local state, name = redis.call('HGET', 'dcb:t:' .. id, F.state), subscriber_of(id)
-  if not state then return 'stale' end
-  if state == T.waiting then redis.call('ZREM', 'dcb:turn:' .. name, id) end
-  redis.call('HSET', 'dcb:s:' .. name, 'ok', now)
-  subscriber_answered(name, id)
-  delivery_leaves(id, 'delivered')
-  return 'delivered'
-end
-
--- delivery_failed id token code delay_ms spends means threshold first_ms most_ms disable_ms dead_keep_ms share
---   delay_ms: -1 is the last attempt; spends: 0 where it does not count as one; means: "event" where it says nothing
---   against the subscriber, "bug" where that was not spoken to, "later" where it is only to be waited for, "sick" for
---   its breaker, "fault" to open that at once;
---   disable_ms: failures for so long disable the subscriber, 0 never, -1 at once.
--- A probe that fails says nothing about its event either: it spends no attempt, and the next probe is another.
--- -> "waiting", "dead", or "stale"
-function verbs.delivery_failed()
-  local id, key, code, delay, means = ARGV[3], 'dcb:t:' .. ARGV[3], ARGV[5], tonumber(ARGV[6]), ARGV[8]
-  if redis.call('HGET', key, F.token) ~= ARGV[4] then return 'stale' end
-  local name = subscriber_of(id)
-  local account, own, disable_ms = SUBSCRIBER .. name, 'dcb:s:' .. name, tonumber(ARGV[12])
-  local probe = redis.call('HGET', 'dcb:breaker:' .. account, 'ref') == id
-  local sick = means == 'sick' or means == 'fault'
-  if means == 'event' then
-    subscriber_answered(name, id)
-  elseif means ~= 'bug' then
-    if means == 'later' and redis.call('EXISTS', 'dcb:pause:' .. account) == 1 then redis.call('HSET', own, 'gently', 1) end
-    redis.call('HSETNX', own, 'bad', now)
-    local bad = tonumber(redis.call('HGET', own, 'bad'))
-    if disable_ms ~= 0 and now - bad >= disable_ms then disable(name, disable_ms < 0 and code or 'failing') end
-  end
-  if sick then
-    local first, most = tonumber(ARGV[10]), tonumber(ARGV[11])
-    if trouble(account, id, code, means == 'fault', tonumber(ARGV[9]), first, most, tonumber(ARGV[14])) == 'opened' then
-      tell('subscriber.failing', 'subscriber', name, 'code', code)
-    end
-  end
-  if probe and means ~= 'event' and means ~= 'bug' then
-    redis.call('HINCRBY', key, F.attempts, -1)
-    redis.call('HSET', key, F.state, T.waiting, F.last_code, code)
-    redis.call('HDEL', key, F.token, F.lease_ends)
-    turn_again(id, now + RETRIES_WAIT)
-    return T.waiting
-  end
-  if delay < 0 then
-    bury('t-' .. id, 'delivery', account, code, redis.call('GET', 'dcb:e:' .. event_of(id)) or '', tonumber(ARGV[13]))
-    delivery_leaves(id, 'dead')
-    if string.sub(id, 1, 4) == 'evt_' then
-      tell('delivery.dead', 'subscriber', name, 'code', code, 'of', event_of(id))
-    end
-    return T.dead
-  end
-  if ARGV[7] == '0' then redis.call('HINCRBY', key, F.attempts, -1) end
-  task_waits(id, delay, code)
-  delivery_landed(id)
-  return T.waiting
-end
-
--- delivery_again event subscriber lane value: the delivery of a dead letter is put back, with its event where that has
--- been forgotten -> "new" or "waiting"
-function verbs.delivery_again()
-  local event, at = ARGV[3], string.match(ARGV[6], '^%d+')
-  if redis.call('SET', 'dcb:e:' .. event, ARGV[6], 'NX') then redis.call('ZADD', 'dcb:events', at, event) end
-  ARGV = {'events_replay', iso, ARGV[4], event, ARGV[5]}
-  return verbs.events_replay()[1]
 end
 
 -- ---------------------------------------------------------------- for the sweep
@@ -266,10 +148,11 @@ local function forget_events(before)
   end
 end
 
--- events_sweep keep_ms: beside the sweep. Events are kept for keep_ms, and as long as somebody waits for them.
+-- @verb events_sweep keep_ms -> ok
+-- Beside the sweep. Events are kept for keep_ms, and as long as somebody waits for them.
 function verbs.events_sweep()
   if redis.call('XLEN', 'dcb:interactions') > 0 then wake_splitter() end
   notice_missing_partners()
-  forget_events(string.format('%.0f', math.min(now - tonumber(ARGV[3]), look_at_subscribers())))
+  forget_events(string.format('%.0f', math.min(now - tonumber(a.keep_ms), look_at_subscribers())))
   return 'ok'
 end

@@ -106,7 +106,8 @@ class Events:
 
     async def dead_letter(self, entry: str, letter_id: str, reason: str, raw: bytes) -> None:
         """A batch that cannot be split."""
-        await self._script.call("split_bury", entry, letter_id, "interaction batch", reason, raw, self._keep.dead_ms)
+        keep = self._keep.dead_ms
+        await self._script.call("split_dead_letter", entry, letter_id, "interaction batch", reason, raw, keep)
 
     async def sweep(self) -> None:
         """Give away places in flight that came free with time, forget what is too old, notice what is missing."""

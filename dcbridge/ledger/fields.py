@@ -174,7 +174,7 @@ class _Shared(Entry):
     last_code = text("e", "the code of the last failure")
     queued_at = moment("qa", "when its job was queued, until it is claimed or put off")
     jobs = number("w", "jobs queued for it so far; the next one gets the next number")
-    slot = moment("sl", "the place in time that its rate limit has given it, or when it was let go")
+    slot = moment("sl", "the place in time that its rate limit has given it, or when it was dispatched")
     ended_at = moment("end", "when it ended")
     history_length = number("hn", "lines of history written so far")
     history = Each("h", "a line of its history, from a ring of 32 (history.lua)")

@@ -1,6 +1,6 @@
 -- ---------------------------------------------------------------- who holds a claim, and whether it is still alive
 --
---   dcb:alive:<worker>     the watched time at which that worker last said so; "gone" after its farewell
+--   dcb:alive:<worker>     the watched time at which that worker last said so; "gone" after its release
 --   dcb:watched            hash: at, ms of the last sweep; clock, the watched time in ms; lanes, how far the search of
 --                          aside.lua has come
 --
@@ -40,7 +40,7 @@ local function watch(silence)
   return true
 end
 
-local function is_silent(worker)
+local function is_expired(worker)
   local key = 'dcb:alive:' .. worker
   local word = redis.call('GET', key)
   if not word then -- never heard of, or forgotten with the data: from now on it may be missed
@@ -56,13 +56,13 @@ local function still_held(member, token, lease_ends)
   if owner == '' then return false end
   local ends = tonumber(lease_ends or '0')
   if ends <= now then return false end
-  if is_silent(owner) then return false end
+  if is_expired(owner) then return false end
   redis.call('ZADD', 'dcb:due', math.min(ends, now + LOOK), member)
   return true
 end
 
--- alive worker silence_ms: said by a worker about itself, long before its silence would be noticed.
-local function say_alive(worker, silence)
+-- Said by a worker about itself, long before its silence would be noticed.
+local function heartbeat(worker, silence)
   local key, time = 'dcb:alive:' .. worker, watched_time()
   local word = tonumber(redis.call('GET', key) or '')
   if not word or time - word >= silence / 4 then redis.call('SET', key, time, 'PX', REMEMBERED) end
@@ -79,13 +79,15 @@ local function is_announced(token)
   return heard_of[owner]
 end
 
-function verbs.alive()
-  say_alive(ARGV[3], tonumber(ARGV[4]))
+-- @verb heartbeat worker silence_ms -> ok
+function verbs.heartbeat()
+  heartbeat(a.worker, tonumber(a.silence_ms))
   return 'ok'
 end
 
--- farewell worker: what it still holds is looked at as a dead worker's.
-function verbs.farewell()
-  redis.call('SET', 'dcb:alive:' .. ARGV[3], 'gone', 'PX', REMEMBERED)
+-- @verb release worker -> ok
+-- What it still holds is looked at as a dead worker's.
+function verbs.release()
+  redis.call('SET', 'dcb:alive:' .. a.worker, 'gone', 'PX', REMEMBERED)
   return 'ok'
 end

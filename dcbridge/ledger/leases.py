@@ -29,9 +29,9 @@ class Leases:
         return f"{self._worker.name}.{secrets.token_hex(8)}"
 
     async def heartbeat(self) -> None:
-        """Say that this worker lives. Each sweep says it again; claims of a silent worker end early."""
-        await self._script.call("alive", self._worker.name, self._worker.silence_ms)
+        """Say that this worker runs. Each sweep says it again; claims of a worker that says nothing end early."""
+        await self._script.call("heartbeat", self._worker.name, self._worker.silence_ms)
 
     async def release(self) -> None:
         """This worker holds nothing any more that it will finish."""
-        await self._script.call("farewell", self._worker.name)
+        await self._script.call("release", self._worker.name)

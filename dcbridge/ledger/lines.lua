@@ -9,8 +9,8 @@
 -- line of its provider as well while that is what it waits for, so that the oldest of all its channels goes first.
 --
 -- An entry holds the `line` it waits in ("b-<provider>": the parked ones of an open breaker), and as its `slot` when it
--- was let go. Who waits has no job, and is due when its time to live ends: waiting costs nothing, however many do. Who is
--- let go has booked its place in time and in flight, and a job.
+-- was dispatched. Who waits has no job, and is due when its time to live ends: waiting costs nothing, however many do. Who is
+-- dispatched has booked its place in time and in flight, and a job.
 --
 -- `known` of a message: {channel, ms accepted, ms when its time to live ends, attempts, part, slot}.
 
@@ -18,7 +18,7 @@ local SLACK = 1000 -- ms whose places in time are still there when nobody looked
 local LOOK_SOON = 1000
 local LOOK_LATE = 60000
 local FAR = 3600000 -- ms until the next look at one that has no time to live any more: a part of it is sent
-local AT_ONCE = 100 -- messages of all lines that one call lets go
+local AT_ONCE = 100 -- messages of all lines that one call dispatches
 local FULL = 500 -- jobs in the queue; those who wait for no rate do not add to more
 local EXPIRED = 200 -- messages that one call ends because their time is over
 
@@ -265,7 +265,7 @@ local function held_back(ref, known, q, lease)
   return nil
 end
 
--- ---------------------------------------------------------------- letting go
+-- ---------------------------------------------------------------- dispatch
 
 -- What is known of the first of a line, if it still waits in it; one who does not is taken out.
 local function look_at_first(key, ref)
@@ -305,14 +305,14 @@ local function first_of(key)
   return nil
 end
 
-local function let_one_go(ref, known, q)
+local function dispatch_message(ref, known, q)
   stop_waiting(ref, known[1], q, nil)
   redis.call('HSET', 'dcb:m:' .. ref, F.slot, now)
   wake('m:' .. ref, look_at_latest(known))
 end
 
-local function release(ref, known, q)
-  aside.try('m:' .. ref, let_one_go, ref, known, q)
+local function try_dispatch(ref, known, q)
+  aside.try('m:' .. ref, dispatch_message, ref, known, q)
 end
 
 local function look_later(key, at)
@@ -348,7 +348,7 @@ local function advance_channel(key, most)
       return went
     end
     book(limits[2], ref, RESERVED)
-    release(ref, known, q)
+    try_dispatch(ref, known, q)
   end
   look_later(key, now)
   return most
@@ -375,7 +375,7 @@ local function advance_provider(key, most)
     else
       book(limits[1], ref, RESERVED)
       book(limits[2], ref, RESERVED)
-      release(ref, known, q)
+      try_dispatch(ref, known, q)
       went = went + 1
       if is_limited(limits[2]) then advance_channel(own, 1) end
     end
@@ -441,7 +441,7 @@ local function look_at_lines()
 end
 
 -- A job for a message that waits in the list of an older version: it is put into a line, and so goes on.
-local function let_in(hold)
+local function admit_next(hold)
   local member = redis.call('LPOP', hold)
   while member do
     redis.call('HDEL', 'dcb:' .. member, F.held_by)
@@ -453,12 +453,12 @@ local function let_in(hold)
 end
 
 -- The request is over, however it ended: its place in flight goes to the next.
-local function landed(ref, channel)
+local function release_slot(ref, channel)
   local limits = limits_of(channel)
   if not limits or limits[1].cap + limits[2].cap == 0 then return end
   for _, limit in ipairs(limits) do
     if limit.cap > 0 and redis.call('ZREM', 'dcb:flight:' .. limit.key, ref) == 1 then
-      let_in('dcb:hold:' .. limit.key)
+      admit_next('dcb:hold:' .. limit.key)
     end
   end
   if is_limited(limits[2]) then advance_channel(limits[2].key, 2) end

@@ -24,20 +24,20 @@ class Lookups:
         """Queue the lookup of a due message: "asking", "waiting", "stale"; "over" after `limit` seconds, counted
         from when its outcome became unknown, or from when it was sent.
         """
-        return word(await self._script.call("ask", ref, ms(limit)))
+        return word(await self._script.call("lookup", ref, ms(limit)))
 
     async def claim(self, ref: str, token: str, lease: float) -> MessageClaim:
         """Take the lookup for `lease` seconds, unless its provider is to be left alone at present."""
-        answer = await self._script.record("question", ref, token, ms(lease))
+        answer = await self._script.record("lookup_claim", ref, token, ms(lease))
         return await read_claim(self._script, f"m:{ref}", answer, ClaimedMessage)
 
     async def answered(self, ref: str, token: str, part: int, answer: str, provider: str, detail: str) -> str:
         """Write the answer into the message's history; `answer` as in history.py."""
-        return word(await self._script.call("answered", ref, token, part, answer, provider, detail))
+        return word(await self._script.call("lookup_answered", ref, token, part, answer, provider, detail))
 
     async def again(self, ref: str, token: str, delay: float, failures: int = 0) -> str:
         """The next lookup in `delay` seconds; `failures` in a row so far."""
-        return word(await self._script.call("ask_again", ref, token, ms(delay), failures))
+        return word(await self._script.call("lookup_again", ref, token, ms(delay), failures))
 
     async def whose(self, provider: str, ids: Sequence[str]) -> dict[str, str]:
         """Whose each id is (`dcbridge.providers.lookup.name_of`), of those that are known to be somebody's."""
@@ -87,7 +87,7 @@ class Lookups:
         another's, or "stale".
         """
         answer = await self._script.call(
-            "found", ref, token, part, count, provider, reported.status.value,
+            "lookup_found", ref, token, part, count, provider, reported.status.value,
             str(int(reported.reason)) if reported.reason else "", reported.detail, int(delivered),
             ms(confirm_within), self._keep.ended_ms, *ids,
         )  # fmt: skip
@@ -97,4 +97,5 @@ class Lookups:
         """The provider does not have it: "retry" at once, "failed" after `lane_limit` seconds or as many
         attempts, or "stale".
         """
-        return word(await self._script.call("not_there", ref, token, ms(lane_limit), self._keep.ended_ms, attempts))
+        keep = self._keep.ended_ms
+        return word(await self._script.call("lookup_not_there", ref, token, ms(lane_limit), keep, attempts))

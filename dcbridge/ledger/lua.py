@@ -7,17 +7,18 @@ place here, so that a name costs nothing while the script runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
 from dcbridge.ledger.fields import MessageEntry, State, TaskEntry, TaskState, words
 from dcbridge.ledger.jobs import JOBS
+from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 
 HERE = Path(__file__).parent
 FILES = (
     *("clock", "aside", "common", "owed", "leases", "history", "pauses", "pacing", "breaker", "subscribers", "lines"),
-    *("parked", "messages", "unconfigured", "lookups", "receipts", "tasks", "dead_letters", "strays", "events"),
+    *("parked", "messages", "unconfigured", "lookups", "receipts", "tasks", "dead_letters", "deliveries", "events"),
     *("announced", "sweep", "run"),
 )
 _NAME = re.compile(r"\b[FSTU]\.[a-z]\w*")
@@ -35,9 +36,15 @@ def take_script() -> str:
     return "\n".join([_jobs(), read_lua(HERE / "take.lua")])
 
 
+@cache
+def verbs() -> Mapping[str, Verb]:
+    """All verbs of the script, by name."""
+    return {verb.name: verb for name in FILES for verb in read_verbs((HERE / f"{name}.lua").read_text())}
+
+
 def read_lua(path: Path) -> str:
     """One file, with what is stored in place of each name."""
-    return _stored(path.read_text())
+    return _stored(with_places(path.read_text()))
 
 
 def _stored(text: str) -> str:

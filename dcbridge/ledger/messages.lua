@@ -1,9 +1,9 @@
 -- ---------------------------------------------------------------- agent messages
 
-local KNOWN = 14400000 -- ms at least; as dcbridge.ledger.KNOWN
+local KNOWN = 14400000 -- ms at least; as dcbridge.ledger.lookups.KNOWN
 
--- What lookups.lua keeps in an entry, once the outcome was unknown or a question was asked: then it has `lookups`.
-local function forget_question(key)
+-- What lookups.lua keeps in an entry, once the outcome was unknown or a lookup was queued: then it has `lookups`.
+local function forget_lookup(key)
   redis.call('HDEL', key, F.unknown_since, F.unknown_requests, F.unknown_at, F.lookup_queued_at, F.lookup_token,
     F.lookup_lease_ends, F.lookup_failures, F.lookup_is_probe, F.slot)
 end
@@ -40,7 +40,7 @@ finish = function(ref, state, reason, detail, receipt, keep_ms)
   redis.call('HSET', key, F.state, state, F.reason, reason, F.detail, detail, F.ended_at, now, F.receipt_status, receipt)
   redis.call('HDEL', key, F.token, F.lease_ends)
   if f[5] or f[6] then stop_waiting(ref, f[1], f[5], f[6]) end
-  if f[4] then forget_question(key) end
+  if f[4] then forget_lookup(key) end
   drop_payload(key)
   redis.call('ZREM', 'dcb:due', 'm:' .. ref)
   redis.call('ZREM', 'dcb:open:' .. f[1], ref)
@@ -67,7 +67,7 @@ local function part_taken(ref, part, count, provider_id, delivered, confirm_ms, 
   local key = 'dcb:m:' .. ref
   redis.call('HSET', key, F.provider_id .. part, provider_id, F.part, part + 1, F.parts, count, F.attempts, 0)
   redis.call('HDEL', key, F.token, F.lease_ends, F.last_code, F.line)
-  if redis.call('HEXISTS', key, F.lookups) == 1 then forget_question(key) end
+  if redis.call('HEXISTS', key, F.lookups) == 1 then forget_lookup(key) end
   if part + 1 < count then
     redis.call('HSET', key, F.state, S.accepted)
     ready('m:' .. ref)
@@ -85,7 +85,7 @@ end
 
 -- What the provider said of the part while its request was under way outweighs how the request ended:
 -- without this, a part that is known to be taken would be sent again. nil where it said nothing.
-local function told_meanwhile(ref, part, keep_ms, code)
+local function reported_meanwhile(ref, part, keep_ms, code)
   local key = 'dcb:m:' .. ref
   if redis.call('HEXISTS', key, F.part_status .. part) == 0 then return nil end
   note_attempt(key, 'told', '0', code)
@@ -105,7 +105,7 @@ local function apply_update(ref, part, status, provider_id, reason, detail, conf
   if part > tonumber(f[3]) then return 'gone' end
   redis.call('HSET', key, F.part_status .. part, status)
   if f[6] == '' then redis.call('HSET', key, F.provider_id .. part, provider_id) end -- the answer to the send could not be read
-  if f[1] == S.sending and (status == U.failed or status == U.removed) then landed(ref, f[5]) end
+  if f[1] == S.sending and (status == U.failed or status == U.removed) then release_slot(ref, f[5]) end
   if status == U.failed then return finish(ref, S.failed, reason, detail, 'Failed', keep_ms) end
   if status == U.removed then return finish(ref, S.removed, '', '', 'Removed', keep_ms) end
   if f[1] == S.sending and part == tonumber(f[3]) then
@@ -133,16 +133,14 @@ local function any_copy_exists(from)
   return false
 end
 
--- accept keep_ms dead_keep_ms, then for each copy:
---   ref first channel messageId from to lane payload trace ttl_ms reason detail raw copies
+-- @verb accept keep_ms dead_keep_ms (ref first channel message_id sender to lane payload trace ttl_ms reason detail raw copies)… -> {new|again…}
 -- Of several copies only the first brings the payload.
 -- `first` is the ref of the message's first copy: where one of them exists, the whole message is a redelivery.
 -- With a reason the message ends at once as Failed; with raw bytes they become a dead letter as well.
--- -> for each copy "new" or "again"
 function verbs.accept()
-  local keep_ms, dead_keep_ms, fresh, answers = tonumber(ARGV[3]), tonumber(ARGV[4]), {}, {}
-  for i = 5, #ARGV, 14 do
-    local ref, first, channel = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local keep_ms, dead_keep_ms, fresh, answers = tonumber(a.keep_ms), tonumber(a.dead_keep_ms), {}, {}
+  for i = each.from, #ARGV, each.size do
+    local ref, first, channel = each.ref, each.first, each.channel
     local key = 'dcb:m:' .. ref
     if fresh[first] == nil then fresh[first] = not any_copy_exists(i) end
     if not fresh[first] or redis.call('EXISTS', key) == 1 then
@@ -151,22 +149,22 @@ function verbs.accept()
       if now - began > LATE then redis.call('HINCRBY', 'dcb:counts', 'redelivered_late', 1) end
       answers[#answers + 1] = 'again'
     else
-      local lane, ttl = ARGV[i + 6], tonumber(ARGV[i + 9])
-      redis.call('HSET', key, F.state, S.accepted, F.channel_id, channel, F.message_id, ARGV[i + 3], F.sender_id, ARGV[i + 4],
-        F.to_id, ARGV[i + 5], F.lane, lane, F.trace_id, ARGV[i + 8], F.accepted_at, now, F.attempts, 0, F.part, 0,
+      local lane, ttl = each.lane, tonumber(each.ttl_ms)
+      redis.call('HSET', key, F.state, S.accepted, F.channel_id, channel, F.message_id, each.message_id, F.sender_id, each.sender,
+        F.to_id, each.to, F.lane, lane, F.trace_id, each.trace, F.accepted_at, now, F.attempts, 0, F.part, 0,
         F.expires_at, now + ttl, F.payload_ref, first)
       if ref == first then
-        redis.call('SET', 'dcb:p:' .. first, ARGV[i + 7])
-        if ARGV[i + 13] ~= '1' then redis.call('SET', 'dcb:pn:' .. first, ARGV[i + 13]) end
+        redis.call('SET', 'dcb:p:' .. first, each.payload)
+        if each.copies ~= '1' then redis.call('SET', 'dcb:pn:' .. first, each.copies) end
       end
       redis.call('HINCRBY', 'dcb:books:' .. channel, 'accepted', 1)
       redis.call('ZADD', 'dcb:open:' .. channel, now, ref)
       redis.call('SADD', 'dcb:channels', channel)
-      if ARGV[i + 12] ~= '' then
-        bury('m-' .. ref, 'agent message', channel, ARGV[i + 11], ARGV[i + 12], dead_keep_ms)
+      if each.raw ~= '' then
+        dead_letter('m-' .. ref, 'agent message', channel, each.detail, each.raw, dead_keep_ms)
       end
-      if ARGV[i + 10] ~= '' then
-        finish(ref, S.failed, ARGV[i + 10], ARGV[i + 11], 'Failed', keep_ms)
+      if each.reason ~= '' then
+        finish(ref, S.failed, each.reason, each.detail, 'Failed', keep_ms)
       else
         lane_push(lane, 'm:' .. ref, {channel, now, now + ttl, 0, '0'})
       end
@@ -176,12 +174,13 @@ function verbs.accept()
   return answers
 end
 
-local LARGE = 65536 -- bytes of a payload that is not handed out with each claim; as dcbridge.ledger.LARGE
+local LARGE = 65536 -- bytes of a payload that is not handed out with each claim; as dcbridge.ledger.messages.LARGE
 
--- claim ref token lease_ms keep_ms -> {"go", fields…} or {why not}. The payload is among them, or its length alone.
--- The same token asking again gets "go" again, and its whole lease: a reply can be lost on the way.
+-- @verb claim ref token lease_ms keep_ms -> {go, fields…}|{why not}
+-- The payload is among them, or its length alone. The same token asking again gets "go" again, and its whole lease: a reply
+-- can be lost on the way.
 function verbs.claim()
-  local ref, token, lease, keep_ms = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  local ref, token, lease, keep_ms = a.ref, a.token, tonumber(a.lease_ms), tonumber(a.keep_ms)
   local key = 'dcb:m:' .. ref
   local f = redis.call('HMGET', key, F.state, F.lane, F.expires_at, F.token, F.part, F.channel_id, F.accepted_at,
     F.attempts, F.slot, F.line)
@@ -220,31 +219,32 @@ function verbs.claim()
   return {'go', all}
 end
 
--- parts ref token count: written before the first of several parts, so that an update alone can settle one.
+-- @verb parts ref token count -> ok|stale
+-- Written before the first of several parts, so that an update alone can settle one.
 function verbs.parts()
-  if redis.call('HGET', 'dcb:m:' .. ARGV[3], F.token) ~= ARGV[4] then return 'stale' end
-  redis.call('HSET', 'dcb:m:' .. ARGV[3], F.parts, ARGV[5])
+  if redis.call('HGET', 'dcb:m:' .. a.ref, F.token) ~= a.token then return 'stale' end
+  redis.call('HSET', 'dcb:m:' .. a.ref, F.parts, a.count)
   return 'ok'
 end
 
--- taken ref token part count provider_id delivered confirm_ms keep_ms -> new state, or "stale"
+-- @verb submitted ref token part count provider_id delivered confirm_ms keep_ms -> State|next|stale
 -- A worker that was given up for dead and answers after all still brings a fact: the provider has this part.
-function verbs.taken()
-  local ref, token, part, count = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+function verbs.submitted()
+  local ref, token, part, count = a.ref, a.token, tonumber(a.part), tonumber(a.count)
   local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.token, F.part_status .. part, F.attempt_began_at,
     F.channel_id, F.part, F.lane)
   if f[1] ~= S.sending or f[2] ~= token then
     if tonumber(f[6]) ~= part or not (f[1] == S.unknown or f[1] == S.retry or f[1] == S.sending) then return 'stale' end
-    local status = ARGV[8] == '1' and U.delivered or U.sent
-    local became = apply_update(ref, part, status, ARGV[7], '', '', tonumber(ARGV[9]), tonumber(ARGV[10]))
+    local status = a.delivered == '1' and U.delivered or U.sent
+    local became = apply_update(ref, part, status, a.provider_id, '', '', tonumber(a.confirm_ms), tonumber(a.keep_ms))
     note('dcb:m:' .. ref, 'update', part, status, became, 'late answer')
     return became
   end
-  landed(ref, f[5])
+  release_slot(ref, f[5])
   provider_took(ref, f[5], f[7])
-  remember_id(ref, part, f[5], ARGV[7])
+  remember_id(ref, part, f[5], a.provider_id)
   if f[4] or count > 1 then note_attempt('dcb:m:' .. ref, 'taken', part) end
-  return part_taken(ref, part, count, ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]))
+  return part_taken(ref, part, count, a.provider_id, a.delivered, tonumber(a.confirm_ms), tonumber(a.keep_ms))
 end
 
 -- attempts: how many one part of a message may have, 0 for any number
@@ -253,48 +253,48 @@ local function is_tried_enough(attempts, most)
   return most > 0 and tonumber(attempts or '0') >= most
 end
 
--- retry ref token delay_ms lane_limit_ms reason code keep_ms attempts -> "retry" or "failed" or "stale"
+-- @verb retry ref token delay_ms lane_limit_ms reason code keep_ms attempts -> State|stale
 function verbs.retry()
-  local ref, token, delay, limit = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+  local ref, token, delay, limit = a.ref, a.token, tonumber(a.delay_ms), tonumber(a.lane_limit_ms)
   local key = 'dcb:m:' .. ref
   local f = redis.call('HMGET', key, F.state, F.token, F.expires_at, F.began_at, F.part, F.channel_id, F.attempts)
   if f[1] ~= S.sending or f[2] ~= token then return 'stale' end
-  landed(ref, f[6])
-  local known = told_meanwhile(ref, f[5], tonumber(ARGV[9]), ARGV[8])
+  release_slot(ref, f[6])
+  local known = reported_meanwhile(ref, f[5], tonumber(a.keep_ms), a.code)
   if known then return known end
   local at = now + delay
   if at > tonumber(f[3]) then
-    note_attempt(key, 'failed', '305', ARGV[8])
-    return finish(ref, S.failed, '305', ARGV[8], 'Failed', tonumber(ARGV[9]))
+    note_attempt(key, 'failed', '305', a.code)
+    return finish(ref, S.failed, '305', a.code, 'Failed', tonumber(a.keep_ms))
   end
-  if limit > 0 and at - tonumber(f[4]) > limit or is_tried_enough(f[7], ARGV[10]) then
-    note_attempt(key, 'failed', ARGV[7], ARGV[8])
-    return finish(ref, S.failed, ARGV[7], ARGV[8], 'Failed', tonumber(ARGV[9]))
+  if limit > 0 and at - tonumber(f[4]) > limit or is_tried_enough(f[7], a.attempts) then
+    note_attempt(key, 'failed', a.reason, a.code)
+    return finish(ref, S.failed, a.reason, a.code, 'Failed', tonumber(a.keep_ms))
   end
-  note_attempt(key, 'retry', delay, ARGV[8])
-  redis.call('HSET', key, F.state, S.retry, F.last_code, ARGV[8], F.not_before, at)
+  note_attempt(key, 'retry', delay, a.code)
+  redis.call('HSET', key, F.state, S.retry, F.last_code, a.code, F.not_before, at)
   redis.call('HDEL', key, F.token, F.lease_ends, F.queued_at)
   redis.call('ZADD', 'dcb:due', at, 'm:' .. ref)
   return S.retry
 end
 
--- fail ref token reason detail keep_ms -> "failed" or "stale"
+-- @verb fail ref token reason detail keep_ms -> State|stale
 function verbs.fail()
-  local ref = ARGV[3]
+  local ref = a.ref
   local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.token, F.part, F.channel_id)
-  if f[1] ~= S.sending or f[2] ~= ARGV[4] then return 'stale' end
-  landed(ref, f[4])
-  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]), ARGV[6])
+  if f[1] ~= S.sending or f[2] ~= a.token then return 'stale' end
+  release_slot(ref, f[4])
+  local known = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
   if known then return known end
-  note_attempt('dcb:m:' .. ref, 'failed', ARGV[5], ARGV[6])
-  return finish(ref, S.failed, ARGV[5], ARGV[6], 'Failed', tonumber(ARGV[7]))
+  note_attempt('dcb:m:' .. ref, 'failed', a.reason, a.detail)
+  return finish(ref, S.failed, a.reason, a.detail, 'Failed', tonumber(a.keep_ms))
 end
 
--- unknown ref token grace_ms code keep_ms -> "unknown" or "stale". An empty token: the lease must have ended.
--- The lane stays where it is: if the message is sent again, it must not be overtaken.
--- What the provider said of the part in the meantime settles it at once.
+-- @verb unknown ref token grace_ms code keep_ms -> State|stale
+-- An empty token: the lease must have ended. The lane stays where it is: if the message is sent again, it must not be
+-- overtaken. What the provider said of the part in the meantime settles it at once.
 function verbs.unknown()
-  local ref, token = ARGV[3], ARGV[4]
+  local ref, token = a.ref, a.token
   local key = 'dcb:m:' .. ref
   local f = redis.call('HMGET', key, F.state, F.token, F.part, F.channel_id, F.attempt_began_at, F.began_at)
   if f[1] ~= S.sending then return 'stale' end
@@ -303,11 +303,11 @@ function verbs.unknown()
   elseif f[2] ~= token then
     return 'stale'
   end
-  landed(ref, f[4])
-  local known = told_meanwhile(ref, f[3], tonumber(ARGV[7]), ARGV[6])
+  release_slot(ref, f[4])
+  local known = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.code)
   if known then return known end
-  note_attempt(key, 'unknown', ARGV[5], ARGV[6])
-  redis.call('HSET', key, F.state, S.unknown, F.last_code, ARGV[6])
+  note_attempt(key, 'unknown', a.grace_ms, a.code)
+  redis.call('HSET', key, F.state, S.unknown, F.last_code, a.code)
   redis.call('HDEL', key, F.token, F.lease_ends)
   redis.call('HSETNX', key, F.unknown_since, f[5] or f[6])
   redis.call('HSET', key, F.unknown_at, now)
@@ -315,60 +315,63 @@ function verbs.unknown()
   redis.call('HSETNX', key, F.lookups, 0)
   redis.call('HINCRBY', key, F.times_unknown, 1)
   redis.call('HINCRBY', 'dcb:counts', 'unknown', 1)
-  redis.call('ZADD', 'dcb:due', now + tonumber(ARGV[5]), 'm:' .. ref)
+  redis.call('ZADD', 'dcb:due', now + tonumber(a.grace_ms), 'm:' .. ref)
   return S.unknown
 end
 
--- A decision belongs to whoever finds the message due, or to whoever is asking the provider about it.
+-- A decision belongs to whoever finds the message due, or to whoever asks the provider about it.
 local function may_decide(ref, token, asker)
   if token ~= '' then return asker == token end
   return is_due('m:' .. ref)
 end
 
-local function question_ends(ref, channel)
+local function lookup_ends(ref, channel)
   redis.call('HDEL', 'dcb:m:' .. ref, F.lookup_token, F.lookup_lease_ends, F.lookup_queued_at, F.lookup_failures, F.lookup_is_probe)
   local limits = limits_of(channel)
   if limits and limits[1].cap > 0 then redis.call('ZREM', 'dcb:flight:q-' .. limits.provider, ref) end
 end
 
--- settle ref policy keep_ms most token attempts: an unknown outcome whose grace is over, or whose provider cannot tell. policy
--- "resend" or "fail"; a message that has been sent again `most` times, perhaps for the second time, fails as well.
+-- @verb settle ref policy keep_ms most token attempts -> State|stale
+-- An unknown outcome whose grace is over, or whose provider cannot tell. policy: "resend" or "fail"; a message that has
+-- been sent again `most` times, perhaps for the second time, fails as well.
 function verbs.settle()
-  local ref, key = ARGV[3], 'dcb:m:' .. ARGV[3]
+  local ref, key = a.ref, 'dcb:m:' .. a.ref
   local f = redis.call('HMGET', key, F.state, F.lookup_token, F.times_unknown, F.times_absent, F.channel_id, F.attempts)
-  if f[1] ~= S.unknown or not may_decide(ref, ARGV[7], f[2]) then return 'stale' end
-  local policy = ARGV[4]
-  if tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(ARGV[6]) then policy = 'fail' end
-  if is_tried_enough(f[6], ARGV[8]) then policy = 'fail' end
-  question_ends(ref, f[5])
+  if f[1] ~= S.unknown or not may_decide(ref, a.token, f[2]) then return 'stale' end
+  local policy = a.policy
+  if tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(a.most) then policy = 'fail' end
+  if is_tried_enough(f[6], a.attempts) then policy = 'fail' end
+  lookup_ends(ref, f[5])
   redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. policy, 1)
   note(key, 'settled', policy)
   if policy == 'fail' then
-    return finish(ref, S.failed, '500', 'outcome unknown', 'Failed', tonumber(ARGV[5]))
+    return finish(ref, S.failed, '500', 'outcome unknown', 'Failed', tonumber(a.keep_ms))
   end
   redis.call('HSET', key, F.state, S.retry, F.not_before, now)
   ready('m:' .. ref)
   return S.retry
 end
 
--- confirm_over ref detail reason receipt keep_ms confirm_ms token: sent, and nobody ever said what became of it.
--- "sent" where it was looked at early, because its provider could be asked at that time.
+-- @verb confirm_over ref detail reason receipt keep_ms confirm_ms token -> State|stale
+-- Sent, and nobody ever said what became of it. "sent" where it was looked at early, because its provider could be asked
+-- at that time.
 function verbs.confirm_over()
-  local ref = ARGV[3]
+  local ref = a.ref
   local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.lookup_token, F.sent_at, F.channel_id)
-  if f[1] ~= S.sent or not may_decide(ref, ARGV[9], f[2]) then return 'stale' end
-  question_ends(ref, f[4])
-  local over = tonumber(f[3]) + tonumber(ARGV[8])
+  if f[1] ~= S.sent or not may_decide(ref, a.token, f[2]) then return 'stale' end
+  lookup_ends(ref, f[4])
+  local over = tonumber(f[3]) + tonumber(a.confirm_ms)
   if over > now then
     redis.call('ZADD', 'dcb:due', over, 'm:' .. ref)
     return S.sent
   end
-  return finish(ref, S.unconfirmed, ARGV[5], ARGV[4], ARGV[6], tonumber(ARGV[7]))
+  return finish(ref, S.unconfirmed, a.reason, a.detail, a.receipt, tonumber(a.keep_ms))
 end
 
--- update ref part status provider_id reason detail confirm_ms keep_ms -> what became of it
+-- @verb update ref part status provider_id reason detail confirm_ms keep_ms -> State|next|noted|parked|repeated|late|gone
 function verbs.update()
-  local result = apply_update(ARGV[3], tonumber(ARGV[4]), ARGV[5], ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10]))
-  note('dcb:m:' .. ARGV[3], 'update', ARGV[4], ARGV[5], result, ARGV[8])
+  local result = apply_update(a.ref, tonumber(a.part), a.status, a.provider_id, a.reason, a.detail, tonumber(a.confirm_ms),
+    tonumber(a.keep_ms))
+  note('dcb:m:' .. a.ref, 'update', a.part, a.status, result, a.detail)
   return result
 end

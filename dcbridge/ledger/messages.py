@@ -1,6 +1,6 @@
 """Agent messages, one entry a recipient:
 
-    accepted ──claim──▶ sending ──taken──▶ sent ──▶ delivered | removed | failed | unconfirmed
+    accepted ──claim──▶ sending ─submitted▶ sent ──▶ delivered | removed | failed | unconfirmed
         ▲                 │  │  │
         │ next part       │  │  └─no answer──▶ unknown ──settle──▶ retry | failed
         └─────────────────┘  └──retry──▶ retry ──claim──▶ sending
@@ -93,7 +93,7 @@ class Messages:
     ) -> str:
         """The provider took one part: "next", "sent", "delivered", or "stale"."""
         answer = await self._script.record(
-            "taken", ref, token, part, count, provider_id, int(delivered), ms(confirm_within), self._keep.ended_ms
+            "submitted", ref, token, part, count, provider_id, int(delivered), ms(confirm_within), self._keep.ended_ms
         )
         return word(answer)
 
@@ -103,8 +103,10 @@ class Messages:
         """Again in `delay` seconds: "retry", or "failed" where the time to live, the lane's limit or the number of
         attempts ends first; 0 is no limit of attempts.
         """
-        told = (ref, token, ms(delay), ms(lane_limit), int(reason), code, self._keep.ended_ms, attempts)
-        return word(await self._script.record("retry", *told))
+        answer = await self._script.record(
+            "retry", ref, token, ms(delay), ms(lane_limit), int(reason), code, self._keep.ended_ms, attempts
+        )
+        return word(answer)
 
     async def fail(self, ref: str, token: str, reason: int, detail: str) -> str:
         return word(await self._script.record("fail", ref, token, int(reason), detail, self._keep.ended_ms))
@@ -116,7 +118,7 @@ class Messages:
     async def settle(self, ref: str, policy: str, most: int = 2, token: str = "", attempts: int = 0) -> str:
         """The grace is over: `policy` is "resend", at most `most` times and within `attempts`, or "fail".
 
-        `token`: of a question about it.
+        `token`: of a lookup of it.
         """
         return word(await self._script.call("settle", ref, policy, self._keep.ended_ms, most, token, attempts))
 

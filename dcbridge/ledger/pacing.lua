@@ -8,7 +8,7 @@
 --   dcb:tat:<key>          when the next message in turn may go (GCRA's theoretical arrival time), ms
 --   dcb:flight:<key>       id -> ms when its lease ends, while its request is under way
 --
--- <key> is "p-<provider>" or "c-<channel>"; "q-<provider>" of questions.lua. Where those wait that may not go is told in
+-- <key> is "p-<provider>" or "c-<channel>"; "q-<provider>" of lookups.lua. Where those wait that may not go is said in
 -- lines.lua, for a subscriber's deliveries in subscribers.lua, and behind an open breaker in breaker.lua.
 
 local limits_read = {} -- what one call has read already: a batch is mostly of few channels

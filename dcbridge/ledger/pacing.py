@@ -40,10 +40,11 @@ class Pacing:
 
         It opens at once, or when `threshold` conversations fail that are at least `share` of those carried lately.
         """
-        told = (provider, ref, code, int(at_once), threshold, ms(first), ms(most), f"{share:g}")
-        answer = await self._script.record("trouble", *told)
+        answer = await self._script.record(
+            "record_failure", provider, ref, code, int(at_once), threshold, ms(first), ms(most), f"{share:g}"
+        )
         return word(answer)
 
     async def record_success(self, provider: str, ref: str) -> None:
         """The provider answered, if only to refuse this message: its account works."""
-        await self._script.record("contact", provider, ref)
+        await self._script.record("record_success", provider, ref)

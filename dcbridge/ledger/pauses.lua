@@ -25,10 +25,11 @@ local function paused_till(provider)
   return till
 end
 
--- pause provider ms asked_ms code -> 1 where it begins, 0 where it goes on
+-- @verb pause provider ms asked_ms code -> 1|0
+-- 0 where it goes on.
 function verbs.pause()
-  local provider, most = ARGV[3], pause_most(ARGV[3])
-  local ms = math.max(1, math.min(tonumber(ARGV[4]), most))
+  local provider, most = a.provider, pause_most(a.provider)
+  local ms = math.max(1, math.min(tonumber(a.ms), most))
   local till, was = now + ms, paused_till(provider)
   if was >= till then return 0 end
   blocked_read[provider] = nil
@@ -36,18 +37,19 @@ function verbs.pause()
   local key = 'dcb:paused:' .. provider
   if was <= now then redis.call('DEL', key) end
   redis.call('HSETNX', key, 'since', now)
-  redis.call('HSET', key, 'asked', ARGV[5] or ARGV[4], 'code', ARGV[6] or '')
+  redis.call('HSET', key, 'asked', a.asked_ms or a.ms, 'code', a.code or '')
   redis.call('PEXPIRE', key, ms)
   return was <= now and 1 or 0
 end
 
--- pause_limits (provider ms)…: what the configuration says; a pause that is longer ends earlier. -> providers whose did
+-- @verb pause_limits (provider ms)… -> {provider…}
+-- What the configuration says; a pause that is longer ends earlier. -> providers whose did
 function verbs.pause_limits()
   local cut = {}
   redis.call('DEL', 'dcb:pause-most')
   blocked_read = {}
-  for i = 3, #ARGV, 2 do
-    local provider, most = ARGV[i], tonumber(ARGV[i + 1])
+  for i = each.from, #ARGV, each.size do
+    local provider, most = each.provider, tonumber(each.ms)
     if most ~= PAUSE_MOST then redis.call('HSET', 'dcb:pause-most', provider, most) end
     local till = tonumber(redis.call('GET', 'dcb:pause:' .. provider)) or 0
     if till - now > most then
@@ -58,53 +60,57 @@ function verbs.pause_limits()
   return cut
 end
 
--- pause_ends provider channel… -> 1 where there was one. The lines of these channels are looked at (lines.lua).
+-- @verb pause_ends provider channel… -> 1|0
+-- 1 where there was one. The lines of these channels are looked at (lines.lua).
 function verbs.pause_ends()
-  local provider = ARGV[3]
+  local provider = a.provider
   local was = redis.call('DEL', 'dcb:pause:' .. provider)
   blocked_read[provider] = nil
   redis.call('DEL', 'dcb:paused:' .. provider)
   redis.call('ZADD', 'dcb:lines', 'XX', now, 'p-' .. provider)
-  for i = 4, #ARGV do redis.call('ZADD', 'dcb:lines', 'XX', now, 'c-' .. ARGV[i]) end
+  for i = each.from, #ARGV do redis.call('ZADD', 'dcb:lines', 'XX', now, 'c-' .. each.channel) end
   return was
 end
 
--- wake_waiting ref… -> how many of them are looked at now, and not when their time would have come. Those in a line
--- have been seen to, and those with a job are on their way.
+-- @verb wake_waiting ref… -> count
+-- -> how many of them are looked at now, and not when their time would have come. Those in a line have been seen to, and
+-- those with a job are on their way.
 function verbs.wake_waiting()
   local woken = 0
-  for i = 3, #ARGV do
-    local key = 'dcb:m:' .. ARGV[i]
+  for i = each.from, #ARGV do
+    local key = 'dcb:m:' .. each.ref
     local f = redis.pcall('HMGET', key, F.state, F.line, F.queued_at, F.slot)
-    local due = tonumber(redis.call('ZSCORE', 'dcb:due', 'm:' .. ARGV[i]) or '0')
+    local due = tonumber(redis.call('ZSCORE', 'dcb:due', 'm:' .. each.ref) or '0')
     if (f[1] == S.accepted or f[1] == S.retry) and not f[2] and not f[3] and not f[4] and due > now then
       if f[1] == S.retry then redis.call('HSET', key, F.not_before, now) end
-      redis.call('ZADD', 'dcb:due', now, 'm:' .. ARGV[i])
+      redis.call('ZADD', 'dcb:due', now, 'm:' .. each.ref)
       woken = woken + 1
     end
   end
   return woken
 end
 
--- wake_deliveries subscriber delivery… -> as above, for events that wait for their next attempt.
+-- @verb wake_deliveries subscriber delivery… -> count
+-- As above, for events that wait for their next attempt.
 function verbs.wake_deliveries()
   local woken = 0
-  redis.call('HDEL', 'dcb:s:' .. ARGV[3], 'gently')
-  for i = 4, #ARGV do
-    local key = 'dcb:t:' .. ARGV[i]
+  redis.call('HDEL', 'dcb:s:' .. a.subscriber, 'gently')
+  for i = each.from, #ARGV do
+    local key = 'dcb:t:' .. each.delivery
     local f = redis.pcall('HMGET', key, F.state, F.not_before)
     if f[1] == T.waiting and (tonumber(f[2]) or 0) > now then
       redis.call('HSET', key, F.not_before, now)
-      redis.call('ZADD', 'dcb:due', now, 't:' .. ARGV[i])
+      redis.call('ZADD', 'dcb:due', now, 't:' .. each.delivery)
       woken = woken + 1
     end
   end
   return woken
 end
 
--- waits_bound most_ms: receipts and tasks that an older version put off for longer than anything waits -> how many
+-- @verb waits_bound most_ms -> count
+-- Receipts and tasks that an older version put off for longer than anything waits.
 function verbs.waits_bound()
-  local most, found = tonumber(ARGV[3]), 0
+  local most, found = tonumber(a.most_ms), 0
   local after = '(' .. string.format('%.0f', now + most)
   for _, channel in ipairs(redis.call('SMEMBERS', 'dcb:channels')) do
     for _, ref in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:receipts:' .. channel, after, '+inf', 'LIMIT', 0, 1000)) do

@@ -1,9 +1,9 @@
 -- ---------------------------------------------------------------- receipts
 
--- receipts_take channel limit lease_ms -> {{ref, mid, from, to, status, reason, detail, accepted ms, tries, trace}, …}
+-- @verb receipts_take channel limit lease_ms -> {{ref, mid, from, to, status, reason, detail, accepted ms, tries, trace}…}
 -- What is taken is nobody else's until the lease ends; then it is due again by itself.
 function verbs.receipts_take()
-  local channel, limit, lease = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+  local channel, limit, lease = a.channel, tonumber(a.limit), tonumber(a.lease_ms)
   redis.call('DEL', 'dcb:receipts-woken:' .. channel)
   local key, out = 'dcb:receipts:' .. channel, {}
   for _, ref in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit)) do
@@ -23,44 +23,46 @@ function verbs.receipts_take()
   return out
 end
 
--- receipts_hold channel lease_ms ref…: whoever took them is still at it.
+-- @verb receipts_hold channel lease_ms ref… -> ok
+-- Whoever took them is still at it.
 function verbs.receipts_hold()
-  for i = 5, #ARGV do redis.call('ZADD', 'dcb:receipts:' .. ARGV[3], 'XX', now + tonumber(ARGV[4]), ARGV[i]) end
+  for i = each.from, #ARGV do redis.call('ZADD', 'dcb:receipts:' .. a.channel, 'XX', now + tonumber(a.lease_ms), each.ref) end
   return 'ok'
 end
 
--- receipts_done channel keep_ms ref…
+-- @verb receipts_done channel keep_ms ref… -> count
 function verbs.receipts_done()
-  for i = 5, #ARGV do
-    local key = 'dcb:m:' .. ARGV[i]
-    redis.call('ZREM', 'dcb:receipts:' .. ARGV[3], ARGV[i])
+  for i = each.from, #ARGV do
+    local key = 'dcb:m:' .. each.ref
+    redis.call('ZREM', 'dcb:receipts:' .. a.channel, each.ref)
     redis.call('HSET', key, F.receipt_posted_at, now)
     redis.call('HDEL', key, F.sender_id, F.to_id)
-    redis.call('PEXPIRE', key, ARGV[4])
+    redis.call('PEXPIRE', key, a.keep_ms)
   end
-  return #ARGV - 4
+  return #ARGV + 1 - each.from
 end
 
--- receipts_again channel then (ref delay_ms)…
+-- @verb receipts_again channel (ref delay_ms)… -> 1
 function verbs.receipts_again()
-  for i = 4, #ARGV, 2 do
-    if redis.call('ZSCORE', 'dcb:receipts:' .. ARGV[3], ARGV[i]) then
-      redis.call('HINCRBY', 'dcb:m:' .. ARGV[i], F.receipt_tries, 1)
-      redis.call('ZADD', 'dcb:receipts:' .. ARGV[3], now + tonumber(ARGV[i + 1]), ARGV[i])
-      owed.is_due(ARGV[3], now + tonumber(ARGV[i + 1]))
+  for i = each.from, #ARGV, each.size do
+    if redis.call('ZSCORE', 'dcb:receipts:' .. a.channel, each.ref) then
+      redis.call('HINCRBY', 'dcb:m:' .. each.ref, F.receipt_tries, 1)
+      redis.call('ZADD', 'dcb:receipts:' .. a.channel, now + tonumber(each.delay_ms), each.ref)
+      owed.is_due(a.channel, now + tonumber(each.delay_ms))
     end
   end
   return 1
 end
 
--- receipts_refused channel ref code raw keep_ms dead_keep_ms: Digital Channels will never take it.
+-- @verb receipts_refused channel ref code raw keep_ms dead_keep_ms -> refused|stale
+-- Digital Channels will never take it.
 function verbs.receipts_refused()
-  local channel, ref = ARGV[3], ARGV[4]
+  local channel, ref = a.channel, a.ref
   if redis.call('ZREM', 'dcb:receipts:' .. channel, ref) == 0 then return 'stale' end
-  bury('r-' .. ref, 'receipt', channel, ARGV[5], ARGV[6], tonumber(ARGV[8]))
-  redis.call('HSET', 'dcb:m:' .. ref, F.receipt_refused, ARGV[5])
-  note('dcb:m:' .. ref, 'receipt', 'refused', ARGV[5])
+  dead_letter('r-' .. ref, 'receipt', channel, a.code, a.raw, tonumber(a.dead_keep_ms))
+  redis.call('HSET', 'dcb:m:' .. ref, F.receipt_refused, a.code)
+  note('dcb:m:' .. ref, 'receipt', 'refused', a.code)
   redis.call('HDEL', 'dcb:m:' .. ref, F.sender_id, F.to_id)
-  redis.call('PEXPIRE', 'dcb:m:' .. ref, ARGV[7])
+  redis.call('PEXPIRE', 'dcb:m:' .. ref, a.keep_ms)
   return 'refused'
 end

@@ -28,8 +28,8 @@ local function subscriber_of(id)
   return string.sub(id, EVENT_ID + 2)
 end
 
--- An event of our own: it is told in the step that causes it, and read like a webhook.
-local function tell(name, ...)
+-- An event of our own: it is written in the step that causes it, and read like a webhook.
+local function emit(name, ...)
   redis.call('XADD', 'dcb:interactions', '*', 'own', name, ...)
   redis.call('HINCRBY', 'dcb:counts', 'own_' .. string.gsub(name, '%.', '_'), 1)
 end
@@ -43,7 +43,7 @@ local function next_slot(limit)
   return arrival - (limit.burst - 1) * 1000 / limit.rate
 end
 
-local function enter(name, id, limits)
+local function reserve_slot(name, id, limits)
   local member, limit = 't:' .. id, limits[1]
   redis.call('ZADD', 'dcb:flight:' .. limit.key, now + RESERVED, id)
   if limit.rate > 0 then
@@ -55,8 +55,8 @@ local function enter(name, id, limits)
 end
 
 -- Those whose turn it is get their jobs: as many as there are places in flight, and none while nobody may speak. After a
--- "later" one goes ahead: all of them at once would be told "later" again, and cost the others the time for it.
-local function let_go(name)
+-- "later" one goes ahead: all of them at once would get "later" again, and cost the others the time for it.
+local function dispatch_deliveries(name)
   local turn, account = 'dcb:turn:' .. name, SUBSCRIBER .. name
   if redis.call('EXISTS', turn) == 0 then return end
   local limits = limits_of(account)
@@ -70,7 +70,7 @@ local function let_go(name)
     if limit.rate > 0 and next_slot(limit) > now + 1000 then return end
     local id = redis.call('ZPOPMIN', turn)[1]
     if not id then return end
-    if not aside.try('t:' .. id, enter, name, id, limits) then redis.call('ZREM', flight, id) end
+    if not aside.try('t:' .. id, reserve_slot, name, id, limits) then redis.call('ZREM', flight, id) end
   end
 end
 
@@ -83,7 +83,7 @@ ready = function(member)
   local later = (f[2] ~= '0' or f[3]) and now + RETRIES_WAIT
   redis.call('ZADD', 'dcb:turn:' .. name, later or f[1], id)
   redis.call('ZREM', 'dcb:due', member)
-  let_go(name)
+  dispatch_deliveries(name)
 end
 
 local function turn_again(id, place)
@@ -111,12 +111,12 @@ end
 local function disable(name, why)
   if redis.call('HSETNX', 'dcb:s:' .. name, 'off', now) == 0 then return end
   redis.call('HSET', 'dcb:s:' .. name, 'why', why)
-  tell('subscriber.disabled', 'subscriber', name, 'why', why)
+  emit('subscriber.disabled', 'subscriber', name, 'why', why)
 end
 
 local function subscriber_answered(name, id)
   redis.call('HDEL', 'dcb:s:' .. name, 'bad', 'gently')
-  if breaker_heals(SUBSCRIBER .. name, id) then tell('subscriber.recovered', 'subscriber', name) end
+  if breaker_heals(SUBSCRIBER .. name, id) then emit('subscriber.recovered', 'subscriber', name) end
 end
 
 -- delivery_leaves: the record of a delivery that ended is one line beside its event.
@@ -130,7 +130,7 @@ local function delivery_leaves(id, how)
   redis.call('HINCRBY', 'dcb:s:' .. name, how, 1)
   redis.call('ZREM', 'dcb:flight:p-' .. SUBSCRIBER .. name, id)
   lane_leave(f[1] or '', 't:' .. id)
-  let_go(name)
+  dispatch_deliveries(name)
 end
 
 -- nil when a delivery may go now; else why not.
@@ -177,31 +177,34 @@ local function delivery_waits(id, received_at, lease)
 end
 
 -- A place in flight is free.
-local function delivery_landed(id)
+local function release_delivery_slot(id)
   local name = subscriber_of(id)
   redis.call('ZREM', 'dcb:flight:p-' .. SUBSCRIBER .. name, id)
-  let_go(name)
+  dispatch_deliveries(name)
 end
 
--- subscribers then (name, keep_ms)…: what the configuration says; 0 drops what waits.
+-- @verb subscribers (name keep_ms)… -> count
+-- What the configuration says; 0 drops what waits.
 function verbs.subscribers()
-  for i = 3, #ARGV, 2 do
-    redis.call('SADD', 'dcb:subscribers', ARGV[i])
-    redis.call('HSET', 'dcb:s:' .. ARGV[i], 'keep', ARGV[i + 1])
+  for i = each.from, #ARGV, each.size do
+    redis.call('SADD', 'dcb:subscribers', each.name)
+    redis.call('HSET', 'dcb:s:' .. each.name, 'keep', each.keep_ms)
   end
-  return (#ARGV - 2) / 2
+  return (#ARGV + 1 - each.from) / each.size
 end
 
--- subscriber_off name why -> 1, or 0 where it was off already
+-- @verb subscriber_off name why -> 1|0
+-- 0 where it was off already.
 function verbs.subscriber_off()
-  if is_off(ARGV[3]) then return 0 end
-  disable(ARGV[3], ARGV[4])
+  if is_off(a.name) then return 0 end
+  disable(a.name, a.why)
   return 1
 end
 
--- subscriber_on name -> 1, or 0 where it was not off. Its backlog begins with one attempt, which closes the breaker.
+-- @verb subscriber_on name -> 1|0
+-- 0 where it was not off. Its backlog begins with one attempt, which closes the breaker.
 function verbs.subscriber_on()
-  local key, account = 'dcb:s:' .. ARGV[3], SUBSCRIBER .. ARGV[3]
+  local key, account = 'dcb:s:' .. a.name, SUBSCRIBER .. a.name
   redis.call('HDEL', key, 'bad', 'gently')
   redis.call('DEL', 'dcb:pause:' .. account, 'dcb:paused:' .. account)
   if redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then
@@ -209,8 +212,8 @@ function verbs.subscriber_on()
     redis.call('HDEL', 'dcb:breaker:' .. account, 'ref')
   end
   local was = redis.call('HDEL', key, 'off', 'why')
-  if was > 0 then tell('subscriber.enabled', 'subscriber', ARGV[3]) end
-  let_go(ARGV[3])
+  if was > 0 then emit('subscriber.enabled', 'subscriber', a.name) end
+  dispatch_deliveries(a.name)
   return was > 0 and 1 or 0
 end
 
@@ -224,7 +227,7 @@ end
 
 -- -> ms that the oldest delivery of one subscriber was received
 local function look_at_subscriber(name)
-  let_go(name)
+  dispatch_deliveries(name)
   local backlog = 'dcb:backlog:' .. name
   local keep = tonumber(redis.call('HGET', 'dcb:s:' .. name, 'keep')) or 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', backlog, '-inf', now - keep, 'LIMIT', 0, 100)) do

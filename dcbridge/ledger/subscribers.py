@@ -30,5 +30,5 @@ class Subscribers:
         return bool(await self._script.call("subscriber_on", name))
 
     async def all(self) -> tuple[SubscriberBooks, ...]:
-        """How it goes with each subscriber that a worker ever told of."""
+        """How it goes with each subscriber that a worker has ever announced."""
         return await read_subscribers(self._script.redis)

@@ -1,11 +1,4 @@
--- ---------------------------------------------------------------- lone dead letters, the sweep
-
--- bury id what channel reason raw dead_keep_ms
-function verbs.bury()
-  if redis.call('EXISTS', 'dcb:dead:' .. ARGV[3]) == 1 then return 'again' end
-  bury(ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8]))
-  return 'new'
-end
+-- ---------------------------------------------------------------- the sweep
 
 -- One member that is due. What needs a decision by somebody who knows the configuration goes into `out`.
 -- -> how many were failed because their time to live is over
@@ -37,19 +30,20 @@ local function look_at_due(member, out)
   return 0
 end
 
--- sweep limit dead_keep_ms worker silence_ms store -> {{how many were looked at, ms that the ledger's time is ahead, the
--- store, the ledger's time as it was stored, 1 where the worker is heard of}, {member, state, channel}, …}: what needs a
--- decision by somebody who knows the configuration. `store`: what the store is called from now on where it has no name.
--- Due retries get their job; jobs that are lost are queued again; receipts that are due are woken.
+-- @verb sweep limit dead_keep_ms worker silence_ms store -> {{looked at, ahead, store, latest, known}, {member, state, channel}…}
+-- -> {how many were looked at, ms that the ledger's time is ahead, the store, the ledger's time as it was stored, 1 where
+-- the worker is known}, then what needs a decision by somebody who knows the configuration. `store`: what the store is called
+-- from now on where it has no name. Due retries get their job; jobs that are lost are queued again; receipts that are due
+-- are woken.
 function verbs.sweep()
-  local out, limit, looked, expired = {}, tonumber(ARGV[3]), 0, 0
-  forget_letters(tonumber(ARGV[4]))
-  forget_strays()
+  local out, limit, looked, expired = {}, tonumber(a.limit), 0, 0
+  forget_dead_letters(tonumber(a.dead_keep_ms))
+  forget_unconfigured()
   aside.sweep()
   aside.look_for_lanes()
-  if watch(tonumber(ARGV[6])) then owed.walk() end
-  local heard = ARGV[5] == '' or redis.call('EXISTS', 'dcb:alive:' .. ARGV[5]) == 1
-  if ARGV[5] ~= '' and heard then say_alive(ARGV[5], tonumber(ARGV[6])) end
+  if watch(tonumber(a.silence_ms)) then owed.walk() end
+  local known = a.worker == '' or redis.call('EXISTS', 'dcb:alive:' .. a.worker) == 1
+  if a.worker ~= '' and known then heartbeat(a.worker, tonumber(a.silence_ms)) end
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', '-inf', now, 'LIMIT', 0, limit)) do
     looked = looked + 1
     local _, ended = aside.try(member, look_at_due, member, out)
@@ -60,6 +54,7 @@ function verbs.sweep()
   local _, went = aside.unless_typed(look_at_lines)
   if (probed or 0) + (went or 0) > 0 or expired >= EXPIRED then looked = limit end -- there is more to do
   owed.sweep()
-  table.insert(out, 1, {looked, clock.offset, store_name(ARGV[7]), string.format('%.0f', clock.latest), heard and 1 or 0})
+  local store, latest = store_name(a.store), string.format('%.0f', clock.latest)
+  table.insert(out, 1, {looked, clock.offset, store, latest, known and 1 or 0})
   return out
 end

@@ -1,27 +1,27 @@
 -- ---------------------------------------------------------------- tasks: raw callbacks, consumer messages, deliveries
 
--- task_put then (id job lane payload trace channel)… -> for each "new" or "again"
+-- @verb task_put (id job lane payload trace channel)… -> {new|again…}
 function verbs.task_put()
   local answers = {}
-  for i = 3, #ARGV, 6 do
-    local key = 'dcb:t:' .. ARGV[i]
+  for i = each.from, #ARGV, each.size do
+    local key = 'dcb:t:' .. each.id
     if redis.call('EXISTS', key) == 1 then
       answers[#answers + 1] = 'again'
     else
-      redis.call('HSET', key, F.state, T.waiting, F.job, ARGV[i + 1], F.lane, ARGV[i + 2], F.payload, ARGV[i + 3],
-        F.trace_id, ARGV[i + 4], F.channel_id, ARGV[i + 5], F.accepted_at, now, F.attempts, 0)
-      redis.call('ZADD', 'dcb:tasks:' .. ARGV[i + 1], now, ARGV[i])
-      redis.call('HINCRBY', 'dcb:counts', ARGV[i + 1] .. '_accepted', 1)
-      lane_push(ARGV[i + 2], 't:' .. ARGV[i])
+      redis.call('HSET', key, F.state, T.waiting, F.job, each.job, F.lane, each.lane, F.payload, each.payload,
+        F.trace_id, each.trace, F.channel_id, each.channel, F.accepted_at, now, F.attempts, 0)
+      redis.call('ZADD', 'dcb:tasks:' .. each.job, now, each.id)
+      redis.call('HINCRBY', 'dcb:counts', each.job .. '_accepted', 1)
+      lane_push(each.lane, 't:' .. each.id)
       answers[#answers + 1] = 'new'
     end
   end
   return answers
 end
 
--- task_claim id token lease_ms -> {"go", fields…} or {why not}
+-- @verb task_claim id token lease_ms -> {go, fields…}|{why not}
 function verbs.task_claim()
-  local id, token, lease = ARGV[3], ARGV[4], tonumber(ARGV[5])
+  local id, token, lease = a.id, a.token, tonumber(a.lease_ms)
   local key = 'dcb:t:' .. id
   local f = redis.call('HMGET', key, F.state, F.token, F.lane, F.not_before, F.accepted_at)
   if not f[1] then return {'gone'} end
@@ -60,16 +60,17 @@ local function task_leave(id, state, keep_ms)
   lane_leave(f[1], 't:' .. id)
 end
 
--- task_done id token keep_ms why -> "done", or "stale" where it has ended. Nobody's claim is asked: what a worker that was
--- given up for dead has done is done, and must not be done again.
+-- @verb task_done id token keep_ms why -> done|stale
+-- "stale" where it has ended. Nobody's claim is asked: what a worker that was given up for dead has done is done, and must
+-- not be done again.
 function verbs.task_done()
-  local state = redis.call('HGET', 'dcb:t:' .. ARGV[3], F.state)
+  local state = redis.call('HGET', 'dcb:t:' .. a.id, F.state)
   if state ~= T.running and state ~= T.waiting then return 'stale' end
-  if (ARGV[6] or '') ~= '' then
-    local key = 'dcb:t:' .. ARGV[3]
-    note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'nothing', 0, ARGV[6])
+  if (a.why or '') ~= '' then
+    local key = 'dcb:t:' .. a.id
+    note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'nothing', 0, a.why)
   end
-  task_leave(ARGV[3], T.done, ARGV[5])
+  task_leave(a.id, T.done, a.keep_ms)
   return T.done
 end
 
@@ -81,28 +82,29 @@ local function task_waits(id, delay, code)
   redis.call('ZADD', 'dcb:due', at, 't:' .. id)
 end
 
--- task_retry id token delay_ms code -> "waiting" or "stale". An empty token: the lease must have ended.
+-- @verb task_retry id token delay_ms code -> waiting|stale
+-- An empty token: the lease must have ended.
 function verbs.task_retry()
-  local id, key = ARGV[3], 'dcb:t:' .. ARGV[3]
+  local id, key = a.id, 'dcb:t:' .. a.id
   local f = redis.call('HMGET', key, F.state, F.token)
   if f[1] ~= T.running then return 'stale' end
-  if ARGV[4] == '' then
+  if a.token == '' then
     if not is_due('t:' .. id) then return 'stale' end
-  elseif f[2] ~= ARGV[4] then
+  elseif f[2] ~= a.token then
     return 'stale'
   end
-  task_waits(id, tonumber(ARGV[5]), ARGV[6])
-  if is_delivery('t:' .. id) then delivery_landed(id) end
+  task_waits(id, tonumber(a.delay_ms), a.code)
+  if is_delivery('t:' .. id) then release_delivery_slot(id) end
   return T.waiting
 end
 
--- task_dead id token reason raw keep_ms dead_keep_ms -> "dead" or "stale"
+-- @verb task_dead id token reason raw keep_ms dead_keep_ms -> dead|stale
 function verbs.task_dead()
-  local id, key = ARGV[3], 'dcb:t:' .. ARGV[3]
+  local id, key = a.id, 'dcb:t:' .. a.id
   local f = redis.call('HMGET', key, F.token, F.job, F.channel_id)
-  if f[1] ~= ARGV[4] then return 'stale' end
-  bury('t-' .. id, f[2], f[3], ARGV[5], ARGV[6], tonumber(ARGV[8]))
-  note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'dead', 0, ARGV[5])
-  task_leave(id, T.dead, ARGV[7])
+  if f[1] ~= a.token then return 'stale' end
+  dead_letter('t-' .. id, f[2], f[3], a.reason, a.raw, tonumber(a.dead_keep_ms))
+  note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'dead', 0, a.reason)
+  task_leave(id, T.dead, a.keep_ms)
   return T.dead
 end

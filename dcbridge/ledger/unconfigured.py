@@ -11,7 +11,7 @@ GIVEN_UP = 200  # messages that one call looks at to fail them
 
 
 class Unconfigured:
-    """The channels that this ledger was told of, and that no worker is configured for."""
+    """The channels that a webhook has named, and that no worker is configured for."""
 
     def __init__(self, script: Script, keep: Retention) -> None:
         self._script, self._keep = script, keep
@@ -35,7 +35,7 @@ class Unconfigured:
 
         Of many, those that were not named for the longest time and wait for nothing are forgotten.
         """
-        await self._script.call("strays", endpoint, *channel_ids)
+        await self._script.call("unconfigured", endpoint, *channel_ids)
 
     async def endpoint_of(self, channel_id: str) -> str:
         found = await cast(Awaitable[bytes | None], self._script.redis.hget("dcb:strays", channel_id))

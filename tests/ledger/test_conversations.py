@@ -91,7 +91,7 @@ async def test_who_waits_for_a_provider(bench: PacedBench) -> None:
     assert await bench.claim(paused) == "paused"
     assert (await head(bench)).why == "paused"
     await bench.redis.delete("dcb:pause:acme")
-    await bench.trouble(paused, at_once=True)
+    await bench.record_failure(paused, at_once=True)
     await bench.redis.zadd("dcb:parked:acme", {"older": 1})
     assert await bench.claim(paused) == "parked"
     assert (await head(bench)).why == "parked"

@@ -57,7 +57,7 @@ async def paused(bench: LineBench) -> list[str]:
 
 async def parked(bench: LineBench) -> list[str]:
     await bench.limit()
-    await bench.trouble("x", at_once=True)
+    await bench.record_failure("x", at_once=True)
     return await bench.heads(3)
 
 
@@ -232,7 +232,7 @@ async def test_a_figure_of_a_provider_that_is_no_number_counts_as_none(bench: Li
         await bench.redis.hset(key, mapping=cast(Any, value))
     else:
         await bench.redis.set(key, value)
-    await bench.trouble("x")
+    await bench.record_failure("x")
     await bench.ledger.pauses.begin("other", 1.0)
     await bench.ledger.pacing.record_success("acme", "x")
     ref = await bench.put()

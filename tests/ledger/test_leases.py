@@ -135,7 +135,7 @@ async def test_a_dead_worker_is_found_also_where_those_who_look_for_it_die_again
     assert looks > 2
 
 
-async def test_who_says_farewell_is_not_waited_for(bench: Bench) -> None:
+async def test_a_worker_that_has_released_its_claims_is_not_waited_for(bench: Bench) -> None:
     mine, other = worker(bench.redis, "mine"), worker(bench.redis, "other")
     ref = await held(bench, mine, "m")
     await mine.leases.release()

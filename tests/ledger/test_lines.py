@@ -95,14 +95,14 @@ async def paused_after_it_came(bench: LineBench) -> str:
 async def parked(bench: LineBench) -> str:
     await bench.limit()
     ref = await bench.put(time_to_live=30.0)
-    await bench.trouble("x", at_once=True)
+    await bench.record_failure("x", at_once=True)
     assert await bench.claim(ref) == "parked"
     return ref
 
 
 async def parked_when_it_came(bench: LineBench) -> str:
     await bench.limit()
-    await bench.trouble("x", at_once=True)
+    await bench.record_failure("x", at_once=True)
     return await bench.put(time_to_live=30.0)
 
 

@@ -149,7 +149,7 @@ async def test_one_worker_that_has_an_older_configuration_holds_nobody_up(bench:
 
 async def test_a_probe_is_not_looked_for_among_those_without_configuration(bench: LineBench) -> None:
     await bench.limit()
-    await bench.trouble("x", at_once=True)
+    await bench.record_failure("x", at_once=True)
     gone = await bench.put("gone", channel_id=OTHER, to_id="1")
     await bench.pass_time(0.01)
     here = await bench.put("here", to_id="2")

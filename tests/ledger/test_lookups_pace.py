@@ -30,7 +30,7 @@ async def _questions(bench: QuestionBench, count: int, first: int = 0) -> Sequen
 async def test_nobody_is_asked_while_the_breaker_is_open(bench: QuestionBench) -> None:
     [ref] = await _questions(bench, 1)
     parked = await bench.put("m-9", to_id="9")
-    assert await bench.trouble(ref, at_once=True) == "opened"
+    assert await bench.record_failure(ref, at_once=True) == "opened"
     assert await bench.claim(parked) == "parked"
     assert await bench.question(ref) == "parked"
     await bench.pass_time(7)
@@ -45,7 +45,7 @@ async def test_nobody_is_asked_while_the_breaker_is_open(bench: QuestionBench) -
 async def test_where_no_message_can_try_whether_the_provider_is_back_a_question_does(bench: QuestionBench) -> None:
     first, second = await _questions(bench, 2)
     parked = await bench.put("m-9", to_id="9")
-    assert await bench.trouble(first, at_once=True) == "opened"
+    assert await bench.record_failure(first, at_once=True) == "opened"
     assert await bench.claim(parked) == "parked"
     await bench.pass_time(7)
     assert await bench.ledger.lookups.ask(first, 900.0) == "stale"  # its job still waits
@@ -56,7 +56,7 @@ async def test_where_no_message_can_try_whether_the_provider_is_back_a_question_
     claimed = await bench.ledger.lookups.claim(first, "q", 15.0)
     assert (claimed.why, claimed.entry.lookup_is_probe) == ("go", True)
     assert await bench.question(second) == "parked"
-    assert await bench.trouble(first) == "open"  # it failed: the next try is later
+    assert await bench.record_failure(first) == "open"  # it failed: the next try is later
     assert await bench.ledger.lookups.again(first, "q", 0.0, 1) == "again"
     assert await bench.ledger.lookups.ask(first, 900.0) == "asking"
     assert await bench.question(first, "again") == "parked"

@@ -135,9 +135,9 @@ async def test_a_suspension_shows(bench: PacedBench) -> None:
 async def test_a_breaker_tells_why_it_is_open_and_what_waits(bench: PacedBench) -> None:
     await bench.limit()
     refs = await bench.heads(3)
-    await bench.trouble(refs[0])
+    await bench.record_failure(refs[0])
     assert ((await account(bench)).open, (await account(bench)).failing) == (False, 1)
-    await bench.trouble(refs[0], at_once=True)
+    await bench.record_failure(refs[0], at_once=True)
     for ref in refs[1:]:
         assert await bench.claim(ref) == "parked"
     await bench.pass_time(2)

@@ -51,7 +51,7 @@ class PacedBench(Bench):
             await self.pass_time(0.005)
         return refs
 
-    async def trouble(self, ref: str, *, at_once: bool = False) -> str:
+    async def record_failure(self, ref: str, *, at_once: bool = False) -> str:
         return await self.ledger.pacing.record_failure(
             "acme", ref, "connect", at_once=at_once, threshold=3, first=5.0, most=8.0
         )
@@ -169,17 +169,17 @@ async def test_silence_that_the_provider_asked_for_holds_every_channel_of_it(ben
 async def test_failures_in_a_row_open_the_breaker_and_a_success_between_them_does_not(bench: PacedBench) -> None:
     await bench.limit()
     refs = await bench.heads(4)
-    assert [await bench.trouble(ref) for ref in refs[:2]] == ["closed", "closed"]
+    assert [await bench.record_failure(ref) for ref in refs[:2]] == ["closed", "closed"]
     assert await bench.claim(refs[2]) == "go"
     await bench.taken(refs[2])
-    assert [await bench.trouble(ref) for ref in refs[:2]] == ["closed", "closed"]
-    assert await bench.trouble(refs[3]) == "opened"
+    assert [await bench.record_failure(ref) for ref in refs[:2]] == ["closed", "closed"]
+    assert await bench.record_failure(refs[3]) == "opened"
 
 
 async def test_a_refused_account_opens_the_breaker_at_once(bench: PacedBench) -> None:
     await bench.limit()
     [ref] = await bench.heads(1)
-    assert await bench.trouble(ref, at_once=True) == "opened"
+    assert await bench.record_failure(ref, at_once=True) == "opened"
 
 
 async def test_an_open_breaker_parks_probes_with_the_oldest_and_lets_all_go_when_that_is_taken(
@@ -188,7 +188,7 @@ async def test_an_open_breaker_parks_probes_with_the_oldest_and_lets_all_go_when
     await bench.limit()
     failed, *refs = await bench.heads(4)
     assert await bench.claim(failed) == "go"
-    assert await bench.trouble(failed, at_once=True) == "opened"
+    assert await bench.record_failure(failed, at_once=True) == "opened"
     await bench.retry(failed, delay=600.0)
     assert [await bench.claim(ref) for ref in refs] == ["parked"] * 3
     assert {(await bench.ledger.messages.entry(ref)).attempts for ref in refs} == {0}
@@ -212,15 +212,15 @@ async def test_an_open_breaker_parks_probes_with_the_oldest_and_lets_all_go_when
 async def test_a_probe_that_fails_doubles_the_wait_up_to_the_most(bench: PacedBench) -> None:
     await bench.limit()
     failed, probe = await bench.heads(2)
-    await bench.trouble(failed, at_once=True)
+    await bench.record_failure(failed, at_once=True)
     assert await bench.claim(probe) == "parked"
     waits = []
     for turn in range(3):
         await bench.pass_time(9)
         await bench.sweep()
         assert await bench.claim(probe, f"token-{turn}") == "go"
-        assert await bench.trouble(failed) == "open"  # somebody else's late failure says nothing of the probe
-        assert await bench.trouble(probe) == "open"
+        assert await bench.record_failure(failed) == "open"  # somebody else's late failure says nothing of the probe
+        assert await bench.record_failure(probe) == "open"
         await bench.retry(probe, f"token-{turn}", delay=0.0)
         waits.append(await bench._hget("dcb:breaker:acme", "wait"))
         assert await bench.claim(probe, "early") == "parked"
@@ -230,7 +230,7 @@ async def test_a_probe_that_fails_doubles_the_wait_up_to_the_most(bench: PacedBe
 async def test_an_answer_about_the_message_alone_closes_the_breaker(bench: PacedBench) -> None:
     await bench.limit()
     failed, waiting = await bench.heads(2)
-    await bench.trouble(failed, at_once=True)
+    await bench.record_failure(failed, at_once=True)
     assert await bench.claim(waiting) == "parked"
     await bench.ledger.pacing.record_success("acme", failed)
     assert await bench.claim(waiting) == "go"
@@ -239,7 +239,7 @@ async def test_an_answer_about_the_message_alone_closes_the_breaker(bench: Paced
 async def test_parked_messages_expire_when_their_time_is_over(bench: PacedBench) -> None:
     await bench.limit()
     failed, parked = await bench.heads(2, time_to_live=60.0)
-    await bench.trouble(failed, at_once=True)
+    await bench.record_failure(failed, at_once=True)
     assert await bench.claim(parked) == "parked"
     await bench.pass_time(61)
     await bench.drop_jobs()
@@ -254,7 +254,7 @@ async def test_a_lane_behind_a_parked_head_keeps_its_order(bench: PacedBench) ->
     await bench.limit()
     [failed] = await bench.heads(1)
     first, second = await bench.put("a"), await bench.put("b")
-    await bench.trouble(failed, at_once=True)
+    await bench.record_failure(failed, at_once=True)
     assert [await bench.claim(first), await bench.claim(second)] == ["parked", "not its turn"]
     await bench.ledger.pacing.record_success("acme", failed)
     assert [await bench.claim(second), await bench.claim(first)] == ["not its turn", "go"]
@@ -274,14 +274,14 @@ async def test_one_message_alone_opens_no_breaker_however_often_it_fails(bench: 
     await bench.limit()
     [ref] = await bench.heads(1)
     for _ in range(50):
-        assert await bench.trouble(ref) == "closed"
+        assert await bench.record_failure(ref) == "closed"
         await bench.pass_time(60)
 
 
 async def test_several_messages_of_one_conversation_count_once(bench: PacedBench) -> None:
     await bench.limit()
     refs = [await bench.put(f"m-{n}") for n in range(6)]
-    assert {await bench.trouble(ref) for ref in refs} == {"closed"}
+    assert {await bench.record_failure(ref) for ref in refs} == {"closed"}
 
 
 @pytest.mark.parametrize(
@@ -292,15 +292,15 @@ async def test_those_who_fail_are_weighed_against_those_who_do_not(bench: PacedB
     await bench.limit()
     refs = await bench.heads(3)
     await others_succeed(bench, good)
-    assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", state]
+    assert [await bench.record_failure(ref) for ref in refs] == ["closed", "closed", state]
 
 
 async def test_those_who_opened_it_do_not_open_it_again_with_the_first_newcomer(bench: PacedBench) -> None:
     await bench.limit()
     *refs, newcomer = await bench.heads(4)
-    assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", "opened"]
+    assert [await bench.record_failure(ref) for ref in refs] == ["closed", "closed", "opened"]
     await bench.ledger.pacing.record_success("acme", "somebody")
-    assert await bench.trouble(newcomer) == "closed"
+    assert await bench.record_failure(newcomer) == "closed"
 
 
 async def test_a_share_of_one_asks_for_nothing_but_failures(bench: PacedBench) -> None:
@@ -320,7 +320,7 @@ async def test_sick_recipients_beside_a_trickle_of_others_open_it_once_at_most(b
     sick = await bench.heads(6)
     opened = 0
     for _ in range(45):
-        opened += sum([await bench.trouble(ref) == "opened" for ref in sick])
+        opened += sum([await bench.record_failure(ref) == "opened" for ref in sick])
         await bench.ledger.pacing.record_success("acme", "somebody")
         await bench.pass_time(20)
     assert opened <= 1
@@ -333,7 +333,7 @@ async def test_a_provider_that_dies_after_much_traffic_is_noticed_soon(bench: Pa
     for n in range(200):  # ten a second
         await bench.pass_time(0.1)
         [ref] = await bench.heads(1) if n == 0 else [await bench.put(f"late-{n}", to_id=f"late{n}")]
-        if await bench.trouble(ref) == "opened":
+        if await bench.record_failure(ref) == "opened":
             opened_after = n
             break
     assert 0 < opened_after < 120
@@ -343,7 +343,7 @@ async def test_a_dead_provider_is_noticed_when_few_write(bench: PacedBench) -> N
     await bench.limit()
     states = []
     for ref in await bench.heads(3):
-        states.append(await bench.trouble(ref))
+        states.append(await bench.record_failure(ref))
         await bench.pass_time(100)
     assert states == ["closed", "closed", "opened"]
 
@@ -351,30 +351,30 @@ async def test_a_dead_provider_is_noticed_when_few_write(bench: PacedBench) -> N
 async def test_who_got_through_counts_again(bench: PacedBench) -> None:
     await bench.limit()
     refs = await bench.heads(3)
-    assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", "opened"]
+    assert [await bench.record_failure(ref) for ref in refs] == ["closed", "closed", "opened"]
     for ref in refs:
         await bench.ledger.pacing.record_success("acme", ref)
     await bench.pass_time(30)
-    assert [await bench.trouble(ref) for ref in refs] == ["closed", "closed", "opened"]
+    assert [await bench.record_failure(ref) for ref in refs] == ["closed", "closed", "opened"]
     assert await bench.redis.zcard("dcb:openings:acme") == 2
     await bench.pass_time(3700)
     await bench.ledger.pacing.record_success("acme", refs[0])
-    await bench.trouble(refs[0], at_once=True)
+    await bench.record_failure(refs[0], at_once=True)
     assert await bench.redis.zcard("dcb:openings:acme") == 1
 
 
 async def test_after_a_probe_that_failed_the_next_one_is_another(bench: PacedBench) -> None:
     await bench.limit()
     sick, good = await bench.heads(2)
-    await bench.trouble(sick)
-    await bench.trouble("x", at_once=True)
+    await bench.record_failure(sick)
+    await bench.record_failure("x", at_once=True)
     assert [await bench.claim(ref, ref) for ref in (sick, good)] == ["parked", "parked"]
     await bench.drop_jobs()
     await bench.pass_time(5.1)
     await bench.sweep()
     assert await bench.queued() == [good]  # the older one is known to fail
     assert await bench.claim(good, "a") == "go"
-    assert await bench.trouble(good) == "open"
+    assert await bench.record_failure(good) == "open"
     await bench.retry(good, "a", delay=0.0)
     assert await bench.claim(good, "b") == "parked"
     await bench.drop_jobs()
@@ -382,7 +382,7 @@ async def test_after_a_probe_that_failed_the_next_one_is_another(bench: PacedBen
     await bench.sweep()
     assert await bench.queued() == [sick]
     assert await bench.claim(sick, "c") == "go"
-    assert await bench.trouble(sick) == "open"
+    assert await bench.record_failure(sick) == "open"
     assert await bench._hget("dcb:breaker:acme", "wait") == b"8000"
 
 
@@ -390,7 +390,7 @@ async def test_a_probe_goes_past_a_pace_that_is_used_up(bench: PacedBench) -> No
     await bench.limit(provider="0.001 1 1", channel="0.001 1 1")
     first, second, third = await bench.heads(3)
     assert await bench.claim(first, "a") == "go"
-    assert await bench.trouble(first, at_once=True) == "opened"
+    assert await bench.record_failure(first, at_once=True) == "opened"
     await bench.retry(first, "a", delay=600.0)
     for _ in range(6):
         await bench.pass_time(1.1)

@@ -125,14 +125,14 @@ async def test_a_channel_that_an_older_worker_does_not_know_keeps_its_pace(redis
     assert await redis.hexists("dcb:limits", SMS)
 
 
-@pytest.mark.parametrize("gone", ["farewell", "silent", "forgotten", "of an older version", "it is the same worker"])
+@pytest.mark.parametrize("gone", ["released", "silent", "forgotten", "of an older version", "it is the same worker"])
 async def test_a_channel_that_no_living_worker_names_loses_its_limits(redis: Redis, gone: str) -> None:
     old, new = await named(redis, "old"), await named(redis, "new")
     if gone == "of an older version":
         await redis.hset("dcb:limits", "removed", LINE)
     else:
         await (new if gone == "it is the same worker" else old).pacing.announce({SMS: LINE, "removed": LINE})
-    if gone == "farewell":
+    if gone == "released":
         await old.leases.release()
     elif gone == "silent":
         await redis.hincrby("dcb:watched", "clock", 60_000)

@@ -19,7 +19,7 @@ from dcbridge.ledger import moment
 from dcbridge.ledger.jobs import QUEUES
 
 # Seconds without a heartbeat (one comes every 15) after which a worker is not counted on. One that claims under a
-# name of its own (owners.lua) is known to be silent much sooner.
+# name of its own (leases.lua) is known to be silent much sooner.
 SILENT = 45.0
 UNCONFIGURED = 100  # channels without configuration that are told of
 STARTED = 10_000  # started jobs of a queue that are read, to tell how many each worker has

@@ -1,0 +1,168 @@
+"""Verbs and their headers: what Python sends to Redis is what stands above each verb in the Lua files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger.deliveries import Failure
+from dcbridge.ledger.events import NewEvent
+from dcbridge.ledger.lua import verbs
+from dcbridge.ledger.verbs import Verb, read_verbs, with_places
+from dcbridge.messages import MessageStatus, UpdateStatus
+from tests.ledger.ledger_bench import CHANNEL, KEEP, new_message
+
+REF, TASK = new_message().ref, NewTask("c-1", "consumer", "", b"{}")
+EVENT, CRM = f"evt_{1:024x}", "crm"
+DELIVERY = f"{EVENT}-{CRM}"
+FAILED = Failure("500", None, "sick", True, 1, 1.0, 1.0, 0.0)
+REPORTED = MessageStatus("SM", UpdateStatus.SENT)
+
+
+class Recording(Redis):
+    """Redis, and each verb that was sent to it with its arguments."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.sent: list[list[Any]] = []
+
+    async def evalsha(self, sha: str, numkeys: int, *arguments: Any) -> Any:
+        at, answers = 1, await super().evalsha(sha, numkeys, *arguments)
+        while at < len(arguments):
+            self.sent.append(list(arguments[at + 1 : at + 1 + arguments[at]]))
+            at += 1 + arguments[at]
+        return answers
+
+
+# One call for each way in which Python speaks to the script, in an order in which each finds what it is about.
+CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
+    lambda it: it.layout.raise_it(),
+    lambda it: it.leases.heartbeat(),
+    lambda it: it.pacing.announce({CHANNEL: "acme 0 0 0 0 0 0", "another": "acme 0 0 0 0 0 0"}),
+    lambda it: it.pacing.announce({CHANNEL: "acme 0 0 0 0 0 0"}),
+    lambda it: it.messages.accept([new_message(), new_message("m-2")]),
+    lambda it: it.messages.claim(REF, "t", 60.0),
+    lambda it: it.messages.parts(REF, "t", 2),
+    lambda it: it.messages.submitted(REF, "t", 0, 1, "SM", delivered=False, confirm_within=1.0),
+    lambda it: it.messages.retry(REF, "t", 1.0, lane_limit=1.0, reason=310, code="c"),
+    lambda it: it.messages.fail(REF, "t", 500, "x"),
+    lambda it: it.messages.unknown(REF, "t", 1.0, "timeout"),
+    lambda it: it.messages.settle(REF, "fail"),
+    lambda it: it.messages.confirm_over(REF, "", ""),
+    lambda it: it.messages.update(REF, 0, "delivered", "SM", "", "", 1.0),
+    lambda it: it.unconfigured.strand(REF, "t"),
+    lambda it: it.unconfigured.give_up("nobody"),
+    lambda it: it.unconfigured.remember(["nobody", "another"], "main"),
+    lambda it: it.lookups.ask(REF, 1.0),
+    lambda it: it.lookups.claim(REF, "t", 60.0),
+    lambda it: it.lookups.answered(REF, "t", 0, "found", "acme", "sent"),
+    lambda it: it.lookups.again(REF, "t", 1.0),
+    lambda it: it.lookups.found(REF, "t", 0, 1, "acme", REPORTED, ["SM", "MM"], delivered=False, confirm_within=1.0),
+    lambda it: it.lookups.not_there(REF, "t", 1.0),
+    lambda it: it.pacing.record_failure("acme", REF, "c", at_once=False, threshold=9, first=1.0, most=2.0),
+    lambda it: it.pacing.record_success("acme", REF),
+    lambda it: it.pauses.begin("acme", 100.0),
+    lambda it: it.pauses.bound({"acme": 50.0}),
+    lambda it: it.pauses.end("acme"),
+    lambda it: it.receipts.take(CHANNEL, 1, 1.0),
+    lambda it: it.receipts.hold(CHANNEL, [REF], 1.0),
+    lambda it: it.receipts.again(CHANNEL, {REF: 1.0}),
+    lambda it: it.receipts.refused(CHANNEL, REF, "404", b"raw"),
+    lambda it: it.dead_letters.owe_receipt(f"r-{REF}", REF, "from", "to"),
+    lambda it: it.receipts.done(CHANNEL, [REF, "another"]),
+    lambda it: it.tasks.put([TASK, NewTask("b-1", "callback", "lane", b"{}")]),
+    lambda it: it.tasks.claim("c-1", "t", 60.0),
+    lambda it: it.tasks.retry("c-1", "t", 1.0, "c"),
+    lambda it: it.tasks.dead("c-1", "t", "c", b"raw", 1.0),
+    lambda it: it.tasks.done("b-1", "t", 1.0),
+    lambda it: it.subscribers.announce({CRM: 100.0}),
+    lambda it: it.events.put_batch("one", "main", "trace", b"{}"),
+    lambda it: it.events.take("t", 10.0, 5),
+    lambda it: it.events.put([NewEvent(EVENT, 1, "i", "s", b"{}", {CRM: "lane"})], ["1-1"]),
+    lambda it: it.events.dead_letter("1-1", "i-1", "c", b"raw"),
+    lambda it: it.pauses.end("subscribers/crm"),
+    lambda it: it.deliveries.failed(DELIVERY, "t", FAILED),
+    lambda it: it.deliveries.delivered(DELIVERY),
+    lambda it: it.deliveries.replay(CRM, {EVENT: "lane"}),
+    lambda it: it.subscribers.disable(CRM, "operator"),
+    lambda it: it.subscribers.enable(CRM),
+    lambda it: it.events.sweep(),
+    lambda it: it.dead_letters.add("l-1", "callback", CHANNEL, "c", b"raw"),
+    lambda it: it.dead_letters.put_task("l-1", NewTask("b-2", "callback", "", b"{}")),
+    lambda it: it.dead_letters.add("l-2", "agent message", CHANNEL, "c", b"raw"),
+    lambda it: it.dead_letters.accept("l-2", [new_message("m-3")]),
+    lambda it: it.dead_letters.again("t-c-1", TASK),
+    lambda it: it.dead_letters.put_batch("l-3", "two", "main", "trace", b"{}"),
+    lambda it: it.dead_letters.put_delivery("l-4", EVENT, CRM, "lane", b"1 1 {}"),
+    lambda it: it.dead_letters.drop(["l-5", "l-6"]),
+    lambda it: it.script.record("aside", f"m:{REF}", "why", ""),  # as read_claim and Receipts.take do
+    lambda it: it.asides.put_back(f"m:{REF}"),
+    lambda it: it.asides.drop([f"m:{REF}", "t:c-1"]),
+    lambda it: it.sweep.run(),
+    lambda it: it.leases.release(),
+)
+
+
+@pytest.fixture
+async def redis(own_redis: EmbeddedRedis) -> AsyncIterator[Recording]:
+    async with Recording(port=own_redis.port) as client:
+        yield client
+
+
+async def test_python_sends_what_the_headers_say(redis: Recording) -> None:
+    ledger, known, wrong, called = Ledger(redis, keep=KEEP, keep_dead=KEEP, worker="w"), verbs(), [], set[str]()
+    for call in CALLS:
+        await call(ledger)
+    for name, *arguments in redis.sent:
+        inner = [name, *arguments]
+        while inner[0] == "replay":  # a dead letter's id, and the verb that puts its content back
+            called.add("replay")
+            inner = inner[2:]
+        called.add(inner[0])
+        if not known[inner[0]].takes(len(inner) - 1):
+            wrong.append(f"{inner[0]} with {len(inner) - 1}")
+    assert wrong == []
+    assert called == known.keys()
+
+
+HEADER = "-- @verb one ref (part count)… -> ok\n-- Says why.\nfunction verbs.one()\n  return a.ref\nend\n"
+
+
+@pytest.mark.parametrize(
+    ("count", "fits"), [(0, False), (1, True), (2, False), (3, True), (5, True), (6, False)]
+)  # fmt: skip
+def test_a_header_says_how_many_arguments_there_are(count: int, fits: bool) -> None:
+    assert list(read_verbs(HEADER)) == [Verb("one", ("ref",), ("part", "count"))]
+    assert next(read_verbs(HEADER)).takes(count) == fits
+
+
+def test_names_become_places() -> None:
+    body = "  for i = each.from, #ARGV, each.size do f(a.ref, each.part, each.count) end\n"
+    assert with_places(HEADER.replace("  return a.ref\n", body)) == HEADER.replace(
+        "  return a.ref\n", "  for i = 4, #ARGV, 2 do f(ARGV[3], ARGV[i], ARGV[i + 1]) end\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("a.ref", "a.token", "a.token is not in the header of one"),
+        ("a.ref", "each.ref", "each.ref is not in the header of one"),
+        ("-- @verb one", "-- @verb two", "the header of one is of two"),
+    ],
+)
+def test_a_name_that_no_header_has_is_refused(before: str, after: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        with_places(HEADER.replace(before, after))
+
+
+@pytest.mark.parametrize("spoilt", ["-- @verb one ref\n", "-- one ref -> ok\n", ""])
+def test_a_verb_without_a_header_is_refused(spoilt: str) -> None:
+    text = HEADER.replace("-- @verb one ref (part count)… -> ok\n", spoilt)
+    with pytest.raises(ValueError, match=r"1 verbs have [01] headers, of which 0 can be read"):
+        list(read_verbs(text))
