@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcbridge.cli import search
+from dcbridge.cli.damage import LAST, sound
 from dcbridge.cli.terminal import Session, format_duration, out, print_block, print_json, say_error, utc
 from dcbridge.genesys.payloads import MAX_RECIPIENTS
 from dcbridge.ledger import Ledger
@@ -125,9 +126,10 @@ async def _letters(redis: Redis, ids: Sequence[str]) -> list[str]:
 
 async def _message(session: Session, ref: str) -> Life | None:
     redis = session.ledger.redis
-    entry = await session.ledger.messages.entry(ref)
-    if not entry:
+    found = await session.ledger.messages.entry(ref)
+    if not found:
         return None
+    entry, damaged = sound(found)
     channel = session.configuration.channel(entry.channel_id)
     provider = channel.provider if channel else ""
     async with redis.pipeline(transaction=False) as pipe:
@@ -149,6 +151,7 @@ async def _message(session: Session, ref: str) -> Life | None:
         "held back": _held_back(entry, provider if parked is not None else "", why),
         "last code": entry.last_code,
         "outcome was unknown": {0: "", 1: "once"}.get(entry.times_unknown, f"{entry.times_unknown} times"),
+        "damaged": damaged,
         "dead letters": await _letters(redis, [f"m-{ref}", f"r-{ref}"]),
     }
     hops = hops_of(entry, due=_seconds(due), receipt_due=_seconds(receipt_due))
@@ -156,9 +159,10 @@ async def _message(session: Session, ref: str) -> Life | None:
 
 
 async def _task(ledger: Ledger, task_id: str) -> Life | None:
-    entry = await ledger.tasks.entry(task_id)
-    if not entry:
+    found = await ledger.tasks.entry(task_id)
+    if not found:
         return None
+    entry, damaged = sound(found)
     facts = {
         "task": task_id,
         "state": entry.state,
@@ -167,6 +171,7 @@ async def _task(ledger: Ledger, task_id: str) -> Life | None:
         "trace id": entry.trace_id,
         "attempts": entry.attempts,
         "last code": entry.last_code,
+        "damaged": damaged,
         "dead letters": await _letters(ledger.redis, [f"t-{task_id}"]),
     }
     return Life(facts, hops_of_task(entry), (), older_lines_are_gone(entry))
@@ -197,7 +202,7 @@ def _consumer(settings: Settings, entry: MessageEntry) -> str:
 
 
 def _seconds(score: float | None) -> float | None:
-    return None if score is None else score / 1000
+    return score / 1000 if score is not None and 0 <= score <= LAST else None
 
 
 # ---------------------------------------------------------------- how it is put

@@ -6,6 +6,7 @@ middle neither loses nor doubles anything. How each kind is read again is `dcbri
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -150,6 +151,6 @@ def _letter(letter_id: str, fields: Sequence[bytes | None] | Exception, size: in
     what, channel, reason, at = [(value or b"").decode(errors="replace") for value in fields]
     if not at:
         return None
-    if not at.isdigit():
+    if not re.fullmatch(r"[0-9]{1,14}", at):  # more would be beyond every date
         return DeadLetter(letter_id, UNREADABLE, channel, "its time is no number", 0.0, size)
     return DeadLetter(letter_id, what.replace(" ", "-"), channel, reason, int(at) / 1000, size)

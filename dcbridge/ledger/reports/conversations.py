@@ -83,7 +83,8 @@ async def states_of(redis: Redis, in_flight: Mapping[str, int]) -> dict[str, dic
     found: dict[str, dict[str, int]] = {}
     for (channel, count), refs in zip(in_flight.items(), chosen, strict=True):
         states = Counter(
-            (state or b"gone").decode() for (state,) in await _fields(redis, map(_message, refs), MessageEntry.state)
+            (state or b"gone").decode(errors="replace")
+            for (state,) in await _fields(redis, map(_message, refs), MessageEntry.state)
         )
         scale = count / len(refs) if count > READ and refs else 1.0
         found[channel] = {state: round(number * scale) for state, number in states.most_common()}
