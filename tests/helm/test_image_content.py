@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -12,10 +13,13 @@ import zipfile
 from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 
+from dcbridge.cli.dev.embedded_redis import free_port
 from tests.helm.charts import CHART, ROOT, objects, pods, values
+from tests.stack import until
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 PINNED = re.compile(r"[a-z0-9./-]+:[A-Za-z0-9._-]+@sha256:[0-9a-f]{64}")
@@ -166,10 +170,30 @@ def test_the_wheel_of_the_image_has_our_packages_and_not_the_sandbox(production:
     }  # fmt: skip
 
 
-def test_the_wheel_of_the_trial_has_the_sandbox_and_its_page(tmp_path: Path) -> None:
+def test_the_wheel_with_the_sandbox_runs_all_of_it_outside_of_the_checkout(tmp_path: Path) -> None:
     made = wheel(tmp_path, "build-trial")
-    assert (made / "sandbox" / "app.py").exists()
     assert (made / "sandbox" / "page" / "index.html").exists()
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("DCBRIDGE_")}
+    names = ("--port", "--operator-port", "--worker-port", "--page-port", "--mail-port")
+    ports = [word for name in names for word in (name, str(free_port()))]
+    log = tmp_path / "dev.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dcbridge", "dev", "--folder", str(tmp_path / "data"), *ports],
+            env=kept | {"PYTHONPATH": str(made)}, cwd=tmp_path, stdout=out, stderr=out, start_new_session=True,
+        )  # fmt: skip
+    try:
+        until(lambda: "dcbridge is running." in log.read_text() or process.poll() is not None, "it runs", 90)
+        page = httpx.get(f"http://127.0.0.1:{ports[7]}/", trust_env=False)
+        assert (page.status_code, "dcbridge" in page.text) == (200, True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert "Traceback" not in log.read_text()
+    assert str(ROOT) not in log.read_text()
 
 
 def test_every_module_for_production_is_imported_without_the_sandbox(production: Path, tmp_path: Path) -> None:
@@ -206,6 +230,13 @@ def test_what_needs_the_sandbox_says_so_in_one_line(production: Path, tmp_path: 
     assert "pip install 'dcbridge[dev]'" in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert list(tmp_path.iterdir()) == [], "nothing was begun"
+
+
+def test_check_says_what_is_missing(production: Path, tmp_path: Path) -> None:
+    done = bare(production, command("check"), tmp_path)
+    assert done.returncode == 2
+    assert "error: bridge.yaml: cannot be read: No such file or directory; name the file with --config" in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
 
 
 def test_the_sandboxs_own_process_says_so_too(production: Path, tmp_path: Path) -> None:
