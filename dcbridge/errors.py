@@ -57,7 +57,7 @@ class SendError(Exception):
 
 
 class Unreachable(SendError):
-    """DNS, connect, TLS or pool timeout: the provider surely did not take it."""
+    """DNS, connect, TLS or pool timeout: the provider certainly did not accept it."""
 
     again = True
 

@@ -78,7 +78,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("max by (listener) (dcbridge_connections{B})", "{{listener}}"),),
         ),
         Panel(
-            "Connections ended by a limit", "ops", "By reason: strangers, or a sender that is odd.",
+            "Connections ended by a limit", "ops", "By reason: a client without a secret, or an odd sender.",
             (
                 (
                     "sum by (listener, reason) (rate(dcbridge_connections_ended_total{B}[5m]))",

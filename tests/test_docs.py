@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tokenize
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -257,6 +259,45 @@ def test_help_texts_are_written_in_the_words_of_the_field() -> None:
 def test_settings_are_described_in_the_words_of_the_field() -> None:
     described = {name: private_words(field.description or "") for name, field in Settings.model_fields.items()}
     assert {name: words for name, words in described.items() if words} == {}
+
+
+# Of these words, those that no comment, docstring, function or class of ours may have either: the rest are usual there.
+NEVER = ("doors?", "desks?", "landed", "surely")
+CODE = ("dcbridge", "service", "workers", "sandbox", "benchmarks", "helm", "tests")
+ROW = {
+    "benchmarks/__main__.py",
+    "benchmarks/door.py",
+    "benchmarks/profile.py",
+    "tests/benchmarks/test_rows.py",
+}  # the benchmark of this name
+
+
+def prose(source: str) -> str:
+    """Comments, docstrings and the words of names, a line each."""
+    found = []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and token.string.startswith('"""')):
+            found.append(token.string)
+        elif token.type == tokenize.NAME:
+            found.append(re.sub("_|(?<=[a-z])(?=[A-Z])", " ", token.string))
+    return "\n".join(found)
+
+
+@pytest.mark.parametrize("part", CODE)
+def test_code_is_written_in_the_words_of_the_field(part: str) -> None:
+    allowed = set(PRIVATE_WORDS) - set(NEVER)
+    found = {
+        by_path(path): words
+        for path in sorted((ROOT / part).rglob("*.py"))
+        if by_path(path) not in {*ROW, "tests/test_docs.py"}
+        and (words := private_words(prose(path.read_text(encoding="utf-8")), allowed))
+    }
+    assert found == {}
+
+
+def test_a_private_word_in_code_is_found() -> None:
+    assert private_words(prose("def at_the_door():\n    pass  # it surely has"), set()) != []
+    assert private_words(prose("class OpenDoor: x = 'door'"), set()) == ["Door: write service, webhook"]
 
 
 def test_a_private_word_is_found_and_code_is_left_out() -> None:

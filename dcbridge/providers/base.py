@@ -204,7 +204,7 @@ class StatusLookup(Protocol):
     Whatever is not an answer (429, 5xx, login) is raised as the SendError that it would be for a send.
     """
 
-    lag: float  # seconds, from when nobody waits for the answer any more, until the list surely has the message
+    lag: float  # seconds, from when nobody waits for the answer any more, until the list certainly has the message
 
     def status_request(self, provider_id: str) -> Request:
         """Ask for one message by the provider's id."""

@@ -1,4 +1,4 @@
-"""What a provider's list says of one message whose outcome nobody knows: it has it, it surely has not, or who can tell.
+"""What a provider's list says of one message of unknown outcome: it has it, it certainly has not, or that is not known.
 
 A request was written, and no answer was read. The provider may have taken the message and given it an id that we never
 saw. Its list holds our sender, the recipient, the text and the time, and mostly nothing of our own; so a row is ours
@@ -14,10 +14,10 @@ by elimination:
   doing so at this moment. Nobody can tell.
 * **A row that is nobody's and has another text** may be ours after all: companies rewrite texts (smart encoding, short
   links, a trial's preface). Nobody can tell.
-* **Nothing is left**, and the list was read to its end: it is surely not there. To send it again cannot double it. A
+* **Nothing is left**, and the list was read to its end: it is certainly not there. To send it again cannot double it. A
   list that was given up half way proves nothing.
 
-"Surely" holds for a list that has caught up: whoever asks waits `StatusLookup.lag` seconds before he believes it.
+"Certainly" holds for a list that has caught up: whoever asks waits `StatusLookup.lag` seconds before he believes it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class NotThere:
-    """It surely has not."""
+    """It certainly has not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,7 @@ def _cuts(body: bytes, boundary: bytes) -> list[tuple[int, int, bool]]:
 
 
 def _from_base64(raw: bytes) -> bytes:
-    """Whatever can be decoded; the bytes as they stand where they are surely no base64."""
+    """Whatever can be decoded; the bytes as they stand where they are certainly no base64."""
     if b":" in _FIRST_LINE.match(raw.lstrip())[0]:  # type: ignore[index]  # it matches everything
         return raw
     letters = re.sub(rb"[^A-Za-z0-9+/]", b"", raw)

@@ -151,7 +151,7 @@ def own_number(written: str, default_region: str | None, senders: Senders) -> st
             raise ValueError(f"is a short code, and this kind of provider has none: write a number, {_EXAMPLE}")
         return prefix + rest
     found = _e164(rest, default_region, strict=True)
-    if found and not (prefix or "+" in rest or default_region or _is_surely_international(found, rest)):
+    if found and not (prefix or "+" in rest or default_region or _is_certainly_international(found, rest)):
         found = None
     if found is None and not prefix and _is_name(rest) and not _spells_a_number(rest, default_region):
         if not senders.names:
@@ -230,7 +230,7 @@ def _is_short_code(word: str, default_region: str | None) -> bool:
     return default_region is None or len(word) < 7 or _e164(word, default_region) is None
 
 
-def _is_surely_international(e164: str, written: str) -> bool:
+def _is_certainly_international(e164: str, written: str) -> bool:
     """Whether digits without a plus are no national number that looks like another country's."""
     if written.startswith("00") or (e164.startswith("+1") and len(e164) == 12):
         return True

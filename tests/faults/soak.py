@@ -110,7 +110,7 @@ class Report:
         if plan.kills_workers:
             rows.append(("kill -9 of a worker", f"{self.kills} times"))
             rows += [
-                ("moved again after", f"{seconds:.1f} s at most: {KINDS[kind]} ({self.stranded[kind]} in hands)")
+                ("moved again after", f"{seconds:.1f} s at most: {KINDS[kind]} ({self.stranded[kind]} at work)")
                 for kind, seconds in self.moved_after.items()
             ]
         if plan.redis_kills:

@@ -1,4 +1,4 @@
-"""What was in the hands of a worker that was killed, and how long until each of it moves again."""
+"""What a worker that was killed had claimed, and how long until each of it moves again."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def retries(stack: Stack) -> None:
 
 
 def a_bug(stack: Stack) -> None:
-    """What the ledger keeps was damaged: our own code trips over it, with the canaries in its hands."""
+    """What the ledger keeps was damaged: our own code trips over it, while it works on the canaries."""
     stack.terminate("worker")
     message = stack.agent_writes(to=NUMBER, text=AGENTS_TEXT)
     with stack.ledger() as redis:

@@ -40,7 +40,7 @@ async def look_now(redis: Redis) -> None:
 
 
 async def held(bench: Bench, ledger: Ledger, kind: str, lease: float = 60.0) -> str:
-    """A message or a task in the hands of that worker."""
+    """A message or a task that this worker has claimed."""
     await ledger.leases.heartbeat()
     if kind == "m":
         ref = await bench.put()

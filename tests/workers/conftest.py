@@ -1,4 +1,4 @@
-"""Hands between two worlds for each test."""
+"""A worker between the two sides for each test."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ async def worlds() -> AsyncIterator[tuple[Side, Side, str]]:
 
 @asynccontextmanager
 async def far_side(redis: Redis, redis_url: str, **changes: Any) -> AsyncIterator[FarSide]:
-    """Both worlds and the hands; `changes` are settings."""
+    """Both sides and a worker's context; `changes` are settings."""
     async with (
         worlds() as (provider, agents, url),
         open_context(settings(redis_url, **changes), configuration(url)) as context,

@@ -63,7 +63,7 @@ class Receiver:
 
 @dataclass(slots=True)
 class World:
-    """The hands of a worker, and the receivers by name."""
+    """A worker's context, and the receivers by name."""
 
     context: WorkerContext
     receivers: dict[str, Receiver]

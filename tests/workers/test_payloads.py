@@ -144,7 +144,7 @@ def test_an_email_is_written_once_for_copies_that_were_read_together() -> None:
 
 @pytest.fixture
 async def mail(redis: Redis, redis_server: EmbeddedRedis) -> Any:
-    """A worker's hands with a real mail server behind them."""
+    """A worker's context with a real mail server behind them."""
     await redis.flushall()
     box = Mailbox()
     async with listening(lambda: SMTP(box, hostname="mx.example.com", data_size_limit=10_000_000)) as port:
