@@ -19,9 +19,9 @@ from dcbridge.config.models import Configuration
 from dcbridge.events.event import lane, read
 from dcbridge.genesys import payloads
 from dcbridge.ledger import Ledger, NewTask
-from dcbridge.ledger.dead_letters import DeadLetter, What
+from dcbridge.ledger.dead_letters import DeadLetter
 from dcbridge.ledger.deliveries import event_of, subscriber_of
-from dcbridge.ledger.fields import TaskState
+from dcbridge.ledger.fields import Kind, TaskState
 from dcbridge.providers.callback import callback_lane, consumer_lane, unpack
 
 
@@ -52,35 +52,20 @@ class Replay:
         raw = await self._letters.raw(letter.id)
         if raw is None:
             return GONE
-        match letter.what:
-            case What.AGENT_MESSAGE if letter.id.startswith("m-"):
-                return Replayed(False, _TOLD.format(letter.reason))
-            case What.AGENT_MESSAGE:
-                return await self._agent_message(letter.id, letter.reason, raw)
-            case What.RECEIPT:
-                return await self._receipt(letter.id, raw)
-            case What.CALLBACK | What.CONSUMER:
-                return await self._task(letter, raw)
-            case What.DELIVERY_UPDATE:
-                return await self._update(letter.id, raw)
-            case What.INTERACTION_BATCH:
-                return await self._batch(letter.id, raw)
-            case What.INTERACTION_ENTITY:
-                return Replayed(
-                    False, "it has neither an interaction id nor an event name, so it cannot be delivered: drop it"
-                )
-            case What.DELIVERY:
-                return await self._delivery(letter.id, raw)
-            case _:
-                return Replayed(False, f"this version cannot replay a dead letter of kind {letter.what}")
+        for kind, handle in HANDLERS.items():
+            if kind == letter.kind:
+                return await handle(self, letter, raw)
+        return Replayed(False, f"this version cannot replay a dead letter of kind {letter.what}")
 
-    async def _agent_message(self, letter_id: str, reason: str, raw: bytes) -> Replayed:
+    async def _agent_message(self, letter: DeadLetter, raw: bytes) -> Replayed:
         """Read it as the service does. A message whose receipt could not be signed is left alone."""
-        endpoint = self._endpoint_of(letter_id, reason, raw)
+        if letter.id.startswith("m-"):
+            return Replayed(False, _TOLD.format(letter.reason))
+        endpoint = self._endpoint_of(letter.id, letter.reason, raw)
         found = intake.read(self._configuration, endpoint, raw, uuid.uuid4().hex)
         if not found.readable:
             return Replayed(False, "still cannot be read: the body is not JSON")
-        if any(letter.reason.startswith(intake.ELSEWHERE) for letter in found.dead_letters):
+        if any(one.reason.startswith(intake.ELSEWHERE) for one in found.dead_letters):
             return Replayed(False, "its channel still belongs to another endpoint than the one that received it")
         if found.dead_letters or found.unconfigured:
             return Replayed(False, f"still cannot be carried: {found.problems[0]}")
@@ -90,7 +75,7 @@ class Replay:
         if not copies:
             return Replayed(False, "was accepted since, in another delivery: drop this dead letter")
         ends = next((f"ends as Failed: {copy.reason} {copy.detail}" for copy in copies if copy.reason), "will be sent")
-        return await self._do(f"accepted, and {ends}", copies[0].ref, lambda: self._letters.accept(letter_id, copies))
+        return await self._do(f"accepted, and {ends}", copies[0].ref, lambda: self._letters.accept(letter.id, copies))
 
     def _endpoint_of(self, letter_id: str, reason: str, raw: bytes) -> str:
         """Where it came to, so that its messages are named as the sender was answered at the time; "": nobody knows."""
@@ -98,8 +83,8 @@ class Replay:
             return reason.removeprefix(intake.ELSEWHERE)
         return next((one for one in self._configuration.endpoints if intake.names_letter(letter_id, one, raw)), "")
 
-    async def _receipt(self, letter_id: str, raw: bytes) -> Replayed:
-        ref = letter_id.removeprefix("r-")
+    async def _receipt(self, letter: DeadLetter, raw: bytes) -> Replayed:
+        ref = letter.id.removeprefix("r-")
         entry = await self._ledger.messages.entry(ref)
         if not entry:
             return Replayed(False, "the ledger has forgotten the message, so no receipt is owed: drop this dead letter")
@@ -111,13 +96,13 @@ class Replay:
         except (ValueError, LookupError, TypeError):
             return Replayed(False, "its bytes are not a receipt")
         return await self._do(
-            "the receipt will be posted again", ref, lambda: self._letters.owe_receipt(letter_id, ref, sender, to)
+            "the receipt will be posted again", ref, lambda: self._letters.owe_receipt(letter.id, ref, sender, to)
         )
 
     async def _task(self, letter: DeadLetter, raw: bytes) -> Replayed:
         task_id = letter.id.removeprefix("t-")
         try:
-            if letter.what == What.CONSUMER:
+            if letter.kind == Kind.CONSUMER:
                 lane, says = (
                     consumer_lane(letter.channel_id, orjson.loads(raw)["from"]),
                     "will be posted to the agent again",
@@ -130,10 +115,10 @@ class Replay:
         state = (await self._ledger.tasks.entry(task_id)).state or TaskState.DEAD
         if state != TaskState.DEAD:
             return Replayed(False, f"arrived again since, and is {state}: drop this dead letter")
-        task = NewTask(task_id, letter.what, lane, raw, "", letter.channel_id)
+        task = NewTask(task_id, letter.kind, lane, raw, "", letter.channel_id)
         return await self._do(says, task_id, lambda: self._letters.again(letter.id, task))
 
-    async def _update(self, letter_id: str, raw: bytes) -> Replayed:
+    async def _update(self, letter: DeadLetter, raw: bytes) -> Replayed:
         """The callback's own task is done and remembered, so this is another; one that nobody knows comes back here."""
         try:
             provider, callback = unpack(raw)
@@ -142,12 +127,12 @@ class Replay:
         lane = callback_lane(provider, callback.kind)
         task = NewTask(f"b-{secrets.token_hex(12)}", "callback", lane, raw)
         return await self._do(
-            "the callback will be processed again", task.id, lambda: self._letters.put_task(letter_id, task)
+            "the callback will be processed again", task.id, lambda: self._letters.put_task(letter.id, task)
         )
 
-    async def _batch(self, letter_id: str, raw: bytes) -> Replayed:
+    async def _batch(self, letter: DeadLetter, raw: bytes) -> Replayed:
         endpoints = [
-            name for name in self._configuration.interactions if letter_id == f"i-{payloads.made_up_id(name, raw)}"
+            name for name in self._configuration.interactions if letter.id == f"i-{payloads.made_up_id(name, raw)}"
         ]
         if not endpoints:
             return Replayed(False, "its endpoint is not configured any more")
@@ -162,12 +147,15 @@ class Replay:
         return await self._do(
             "the batch will be split again",
             name,
-            lambda: self._letters.put_batch(letter_id, name, endpoints[0], trace, raw),
+            lambda: self._letters.put_batch(letter.id, name, endpoints[0], trace, raw),
         )
 
-    async def _delivery(self, letter_id: str, raw: bytes) -> Replayed:
+    async def _entity(self, _letter: DeadLetter, _raw: bytes) -> Replayed:
+        return Replayed(False, "it has neither an interaction id nor an event name, so it cannot be delivered: drop it")
+
+    async def _delivery(self, letter: DeadLetter, raw: bytes) -> Replayed:
         """To the subscriber that did not take it, at its own pace."""
-        delivery_id = letter_id.removeprefix("t-")
+        delivery_id = letter.id.removeprefix("t-")
         event_id, name = event_of(delivery_id), subscriber_of(delivery_id)
         subscriber = self._configuration.subscribers.get(name)
         if subscriber is None or not subscriber.on:
@@ -182,7 +170,7 @@ class Replay:
         return await self._do(
             "will be delivered to its subscriber again",
             delivery_id,
-            lambda: self._letters.put_delivery(letter_id, event_id, name, where, raw),
+            lambda: self._letters.put_delivery(letter.id, event_id, name, where, raw),
         )
 
     async def _do(self, says: str, name: str, write: Callable[[], Awaitable[str]]) -> Replayed:
@@ -192,3 +180,15 @@ class Replay:
         if answer == "new":
             return Replayed(True, says, name)
         return GONE if answer == "gone" else Replayed(False, f"not replayed, because it changed meanwhile: {answer}")
+
+
+HANDLERS: dict[Kind, Callable[[Replay, DeadLetter, bytes], Awaitable[Replayed]]] = {
+    Kind.AGENT_MESSAGE: Replay._agent_message,
+    Kind.RECEIPT: Replay._receipt,
+    Kind.CALLBACK: Replay._task,
+    Kind.CONSUMER: Replay._task,
+    Kind.DELIVERY_UPDATE: Replay._update,
+    Kind.INTERACTION_BATCH: Replay._batch,
+    Kind.INTERACTION_ENTITY: Replay._entity,
+    Kind.DELIVERY: Replay._delivery,
+}

@@ -15,6 +15,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.genesys import payloads
 from dcbridge.genesys.signature import Given, matching, which_kind_of_wrong
 from dcbridge.intake import batch_id, read
+from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.intake import Intake, accept
 from service.answer import Refusal, json_answer
 from service.encoding import unpacked
@@ -123,7 +124,7 @@ async def interactions(ctx: ServiceContext, request: Request) -> Outcome:
         operation, events = payloads.read_interactions(body)
     except payloads.NotJson:
         letter = f"i-{payloads.made_up_id(endpoint, body)}"
-        await ctx.ledger.dead_letters.add(letter, "interaction batch", "", "520 the body is not JSON", body)
+        await ctx.ledger.dead_letters.add(letter, Kind.INTERACTION_BATCH, "", "520 the body is not JSON", body)
         answer = json_answer({"status": {"code": 0}, "data": {"ids": []}})
         return Outcome(answer, "unreadable", {"bytes": len(body)})
     fresh = await ctx.ledger.events.put_batch(

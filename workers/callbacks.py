@@ -12,7 +12,7 @@ import structlog
 from dcbridge.errors import UnreadableEvent
 from dcbridge.ledger import NewTask, TaskClaim
 from dcbridge.ledger.dead_letters import NO_CHANNEL
-from dcbridge.ledger.fields import MessageEntry
+from dcbridge.ledger.fields import Kind, MessageEntry
 from dcbridge.messages import ConsumerMessage, DeliveryUpdate
 from dcbridge.providers.base import Callback, Unread
 from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, unpack
@@ -130,7 +130,7 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
 async def _bury(ctx: WorkerContext, raw: bytes, why: str) -> None:
     """A dead letter of a callback that is done but for this; the same bytes are one."""
     letter = f"u-{hashlib.blake2b(raw, digest_size=12).hexdigest()}"
-    await ctx.ledger.dead_letters.add(letter, "delivery update", "", why, raw)
+    await ctx.ledger.dead_letters.add(letter, Kind.DELIVERY_UPDATE, "", why, raw)
 
 
 async def _dead(

@@ -12,6 +12,7 @@ from dcbridge.events.event import StoredEvent
 from dcbridge.events.sinks import Event
 from dcbridge.genesys import payloads
 from dcbridge.ledger.events import Batch, NewEvent
+from dcbridge.ledger.fields import Kind
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -74,7 +75,7 @@ async def _events_of(ctx: WorkerContext, entry: Batch) -> list[StoredEvent]:
         ctx.metrics.faults.labels("entity_nameless", endpoint).inc()
         log.warning("entity_without_id", endpoint=endpoint, trace=entry.trace_id)
         await ctx.ledger.once.dead_letters.add(
-            one.letter_id, "interaction entity", "", "neither an id nor an event", one.raw
+            one.letter_id, Kind.INTERACTION_ENTITY, "", "neither an id nor an event", one.raw
         )
     return found
 
@@ -90,7 +91,7 @@ async def _made_of(ctx: WorkerContext, entry: Batch, found: Sequence[StoredEvent
             ctx.metrics.faults.labels("entity_unreadable", endpoint).inc()
             log.warning("entity_unreadable", endpoint=endpoint, trace=kept.trace_id, why=why)
             letter = f"e-{kept.event.id.partition('_')[2]}"
-            await ctx.ledger.once.dead_letters.add(letter, "interaction entity", "", f"520 {why}", entry.body)
+            await ctx.ledger.once.dead_letters.add(letter, Kind.INTERACTION_ENTITY, "", f"520 {why}", entry.body)
     return made
 
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -30,7 +31,8 @@ from dcbridge.cli.terminal import (
     say_warning,
     utc,
 )
-from dcbridge.ledger.dead_letters import DeadLetter, DeadLetters, Selection, What
+from dcbridge.ledger.dead_letters import DeadLetter, DeadLetters, Selection
+from dcbridge.ledger.fields import Kind
 from dcbridge.printable import printable, printable_lines
 from dcbridge.replay import GONE, Replay, Replayed
 
@@ -43,6 +45,20 @@ app = typer.Typer(
 _ROOMY = 110  # columns from which on a letter is told in full on one line
 _FEW = 20  # letters whose fate is told one by one
 _DROP_AT_ONCE = 100
+
+
+class What(StrEnum):
+    """Kinds of dead letters, as an option names them."""
+
+    AGENT_MESSAGE = Kind.AGENT_MESSAGE.option
+    RECEIPT = Kind.RECEIPT.option
+    CALLBACK = Kind.CALLBACK.option
+    CONSUMER = Kind.CONSUMER.option
+    DELIVERY_UPDATE = Kind.DELIVERY_UPDATE.option
+    INTERACTION_BATCH = Kind.INTERACTION_BATCH.option
+    INTERACTION_ENTITY = Kind.INTERACTION_ENTITY.option
+    DELIVERY = Kind.DELIVERY.option
+
 
 WhatOption = Annotated[What | None, typer.Option("--what", help="Only dead letters of this kind.")]
 ChannelOption = Annotated[str, typer.Option("--channel", help="Only dead letters of this channel id.")]
@@ -152,7 +168,7 @@ def _chosen(ids: list[str] | None, selection: Selection, everything: bool) -> Ch
 
 
 def _selection(what: What | None, channel: str, since: str, reason: str) -> Selection:
-    return Selection(what or "", channel, reason, parse_time(since) if since else None)
+    return Selection(Kind[what.name] if what else "", channel, reason, parse_time(since) if since else None)
 
 
 async def _matching(letters: DeadLetters, ids: Sequence[str], selection: Selection) -> AsyncIterator[DeadLetter]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, cast
 
+from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.messages import NewMessage, words_of
 from dcbridge.ledger.script import Retention, Script, word
 from dcbridge.ledger.tasks import NewTask
@@ -25,41 +25,33 @@ _FIELDS = ("what", "channel", "reason", "at")
 NO_CHANNEL = "no channel has this address"
 
 
-class What(StrEnum):
-    """What a letter holds, in the words of the command line; stored with a blank for each "-"."""
-
-    AGENT_MESSAGE = "agent-message"
-    RECEIPT = "receipt"
-    CALLBACK = "callback"
-    CONSUMER = "consumer"
-    DELIVERY_UPDATE = "delivery-update"
-    INTERACTION_BATCH = "interaction-batch"
-    INTERACTION_ENTITY = "interaction-entity"
-    DELIVERY = "delivery"
-
-
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
     """All of a letter but its raw bytes. `at` in seconds since 1970, `size` of the raw bytes."""
 
     id: str
-    what: str  # one of What, or what a newer version wrote
+    kind: str  # one of Kind, or what a newer version wrote
     channel_id: str
     reason: str
     at: float
     size: int
 
     @property
+    def what(self) -> str:
+        """Its kind, as the command line writes it."""
+        return self.kind.replace(" ", "-")
+
+    @property
     def is_from_a_consumer(self) -> bool:
         """Whether a consumer wrote what is in it: to an agent, or to a number that no channel has."""
-        return self.what == What.CONSUMER or (self.what == What.CALLBACK and NO_CHANNEL in self.reason)
+        return self.kind == Kind.CONSUMER or (self.kind == Kind.CALLBACK and NO_CHANNEL in self.reason)
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which letters are meant. An empty text or None means any; `since` in seconds since 1970."""
 
-    what: str = ""
+    kind: str = ""
     channel_id: str = ""
     reason: str = ""  # a part of it, in any case
     since: float | None = None
@@ -67,7 +59,7 @@ class Selection:
     def has(self, letter: DeadLetter) -> bool:
         """Whether a letter is one of them, but for its age: `DeadLetters.ids` asks Redis for that."""
         return (
-            (self.what in ("", letter.what) or (self.what == What.CONSUMER and letter.is_from_a_consumer))
+            (self.kind in ("", letter.kind) or (self.kind == Kind.CONSUMER and letter.is_from_a_consumer))
             and self.channel_id in ("", letter.channel_id)
             and self.reason.casefold() in letter.reason.casefold()
         )
@@ -79,9 +71,9 @@ class DeadLetters:
     def __init__(self, script: Script, keep: Retention) -> None:
         self._script, self._redis, self._keep = script, script.redis, keep
 
-    async def add(self, letter_id: str, what: str, channel_id: str, reason: str, raw: bytes) -> bool:
+    async def add(self, letter_id: str, kind: Kind, channel_id: str, reason: str, raw: bytes) -> bool:
         """A dead letter that belongs to no entry."""
-        answer = await self._script.record("dead_letter", letter_id, what, channel_id, reason, raw, self._keep.dead_ms)
+        answer = await self._script.record("dead_letter", letter_id, kind, channel_id, reason, raw, self._keep.dead_ms)
         return word(answer) == "new"
 
     async def ids(self, since: float | None = None, *, newest_first: bool = False) -> list[str]:
@@ -153,4 +145,4 @@ def _letter(letter_id: str, fields: Sequence[bytes | None] | Exception, size: in
         return None
     if not re.fullmatch(r"[0-9]{1,14}", at):  # more would be beyond every date
         return DeadLetter(letter_id, UNREADABLE, channel, "its time is no number", 0.0, size)
-    return DeadLetter(letter_id, what.replace(" ", "-"), channel, reason, int(at) / 1000, size)
+    return DeadLetter(letter_id, what, channel, reason, int(at) / 1000, size)

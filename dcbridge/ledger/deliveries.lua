@@ -96,7 +96,7 @@ function verbs.delivery_failed()
     return T.waiting
   end
   if delay < 0 then
-    dead_letter('t-' .. id, 'delivery', account, code, redis.call('GET', 'dcb:e:' .. event_of(id)) or '', tonumber(a.dead_keep_ms))
+    dead_letter('t-' .. id, K.delivery, account, code, redis.call('GET', 'dcb:e:' .. event_of(id)) or '', tonumber(a.dead_keep_ms))
     delivery_leaves(id, 'dead')
     if string.sub(id, 1, 4) == 'evt_' then
       emit('delivery.dead', 'subscriber', name, 'code', code, 'of', event_of(id))

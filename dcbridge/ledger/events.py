@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.script import Retention, Script, slices, word
 from dcbridge.settings.process import DAY
 
@@ -107,7 +108,7 @@ class Events:
     async def dead_letter(self, entry: str, letter_id: str, reason: str, raw: bytes) -> None:
         """A batch that cannot be split."""
         keep = self._keep.dead_ms
-        await self._script.call("split_dead_letter", entry, letter_id, "interaction batch", reason, raw, keep)
+        await self._script.call("split_dead_letter", entry, letter_id, Kind.INTERACTION_BATCH, reason, raw, keep)
 
     async def sweep(self) -> None:
         """Give away places in flight that came free with time, forget what is too old, notice what is missing."""

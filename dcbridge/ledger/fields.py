@@ -1,8 +1,8 @@
 """What an entry in Redis holds: a name and a sentence for each of its one- to three-letter fields.
 
 An entry of 40 fields with full names takes a third more memory, so the short names stay in Redis. They stand
-here and nowhere else: Lua says F.attempts, S.sent and T.waiting (`dcbridge.ledger.lua` puts the words in their
-place when the script is loaded), Python says `entry.attempts`, and docs/architecture.md gets its tables from
+here and nowhere else: Lua says F.attempts, S.sent, T.waiting and K.receipt (`dcbridge.ledger.lua` puts the words in
+their place when the script is loaded), Python says `entry.attempts`, and docs/architecture.md gets its tables from
 `python -m dcbridge.ledger.fields_page`.
 
 A field or a state keeps its meaning for ever: processes of two versions work on the same entries.
@@ -52,6 +52,24 @@ class TaskState(Word):
     RUNNING = "running", "a worker has claimed it"
     DONE = "done", "the end: nothing is left to do; it is remembered, so that a repetition is recognised"
     DEAD = "dead", "the end: it could not be done; its content is a dead letter"
+
+
+class Kind(Word):
+    """What a dead letter holds. Lua says K.agent_message."""
+
+    AGENT_MESSAGE = "agent message", "an agent message that could not be carried, or its raw bytes"
+    RECEIPT = "receipt", "a receipt that Digital Channels refused for good"
+    CALLBACK = "callback", "a provider's callback that could not be read"
+    CONSUMER = "consumer", "a consumer's message that Digital Channels refused for good"
+    DELIVERY_UPDATE = "delivery update", "a provider's word about a message that nobody knows"
+    INTERACTION_BATCH = "interaction batch", "an interactions webhook that could not be split"
+    INTERACTION_ENTITY = "interaction entity", "one entity of such a webhook that has neither an id nor an event"
+    DELIVERY = "delivery", "an event that its subscriber did not take"
+
+    @property
+    def option(self) -> str:
+        """As the command line writes it."""
+        return self.value.replace(" ", "-")
 
 
 class Field(Generic[T]):
@@ -271,7 +289,7 @@ READ: tuple[type[Entry], ...] = (*KINDS, ClaimedMessage)
 def words() -> Mapping[str, str]:
     """What stands in Lua -> what is put in its place."""
     fields = {f"F.{one.name}": one.wire for kind in READ for one in kind.fields()}
-    return fields | {f"{of}.{one.value}": one.value for of, kind in _WORDS.items() for one in kind}
+    return fields | {f"{of}.{one.name.lower()}": one.value for of, kind in _WORDS.items() for one in kind}
 
 
-_WORDS: dict[str, type[StrEnum]] = {"S": State, "T": TaskState, "U": UpdateStatus}
+_WORDS: dict[str, type[StrEnum]] = {"S": State, "T": TaskState, "U": UpdateStatus, "K": Kind}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dcbridge.ledger import Ledger, NewMessage
+from dcbridge.ledger.fields import Kind
 
 
 class NewDeadLetter(NamedTuple):
@@ -41,7 +42,7 @@ async def accept(ledger: Ledger, intake: Intake) -> list[bool]:
     if not intake.dead_letters and not intake.unconfigured:
         return await ledger.messages.accept(intake.copies)
     beside: list[Awaitable[object]] = [
-        ledger.dead_letters.add(one.id, "agent message", one.channel_id, one.reason, one.raw)
+        ledger.dead_letters.add(one.id, Kind.AGENT_MESSAGE, one.channel_id, one.reason, one.raw)
         for one in intake.dead_letters
     ]
     if intake.unconfigured:

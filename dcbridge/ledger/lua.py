@@ -1,6 +1,7 @@
 """The ledger's script, put together: a header written from what Python knows, then the .lua files in their order.
 
-What fields.py names stands in Lua as F.<field>, S.<state>, T.<task state> or U.<delivery status>. It is put in its
+What fields.py names stands in Lua as F.<field>, S.<state>, T.<task state>, U.<delivery status> or
+K.<kind of a dead letter>. It is put in its
 place here, so that a name costs nothing while the script runs.
 """
 
@@ -21,7 +22,7 @@ FILES = (
     *("parked", "messages", "unconfigured", "lookups", "receipts", "tasks", "dead_letters", "deliveries", "events"),
     *("announced", "sweep", "run"),
 )
-_NAME = re.compile(r"\b[FSTU]\.[a-z]\w*")
+_NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 
 @cache

@@ -161,7 +161,7 @@ function verbs.accept()
       redis.call('ZADD', 'dcb:open:' .. channel, now, ref)
       redis.call('SADD', 'dcb:channels', channel)
       if each.raw ~= '' then
-        dead_letter('m-' .. ref, 'agent message', channel, each.detail, each.raw, dead_keep_ms)
+        dead_letter('m-' .. ref, K.agent_message, channel, each.detail, each.raw, dead_keep_ms)
       end
       if each.reason ~= '' then
         finish(ref, S.failed, each.reason, each.detail, 'Failed', keep_ms)

@@ -59,9 +59,9 @@ end
 function verbs.receipts_refused()
   local channel, ref = a.channel, a.ref
   if redis.call('ZREM', 'dcb:receipts:' .. channel, ref) == 0 then return 'stale' end
-  dead_letter('r-' .. ref, 'receipt', channel, a.code, a.raw, tonumber(a.dead_keep_ms))
+  dead_letter('r-' .. ref, K.receipt, channel, a.code, a.raw, tonumber(a.dead_keep_ms))
   redis.call('HSET', 'dcb:m:' .. ref, F.receipt_refused, a.code)
-  note('dcb:m:' .. ref, 'receipt', 'refused', a.code)
+  note('dcb:m:' .. ref, K.receipt, 'refused', a.code)
   redis.call('HDEL', 'dcb:m:' .. ref, F.sender_id, F.to_id)
   redis.call('PEXPIRE', 'dcb:m:' .. ref, a.keep_ms)
   return 'refused'

@@ -9,6 +9,7 @@ import orjson
 
 from dcbridge.genesys import payloads
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.fields import Kind
 from dcbridge.providers.base import Callback
 from dcbridge.providers.callback import pack
 from tests.cli.session import CONSUMER, DAY, SENDER, TEXT, Session
@@ -34,7 +35,7 @@ def webhook(message_id: str = "m-1", **changes: Any) -> bytes:
 
 async def unreadable_webhook(session: Session, body: bytes = b"{" + TEXT.encode()) -> str:
     letter_id = f"w-{payloads.made_up_id('main', body)}"
-    await session.ledger.dead_letters.add(letter_id, "agent message", "", "520 the body is not JSON", body)
+    await session.ledger.dead_letters.add(letter_id, Kind.AGENT_MESSAGE, "", "520 the body is not JSON", body)
     return letter_id
 
 
@@ -73,14 +74,14 @@ async def dead_callback(session: Session) -> str:
 
 async def update_of_nobody(session: Session) -> str:
     await session.ledger.dead_letters.add(
-        "u-" + "0" * 24, "delivery update", "", "512 unknown message", callback("status")
+        "u-" + "0" * 24, Kind.DELIVERY_UPDATE, "", "512 unknown message", callback("status")
     )
     return "u-" + "0" * 24
 
 
 async def unreadable_batch(session: Session, body: bytes = b"{" + TEXT.encode()) -> str:
     letter_id = f"i-{payloads.made_up_id('main', body)}"
-    await session.ledger.dead_letters.add(letter_id, "interaction batch", "", "520 the body is not JSON", body)
+    await session.ledger.dead_letters.add(letter_id, Kind.INTERACTION_BATCH, "", "520 the body is not JSON", body)
     return letter_id
 
 

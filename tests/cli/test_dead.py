@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from dcbridge.ledger import Ledger
+from dcbridge.ledger.fields import Kind
 from tests.cli.letters import (
     CONSUMER_TASK,
     KINDS,
@@ -76,9 +77,9 @@ async def test_raw_bytes_are_written_as_they_came_with_a_warning_beside_them(ses
     ],
 )
 async def test_filters_say_which_letters_for_every_verb(session: Session, filters: list[str], found: list[str]) -> None:
-    await session.ledger.dead_letters.add("w-1", "agent message", "", "520 the body is not JSON", b"{")
-    await session.ledger.dead_letters.add("t-1", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
-    await session.ledger.dead_letters.add("i-1", "interaction batch", "", "520 the body is not JSON", b"{")
+    await session.ledger.dead_letters.add("w-1", Kind.AGENT_MESSAGE, "", "520 the body is not JSON", b"{")
+    await session.ledger.dead_letters.add("t-1", Kind.CONSUMER, CHANNEL, "http 400", CONSUMER_TASK)
+    await session.ledger.dead_letters.add("i-1", Kind.INTERACTION_BATCH, "", "520 the body is not JSON", b"{")
     hour = 3600_000
     for letter_id, ms in (("w-1", 2 * hour), ("t-1", hour), ("i-1", 0)):
         at = int(time.time() * 1000) - ms
@@ -98,7 +99,7 @@ async def test_filters_say_which_letters_for_every_verb(session: Session, filter
 
 async def test_the_newest_are_listed_up_to_the_limit(session: Session) -> None:
     for n in range(5):
-        await session.ledger.dead_letters.add(f"w-{n}", "agent message", "", "why", b"")
+        await session.ledger.dead_letters.add(f"w-{n}", Kind.AGENT_MESSAGE, "", "why", b"")
         await asyncio.sleep(0.002)
     said = await session.types("dead", "list", "--limit", "2")
     assert re.findall(r"w-\d", said.out) == ["w-4", "w-3"]

@@ -25,6 +25,7 @@ from starlette.routing import Route
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.events import event as events
 from dcbridge.ledger.deliveries import Failure
+from dcbridge.ledger.fields import Kind
 from tests.cli.session import Session
 from tests.listening import listening
 
@@ -294,7 +295,7 @@ async def test_a_dead_delivery_is_put_back_and_goes_to_its_subscriber_alone(sess
 
 
 async def test_a_nameless_entity_stays_a_letter(session: EventSession) -> None:
-    await session.ledger.dead_letters.add("e-1", "interaction entity", "", "neither an id nor an event", b"{}")
+    await session.ledger.dead_letters.add("e-1", Kind.INTERACTION_ENTITY, "", "neither an id nor an event", b"{}")
     said = await session.types("dead", "replay", "e-1")
     assert said.code == 1
     assert "it cannot be delivered" in said.out

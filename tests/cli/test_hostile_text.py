@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import orjson
 import pytest
 
+from dcbridge.ledger.fields import Kind
 from tests.cli.session import Session
 
 BAD = {
@@ -30,7 +33,7 @@ async def test_no_command_hands_it_on(session: Session, kind: str) -> None:
     bad = f"a{BAD[kind]}b"
     ref = await session.put(bad, channel_id=bad)
     letter = f"w-{bad}"
-    await session.ledger.dead_letters.add(letter, "webhook", bad, f"520 {bad}", b"{")
+    await session.ledger.dead_letters.add(letter, cast(Kind, "webhook"), bad, f"520 {bad}", b"{")
     sending = await session.sending("m-2", to_id="2")
     await session.retry(sending)
     await session.redis.hset(f"dcb:m:{sending}", mapping={"e": bad, "cd": bad, "pr": bad})

@@ -18,6 +18,7 @@ from redis import exceptions as redis_errors
 from dcbridge.cli.app import app
 from dcbridge.cli.dev.processes import Ports, prepare, read, write_env
 from dcbridge.cli.terminal import explain_redis_error
+from dcbridge.ledger.fields import Kind
 from dcbridge.settings.process import Settings
 from tests.cli.letters import all_kinds, unreadable_webhook
 from tests.cli.session import DAY, Session
@@ -143,7 +144,7 @@ async def test_nobody_is_asked_where_that_is_no_question(session: Session, how: 
 
 async def test_a_replay_that_is_interrupted_says_how_far_it_came_and_can_go_on(session: Session) -> None:
     for n in range(40):
-        await session.ledger.dead_letters.add(f"u-{n:024d}", "delivery update", "", "512", callback_of(n))
+        await session.ledger.dead_letters.add(f"u-{n:024d}", Kind.DELIVERY_UPDATE, "", "512", callback_of(n))
     with OnATerminal(session.environ, "dead", "replay", "--all", "--rate", "10") as running:
         await asyncio.to_thread(running.until, re.compile(r" (?:[5-9]|[12][0-9])/40"))  # a bar may skip a figure
         running.interrupt()

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
 import redis as sync
 
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.fields import Kind
 from dcbridge.providers.callback import callback_lane, consumer_lane
 from dcbridge.replay import Replay
 from tests.cli.letters import (
@@ -209,7 +210,7 @@ async def test_an_interaction_batch_is_put_back_once(session: Session) -> None:
 
 
 async def test_a_letter_of_a_kind_from_the_future_is_left_alone(session: Session) -> None:
-    await session.ledger.dead_letters.add("z-1", "carrier pigeon", "", "lost", b"")
+    await session.ledger.dead_letters.add("z-1", cast(Kind, "carrier pigeon"), "", "lost", b"")
     said = await session.types("dead", "replay", "z-1")
     assert (said.code, "carrier-pigeon" in said.out) == (1, True)
     assert await session.keys("dcb:dead:*") == ["dcb:dead:z-1"]
@@ -233,7 +234,7 @@ async def test_one_named_twice_is_replayed_once(session: Session) -> None:
 
 async def test_many_are_told_in_sums(session: Session) -> None:
     for n in range(40):
-        await session.ledger.dead_letters.add(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
+        await session.ledger.dead_letters.add(f"t-c-{n:024x}", Kind.CONSUMER, CHANNEL, "http 400", CONSUMER_TASK)
     await told_failed(session)
     said = await session.types("dead", "replay", "--all")
     assert "40 replayed: will be posted to the agent again" in said.out
@@ -243,7 +244,7 @@ async def test_many_are_told_in_sums(session: Session) -> None:
 
 async def test_a_rate_is_kept(session: Session) -> None:
     for n in range(4):
-        await session.ledger.dead_letters.add(f"t-c-{n:024x}", "consumer", CHANNEL, "http 400", CONSUMER_TASK)
+        await session.ledger.dead_letters.add(f"t-c-{n:024x}", Kind.CONSUMER, CHANNEL, "http 400", CONSUMER_TASK)
     began = time.time() * 1000
     assert (await session.types("dead", "replay", "--all", "--rate", "10/s")).code == 0
     moments = sorted([(await session.ledger.tasks.entry(f"c-{n:024x}")).accepted_at for n in range(4)])
@@ -264,7 +265,7 @@ async def test_a_replay_that_is_killed_loses_nothing_and_doubles_nothing(session
     count = 300
     for n in range(count):
         await session.ledger.dead_letters.add(
-            f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status")
+            f"u-{n:024x}", Kind.DELIVERY_UPDATE, "", "512 unknown message", callback("status")
         )
     with sync.Redis.from_url(session.environ["DCBRIDGE_REDIS_URL"]) as redis:
         for rate in ("200", "200"):
@@ -311,7 +312,7 @@ async def test_the_step_itself_looks_once_more(session: Session) -> None:
 async def test_two_operators_at_once_put_a_letter_back_once(session: Session) -> None:
     for n in range(30):
         await session.ledger.dead_letters.add(
-            f"u-{n:024x}", "delivery update", "", "512 unknown message", callback("status")
+            f"u-{n:024x}", Kind.DELIVERY_UPDATE, "", "512 unknown message", callback("status")
         )
     replay, other = (
         Replay(session.ledger, session.configuration),

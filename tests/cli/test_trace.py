@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.history import KEPT
 from dcbridge.messages import MessageStatus, UpdateStatus
 from dcbridge.runtime.logs import Tokens
@@ -291,7 +292,7 @@ async def test_an_id_that_nobody_knows(session: Session, given: str) -> None:
 
 async def test_an_unknown_id_with_a_dead_letter_points_there(session: Session) -> None:
     await session.ledger.dead_letters.add(
-        "w-dcbridge-1", "agent message", "", "520 the body is not JSON", TEXT.encode()
+        "w-dcbridge-1", Kind.AGENT_MESSAGE, "", "520 the body is not JSON", TEXT.encode()
     )
     said = await session.types("trace", "dcbridge-1")
     assert said.code == 1

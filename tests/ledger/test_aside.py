@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.reports import overview
 from dcbridge.ledger.reports.books import read
 from dcbridge.messages import message_ref
@@ -287,7 +288,7 @@ async def test_a_full_redis_sets_nothing_aside(bench: Bench) -> None:
 @pytest.mark.parametrize("damage", ["at", "type"])
 async def test_a_dead_letter_that_cannot_be_read_does_not_hide_the_others(bench: Bench, damage: str) -> None:
     for name in ("bad", "good"):
-        await bench.ledger.dead_letters.add(name, "callback", "", "why", b"raw")
+        await bench.ledger.dead_letters.add(name, Kind.CALLBACK, "", "why", b"raw")
     if damage == "at":
         await bench.redis.hset("dcb:dead:bad", "at", "yesterday")
     else:

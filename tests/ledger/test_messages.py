@@ -14,6 +14,7 @@ from rq.utils import import_attribute
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.reports.books import read
 from tests.ledger.ledger_bench import CHANNEL, CONSUMER, KEEP, KEEP_DEAD, PAYLOAD, Bench, copies_of, new_message
 
@@ -325,11 +326,11 @@ async def test_nothing_in_flight_has_an_end_of_its_own(bench: Bench) -> None:
 
 
 async def test_dead_letters_end_and_are_listed_no_longer(bench: Bench) -> None:
-    assert await bench.ledger.dead_letters.add("w-1", "agent message", CHANNEL, "520", b"raw")
-    assert not await bench.ledger.dead_letters.add("w-1", "agent message", CHANNEL, "520", b"raw")
+    assert await bench.ledger.dead_letters.add("w-1", Kind.AGENT_MESSAGE, CHANNEL, "520", b"raw")
+    assert not await bench.ledger.dead_letters.add("w-1", Kind.AGENT_MESSAGE, CHANNEL, "520", b"raw")
     assert 0 < await bench.redis.pttl("dcb:dead:w-1") <= KEEP_DEAD * 1000
     await bench.redis.zadd("dcb:dead", {"w-1": 0})
-    await bench.ledger.dead_letters.add("w-2", "agent message", CHANNEL, "520", b"raw")
+    await bench.ledger.dead_letters.add("w-2", Kind.AGENT_MESSAGE, CHANNEL, "520", b"raw")
     assert await bench.redis.zrange("dcb:dead", 0, -1) == [b"w-2"]
 
 

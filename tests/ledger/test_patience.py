@@ -14,6 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.patience import Patience
 from tests.ledger.ledger_bench import CHANNEL, new_message
 
@@ -44,7 +45,7 @@ WAITS: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
     "task_done": lambda ledger: ledger.tasks.done("c-1", "t", 1.0),
     "task_retry": lambda ledger: ledger.tasks.retry("c-1", "t", 1.0, "c"),
     "task_dead": lambda ledger: ledger.tasks.dead("c-1", "t", "c", b"", 1.0),
-    "dead_letter": lambda ledger: ledger.dead_letters.add("l-1", "callback", CHANNEL, "c", b""),
+    "dead_letter": lambda ledger: ledger.dead_letters.add("l-1", Kind.CALLBACK, CHANNEL, "c", b""),
 }
 # What comes again by itself, or has somebody who waits for the answer.
 ONCE: dict[str, Callable[[Ledger], Awaitable[Any]]] = {

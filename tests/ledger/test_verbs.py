@@ -12,6 +12,7 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import Ledger, NewTask
 from dcbridge.ledger.deliveries import Failure
 from dcbridge.ledger.events import NewEvent
+from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.lua import verbs
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 from dcbridge.messages import MessageStatus, UpdateStatus
@@ -92,9 +93,9 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.subscribers.disable(CRM, "operator"),
     lambda it: it.subscribers.enable(CRM),
     lambda it: it.events.sweep(),
-    lambda it: it.dead_letters.add("l-1", "callback", CHANNEL, "c", b"raw"),
+    lambda it: it.dead_letters.add("l-1", Kind.CALLBACK, CHANNEL, "c", b"raw"),
     lambda it: it.dead_letters.put_task("l-1", NewTask("b-2", "callback", "", b"{}")),
-    lambda it: it.dead_letters.add("l-2", "agent message", CHANNEL, "c", b"raw"),
+    lambda it: it.dead_letters.add("l-2", Kind.AGENT_MESSAGE, CHANNEL, "c", b"raw"),
     lambda it: it.dead_letters.accept("l-2", [new_message("m-3")]),
     lambda it: it.dead_letters.again("t-c-1", TASK),
     lambda it: it.dead_letters.put_batch("l-3", "two", "main", "trace", b"{}"),

@@ -10,7 +10,8 @@ import pytest
 
 from dcbridge.config.loader import parse
 from dcbridge.ledger import NewTask
-from dcbridge.ledger.dead_letters import NO_CHANNEL, DeadLetter, Selection, What
+from dcbridge.ledger.dead_letters import NO_CHANNEL, DeadLetter, Selection
+from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.history import hops_of_task
 from dcbridge.providers.base import Callback
 from dcbridge.providers.callback import pack
@@ -135,12 +136,12 @@ async def test_who_wrote_is_answered_at_the_address_that_the_provider_gave(
 
 
 def test_letters_of_consumers_are_found_where_no_channel_has_the_number() -> None:
-    consumer = Selection(What.CONSUMER)
+    consumer = Selection(Kind.CONSUMER)
     assert consumer.has(DeadLetter("t-b-1", "callback", "", NO_CHANNEL, 0.0, 1))
     assert consumer.has(DeadLetter("t-c-1", "consumer", SMS, "http 404", 0.0, 1))
     assert not consumer.has(DeadLetter("t-b-1", "callback", "", "no MessageSid", 0.0, 1))
-    assert not consumer.has(DeadLetter("u-1", "delivery-update", "", NO_CHANNEL, 0.0, 1))
-    assert Selection(What.CALLBACK).has(DeadLetter("t-b-1", "callback", "", NO_CHANNEL, 0.0, 1))
+    assert not consumer.has(DeadLetter("u-1", "delivery update", "", NO_CHANNEL, 0.0, 1))
+    assert Selection(Kind.CALLBACK).has(DeadLetter("t-b-1", "callback", "", NO_CHANNEL, 0.0, 1))
 
 
 # ---------------------------------------------------------------- texts without words
