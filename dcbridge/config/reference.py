@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from enum import IntEnum
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -138,6 +139,9 @@ def _sections() -> list[str]:
         kind_row = f"| `kind` | `{kind}` | required | This kind of provider; it carries {carries}. |"
         table = _table(adapter.fields_model, first=kind_row, required=True)
         parts.append(f"### providers.*name* of kind {kind}\n\n{table}")
+        for name, field in adapter.fields_model.model_fields.items():
+            inner = [one for one in (field.annotation, *get_args(field.annotation)) if _is_model(one)]
+            parts += [f"### providers.*name*.{name} of kind {kind}\n\n{_table(one)}" for one in inner]
     for name, sink in SINKS.items():
         example = yaml.safe_dump({"sink": {"kind": name, **sink.fields.example}}, sort_keys=False, width=1000)
         title = f"### subscribers.*name*.sink of kind {name}"
@@ -150,11 +154,15 @@ def _sections() -> list[str]:
     return parts
 
 
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
 def _table(model: type[BaseModel], prefix: str = "", first: str = "", *, required: bool = False) -> str:
     """`required`: what has to be set comes first."""
     rows = [first] if first else []
     for name, field in sorted(model.model_fields.items(), key=lambda one: required and not one[1].is_required()):
-        shown = f"{prefix}{name.upper()}" if prefix else name
+        shown = f"{prefix}{name.upper()}" if prefix else field.alias or name
         sentence = (field.description or "").replace("|", "\\|")
         rows.append(f"| `{shown}` | {_type(field)} | {_default(field)} | {sentence} |")
     return "\n".join(["| name | value | default | meaning |", "|---|---|---|---|", *rows]) + "\n"
@@ -196,6 +204,8 @@ def _words(annotation: Any) -> str:
         return f"{_words(args[1])}s by name"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping"
+    if isinstance(annotation, type) and issubclass(annotation, IntEnum):
+        return ", ".join(f"`{one.value}`" for one in annotation)
     return {str: "text", SecretStr: "secret", int: "whole number", float: "number", bool: "true or false"}.get(
         annotation, getattr(annotation, "__name__", "value")
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dcbridge.providers.base import Fields, Provider
+from dcbridge.providers.http import Http
 from dcbridge.providers.infobip import Infobip
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.smtp import Smtp
@@ -10,7 +11,8 @@ from dcbridge.providers.telnyx import Telnyx
 from dcbridge.providers.twilio import Twilio
 from dcbridge.providers.vonage import Vonage
 
-KINDS: dict[str, type[Infobip] | type[Smtp] | type[Telnyx] | type[Twilio] | type[Vonage]] = {
+KINDS: dict[str, type[Http] | type[Infobip] | type[Smtp] | type[Telnyx] | type[Twilio] | type[Vonage]] = {
+    "http": Http,
     "infobip": Infobip,
     "smtp": Smtp,
     "telnyx": Telnyx,

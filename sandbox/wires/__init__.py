@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from sandbox.config import Account
 from sandbox.wires.base import Wire
+from sandbox.wires.http import HttpWire
 from sandbox.wires.infobip import InfobipWire
 from sandbox.wires.telnyx import TelnyxWire
 from sandbox.wires.twilio import TwilioWire
 from sandbox.wires.vonage import VonageWire
 from sandbox.world import World
 
-KINDS: dict[str, type[InfobipWire] | type[TelnyxWire] | type[TwilioWire] | type[VonageWire]] = {
+KINDS: dict[str, type[HttpWire] | type[InfobipWire] | type[TelnyxWire] | type[TwilioWire] | type[VonageWire]] = {
+    "http": HttpWire,
     "infobip": InfobipWire,
     "telnyx": TelnyxWire,
     "twilio": TwilioWire,

@@ -63,6 +63,49 @@ def _public_key(kept: Mapping[str, str]) -> str:
 
 
 COMPANIES: dict[str, Company] = {
+    "http": Company(
+        channel="5550200004",
+        number="+15557650204",
+        fields="""\
+    secrets:
+      key: file:http_key
+    send:
+      url: http://127.0.0.1:{page}/company/messages
+      json:
+        to: "{{to}}"
+        from: "{{sender}}"
+        text: "{{text}}"
+        reference: "{{reference}}"
+        key: "{{secret.key}}"
+    taken:
+      status: [202]
+      id: json:/id
+    code: json:/error
+    errors:
+      - {{code: [opted_out, filtered], is: refused, reason: 350}}
+      - {{code: [no_such_number], is: refused, reason: 530}}
+      - {{status: 401, is: account}}
+    status:
+      each: json:/reports
+      reference: json:/reference
+      id: json:/id
+      word: json:/status
+      words: {{delivered: delivered, failed: failed}}
+      code: json:/error
+      reasons: {{no_such_number: 530, filtered: 350}}
+    inbound:
+      each: json:/messages
+      id: json:/id
+      from: json:/from
+      to: json:/to
+      text: json:/text
+    signature:
+      header: X-Company-Signature
+      secret: file:http_signature
+      prefix: sha256=
+""",
+        secrets={"key": _secret, "signature": _secret},
+    ),
     "infobip": Company(
         channel="5550200003",
         number="+15557650203",
