@@ -11,6 +11,7 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 from dcbridge.config.loader import load, parse
 from dcbridge.config.models import Configuration
 from dcbridge.config.reference import EXAMPLE, markdown
+from dcbridge.providers import KINDS
 from dcbridge.settings.problems import ConfigurationError, explain
 from dcbridge.settings.types import is_loopback
 
@@ -121,7 +122,7 @@ TABLE = [
      "bridge.yaml:7: endpoints.main.secrets[0]: begins with !, which YAML takes for a tag; put the whole value in"
      " quotes", "main-secret-00001 → '!main-secret-00001'"),
     ("kind: twilio → kind: twillio",
-     'bridge.yaml:11: providers.twilio.kind: should be one of smtp, twilio, and is something else;'
+     f'bridge.yaml:11: providers.twilio.kind: should be one of {", ".join(sorted(KINDS))}, and is something else;'
      ' did you mean "twilio"?', "kind: twilio → kind: 'twilio'"),
     ("    kind: twilio⏎ → ", "bridge.yaml:10: providers.twilio.kind: is missing", "kind: twilio⏎ → kind:    twilio⏎"),
     ("    host: smtp → ⏎    port: x⏎    host: smtp",
