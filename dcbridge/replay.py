@@ -141,7 +141,7 @@ class Replay:
         except payloads.NotJson:
             return Replayed(False, "still cannot be read: the body is not JSON")
         name = intake.batch_id(endpoints[0], raw, operation, events)
-        if await self._ledger.redis.exists(f"dcb:batch:{name}"):
+        if await self._ledger.events.has_batch(name):
             return Replayed(False, "was accepted since, in another delivery: drop this dead letter")
         trace = uuid.uuid4().hex
         return await self._do(

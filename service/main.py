@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
 from dcbridge.http.connections import public_connections
-from dcbridge.ledger import Ledger
+from dcbridge.ledger import Ledger, probe
 from dcbridge.ledger.layout import Layout, WrongLayout, require_sync
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.logs import Tokens
@@ -78,7 +78,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
         nonlocal reached
         try:
             async with asyncio.timeout(settings.redis_timeout):
-                reached = bool(await redis.set("dcb:probe", 1, ex=60))
+                reached = await probe.write(redis)
         except (RedisError, OSError, TimeoutError):
             return journal is not None and journal.takes_more and (reached or journal.waiting > 0)
         return reached

@@ -175,6 +175,26 @@ def test_no_file_is_longer_than_a_person_reads(folder: str) -> None:
     assert long == {}
 
 
+def test_keys_of_redis_stand_in_the_ledger() -> None:
+    """Whatever else needs one asks the ledger. RQ's own keys belong to its worker as well."""
+    found = [
+        str(path.relative_to(ROOT))
+        for path in files("dcbridge", "service", "workers")
+        if path.relative_to(ROOT).parts[:2] != ("dcbridge", "ledger") and names_a_key(path.read_text())
+    ]
+    assert found == ["workers/worker.py"]
+
+
+def names_a_key(text: str) -> bool:
+    """Whether a string of the code, and not of a comment or a docstring, begins like a key of ours or of RQ's."""
+    return bool(re.search(r"""["'](?:dcb|rq):""", text))
+
+
+@pytest.mark.parametrize(("line", "does"), [('f"dcb:m:{ref}"', True), ("b'rq:job:'", True), ('"a dcb: b"', False)])
+def test_a_key_is_recognised(line: str, does: bool) -> None:
+    assert names_a_key(line) == does
+
+
 # Each written so that this file does not hold it either.
 UNWANTED = {
     "a promise to do it later": r"\b(?:TO[D]O|FIX[M]E|XX[X])\b",

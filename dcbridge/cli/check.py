@@ -5,6 +5,7 @@ from __future__ import annotations
 from redis.exceptions import RedisError
 
 from dcbridge.cli.terminal import explain_redis_error
+from dcbridge.ledger import probe
 from dcbridge.ledger.layout import KEY as LAYOUT_KEY
 from dcbridge.ledger.layout import problem as layout_problem
 from dcbridge.settings.process import Settings
@@ -19,7 +20,7 @@ async def check_redis(settings: Settings) -> list[str]:
         missing = await not_allowed(redis)
         if missing:
             return missing
-        await redis.set("dcb:probe", 1, ex=60)
+        await probe.write(redis)
         layout = layout_problem(await redis.get(LAYOUT_KEY))
         return [*([layout] if layout else []), *await redis_problems(redis, settings)]
     except (RedisError, OSError) as error:

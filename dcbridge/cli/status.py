@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
 
 from redis.exceptions import RedisError
 
@@ -11,6 +10,7 @@ from dcbridge.cli import status_report as report
 from dcbridge.cli.status_report import Wanted, look
 from dcbridge.cli.status_screen import Watching, print_screen
 from dcbridge.cli.terminal import Session, explain_redis_error, print_json, say_error
+from dcbridge.ledger.reports import search
 
 
 async def show(session: Session, wanted: Wanted, as_json: bool) -> int:
@@ -56,7 +56,7 @@ async def _known(session: Session, wanted: Wanted) -> bool:
         return False
     if wanted.channel is None or wanted.channel in configuration.channels:
         return True
-    if await cast(Any, session.ledger.redis.sismember("dcb:channels", wanted.channel)):
+    if wanted.channel in await search.channels(session.ledger.redis):
         return True
     say_error(f"there is no channel {wanted.channel}")
     return False

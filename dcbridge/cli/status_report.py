@@ -96,7 +96,7 @@ async def look(session: Session, wanted: Wanted) -> Status:
         wanted.heads,
         None if wanted.everything else {one.channel_id for one in chosen},
     )
-    newest: Any = await redis.zrange("dcb:dead", -1, -1, withscores=True)
+    newest = await session.ledger.dead_letters.newest()
     journal = _journal(session.settings)
     stranded = await _stranded(session, now, books)
     return Status(
@@ -108,7 +108,7 @@ async def look(session: Session, wanted: Wanted) -> Status:
         states=await conversations.states_of(redis, {one.channel_id: one.in_flight for one in waiting}),
         lanes=lanes,
         tokens=_tokens(session.settings, lanes.heads),
-        newest_letter_age=max(0.0, now.at - newest[0][1] / 1000) if newest else 0.0,
+        newest_letter_age=max(0.0, now.at - newest) if newest else 0.0,
         journal=journal,
         problems=[*_problems(now, books, lanes, journal, stranded), *await _unsafe(session)],
         stranded=stranded,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
-from redis.asyncio import Redis
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +17,7 @@ from dcbridge.genesys.payloads import MAX_RECIPIENTS
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.fields import MessageEntry, State
 from dcbridge.ledger.history import Hop, hops_of, hops_of_task, older_lines_are_gone, parts_of
+from dcbridge.ledger.reports import search as reports
 from dcbridge.messages import message_ref
 from dcbridge.printable import printable
 from dcbridge.runtime.logs import Tokens
@@ -47,7 +47,11 @@ async def show(session: Session, given: str, channel: str | None, everywhere: bo
         look = search.everywhere if everywhere else search.waiting_for
         lives = await _lives_of(session, await look(session, given, channel))
         listed = len(lives) > 1
-    letters = [] if lives else await _letters(session.ledger.redis, [f"{kind}-{given}" for kind in "wmrtui"] + [given])
+    letters = (
+        []
+        if lives
+        else await reports.dead_letters(session.ledger.redis, [f"{kind}-{given}" for kind in "wmrtui"] + [given])
+    )
     if as_json:
         named = "" if search.is_address(given) else given
         print_json({"id": named, "found": [_as_json(life) for life in lives], "dead_letters": letters})
@@ -110,18 +114,13 @@ async def _refs(session: Session, message_id: str, channel: str | None) -> list[
     redis = session.ledger.redis
     channels = [channel] if channel is not None else list(session.configuration.channels)
     if channel is None:
-        strays = cast(set[bytes], await redis.smembers("dcb:channels"))
-        channels += sorted({name.decode() for name in strays} - set(channels))
+        channels += sorted(await reports.channels(redis) - set(channels))
     found: list[str] = []
     for name in channels:
-        first = await search.existing(redis, "dcb:m:", [message_ref(name, message_id, n) for n in range(_FIRST_LOOK)])
+        first = await reports.messages(redis, [message_ref(name, message_id, n) for n in range(_FIRST_LOOK)])
         rest = [message_ref(name, message_id, n) for n in range(_FIRST_LOOK, MAX_RECIPIENTS)] if first else []
-        found += first + await search.existing(redis, "dcb:m:", rest)
+        found += first + await reports.messages(redis, rest)
     return found
-
-
-async def _letters(redis: Redis, ids: Sequence[str]) -> list[str]:
-    return await search.existing(redis, "dcb:dead:", ids)
 
 
 async def _message(session: Session, ref: str) -> Life | None:
@@ -132,13 +131,7 @@ async def _message(session: Session, ref: str) -> Life | None:
     entry, damaged = sound(found)
     channel = session.configuration.channel(entry.channel_id)
     provider = channel.provider if channel else ""
-    async with redis.pipeline(transaction=False) as pipe:
-        pipe.zscore("dcb:due", f"m:{ref}")
-        pipe.zscore(f"dcb:receipts:{entry.channel_id}", ref)
-        pipe.lpos(f"dcb:lane:{entry.lane}", f"m:{ref}")
-        pipe.zscore(f"dcb:parked:{provider}", ref)
-        pipe.hget(f"dcb:breaker:{provider}", "why")
-        due, receipt_due, place, parked, why = await pipe.execute()
+    place = await reports.place_of(redis, ref, entry, provider)
     facts = {
         "message": ref,
         "state": entry.state,
@@ -147,14 +140,14 @@ async def _message(session: Session, ref: str) -> Life | None:
         "trace id": entry.trace_id,
         "consumer": _consumer(session.settings, entry),
         "attempts": entry.total_attempts,
-        "waits behind": f"{place} in its conversation" if place else "",
-        "held back": _held_back(entry, provider if parked is not None else "", why),
+        "waits behind": f"{place.in_lane} in its conversation" if place.in_lane else "",
+        "held back": _held_back(entry, provider if place.is_parked else "", place.breaker_why),
         "last code": entry.last_code,
         "outcome was unknown": {0: "", 1: "once"}.get(entry.times_unknown, f"{entry.times_unknown} times"),
         "damaged": damaged,
-        "dead letters": await _letters(redis, [f"m-{ref}", f"r-{ref}"]),
+        "dead letters": await reports.dead_letters(redis, [f"m-{ref}", f"r-{ref}"]),
     }
-    hops = hops_of(entry, due=_seconds(due), receipt_due=_seconds(receipt_due))
+    hops = hops_of(entry, due=place.due, receipt_due=place.receipt_due)
     return Life(facts, hops, parts_of(entry), older_lines_are_gone(entry))
 
 
@@ -172,7 +165,7 @@ async def _task(ledger: Ledger, task_id: str) -> Life | None:
         "attempts": entry.attempts,
         "last code": entry.last_code,
         "damaged": damaged,
-        "dead letters": await _letters(ledger.redis, [f"t-{task_id}"]),
+        "dead letters": await reports.dead_letters(ledger.redis, [f"t-{task_id}"]),
     }
     return Life(facts, hops_of_task(entry), (), older_lines_are_gone(entry))
 

@@ -82,6 +82,11 @@ class DeadLetters:
         found = cast(list[bytes], await self._redis.zrangebyscore("dcb:dead", low, "+inf"))
         return [one.decode() for one in (reversed(found) if newest_first else found)]
 
+    async def newest(self) -> float | None:
+        """When the newest was written, in seconds since 1970."""
+        found: Any = await self._redis.zrange("dcb:dead", -1, -1, withscores=True)
+        return found[0][1] / 1000 if found else None
+
     async def read(self, ids: Sequence[str]) -> AsyncIterator[DeadLetter | None]:
         """Each letter in the given order; None for one that is not there."""
         for start in range(0, len(ids), _CHUNK):

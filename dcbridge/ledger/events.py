@@ -86,6 +86,10 @@ class Events:
         answer = await self._script.call("batch_put", batch_id, endpoint, trace_id, body, self._keep.ended_ms)
         return word(answer) == "new"
 
+    async def has_batch(self, batch_id: str) -> bool:
+        """Whether it came before, and is remembered."""
+        return bool(await self._script.redis.exists(f"dcb:batch:{batch_id}"))
+
     async def take(self, token: str, lease: float, limit: int) -> list[Batch]:
         """The oldest entries, ours for `lease`; none where there are none, or somebody else splits."""
         rows = await self._script.call("split_take", token, int(lease * 1000), limit)

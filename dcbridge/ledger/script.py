@@ -30,6 +30,7 @@ Argument = str | bytes | int
 BATCH = 64  # light verbs to a script: enough to share an fsync, few enough that others get their turn
 WORDS = 20  # arguments that weigh as much as a light verb: a message that is accepted has fewer
 BYTES = 16_384  # of arguments that do
+BARRIER = "dcb:barrier"  # the small write of dcbridge.store.durability
 HEAVY = 8  # light verbs: one that weighs more is bulk
 
 
@@ -102,7 +103,7 @@ class Batch:
 
     async def _run(self, arguments: list[Argument]) -> list[Any]:
         if self._durable is not None:
-            return cast(list[Any], await self._durable.run(self._redis, self._script, arguments))
+            return cast(list[Any], await self._durable.run(self._redis, self._script, arguments, BARRIER))
         return await cast(Awaitable[list[Any]], self._script(args=arguments))
 
 

@@ -22,8 +22,6 @@ from redis.exceptions import NoScriptError, RedisError
 
 from dcbridge.settings.process import Settings
 
-_BARRIER = "dcb:barrier"
-
 
 class NotDurable(RedisError):
     """Written, and not yet safe: the sender is told to come again, and the repetition changes nothing."""
@@ -39,14 +37,17 @@ class Durable:
         # With `appendfsync everysec` WAITAOF answers once a second: 64 would be all that a second carries.
         self.batch = 1024 if self._local else 64
 
-    async def run(self, redis: Redis, script: AsyncScript, arguments: Sequence[str | bytes | int]) -> Any:
-        """The script's answer. Raises NotDurable after `redis_timeout` / 2 seconds, or what Redis said."""
+    async def run(self, redis: Redis, script: AsyncScript, arguments: Sequence[str | bytes | int], barrier: str) -> Any:
+        """The script's answer. `barrier`: the key of the small write.
+
+        Raises NotDurable after `redis_timeout` / 2 seconds, or what Redis said.
+        """
         if not self._local and not self._replicas:
             return await script(args=arguments)
-        answers = await self._pipeline(redis, script.sha, arguments)
+        answers = await self._pipeline(redis, script.sha, arguments, barrier)
         if isinstance(answers[0], NoScriptError):
             await redis.script_load(script.script)
-            answers = await self._pipeline(redis, script.sha, arguments)
+            answers = await self._pipeline(redis, script.sha, arguments, barrier)
         for one in answers:
             if isinstance(one, Exception):
                 raise one
@@ -56,10 +57,12 @@ class Durable:
             raise NotDurable(f"on {local} disks, in {copies} of {self._replicas} replicas")
         return answer
 
-    async def _pipeline(self, redis: Redis, sha: str, arguments: Sequence[str | bytes | int]) -> list[Any]:
+    async def _pipeline(
+        self, redis: Redis, sha: str, arguments: Sequence[str | bytes | int], barrier: str
+    ) -> list[Any]:
         async with redis.pipeline(transaction=False) as pipe:
             pipe.execute_command("EVALSHA", sha, 0, *arguments)
-            pipe.set(_BARRIER, 1)
+            pipe.set(barrier, 1)
             if self._local:
                 pipe.execute_command("WAITAOF", self._local, self._replicas, self._patience)
             else:
