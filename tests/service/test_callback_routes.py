@@ -1,0 +1,87 @@
+"""The addresses of callbacks: which kinds a provider has, a secret in the path, and the most bytes of a body."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.config.loader import parse
+from dcbridge.providers.callback import unpack
+from tests.service.client import CONFIGURATION, ServiceClient, open_service
+
+SECRET = "0123456789abcdef-of-the-path"
+MORE = f"""\
+providers:
+  infobip: {{kind: infobip, base_url: "http://127.0.0.1:1", api_key: key, callback_secret: {SECRET}}}
+  telnyx: {{kind: telnyx, api_key: key, public_key: "{"A" * 43}="}}
+"""
+
+
+@pytest.fixture
+async def client(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[ServiceClient]:
+    configured = parse(CONFIGURATION.replace("providers:\n", MORE), {})
+    async with open_service(redis_server.url, configured, body_limit=1 << 20) as opened:
+        yield opened
+
+
+async def stored(client: ServiceClient) -> list[dict[bytes, bytes]]:
+    found: Any = [await client.redis.hgetall(key) for key in await client.redis.keys("dcb:t:*")]
+    return list(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("infobip/status", 401),
+        (f"infobip/status/{SECRET}", 200),
+        (f"infobip/status/{SECRET}0", 401),
+        (f"infobip/status/{SECRET[:-1]}", 401),
+        ("infobip/status/é", 401),
+        (f"infobip/inbound/{SECRET}", 200),
+        (f"infobip/events/{SECRET}", 404),
+        (f"infobip/status/{SECRET}/", 404),
+        ("telnyx/events", 401),
+        ("telnyx/status", 404),
+        (f"telnyx/events/{SECRET}", 404),
+        (f"twilio/status/{SECRET}", 404),
+        ("twilio/events", 404),
+        (f"nobody/status/{SECRET}", 404),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_which_addresses_there_are(client: ServiceClient, method: str, path: str, status: int) -> None:
+    answer = await client.http.request(method, f"/callbacks/{path}", content=b"{}" if method == "POST" else None)
+    assert answer.status_code == status
+    assert len(await stored(client)) == (status == 200)
+
+
+async def test_a_secret_in_the_path_is_neither_stored_nor_logged_nor_counted(
+    client: ServiceClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tests/flows/test_companies.py reads what the processes themselves write."""
+    for secret in (SECRET, SECRET + "-wrong"):
+        await client.http.post(f"/callbacks/infobip/status/{secret}?m=1", content=b"{}")
+    await client.http.post("/callbacks/infobip/status", headers={"Authorization": f"Bearer {SECRET}"}, content=b"[]")
+    [one, other] = [unpack(task[b"p"])[1] for task in await stored(client)]
+    assert {one.url, other.url} == {
+        "https://bridge.example.com/callbacks/infobip/status?m=1",
+        "https://bridge.example.com/callbacks/infobip/status",
+    }
+    assert (one.secret, other.secret) == ("", "")
+    written = capsys.readouterr()
+    said = f"{written.out}{written.err}{await stored(client)}"
+    said += str([[repr(sample) for sample in family.samples] for family in client.ctx.metrics.registry.collect()])
+    assert "infobip" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize(("size", "status"), [((1 << 18) + 1, 413), (1 << 18, 401)])
+async def test_a_kind_may_have_a_limit_of_its_own(client: ServiceClient, size: int, status: int) -> None:
+    """Telnyx' callbacks have less than 256 KiB, whatever DCBRIDGE_BODY_LIMIT says."""
+    answer = await client.http.post("/callbacks/telnyx/events", content=b"x" * size)
+    assert answer.status_code == status
+    assert (await client.http.post("/callbacks/twilio/status", content=b"x" * size)).status_code == 401
