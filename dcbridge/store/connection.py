@@ -16,6 +16,7 @@ from redis.retry import Retry as SyncRetry
 
 from dcbridge.settings.process import Settings
 from dcbridge.settings.redis_url import RedisAddress, read_address
+from dcbridge.store.packing import pack_in_c
 
 OLDEST = (6, 2)
 KNOWS_WAITAOF = (7, 2)
@@ -58,11 +59,13 @@ def connect(settings: Way, *, patience: float | None = None) -> Redis:
     options = _options(settings, address, patience)
     options["retry"] = Retry(NoBackoff(), 1)  # a connection that died while idle is opened again once
     if not address.service:
-        return Redis.from_url(settings.redis_url.get_secret_value(), **options)
-    group = cast(Any, Sentinel)(
-        address.hosts, sentinel_kwargs=_ask(settings, address, Retry(NoBackoff(), 0)), **options
-    )
-    found: Redis = group.master_for(address.service, redis_class=_BehindSentinel, **_who(address))
+        found = Redis.from_url(settings.redis_url.get_secret_value(), **options)
+    else:
+        group = cast(Any, Sentinel)(
+            address.hosts, sentinel_kwargs=_ask(settings, address, Retry(NoBackoff(), 0)), **options
+        )
+        found = group.master_for(address.service, redis_class=_BehindSentinel, **_who(address))
+    pack_in_c(found.connection_pool)
     return found
 
 
