@@ -17,6 +17,7 @@ from dcbridge.messages import ConsumerMessage, DeliveryUpdate
 from dcbridge.providers.base import Callback, Unread
 from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, unpack
 from dcbridge.providers.phone import consumer_id
+from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
 from workers import locating
 from workers.context import WorkerContext
@@ -112,7 +113,7 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
             ctx.look_after(channel) if channel else DAY,
         )
     ctx.metrics.updates.labels(update.provider, result).inc()
-    log.info(
+    info_line_in_context(
         "delivery_update",
         provider=update.provider,
         message=update.ref,

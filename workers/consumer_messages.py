@@ -11,6 +11,7 @@ import structlog
 from dcbridge.errors import OutcomeUnknown, SendError, Undecodable
 from dcbridge.ledger import TaskClaim
 from dcbridge.providers.phone import is_blank
+from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
 from workers import failures
 from workers.context import WorkerContext
@@ -63,7 +64,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
             return True
         await ctx.ledger.tasks.done(task_id, claim, keep)
         ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
-        log.info("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
+        info_line_in_context("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
         return True
 
 

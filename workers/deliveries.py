@@ -13,6 +13,7 @@ from dcbridge.events.event import read
 from dcbridge.events.sinks import Event, MissingClient, Subscriber
 from dcbridge.ledger import TaskClaim
 from dcbridge.ledger.deliveries import Failure, subscriber_of
+from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import LEASE_MARGIN
 from workers import failures
 from workers.context import WorkerContext
@@ -34,14 +35,15 @@ async def deliver(ctx: WorkerContext, delivery_id: str) -> None:
         return
     event_id = delivery_id[: -len(name) - 1]
     kept = read(event_id, claimed.entry.payload)
-    with structlog.contextvars.bound_contextvars(event_id=event_id, trace=kept.trace_id, subscriber=name):
-        if subscriber is None:
-            failure = _failure("not configured here", ELSEWHERE, "later", ctx.configuration.breaker, spends=False)
-            await ctx.ledger.deliveries.failed(delivery_id, claim, failure)
-            log.info("delivery_handed_over")
-            return
-        event = replace(kept.event, replayed=claimed.entry.accepted_at) if claimed.entry.replayed else kept.event
-        await _attempt(ctx, delivery_id, claim, claimed, subscriber, event)
+    # For all lines of this job, whose task has a context of its own.
+    structlog.contextvars.bind_contextvars(event_id=event_id, trace=kept.trace_id, subscriber=name)
+    if subscriber is None:
+        failure = _failure("not configured here", ELSEWHERE, "later", ctx.configuration.breaker, spends=False)
+        await ctx.ledger.deliveries.failed(delivery_id, claim, failure)
+        log.info("delivery_handed_over")
+        return
+    event = replace(kept.event, replayed=claimed.entry.accepted_at) if claimed.entry.replayed else kept.event
+    await _attempt(ctx, delivery_id, claim, claimed, subscriber, event)
 
 
 async def _attempt(
@@ -73,7 +75,7 @@ async def _attempt(
     ctx.metrics.delivery_seconds.labels(name).observe(seconds)
     if not claimed.entry.replayed:
         ctx.metrics.event_seconds.labels(name).observe(max(0.0, time.time() - event.received_at.timestamp()))
-    log.info(
+    info_line_in_context(
         "event_delivered",
         name=event.name,
         sequence=event.sequence,

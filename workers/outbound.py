@@ -15,6 +15,7 @@ from dcbridge.genesys import payloads
 from dcbridge.ledger import MessageClaim
 from dcbridge.messages import Address, AgentMessage
 from dcbridge.providers.base import Part, Provider, Request, Submission, Turn
+from dcbridge.runtime.logs import info_line_in_context
 from workers import failures
 from workers.context import WorkerContext
 
@@ -36,26 +37,27 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
         log.debug("claim_skipped", message=ref, why=claimed.why)
         return True
     channel_id = claimed.entry.channel_id
-    with structlog.contextvars.bound_contextvars(
+    # For all lines of this job, whose task has a context of its own.
+    structlog.contextvars.bind_contextvars(
         message=ref, trace=claimed.entry.trace_id, channel=channel_id, consumer=ctx.tokens.of(claimed.entry.to_id)
-    ):
-        channel = ctx.channel(channel_id)
-        if channel is None:
-            await _strand(ctx, ref, claim)
-            return True
-        try:
-            provider = ctx.providers[channel.provider]
-            part, request = await _prepare(ctx, ref, claim, claimed, channel, provider)
-        except SendError as error:
-            await failures.record_failure(ctx, ref, claim, claimed, error)
-            return True
-        except Exception:
-            await _internal_error(ctx, ref, claim)
-            return True
-        if ctx.claim_may_be_lost(since):
-            return False
-        await _send_part(ctx, ref, claim, claimed, channel, provider, part, request)
+    )
+    channel = ctx.channel(channel_id)
+    if channel is None:
+        await _strand(ctx, ref, claim)
         return True
+    try:
+        provider = ctx.providers[channel.provider]
+        part, request = await _prepare(ctx, ref, claim, claimed, channel, provider)
+    except SendError as error:
+        await failures.record_failure(ctx, ref, claim, claimed, error)
+        return True
+    except Exception:
+        await _internal_error(ctx, ref, claim)
+        return True
+    if ctx.claim_may_be_lost(since):
+        return False
+    await _send_part(ctx, ref, claim, claimed, channel, provider, part, request)
+    return True
 
 
 async def _prepare(
@@ -143,7 +145,7 @@ async def _send_part(
         delivered=delivered,
         confirm_within=ctx.look_after(channel),
     )
-    log.info(
+    info_line_in_context(
         "message_sent",
         provider=provider.name,
         part=part.number + 1,

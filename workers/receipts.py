@@ -14,6 +14,7 @@ from dcbridge.errors import SendError, Undecodable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import OwedReceipt
 from dcbridge.messages import Reason, Receipt, ReceiptStatus
+from dcbridge.runtime.logs import info_line
 from workers import failures
 from workers.context import WorkerContext
 
@@ -82,7 +83,7 @@ async def _post(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]
         seconds = max(0.0, now - o.accepted_at / 1000)
         ctx.metrics.receipts.labels(_label(ctx, channel_id), o.status, "posted").inc()
         ctx.metrics.receipt_seconds.labels(_label(ctx, channel_id)).observe(seconds)
-        log.info(
+        info_line(
             "receipt_posted",
             message=o.ref,
             trace=o.trace_id,

@@ -24,12 +24,14 @@ from uuid import UUID
 
 import orjson
 import structlog
+from structlog.contextvars import get_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from dcbridge.printable import printable, printable_lines, safe_json
 
 WITHHELD = "[withheld]"
 LONGEST = 512  # characters of one value; what is longer is cut before anything looks at it
+_LARGEST = 1 << 53  # that a number in JSON can be for every reader
 TOKEN_LENGTH = 12  # hex digits
 LONGEST_ADDRESS = 320  # characters: no number and no mailbox is longer (RFC 5321, 4.5.3.1)
 
@@ -182,6 +184,11 @@ def info_line(name: str, /, **facts: Any) -> None:
     _lines.flush()
 
 
+def info_line_in_context(name: str, /, **facts: Any) -> None:
+    """As `info_line`, for what is told in a job of a worker, whose context variables are part of the line."""
+    info_line(name, **{**get_contextvars(), **facts})
+
+
 def _timestamp(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     seconds, ms = divmod(time.time_ns() // 1_000_000, 1000)
     event["timestamp"] = f"{_second(seconds)}.{ms:03d}Z"
@@ -252,12 +259,10 @@ def _guard(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             guarded[key] = value
         elif key == "event":
             guarded[key] = _scrubbed(str(value))
-        elif _private(key, value):
+        elif _private_name(str(key)) and not _may_stand(value):
             guarded[key] = WITHHELD
-        elif type(value) is str and len(value) <= LONGEST and "/" not in value:  # as _plain_value, for most values
-            guarded[key] = value
         else:
-            guarded[key] = _plain_value(value)
+            guarded[key] = value if _is_plain(value) else _plain_value(value)
     return guarded
 
 
@@ -279,11 +284,11 @@ def _shown(value: Any) -> Any:
 _OURS = frozenset({"level", "timestamp", "logger", "exception"})
 
 
-def _private(key: object, value: object) -> bool:
+def _may_stand(value: object) -> bool:
     """A token, nothing, and our own reference of a message may stand under any name."""
-    if not _private_name(str(key)) or value is None or isinstance(value, Token):
-        return False
-    return not (isinstance(value, str) and len(value) <= LONGEST and _REF.fullmatch(value))
+    if value is None or isinstance(value, Token):
+        return True
+    return isinstance(value, str) and len(value) <= LONGEST and _REF.fullmatch(value) is not None
 
 
 @lru_cache(maxsize=1024)
@@ -291,9 +296,19 @@ def _private_name(name: str) -> bool:
     return name.lower().replace("-", "_") in PRIVATE
 
 
+def _is_plain(value: object) -> bool:
+    """Most values are, and every line has ten of them."""
+    kind = type(value)
+    if kind is str or kind is Token:
+        return len(value) <= LONGEST and "/" not in value  # type: ignore[arg-type,operator]
+    return kind is float or (kind is int and -_LARGEST < value < _LARGEST)  # type: ignore[operator]
+
+
 def _plain_value(value: object, depth: int = 0) -> object:
-    if type(value) is str and len(value) <= LONGEST and "/" not in value:  # most of them
+    if _is_plain(value):
         return value
+    if isinstance(value, (list, tuple, set, frozenset)) and depth < 4:
+        return [_plain_value(item, depth + 1) for item in value]
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, (bool, float)):
@@ -304,9 +319,10 @@ def _plain_value(value: object, depth: int = 0) -> object:
     if isinstance(value, (str, UUID)):
         return _without_query(str(value))
     if isinstance(value, Mapping) and depth < 4:
-        return {str(k): WITHHELD if _private(k, v) else _plain_value(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)) and depth < 4:
-        return [_plain_value(item, depth + 1) for item in value]
+        return {
+            str(k): WITHHELD if _private_name(str(k)) and not _may_stand(v) else _plain_value(v, depth + 1)
+            for k, v in value.items()
+        }
     return f"[{type(value).__name__}]"
 
 

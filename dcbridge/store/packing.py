@@ -28,7 +28,8 @@ class _Packed:
 
 def pack_in_c(pool: ConnectionPool) -> None:
     """Connections that the pool opens from now on."""
-    pool.connection_class = _packed(pool.connection_class)
+    kind: Any = pool.connection_class
+    pool.connection_class = _packed(kind)
 
 
 @cache

@@ -21,6 +21,7 @@ from dcbridge.runtime.logs import (
     Tokens,
     configure,
     info_line,
+    info_line_in_context,
     log_uncaught,
 )
 
@@ -89,6 +90,16 @@ def test_a_cheap_line_is_the_line_that_the_usual_way_writes(stream: io.StringIO)
     assert cheap.pop("timestamp") >= usual.pop("timestamp")
     assert cheap == usual
     assert (cheap["to"], cheap["of"]) == (WITHHELD, {"text": WITHHELD})
+
+
+def test_a_cheap_line_of_a_job_holds_its_context_behind_the_same_guards(stream: io.StringIO) -> None:
+    with structlog.contextvars.bound_contextvars(trace="t-1", message=message_ref("c", "m"), consumer=NUMBER):
+        structlog.get_logger().info("message_sent", trace="t-2", ms=12)
+        info_line_in_context("message_sent", trace="t-2", ms=12)
+    usual, cheap = lines(stream)
+    assert cheap.pop("timestamp") >= usual.pop("timestamp")
+    assert cheap == usual
+    assert (cheap["trace"], cheap["message"], cheap["consumer"]) == ("t-2", message_ref("c", "m"), WITHHELD)
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
