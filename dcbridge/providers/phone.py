@@ -187,6 +187,8 @@ def spellings(address: str, default_region: str | None = None) -> list[str]:
 # A mobile number of Mexico and of Argentina is written with and without the digit behind the country code.
 # https://www.twilio.com/docs/whatsapp/key-concepts (both spellings occur in To), our data knows only the shorter of 52.
 _MOBILE_MARK = re.compile(r"(?<=^52)1(?=[0-9]{10}$)|(?<=^54)9(?=[0-9]{10}$)", re.ASCII)
+_NORTH_AMERICA_REGIONS = frozenset(phonenumbers.COUNTRY_CODE_TO_REGION_CODE[_NORTH_AMERICA])
+_NORTH_AMERICAN = re.compile(r"1[2-9][0-9]{9}", re.ASCII)
 _MEXICAN_MOBILE = re.compile(r"521[0-9]{10}", re.ASCII)
 
 
@@ -273,7 +275,7 @@ def _read(written: str, default_region: str | None, strict: bool) -> str | None:
         return _international(digits, strict)
     if digits.startswith("00"):
         return _international(digits[2:], strict)
-    if default_region is None:
+    if default_region is None or (default_region in _NORTH_AMERICA_REGIONS and _NORTH_AMERICAN.fullmatch(digits)):
         return _international(digits, strict)
     # Digital Channels writes "16504661149" also where a region is set, and a German channel must not ring Germany then.
     ways = [one for one in (_parsed(digits, default_region), _parsed(f"+{digits}", None)) if one is not None]
@@ -287,6 +289,8 @@ def _read(written: str, default_region: str | None, strict: bool) -> str | None:
 def _international(digits: str, strict: bool) -> str | None:
     if not digits or digits[0] == "0" or len(digits) > 15:
         return None
+    if _NORTH_AMERICAN.fullmatch(digits):  # to parse it would be a tenth of what a message costs, and say the same
+        return f"+{digits}"
     parsed = _parsed(f"+{digits}", None)
     if parsed is None:
         return None

@@ -8,6 +8,7 @@ U+FFFF, such as most emoji, costs 2. Concatenation (TS 23.040, 9.2.3.24.1) takes
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator
 
@@ -23,6 +24,7 @@ _DEFAULT_ALPHABET = (
     "pqrstuvwxyzäöñüà"
 )
 _EXTENSION = "\f^{}\\[~]|€"
+_NOT_GSM7 = re.compile(f"[^{re.escape(_DEFAULT_ALPHABET + _EXTENSION)}]")
 _SEPTETS = dict.fromkeys(_DEFAULT_ALPHABET, 1) | dict.fromkeys(_EXTENSION, 2)
 
 _GSM7_SINGLE, _GSM7_PART = 160, 153  # septets
@@ -37,7 +39,7 @@ _NO_BREAK_SPACES = frozenset("\u00a0\u2007\u202f")
 
 def is_gsm7(text: str) -> bool:
     """Does the whole text fit the GSM 7-bit default alphabet and its extension?"""
-    return all(char in _SEPTETS for char in text)
+    return not _NOT_GSM7.search(text)
 
 
 def units(text: str) -> int:
@@ -68,7 +70,7 @@ def split(text: str, limit: int = 1600) -> list[str]:
     """
     if limit < 2:
         raise ValueError("limit: at least 2, the cost of an emoji")
-    if units(text) <= limit:
+    if 2 * len(text) <= limit or units(text) <= limit:  # no character costs more than 2
         return [text] if text else []
     pieces: list[str] = []
     start = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tracemalloc
 
+import phonenumbers
 import pytest
 
 from dcbridge.errors import Refused
@@ -50,6 +51,18 @@ from dcbridge.providers.phone import (
 )
 def test_a_number_becomes_e164(number: str, region: str | None, expected: str) -> None:
     assert to_e164(number, region) == expected
+
+
+@pytest.mark.parametrize("region", [None, *phonenumbers.COUNTRY_CODE_TO_REGION_CODE[1]])
+def test_numbers_of_north_america_are_read_without_the_library_as_it_reads_them(region: str | None) -> None:
+    for area in range(200, 1000, 3):
+        number = f"1{area}{area * 7919 % 10_000_000:07}"
+        parsed = phonenumbers.parse(f"+{number}")
+        assert phonenumbers.is_possible_number_with_reason(parsed) == phonenumbers.ValidationResult.IS_POSSIBLE
+        assert to_e164(number, region) == phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+        if region is not None:
+            parsed = phonenumbers.parse(number, region)
+            assert to_e164(number, region) == phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
 
 
 @pytest.mark.parametrize(
