@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dcbridge.http.deadlines import Deadlines
 from service import callbacks, webhooks
-from service.deadlines import Deadlines
 from service.endpoint import Endpoint, ServiceContext
 
 _MESSAGES, _INTERACTIONS, _CALLBACKS = "/webhooks/messages/", "/webhooks/interactions/", "/callbacks/"

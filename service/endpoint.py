@@ -14,13 +14,13 @@ from structlog.contextvars import bind_contextvars
 
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import signature
+from dcbridge.http.deadlines import Deadlines
 from dcbridge.ledger import Ledger
 from dcbridge.providers.base import Provider
 from dcbridge.runtime.logs import Tokens, info_line
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
 from service.answer import RETRY_AFTER, Answer, Refusal, plain
-from service.deadlines import Deadlines
 from service.journal.inbox import Inbox
 from service.request import Request
 

@@ -48,6 +48,7 @@ class Connection(ResponseHandler):
         self._answered = True  # nobody has asked yet
         self._interim = self._came = 0
         self._beginning = b""
+        self._read_due = 0.0  # by the loop's clock; 0 while nothing is waited for
 
     def set_response_params(self, **params: Any) -> None:
         """A request is about to be written."""
@@ -86,6 +87,30 @@ class Connection(ResponseHandler):
         if isinstance(exc, HttpProcessingError) and (known := _STATUS.match(self._beginning)) and int(known[1]) >= 200:
             exc = BrokenHead(int(known[1]))
         super().set_exception(exc, *cause)
+
+    # aiohttp starts a timer for each request and each piece of an answer, and stops it again. This one stays, and looks
+    # whether what it waits for has become due later meanwhile.
+
+    def _reschedule_timeout(self) -> None:
+        self._read_due = self._loop.time() + self._read_timeout if self._read_timeout else 0.0
+        if self._read_due and self._read_timeout_handle is None:
+            self._read_timeout_handle = self._loop.call_at(self._read_due, self._look)
+
+    def _drop_timeout(self) -> None:
+        self._read_due = 0.0
+
+    def _look(self) -> None:
+        self._read_timeout_handle = None
+        if self._read_due > self._loop.time():
+            self._read_timeout_handle = self._loop.call_at(self._read_due, self._look)
+        elif self._read_due:
+            self._on_read_timeout()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if self._read_timeout_handle is not None:
+            self._read_timeout_handle.cancel()
+            self._read_timeout_handle = None
+        super().connection_lost(exc)
 
     def _give_up(self) -> None:
         payload, error = self._payload, Endless("answer without end")

@@ -8,7 +8,6 @@ httpx-aiohttp (docs/performance.md), which also reports a connection that broke 
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from functools import lru_cache
 from types import TracebackType
@@ -21,6 +20,7 @@ from aiohttp.abc import AbstractResolver
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Undecodable, Unreachable
 from dcbridge.http.client_connection import HEADERS, LINE_LIMIT, BrokenHead, Connector, Endless
+from dcbridge.http.deadlines import Deadlines
 from dcbridge.http.unpacking import Unpackable, unpack
 from dcbridge.providers.base import Answer, MailRequest, Request
 from dcbridge.transport.resolver import resolver_of
@@ -75,7 +75,7 @@ class Sender:
         """`whole_timeout` is the sum of connect, write and read unless given; `answer_limit` in bytes; `guard` says
         which addresses may be reached, where a URL is not to be trusted with that.
         """
-        self._whole = whole_timeout or connect_timeout + write_timeout + read_timeout
+        self._deadlines = Deadlines(whole_timeout or connect_timeout + write_timeout + read_timeout)
         self._timeout = aiohttp.ClientTimeout(
             total=None, connect=pool_timeout + connect_timeout, sock_connect=connect_timeout, sock_read=read_timeout
         )
@@ -138,10 +138,18 @@ class Sender:
         The status decides, whatever becomes of the body: Undecodable for one of 2xx whose body cannot be read whole,
         no body for any other. Raises AccountFault for an address that the guard refuses.
         """
-        end = asyncio.get_running_loop().time() + self._whole
+        begun: list[aiohttp.ClientResponse] = []
         try:
-            async with asyncio.timeout_at(end):
-                response = await self._begun(request)
+            return await self._deadlines.within(self._exchange(request, begun))
+        except TimeoutError:  # of the whole: one of the socket is known where it happens
+            if not begun:
+                raise OutcomeUnknown("timeout") from None
+            return _without_body(begun[0].status, _told(begun[0]), "body broke off", request)
+
+    async def _exchange(self, request: httpx.Request, begun: list[aiohttp.ClientResponse]) -> httpx.Response:
+        """`begun` is given the answer as soon as its head has come."""
+        try:
+            response = await self._begun(request)
         except _NEVER_CONNECTED as error:
             if isinstance(getattr(error, "os_error", None), ForbiddenAddress):
                 raise AccountFault("address not allowed") from None
@@ -154,20 +162,19 @@ class Sender:
             raise OutcomeUnknown("answer without end") from None
         except (aiohttp.ClientError, OSError):
             raise OutcomeUnknown("connection lost") from None
-        told = [(name, value) for name, value in response.raw_headers if name.lower() not in _UNPACKED]
+        begun.append(response)
         try:
-            async with asyncio.timeout_at(end):
-                body = await self._body(response)
+            body = await self._body(response)
         except (TimeoutError, aiohttp.ClientError, OSError):
             response.close()
-            return _without_body(response.status, told, "body broke off", request)
+            return _without_body(response.status, _told(response), "body broke off", request)
         except Unpackable as error:
             response.close()
-            return _without_body(response.status, told, f"body not readable: {error}", request)
+            return _without_body(response.status, _told(response), f"body not readable: {error}", request)
         except BaseException:
             response.close()
             raise
-        return _Read(response.status, told, body, request)
+        return _Read(response.status, _told(response), body, request)
 
     async def _begun(self, request: httpx.Request) -> aiohttp.ClientResponse:
         """The answer as far as its head."""
@@ -189,6 +196,11 @@ class Sender:
                 raise Unpackable("too long")
         packed = response.headers.getall("Content-Encoding", ())
         return unpack(bytes(came), ",".join(packed), self._answer_limit) if packed else bytes(came)
+
+
+def _told(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+    """Its headers, those left out that are true of the packed bytes alone."""
+    return [(name, value) for name, value in response.raw_headers if name.lower() not in _UNPACKED]
 
 
 def _without_body(status: int, told: list[tuple[bytes, bytes]], why: str, request: httpx.Request) -> httpx.Response:

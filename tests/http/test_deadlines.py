@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.deadlines import Deadlines
+from dcbridge.http.deadlines import Deadlines
 
 
 async def test_what_is_done_in_time_is_returned_and_leaves_nothing() -> None:
