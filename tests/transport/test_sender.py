@@ -286,6 +286,24 @@ async def test_one_connection_serves_many_requests() -> None:
     assert connections == 1
 
 
+async def test_the_time_for_an_answer_begins_with_its_own_request() -> None:
+    async def then_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for seconds in (0.0, 0.4):
+            await heard(reader)
+            await asyncio.sleep(seconds)
+            writer.write(OK)
+            await writer.drain()
+        await asyncio.sleep(60)
+
+    async with serving(then_silent) as url, Sender(read_timeout=1.0, whole_timeout=30.0) as sender:
+        assert (await sender.http(post(url))).status_code == 200
+        await asyncio.sleep(0.7)  # its time would be over while the next one is waited for
+        assert (await sender.http(post(url))).status_code == 200
+        async with asyncio.timeout(20):
+            with pytest.raises(OutcomeUnknown, match="timeout"):
+                await sender.http(post(url))
+
+
 # ---------------------------------------------------------------- answers
 
 
