@@ -185,7 +185,7 @@ def info_line(name: str, /, **facts: Any) -> None:
 
 
 def info_line_in_context(name: str, /, **facts: Any) -> None:
-    """As `info_line`, for what is told in a job of a worker, whose context variables are part of the line."""
+    """As `info_line`, in a job of a worker: the job's context variables are part of the line."""
     info_line(name, **{**get_contextvars(), **facts})
 
 

@@ -144,7 +144,7 @@ class Sender:
         except TimeoutError:  # of the whole: one of the socket is known where it happens
             if not begun:
                 raise OutcomeUnknown("timeout") from None
-            return _without_body(begun[0].status, _told(begun[0]), "body broke off", request)
+            return _without_body(begun[0].status, _headers(begun[0]), "body broke off", request)
 
     async def _exchange(self, request: httpx.Request, begun: list[aiohttp.ClientResponse]) -> httpx.Response:
         """`begun` is given the answer as soon as its head has come."""
@@ -167,14 +167,14 @@ class Sender:
             body = await self._body(response)
         except (TimeoutError, aiohttp.ClientError, OSError):
             response.close()
-            return _without_body(response.status, _told(response), "body broke off", request)
+            return _without_body(response.status, _headers(response), "body broke off", request)
         except Unpackable as error:
             response.close()
-            return _without_body(response.status, _told(response), f"body not readable: {error}", request)
+            return _without_body(response.status, _headers(response), f"body not readable: {error}", request)
         except BaseException:
             response.close()
             raise
-        return _Read(response.status, _told(response), body, request)
+        return _Read(response.status, _headers(response), body, request)
 
     async def _begun(self, request: httpx.Request) -> aiohttp.ClientResponse:
         """The answer as far as its head."""
@@ -198,16 +198,16 @@ class Sender:
         return unpack(bytes(came), ",".join(packed), self._answer_limit) if packed else bytes(came)
 
 
-def _told(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
+def _headers(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:
     """Its headers, those left out that are true of the packed bytes alone."""
     return [(name, value) for name, value in response.raw_headers if name.lower() not in _UNPACKED]
 
 
-def _without_body(status: int, told: list[tuple[bytes, bytes]], why: str, request: httpx.Request) -> httpx.Response:
+def _without_body(status: int, headers: list[tuple[bytes, bytes]], why: str, request: httpx.Request) -> httpx.Response:
     """What follows from a status alone. Raises Undecodable for one that says "taken"."""
     if 200 <= status < 300 and status != 204:  # which has no body, whatever follows it
         raise Undecodable(f"http {status}, {why}")
-    return _Read(status, told, b"", request)
+    return _Read(status, headers, b"", request)
 
 
 def _address(url: str) -> yarl.URL:
