@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,6 +24,8 @@ from workers import locating
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
+
+TOGETHER = 100  # messages of one callback whose updates are applied at the same time
 
 
 async def read_callback(ctx: WorkerContext, task_id: str) -> None:
@@ -50,8 +53,7 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
         await ctx.ledger.tasks.put(tasks)
         for one in unread:
             await _aside(ctx, name, callback, one)
-        settled = [await _apply(ctx, event, claimed) for event in events if isinstance(event, DeliveryUpdate)]
-        if all(settled):
+        if await _apply_all(ctx, [event for event in events if isinstance(event, DeliveryUpdate)], claimed):
             await ctx.ledger.tasks.done(task_id, claim, keep)
         else:
             wait = locating.WAITS[claimed.entry.attempts - 1]
@@ -92,6 +94,28 @@ async def _aside(ctx: WorkerContext, provider: str, callback: Callback, one: Unr
     """A dead letter of one event's own, beside others of the same callback that were acted upon."""
     _unreadable(ctx, provider, one.kind)
     await _bury(ctx, pack(provider, replace(callback, body=one.body) if one.body else callback), one.kind)
+
+
+async def _apply_all(ctx: WorkerContext, updates: Sequence[DeliveryUpdate], claimed: TaskClaim) -> bool:
+    """Those about one message in their order; those about others side by side, which then share calls of the script.
+
+    False where one of them is to be looked at again.
+    """
+    about: dict[str, list[DeliveryUpdate]] = {}
+    for update in updates:
+        about.setdefault(update.ref or update.provider_id or update.first_ref, []).append(update)
+    groups, settled = list(about.values()), True
+    for begin in range(0, len(groups), TOGETHER):
+        applied = [_apply_in_order(ctx, group, claimed) for group in groups[begin : begin + TOGETHER]]
+        for result in await asyncio.gather(*applied, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            settled = settled and result
+    return settled
+
+
+async def _apply_in_order(ctx: WorkerContext, updates: Sequence[DeliveryUpdate], claimed: TaskClaim) -> bool:
+    return all([await _apply(ctx, update, claimed) for update in updates])
 
 
 async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim) -> bool:

@@ -99,3 +99,18 @@ async def test_where_nothing_can_be_read_the_callback_itself_is_the_letter(batch
     assert (await read_one(batches, body("what?", "and this?"))).state == "dead"
     assert await letters(batches) == [("callback", "no event")]
     assert (await read_one(batches, body(f"from {CONSUMER} to +19999999999"), "b-2")).state == "dead"
+
+
+async def test_the_updates_of_a_callback_share_calls_of_the_script(batches: FarSide) -> None:
+    """One by one, a callback of hundreds would take a worker for seconds."""
+    refs = [await batches.accept(f"m-{number}", to=f"1650466{number:04}") for number in range(150)]
+    before = await calls(batches)
+    assert (await read_one(batches, body(*(f"delivered {ref}" for ref in refs)))).state == "done"
+    assert await calls(batches) - before < 30
+    assert {(await batches.entry(ref)).part_status(0) for ref in refs} == {"delivered"}
+
+
+async def calls(side: FarSide) -> int:
+    """Scripts that Redis has run."""
+    stats: dict[str, dict[str, int]] = await side.redis.info("commandstats")
+    return sum(one["calls"] for name, one in stats.items() if name in ("cmdstat_evalsha", "cmdstat_eval"))
