@@ -48,7 +48,7 @@ def doubts(
     yield from _shared(secrets)
     for name, account in configuration.providers.items():
         for field, what in account.fields.doubts():
-            yield ("providers", name, field), what, ""
+            yield ("providers", name, *field.split(".")), what, ""
 
 
 def _secrets(value: object, path: Path) -> Iterator[tuple[Path, str]]:

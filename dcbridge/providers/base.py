@@ -27,7 +27,7 @@ class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     def doubts(self) -> Iterator[tuple[str, str]]:
-        """(field, what) of each that is allowed and still deserves a look."""
+        """(field, what) of each that is allowed and still deserves a look; "send.url" for a field of a field."""
         return iter(())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote, urlencode
@@ -46,6 +46,7 @@ from dcbridge.providers.base import (
 from dcbridge.providers.http_template import Expression, Place, Source, Template
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
+from dcbridge.settings.types import is_loopback
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_ID = 128  # characters
@@ -194,6 +195,12 @@ class HttpFields(SmsFields):
         if not self.callback_secret and any(str(place).startswith("query.") for place in places):
             raise ValueError("callback_secret should be given: a signature does not cover the query, which is read")
         return self
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        if self.send.url.startswith("http://") and not is_loopback(self.send.url):
+            yield "send.url", "is http: messages and the login travel unencrypted; write https://"
+        if self.status is None:
+            yield "status", "is not given: no report is read, so its channels need delivered_when: taken"
 
 
 def texts(value: Json) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -11,7 +11,7 @@ from dcbridge.errors import Refused, UnreadableEvent
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, Reason
 from dcbridge.providers import phone, segmentation
 from dcbridge.providers.base import Fields, Part
-from dcbridge.settings.types import Region
+from dcbridge.settings.types import Region, is_loopback
 
 MOST_ADDRESS = 320  # characters of an end of a message; no number and no mailbox is longer
 
@@ -40,6 +40,11 @@ class SmsFields(Fields):
         except ValueError as error:
             raise ValueError(f"from_number {error}") from None
         return self if own == self.from_number else self.model_copy(update={"from_number": own})
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        url = getattr(self, "base_url", "")
+        if url.startswith("http://") and not is_loopback(url):
+            yield "base_url", "is http: messages and the login travel unencrypted; write https://"
 
     def sender(self, message: AgentMessage) -> str:
         """From whom this message goes, a number as E.164. Raises Refused (520)."""

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from dcbridge.config.loader import parse
 from dcbridge.errors import (
     AccountFault,
     BadSignature,
@@ -372,3 +373,47 @@ def test_a_description_that_makes_no_sense_is_refused(fields: dict[str, Any], wh
         http(fields)
     assert why in str(raised.value)
     assert not [secret for secret in SECRETS.values() if len(secret) > 5 and secret in str(raised.value)]
+
+
+# ---------------------------------------------------------------- as a configuration
+
+FILE = """\
+public_url: https://bridge.example.com
+digital_channels:
+  base_url: https://digital.example.com/nexus/v3
+  contact_center_id: 0ff723ff-6c6f-44e0-9ce3-ce579337eadd
+endpoints: {main: {secrets: ["${APP_SECRET}"]}}
+channels: {"0123456789": {type: sms, provider: NAME, number: "+12025550123"}}
+"""
+ENVIRONMENT = {**SECRETS, "APP_SECRET": "f3b1c7e09a5d42861", "KANNEL_PASSWORD": "9d1b3f5a7c0e2846"}
+
+
+def warnings(name: str, *edit: str) -> list[str]:
+    """What is said of the page's example in a whole bridge.yaml."""
+    blocks = re.findall(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    [block] = [one for one in blocks if name in yaml.safe_load(one)["providers"]]
+    text = FILE.replace("NAME", name) + (block.replace(*edit) if edit else block)
+    assert not edit or edit[0] in block
+    return [f"{one}".partition(": ")[2] for one in parse(text, ENVIRONMENT).warnings]
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "said"),
+    [
+        ("acme-sms", (), []),
+        ("kannel", (), []),
+        (
+            "kannel",
+            ("127.0.0.1", "kannel.example.com"),
+            ["providers.kannel.send.url: is http: messages and the login travel unencrypted; write https://"],
+        ),
+    ],
+)
+def test_the_examples_are_a_configuration(name: str, edit: tuple[str, ...], said: list[str]) -> None:
+    assert warnings(name, *edit) == said
+
+
+def test_a_company_without_reports_deserves_a_look() -> None:
+    fields = HttpFields.model_validate({"send": SEND})
+    assert dict(fields.doubts()).keys() == {"status"}
+    assert dict(HttpFields.model_validate(KANNEL).doubts()) == {}
