@@ -27,6 +27,7 @@ test-quick: $(TEST_READY) ## what a change is likely to break, in about a minute
 lint: $(TEST_READY)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/python -m tests.ledger.lint_lua
 	$(BIN)/mypy
 
 format: $(TEST_READY)

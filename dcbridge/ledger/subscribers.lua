@@ -43,7 +43,7 @@ local function next_slot(limit)
   return arrival - (limit.burst - 1) * 1000 / limit.rate
 end
 
-local function reserve_slot(name, id, limits)
+local function reserve_slot(id, limits)
   local member, limit = 't:' .. id, limits[1]
   redis.call('ZADD', 'dcb:flight:' .. limit.key, now + RESERVED, id)
   if limit.rate > 0 then
@@ -70,7 +70,7 @@ local function dispatch_deliveries(name)
     if limit.rate > 0 and next_slot(limit) > now + 1000 then return end
     local id = redis.call('ZPOPMIN', turn)[1]
     if not id then return end
-    if not aside.try('t:' .. id, reserve_slot, name, id, limits) then redis.call('ZREM', flight, id) end
+    if not aside.try('t:' .. id, reserve_slot, id, limits) then redis.call('ZREM', flight, id) end
   end
 end
 
@@ -161,7 +161,7 @@ end
 
 -- nil when it may go now; else why not, and it waits for its turn.
 local function delivery_waits(id, received_at, lease)
-  local member, name = 't:' .. id, subscriber_of(id)
+  local name = subscriber_of(id)
   if redis.call('EXISTS', 'dcb:e:' .. event_of(id)) == 0 then
     delivery_leaves(id, 'dropped')
     redis.call('DEL', 'dcb:ed:' .. event_of(id))
