@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import Literal
 
 
 class Reason(IntEnum):
@@ -118,6 +119,7 @@ class ConsumerMessage:
     to: Address = field(repr=False)  # our number or mailbox, in the provider's spelling
     text: str = field(repr=False)
     media_urls: tuple[str, ...] = field(default=(), repr=False)
+    consent: Literal["", "stop", "start", "help"] = ""  # what the provider says that the consumer asked for
 
 
 @dataclass(frozen=True, slots=True)

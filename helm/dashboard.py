@@ -191,6 +191,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Consumers' messages", "ops", "By outcome.",
             (("sum by (channel, outcome) (rate(dcbridge_consumer_messages_total{B}[5m]))", "{{channel}} {{outcome}}"),),
         ),
+        Panel(
+            "Consent", "ops", "STOP, START and HELP of consumers, and messages refused for an opt-out.",
+            (("sum by (channel, outcome) (rate(dcbridge_consent_total{B}[5m]))", "{{channel}} {{outcome}}"),),
+        ),
     ),
     "Events": (
         Panel(

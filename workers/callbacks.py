@@ -20,7 +20,7 @@ from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, u
 from dcbridge.providers.phone import consumer_id
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
-from workers import locating
+from workers import consent, locating
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -50,6 +50,7 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
             log.error("callback_internal_error", provider=name, exc_info=True)
             await _dead(ctx, task_id, claim, claimed, "internal error", name, keep)
             return
+        await consent.hear(ctx, events, claimed.entry.accepted_at or 0)
         await ctx.ledger.tasks.put(tasks)
         for one in unread:
             await _aside(ctx, name, callback, one)
@@ -136,6 +137,8 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
             update.detail,
             ctx.look_after(channel) if channel else DAY,
         )
+    if entry.to_id:
+        await consent.learn(ctx, entry.channel_id, entry.to_id, update.detail)
     ctx.metrics.updates.labels(update.provider, result).inc()
     info_line_in_context(
         "delivery_update",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,14 +16,17 @@ from dataclasses import dataclass
 import structlog
 from redis.asyncio import Redis
 
+from dcbridge.config.consent import ConsentWord, plain_word
 from dcbridge.config.loader import load
 from dcbridge.config.models import Channel, Configuration
 from dcbridge.digital_channels import DigitalChannels
 from dcbridge.ledger import Ledger
+from dcbridge.ledger.consent import OTHER_KEY, ConsumerTokens, OtherKey
 from dcbridge.ledger.patience import Patience
 from dcbridge.providers.base import Provider, StatusLookup
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.problems import ConfigurationError, Problem
 from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from dcbridge.transport.sender import Sender
@@ -47,6 +50,8 @@ class WorkerContext:
     digital_channels: DigitalChannels
     providers: dict[str, Provider]
     tokens: Tokens
+    consumer_tokens: ConsumerTokens
+    consent_words: Mapping[str, ConsentWord]
     metrics: Metrics
 
     def channel(self, channel_id: str) -> Channel | None:
@@ -72,12 +77,21 @@ class WorkerContext:
         """What the configuration says of limits, and of the subscribers of this moment; and the ledger's layout."""
         now = self.configuration.with_subscribers(self.sinks.subscribers)
         await self.ledger.layout.raise_it()
+        if now.consent_scopes:
+            try:
+                await self.ledger.consent.require_key(self.consumer_tokens.fingerprint)
+            except OtherKey:
+                raise ConfigurationError([Problem("DCBRIDGE_TOKEN_KEY", 0, OTHER_KEY)]) from None
         await self.ledger.pacing.announce(now.limits())
         for provider in await self.ledger.pauses.bound(now.longest_pauses()):
             log.warning("pause_cut", provider=provider, seconds=round(now.longest_pauses()[provider]))
         await self.ledger.subscribers.announce(
             {name: one.keep_backlog if one.on else 0.0 for name, one in now.subscribers.items()}
         )
+
+    def consent_word(self, text: str) -> ConsentWord | None:
+        """What a consumer asks for with this message, where it is such a word and nothing else."""
+        return self.consent_words.get(plain_word(text))
 
     def claim_may_be_lost(self, since: float) -> bool:
         """Whether it is long since a claim was asked for (`since` by time.monotonic()), asked before anything is sent.
@@ -119,6 +133,8 @@ async def open_context(
             digital_channels=DigitalChannels(configuration, sender),
             providers=configuration.build_providers(),
             tokens=Tokens(settings.token_key.get_secret_value().encode()),
+            consumer_tokens=ConsumerTokens(settings.token_key.get_secret_value().encode()),
+            consent_words=configuration.consent.words(),
             metrics=metrics or Metrics(),
         )
 

@@ -39,6 +39,9 @@ async def split(ctx: WorkerContext) -> None:
         await pending.write()
 
 
+_EXPECTED = {"subscriber.recovered", "subscriber.enabled", "consent.stopped", "consent.started"}
+
+
 class _Pending:
     """What is read and not yet written. An entry is done with in the call that puts the last of its events."""
 
@@ -101,7 +104,7 @@ async def _own(ctx: WorkerContext, name: str, entry: Batch) -> Event:
     if "of" in facts and (stored := await ctx.ledger.events.one(facts["of"])):
         about = events.read(facts["of"], stored).event
     event = events.own(name, facts, entry.id, events.moment(entry.received_at), about)
-    tell = log.info if name in ("subscriber.recovered", "subscriber.enabled") else log.warning
+    tell = log.info if name in _EXPECTED else log.warning
     tell(name, id=event.id, **{key: value for key, value in facts.items() if key != "event"})
     return event
 

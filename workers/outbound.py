@@ -16,7 +16,7 @@ from dcbridge.ledger import MessageClaim
 from dcbridge.messages import Address, AgentMessage
 from dcbridge.providers.base import Part, Provider, Request, Submission, Turn
 from dcbridge.runtime.logs import info_line_in_context
-from workers import failures
+from workers import consent, failures
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -44,6 +44,9 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
     channel = ctx.channel(channel_id)
     if channel is None:
         await _strand(ctx, ref, claim)
+        return True
+    scope = ctx.configuration.consent_scopes.get(channel_id)
+    if scope is not None and await consent.refused(ctx, ref, claim, claimed, channel, scope):
         return True
     try:
         provider = ctx.providers[channel.provider]
@@ -124,6 +127,8 @@ async def _send_part(
         ctx.metrics.sends.labels(provider.name, error.outcome).inc()
         ctx.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
         if not isinstance(error, Unreadable):
+            if isinstance(error, Refused):
+                await consent.learn(ctx, claimed.entry.channel_id, claimed.entry.to_id, error.code)
             await failures.record_failure(ctx, ref, claim, claimed, error)
             return
         failures.response_unreadable(ctx, provider.name, error)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dcbridge.cli import aside, dead, events, subscribers
+from dcbridge.cli import aside, consent, dead, events, subscribers
 from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 from dcbridge.ledger.jobs import QUEUES
 from dcbridge.printable import printable
@@ -45,6 +45,7 @@ def options(
 
 app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, replay, drop.")
 app.add_typer(aside.app, name="aside", short_help="Entries that this version cannot read: list, show, back, drop.")
+app.add_typer(consent.app, name="consent", short_help="Consumers who opted out: show, add, lift, export, import.")
 app.add_typer(events.app, name="events")
 app.add_typer(subscribers.app, name="subscribers")
 
@@ -144,6 +145,8 @@ def worker(
     from workers.main import run
 
     settings, configuration = read_all(config)
+    if missing := consent.key_is_missing(settings, configuration):
+        raise refused([missing])
     logs.configure(settings.log_format, settings.log_level, once=True)
     sys.excepthook = logs.log_uncaught
     try:
@@ -165,6 +168,8 @@ def check(config: ConfigOption = None) -> None:
     from dcbridge.store.connection import NOTES, redis_warnings
 
     settings, configuration = read_all(config)
+    if missing := consent.key_is_missing(settings, configuration):
+        raise refused([missing])
     counted = [
         (len(configuration.endpoints), "endpoint"),
         (len(configuration.channels), "channel"),

@@ -21,7 +21,7 @@ from dcbridge.settings.types import is_loopback
 
 EVENTS = (
     "STARTED", "FINISHED", "interaction.gap", "subscriber.failing", "subscriber.recovered", "subscriber.disabled",
-    "subscriber.enabled", "delivery.dead",
+    "subscriber.enabled", "delivery.dead", "consent.stopped", "consent.started",
 )  # fmt: skip
 SECRET_LENGTH = 16  # characters; a shorter one is for a bridge on this computer itself
 

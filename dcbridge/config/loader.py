@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dcbridge.config.checks import SECRET_LENGTH, check
+from dcbridge.config.consent import Consent
 from dcbridge.config.doubts import doubts
 from dcbridge.config.models import (
     Breaker,
@@ -320,6 +321,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("digital_channels",): DigitalChannels,
     ("retry",): Retry,
     ("breaker",): Breaker,
+    ("consent",): Consent,
     ("endpoints", "*"): Endpoint,
     ("interactions", "*"): Endpoint,
     ("channels", "*"): Channel,

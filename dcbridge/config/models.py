@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstraints, model_validator
 
+from dcbridge.config.consent import Consent
 from dcbridge.events.sinks import EventPace, Subscriber
 from dcbridge.providers import ANY_SENDERS, KINDS, build
 from dcbridge.providers.base import Fields, Provider
@@ -237,6 +238,7 @@ class Configuration(Model):
     channels: dict[ChannelId, Channel] = Field(min_length=1, description="Channels, by Genesys channel id.")
     retry: Retry = Field(Retry(), description="Waits between attempts.")
     breaker: Breaker = Field(Breaker(), description="When dcbridge stops sending to a provider that fails.")
+    consent: Consent = Field(Consent(), description="What follows from a consumer's STOP.")
 
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 
@@ -258,6 +260,22 @@ class Configuration(Model):
     def channel_of(self, provider: str, address: str) -> str | None:
         """The channel that this provider's number belongs to, in whatever spelling; None where no channel has it."""
         return self._channels_by_address.get((provider, address_key(address)))
+
+    @cached_property
+    def consent_scopes(self) -> dict[str, str]:
+        """Channel id -> what an opt-out there counts for, of the channels whose opt-outs dcbridge keeps."""
+        how = self.consent
+        found = {}
+        for channel_id, channel in self.channels.items():
+            account = self.providers.get(channel.provider)
+            theirs = account is not None and KINDS[account.kind].can.opt_out == "theirs"
+            if channel.type != "sms" or how.enforce == "never" or (how.enforce == "auto" and theirs):
+                continue
+            number = address_key(channel.number or channel_id, channel.default_region)
+            found[channel_id] = {"brand": "brand", "channel": f"channel/{channel_id}"}.get(
+                how.scope, f"sender/{number}"
+            )
+        return found
 
     @cached_property
     def _channels_by_address(self) -> dict[tuple[str, str], str]:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from dcbridge.config.consent import Consent
 from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
@@ -112,6 +113,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("retry and channels.*id*.retry", Retry),
     ("pace of providers.*name* and channels.*id*", Pace),
     ("breaker", Breaker),
+    ("consent", Consent),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

@@ -14,6 +14,7 @@ from typing import Self
 from redis.asyncio import Redis
 
 from dcbridge.ledger.asides import Asides
+from dcbridge.ledger.consent import Consent
 from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.deliveries import Deliveries
 from dcbridge.ledger.entries import Claimed, Decision, MessageClaim, OwedReceipt, Swept, TaskClaim
@@ -80,6 +81,7 @@ class Ledger:
         keep, worker = self._keep, self._worker
         self.script = script
         self.asides = Asides(script)
+        self.consent = Consent(script)
         self.dead_letters = DeadLetters(script, keep)
         self.events = Events(script, keep)
         self.layout = Layout(script)

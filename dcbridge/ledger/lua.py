@@ -19,7 +19,18 @@ from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 HERE = Path(__file__).parent
 FILES = (
     *("clock", "aside", "common", "owed", "leases", "history", "pauses", "pacing", "breaker", "subscribers", "lines"),
-    *("parked", "messages", "unconfigured", "lookups", "receipts", "tasks", "dead_letters", "deliveries", "events"),
+    *(
+        "parked",
+        "messages",
+        "unconfigured",
+        "lookups",
+        "receipts",
+        "tasks",
+        "dead_letters",
+        "deliveries",
+        "events",
+        "consent",
+    ),
     *("announced", "sweep", "run"),
 )
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")

@@ -191,6 +191,9 @@ class Can:
     # A callback may name a message by the provider's id alone: whose each id is, is then kept. An update that comes
     # before the id is known waits for it, a minute at most.
     named_by_id: bool = False
+    # Who keeps to a consumer's STOP, and answers it: the provider, or dcbridge.
+    opt_out: Literal["theirs", "ours"] = "ours"
+    opt_out_codes: frozenset[str] = frozenset()  # with which it refuses a message to a consumer who opted out
 
 
 class StatusLookup(Protocol):

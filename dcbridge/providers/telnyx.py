@@ -109,6 +109,8 @@ class Telnyx:
         units=MOST[True],
         callbacks={"events": http_words.MOST_FORM},
         named_by_id=True,  # a report to the address of the messaging profile has no reference of ours
+        opt_out="theirs",
+        opt_out_codes=frozenset({"40300"}),
     )
     senders = SENDERS
     status_lookup: StatusLookup | None = None

@@ -18,7 +18,8 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import httpx
@@ -148,6 +149,8 @@ _SHAPES = {
     "HMAC_SHA1": re.compile(r"[A-Za-z0-9+/]{27}=", re.ASCII),
     "HMAC_SHA256": re.compile(r"[A-Za-z0-9+/]{43}=", re.ASCII),
 }
+# https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
+_OPT_OUT_TYPES: dict[str, Literal["stop", "start", "help"]] = {"STOP": "stop", "START": "start", "HELP": "help"}
 _EMPTY_TWIML = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _REF = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 # Twilio's ids.
@@ -166,6 +169,8 @@ class Twilio:
         units=MOST_CHARACTERS,
         callbacks={"status": None, "inbound": None},
         named_by_id=True,  # a status callback that is set at Twilio, on a number or a service, lacks our parameter
+        opt_out="theirs",
+        opt_out_codes=frozenset({"21610"}),
     )
     senders = SENDERS
 
@@ -306,7 +311,9 @@ class Twilio:
         if "Body" not in said and not media_urls:
             raise UnreadableEvent("no Body")  # a status that was sent to the wrong URL has none
         ends = said.get("From", ""), said.get("To", "")
-        return consumer_message(self.name, self._fields, said["MessageSid"], *ends, said.get("Body", ""), media_urls)
+        found = consumer_message(self.name, self._fields, said["MessageSid"], *ends, said.get("Body", ""), media_urls)
+        word = _OPT_OUT_TYPES.get(said.get("OptOutType", "").upper())
+        return replace(found, consent=word) if word else found
 
     def callback_response(self, callback: Callback) -> CallbackAnswer:
         if callback.kind == "inbound":

@@ -21,7 +21,7 @@ VERSION = version("dcbridge")
 _RARE = (
     "unknown", "unknown_resend", "unknown_fail", "dead", "breaker_opened", "redelivered_late",
     "own_subscriber_disabled", "own_subscriber_enabled", "own_subscriber_failing", "own_subscriber_recovered",
-    "own_delivery_dead", "own_interaction_gap",
+    "own_delivery_dead", "own_interaction_gap", "own_consent_stopped", "own_consent_started",
     "gap_finished_first", "gap_repeated", "gap_never_finished", "gap_never_started",
 )  # fmt: skip
 
@@ -94,6 +94,10 @@ class Metrics:
         self.consumer_messages = Counter(
             "dcbridge_consumer_messages", "Consumers' messages posted, by outcome.", ["channel", "outcome"], registry=r
         )
+        self.consent = Counter(
+            "dcbridge_consent", "Words of consumers about consent, and messages that were refused for want of it.",
+            ["channel", "outcome"], registry=r,
+        )  # fmt: skip
         self.waits_cut = Counter(
             "dcbridge_waits_cut",
             "Answers whose Retry-After was longer than the longest_pause of whoever gave it.",

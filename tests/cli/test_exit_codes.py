@@ -52,12 +52,15 @@ WRONG = [
     "trace", "status --every 0", "status --heads -1", "check extra", "serve extra", "worker nothing",
     "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
     "fail", "aside", "aside show", "aside back", "aside drop",
+    "consent", "consent show", "consent add", "consent lift", "consent import", "consent show +16504661149",
 ]  # fmt: skip
 AT_REDIS = [
     "books", "books --json", "dead list", "dead list --json", "dead show w-1", "dead replay --all",
     "dead drop --all --yes", "events list", "events list --json", "events replay --subscriber sandbox --since 1h",
     "subscribers list", "subscribers list --json", "resume twilio", "subscribers enable sandbox",
     "subscribers disable sandbox",
+    "consent show +16504661149", "consent add +16504661149", "consent lift +16504661149", "consent export",
+    "consent import -",
     "fail nobody", "aside list", "aside list --json", "aside show m:1", "aside back m:1", "aside drop m:1",
     "trace m-1", "trace m-1 --json", "trace m-1 --search", "status", "status --json",
 ]  # fmt: skip

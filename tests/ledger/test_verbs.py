@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger.consent import OptOut
 from dcbridge.ledger.deliveries import Failure
 from dcbridge.ledger.events import NewEvent
 from dcbridge.ledger.fields import Kind
@@ -104,6 +106,10 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.script.record("aside", f"m:{REF}", "why", ""),  # as read_claim and Receipts.take do
     lambda it: it.asides.put_back(f"m:{REF}"),
     lambda it: it.asides.drop([f"m:{REF}", "t:c-1"]),
+    lambda it: it.consent.stop("brand", "token", 1, "keyword", "SM1"),
+    lambda it: it.consent.start("brand", "token", 2, "keyword"),
+    lambda it: it.consent.put([OptOut("brand", "token", datetime.now(UTC), "keyword", "")]),
+    lambda it: it.consent.require_key("fingerprint"),
     lambda it: it.sweep.run(),
     lambda it: it.leases.release(),
 )

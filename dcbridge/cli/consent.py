@@ -1,0 +1,228 @@
+"""`dcbridge consent`: who must not be written to. Numbers are read, and never stored or shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, TextIO
+
+import orjson
+import typer
+
+from dcbridge.cli.terminal import (
+    CANNOT_ASK,
+    ConfigOption,
+    JsonOption,
+    Session,
+    at_the_ledger,
+    out,
+    print_json,
+    say_error,
+    typed,
+    utc,
+)
+from dcbridge.config.models import Configuration
+from dcbridge.ledger.consent import OTHER_KEY, ConsumerTokens, OptOut, OtherKey, is_token, order_of
+from dcbridge.providers.phone import address_key
+from dcbridge.settings.process import Settings
+
+app = typer.Typer(
+    help="Consumers who opted out: show, add, lift, export, import.", no_args_is_help=True, rich_markup_mode=None
+)
+
+NumberArgument = Annotated[
+    str, typer.Argument(metavar="NUMBER", help='A number in any spelling. "-" reads it from standard input.')
+]
+ChannelOption = Annotated[
+    str | None, typer.Option(help="Only what counts for this channel. Default: every channel of bridge.yaml.")
+]
+IMPORTED = 1000  # lines that are written at once
+LONGEST = 4096  # characters of a line
+
+
+@app.command()
+def show(
+    number: NumberArgument, channel: ChannelOption = None, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """Show whether a consumer opted out. Exit code 1 if not."""
+    raise _run(config, lambda session, tokens: _show(session, tokens, typed(number), channel, as_json))
+
+
+@app.command()
+def add(number: NumberArgument, channel: ChannelOption = None, config: ConfigOption = None) -> None:
+    """Opt a consumer out, who said so elsewhere: by telephone, by letter, to an agent."""
+    raise _run(config, lambda session, tokens: _change(session, tokens, typed(number), channel, stop=True))
+
+
+@app.command()
+def lift(number: NumberArgument, channel: ChannelOption = None, config: ConfigOption = None) -> None:
+    """End an opt-out, where the consumer agreed to get messages again.
+
+    A provider that keeps opt-outs itself goes on refusing until the consumer writes START.
+    """
+    raise _run(config, lambda session, tokens: _change(session, tokens, typed(number), channel, stop=False))
+
+
+@app.command("export")
+def export_all(config: ConfigOption = None) -> None:
+    """Print every opt-out as a line of JSON. There are no numbers in it, only tokens made with DCBRIDGE_TOKEN_KEY."""
+    raise _run(config, _export)
+
+
+@app.command("import")
+def import_all(
+    file: Annotated[typer.FileText, typer.Argument(help='What export printed. "-" reads standard input.')],
+    config: ConfigOption = None,
+) -> None:
+    """Add the opt-outs of an export that was made with the same DCBRIDGE_TOKEN_KEY. Those that are known stay."""
+    raise _run(config, lambda session, tokens: _import(session, tokens, file))
+
+
+# ---------------------------------------------------------------- the work
+
+
+def key_is_missing(settings: Settings, configuration: Configuration) -> str:
+    """What is wrong where opt-outs are to be kept and the key of their tokens is another in each process; else ""."""
+    scopes = configuration.consent_scopes
+    if not scopes or not settings.token_key_is_random:
+        return ""
+    return (
+        f"DCBRIDGE_TOKEN_KEY: is not set, and the opt-outs of channel {next(iter(scopes))} are kept by it; set the same"
+        " value in every process, or consent.enforce to never"
+    )
+
+
+def _run(config: Any, work: Callable[[Session, ConsumerTokens], Awaitable[int]]) -> typer.Exit:
+    async def run(session: Session) -> int:
+        if missing := key_is_missing(session.settings, session.configuration):
+            say_error(missing)
+            return CANNOT_ASK
+        if not session.configuration.consent_scopes:
+            say_error("dcbridge keeps no opt-outs for the channels of bridge.yaml: see consent.enforce")
+            return CANNOT_ASK
+        tokens = ConsumerTokens(session.settings.token_key.get_secret_value().encode())
+        try:
+            await session.ledger.consent.require_key(tokens.fingerprint)
+        except OtherKey:
+            say_error(f"DCBRIDGE_TOKEN_KEY: {OTHER_KEY}")
+            return CANNOT_ASK
+        return await work(session, tokens)
+
+    return at_the_ledger(config, run)
+
+
+def _places(
+    session: Session, tokens: ConsumerTokens, number: str, channel: str | None
+) -> dict[str, tuple[str, str]] | None:
+    """Scope -> (token, a channel of it). None, and said, for a channel whose opt-outs are not kept."""
+    configuration = session.configuration
+    scopes = configuration.consent_scopes
+    if channel is not None and channel not in scopes:
+        say_error(f"dcbridge keeps no opt-outs for channel {channel}")
+        return None
+    found: dict[str, tuple[str, str]] = {}
+    for channel_id, scope in scopes.items():
+        if channel in (None, channel_id):
+            token = tokens.of(address_key(number, configuration.channels[channel_id].default_region))
+            found.setdefault(scope, (token, channel_id))
+    return found
+
+
+async def _show(session: Session, tokens: ConsumerTokens, number: str, channel: str | None, as_json: bool) -> int:
+    places = _places(session, tokens, number, channel)
+    if places is None:
+        return CANNOT_ASK
+    asked = [await session.ledger.consent.find(scope, token) for scope, (token, _) in places.items()]
+    found = [one for one in asked if one is not None]
+    if as_json:
+        for one in found:
+            print_json(_facts(one))
+    elif not found:
+        out.print("No opt-out.")
+    else:
+        for one in found:
+            proof = f", {one.proof}" if one.proof else ""
+            out.print(f"{one.scope}: opted out {utc(one.at.timestamp())}, by {one.by}{proof}", markup=False)
+    return 0 if found else 1
+
+
+async def _change(session: Session, tokens: ConsumerTokens, number: str, channel: str | None, *, stop: bool) -> int:
+    places = _places(session, tokens, number, channel)
+    if places is None:
+        return CANNOT_ASK
+    order = order_of(round(time.time() * 1000))
+    consent = session.ledger.consent
+    for scope, (token, channel_id) in places.items():
+        if stop:
+            said = await consent.stop(scope, token, order, "operator", channel=channel_id)
+        else:
+            said = await consent.start(scope, token, order, "operator", channel=channel_id)
+        words = {"stopped": "opted out", "started": "opt-out lifted", "late": "the consumer wrote something newer"}
+        out.print(f"{scope}: {words.get(said, 'already so')}", markup=False)
+    return 0
+
+
+def _facts(one: OptOut) -> dict[str, str]:
+    return {
+        "scope": one.scope,
+        "consumer": one.token,
+        "at": one.at.isoformat(timespec="milliseconds"),
+        "by": one.by,
+        "proof": one.proof,
+    }
+
+
+async def _export(session: Session, tokens: ConsumerTokens) -> int:
+    print_json({"opt_outs": 1, "key": tokens.fingerprint})
+    async for one in session.ledger.consent.all():
+        print_json(_facts(one))
+    return 0
+
+
+async def _import(session: Session, tokens: ConsumerTokens, file: TextIO) -> int:
+    lines = _lines(file)
+    head = next(lines, None)
+    if not isinstance(head, dict) or head.get("opt_outs") != 1:
+        say_error("line 1: is not the beginning of an export")
+        return CANNOT_ASK
+    if head.get("key") != tokens.fingerprint:
+        say_error("the export was made with another DCBRIDGE_TOKEN_KEY: its tokens would stop nobody here")
+        return CANNOT_ASK
+    opt_outs = []
+    for number, line in enumerate(lines, 2):
+        read = _opt_out(line)
+        if read is None:
+            say_error(f"line {number}: is not an opt-out; nothing was imported")
+            return CANNOT_ASK
+        opt_outs.append(read)
+    fresh = 0
+    for start in range(0, len(opt_outs), IMPORTED):
+        fresh += await session.ledger.consent.put(opt_outs[start : start + IMPORTED])
+    out.print(f"{len(opt_outs):,} read, {fresh:,} added.")
+    return 0
+
+
+def _lines(file: TextIO) -> Iterator[Any]:
+    """Each line as a value; None where it is none."""
+    while line := file.readline(LONGEST):
+        if not line.strip():
+            continue
+        try:
+            yield orjson.loads(line)
+        except ValueError:
+            yield None
+
+
+def _opt_out(line: Any) -> OptOut | None:
+    try:
+        at = datetime.fromisoformat(line["at"]).astimezone(UTC)
+        texts = [line[name] for name in ("scope", "consumer", "by", "proof")]
+    except (TypeError, KeyError, ValueError, OverflowError):
+        return None
+    if not all(isinstance(text, str) and text.isprintable() and len(text) <= 200 for text in texts):
+        return None
+    scope, token, by, proof = texts
+    if not scope or not is_token(token) or at.timestamp() < 0 or by not in ("", "keyword", "provider", "operator"):
+        return None
+    return OptOut(scope, token, at, by, proof)

@@ -1,0 +1,114 @@
+"""`dcbridge consent`: opt-outs from elsewhere, and those of Redis, without a number on the screen or in Redis."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from tests.cli.session import Session
+
+NUMBER, OTHER = "+16504661149", "+16504661148"
+
+
+@pytest.fixture
+def keeps(session: Session) -> Session:
+    """A session whose bridge.yaml keeps opt-outs for the whole brand."""
+    path = session.folder / "bridge.yaml"
+    path.write_text(path.read_text() + "\nconsent: {enforce: always, scope: brand}\n")
+    return session
+
+
+async def test_one_is_added_shown_and_lifted_in_any_spelling(keeps: Session) -> None:
+    assert (await keeps.types("consent", "show", NUMBER)).code == 1
+    added = await keeps.types("consent", "add", "-", stdin="1 (650) 466-1149\n")
+    assert (added.code, added.out) == (0, "brand: opted out\n")
+    assert (await keeps.types("consent", "add", NUMBER)).out == "brand: already so\n"
+    shown = await keeps.types("consent", "show", "16504661149")
+    assert shown.code == 0
+    assert shown.out.startswith("brand: opted out 2")
+    assert "by operator" in shown.out
+    assert (await keeps.types("consent", "show", OTHER)).code == 1
+    assert (await keeps.types("consent", "lift", NUMBER)).out == "brand: opt-out lifted\n"
+    assert (await keeps.types("consent", "lift", NUMBER)).out == "brand: already so\n"
+    assert (await keeps.types("consent", "show", NUMBER, "--json")).out == ""
+    assert "6504661149" not in str(await keeps.everything())
+
+
+async def test_an_export_is_imported_again(keeps: Session) -> None:
+    for number in (NUMBER, OTHER):
+        await keeps.types("consent", "add", number)
+    exported = (await keeps.types("consent", "export")).out
+    assert len(exported.splitlines()) == 3
+    assert "6504661149" not in exported
+    again = await keeps.types("consent", "import", "-", stdin=exported)
+    assert (again.code, again.out) == (0, "2 read, 0 added.\n")
+    await keeps.redis.delete("dcb:stop:brand")
+    assert (await keeps.types("consent", "import", "-", stdin=exported)).out == "2 read, 2 added.\n"
+    assert (await keeps.types("consent", "export")).out.splitlines()[0] == exported.splitlines()[0]
+    assert sorted((await keeps.types("consent", "export")).out.splitlines()) == sorted(exported.splitlines())
+
+
+HEAD: dict[str, Any] = {"opt_outs": 1}
+LINE = {"scope": "brand", "consumer": "0" * 32, "at": "2026-11-26T10:00:00+00:00", "by": "keyword", "proof": "SM1"}
+
+
+@pytest.mark.parametrize(
+    ("change", "ok"),
+    [
+        ({}, True),
+        ({"consumer": "16504661149"}, False),
+        ({"consumer": 7}, False),
+        ({"scope": ""}, False),
+        ({"scope": "a\nb"}, False),
+        ({"at": "yesterday"}, False),
+        ({"at": "0001-01-01T00:00:00+14:00"}, False),
+        ({"at": 1e300}, False),
+        ({"by": "me"}, False),
+        ({"proof": "x" * 201}, False),
+        ({"proof": None}, False),
+    ],
+)
+async def test_what_an_export_may_hold(keeps: Session, change: dict[str, Any], ok: bool) -> None:
+    key = orjson.loads((await keeps.types("consent", "export")).out.splitlines()[0])["key"]
+    text = b"\n".join(map(orjson.dumps, [HEAD | {"key": key}, LINE, LINE | change])).decode()
+    said = await keeps.types("consent", "import", "-", stdin=text)
+    assert said.code == (0 if ok else 2)
+    assert ok or said.err == "error: line 3: is not an opt-out; nothing was imported\n"
+    assert await keeps.keys("dcb:stop:*") == (["dcb:stop:brand"] if ok else [])
+
+
+@pytest.mark.parametrize("text", ["", "{}", "x", "[]", '{"opt_outs": 2}', "\x00", "{" * 5000])
+async def test_something_else_is_not_imported(keeps: Session, text: str) -> None:
+    said = await keeps.types("consent", "import", "-", stdin=text)
+    assert (said.code, said.err) == (2, "error: line 1: is not the beginning of an export\n")
+
+
+async def test_another_key_is_refused(keeps: Session) -> None:
+    exported = (await keeps.types("consent", "export")).out
+    other = {"DCBRIDGE_TOKEN_KEY": "another key of sixteen"}
+    said = await keeps.types("consent", "show", NUMBER, **other)
+    assert (said.code, "DCBRIDGE_TOKEN_KEY: is not the one" in said.err) == (2, True)
+    await keeps.redis.delete("dcb:consent-key")
+    said = await keeps.types("consent", "import", "-", stdin=exported, **other)
+    assert (said.code, "made with another DCBRIDGE_TOKEN_KEY" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", [["consent", "show", NUMBER], ["check"], ["worker", "--burst"]])
+async def test_without_a_key_there_are_no_tokens(keeps: Session, command: list[str]) -> None:
+    del keeps.environ["DCBRIDGE_TOKEN_KEY"]
+    said = await keeps.types(*command)
+    assert said.code == 2
+    assert "DCBRIDGE_TOKEN_KEY: is not set, and the opt-outs of channel" in said.err
+
+
+async def test_where_opt_outs_are_left_to_the_provider_it_says_so(session: Session) -> None:
+    said = await session.types("consent", "show", NUMBER)
+    assert (said.code, "keeps no opt-outs" in said.err) == (2, True)
+    assert (await session.types("check")).code == 0
+
+
+async def test_a_channel_that_is_not_there(keeps: Session) -> None:
+    said = await keeps.types("consent", "add", NUMBER, "--channel", "nobody")
+    assert (said.code, said.err) == (2, "error: dcbridge keeps no opt-outs for channel nobody\n")

@@ -1,0 +1,78 @@
+"""Opt-outs at work: heard in what consumers write, learnt from what providers refuse, kept to before each request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import structlog
+
+from dcbridge.config.models import Channel
+from dcbridge.ledger import MessageClaim
+from dcbridge.ledger.consent import By, order_of
+from dcbridge.messages import ConsumerMessage, Reason
+from dcbridge.providers.phone import address_key
+from dcbridge.settings.process import DAY
+from workers.context import WorkerContext
+
+log = structlog.get_logger()
+
+
+def token_of(ctx: WorkerContext, address: str, channel: Channel) -> str:
+    """What stands for a consumer, in whatever spelling."""
+    return ctx.consumer_tokens.of(address_key(address, channel.default_region))
+
+
+async def refused(
+    ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, channel: Channel, scope: str
+) -> bool:
+    """Whether the consumer opted out; then the message has failed with 350 and the date."""
+    found = await ctx.ledger.consent.find(scope, token_of(ctx, claimed.entry.to_id, channel))
+    if found is None:
+        return False
+    state = await ctx.ledger.messages.fail(ref, claim, Reason.NOT_ALLOWED, found.detail)
+    ctx.metrics.consent.labels(claimed.entry.channel_id, "refused").inc()
+    log.info("message_refused_by_consent", scope=scope, by=found.by, state=state)
+    return True
+
+
+async def hear(ctx: WorkerContext, events: Sequence[object], accepted_at: int) -> None:
+    """Keep what the consumers of one callback say of it. To be done before the callback is: it may be read again."""
+    for place, event in enumerate(events):
+        if not isinstance(event, ConsumerMessage):
+            continue
+        channel_id = ctx.configuration.channel_of(event.provider, event.to.id)
+        if channel_id is None or channel_id not in ctx.configuration.consent_scopes:
+            continue
+        said = event.consent or ctx.consent_word(event.text)
+        if not said or (event.media_urls and not event.consent):
+            continue
+        by: By = "provider" if event.consent else "keyword"
+        await record(ctx, channel_id, event.sender.id, said, order_of(accepted_at, place), by, event.provider_id)
+
+
+async def learn(ctx: WorkerContext, channel_id: str, to_id: str, code: str) -> None:
+    """The provider refused a message with a code that says: this consumer opted out there."""
+    channel = ctx.channel(channel_id)
+    if channel is None or not to_id or channel_id not in ctx.configuration.consent_scopes:
+        return
+    if code in ctx.providers[channel.provider].can.opt_out_codes:
+        await record(ctx, channel_id, to_id, "stop", order_of(round(time.time() * 1000)), "provider", code)
+
+
+async def record(ctx: WorkerContext, channel_id: str, address: str, said: str, order: int, by: By, proof: str) -> None:
+    """Write it down; the same twice is one."""
+    scope, channel = ctx.configuration.consent_scopes[channel_id], ctx.configuration.channels[channel_id]
+    token = token_of(ctx, address, channel)
+    outcome = said
+    if said == "stop":
+        outcome = await ctx.ledger.consent.stop(scope, token, order, by, proof, channel_id)
+    elif said == "start":
+        # A callback is remembered that long, and may be read again from a dead letter for longer: both are bounded.
+        remember = max(ctx.settings.callback_dedupe_days, ctx.settings.dead_letter_days) * DAY
+        outcome = await ctx.ledger.consent.start(scope, token, order, by, channel=channel_id, remember=remember)
+    ctx.metrics.consent.labels(channel_id, outcome).inc()
+    log.info(
+        "consent_word", said=said, outcome=outcome, by=by, scope=scope, channel=channel_id,
+        consumer=ctx.tokens.of(address),
+    )  # fmt: skip
