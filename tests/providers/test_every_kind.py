@@ -126,7 +126,8 @@ def test_a_callback_of_any_form_is_refused_or_read_or_kept(name: str) -> None:
 
     @given(kind=st.sampled_from(sorted(ours.can.callbacks)), method=st.sampled_from(["POST", "POST", "POST", "GET"]),
            form=st.booleans(), value=st.sampled_from(GOOD[name][0]).flatmap(damaged), headers=HEADERS,
-           raw=st.none() | st.none() | st.none() | st.binary(max_size=60), secret=st.sampled_from(["", PATH_SECRET, "é"]))  # fmt: skip
+           raw=st.none() | st.none() | st.none() | st.binary(max_size=60),
+           secret=st.sampled_from(["", PATH_SECRET, "é"]))  # fmt: skip
     def each(kind: Any, method: str, form: bool, value: Any, headers: Any, raw: bytes | None, secret: str) -> None:
         query = written(value, as_form=True) if method == "GET" and isinstance(value, dict) else b""
         body = written(value, as_form=form) if raw is None else raw
