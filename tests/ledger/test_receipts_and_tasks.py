@@ -120,6 +120,23 @@ async def test_a_task_is_put_once_claimed_fenced_and_done(bench: Bench) -> None:
     assert await ledger.tasks.put([TASK]) == [True]
 
 
+@pytest.mark.parametrize("end", ["done", "dead"])
+async def test_a_task_that_is_remembered_takes_little_room(bench: Bench, end: str) -> None:
+    """Callbacks are remembered for days, each of them; Redis keeps what once was long in six times the room."""
+    await bench.ledger.tasks.put([NewTask("b-1", "callback", "", b"x" * 2000, "trace", CHANNEL)])
+    claim = await bench.ledger.tasks.claim("b-1", "mine", 60.0)
+    assert claim.entry.payload == b"x" * 2000
+    if end == "done":
+        assert await bench.ledger.tasks.done("b-1", "mine", 600.0, "nothing to do") == "done"
+    else:
+        assert await bench.ledger.tasks.dead("b-1", "mine", "unreadable", b"raw", 600.0) == "dead"
+    entry = await bench.ledger.tasks.entry("b-1")
+    assert (entry.state, entry.job, entry.trace_id, entry.channel_id) == (end, "callback", "trace", CHANNEL)
+    assert 0 < await bench.redis.pttl("dcb:t:b-1") <= 600_000
+    assert await bench.redis.object("encoding", "dcb:t:b-1") in (b"listpack", b"ziplist")
+    assert cast(int, await bench.redis.memory_usage("dcb:t:b-1")) < 350
+
+
 async def test_tasks_of_a_lane_keep_their_order_over_a_retry(bench: Bench) -> None:
     ledger = bench.ledger
     second = NewTask("c-2", "consumer", "lane-a", b"{}", "", CHANNEL)
