@@ -21,6 +21,7 @@ from dcbridge.providers.phone import consumer_id
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
 from workers import consent, locating
+from workers.confirmations import task_id_of
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -50,8 +51,8 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
             log.error("callback_internal_error", provider=name, exc_info=True)
             await _dead(ctx, task_id, claim, claimed, "internal error", name, keep)
             return
-        await consent.hear(ctx, events, claimed.entry.accepted_at or 0)
-        await ctx.ledger.tasks.put(tasks)
+        answers = await consent.hear(ctx, events, claimed.entry.accepted_at or 0, claimed.entry.trace_id)
+        await ctx.ledger.tasks.put([*tasks, *answers])
         for one in unread:
             await _aside(ctx, name, callback, one)
         if await _apply_all(ctx, [event for event in events if isinstance(event, DeliveryUpdate)], claimed):
@@ -150,6 +151,8 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
         code=update.detail or None,
         outcome=result,
     )
+    if result == "gone" and update.ref and await ctx.ledger.tasks.entry(task_id_of(update.ref)):
+        result = "noted"  # of our answer to a STOP, of which nothing more is kept
     if result == "gone":  # a message we never sent, or one so old that it is forgotten
         await _bury(ctx, claimed.entry.payload, locating.why_unknown(update))
     return True

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import structlog
 
 from dcbridge.config.models import Channel
-from dcbridge.ledger import MessageClaim
+from dcbridge.ledger import MessageClaim, NewTask
 from dcbridge.ledger.consent import By, order_of
 from dcbridge.messages import ConsumerMessage, Reason
 from dcbridge.providers.phone import address_key
 from dcbridge.settings.process import DAY
+from workers import confirmations
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -36,8 +37,11 @@ async def refused(
     return True
 
 
-async def hear(ctx: WorkerContext, events: Sequence[object], accepted_at: int) -> None:
-    """Keep what the consumers of one callback say of it. To be done before the callback is: it may be read again."""
+async def hear(ctx: WorkerContext, events: Sequence[object], accepted_at: int, trace: str = "") -> list[NewTask]:
+    """Keep what the consumers of one callback say of it; the answers to it. To be done before the callback is: it may
+    be read again.
+    """
+    answers: list[NewTask] = []
     for place, event in enumerate(events):
         if not isinstance(event, ConsumerMessage):
             continue
@@ -48,7 +52,12 @@ async def hear(ctx: WorkerContext, events: Sequence[object], accepted_at: int) -
         if not said or (event.media_urls and not event.consent):
             continue
         by: By = "provider" if event.consent else "keyword"
-        await record(ctx, channel_id, event.sender.id, said, order_of(accepted_at, place), by, event.provider_id)
+        order = order_of(accepted_at, place)
+        outcome = await record(ctx, channel_id, event.sender.id, said, order, by, event.provider_id)
+        if by == "keyword" and outcome in ("stopped", "started", "help", "again"):
+            answer = confirmations.answer_to(ctx, channel_id, event, said, trace)
+            answers += [answer] if answer else []
+    return answers
 
 
 async def learn(ctx: WorkerContext, channel_id: str, to_id: str, code: str) -> None:
@@ -60,13 +69,15 @@ async def learn(ctx: WorkerContext, channel_id: str, to_id: str, code: str) -> N
         await record(ctx, channel_id, to_id, "stop", order_of(round(time.time() * 1000)), "provider", code)
 
 
-async def record(ctx: WorkerContext, channel_id: str, address: str, said: str, order: int, by: By, proof: str) -> None:
-    """Write it down; the same twice is one."""
+async def record(ctx: WorkerContext, channel_id: str, address: str, said: str, order: int, by: By, proof: str) -> str:
+    """Write it down; the same twice is one. "again": this very message was written down before."""
     scope, channel = ctx.configuration.consent_scopes[channel_id], ctx.configuration.channels[channel_id]
     token = token_of(ctx, address, channel)
     outcome = said
     if said == "stop":
         outcome = await ctx.ledger.consent.stop(scope, token, order, by, proof, channel_id)
+        found = await ctx.ledger.consent.find(scope, token) if outcome == "same" else None
+        outcome = "again" if found and proof and found.proof == proof else outcome
     elif said == "start":
         # A callback is remembered that long, and may be read again from a dead letter for longer: both are bounded.
         remember = max(ctx.settings.callback_dedupe_days, ctx.settings.dead_letter_days) * DAY
@@ -76,3 +87,4 @@ async def record(ctx: WorkerContext, channel_id: str, address: str, said: str, o
         "consent_word", said=said, outcome=outcome, by=by, scope=scope, channel=channel_id,
         consumer=ctx.tokens.of(address),
     )  # fmt: skip
+    return outcome

@@ -38,6 +38,17 @@ _HELP = "help info aide hilfe ayuda"
 Word = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST)]
 
 
+Answer = Annotated[str, StringConstraints(min_length=1, max_length=160)]
+
+
+class Answers(Model):
+    """What a consumer is answered, by a provider that sends no such answers itself; at most one for each word."""
+
+    stop: Answer | None = Field(None, description="The answer to STOP; it should name you, and say how to start again.")
+    start: Answer | None = Field(None, description="The answer to START.")
+    help: Answer | None = Field(None, description="The answer to HELP: who you are, and how to stop.")
+
+
 class Consent(Model):
     """What follows from a consumer's STOP."""
 
@@ -58,6 +69,7 @@ class Consent(Model):
     stop: tuple[Word, ...] = Field((), description="More words that stop messages.")
     start: tuple[Word, ...] = Field((), description="More words that start them again.")
     help: tuple[Word, ...] = Field((), description="More words that ask for help.")
+    answers: Answers = Field(Answers(), description="What dcbridge answers, where the provider does not.")
 
     def words(self) -> dict[str, ConsentWord]:
         """Each word as `plain_word` writes it. A word of two meanings stops."""

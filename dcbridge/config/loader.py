@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from dcbridge.config.checks import SECRET_LENGTH, check
-from dcbridge.config.consent import Consent
+from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.doubts import doubts
 from dcbridge.config.models import (
     Breaker,
@@ -322,6 +322,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("retry",): Retry,
     ("breaker",): Breaker,
     ("consent",): Consent,
+    ("consent", "answers"): Answers,
     ("endpoints", "*"): Endpoint,
     ("interactions", "*"): Endpoint,
     ("channels", "*"): Channel,

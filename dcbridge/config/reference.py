@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from dcbridge.config.consent import Consent
+from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
@@ -114,6 +114,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("pace of providers.*name* and channels.*id*", Pace),
     ("breaker", Breaker),
     ("consent", Consent),
+    ("consent.answers", Answers),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

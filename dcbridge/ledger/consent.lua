@@ -46,6 +46,6 @@ end
 -- @verb consent_key fingerprint -> same|other
 -- Tokens of another key name nobody: opt-outs would be there and would stop nothing.
 function verbs.consent_key()
-  redis.call('SETNX', 'dcb:consent-key', a.fingerprint)
+  if redis.call('EXISTS', 'dcb:consent-key') == 0 then redis.call('SET', 'dcb:consent-key', a.fingerprint) end
   return redis.call('GET', 'dcb:consent-key') == a.fingerprint and 'same' or 'other'
 end

@@ -15,11 +15,12 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.consent import Consent
 from dcbridge.ledger import NewTask
 from dcbridge.providers.callback import unpack
+from dcbridge.providers.twilio import Twilio
 from dcbridge.settings.problems import ConfigurationError
 from tests.ledger.ledger_bench import Bench
-from tests.workers.far_side import CONSUMER, SMS, FarSide, far_side, saying
+from tests.workers.far_side import CONSUMER, SMS, FarSide, far_side, hang_up, saying
 from tests.workers.test_reconciler_and_inbound import inbound_callback, read_one, status_callback
-from workers import callbacks, consent, consumer_messages, outbound
+from workers import callbacks, confirmations, consent, consumer_messages, outbound
 
 Open = Callable[..., Any]
 OPTED_OUT = saying(400, {"code": 21610, "message": "Attempt to send to unsubscribed recipient", "status": 400})
@@ -142,6 +143,102 @@ async def test_a_stop_that_is_read_twice_is_one_and_the_last_word_counts(opened:
         assert counted("dcbridge_consent_total", {"channel": SMS, "outcome": "stopped"}) == 1
         assert counted("dcbridge_consent_total", {"channel": SMS, "outcome": "late"}) == 1
         assert counted("dcbridge_consent_total", {"channel": SMS, "outcome": "refused"}) == 1
+
+
+ANSWERS = {"stop": "ACME: no more messages. START to get them again.", "help": "ACME, https://acme.example"}
+
+
+class LeavesItToUs(Twilio):
+    """A company with Twilio's API that does nothing about STOP."""
+
+    can = replace(Twilio.can, opt_out="ours")
+
+
+@asynccontextmanager
+async def ours(opened: Open, **more: Any) -> AsyncIterator[FarSide]:
+    """A provider that leaves opt-outs to us."""
+    async with opened(answers=ANSWERS, **more) as side:
+        configuration = side.context.configuration
+        leaves = LeavesItToUs("twilio", configuration.providers["twilio"].fields, configuration.public_url)
+        side.context = replace(side.context, providers={**side.context.providers, "twilio": leaves})
+        yield side
+
+
+async def confirmations_of(side: FarSide) -> list[str]:
+    return [key.removeprefix("dcb:t:") for key in await Bench(side.redis).keys("dcb:t:a-*")]
+
+
+async def test_a_stop_is_confirmed_once_where_the_provider_leaves_it_to_us(opened: Open) -> None:
+    async with ours(opened) as side:
+        for task in ("b-1", "b-2"):  # the same message in two callbacks
+            await read_one(side, inbound_callback(text="STOP"), task)
+        await read_one(side, inbound_callback(text="stop", sid="SM10"), "b-3")  # another one changes nothing
+        [task] = await confirmations_of(side)
+        for _ in range(2):
+            await confirmations.confirm(side.context, task)
+        [sent] = side.provider.forms
+        assert (sent["To"], sent["From"], sent["Body"]) == ("+" + CONSUMER, "+15557650123", ANSWERS["stop"])
+        await read_one(side, status_callback(task.removeprefix("a-")), "b-4")
+        assert await side.redis.zcard("dcb:dead") == 0  # a report about it is no update of an unknown message
+        await read_one(side, status_callback("0" * 24), "b-5")
+        assert await side.redis.zcard("dcb:dead") == 1
+
+
+@pytest.mark.parametrize(("text", "count"), [("HELP", 1), ("START", 0), ("Hello", 0), ("STOP&OptOutType=STOP", 0)])
+async def test_what_is_answered(opened: Open, text: str, count: int) -> None:
+    async with ours(opened) as side:
+        await read_one(side, inbound_callback(text=text))
+        assert len(await confirmations_of(side)) == count
+
+
+async def test_a_provider_that_answers_itself_is_left_to_it(opened: Open) -> None:
+    async with opened(answers=ANSWERS) as side:
+        await read_one(side, inbound_callback(text="STOP"))
+        assert await confirmations_of(side) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "requests"),
+    [
+        (saying(429, {"code": 20429}), 2),  # certainly not accepted: again
+        (saying(400, {"code": 21610}), 1),
+        (hang_up, 1),  # it may have been accepted
+        (saying(201, b"what?"), 1),
+    ],
+)
+async def test_a_confirmation_that_fails(opened: Open, reply: Any, requests: int) -> None:
+    async with ours(opened) as side:
+        await read_one(side, inbound_callback(text="STOP"))
+        [task] = await confirmations_of(side)
+        side.provider.replies = [reply]
+        await confirmations.confirm(side.context, task)
+        await Bench(side.redis).pass_time(20)
+        await confirmations.confirm(side.context, task)
+        assert len(side.provider.heard) == requests
+        assert (await side.context.ledger.tasks.entry(task)).state == "done"
+
+
+async def test_one_whose_worker_died_or_that_is_late_is_not_sent(opened: Open) -> None:
+    async with ours(opened) as side:
+        await read_one(side, inbound_callback(text="STOP"))
+        await read_one(side, inbound_callback(text="HELP", sid="SM10"), "b-2")
+        one, late = await confirmations_of(side)
+        assert (await side.context.ledger.tasks.claim(one, "dead worker", 1.0)).ours
+        await side.context.ledger.tasks.retry(one, "dead worker", 0.0, "lease ended")
+        await confirmations.confirm(side.context, one)
+        await Bench(side.redis).pass_time(301)
+        await confirmations.confirm(side.context, late)
+        assert side.provider.heard == []
+        assert {(await side.context.ledger.tasks.entry(task)).state for task in (one, late)} == {"done"}
+
+
+async def test_a_worker_that_died_before_the_answer_was_queued_queues_it(opened: Open) -> None:
+    async with ours(opened) as side:
+        events = side.context.providers["twilio"].parse_callback(unpack(inbound_callback(text="STOP"))[1])
+        await consent.hear(side.context, events, 1)  # written down, and then it died
+        assert await confirmations_of(side) == []
+        await read_one(side, inbound_callback(text="STOP"))
+        assert len(await confirmations_of(side)) == 1
 
 
 async def test_neither_number_nor_word_is_stored(opened: Open) -> None:
