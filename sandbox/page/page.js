@@ -253,7 +253,7 @@ function connect() {
     at("magic-number").replaceChildren(choose(), ...value.numbers.map((one) => option(one, "number")));
     at("magic-mailbox").replaceChildren(choose(), ...value.mailboxes.map((one) => option(one, "local")));
     const chosen = at("company").value;
-    at("company").replaceChildren(...value.companies.map((one) => make("option", { value: one.name, text: `${one.who} – channel ${one.channel}` })));
+    at("company").replaceChildren(...value.companies.map((one) => make("option", { value: one.name, text: one.who, title: `channel ${one.channel}` })));
     if (value.companies.some((one) => one.name === chosen)) at("company").value = chosen;
     at("company-label").hidden = value.companies.length < 2;
     for (const one of value.companies) {

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import httpx
 import orjson
 import pytest
-from infobip_api_client import ApiClient, Configuration, SmsApi, SmsRequest
 from pydantic import ValidationError
 
 from dcbridge.errors import (
@@ -84,6 +83,8 @@ def loopback() -> Iterator[tuple[str, list[Wire]]]:
 def test_the_request_is_the_one_that_infobips_library_writes(
     loopback: tuple[str, list[Wire]], fields: dict[str, object]
 ) -> None:
+    from infobip_api_client import ApiClient, Configuration, SmsApi, SmsRequest  # takes seconds
+
     url, arrived = loopback
     said, first = message(), "f" * 16 if "callback_secret" in fields else SECRET
     with httpx.Client() as http:

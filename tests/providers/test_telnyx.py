@@ -14,7 +14,6 @@ import orjson
 import pytest
 from nacl.signing import SigningKey
 from pydantic import ValidationError
-from telnyx import Telnyx as Sdk
 
 from dcbridge.errors import (
     AccountFault,
@@ -59,6 +58,8 @@ def request(provider: Telnyx, said: AgentMessage) -> httpx.Request:
     ],
 )
 def test_the_request_is_the_one_that_telnyxs_library_writes(fields: dict[str, object], theirs: dict[str, Any]) -> None:
+    from telnyx import Telnyx as Sdk  # takes seconds, and every worker of pytest imports every file
+
     ours = request(telnyx(**fields), message("Grüße & 1+1=2 €😀"))
     written = orjson.loads(ours.content)
     sent: list[httpx.Request] = []
@@ -158,6 +159,8 @@ def callback(
 
 @pytest.mark.parametrize("body", [report("delivered"), event("message.received", RECEIVED), b"", b"\xff"])
 def test_a_signature_that_telnyxs_library_believes_is_right(body: bytes) -> None:
+    from telnyx import Telnyx as Sdk
+
     signed = callback(body)
     telnyx().verify(signed)
     if body[:1] == b"{":

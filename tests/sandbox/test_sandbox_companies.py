@@ -1,0 +1,213 @@
+"""The sandbox's SMS companies beside Twilio: each as strict as its company, and believed by its company's library."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import requests
+from nacl.signing import SigningKey
+from requests.adapters import HTTPAdapter
+from vonage_http_client import Auth, HttpClient  # type: ignore[import-untyped] # it ships no types
+from vonage_sms import Sms, SmsMessage  # type: ignore[import-untyped] # it ships no types
+
+from dcbridge.cli.dev.companies import COMPANIES
+from dcbridge.cli.dev.processes import Ports, prepare
+from dcbridge.config.loader import load
+from dcbridge.errors import SendError
+from dcbridge.messages import Address, AgentMessage
+from dcbridge.providers.base import Provider, Turn
+from tests.sandbox.two_worlds import Heard, Worlds, two_worlds
+
+CONSUMER, SENDER = "+16504661149", "+12025550123"
+
+
+@dataclass(slots=True)
+class Company:
+    worlds: Worlds
+    provider: Provider
+    secrets: dict[str, str]
+
+    def request(self, text: str = "Hello") -> httpx.Request:
+        """What dcbridge sends."""
+        to = Address(CONSUMER[1:])
+        said = AgentMessage("c", f"m-{text}", Address(SENDER), to, (to,), "Text", text)
+        made = self.provider.build_request(Turn(said, self.provider.parts(said)[0], 0.0))
+        assert isinstance(made, httpx.Request)
+        return made
+
+    async def answer(self, request: httpx.Request) -> bool:
+        """Whether the company accepts it."""
+        url = self.worlds.url + request.url.raw_path.decode()
+        headers = {name: value for name, value in request.headers.items() if name not in ("host", "content-length")}
+        answer = await self.worlds.http.request(request.method, url, headers=headers, content=request.content)
+        try:
+            self.provider.parse_response(answer)
+        except SendError:
+            return False
+        return True
+
+    async def heard(self, path: str) -> list[Heard]:
+        await self.worlds.settled()
+        return self.worlds.bridge.at(path)
+
+
+@asynccontextmanager
+async def company(folder: Path, kind: str) -> AsyncIterator[Company]:
+    prepare(folder, Ports(), [kind])
+    account = COMPANIES[kind].account(kind, folder)
+    configured = load(folder / "bridge.yaml", {})
+    async with two_worlds(accounts={kind: account}, public_url="http://127.0.0.1:8080") as worlds:
+        yield Company(worlds, configured.build_providers()[kind], dict(account.secrets))
+
+
+def body(request: httpx.Request, edit: Callable[[Any], object]) -> httpx.Request:
+    """The same request with its JSON body, or its form, edited."""
+    headers = {name: value for name, value in request.headers.items() if name != "content-length"}
+    if headers["content-type"] == "application/json":
+        said = orjson.loads(request.content)
+        edit(said["messages"][0] if "messages" in said else said)
+        content = orjson.dumps(said)
+    else:
+        form = dict(httpx.QueryParams(request.content.decode()))
+        edit(form)
+        content = str(httpx.QueryParams(form)).encode()
+    return httpx.Request(request.method, request.url, headers=headers, content=content)
+
+
+def unauthorized(request: httpx.Request) -> httpx.Request:
+    if "authorization" in request.headers:
+        headers = {**request.headers, "authorization": request.headers["authorization"][:-2] + "=="}
+        return httpx.Request(request.method, request.url, headers=headers, content=request.content)
+    return body(request, lambda said: said.update(key="x"))
+
+
+def nowhere(said: dict[str, Any]) -> None:
+    where = said["destinations"][0] if "destinations" in said else said
+    where["to"] = "abc"
+
+
+def silent(said: dict[str, Any]) -> None:
+    if "content" in said:
+        said["content"]["text"] = ""
+    else:
+        said["text"] = ""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        unauthorized,
+        lambda request: body(request, lambda said: said.update(unknown="x")),
+        lambda request: body(request, nowhere),
+        lambda request: body(request, silent),
+    ],
+    ids=["login", "unknown field", "no number", "no text"],
+)
+@pytest.mark.parametrize("kind", COMPANIES)
+async def test_a_wrong_request_is_refused_and_its_twin_is_taken(
+    tmp_path: Path, kind: str, damage: Callable[[httpx.Request], httpx.Request]
+) -> None:
+    async with company(tmp_path, kind) as one:
+        assert not await one.answer(damage(one.request()))
+        assert not one.worlds.world.sms
+        assert await one.answer(one.request())
+        assert len(one.worlds.world.sms) == 1
+        await one.worlds.settled()
+
+
+async def consumer_writes(one: Company, kind: str, text: str) -> None:
+    await one.worlds.control("/consumer/sms", {"provider": kind, "from": CONSUMER, "text": text, "wait": True})
+
+
+# The next two take seconds to import, and every worker of pytest imports every file.
+async def test_telnyxs_library_sends_and_believes_the_callbacks(tmp_path: Path) -> None:
+    from telnyx import Telnyx as TelnyxSdk
+
+    async with company(tmp_path, "telnyx") as one:
+        sdk = TelnyxSdk(api_key=one.secrets["api_key"], base_url=f"{one.worlds.url}/v2", max_retries=0)
+        text = "Grüße – 1 € 😀"
+        made = await asyncio.to_thread(sdk.messages.send, to=CONSUMER, from_=SENDER, text=text)
+        assert made.data is not None
+        await consumer_writes(one, "telnyx", "Yes")
+        heard = await one.heard("/callbacks/telnyx/events")
+        key = base64.b64encode(bytes(SigningKey(base64.b64decode(one.secrets["private_key"])).verify_key)).decode()
+        said = [_unwrapped(sdk, call, key) for call in heard]
+        assert [each.event_type for each in said if each.event_type != "message.received"] == [
+            "message.sent", "message.sent", "message.finalized"
+        ]  # fmt: skip
+        assert {each.payload.id for each in said if each.event_type != "message.received"} == {made.data.id}
+        sdk.close()
+
+
+def _unwrapped(sdk: Any, call: Heard, key: str) -> Any:
+    return sdk.webhooks.unwrap(call.body.decode(), headers=dict(call.headers), key=key).data
+
+
+class _Redirected(HTTPAdapter):
+    """Calls the sandbox where Vonage's library would call rest.nexmo.com."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url = url
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        request.url = str(request.url).replace("https://rest.nexmo.com", self.url)
+        return super().send(request, *args, **kwargs)
+
+
+async def test_vonages_library_sends_and_believes_the_callbacks(tmp_path: Path) -> None:
+    async with company(tmp_path, "vonage") as one:
+        auth = Auth(api_key=one.secrets["api_key"], api_secret=one.secrets["api_secret"])
+        client = HttpClient(auth)
+        client._session.mount("https://", _Redirected(one.worlds.url))
+        message = SmsMessage(to=CONSUMER[1:], from_=SENDER[1:], text="0123456789 " * 30, client_ref="r")
+        made = await asyncio.to_thread(Sms(client).send, message)
+        client._session.close()
+        assert (made.message_count, len(made.messages)) == ("3", 3)
+        assert await one.answer(one.request("a & b = c"))
+        await consumer_writes(one, "vonage", "a&b=c")
+        heard = await one.heard("/callbacks/vonage/")
+        said = [orjson.loads(call.body) if call.body else _query(call) for call in heard]
+        assert len(said) == 4  # nobody asked for reports about the first
+        validator = Auth(api_key="k", signature_secret=one.secrets["signature_secret"], signature_method="sha256")
+        assert all(validator.check_signature(each) for each in said)
+
+
+def _query(call: Heard) -> dict[str, str]:
+    return dict(httpx.QueryParams(call.path.partition("?")[2]))
+
+
+async def test_infobips_library_reads_both_directions(tmp_path: Path) -> None:
+    from infobip_api_client import SmsDeliveryResult, SmsInboundMessageResult, SmsRequest, SmsResponse
+
+    async with company(tmp_path, "infobip") as one:
+        request = one.request()
+        assert SmsRequest.from_dict(orjson.loads(request.content)) is not None
+        first = await one.worlds.http.post("/sms/3/messages", content=request.content, headers=dict(request.headers))
+        again = await one.worlds.http.post("/sms/3/messages", content=request.content, headers=dict(request.headers))
+        statuses = []
+        for answer in (first, again):
+            read = SmsResponse.from_dict(answer.json())
+            assert read is not None
+            assert read.messages[0].status is not None
+            statuses.append(read.messages[0].status.id)
+        assert statuses == [26, 23]  # accepted, and a duplicate
+        assert len(one.worlds.world.sms) == 1
+        await consumer_writes(one, "infobip", "Yes")
+        told = [orjson.loads(call.body) for call in await one.heard("/callbacks/infobip/status/")]
+        reports = [SmsDeliveryResult.from_dict(each) for each in told]
+        ids = [each.results[0].status.id for each in reports if each and each.results and each.results[0].status]
+        assert ids == [26, 2, 5]
+        [inbound] = await one.heard("/callbacks/infobip/inbound/")
+        read_inbound = SmsInboundMessageResult.from_dict(orjson.loads(inbound.body))
+        assert read_inbound is not None
+        assert [each.text for each in read_inbound.results or ()] == ["Yes"]
