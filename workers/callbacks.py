@@ -107,6 +107,8 @@ async def _apply_all(ctx: WorkerContext, updates: Sequence[DeliveryUpdate], clai
     for update in updates:
         about.setdefault(update.ref or update.provider_id or update.first_ref, []).append(update)
     groups, settled = list(about.values()), True
+    if len(groups) == 1:
+        return await _apply_in_order(ctx, groups[0], claimed)
     for begin in range(0, len(groups), TOGETHER):
         applied = [_apply_in_order(ctx, group, claimed) for group in groups[begin : begin + TOGETHER]]
         for result in await asyncio.gather(*applied, return_exceptions=True):

@@ -102,7 +102,8 @@ _RULES = """\
   of this account is kept at most (default 3600, at most a day).
 * An app secret (`secrets` and `retired_secrets` of endpoints, interactions and channels) needs at least 16 characters.
   If `public_url` is this computer itself, a shorter one is only a warning. A subscriber's signing secret has 24 to 64
-  bytes. Secrets given by a provider, and `callback_secret`, may have any length.
+  bytes. A `callback_secret` that stands in a path has 16 to 128 letters, digits, `-` and `_`. Secrets given by a
+  provider, and `callback_secret` of kind smtp, may have any length.
 """
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
