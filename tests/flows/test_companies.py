@@ -122,6 +122,25 @@ def test_a_consumers_message_reaches_the_agent_once(stack: Stack, kind: str) -> 
     assert (one["text"], one["channel_id"]) == (text, account(stack, kind).channel)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in TEXTERS if KINDS[kind].can.opt_out == "ours"])
+def test_a_stop_is_obeyed_until_a_start(stack: Stack, kind: str) -> None:
+    number = stack.new_number()
+
+    def writes(text: str) -> None:
+        assert stack.sandbox("consumer/sms", {"provider": kind, "from": f"+{number}", "text": text, "wait": True})
+        until(
+            lambda: any(one["text"] == text for one in stack.state()["seen"] if one["sender"] == number), "it is seen"
+        )
+
+    writes("Stop.")
+    receipt = stack.receipt(send(stack, kind, number, "Hello"), channel=account(stack, kind).channel)
+    assert (receipt["status"], [reason["code"] for reason in receipt["reasons"]]) == ("Failed", [350])
+    writes("START")
+    receipt = stack.receipt(send(stack, kind, number, "Hello"), channel=account(stack, kind).channel)
+    assert receipt["status"] == "Delivered"
+    assert len(stack.texts_to(number)) == 1
+
+
 def without_header(name: str) -> Callable[[Call], Call]:
     return lambda call: replace(call, headers={key: value for key, value in call.headers.items() if key != name})
 

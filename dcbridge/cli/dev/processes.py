@@ -113,6 +113,8 @@ subscribers:
       - subscriber.disabled
       - subscriber.enabled
       - delivery.dead
+      - consent.stopped
+      - consent.started
     retry:
       waits: [2, 4, 8, 16, 32]
 """
