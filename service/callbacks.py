@@ -12,7 +12,7 @@ import structlog
 from dcbridge.errors import BadCallback
 from dcbridge.ledger import NewTask
 from dcbridge.providers.base import Callback, CallbackKind, Provider
-from dcbridge.providers.callback import callback_lane, pack
+from dcbridge.providers.callback import lane_for, pack
 from service.answer import Answer, Refusal
 from service.encoding import unpacked
 from service.endpoint import Outcome, ServiceContext
@@ -44,9 +44,7 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
         headers={name: values for name, values in received.headers.items() if name not in _NOT_STORED},
         body=received.body,
     )
-    task = NewTask(
-        f"b-{digest}", "callback", callback_lane(provider.name, kind), pack(provider.name, stored), request.trace
-    )
+    task = NewTask(f"b-{digest}", "callback", lane_for(provider, received), pack(provider.name, stored), request.trace)
     word = await ctx.inbox.put(task)
     answer = provider.callback_response(received)
     sent = Answer(answer.status, answer.body, dict(answer.headers), answer.content_type)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from contextlib import suppress
 
 import orjson
 
 from dcbridge.ledger import lane_of
-from dcbridge.providers.base import Callback
+from dcbridge.messages import ConsumerMessage
+from dcbridge.providers.base import Callback, Provider
 
 
 def pack(provider: str, callback: Callback) -> bytes:
@@ -42,6 +44,18 @@ def unpack(payload: bytes) -> tuple[str, Callback]:
 def callback_lane(provider: str, kind: str) -> str:
     """What consumers write is read in the order in which it came; delivery updates need no order."""
     return lane_of("callback", provider) if kind == "inbound" else ""
+
+
+def lane_for(provider: Provider, callback: Callback) -> str:
+    """The same, where one address is for both: by what the callback says. A delivery update may have to wait for the
+    id that it names, and would hold up what consumers write.
+    """
+    kind: str = callback.kind
+    if kind == "events":
+        with suppress(Exception):  # a worker reads it again, and keeps what cannot be read
+            if any(isinstance(one, ConsumerMessage) for one in provider.parse_callback(callback)):
+                kind = "inbound"
+    return callback_lane(provider.name, kind)
 
 
 def consumer_task_id(provider: str, provider_id: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,14 +12,15 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
-from dcbridge.providers.callback import unpack
+from dcbridge.providers.callback import callback_lane, unpack
+from tests.providers.test_telnyx import ID, KEY, PUBLIC, event, report
 from tests.service.client import CONFIGURATION, ServiceClient, open_service
 
 SECRET = "0123456789abcdef-of-the-path"
 MORE = f"""\
 providers:
   infobip: {{kind: infobip, base_url: "http://127.0.0.1:1", api_key: key, callback_secret: {SECRET}}}
-  telnyx: {{kind: telnyx, api_key: key, public_key: "{"A" * 43}="}}
+  telnyx: {{kind: telnyx, api_key: key, public_key: "{PUBLIC}"}}
 """
 
 
@@ -85,3 +88,33 @@ async def test_a_kind_may_have_a_limit_of_its_own(client: ServiceClient, size: i
     answer = await client.http.post("/callbacks/telnyx/events", content=b"x" * size)
     assert answer.status_code == status
     assert (await client.http.post("/callbacks/twilio/status", content=b"x" * size)).status_code == 401
+
+
+WROTE = {
+    "id": ID,
+    "text": "Hello",
+    "from": {"phone_number": "+16504661149"},
+    "to": [{"phone_number": "+12025550123"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "in_order"),
+    [
+        (event("message.received", WROTE), True),
+        (report("delivered"), False),
+        (event("message.received", {"id": ID}), False),
+        (b"[", False),
+    ],
+)
+async def test_what_consumers_write_is_read_in_order_at_an_address_for_both(
+    client: ServiceClient, body: bytes, in_order: bool
+) -> None:
+    """And delivery updates are not: one that waits for its id would hold up what consumers write."""
+    moment = str(int(time.time()))
+    signature = base64.b64encode(KEY.sign(moment.encode() + b"|" + body).signature).decode()
+    headers = {"telnyx-signature-ed25519": signature, "telnyx-timestamp": moment}
+    answer = await client.http.post("/callbacks/telnyx/events", content=body, headers=headers)
+    assert answer.status_code == 200
+    [task] = await stored(client)
+    assert task[b"ln"].decode() == (callback_lane("telnyx", "inbound") if in_order else "")
