@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from typing import Annotated, Any, Literal, Self
@@ -46,10 +47,11 @@ from dcbridge.providers.base import (
 from dcbridge.providers.http_template import Expression, Place, Source, Template
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
-from dcbridge.settings.types import is_loopback
+from dcbridge.settings.types import HeaderSecret, company_url, is_loopback
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_ID = 128  # characters
+LONGEST_URL = 8192  # characters; many servers read no longer one, and `dcbridge.transport.sender` sends none
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
 Json = Any  # of bridge.yaml: texts in it are templates
@@ -71,7 +73,7 @@ class Send(_Part):
         alias="json",
         description="A JSON body; a text in it is a template, or a value such as =1, =true.",
     )
-    headers: dict[str, Secret] = Field({}, description="Headers of each request, by name.")
+    headers: dict[str, HeaderSecret] = Field({}, description="Headers of each request, by name.")
     sms: int = Field(
         10,
         ge=1,
@@ -92,7 +94,22 @@ class Send(_Part):
                 http_template.template(text)
         if "{" in "/".join(self.url.split("/")[:3]):
             raise ValueError("url should have no value before its path: the host is the company's")
+        company_url(self.url)
+        for name in self.headers:
+            if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
+                raise ValueError("headers has a name that is not the name of a header")
+            if name.lower() in _WRITTEN_BY_US:
+                raise ValueError(f"headers has {name.lower()}, which is a header that dcbridge writes itself")
         return self
+
+    @property
+    def templates(self) -> list[str]:
+        """Everything that values are put into."""
+        written = [self.url, *self.query.values(), *(self.form or {}).values(), *texts(self.json_)]
+        return [text for text in written if not text.startswith("=")]
+
+
+_WRITTEN_BY_US = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
 class Taken(_Part):
@@ -113,6 +130,14 @@ class ErrorRow(_Part):
         alias="is", description="What follows: failed, again later, the account is faulty, or the outcome is unknown."
     )
     reason: Reason | None = Field(None, description="Reason that the agent sees.")
+
+    @model_validator(mode="after")
+    def _says_which(self) -> Self:
+        if self.status is None and self.body is None and not self.code:
+            raise ValueError(
+                "status, body or code should be given: every answer fits, also one that accepts the message"
+            )
+        return self
 
 
 class Status(_Part):
@@ -177,13 +202,9 @@ class HttpFields(SmsFields):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        send = self.send
-        for template in (send.url, *send.query.values(), *(send.form or {}).values(), *texts(send.json_)):
-            if template.startswith("="):
-                continue
-            for name in sorted(http_template.names_in(template)):
-                if name.startswith("secret.") and name.removeprefix("secret.") not in self.secrets:
-                    raise ValueError(f"secrets should have {name.removeprefix('secret.')}, which send names")
+        for name in sorted(self._names_sent()):
+            if name.startswith("secret.") and name.removeprefix("secret.") not in self.secrets:
+                raise ValueError(f"secrets should have {name.removeprefix('secret.')}, which send names")
         places = [place for part in (self.status, self.inbound) if part for place in part.model_dump().values()]
         for part in (self.status, self.inbound):
             if part is not None and part.each is not None and not part.each.startswith("json:"):
@@ -195,6 +216,33 @@ class HttpFields(SmsFields):
         if not self.callback_secret and any(str(place).startswith("query.") for place in places):
             raise ValueError("callback_secret should be given: a signature does not cover the query, which is read")
         return self
+
+    @model_validator(mode="after")
+    def _can_work(self) -> Self:
+        if ":" in self.username:
+            raise ValueError("username should have no colon: what follows it would be the password")
+        if self.username and any(name.lower() == "authorization" for name in self.send.headers):
+            raise ValueError("send.headers has Authorization, which does not go with username")
+        for index, row in enumerate(self.errors):
+            if row.status in self.taken.status and row.body is None and not row.code:
+                raise ValueError(
+                    f"errors[{index}] fits an answer that says the message was accepted: give body or code"
+                )
+            if row.code and self.code is None:
+                raise ValueError(
+                    f"code should be given: errors[{index}] has codes, and nothing says where an answer has one"
+                )
+        if self.status is not None:
+            ours = self.status.reference is not None and self._names_sent() & {"reference", "status_url"}
+            if not ours and (self.status.id is None or self.taken.id is None):
+                raise ValueError(
+                    "status.reference needs {reference} or {status_url} in send, and status.id needs taken.id: without"
+                    " either no report finds its message"
+                )
+        return self
+
+    def _names_sent(self) -> set[str]:
+        return {name for template in self.send.templates for name in http_template.names_in(template)}
 
     def doubts(self) -> Iterator[tuple[str, str]]:
         if self.send.url.startswith("http://") and not is_loopback(self.send.url):
@@ -241,6 +289,8 @@ class Http:
             login = f"{fields.username}:{fields.password.get_secret_value()}"
             self._headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
         self._secrets = {f"secret.{key}": value.get_secret_value() for key, value in fields.secrets.items()}
+        places = [place for part in (fields.status, fields.inbound) if part for place in part.model_dump().values()]
+        self._reads_query = any(str(place).startswith("query.") for place in places)
         sms = fields.send.sms
         self._most = {True: 160 if sms == 1 else 153 * sms, False: 70 if sms == 1 else 67 * sms}
 
@@ -265,6 +315,8 @@ class Http:
         elif send.json_ is not None:
             headers.setdefault("Content-Type", "application/json")
             content = orjson.dumps(_filled(send.json_, fill))
+        if len(url) > LONGEST_URL:
+            raise Refused("URL too long", reason=Reason.INVALID_STRUCTURE)
         return httpx.Request(send.method, url, headers=headers, content=content or None)
 
     def parse_response(self, answer: Answer) -> Submission:
@@ -300,7 +352,9 @@ class Http:
         right = signature.prefix + (made.hex() if signature.encoding == "hex" else base64.b64encode(made).decode())
         if not hmac.compare_digest(right.encode(), given.encode("utf-8", "replace")):
             raise BadSignature("no secret matches")
-        return made.hex()
+        return (
+            "" if self._reads_query else made.hex()
+        )  # the same body may be about another message, which the query names
 
     def event_id(self, callback: Callback) -> str:
         said = http_words.query(callback) + b"\0" + callback.body  # what a consumer wrote has an id in it

@@ -39,6 +39,24 @@ def _url(value: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, re.sub(r"/{2,}", "/", parts.path).rstrip("/"), "", ""))
 
 
+def company_url(value: str) -> str:
+    """The same, for what a pattern has allowed already. Raises ValueError where no address can be read from it."""
+    try:
+        parts = urlsplit(value)
+        whole = bool(parts.hostname) and parts.port != 0 and value.isprintable()
+    except ValueError:
+        whole = False
+    if not whole:
+        raise ValueError("is no URL: https://, a host, and perhaps a port up to 65535 and a path")
+    return value
+
+
+def _for_a_header(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", value.get_secret_value()):
+        raise ValueError("should be printable ASCII on one line, without spaces around it: it stands in a header")
+    return value
+
+
 def _public_url(value: str) -> str:
     url = _url(value)
     if urlsplit(url).scheme == "http" and not is_loopback(url):
@@ -64,6 +82,8 @@ PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Uuid = Annotated[str, AfterValidator(_uuid)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=64)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
+HeaderSecret = Annotated[Secret, AfterValidator(_for_a_header)]
+CompanyUrl = Annotated[str, AfterValidator(company_url)]
 Secrets = Annotated[tuple[Secret, ...], Field(min_length=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

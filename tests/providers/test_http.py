@@ -99,6 +99,15 @@ def test_a_query_is_filled_value_by_value(text: str, coding: str) -> None:
     }  # fmt: skip
 
 
+def test_an_address_that_no_server_would_read_is_no_request() -> None:
+    """It would be taken for a server that is away, and tried for days."""
+    ours = http({"send": {**SEND, "method": "GET", "query": {"t": "{text}"}, "sms": 25}})
+    with pytest.raises(Refused) as raised:
+        request(ours, message("я" * 67 * 24))
+    assert raised.value.reason is Reason.INVALID_STRUCTURE
+    assert len(str(request(ours, message("я" * 67 * 20)).url)) < 8192
+
+
 def test_a_form_a_path_and_a_login() -> None:
     send = {"url": "https://a.example/{to}/{text}?v=1", "query": {"x": "{{{to_digits}}}"}, "form": {"t": "{text}"}}
     made = request(http({"send": send, "username": "ü", "password": "p:w"}), message("a/b?&"))
@@ -252,6 +261,18 @@ def test_a_callback_that_proves_nothing_is_refused(changes: dict[str, Any], wron
         ours.verify(wrong)
 
 
+def test_a_signature_proves_the_query_as_well_where_that_is_read() -> None:
+    """One body for all messages, each of which is named in the address: they are no repetitions of each other."""
+    ours = http(ACME, callback_secret="0123456789abcdef", status={**ACME["status"], "reference": "query.m"})
+    proof = {"x_acme_signature": signed(BODY), "secret": "0123456789abcdef"}
+    one, other = callback(BODY, query={"m": "1"}, **proof), callback(BODY, query={"m": "2"}, **proof)
+    assert (ours.verify(one) or ours.event_id(one)) != (ours.verify(other) or ours.event_id(other))
+    assert (ours.verify(one) or ours.event_id(one)) == (ours.verify(one) or ours.event_id(one))
+    assert http(ACME).verify(callback(BODY, query={"m": "1"}, x_acme_signature=signed(BODY))) == http(ACME).verify(
+        callback(BODY, query={"m": "2"}, x_acme_signature=signed(BODY))
+    )
+
+
 REF = "0123456789abcdef01234567"
 D, F, S = UpdateStatus.DELIVERED, UpdateStatus.FAILED, UpdateStatus.SENT
 
@@ -365,7 +386,23 @@ def test_a_json_pointer(value: object, pointer: str, found: object) -> None:
         ({**KANNEL, "status": {**KANNEL["status"], "word": "header.x"}}, "a place of an answer"),
         ({**KANNEL, "status": {**KANNEL["status"], "words": {"1": "gone"}}}, "sent"),
         ({**ACME, "status": {**ACME["status"], "reference": "query.m"}}, "a signature does not cover the query"),
-        ({**ACME, "errors": [{"is": "refused", "reason": "351"}]}, "reason"),
+        ({**ACME, "errors": [{"status": 400, "is": "refused", "reason": "351"}]}, "reason"),
+        ({**ACME, "errors": [{"is": "refused"}]}, "status, body or code should be given"),
+        (
+            {"send": SEND, "errors": [{"status": 202, "is": "throttled"}]},
+            "errors[0] fits an answer that says the message",
+        ),
+        ({"send": SEND, "errors": [{"code": ["7"], "is": "throttled"}]}, "nothing says where an answer has one"),
+        ({**ACME, "send": SEND, "taken": {}}, "without either no report finds its message"),
+        ({**ACME, "taken": {}, "status": {"word": "json:/s", "id": "json:/i", "words": {}}}, "no report finds"),
+        ({"send": {**SEND, "headers": {"X-Key": "key\n"}}}, "printable ASCII on one line"),
+        ({"send": {**SEND, "headers": {"X-Key": "é"}}}, "printable ASCII on one line"),
+        ({"send": {**SEND, "headers": {"X Key": "key"}}}, "is not the name of a header"),
+        ({"send": {**SEND, "headers": {"host": "a.example"}}}, "is a header that dcbridge writes itself"),
+        ({"send": {**SEND, "headers": {"authorization": "x"}}, "username": "u"}, "does not go with username"),
+        ({"send": SEND, "username": "a:b"}, "username should have no colon"),
+        ({"send": {"url": "https://a.example:99999/"}}, "is no URL"),
+        ({"send": {"url": "https://[::1/"}}, "is no URL"),
     ],
 )
 def test_a_description_that_makes_no_sense_is_refused(fields: dict[str, Any], why: str) -> None:
