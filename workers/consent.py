@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import structlog
 
-from dcbridge.config.models import Channel
 from dcbridge.ledger import MessageClaim, NewTask
-from dcbridge.ledger.consent import By, order_of
+from dcbridge.ledger.consent import NOW, By, order_of
 from dcbridge.messages import ConsumerMessage, Reason
-from dcbridge.providers.phone import address_key
 from dcbridge.settings.process import DAY
 from workers import confirmations
 from workers.context import WorkerContext
@@ -19,16 +16,14 @@ from workers.context import WorkerContext
 log = structlog.get_logger()
 
 
-def token_of(ctx: WorkerContext, address: str, channel: Channel) -> str:
+def token_of(ctx: WorkerContext, address: str, channel_id: str) -> str:
     """What stands for a consumer, in whatever spelling."""
-    return ctx.consumer_tokens.of(address_key(address, channel.default_region))
+    return ctx.consumer_tokens.of(ctx.configuration.consumer_key(channel_id, address))
 
 
-async def refused(
-    ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, channel: Channel, scope: str
-) -> bool:
+async def refused(ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, scope: str) -> bool:
     """Whether the consumer opted out; then the message has failed with 350 and the date."""
-    found = await ctx.ledger.consent.find(scope, token_of(ctx, claimed.entry.to_id, channel))
+    found = await ctx.ledger.consent.find(scope, token_of(ctx, claimed.entry.to_id, claimed.entry.channel_id))
     if found is None:
         return False
     state = await ctx.ledger.messages.fail(ref, claim, Reason.NOT_ALLOWED, found.detail)
@@ -66,13 +61,12 @@ async def learn(ctx: WorkerContext, channel_id: str, to_id: str, code: str) -> N
     if channel is None or not to_id or channel_id not in ctx.configuration.consent_scopes:
         return
     if code in ctx.providers[channel.provider].can.opt_out_codes:
-        await record(ctx, channel_id, to_id, "stop", order_of(round(time.time() * 1000)), "provider", code)
+        await record(ctx, channel_id, to_id, "stop", NOW, "provider", code)
 
 
 async def record(ctx: WorkerContext, channel_id: str, address: str, said: str, order: int, by: By, proof: str) -> str:
     """Write it down; the same twice is one. "again": this very message was written down before."""
-    scope, channel = ctx.configuration.consent_scopes[channel_id], ctx.configuration.channels[channel_id]
-    token = token_of(ctx, address, channel)
+    scope, token = ctx.configuration.consent_scopes[channel_id], token_of(ctx, address, channel_id)
     outcome = said
     if said == "stop":
         outcome = await ctx.ledger.consent.stop(scope, token, order, by, proof, channel_id)

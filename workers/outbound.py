@@ -46,7 +46,7 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
         await _strand(ctx, ref, claim)
         return True
     scope = ctx.configuration.consent_scopes.get(channel_id)
-    if scope is not None and await consent.refused(ctx, ref, claim, claimed, channel, scope):
+    if scope is not None and await consent.refused(ctx, ref, claim, claimed, scope):
         return True
     try:
         provider = ctx.providers[channel.provider]

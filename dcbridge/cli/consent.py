@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, TextIO
@@ -23,8 +22,7 @@ from dcbridge.cli.terminal import (
     utc,
 )
 from dcbridge.config.models import Configuration
-from dcbridge.ledger.consent import OTHER_KEY, ConsumerTokens, OptOut, OtherKey, is_token, order_of
-from dcbridge.providers.phone import address_key
+from dcbridge.ledger.consent import NOW, OTHER_KEY, ConsumerTokens, OptOut, OtherKey, is_token
 from dcbridge.settings.process import Settings
 
 app = typer.Typer(
@@ -124,7 +122,7 @@ def _places(
     found: dict[str, tuple[str, str]] = {}
     for channel_id, scope in scopes.items():
         if channel in (None, channel_id):
-            token = tokens.of(address_key(number, configuration.channels[channel_id].default_region))
+            token = tokens.of(configuration.consumer_key(channel_id, number))
             found.setdefault(scope, (token, channel_id))
     return found
 
@@ -151,13 +149,12 @@ async def _change(session: Session, tokens: ConsumerTokens, number: str, channel
     places = _places(session, tokens, number, channel)
     if places is None:
         return CANNOT_ASK
-    order = order_of(round(time.time() * 1000))
     consent = session.ledger.consent
     for scope, (token, channel_id) in places.items():
         if stop:
-            said = await consent.stop(scope, token, order, "operator", channel=channel_id)
+            said = await consent.stop(scope, token, NOW, "operator", channel=channel_id)
         else:
-            said = await consent.start(scope, token, order, "operator", channel=channel_id)
+            said = await consent.start(scope, token, NOW, "operator", channel=channel_id)
         words = {"stopped": "opted out", "started": "opt-out lifted", "late": "the consumer wrote something newer"}
         out.print(f"{scope}: {words.get(said, 'already so')}", markup=False)
     return 0

@@ -277,6 +277,13 @@ class Configuration(Model):
             )
         return found
 
+    def consumer_key(self, channel_id: str, address: str) -> str:
+        """One text for all spellings of a consumer's number on this channel. Raises KeyError for an unknown channel."""
+        channel = self.channels[channel_id]
+        account = self.providers.get(channel.provider)
+        region = channel.default_region or (getattr(account.fields, "default_region", None) if account else None)
+        return address_key(address, region)
+
     @cached_property
     def _channels_by_address(self) -> dict[tuple[str, str], str]:
         found: dict[tuple[str, str], str] = {}

@@ -4,12 +4,17 @@
 --   dcb:start:<scope>:<token>  order of the last START, for as long as an older STOP may still be read
 --   dcb:consent-key            a fingerprint of the key that the tokens are made with
 --
--- `order` is the ms at which the callback was accepted, times 1000, and the place in it. A callback may be read again, and
+-- `order` is the ms at which the callback was accepted, times 1000, and the place in it; 0 is this moment. A callback may be read again, and
 -- two may be read at once: what a consumer said last counts, whatever is written last.
+
+local function order_of(order)
+  order = tonumber(order)
+  return order > 0 and order or now * 1000
+end
 
 -- @verb consent_stopped scope token order by proof channel -> stopped|same|late
 function verbs.consent_stopped()
-  local order, key = tonumber(a.order), 'dcb:stop:' .. a.scope
+  local order, key = order_of(a.order), 'dcb:stop:' .. a.scope
   if tonumber(redis.call('GET', 'dcb:start:' .. a.scope .. ':' .. a.token) or '-1') >= order then return 'late' end
   if redis.call('HSETNX', key, a.token, string.format('%.0f', order) .. ' ' .. a.by .. ' ' .. a.proof) == 0 then
     return 'same'
@@ -20,7 +25,7 @@ end
 
 -- @verb consent_started scope token order by channel keep_ms -> started|same|late
 function verbs.consent_started()
-  local order, key, started = tonumber(a.order), 'dcb:stop:' .. a.scope, 'dcb:start:' .. a.scope .. ':' .. a.token
+  local order, key, started = order_of(a.order), 'dcb:stop:' .. a.scope, 'dcb:start:' .. a.scope .. ':' .. a.token
   local since = redis.call('HGET', key, a.token)
   if since and (tonumber(string.match(since, '^%d+')) or 0) > order then return 'late' end
   if tonumber(redis.call('GET', started) or '-1') < order then

@@ -64,6 +64,9 @@ class ConsumerTokens:
         return hmac.digest(self._key, f"dcbridge consent\0{said}".encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
 
 
+NOW = 0  # as an order: this moment, by the ledger's clock
+
+
 def order_of(accepted_at: int, place: int = 0) -> int:
     """The order of what consumers say: by the ms at which a callback was accepted, then by the place in it."""
     return accepted_at * 1000 + min(place, 999)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from dcbridge.ledger.consent import Consent, ConsumerTokens, OptOut, OtherKey, order_of
+from dcbridge.ledger.consent import NOW, Consent, ConsumerTokens, OptOut, OtherKey, order_of
 from tests.ledger.ledger_bench import Bench
 
 AT = 1_764_150_000_000
@@ -56,6 +56,16 @@ async def test_the_last_word_counts_in_whatever_order_it_is_read(consent: Consen
         verb = consent.start if place in (1, 3) else consent.stop
         await verb(SCOPE, WHO, order_of(AT, place), "keyword")
     assert await consent.find(SCOPE, WHO) is None
+
+
+async def test_this_moment_is_by_the_ledgers_clock(consent: Consent) -> None:
+    """What a callback says is dated by it as well; the clock of a worker would be another."""
+    await consent.stop(SCOPE, WHO, NOW, "provider")
+    found = await consent.find(SCOPE, WHO)
+    assert found is not None
+    assert abs((found.at - datetime.now(UTC)).total_seconds()) < 60
+    assert await consent.start(SCOPE, WHO, order_of(AT), "keyword") == "late"
+    assert await consent.start(SCOPE, WHO, NOW, "operator") == "started"
 
 
 async def test_a_start_is_remembered_for_as_long_as_an_older_stop_may_be_read(redis: Redis, consent: Consent) -> None:
