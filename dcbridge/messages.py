@@ -141,6 +141,7 @@ class DeliveryUpdate:
     detail: str = ""
     first_ref: str = ""
     recipients: tuple[str, ...] = field(default=(), repr=False)
+    pieces: int = 1  # of how many SMS of the part, each of which is reported by itself, this is one
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,12 +142,12 @@ class SmsCompany:
             sms.status, sms.error_code = status, error_code
         sms.updated = time.time()
         world.tell("sms", sms)
-        call = self.wire.tell(sms, status, error_code)
-        if call is None or not world.switches.sms.callbacks:
+        if not world.switches.sms.callbacks:
             return
-        answer, _ = await self._post(call)
-        sms.callbacks.append(answer)
-        world.counts["sms.callbacks"] += 1
+        for call in self.wire.tell(sms, status, error_code):
+            answer, _ = await self._post(call)
+            sms.callbacks.append(answer)
+            world.counts["sms.callbacks"] += 1
 
     async def write(self, sent: SentByConsumer) -> None:
         """Carry a consumer's message to the bridge, and check the answer that the company expects."""

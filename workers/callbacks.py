@@ -139,6 +139,7 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
             str(int(update.reason)) if update.reason else "",
             update.detail,
             ctx.look_after(channel) if channel else DAY,
+            update.pieces,
         )
     if entry.to_id:
         await consent.learn(ctx, entry.channel_id, entry.to_id, update.detail)

@@ -217,6 +217,7 @@ class MessageEntry(_Shared):
     held_by = text("hd", "version 0.1.0 and earlier: the list in which it waits for a place in flight")
     provider_id = Each("x", "the provider's id of a part")
     part_status = Each("u", "the last delivery update about a part")
+    pieces = Each("g", "ids of its SMS that were delivered, where each is reported by itself")
     parked_provider_id = text("px", "the provider's id in an update that came before the answer to the request")
     parked_confirm_ms = number("pc", "the time to wait for a confirmation, of that same update")
     sent_at = moment("sent", "when the provider had all its parts")

@@ -368,10 +368,28 @@ function verbs.confirm_over()
   return finish(ref, S.unconfirmed, a.reason, a.detail, a.receipt, tonumber(a.keep_ms))
 end
 
--- @verb update ref part status provider_id reason detail confirm_ms keep_ms -> State|next|noted|parked|repeated|late|gone
+-- What "delivered" of one SMS says of its part, of whose SMS each is reported by itself: no more than "sent" until the
+-- last of them is delivered. Never more ids are kept than there are SMS.
+local function piece_delivered(ref, part, provider_id, pieces)
+  local key = 'dcb:m:' .. ref
+  local f = redis.call('HMGET', key, F.state, F.pieces .. part)
+  if not f[1] or TERMINAL[f[1]] then return U.delivered end -- it changes nothing
+  local said = f[2] or ' '
+  if not said:find(' ' .. provider_id .. ' ', 1, true) then
+    said = said .. provider_id .. ' '
+    redis.call('HSET', key, F.pieces .. part, said)
+  end
+  local _, spaces = said:gsub(' ', '')
+  return spaces > pieces and U.delivered or U.sent
+end
+
+-- pieces: of how many SMS, each of which is reported by itself, this is about one; provider_id is that SMS's
+-- @verb update ref part status provider_id reason detail confirm_ms keep_ms pieces -> State|next|noted|parked|repeated|late|gone
 function verbs.update()
-  local result = apply_update(a.ref, tonumber(a.part), a.status, a.provider_id, a.reason, a.detail, tonumber(a.confirm_ms),
+  local status, pieces = a.status, tonumber(a.pieces)
+  if status == U.delivered and pieces > 1 then status = piece_delivered(a.ref, a.part, a.provider_id, pieces) end
+  local result = apply_update(a.ref, tonumber(a.part), status, a.provider_id, a.reason, a.detail, tonumber(a.confirm_ms),
     tonumber(a.keep_ms))
-  note('dcb:m:' .. a.ref, 'update', a.part, a.status, result, a.detail)
+  note('dcb:m:' .. a.ref, 'update', a.part, status, result, a.detail)
   return result
 end

@@ -132,11 +132,23 @@ class Messages:
         return word(answer)
 
     async def update(
-        self, ref: str, part: int, status: str, provider_id: str, reason: str, detail: str, confirm_within: float
+        self,
+        ref: str,
+        part: int,
+        status: str,
+        provider_id: str,
+        reason: str,
+        detail: str,
+        confirm_within: float,
+        pieces: int = 1,
     ) -> str:
-        """A delivery update: the new state, "next", "noted", "parked", "repeated", "late" or "gone"."""
+        """A delivery update: the new state, "next", "noted", "parked", "repeated", "late" or "gone".
+
+        `pieces`: of how many SMS, each of which is reported by itself, it is about one: the part is delivered when as
+        many ids are.
+        """
         answer = await self._script.record(
-            "update", ref, part, status, provider_id, reason, detail, ms(confirm_within), self._keep.ended_ms
+            "update", ref, part, status, provider_id, reason, detail, ms(confirm_within), self._keep.ended_ms, pieces
         )
         return word(answer)
 

@@ -5,8 +5,8 @@ https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms      co
 https://developer.vonage.com/en/messaging/sms/guides/delivery-receipts        codes of a delivery receipt
 https://developer.vonage.com/en/getting-started/concepts/signing-messages
 
-Vonage cuts a long text into SMS itself, and reports each of them. The first `delivered` would then speak for all, so
-each SMS is a part of its own here: `MOST`.
+Vonage cuts a long text into SMS itself, and reports each of them by itself. The reference says how many they are, so
+that the part is delivered when all of them are.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_part
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
 SENDERS = Senders(short_codes=True, names=True)
-MOST = {True: 160, False: 70}  # units of one SMS, by whether all of its text is GSM-7
+MOST = {True: 1530, False: 670}  # units of ten SMS, by whether all of a text is GSM-7
+MOST_PIECES = 99
 
 
 class VonageFields(SmsFields):
@@ -147,7 +148,7 @@ class Vonage:
             "to": fields.recipient(turn.message).removeprefix("+"),
             "text": turn.part.text,
             "type": "text" if segmentation.is_gsm7(turn.part.text) else "unicode",
-            "client-ref": turn.key,
+            "client-ref": f"{turn.key}.{segmentation.segments(turn.part.text)}",
             "status-report-req": "1",
         }
         if fields.validity_period is not None:
@@ -208,9 +209,11 @@ class Vonage:
         status, reason = _STATUSES.get(word, UpdateStatus.SENT), None
         if status is UpdateStatus.FAILED:
             reason = Reason.EXPIRED if word == "expired" else _REASONS.get(error, Reason.GENERAL)
-        ref, part = named_by(said.get("client-ref", ""))
+        key, _, count = said.get("client-ref", "").rpartition(".")
+        pieces = int(count) if re.fullmatch(r"[1-9][0-9]?", count, re.ASCII) else 0
+        ref, part = named_by(key) if pieces else ("", 0)
         detail = "" if error == "0" else error
-        return DeliveryUpdate(self.name, said["messageId"], status, ref, part, reason, detail)
+        return DeliveryUpdate(self.name, said["messageId"], status, ref, part, reason, detail, pieces=max(1, pieces))
 
     def _consumer_message(self, said: Mapping[str, str]) -> ConsumerMessage:
         if "text" not in said:

@@ -84,8 +84,8 @@ class Wire(Protocol):
     def refused(self, refused: RefusedError) -> Reply:
         """The answer to one that is not."""
 
-    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
-        """The callback about one status; None where nobody asked for one."""
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
+        """The callbacks about one status; none where nobody asked for one."""
 
     def write(self, sent: SentByConsumer) -> Call:
         """The callback about a message of a consumer."""

@@ -64,11 +64,11 @@ class HttpWire:
         error = ERRORS.get(refused.code, "refused")
         return Reply(refused.http, orjson.dumps({"error": error, "message": refused.message}), headers)
 
-    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
         report = {"id": sms.sid, "reference": sms.reference, "status": STATUSES.get(status, "failed")}
         if error_code:
             report["error"] = ERRORS.get(error_code, "unknown")
-        return self._call(sms.callback_url, {"reports": [report]})
+        return [self._call(sms.callback_url, {"reports": [report]})]
 
     def write(self, sent: SentByConsumer) -> Call:
         message = {"id": sent.sid, "from": sent.sender, "to": sent.to, "text": sent.text}

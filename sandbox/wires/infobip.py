@@ -82,7 +82,7 @@ class InfobipWire:
         body = {"errorCode": f"E{refused.http}", "description": refused.message, "action": "", "violations": []}
         return Reply(refused.http, orjson.dumps(body), headers)
 
-    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
         group, number = STATUSES.get(status, (2, 9))
         error = ERRORS.get(error_code, 255) if error_code else 0
         result = {
@@ -96,7 +96,7 @@ class InfobipWire:
             "status": {"groupId": group, "id": number},
             "error": {"groupId": 1 if error else 0, "id": error, "permanent": bool(error)},
         }
-        return _call(sms.callback_url, {"results": [result]})
+        return [_call(sms.callback_url, {"results": [result]})]
 
     def write(self, sent: SentByConsumer) -> Call:
         result = {

@@ -81,11 +81,11 @@ class TelnyxWire:
         headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after is not None else {}
         return Reply(http, orjson.dumps(body), headers)
 
-    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
         final = status in ("delivered", "undelivered", "failed")
-        return self._call(sms.callback_url, "message.finalized" if final else "message.sent", self._payload(
+        return [self._call(sms.callback_url, "message.finalized" if final else "message.sent", self._payload(
             sms, STATUSES.get(status, "delivery_failed"), error_code
-        ))  # fmt: skip
+        ))]  # fmt: skip
 
     def write(self, sent: SentByConsumer) -> Call:
         payload = {

@@ -121,9 +121,9 @@ class TwilioWire:
         headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after is not None else {}
         return Reply(refused.http, orjson.dumps(answer), headers)
 
-    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
         if not sms.callback_url:
-            return None
+            return ()
         fields = {
             "AccountSid": self.sid,
             "ApiVersion": API_VERSION,
@@ -138,7 +138,7 @@ class TwilioWire:
             fields["MessagingServiceSid"] = sms.service_sid
         if error_code is not None:
             fields["ErrorCode"] = str(error_code)
-        return self._call(sms.callback_url, fields)
+        return [self._call(sms.callback_url, fields)]
 
     def write(self, sent: SentByConsumer) -> Call:
         fields = {

@@ -92,13 +92,12 @@ class VonageWire:
         one = {"status": status, "error-text": refused.message}
         return Reply(200, orjson.dumps({"message-count": "1", "messages": [one]}))
 
-    def tell(self, sms: Sms, status: str, error_code: int | None) -> Call | None:
+    def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
         if not sms.callback_url:
-            return None
+            return ()
         fields = {
             "msisdn": sms.to[1:],
             "to": sms.sender,
-            "messageId": sms.sid,
             "status": STATUSES.get(status, "failed"),
             "err-code": ERRORS.get(error_code or 0, "1") if error_code else "0",
             "price": "0.03330000",
@@ -106,8 +105,9 @@ class VonageWire:
             "scts": time.strftime("%y%m%d%H%M", time.gmtime()),
             "client-ref": sms.reference,
         }
-        body = orjson.dumps(self._signed(fields))
-        return Call(sms.callback_url, body, {"Content-Type": "application/json"})
+        ids = [sms.sid, *(f"{sms.sid}{number}" for number in range(1, sms.segments))]
+        bodies = [orjson.dumps(self._signed({**fields, "messageId": one})) for one in ids]  # each SMS has its receipt
+        return [Call(sms.callback_url, body, {"Content-Type": "application/json"}) for body in bodies]
 
     def write(self, sent: SentByConsumer) -> Call:
         fields = {

@@ -118,8 +118,19 @@ class Bench:
             ref, token, part, count, f"SM{part}", delivered=delivered, confirm_within=100.0
         )
 
-    async def update(self, ref: str, status: str, part: int = 0, *, reason: str = "", detail: str = "") -> str:
-        return await self.ledger.messages.update(ref, part, status, f"SM{part}", reason, detail, 100.0)
+    async def update(
+        self,
+        ref: str,
+        status: str,
+        part: int = 0,
+        *,
+        reason: str = "",
+        detail: str = "",
+        piece: str = "",
+        pieces: int = 1,
+    ) -> str:
+        provider_id = piece or f"SM{part}"
+        return await self.ledger.messages.update(ref, part, status, provider_id, reason, detail, 100.0, pieces)
 
     async def retry(self, ref: str, token: str = "mine", delay: float = 5.0, lane_limit: float = 900.0) -> str:
         return await self.ledger.messages.retry(ref, token, delay, lane_limit=lane_limit, reason=310, code="20429")

@@ -353,3 +353,36 @@ async def test_a_stray_channel_remembers_its_endpoint(bench: Bench) -> None:
 async def _hash(redis: Redis, key: str) -> dict[bytes, bytes]:
     found: Any = redis.hgetall(key)
     return dict(await found)
+
+
+@pytest.mark.parametrize(
+    ("said", "results"),
+    [
+        ([("a", "delivered"), ("b", "delivered"), ("c", "delivered")], ["noted", "repeated", "delivered"]),
+        ([("a", "delivered"), ("a", "delivered"), ("b", "delivered"), ("c", "delivered")],
+         ["noted", "repeated", "repeated", "delivered"]),
+        ([("aa", "delivered"), ("a", "delivered"), ("b", "delivered")], ["noted", "repeated", "delivered"]),
+        ([("a", "sent"), ("b", "delivered"), ("c", "delivered"), ("d", "delivered")],
+         ["noted", "repeated", "repeated", "delivered"]),
+        ([("a", "delivered"), ("b", "failed"), ("c", "delivered")], ["noted", "failed", "late"]),
+        ([("a", "delivered"), ("b", "removed")], ["noted", "removed"]),
+        ([("a", "delivered"), ("b", "delivered"), ("c", "delivered"), ("d", "delivered")],
+         ["noted", "repeated", "delivered", "late"]),
+    ],
+)  # fmt: skip
+async def test_a_part_of_several_sms_is_delivered_when_each_of_them_is(
+    bench: Bench, said: list[tuple[str, str]], results: list[str]
+) -> None:
+    ref = await bench.sent()
+    assert [await bench.update(ref, status, piece=piece, pieces=3) for piece, status in said] == results
+
+
+async def test_sms_that_are_delivered_before_the_answer_is_read_count(bench: Bench) -> None:
+    ref = await bench.sending()
+    assert [await bench.update(ref, "delivered", piece=piece, pieces=2) for piece in "ab"] == ["parked", "parked"]
+    assert await bench.taken(ref) == "delivered"
+
+
+async def test_an_sms_of_a_message_that_is_forgotten_leaves_nothing(bench: Bench) -> None:
+    assert await bench.update("0" * 24, "delivered", piece="a", pieces=2) == "gone"
+    assert await bench.redis.keys("dcb:m:*") == []

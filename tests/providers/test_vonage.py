@@ -79,7 +79,7 @@ def test_the_request_is_the_one_that_vonages_library_writes(text: str, kind: str
     client, wire = HttpClient(Auth(api_key="5a9b0c1d", api_secret="s3cret")), Wire()
     client._session.mount("https://", wire)
     written = SmsMessage(
-        to="16504661149", from_="12025550123", text=text, type=kind, client_ref=f"{said.ref}.0",
+        to="16504661149", from_="12025550123", text=text, type=kind, client_ref=f"{said.ref}.0.1",
         ttl=ttl * 1000 if ttl else None,
     )  # fmt: skip
     Sms(client).send(written)
@@ -96,14 +96,28 @@ def test_the_request_is_the_one_that_vonages_library_writes(text: str, kind: str
 
 
 @pytest.mark.parametrize(
-    ("text", "parts"),
-    [("a" * 160, 1), ("a" * 161, 2), ("€" * 80, 1), ("€" * 81, 2), ("я" * 70, 1), ("я" * 71, 2), ("😀" * 36, 2)],
+    ("text", "counts"),
+    [
+        ("a" * 160, [1]),
+        ("a" * 161, [2]),
+        ("€" * 81, [2]),
+        ("я" * 71, [2]),
+        ("😀" * 36, [2]),
+        ("a" * 1530, [10]),
+        ("a" * 1531, [10, 1]),
+        ("я" * 671, [10, 1]),
+    ],
 )
-def test_each_sms_is_a_part_of_its_own(text: str, parts: int) -> None:
-    """One delivery receipt is then about the whole part."""
-    pieces = vonage().parts(message(text))
-    assert len(pieces) == parts
+def test_the_reference_says_how_many_sms_are_reported(text: str, counts: list[int]) -> None:
+    provider, said = vonage(), message(text)
+    pieces = provider.parts(said)
     assert "".join(piece.text for piece in pieces) == text
+    forms = [dict(parse_qsl(provider.build_request(Turn(said, piece, 0.0)).content.decode())) for piece in pieces]
+    assert [form["client-ref"] for form in forms] == [f"{said.ref}.{n}.{count}" for n, count in enumerate(counts)]
+    for number, (form, count) in enumerate(zip(forms, counts, strict=True)):
+        [update] = provider.parse_callback(callback({**STATUS, "client-ref": form["client-ref"]}))
+        assert isinstance(update, DeliveryUpdate)
+        assert (update.ref, update.part, update.pieces) == (said.ref, number, count)
 
 
 def answered(status: int, body: object) -> httpx.Response:
@@ -162,7 +176,7 @@ def test_what_an_answer_means(status: int, body: object, error: type[SendError],
 
 STATUS = {
     "msisdn": "16504661149", "to": "12025550123", "messageId": "0A0000001234567B", "status": "delivered",
-    "err-code": "0", "price": "0.0333", "client-ref": f"{REF}.1", "api-key": "5a9b0c1d",
+    "err-code": "0", "price": "0.0333", "client-ref": f"{REF}.1.1", "api-key": "5a9b0c1d",
 }  # fmt: skip
 INBOUND = {
     "msisdn": "16504661149",
@@ -278,7 +292,15 @@ def test_what_a_receipt_says(status: str, error: str, becomes: UpdateStatus, rea
     assert update == DeliveryUpdate("acme", STATUS["messageId"], becomes, REF, 1, reason, detail)
 
 
-@pytest.mark.parametrize("ref", ["", "order-17", f"{REF}.x", f"{REF}.9999999", REF, f"{REF.upper()}.1", f"{REF}.٣"])
+@pytest.mark.parametrize(
+    "ref",
+    [
+        "",
+        "order-17",
+        f"{REF[:-1]}G.1.1",
+        *(REF + end for end in ("", ".1", ".1.x", ".9999999.1", ".٣.1", ".1.0", ".1.100")),
+    ],
+)
 def test_a_reference_of_another_system_is_none_of_ours(ref: str) -> None:
     [update] = vonage().parse_callback(callback({**STATUS, "client-ref": ref}))
     assert isinstance(update, DeliveryUpdate)
