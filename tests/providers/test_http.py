@@ -264,7 +264,7 @@ def test_a_callback_that_proves_nothing_is_refused(changes: dict[str, Any], wron
 def test_a_signature_proves_the_query_as_well_where_that_is_read() -> None:
     """One body for all messages, each of which is named in the address: they are no repetitions of each other."""
     ours = http(ACME, callback_secret="0123456789abcdef", status={**ACME["status"], "reference": "query.m"})
-    proof = {"x_acme_signature": signed(BODY), "secret": "0123456789abcdef"}
+    proof: dict[str, Any] = {"x_acme_signature": signed(BODY), "secret": "0123456789abcdef"}
     one, other = callback(BODY, query={"m": "1"}, **proof), callback(BODY, query={"m": "2"}, **proof)
     assert (ours.verify(one) or ours.event_id(one)) != (ours.verify(other) or ours.event_id(other))
     assert (ours.verify(one) or ours.event_id(one)) == (ours.verify(one) or ours.event_id(one))
