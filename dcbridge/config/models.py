@@ -20,7 +20,19 @@ from dcbridge.providers.mailboxes import own_mailbox
 from dcbridge.providers.phone import address_key, own_number
 from dcbridge.settings.problems import Path, Problem, did_you_mean, kind_is_missing, other, refuse, shape
 from dcbridge.settings.process import DAY
-from dcbridge.settings.types import Model, Name, PublicUrl, Region, Seconds, Secret, Secrets, SomeSeconds, Url, Uuid
+from dcbridge.settings.types import (
+    HeaderSecret,
+    Model,
+    Name,
+    PublicUrl,
+    Region,
+    Seconds,
+    Secret,
+    Secrets,
+    SomeSeconds,
+    Url,
+    Uuid,
+)
 
 ChannelId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f/]+$", max_length=200)]
 
@@ -30,7 +42,7 @@ class DigitalChannels(Model):
 
     base_url: Url = Field(description="URL of Digital Channels, /nexus/v3 included.")
     contact_center_id: Uuid = Field(description="UUID of the contact centre, sent as x-ccid.")
-    api_key: Secret | None = Field(None, description="Sent as x-api-key, if a gateway in between needs one.")
+    api_key: HeaderSecret | None = Field(None, description="Sent as x-api-key, if a gateway in between needs one.")
     longest_pause: SomeSeconds = Field(
         300.0,
         le=DAY,

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import httpx
 import orjson
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
@@ -37,6 +37,7 @@ from dcbridge.providers.base import (
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, reasons
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
+from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST = {True: 1530, False: 670}  # units of ten SMS, by whether all of a text is GSM-7
@@ -47,10 +48,10 @@ class InfobipFields(SmsFields):
 
     senders = SENDERS
 
-    base_url: str = Field(
+    base_url: CompanyUrl = Field(
         pattern=r"^https?://[^\s?#@]+$", description="URL of the account, https://xxxxx.api.infobip.com, before /sms/3."
     )
-    api_key: Annotated[SecretStr, Field(min_length=1)] = Field(description="API key with the scope sms:message:send.")
+    api_key: HeaderSecret = Field(description="API key with the scope sms:message:send.")
     callback_secret: Annotated[shared_secret.PathSecrets, Field(min_length=1)] = Field(
         description="Secret in the path of callbacks; during a rotation several, of which requests name the first."
     )

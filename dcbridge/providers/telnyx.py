@@ -17,12 +17,11 @@ import hmac
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Annotated
 from urllib.parse import urlencode
 
 import httpx
 import orjson
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
 from dcbridge.errors import AccountFault, BadSignature, Refused, Throttled, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
@@ -41,6 +40,7 @@ from dcbridge.providers.base import (
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
+from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST = {True: 1530, False: 670}  # units of ten SMS, by whether all of a text is GSM-7
@@ -51,7 +51,7 @@ class TelnyxFields(SmsFields):
 
     senders = SENDERS
 
-    api_key: Annotated[SecretStr, Field(min_length=1)] = Field(description="API key, which begins with KEY.")
+    api_key: HeaderSecret = Field(description="API key, which begins with KEY.")
     public_key: str = Field(description="Public key of the account, with which its callbacks are verified; in base64.")
     messaging_profile_id: str | None = Field(
         None, min_length=1, description="Messaging profile; needed where the sender is a name."
@@ -60,7 +60,7 @@ class TelnyxFields(SmsFields):
     signature_age: float = Field(
         300.0, gt=0, allow_inf_nan=False, description="Seconds by which the time in a callback may differ from now."
     )
-    base_url: str = Field(
+    base_url: CompanyUrl = Field(
         "https://api.telnyx.com", pattern=r"^https?://[^\s?#@]+$", description="URL before /v2/messages."
     )
 

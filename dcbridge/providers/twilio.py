@@ -33,7 +33,7 @@ from dcbridge.providers.http_words import json_object
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
 from dcbridge.providers.twilio_codes import ANY_SID, error_of, status_of
 from dcbridge.providers.twilio_lookup import TwilioLookup
-from dcbridge.settings.types import is_loopback
+from dcbridge.settings.types import CompanyUrl, is_loopback
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
 
@@ -67,7 +67,7 @@ class TwilioFields(SmsFields):
         None, pattern=r"^[^:\s]+$", description="API key SID, the user name of requests in place of the account SID."
     )
     api_key_secret: Secret | None = Field(None, description="Secret of the API key.")
-    base_url: str = Field(
+    base_url: CompanyUrl = Field(
         "https://api.twilio.com",
         pattern=r"^https?://[^\s?#@]+$",
         description="URL before /2010-04-01, another one for a company with the same API.",

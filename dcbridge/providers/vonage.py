@@ -40,6 +40,7 @@ from dcbridge.providers.base import (
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
+from dcbridge.settings.types import CompanyUrl
 
 Secret = Annotated[SecretStr, Field(min_length=1)]
 SENDERS = Senders(short_codes=True, names=True)
@@ -73,7 +74,7 @@ class VonageFields(SmsFields):
     validity_period: int | None = Field(
         None, ge=20, le=604800, description="Seconds that Vonage may try to deliver a message, 20 to 604800."
     )
-    base_url: str = Field(
+    base_url: CompanyUrl = Field(
         "https://rest.nexmo.com", pattern=r"^https?://[^\s?#@]+$", description="URL before /sms/json."
     )
 

@@ -99,6 +99,9 @@ TABLE = [
     ("/nexus/v3⏎ → /nexus/v3⏎  empty_signature: emty⏎",
      "bridge.yaml:4: digital_channels.empty_signature: should be empty, omit or path, and is something else;"
      ' did you mean "empty"?', "/nexus/v3⏎ → /nexus/v3⏎  empty_signature: omit⏎"),
+    ('/nexus/v3⏎ → /nexus/v3⏎  api_key: "key\\n"⏎',
+     "bridge.yaml:4: digital_channels.api_key: should be printable ASCII on one line, without spaces around it: it"
+     " stands in a header", "/nexus/v3⏎ → /nexus/v3⏎  api_key: key 1⏎"),
     ("  main: →   Main:", "bridge.yaml:6: endpoints.Main: a name has 1 to 64 small letters, digits and -",
      "  main: →   main-1:"),
     ("0123456789: → a b:",

@@ -14,6 +14,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from dcbridge.errors import BadSignature, SendError, UnreadableEvent
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, Content, DeliveryUpdate
@@ -118,6 +119,23 @@ def provider(name: str) -> Provider:
 
 def test_every_kind_is_here() -> None:
     assert {name.partition(",")[0] for name in FIELDS} == set(KINDS)
+
+
+@pytest.mark.parametrize("name", ["infobip", "telnyx", "twilio", "vonage"])
+@pytest.mark.parametrize(
+    "url", ["https://a.example:99999", "https://a.example:x", "https://[::1", "https://a\x7f.example"]
+)
+def test_a_base_url_that_is_none_is_refused_at_the_start(name: str, url: str) -> None:
+    with pytest.raises(ValidationError, match="is no URL"):
+        KINDS[name].fields_model.model_validate({**FIELDS[name], "base_url": url})
+
+
+@pytest.mark.parametrize("name", ["infobip", "telnyx"])
+@pytest.mark.parametrize("key", ["k\n", " k", "k\r\nX-A: b", "\xa0k", "k\0"])
+def test_a_key_that_fits_no_header_is_refused_at_the_start(name: str, key: str) -> None:
+    """With one no request can be written; and what fails while it is written may have arrived."""
+    with pytest.raises(ValidationError, match="printable ASCII on one line"):
+        KINDS[name].fields_model.model_validate({**FIELDS[name], "api_key": key})
 
 
 @pytest.mark.parametrize("name", FIELDS)
