@@ -479,25 +479,3 @@ def test_the_documentation_is_that_of_the_models() -> None:
     page = Path(__file__).parents[2] / "docs" / "configuration.md"
     assert page.read_text() == markdown(), "python -m dcbridge.config.reference > docs/configuration.md"
     assert "| `DCBRIDGE_LEASE` |" in markdown()
-
-
-CCID = "0ff723ff-6c6f-44e0-9ce3-ce579337eadd"
-
-
-@pytest.mark.parametrize("place", ["channel", "provider"])
-def test_a_consumer_has_one_key_in_whatever_spelling(place: str) -> None:
-    account = {"kind": "vonage", "api_key": "abcd1234", "api_secret": "0123456789abcdef", "callback_secret": "x" * 32}
-    channel = {"type": "sms", "provider": "acme", "number": "+441632960961"}
-    (channel if place == "channel" else account)["default_region"] = "GB"
-    one = Configuration.model_validate(
-        {
-            "public_url": "https://bridge.example.com",
-            "digital_channels": {"base_url": "https://x.example.com", "contact_center_id": CCID, "api_key": "x" * 16},
-            "endpoints": {"main": {"secrets": ["x" * 16]}},
-            "providers": {"acme": account},
-            "channels": {"0123456789": channel},
-        }
-    )  # fmt: skip
-    spellings = ("+447911123456", "07911 123456", "447911123456", "+44 (0)7911 123456")
-    assert {one.consumer_key("0123456789", written) for written in spellings} == {"447911123456"}
-    assert one.consent_scopes == {"0123456789": "sender/441632960961"}
