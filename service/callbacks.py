@@ -41,7 +41,7 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
         method=received.method,
         url=received.url,
         query=received.query,
-        headers={name: values for name, values in received.headers.items() if name not in _NOT_STORED},
+        headers={name: values for name, values in received.headers.items() if _is_stored(name, values, secret)},
         body=received.body,
     )
     task = NewTask(f"b-{digest}", "callback", lane_for(provider, received), pack(provider.name, stored), request.trace)
@@ -49,6 +49,11 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
     answer = provider.callback_response(received)
     sent = Answer(answer.status, answer.body, dict(answer.headers), answer.content_type)
     return Outcome(sent, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
+
+
+def _is_stored(name: str, values: tuple[str, ...], secret: str) -> bool:
+    """Not a header that is a secret, nor one in which an ingress wrote down the path that was asked for."""
+    return name not in _NOT_STORED and not (secret and any(secret in value for value in values))
 
 
 def _verified(

@@ -69,12 +69,16 @@ async def test_a_secret_in_the_path_is_neither_stored_nor_logged_nor_counted(
     for secret in (SECRET, SECRET + "-wrong"):
         await client.http.post(f"/callbacks/infobip/status/{secret}?m=1", content=b"{}")
     await client.http.post("/callbacks/infobip/status", headers={"Authorization": f"Bearer {SECRET}"}, content=b"[]")
-    [one, other] = [unpack(task[b"p"])[1] for task in await stored(client)]
-    assert {one.url, other.url} == {
+    written_by_ingress = {"X-Original-URI": f"/callbacks/infobip/inbound/{SECRET}?m=1", "X-Forwarded-For": "::1"}
+    await client.http.post(f"/callbacks/infobip/inbound/{SECRET}", headers=written_by_ingress, content=b"{}")
+    [one, other, third] = [unpack(task[b"p"])[1] for task in await stored(client)]
+    assert {one.url, other.url, third.url} == {
         "https://bridge.example.com/callbacks/infobip/status?m=1",
         "https://bridge.example.com/callbacks/infobip/status",
+        "https://bridge.example.com/callbacks/infobip/inbound",
     }
-    assert (one.secret, other.secret) == ("", "")
+    assert (one.secret, other.secret, third.secret) == ("", "", "")
+    assert sum("x-forwarded-for" in callback.headers for callback in (one, other, third)) == 1
     written = capsys.readouterr()
     said = f"{written.out}{written.err}{await stored(client)}"
     said += str([[repr(sample) for sample in family.samples] for family in client.ctx.metrics.registry.collect()])
