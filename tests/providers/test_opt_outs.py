@@ -1,0 +1,38 @@
+"""The codes with which a company says that a consumer opted out there: an answer has them, and they say 350."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from dcbridge.errors import Refused
+from dcbridge.messages import Reason
+from dcbridge.providers import KINDS, build
+
+ACCOUNTS = {
+    "twilio": {"account_sid": "AC0123456789abcdef0123456789abcdef", "auth_token": "x" * 32},
+    "telnyx": {"api_key": "KEY0123456789abcdef", "public_key": base64.b64encode(b"k" * 32).decode()},
+}
+ANSWERS: dict[str, Callable[[str], httpx.Response]] = {
+    "twilio": lambda code: httpx.Response(400, json={"code": int(code), "message": "no", "status": 400}),
+    "telnyx": lambda code: httpx.Response(400, json={"errors": [{"code": code, "title": "STOP"}]}),
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind, one in KINDS.items() if one.can.opt_out_codes])
+def test_an_answer_has_the_code(kind: str) -> None:
+    provider = build(
+        "acme", kind, KINDS[kind].fields_model.model_validate(ACCOUNTS[kind]), "https://bridge.example.com"
+    )
+    for code in provider.can.opt_out_codes:
+        with pytest.raises(Refused) as found:
+            provider.parse_response(ANSWERS[kind](code))
+        assert (found.value.code, found.value.reason) == (code, Reason.NOT_ALLOWED)
+
+
+def test_who_keeps_opt_outs_says_with_which_code_it_refuses() -> None:
+    assert {kind for kind, one in KINDS.items() if one.can.opt_out == "theirs"} == set(ACCOUNTS)
+    assert all(one.can.opt_out_codes for one in KINDS.values() if one.can.opt_out == "theirs")
