@@ -1,6 +1,7 @@
 -- ---------------------------------------------------------------- consent: who must not be written to
 --
---   dcb:stop:<scope>           token of a consumer -> "order by proof", from STOP until START
+--   dcb:stop:<scope>           token of a consumer -> "order by proof" of the first STOP, from STOP until START; and the
+--                              order of the last one, where there were several
 --   dcb:start:<scope>:<token>  order of the last START, for as long as an older STOP may still be read
 --   dcb:consent-key            a fingerprint of the key that the tokens are made with
 --
@@ -12,13 +13,21 @@ local function order_of(order)
   return order > 0 and order or now * 1000
 end
 
+local function last_stop(stored)
+  return tonumber(string.match(stored, '^%d+ %a+ [^ ]* (%d+)$') or string.match(stored, '^%d+')) or 0
+end
+
 -- @verb consent_stopped scope token order by proof channel -> stopped|same|late
 function verbs.consent_stopped()
   local order, key = order_of(a.order), 'dcb:stop:' .. a.scope
   if tonumber(redis.call('GET', 'dcb:start:' .. a.scope .. ':' .. a.token) or '-1') >= order then return 'late' end
-  if redis.call('HSETNX', key, a.token, string.format('%.0f', order) .. ' ' .. a.by .. ' ' .. a.proof) == 0 then
+  local stored, written = redis.call('HGET', key, a.token), string.format('%.0f', order)
+  if stored then
+    local first = string.match(stored, '^%d+ %a+ [^ ]*')
+    if first and last_stop(stored) < order then redis.call('HSET', key, a.token, first .. ' ' .. written) end
     return 'same'
   end
+  redis.call('HSET', key, a.token, written .. ' ' .. a.by .. ' ' .. a.proof)
   emit('consent.stopped', 'consumer', a.token, 'scope', a.scope, 'channel', a.channel, 'by', a.by)
   return 'stopped'
 end
@@ -27,7 +36,7 @@ end
 function verbs.consent_started()
   local order, key, started = order_of(a.order), 'dcb:stop:' .. a.scope, 'dcb:start:' .. a.scope .. ':' .. a.token
   local since = redis.call('HGET', key, a.token)
-  if since and (tonumber(string.match(since, '^%d+')) or 0) > order then return 'late' end
+  if since and last_stop(since) > order then return 'late' end
   if tonumber(redis.call('GET', started) or '-1') < order then
     redis.call('SET', started, string.format('%.0f', order), 'PX', a.keep_ms)
   end

@@ -21,7 +21,7 @@ OTHER_KEY = (
 )
 MOST_PROOF = 128  # characters of a provider's id
 SLICE = 500
-_STORED = re.compile(rb"([0-9]{1,16}) (keyword|provider|operator) ([!-~]*)")
+_STORED = re.compile(rb"([0-9]{1,16}) (keyword|provider|operator) ([!-~]*)( [0-9]{1,16})?")
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 

@@ -58,6 +58,19 @@ async def test_the_last_word_counts_in_whatever_order_it_is_read(consent: Consen
     assert await consent.find(SCOPE, WHO) is None
 
 
+@pytest.mark.parametrize("turn", list(permutations(range(4))), ids=str)
+async def test_the_last_word_counts_when_each_is_read_once(consent: Consent, turn: tuple[int, ...]) -> None:
+    said = ["stop", "start", "stop", "stop"]
+    for place in turn:
+        if said[place] == "start":
+            await consent.start(SCOPE, WHO, order_of(AT, place), "keyword")
+        else:
+            await consent.stop(SCOPE, WHO, order_of(AT, place), "keyword", "21610")
+    found = await consent.find(SCOPE, WHO)
+    assert found is not None
+    assert found.proof == "21610"
+
+
 async def test_this_moment_is_by_the_ledgers_clock(consent: Consent) -> None:
     """What a callback says is dated by it as well; the clock of a worker would be another."""
     await consent.stop(SCOPE, WHO, NOW, "provider")
