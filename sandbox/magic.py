@@ -53,6 +53,11 @@ class MagicMailbox:
     reason: int | None
 
 
+OPTED_OUT = Refusal(400, 21610, "Attempt to send to unsubscribed recipient")
+# https://help.twilio.com/articles/223134027
+STOP_WORDS = frozenset(("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPTOUT"))
+START_WORDS = frozenset(("START", "UNSTOP", "YES"))
+
 NUMBERS = (
     MagicNumber(
         "+15005550001",
@@ -71,7 +76,7 @@ NUMBERS = (
         "+15005550004",
         "refused: the consumer opted out",
         350,
-        Behaviour(refusal=Refusal(400, 21610, "Attempt to send to unsubscribed recipient")),
+        Behaviour(refusal=OPTED_OUT),
     ),
     MagicNumber(
         "+15005550005",

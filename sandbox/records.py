@@ -104,6 +104,7 @@ class Sms:
     callbacks: list[int] = field(default_factory=list)  # the bridge's answers; 0 is none
     provider: str = ""  # its account's name in bridge.yaml
     reference: str = ""  # of the bridge, which the company sends back
+    provider_code: str = ""  # `error_code` in the company's words
 
     @property
     def handed_on(self) -> bool:
@@ -121,6 +122,7 @@ class Sms:
             "status": self.status,
             "statuses": self.statuses,
             "error_code": self.error_code,
+            "provider_code": self.provider_code,
             "callback_url": self.callback_url,
             "callbacks": self.callbacks,
             "provider": self.provider,

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.connection import reset
-from sandbox.magic import BEHAVIOURS, DELIVERED, Behaviour, Refusal
+from sandbox.magic import BEHAVIOURS, DELIVERED, OPTED_OUT, START_WORDS, STOP_WORDS, Behaviour, Refusal
 from sandbox.records import SentByConsumer, Sms
 from sandbox.wires.base import Call, RefusedError, Submitted, Wire
 from sandbox.wires.replies import note
@@ -49,7 +49,8 @@ class SmsCompany:
         try:
             submitted = self.wire.submitted(request, body)
             behaviour = self._behaviour(submitted.to)
-            self._refuse(behaviour.refusal, submitted.to)
+            stopped = (self.name, submitted.to) in self.world.opted_out
+            self._refuse(OPTED_OUT if stopped else behaviour.refusal, submitted.to)
         except RefusedError as refused:
             return note(self.world, self.wire, request, started, body, self.wire.refused(refused), refused)
         if behaviour.answer == "lost":
@@ -140,6 +141,7 @@ class SmsCompany:
         sms.statuses.append(status)
         if sms.status not in FINAL:
             sms.status, sms.error_code = status, error_code
+            sms.provider_code = self.wire.error(error_code) if error_code else ""
         sms.updated = time.time()
         world.tell("sms", sms)
         if not world.switches.sms.callbacks:
@@ -152,6 +154,7 @@ class SmsCompany:
     async def write(self, sent: SentByConsumer) -> None:
         """Carry a consumer's message to the bridge, and check the answer that the company expects."""
         world = self.world
+        self._note_consent(sent)
         status, body = await self._post(self.wire.write(sent))
         sent.state = "taken" if 200 <= status < 300 else "refused"
         sent.answer = str(status) if status else "no answer"
@@ -159,6 +162,16 @@ class SmsCompany:
             sent.answer = f"{status}, not as expected"
             world.violation(self.wire.who, rule, body[:200].decode("utf-8", "replace"))
         world.tell("consumer", sent)
+
+    def _note_consent(self, sent: SentByConsumer) -> None:
+        """What a company that keeps opt-outs reads in a consumer's message."""
+        if not self.wire.keeps_opt_outs:
+            return
+        word, pair = sent.text.strip().upper(), (self.name, sent.sender)
+        if word in STOP_WORDS:
+            self.world.opted_out.add(pair)
+        elif word in START_WORDS:
+            self.world.opted_out.discard(pair)
 
     async def _post(self, call: Call) -> tuple[int, bytes]:
         """The bridge's last answer; (0, b"") is none."""
@@ -182,7 +195,7 @@ class SmsCompany:
                 pass
             path = url.partition("://")[2].partition("/")[2]
             world.exchange(
-                self.wire.who, False, call.method, f"/{path}", started, status, call.body, answered, "signed"
+                self.wire.who, False, call.method, f"/{path}", started, status, call.body, answered, self.wire.proof
             )
             if 200 <= status < 300:
                 return status, answered

@@ -97,6 +97,7 @@ class World:
         self.exchanges: deque[Exchange] = deque(maxlen=EXCHANGES)
         self.media: OrderedDict[tuple[str, str], tuple[str, str, bytes]] = OrderedDict()
         self.tries: Counter[str] = Counter()  # of magic addresses that change their mind
+        self.opted_out: set[tuple[str, str]] = set()  # provider and number of consumers who wrote STOP
 
     def reset(self) -> None:
         """Forget everything, stop what is under way, put every switch back."""

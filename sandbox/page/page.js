@@ -89,7 +89,7 @@ function drawPhone() {
     }
     const [kind, words] = PHONE_STATES[one.status] ?? ["wait", one.status];
     const look = kind === "bad" ? "never" : one.status === "delivered" ? "" : "on-its-way";
-    return make("li", { class: `said ${look}` }, make("div", { class: "bubble", text: one.body }), meta(one, [kind, words, one.error_code && `provider code ${one.error_code}`]));
+    return make("li", { class: `said ${look}` }, make("div", { class: "bubble", text: one.body }), meta(one, [kind, words, one.provider_code && `provider code ${one.provider_code}`]));
   }, "No messages yet.");
 }
 

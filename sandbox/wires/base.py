@@ -66,6 +66,9 @@ class Call:
 
 class Wire(Protocol):
     who: str  # in the list of requests and on the page
+    login: str  # what a request of the bridge shows, for the list of requests
+    proof: str  # what shows that a callback is the company's
+    keeps_opt_outs: bool  # True: the company itself refuses a message to a consumer who wrote STOP
     send_path: str
     send_methods: Sequence[str]
 
@@ -77,6 +80,9 @@ class Wire(Protocol):
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
         """The message of a request, checked more strictly than by the company. Raises RefusedError."""
+
+    def error(self, code: int) -> str:
+        """The company's word for the reason of a failure; `code` is Twilio's, as in `sandbox.magic`."""
 
     def taken(self, sms: Sms) -> Reply:
         """The answer to a message that is accepted."""

@@ -26,7 +26,9 @@ LONGEST = 10  # SMS
 
 
 class HttpWire:
-    who = "Company"
+    who = "HTTP API"
+    login, proof = "key", "signed"
+    keeps_opt_outs = False
     send_path = "/company/messages"
     send_methods: Sequence[str] = ("POST",)
 
@@ -56,6 +58,9 @@ class HttpWire:
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/status"
         return Submitted(said["to"], said["from"], said["text"], segments, url, said["reference"])
 
+    def error(self, code: int) -> str:
+        return ERRORS.get(code, "unknown")
+
     def taken(self, sms: Sms) -> Reply:
         return Reply(202, orjson.dumps({"id": sms.sid}))
 
@@ -67,7 +72,7 @@ class HttpWire:
     def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
         report = {"id": sms.sid, "reference": sms.reference, "status": STATUSES.get(status, "failed")}
         if error_code:
-            report["error"] = ERRORS.get(error_code, "unknown")
+            report["error"] = self.error(error_code)
         return [self._call(sms.callback_url, {"reports": [report]})]
 
     def write(self, sent: SentByConsumer) -> Call:

@@ -33,6 +33,8 @@ LONGEST = 25  # SMS
 
 class InfobipWire:
     who = "Infobip"
+    login, proof = "API key", "secret in the path"
+    keeps_opt_outs = False
     send_path = "/sms/3/messages"
     send_methods: Sequence[str] = ("POST",)
 
@@ -69,6 +71,9 @@ class InfobipWire:
             raise RefusedError(200, 23, reference)
         return Submitted(f"+{to}", sender, text, segments, url, reference)
 
+    def error(self, code: int) -> str:
+        return str(ERRORS.get(code, 255))
+
     def taken(self, sms: Sms) -> Reply:
         return _reply(sms.reference, sms.to, 1, 26)
 
@@ -84,7 +89,7 @@ class InfobipWire:
 
     def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
         group, number = STATUSES.get(status, (2, 9))
-        error = ERRORS.get(error_code, 255) if error_code else 0
+        error = int(self.error(error_code)) if error_code else 0
         result = {
             "bulkId": "1",
             "messageId": sms.reference,

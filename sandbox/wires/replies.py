@@ -8,6 +8,8 @@ from starlette.responses import Response
 from sandbox.wires.base import RefusedError, Reply, Wire
 from sandbox.world import World
 
+WRONG_LOGIN = 20003  # of a company that answers it with HTTP 200
+
 
 def note(
     world: World,
@@ -21,7 +23,7 @@ def note(
     """Write one request of the bridge down, with its answer. `reply` None: there is none."""
     if refused is not None:
         world.counts[f"sms.refused.{refused.code}"] += 1
-    check = "" if refused is not None and refused.http == 401 else "account and token"
+    check = "" if refused is not None and (refused.http == 401 or refused.code == WRONG_LOGIN) else wire.login
     path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     status, answer = (reply.status, reply.body) if reply else (0, b"")
     world.exchange(wire.who, True, request.method, path, started, status, body, answer, check)

@@ -33,6 +33,8 @@ LONGEST = 10  # SMS
 
 class TelnyxWire:
     who = "Telnyx"
+    login, proof = "API key", "signed"
+    keeps_opt_outs = True
     send_path = "/v2/messages"
     send_methods: Sequence[str] = ("POST",)
 
@@ -72,6 +74,9 @@ class TelnyxWire:
         profile = f"{self.world.config.bridge_url}/callbacks/{self.name}/events"
         return Submitted(said["to"], said["from"], said["text"], segments, said.get("webhook_url", profile))
 
+    def error(self, code: int) -> str:
+        return ERRORS.get(code, "40008")
+
     def taken(self, sms: Sms) -> Reply:
         return Reply(200, orjson.dumps({"data": {**self._payload(sms, "queued", None), "valid_until": None}}))
 
@@ -106,7 +111,7 @@ class TelnyxWire:
         return "a callback is answered without a body" if body else ""
 
     def _payload(self, sms: Sms, status: str, error_code: int | None) -> dict[str, object]:
-        errors = [{"code": ERRORS.get(error_code, "40008"), "title": "Failed"}] if error_code else []
+        errors = [{"code": self.error(error_code), "title": "Failed"}] if error_code else []
         return {
             "id": sms.sid,
             "direction": "outbound",

@@ -74,6 +74,8 @@ def sign(token: str, url: str, fields: Mapping[str, str]) -> str:
 
 class TwilioWire:
     who = "Twilio"
+    login, proof = "account and token", "signed"
+    keeps_opt_outs = True
     send_methods: Sequence[str] = ("POST",)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
@@ -107,6 +109,9 @@ class TwilioWire:
             service_sid=fields.get("MessagingServiceSid", ""),
             status="queued" if sender else "accepted",
         )
+
+    def error(self, code: int) -> str:
+        return str(code)
 
     def taken(self, sms: Sms) -> Reply:
         return Reply(201, orjson.dumps(self._resource(sms)))

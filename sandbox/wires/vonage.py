@@ -42,6 +42,8 @@ def sign(secret: str, fields: Mapping[str, str]) -> str:
 
 class VonageWire:
     who = "Vonage"
+    login, proof = "key and secret", "signed"
+    keeps_opt_outs = False
     send_path = "/sms/json"
     send_methods: Sequence[str] = ("POST",)
 
@@ -80,6 +82,9 @@ class VonageWire:
         wanted = reports if fields.get("status-report-req") == "1" else ""
         return Submitted(f"+{to}", sender, text, measure(text)[1], wanted, fields.get("client-ref", ""))
 
+    def error(self, code: int) -> str:
+        return ERRORS.get(code, "1")
+
     def taken(self, sms: Sms) -> Reply:
         """One element an SMS, as Vonage has it."""
         one = {"to": sms.to[1:], "message-id": sms.sid, "status": "0", "remaining-balance": "3.14", "network": "310410"}
@@ -99,7 +104,7 @@ class VonageWire:
             "msisdn": sms.to[1:],
             "to": sms.sender,
             "status": STATUSES.get(status, "failed"),
-            "err-code": ERRORS.get(error_code or 0, "1") if error_code else "0",
+            "err-code": self.error(error_code) if error_code else "0",
             "price": "0.03330000",
             "network-code": "310410",
             "scts": time.strftime("%y%m%d%H%M", time.gmtime()),

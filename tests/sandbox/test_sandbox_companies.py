@@ -128,6 +128,33 @@ async def consumer_writes(one: Company, kind: str, text: str) -> None:
     await one.worlds.control("/consumer/sms", {"provider": kind, "from": CONSUMER, "text": text, "wait": True})
 
 
+@pytest.mark.parametrize(
+    ("kind", "login", "proof", "code"),
+    [
+        ("http", "key", "signed", "no_such_number"),
+        ("infobip", "API key", "secret in the path", "1"),
+        ("telnyx", "API key", "signed", "40001"),
+        ("vonage", "key and secret", "signed", "11"),
+    ],
+)
+async def test_the_page_gets_the_companys_own_words(
+    tmp_path: Path, kind: str, login: str, proof: str, code: str
+) -> None:
+    def to_nobody(said: dict[str, Any]) -> None:
+        where = said["destinations"][0] if "destinations" in said else said
+        where["to"] = where["to"].replace(CONSUMER[1:], "15005550001")
+
+    async with company(tmp_path, kind) as one:
+        assert await one.answer(body(one.request(), to_nobody))
+        await one.worlds.settled()
+        [sms] = one.worlds.world.sms.values()
+        assert (sms.provider_code, sms.error_code) == (code, 30005)
+        assert {(each.inward, each.check) for each in one.worlds.world.exchanges} == {(True, login), (False, proof)}
+        one.worlds.world.exchanges.clear()
+        await one.answer(unauthorized(one.request()))
+        assert [each.check for each in one.worlds.world.exchanges] == [""]
+
+
 # The next two take seconds to import, and every worker of pytest imports every file.
 async def test_telnyxs_library_sends_and_believes_the_callbacks(tmp_path: Path) -> None:
     from telnyx import Telnyx as TelnyxSdk
