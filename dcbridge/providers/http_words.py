@@ -105,8 +105,16 @@ def each(
         try:
             found.append(read(an_object(element)))
         except UnreadableEvent as error:
-            found.append(Unread(error.kind, orjson.dumps(alone(element))))
+            found.append(Unread(error.kind, _written(alone(element))))
     return found
+
+
+def _written(value: object) -> bytes:
+    """As JSON; b"" for what is nested deeper than can be written, and not deeper than can be read."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return b""
 
 
 def query(callback: Callback) -> bytes:

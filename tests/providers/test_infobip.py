@@ -263,6 +263,14 @@ def test_what_consumers_wrote() -> None:
     assert found[4] == ConsumerMessage("acme", "m-2", *ends, TEXT)
 
 
+def test_a_result_that_is_too_deep_to_be_written_alone_leaves_the_others() -> None:
+    deep = b'{"messageId":' + b"[" * 500 + b"]" * 500 + b"}"
+    body = b'{"results":[' + deep + b"," + orjson.dumps(report(3, 5)) + b"]}"
+    [bad, good] = infobip().parse_callback(callback(body))
+    assert bad == Unread("no messageId", b"")  # the whole callback is kept
+    assert isinstance(good, DeliveryUpdate)
+
+
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[" * 100_000, b"[]", b'{"results":{}}', b'{"results":[]}'])
 def test_a_callback_without_results_cannot_be_read(body: bytes) -> None:
     with pytest.raises(UnreadableEvent, match="no results"):
