@@ -43,7 +43,7 @@ if "TMPDIR" not in os.environ and _is_good_for_files(IN_MEMORY):
 
 # Everything here speaks with this computer. A list of all the world's authorities is read in 50 ms, for each client
 # and each process anew; one of a single authority in none. Who wants to be trusted brings his own.
-if "SSL_CERT_FILE" not in os.environ:
+if "PYTEST_XDIST_WORKER" not in os.environ:  # or there is one already
     _folder = tempfile.TemporaryDirectory(prefix="dcbridge-authority-")
     os.environ["SSL_CERT_FILE"] = str(self_signed(Path(_folder.name), "authority")[0])
 
