@@ -30,9 +30,12 @@ from dcbridge.config.models import (
     Retry,
 )
 from dcbridge.config.yaml_mistakes import MERGE_KEY, mistake, open_quote, swallows_a_line
+from dcbridge.errors import SendError
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
+from dcbridge.messages import Address, AgentMessage
 from dcbridge.providers import KINDS, build
+from dcbridge.providers.base import Provider
 from dcbridge.settings.problems import ConfigurationError, Path, Problem, did_you_mean, dotted, explain, shape
 from dcbridge.settings.process import PREFIX
 
@@ -87,11 +90,32 @@ def parse(
 
 def _build(configuration: Configuration, reading: _Reading) -> None:
     """What only the adapter knows, such as an address that the company will not call."""
+    built: dict[str, Provider] = {}
     for name, account in configuration.providers.items():
         try:
-            build(name, account.kind, account.fields, configuration.public_url)
+            built[name] = build(name, account.kind, account.fields, configuration.public_url)
         except ValueError as error:
             reading.tell(("providers", name), str(error))
+    answering = dict.fromkeys(channel.provider for channel in configuration.channels.values() if channel.type == "sms")
+    for word, text in configuration.consent.answers:
+        for name in answering if text and configuration.consent.enforce != "never" else ():
+            if name in built and (why := _why_no_answer(built[name], text)):
+                reading.tell(("consent", "answers", word), why)
+                break
+
+
+def _why_no_answer(provider: Provider, text: str) -> str:
+    """Why this provider could not send an answer to a consumer's STOP, which is one request; "" where it can, or where
+    the provider answers itself.
+    """
+    if provider.can.opt_out == "theirs":
+        return ""
+    ours, theirs = Address("12025550123"), Address("16504661149")
+    try:
+        parts = provider.parts(AgentMessage("c", "m", ours, theirs, (theirs,), "Text", text))
+    except SendError:
+        return f"has no text that {provider.name} could send"
+    return f"takes more than one request through {provider.name}: shorten it to one SMS" if len(parts) > 1 else ""
 
 
 @dataclass(slots=True)

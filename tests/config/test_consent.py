@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from dcbridge.config.consent import Consent, plain_word
+from dcbridge.config.loader import parse
 from dcbridge.config.models import Configuration
+from dcbridge.settings.problems import ConfigurationError
 
 CCID = "0ff723ff-6c6f-44e0-9ce3-ce579337eadd"
 
@@ -49,3 +51,35 @@ def test_words_of_ones_own_and_a_word_of_two_meanings() -> None:
     words = Consent(languages=("en",), stop=("Ya basta!", "yes"), help=("hey",)).words()
     assert (words["yabasta"], words["yes"], words["hey"], words.get("baja")) == ("stop", "stop", "help", None)
     assert "" not in Consent(stop=("!!",)).words()
+
+
+FILE = f"""\
+public_url: https://bridge.example.com
+digital_channels: {{base_url: "https://x.example.com/nexus/v3", contact_center_id: {CCID}}}
+endpoints: {{main: {{secrets: [f3b1c7e09a5d42861]}}}}
+providers:
+  acme: {{kind: http, send: {{url: "https://a.example/", sms: 1, json: ["{{text}}"]}}}}
+channels: {{"0123456789": {{type: sms, provider: acme, number: "+12025550123"}}}}
+consent: {{answers: {{stop: ANSWER}}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("a" * 160, ""),
+        ("я" * 70, ""),
+        ("я" * 71, "takes more than one request through acme: shorten it to one SMS"),
+        ("[" * 81, "takes more than one request through acme: shorten it to one SMS"),
+        ("  ", "has no text that acme could send"),
+    ],
+)
+def test_an_answer_that_is_more_than_one_request_is_refused_at_the_start(answer: str, said: str) -> None:
+    """It is sent once at most, and of two parts nobody could say which was sent."""
+    text = FILE.replace("ANSWER", f'"{answer}"')
+    if not said:
+        assert parse(text, {}).consent.answers.stop == answer
+        return
+    with pytest.raises(ConfigurationError) as raised:
+        parse(text, {})
+    assert [str(problem) for problem in raised.value.problems] == [f"bridge.yaml:7: consent.answers.stop: {said}"]
