@@ -105,7 +105,8 @@ async def _own(ctx: WorkerContext, name: str, entry: Batch) -> Event:
         about = events.read(facts["of"], stored).event
     event = events.own(name, facts, entry.id, events.moment(entry.received_at), about)
     tell = log.info if name in _EXPECTED else log.warning
-    tell(name, id=event.id, **{key: value for key, value in facts.items() if key != "event"})
+    # `consumer` of a log line is another token than that of an event.
+    tell(name, id=event.id, **{key: value for key, value in facts.items() if key not in ("event", "consumer")})
     return event
 
 

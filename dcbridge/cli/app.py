@@ -67,7 +67,11 @@ def dev(
     mail_port: Annotated[int, typer.Option(help="Port of the sandbox's mail server.")] = 8025,
     companies: Annotated[
         str,
-        typer.Option("--with", help="SMS companies beside Twilio, separated by commas; they stay in bridge.yaml."),
+        typer.Option(
+            "--with",
+            help="SMS companies beside Twilio, separated by commas: vonage, telnyx, infobip, http."
+            " They stay in bridge.yaml.",
+        ),
     ] = "",
 ) -> None:
     """Run everything on this computer: Redis, the service, a worker, and a sandbox.

@@ -97,7 +97,7 @@ def _run(config: Any, work: Callable[[Session, ConsumerTokens], Awaitable[int]])
             say_error(missing)
             return CANNOT_ASK
         if not session.configuration.consent_scopes:
-            say_error("dcbridge keeps no opt-outs for the channels of bridge.yaml: see consent.enforce")
+            say_error("dcbridge keeps no opt-outs: consent.enforce leaves those of every channel to its provider")
             return CANNOT_ASK
         tokens = ConsumerTokens(session.settings.token_key.get_secret_value().encode())
         try:

@@ -74,3 +74,11 @@ def test_a_company_that_there_is_not_is_named(tmp_path: Path) -> None:
     assert ended.returncode == 2
     assert "there is no acme; choose from" in " ".join(ended.stderr.replace("│", "").split())
     assert not (tmp_path / "data").exists()
+
+
+def test_the_help_names_every_company() -> None:
+    import sys
+
+    said = warm.run([sys.executable, "-m", "dcbridge", "dev", "--help"], {}).stdout
+    named = " ".join(said.replace("│", "").split()).partition("separated by commas: ")[2].partition(".")[0]
+    assert set(named.split(", ")) == set(COMPANIES)

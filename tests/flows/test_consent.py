@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
 import yaml
@@ -44,6 +45,8 @@ def test_a_stop_that_was_accepted_is_never_lost() -> None:
         assert stack.settled().difference == 0
         assert stack.entry(message, SMS).reason == "350"
         assert number not in stack.said("worker")
+        shown = set(re.findall(r"""\bconsumer["=: ]+([0-9a-f]+)""", stack.said("worker")))
+        assert shown == {stack.command("token", number).stdout.strip()}
 
 
 def _heard(stack: Stack) -> list[str]:
