@@ -12,6 +12,7 @@ import structlog
 
 from dcbridge.errors import UnreadableEvent
 from dcbridge.ledger import NewTask, TaskClaim
+from dcbridge.ledger.consent import order_of
 from dcbridge.ledger.dead_letters import NO_CHANNEL
 from dcbridge.ledger.fields import Kind, MessageEntry
 from dcbridge.messages import ConsumerMessage, DeliveryUpdate
@@ -142,7 +143,8 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
             update.pieces,
         )
     if entry.to_id:
-        await consent.learn(ctx, entry.channel_id, entry.to_id, update.detail)
+        order = order_of(claimed.entry.accepted_at or 0)
+        await consent.learn(ctx, entry.channel_id, entry.to_id, update.detail, order)
     ctx.metrics.updates.labels(update.provider, result).inc()
     info_line_in_context(
         "delivery_update",

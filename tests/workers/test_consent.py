@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -124,6 +125,20 @@ async def test_an_opt_out_is_learnt_from_an_answer_and_from_an_update(opened: Op
         await read_one(side, status_callback(other, status="undelivered&ErrorCode=21610"))
         assert await sends(side, "m-4", to="16504661148") == ("failed", "350", TODAY)
         assert len(side.provider.heard) == 2
+
+
+async def test_an_update_that_is_read_after_a_start_is_dated_before_it(opened: Open) -> None:
+    """As after a worker that died: what it says is no news, and the consumer has changed their mind since."""
+    async with opened() as side:
+        other = await side.accept("m-1")
+        await outbound.send(side.context, other)
+        said = status_callback(other, status="undelivered&ErrorCode=21610")
+        await side.context.ledger.tasks.put([NewTask("b-1", "callback", "", said, "trace")])
+        await asyncio.sleep(0.002)
+        await read_one(side, inbound_callback(text="START", sid="SM10"), "b-2")
+        await callbacks.read_callback(side.context, "b-1")
+        assert (await side.entry(other)).state == "failed"
+        assert (await sends(side, "m-2"))[0] == "sent"
 
 
 async def test_a_stop_that_is_read_twice_is_one_and_the_last_word_counts(opened: Open) -> None:
