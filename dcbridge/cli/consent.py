@@ -138,11 +138,21 @@ async def _show(session: Session, tokens: ConsumerTokens, number: str, channel: 
             print_json(_facts(one))
     elif not found:
         out.print("No opt-out.")
+        if channel is None and (others := _left_to_providers(session)):
+            out.print(f"Channels whose providers keep opt-outs: {', '.join(others)}.", markup=False)
     else:
         for one in found:
             proof = f", {one.proof}" if one.proof else ""
             out.print(f"{one.scope}: opted out {utc(one.at.timestamp())}, by {one.by}{proof}", markup=False)
     return 0 if found else 1
+
+
+def _left_to_providers(session: Session) -> list[str]:
+    """The sms channels whose opt-outs are not kept here; at most ten."""
+    configuration = session.configuration
+    kept = configuration.consent_scopes
+    found = [name for name, one in configuration.channels.items() if one.type == "sms" and name not in kept]
+    return found if len(found) <= 10 else [*found[:10], "…"]
 
 
 async def _change(session: Session, tokens: ConsumerTokens, number: str, channel: str | None, *, stop: bool) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+import yaml
 
 from tests.cli.session import Session
 
@@ -107,6 +108,20 @@ async def test_where_opt_outs_are_left_to_the_provider_it_says_so(session: Sessi
     said = await session.types("consent", "show", NUMBER)
     assert (said.code, "keeps no opt-outs" in said.err) == (2, True)
     assert (await session.types("check")).code == 0
+
+
+async def test_no_opt_out_here_says_which_channels_are_left_to_providers(session: Session) -> None:
+    path = session.folder / "bridge.yaml"
+    told = yaml.safe_load(path.read_text())
+    texters = [channel for channel, one in told["channels"].items() if one["type"] == "sms"]
+    told["providers"]["second"] = {
+        "kind": "vonage", "api_key": "5a9b0c1d", "api_secret": "x" * 16, "signature_secret": "y" * 16,
+    }  # fmt: skip
+    told["channels"]["5550200001"] = {"type": "sms", "provider": "second", "number": "+15557650201"}
+    path.write_text(yaml.safe_dump(told))
+    shown = await session.types("consent", "show", NUMBER)
+    assert (shown.code, shown.out) == (1, f"No opt-out.\nChannels whose providers keep opt-outs: {', '.join(texters)}.\n")
+    assert (await session.types("consent", "show", NUMBER, "--channel", "5550200001")).out == "No opt-out.\n"
 
 
 async def test_a_channel_that_is_not_there(keeps: Session) -> None:
