@@ -95,7 +95,9 @@ class Send(_Part):
         if "{" in "/".join(self.url.split("/")[:3]):
             raise ValueError("url should have no value before its path: the host is the company's")
         company_url(self.url)
-        for name in self.headers:
+        for name, value in self.headers.items():
+            if http_template.NAMED.search(value.get_secret_value()):
+                raise ValueError("headers are no templates: write the value itself, such as ${NAME} of the environment")
             if not re.fullmatch(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", name):
                 raise ValueError("headers has a name that is not the name of a header")
             if name.lower() in _WRITTEN_BY_US:

@@ -23,6 +23,7 @@ NAMES = ("to", "to_digits", "sender", "sender_digits", "text", "reference", "sta
 LONGEST = 65536  # characters of a body that an expression looks at
 
 _PIECES = re.compile(r"\{\{|\}\}|\{([a-z_]+(?:\.[A-Za-z0-9_-]+)?)\}|\{gsm7\?([^:{}]*):([^{}]*)\}|[{}]")
+NAMED = re.compile(r"\{(" + "|".join(NAMES) + r"|secret\.[A-Za-z0-9_-]+)\}")  # where no template is filled
 _PLACE = re.compile(r"(json:|body:|form\.|query\.|header\.)(.*)", re.DOTALL)
 
 

@@ -397,6 +397,10 @@ def test_a_json_pointer(value: object, pointer: str, found: object) -> None:
         ({**ACME, "taken": {}, "status": {"word": "json:/s", "id": "json:/i", "words": {}}}, "no report finds"),
         ({"send": {**SEND, "headers": {"X-Key": "key\n"}}}, "printable ASCII on one line"),
         ({"send": {**SEND, "headers": {"X-Key": "é"}}}, "printable ASCII on one line"),
+        (
+            {"send": {**SEND, "headers": {"X-Key": "Bearer {secret.a}"}}, "secrets": {"a": "b"}},
+            "headers are no templates",
+        ),
         ({"send": {**SEND, "headers": {"X Key": "key"}}}, "is not the name of a header"),
         ({"send": {**SEND, "headers": {"host": "a.example"}}}, "is a header that dcbridge writes itself"),
         ({"send": {**SEND, "headers": {"authorization": "x"}}, "username": "u"}, "does not go with username"),
