@@ -120,7 +120,10 @@ async def test_no_opt_out_here_says_which_channels_are_left_to_providers(session
     told["channels"]["5550200001"] = {"type": "sms", "provider": "second", "number": "+15557650201"}
     path.write_text(yaml.safe_dump(told))
     shown = await session.types("consent", "show", NUMBER)
-    assert (shown.code, shown.out) == (1, f"No opt-out.\nChannels whose providers keep opt-outs: {', '.join(texters)}.\n")
+    assert (shown.code, shown.out) == (
+        1,
+        f"No opt-out.\nChannels whose providers keep opt-outs: {', '.join(texters)}.\n",
+    )
     assert (await session.types("consent", "show", NUMBER, "--channel", "5550200001")).out == "No opt-out.\n"
 
 
