@@ -46,6 +46,7 @@ Secret = Annotated[SecretStr, Field(min_length=1)]
 SENDERS = Senders(short_codes=True, names=True)
 MOST = {True: 1530, False: 670}  # units of ten SMS, by whether all of a text is GSM-7
 MOST_PIECES = 99
+MOST_FORM = 1 << 15  # bytes; the text of one SMS and its like, even where each byte is escaped
 
 
 class VonageFields(SmsFields):
@@ -125,7 +126,7 @@ class Vonage:
     can = Can(
         channel_types=frozenset({"sms"}),
         units=MOST[True],
-        callbacks={"status": http_words.MOST_FORM, "inbound": http_words.MOST_FORM},
+        callbacks={"status": MOST_FORM, "inbound": MOST_FORM},
         secret_in_path=True,
     )
     senders = SENDERS
@@ -232,7 +233,7 @@ class Vonage:
 def _parameters(callback: Callback) -> dict[str, str]:
     """All parameters, from where the account sends them; {} for anything else, or for more than anybody sends."""
     if callback.method == "POST" and http_words.content_type(callback) == "application/json":
-        said = json_object(callback.body) if len(callback.body) <= http_words.MOST_FORM else {}
+        said = json_object(callback.body) if len(callback.body) <= MOST_FORM else {}
         return {name: a_text(value) for name, value in said.items()} if len(said) <= http_words.MOST_PARAMETERS else {}
     raw = http_words.query(callback) if callback.method != "POST" else callback.body
     if raw.count(b"&") >= http_words.MOST_PARAMETERS:
