@@ -80,7 +80,7 @@ class TelnyxFields(SmsFields):
 # https://developers.telnyx.com/api/errors; on a callback only the reason counts.
 _CODES = {
     **codes(Throttled, Reason.RATE_LIMIT, "10011 40011"),
-    **codes(AccountFault, Reason.GENERAL, "10009 20100"),
+    **codes(AccountFault, Reason.GENERAL, "10009 10010 20100"),
     **codes(Refused, Reason.UNKNOWN_MESSAGE, "10005 10006"),
     **codes(Refused, Reason.INVALID_DESTINATION, "10002 40001 40012 40310"),
     **codes(Refused, Reason.INVALID_STRUCTURE, "10003 10004 40009"),

@@ -99,6 +99,7 @@ def errors(*codes: object) -> dict[str, object]:
         (429, errors("10011"), Throttled, Reason.RATE_LIMIT, "10011"),
         (400, errors("40011"), Throttled, Reason.RATE_LIMIT, "40011"),
         (401, errors("10009"), AccountFault, Reason.GENERAL, "10009"),
+        (403, errors("10010"), AccountFault, Reason.GENERAL, "10010"),
         (402, errors("20100"), AccountFault, Reason.GENERAL, "20100"),
         (403, {}, AccountFault, Reason.GENERAL, "HTTP 403"),
         *(
