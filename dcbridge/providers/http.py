@@ -352,6 +352,8 @@ class Http:
             raise BadSignature("missing")
         made = hmac.digest(signature.secret.get_secret_value().encode(), callback.body, signature.hash)
         right = signature.prefix + (made.hex() if signature.encoding == "hex" else base64.b64encode(made).decode())
+        if signature.encoding == "hex":  # some write it in capitals
+            right, given = right.lower(), given.lower()
         if not hmac.compare_digest(right.encode(), given.encode("utf-8", "replace")):
             raise BadSignature("no secret matches")
         return (

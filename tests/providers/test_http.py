@@ -230,6 +230,7 @@ BODY = b'{"reports":[]}'
         ({}, callback(BODY + b" ", x_acme_signature=signed(BODY)), callback(BODY, x_acme_signature=signed(BODY))),
         ({}, callback(BODY, x_acme_signature=signed(BODY)[7:]), callback(BODY, x_acme_signature=signed(BODY))),
         ({}, callback(BODY, x_acme_signature=signed(BODY, "x")), callback(BODY, x_acme_signature=f" {signed(BODY)} ")),
+        ({}, callback(BODY, x_acme_signature="sha256="), callback(BODY, x_acme_signature=signed(BODY).upper())),
         ({}, callback(BODY, x_acme_signature="é"), callback(BODY, x_acme_signature=signed(BODY))),
         ({}, callback(x_acme_signature=signed(b"")), callback(BODY, x_acme_signature=signed(BODY))),
         (
