@@ -194,7 +194,7 @@ def _problems(
         if worker.silent and worker.last_heard < LATELY
     ]
     found += [
-        f"{one.name}: nothing has been sent for {format_age(one.open_for)} ({one.why}); {one.parked} wait;"
+        f"{one.name}: nothing has been sent for {format_age(one.open_for)} ({code_words(one.why)}); {one.parked} wait;"
         f" next attempt {f'in {format_age(one.next_probe_in)}' if one.next_probe_in else 'is due'}"
         for one in now.providers
         if one.open
@@ -231,6 +231,11 @@ def _problems(
     if journal and journal.set_aside:
         found.append(f"the journal has set aside {journal.set_aside} damaged files: look at *.bad in its folder")
     return found
+
+
+def code_words(why: str) -> str:
+    """Why a breaker is open; a number by itself would say nothing."""
+    return f"code {why}" if why.isdecimal() else why
 
 
 def paused_words(one: Provider, at: float) -> str:

@@ -90,7 +90,7 @@ async def test_an_open_breaker(session: Session) -> None:
     await session.redis.zadd("dcb:parked:twilio", {"x": 1, "y": 2})
     [problem] = await problems(session)
     assert problem.startswith("twilio: nothing has been sent for ")
-    assert "(20003); 2 wait; next attempt in " in problem
+    assert "(code 20003); 2 wait; next attempt in " in problem
 
 
 async def test_a_job_that_waits_for_long(session: Session) -> None:
