@@ -11,6 +11,7 @@ import secrets
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import orjson
 
@@ -22,7 +23,8 @@ from dcbridge.ledger import Ledger, NewTask
 from dcbridge.ledger.dead_letters import DeadLetter
 from dcbridge.ledger.deliveries import event_of, subscriber_of
 from dcbridge.ledger.fields import Kind, TaskState
-from dcbridge.providers.callback import callback_lane, consumer_lane, unpack
+from dcbridge.providers.base import Callback, Provider
+from dcbridge.providers.callback import callback_lane, consumer_lane, lane_for, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Replay:
                 )
             else:
                 provider, callback = unpack(raw)
-                lane, says = callback_lane(provider, callback.kind), "the callback will be processed again"
+                lane, says = self._lane(provider, callback), "the callback will be processed again"
         except (ValueError, LookupError, TypeError):
             return Replayed(False, "its bytes are not a task")
         state = (await self._ledger.tasks.entry(task_id)).state or TaskState.DEAD
@@ -124,11 +126,20 @@ class Replay:
             provider, callback = unpack(raw)
         except (ValueError, LookupError, TypeError):
             return Replayed(False, "its bytes are not a callback")
-        lane = callback_lane(provider, callback.kind)
+        lane = self._lane(provider, callback)
         task = NewTask(f"b-{secrets.token_hex(12)}", "callback", lane, raw)
         return await self._do(
             "the callback will be processed again", task.id, lambda: self._letters.put_task(letter.id, task)
         )
+
+    @cached_property
+    def _providers(self) -> dict[str, Provider]:
+        return self._configuration.build_providers()
+
+    def _lane(self, name: str, callback: Callback) -> str:
+        """As the service would have it; of a provider that is not configured any more, by its address alone."""
+        provider = self._providers.get(name)
+        return lane_for(provider, callback) if provider else callback_lane(name, callback.kind)
 
     async def _batch(self, letter: DeadLetter, raw: bytes) -> Replayed:
         endpoints = [

@@ -14,9 +14,11 @@ import orjson
 import pytest
 import redis as sync
 
+from dcbridge.config.models import ProviderAccount
 from dcbridge.ledger import NewTask
 from dcbridge.ledger.fields import Kind
-from dcbridge.providers.callback import callback_lane, consumer_lane
+from dcbridge.providers.base import Callback
+from dcbridge.providers.callback import callback_lane, consumer_lane, pack
 from dcbridge.replay import Replay
 from tests.cli.letters import (
     CONSUMER_TASK,
@@ -34,6 +36,7 @@ from tests.cli.letters import (
 )
 from tests.cli.session import CONSUMER, DAY, SENDER, TEXT, Session
 from tests.ledger.ledger_bench import CHANNEL, Bench, new_message
+from tests.providers import test_telnyx as telnyx
 from tests.stack import ROOT, until
 
 
@@ -47,6 +50,26 @@ async def test_a_dry_run_changes_nothing(session: Session, verb: str) -> None:
     assert await session.everything() == before
     if verb == "replay":
         assert all(letter_id in said.out for letter_id in ids)
+
+
+@pytest.mark.parametrize("written", [True, False])
+@pytest.mark.parametrize("letter_id", ["t-b-" + "0" * 24, "u-1"])
+async def test_a_callback_of_an_address_for_both_gets_the_place_that_its_content_asks_for(
+    session: Session, written: bool, letter_id: str
+) -> None:
+    """What consumers write is read in its order, also when it is read again."""
+    body = telnyx.event("message.received", telnyx.RECEIVED) if written else telnyx.report("delivered")
+    raw = pack("telnyx", Callback("events", "POST", "https://bridge.example.com", b"", {}, body))
+    kind = Kind.CALLBACK if letter_id.startswith("t-") else Kind.DELIVERY_UPDATE
+    await session.ledger.dead_letters.add(letter_id, kind, "", "unreadable", raw)
+    account = ProviderAccount.model_validate({"kind": "telnyx", "api_key": "KEY01", "public_key": telnyx.PUBLIC})
+    providers = {**session.configuration.providers, "telnyx": account}
+    configuration = session.configuration.model_copy(update={"providers": providers})
+    [letter] = [one async for one in session.ledger.dead_letters.read([letter_id]) if one]
+    done = await Replay(session.ledger, configuration).one(letter)
+    assert done.done
+    entry = await session.ledger.tasks.entry(done.name)
+    assert entry.lane == (callback_lane("telnyx", "inbound") if written else "")
 
 
 async def test_a_consumers_message_becomes_its_task_again(session: Session) -> None:
