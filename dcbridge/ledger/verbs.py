@@ -20,7 +20,7 @@ _VERB = re.compile(
     r"(?P<body>(?:(?!end$).*\n)*)end$",
     re.MULTILINE,
 )
-_EACH = re.compile(r"(?:\((?P<group>[^)]*)\)|(?P<one>\w+))…$")
+_EACH = re.compile(r"(?:\((?P<group>[^()]*)\)|(?<!\w)(?P<one>\w+))…$")
 _NAME = re.compile(r"\b(?P<of>a|each)\.(?P<name>[a-z_]\w*)")
 
 

@@ -195,7 +195,7 @@ def test_events_of_our_own_are_explained_and_counted_from_0_on() -> None:
     """An alarm on a rise does not see a figure that begins at 1."""
     root = Path(__file__).parents[2]
     scripts = "".join(path.read_text() for path in sorted((root / "dcbridge" / "ledger").glob("*.lua")))
-    names = set(re.findall(r"tell\('([a-z.]+)'", scripts))
+    names = set(re.findall(r"emit\('([a-z.]+)'", scripts))
     gaps = set(re.findall(r"gap\((?:f\[1\] and )?'(\w+)'(?: or '(\w+)')?", scripts))
     counts = {f"own_{name.replace('.', '_')}" for name in names} | {
         f"gap_{one}" for pair in gaps for one in pair if one

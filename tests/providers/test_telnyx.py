@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -172,28 +173,29 @@ def test_a_signature_that_telnyxs_library_believes_is_right(body: bytes) -> None
         telnyx().verify(replace(signed, body=body + b" "))
 
 
+# Signed when it is sent: between collecting a test and running it many minutes may pass.
+late = partial(callback, report("sent"))
+
+
 @pytest.mark.parametrize(
     ("wrong", "kind"),
     [
-        (callback(report("sent"), headers={"telnyx-signature-ed25519": "-"}), "missing"),
-        (callback(report("sent"), headers={"telnyx-timestamp": "-"}), "missing"),
-        (callback(report("sent"), headers={"telnyx-signature-ed25519": "A" * 86 + "=="}), "the key does not match"),
-        (callback(report("sent"), headers={"telnyx-signature-ed25519": "A" * 87}), "not a signature"),
-        (callback(report("sent"), headers={"telnyx-signature-ed25519": "é" * 86 + "=="}), "not a signature"),
-        *(
-            (callback(report("sent"), headers={"telnyx-timestamp": one}), "not a signature")
-            for one in ("1e9", "9" * 5000, "٣")
-        ),
-        (callback(report("sent"), headers={"telnyx-timestamp": str(int(time.time()) - 1)}), "the key does not match"),
-        (callback(report("sent"), key=SigningKey(b"l" * 32)), "the key does not match"),
-        (callback(report("sent"), age=400), "too old or too new"),
-        (callback(report("sent"), age=-400), "too old or too new"),
+        (partial(late, headers={"telnyx-signature-ed25519": "-"}), "missing"),
+        (partial(late, headers={"telnyx-timestamp": "-"}), "missing"),
+        (partial(late, headers={"telnyx-signature-ed25519": "A" * 86 + "=="}), "the key does not match"),
+        (partial(late, headers={"telnyx-signature-ed25519": "A" * 87}), "not a signature"),
+        (partial(late, headers={"telnyx-signature-ed25519": "é" * 86 + "=="}), "not a signature"),
+        *((partial(late, headers={"telnyx-timestamp": one}), "not a signature") for one in ("1e9", "9" * 5000, "٣")),
+        (lambda: late(headers={"telnyx-timestamp": str(int(time.time()) - 1)}), "the key does not match"),
+        (partial(late, key=SigningKey(b"l" * 32)), "the key does not match"),
+        (partial(late, age=400), "too old or too new"),
+        (partial(late, age=-400), "too old or too new"),
     ],
 )
-def test_a_callback_that_proves_nothing_is_refused(wrong: Callback, kind: str) -> None:
+def test_a_callback_that_proves_nothing_is_refused(wrong: Callable[[], Callback], kind: str) -> None:
     telnyx().verify(callback(report("sent")))
     with pytest.raises(BadSignature, match=kind):
-        telnyx().verify(wrong)
+        telnyx().verify(wrong())
 
 
 @pytest.mark.parametrize("key", ["", "x", PUBLIC[:-4], PUBLIC + PUBLIC])
