@@ -13,7 +13,7 @@ from tests.faults.postfix_reports import ANA, BOB, JOSE, JURGEN, play
 def test_no_report_is_lost_and_no_secret_is_told(smtputf8: bool) -> None:
     found = play(away=2.0, emails=2, smtputf8=smtputf8)
     beyond = ("Delivered", "530") if smtputf8 else ("530", "530")
-    assert found.ended == {ANA: "Delivered", BOB: "530", JOSE: beyond[0], JURGEN: beyond[1]}
+    assert found.ended == {ANA: "Delivered", BOB: "530", JOSE: beyond[0], JURGEN: beyond[1]}, found
     assert found.waited > 0
     assert found.command_lines_seen > 0
     assert (found.lost, found.dead_letters, found.kept) == (0, 0, 0)
