@@ -195,6 +195,17 @@ def check(config: ConfigOption = None) -> None:
     out.print(f"ok: {settings.redis_place}: writable, {'every command allowed' if of_redis else safe}", markup=False)
 
 
+@app.command(short_help="Show which URL to enter at Genesys and at each company.")
+def addresses(as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Show which address to enter at Digital Channels and at each company.
+
+    <callback_secret> stands for the value in bridge.yaml, which is not shown.
+    """
+    from dcbridge.cli.addresses import show
+
+    show(read_all(config, warnings=False)[1], as_json)
+
+
 @app.command(short_help="Show the token that stands for an address in the logs.")
 def token(
     address: Annotated[

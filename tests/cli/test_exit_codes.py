@@ -49,7 +49,7 @@ WRONG = [
     "", "nothing", "books extra", "books --limit 0", "books --nothing", "dead", "dead nothing", "dead show",
     "dead list --since yesterday", "dead replay", "dead drop", "dead list --limit 0", "events", "events replay",
     "events replay --subscriber sandbox", "events list --since yesterday", "subscribers", "subscribers test",
-    "trace", "status --every 0", "status --heads -1", "check extra", "serve extra", "worker nothing",
+    "trace", "status --every 0", "status --heads -1", "check extra", "addresses extra", "serve extra", "worker nothing",
     "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
     "fail", "aside", "aside show", "aside back", "aside drop",
     "consent", "consent show", "consent add", "consent lift", "consent import", "consent show +16504661149",
@@ -64,8 +64,18 @@ AT_REDIS = [
     "fail nobody", "aside list", "aside list --json", "aside show m:1", "aside back m:1", "aside drop m:1",
     "trace m-1", "trace m-1 --json", "trace m-1 --search", "status", "status --json",
 ]  # fmt: skip
-CONFIGURED = [*AT_REDIS, "check", "serve", "worker", "worker --burst", "subscribers test sandbox", "events tail"]
-ELSEWHERE = {"dev", "demo", "token", "serve", "worker", "check", "events tail", "subscribers test"}
+CONFIGURED = [
+    *AT_REDIS,
+    "addresses",
+    "addresses --json",
+    "check",
+    "serve",
+    "worker",
+    "worker --burst",
+    "subscribers test sandbox",
+    "events tail",
+]
+ELSEWHERE = {"addresses", "dev", "demo", "token", "serve", "worker", "check", "events tail", "subscribers test"}
 
 
 def commands() -> Iterator[str]:
