@@ -13,7 +13,7 @@ import pytest
 
 from tests.stack import EMAIL, SMS, Stack, sms_body, until
 
-AGENTS_TEXT = "Zorblax the agent says: pin 77319"
+AGENTS_TEXT = "Zorblax the agent says: pin 7731948265"
 CONSUMERS_TEXT = "Quibbleton the consumer answers: 44871"
 SUBJECT = "Your Xylotomy results"
 NAME = "Wilhelmina Canary-Featherstone"
