@@ -9,6 +9,7 @@ from dcbridge.cli.terminal import out, print_json
 from dcbridge.config.models import Configuration, ProviderAccount
 from dcbridge.printable import printable
 from dcbridge.providers import KINDS
+from dcbridge.providers.base import callback_url
 
 NAMED = "named in each request"
 BEARER = "callback_secret as a Bearer token"
@@ -26,7 +27,7 @@ class Address:
 
 def addresses(configuration: Configuration) -> Iterator[Address]:
     """All that anybody outside may call."""
-    base = configuration.public_url.rstrip("/")
+    base = configuration.public_url
     for what, names in (("messages", configuration.endpoints), ("interactions", configuration.interactions)):
         for name in names:
             yield Address("Digital Channels", what, f"{base}/webhooks/{what}/{name}", f"signed with {name}'s secret")
@@ -41,10 +42,10 @@ def _callbacks(base: str, name: str, account: ProviderAccount) -> Iterator[Addre
         if kind == "inbound" and "email" in can.channel_types:
             continue  # what comes there is kept as a dead letter: consumers' mail is not read
         note = NAMED if kind == "status" and getattr(fields, "status_callbacks", False) else ""
-        end = "/<callback_secret>" if secret and can.secret_in_path else ""
-        yield Address(
-            name, kind, f"{base}/callbacks/{name}/{kind}{end}", BEARER if secret and not can.secret_in_path else note
-        )
+        if secret and not can.secret_in_path:
+            note = BEARER
+        in_path = "<callback_secret>" if secret and can.secret_in_path else ""
+        yield Address(name, kind, callback_url(base, name, kind, in_path), note)
 
 
 def show(configuration: Configuration, as_json: bool) -> None:

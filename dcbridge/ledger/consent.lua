@@ -5,8 +5,8 @@
 --   dcb:start:<scope>:<token>  order of the last START, for as long as an older STOP may still be read
 --   dcb:consent-key            a fingerprint of the key that the tokens are made with
 --
--- `order` is the ms at which the callback was accepted, times 1000, and the place in it; 0 is this moment. A callback may be read again, and
--- two may be read at once: what a consumer said last counts, whatever is written last.
+-- `order` is the ms at which the callback was accepted, times 1000, and the place in it; 0 is this moment. A callback
+-- may be read again, and two may be read at once: what a consumer said last counts, whatever is written last.
 
 local function order_of(order)
   order = tonumber(order)

@@ -136,6 +136,11 @@ class Callback:
         return values[0] if len(values) == 1 else ""
 
 
+def callback_url(public_url: str, name: str, kind: CallbackKind, secret: str = "") -> str:
+    """Where this provider's callbacks come to. `public_url` is where providers reach the bridge."""
+    return f"{public_url.rstrip('/')}/callbacks/{name}/{kind}" + (f"/{secret}" if secret else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Unread:
     """One event of a callback that cannot be read, while others can. `kind` is a fixed word, as of UnreadableEvent.

@@ -12,7 +12,7 @@ import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -42,18 +42,18 @@ from dcbridge.providers.base import (
     Submission,
     Turn,
     Unread,
+    callback_url,
     named_by,
 )
 from dcbridge.providers.http_template import Expression, Place, Source, Template
 from dcbridge.providers.phone import Senders
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
-from dcbridge.settings.types import HeaderSecret, company_url, is_loopback
+from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
+from dcbridge.settings.types import HeaderSecret, Secret, company_url, is_loopback
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_ID = 128  # characters
 LONGEST_URL = 8192  # characters; many servers read no longer one, and `dcbridge.transport.sender` sends none
 
-Secret = Annotated[SecretStr, Field(min_length=1)]
 Json = Any  # of bridge.yaml: texts in it are templates
 
 
@@ -207,15 +207,14 @@ class HttpFields(SmsFields):
         for name in sorted(self._names_sent()):
             if name.startswith("secret.") and name.removeprefix("secret.") not in self.secrets:
                 raise ValueError(f"secrets should have {name.removeprefix('secret.')}, which send names")
-        places = [place for part in (self.status, self.inbound) if part for place in part.model_dump().values()]
         for part in (self.status, self.inbound):
             if part is not None and part.each is not None and not part.each.startswith("json:"):
                 raise ValueError("each should be a place such as json:/results")
-        if any(str(place).startswith("header.") for place in places):
+        if self.reads("header."):
             raise ValueError("header. is a place of an answer, and not of a callback")
-        if places and not self.callback_secret and self.signature is None:
+        if (self.status or self.inbound) and not self.callback_secret and self.signature is None:
             raise ValueError("callback_secret or signature should be given: nothing else proves a callback")
-        if not self.callback_secret and any(str(place).startswith("query.") for place in places):
+        if not self.callback_secret and self.reads("query."):
             raise ValueError("callback_secret should be given: a signature does not cover the query, which is read")
         return self
 
@@ -242,6 +241,11 @@ class HttpFields(SmsFields):
                     " either no report finds its message"
                 )
         return self
+
+    def reads(self, kind: str) -> bool:
+        """Whether a place of this kind is read of a callback."""
+        described = [part for part in (self.status, self.inbound) if part is not None]
+        return any(str(place).startswith(kind) for part in described for place in part.model_dump().values())
 
     def _names_sent(self) -> set[str]:
         return {name for template in self.send.templates for name in http_template.names_in(template)}
@@ -284,23 +288,20 @@ class Http:
         """`public_url` is where providers reach the bridge."""
         self.name, self._fields = name, fields
         self.account = f"{fields.send.url} {name}"
-        secret = f"/{fields.callback_secret[0].get_secret_value()}" if fields.callback_secret else ""
-        self._reports = f"{public_url.rstrip('/')}/callbacks/{name}/status{secret}"
+        secret = fields.callback_secret[0].get_secret_value() if fields.callback_secret else ""
+        self._reports = callback_url(public_url, name, "status", secret)
         self._headers = {key: value.get_secret_value() for key, value in fields.send.headers.items()}
         if fields.username:
             login = f"{fields.username}:{fields.password.get_secret_value()}"
             self._headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
         self._secrets = {f"secret.{key}": value.get_secret_value() for key, value in fields.secrets.items()}
-        places = [place for part in (fields.status, fields.inbound) if part for place in part.model_dump().values()]
-        self._reads_query = any(str(place).startswith("query.") for place in places)
-        sms = fields.send.sms
-        self._most = {True: 160 if sms == 1 else 153 * sms, False: 70 if sms == 1 else 67 * sms}
+        self._reads_query = fields.reads("query.")
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
-        return text_parts(message, self._most[segmentation.is_gsm7(message.text)])
+        return sms_parts(message, self._fields.send.sms)
 
     def build_request(self, turn: Turn) -> httpx.Request:
-        fields, send, text = self._fields, self._fields.send, turn.part.text.encode("utf-8", "replace").decode()
+        fields, send, text = self._fields, self._fields.send, http_words.writable(turn.part.text)
         sender, to = fields.sender(turn.message), fields.recipient(turn.message)
         values = {
             "to": to, "to_digits": to.removeprefix("+"), "sender": sender, "sender_digits": sender.removeprefix("+"),
@@ -356,9 +357,9 @@ class Http:
             right, given = right.lower(), given.lower()
         if not hmac.compare_digest(right.encode(), given.encode("utf-8", "replace")):
             raise BadSignature("no secret matches")
-        return (
-            "" if self._reads_query else made.hex()
-        )  # the same body may be about another message, which the query names
+        if self._reads_query:  # the same body may be about another message, which the query names
+            return ""
+        return made.hex()
 
     def event_id(self, callback: Callback) -> str:
         said = http_words.query(callback) + b"\0" + callback.body  # what a consumer wrote has an id in it
@@ -435,10 +436,7 @@ def _alone(pointer: str, element: object) -> object:
 
 
 def _found(expression: str | None, body: bytes) -> bool:
-    if expression is None:
-        return True
-    written = body[: http_template.LONGEST].decode("utf-8", "replace")
-    return http_template.expression(expression).search(written) is not None
+    return expression is None or http_template.searched(expression, body) is not None
 
 
 def _fits(row: ErrorRow, status: int, code: str, body: bytes) -> bool:

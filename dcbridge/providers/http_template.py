@@ -91,6 +91,11 @@ Place = Annotated[str, AfterValidator(place)]
 Expression = Annotated[str, AfterValidator(_expression)]
 
 
+def searched(written: str, body: bytes) -> re.Match[str] | None:
+    """Where an expression is found in a body."""
+    return expression(written).search(body[:LONGEST].decode("utf-8", "replace"))
+
+
 class Source:
     """What is read from: a body, and what came with it. Each part is read once, when a place asks for it."""
 
@@ -113,7 +118,7 @@ class Source:
         if kind == "json:":
             return pointed(self._json(), rest)
         if kind == "body:":
-            found = re.search(rest, self._body[:LONGEST].decode("utf-8", "replace"))
+            found = searched(rest, self._body)
             return found[1] if found else ""
         if kind == "form.":
             return self._form().get(rest, "")

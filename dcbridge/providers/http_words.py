@@ -62,6 +62,11 @@ def error_of(answer: httpx.Response, code: str, known: Codes, *, trusted: bool =
     )
 
 
+def writable(text: str) -> str:
+    """A text as UTF-8 can write it: half of a character is a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def json_value(body: bytes) -> object:
     """Whatever JSON it is; None for none. Its depth is bounded by orjson."""
     try:

@@ -32,15 +32,16 @@ from dcbridge.providers.base import (
     Submission,
     Turn,
     Unread,
+    callback_url,
     named_by,
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, reasons
 from dcbridge.providers.phone import Senders
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
+from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
 SENDERS = Senders(short_codes=True, names=True)
-MOST = {True: 1530, False: 670}  # units of ten SMS, by whether all of a text is GSM-7
+MOST_SMS = 10  # in one request
 
 
 class InfobipFields(SmsFields):
@@ -48,9 +49,7 @@ class InfobipFields(SmsFields):
 
     senders = SENDERS
 
-    base_url: CompanyUrl = Field(
-        pattern=r"^https?://[^\s?#@]+$", description="URL of the account, https://xxxxx.api.infobip.com, before /sms/3."
-    )
+    base_url: CompanyUrl = Field(description="URL of the account, https://xxxxx.api.infobip.com, before /sms/3.")
     api_key: HeaderSecret = Field(description="API key with the scope sms:message:send.")
     callback_secret: Annotated[shared_secret.PathSecrets, Field(min_length=1)] = Field(
         description="Secret in the path of callbacks; during a rotation several, of which requests name the first."
@@ -95,7 +94,7 @@ class Infobip:
     fields_model = InfobipFields
     can = Can(
         channel_types=frozenset({"sms"}),
-        units=MOST[True],
+        units=segmentation.room(MOST_SMS, gsm7=True),
         callbacks={"status": None, "inbound": None},
         secret_in_path=True,
     )
@@ -107,13 +106,13 @@ class Infobip:
         self.name, self._fields = name, fields
         login = b"App " + fields.api_key.get_secret_value().encode()
         self._headers = [(b"Authorization", login), (b"Content-Type", b"application/json")]
-        self._url = httpx.URL(f"{fields.base_url.rstrip('/')}/sms/3/messages")
+        self._url = httpx.URL(f"{fields.base_url}/sms/3/messages")
         secret = fields.callback_secret[0].get_secret_value()
-        self._reports = {"url": f"{public_url.rstrip('/')}/callbacks/{name}/status/{secret}"}
+        self._reports = {"url": callback_url(public_url, name, "status", secret)}
         self.account = f"{self._url} {name}"
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
-        return text_parts(message, MOST[segmentation.is_gsm7(message.text)])
+        return sms_parts(message, MOST_SMS)
 
     def build_request(self, turn: Turn) -> httpx.Request:
         fields = self._fields
@@ -121,7 +120,7 @@ class Infobip:
         message: dict[str, object] = {
             "sender": fields.sender(turn.message).removeprefix("+"),
             "destinations": [destination],
-            "content": {"text": turn.part.text.encode("utf-8", "replace").decode()},
+            "content": {"text": http_words.writable(turn.part.text)},
             "webhooks": {"delivery": self._reports, "contentType": "application/json"},
         }
         if fields.validity_period is not None:

@@ -47,6 +47,12 @@ def units(text: str) -> int:
     return sum(_costs(text))
 
 
+def room(sms: int, *, gsm7: bool) -> int:
+    """The units that so many SMS carry, put together where they are several."""
+    single, part = (_GSM7_SINGLE, _GSM7_PART) if gsm7 else (_UCS2_SINGLE, _UCS2_PART)
+    return single if sms == 1 else part * sms
+
+
 def segments(text: str) -> int:
     """How many SMS a handset puts together for this text; neither an escape nor an emoji is cut in two."""
     single, part = (_GSM7_SINGLE, _GSM7_PART) if is_gsm7(text) else (_UCS2_SINGLE, _UCS2_PART)

@@ -70,6 +70,11 @@ def text_parts(message: AgentMessage, limit: int) -> Sequence[Part]:
     return [Part(number, len(pieces), piece) for number, piece in enumerate(pieces)]
 
 
+def sms_parts(message: AgentMessage, sms: int) -> Sequence[Part]:
+    """The text in parts of `sms` SMS at most, for a company that cuts each into SMS itself. Raises as text_parts."""
+    return text_parts(message, segmentation.room(sms, gsm7=segmentation.is_gsm7(message.text)))
+
+
 def consumer_message(
     provider: str, fields: SmsFields, provider_id: str, sender: str, to: str, text: str, media: tuple[str, ...] = ()
 ) -> ConsumerMessage:

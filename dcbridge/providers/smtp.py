@@ -40,8 +40,7 @@ from dcbridge.providers.base import (
 from dcbridge.providers.delivery_status import Outcome, Report, own_message_id, read_report
 from dcbridge.providers.shared_secret import OneOrMore
 from dcbridge.providers.smtp_codes import error_of, verdict_of
-
-Secret = Annotated[SecretStr, Field(min_length=1)]
+from dcbridge.settings.types import Secret
 
 
 class SmtpFields(Fields):

@@ -35,15 +35,16 @@ from dcbridge.providers.base import (
     StatusLookup,
     Submission,
     Turn,
+    callback_url,
     named_by,
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
 from dcbridge.providers.phone import Senders
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
+from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
 SENDERS = Senders(short_codes=True, names=True)
-MOST = {True: 1530, False: 670}  # units of ten SMS, by whether all of a text is GSM-7
+MOST_SMS = 10  # in one request
 
 
 class TelnyxFields(SmsFields):
@@ -60,9 +61,7 @@ class TelnyxFields(SmsFields):
     signature_age: float = Field(
         300.0, gt=0, allow_inf_nan=False, description="Seconds by which the time in a callback may differ from now."
     )
-    base_url: CompanyUrl = Field(
-        "https://api.telnyx.com", pattern=r"^https?://[^\s?#@]+$", description="URL before /v2/messages."
-    )
+    base_url: CompanyUrl = Field("https://api.telnyx.com", description="URL before /v2/messages.")
 
     @field_validator("public_key")
     @classmethod
@@ -70,11 +69,6 @@ class TelnyxFields(SmsFields):
         if len(_base64(value.strip())) != 32:
             raise ValueError("should be 32 bytes in base64, as Telnyx shows it")
         return value.strip()
-
-    @field_validator("base_url")
-    @classmethod
-    def _no_slash_at_the_end(cls, value: str) -> str:
-        return value.rstrip("/")
 
 
 # https://developers.telnyx.com/api/errors; on a callback only the reason counts.
@@ -106,7 +100,7 @@ class Telnyx:
     fields_model = TelnyxFields
     can = Can(
         channel_types=frozenset({"sms"}),
-        units=MOST[True],
+        units=segmentation.room(MOST_SMS, gsm7=True),
         callbacks={"events": http_words.MOST_FORM},
         named_by_id=True,  # a report to the address of the messaging profile has no reference of ours
         opt_out="theirs",
@@ -121,21 +115,21 @@ class Telnyx:
 
         self.name, self._fields = name, fields
         self._secret = fields.api_key.get_secret_value().encode()
-        self._reports = f"{public_url.rstrip('/')}/callbacks/{name}/events"
+        self._reports = callback_url(public_url, name, "events")
         self._headers = [(b"Authorization", b"Bearer " + self._secret), (b"Content-Type", b"application/json")]
         self._url = httpx.URL(f"{fields.base_url}/v2/messages")
         self._key = Ed25519PublicKey.from_public_bytes(_base64(fields.public_key))
         self.account = f"{self._url} {fields.public_key}"
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
-        return text_parts(message, MOST[segmentation.is_gsm7(message.text)])
+        return sms_parts(message, MOST_SMS)
 
     def build_request(self, turn: Turn) -> httpx.Request:
         fields = self._fields
         body = {
             "from": fields.sender(turn.message),
             "to": fields.recipient(turn.message),
-            "text": turn.part.text.encode("utf-8", "replace").decode(),
+            "text": http_words.writable(turn.part.text),
         }
         if fields.messaging_profile_id:
             body["messaging_profile_id"] = fields.messaging_profile_id

@@ -19,23 +19,31 @@ import hmac
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from dcbridge.errors import BadSignature, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate
 from dcbridge.providers import http_words, phone, posts
-from dcbridge.providers.base import Answer, Callback, CallbackAnswer, Can, Part, StatusLookup, Submission, Turn
+from dcbridge.providers.base import (
+    Answer,
+    Callback,
+    CallbackAnswer,
+    Can,
+    Part,
+    StatusLookup,
+    Submission,
+    Turn,
+    callback_url,
+)
 from dcbridge.providers.http_words import json_object
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
 from dcbridge.providers.twilio_codes import ANY_SID, error_of, status_of
 from dcbridge.providers.twilio_lookup import TwilioLookup
-from dcbridge.settings.types import CompanyUrl, is_loopback
-
-Secret = Annotated[SecretStr, Field(min_length=1)]
+from dcbridge.settings.types import CompanyUrl, Secret, is_loopback
 
 # Short codes and alphanumeric senders are its From: https://www.twilio.com/docs/messaging/api/message-resource
 # Other channels write a prefix before an address: https://www.twilio.com/docs/messaging/channels
@@ -99,11 +107,6 @@ class TwilioFields(SmsFields):
         allow_inf_nan=False,
         description="Seconds after which a message that Twilio accepted appears in its list of messages.",
     )
-
-    @field_validator("base_url")
-    @classmethod
-    def _no_slash_at_the_end(cls, value: str) -> str:
-        return value.rstrip("/")
 
     @model_validator(mode="after")
     def _whole_api_key(self) -> TwilioFields:
@@ -178,7 +181,7 @@ class Twilio:
         """`public_url` is where providers reach the bridge. Raises ValueError for one that Twilio will not call."""
         self.name = name
         self._fields = fields
-        self._status_url = f"{public_url.rstrip('/')}/callbacks/{name}/status"
+        self._status_url = callback_url(public_url, name, "status")
         # Twilio tries a status callback once unless the URL's fragment asks for more; the fragment itself is not sent.
         # https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
         self._override = f"#rc={fields.callback_retries}&rp=all" if fields.callback_retries else ""

@@ -28,6 +28,7 @@ import httpx
 
 from dcbridge.errors import Unreadable
 from dcbridge.messages import AgentMessage, MessageStatus
+from dcbridge.providers import http_words
 from dcbridge.providers.base import Answer, ListedMessage, Page, Turn
 from dcbridge.providers.http_words import json_object
 from dcbridge.providers.phone import E164, address_key
@@ -130,7 +131,7 @@ def _fate(one: Mapping[str, object]) -> MessageStatus:
 
 def _plain(text: str) -> str:
     """A text as it is compared: as it goes over the wire, without the white space that may be cut off at its ends."""
-    return text.encode("utf-8", "replace").decode().replace("\r\n", "\n").strip()
+    return http_words.writable(text).replace("\r\n", "\n").strip()
 
 
 def _moment(date: object) -> float | None:

@@ -17,11 +17,11 @@ import hmac
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlencode
 
 import httpx
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from dcbridge.errors import AccountFault, BadSignature, OutcomeUnknown, Refused, Throttled, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
@@ -39,12 +39,11 @@ from dcbridge.providers.base import (
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
 from dcbridge.providers.phone import Senders
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
-from dcbridge.settings.types import CompanyUrl
+from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
+from dcbridge.settings.types import CompanyUrl, Secret
 
-Secret = Annotated[SecretStr, Field(min_length=1)]
 SENDERS = Senders(short_codes=True, names=True)
-MOST = {True: 1530, False: 670}  # units of ten SMS, by whether all of a text is GSM-7
+MOST_SMS = 10  # in one request
 MOST_PIECES = 99
 MOST_FORM = 1 << 15  # bytes; the text of one SMS and its like, even where each byte is escaped
 
@@ -75,14 +74,7 @@ class VonageFields(SmsFields):
     validity_period: int | None = Field(
         None, ge=20, le=604800, description="Seconds that Vonage may try to deliver a message, 20 to 604800."
     )
-    base_url: CompanyUrl = Field(
-        "https://rest.nexmo.com", pattern=r"^https?://[^\s?#@]+$", description="URL before /sms/json."
-    )
-
-    @field_validator("base_url")
-    @classmethod
-    def _no_slash_at_the_end(cls, value: str) -> str:
-        return value.rstrip("/")
+    base_url: CompanyUrl = Field("https://rest.nexmo.com", description="URL before /sms/json.")
 
     @model_validator(mode="after")
     def _proven(self) -> Self:
@@ -125,7 +117,7 @@ class Vonage:
     fields_model = VonageFields
     can = Can(
         channel_types=frozenset({"sms"}),
-        units=MOST[True],
+        units=segmentation.room(MOST_SMS, gsm7=True),
         callbacks={"status": MOST_FORM, "inbound": MOST_FORM},
         secret_in_path=True,
     )
@@ -141,7 +133,7 @@ class Vonage:
         self.account = f"{self._url} {fields.api_key}"
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
-        return text_parts(message, MOST[segmentation.is_gsm7(message.text)])
+        return sms_parts(message, MOST_SMS)
 
     def build_request(self, turn: Turn) -> httpx.Request:
         fields = self._fields
@@ -188,9 +180,8 @@ class Vonage:
             raise BadSignature("no timestamp")
         if abs(time.time() - int(moment)) > self._fields.signature_age:
             raise BadSignature("too old or too new")
-        return (
-            given  # "&" and "=" are signed as "_": another text may have the same signature, and is no other callback
-        )
+        # "&" and "=" are signed as "_": another text may have the same signature, and is no other callback.
+        return given
 
     def event_id(self, callback: Callback) -> str:
         said = _parameters(callback)

@@ -83,7 +83,10 @@ Uuid = Annotated[str, AfterValidator(_uuid)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=64)]
 Secret = Annotated[SecretStr, Field(min_length=1)]
 HeaderSecret = Annotated[Secret, AfterValidator(_for_a_header)]
-CompanyUrl = Annotated[str, AfterValidator(company_url)]
+# Where a company's API begins, without a slash at its end.
+CompanyUrl = Annotated[
+    str, Field(pattern=r"^https?://[^\s?#@]+$"), AfterValidator(lambda value: company_url(value).rstrip("/"))
+]
 Secrets = Annotated[tuple[Secret, ...], Field(min_length=1)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 SomeSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]

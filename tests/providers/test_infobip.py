@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, Literal
 
 import httpx
@@ -26,6 +24,7 @@ from dcbridge.errors import (
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers.base import Callback, Turn, Unread
 from dcbridge.providers.infobip import Infobip, InfobipFields
+from tests.providers.recorder import Heard, recording
 
 SECRET = "0123456789abcdef"
 REF = "0123456789abcdef01234567"
@@ -46,42 +45,18 @@ def request(provider: Infobip, said: AgentMessage) -> httpx.Request:
     return provider.build_request(Turn(said, provider.parts(said)[0], 0.0))
 
 
-Wire = tuple[str, str, dict[str, str], bytes]
-
-
 @pytest.fixture
-def loopback() -> Iterator[tuple[str, list[Wire]]]:
+def loopback() -> Iterator[tuple[str, list[Heard]]]:
     """An address to send to, and what arrived there."""
-    arrived: list[Wire] = []
-
-    class Recorder(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            arrived.append(("POST", self.path, {name.lower(): value for name, value in self.headers.items()}, body))
-            answer = orjson.dumps(rejected(1, 26))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Recorder)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", arrived
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with recording(lambda _: rejected(1, 26)) as both:
+        yield both
 
 
 @pytest.mark.parametrize(
     "fields", [{}, {"from_number": "Company"}, {"validity_period": 600}, {"callback_secret": ["f" * 16, SECRET]}]
 )
 def test_the_request_is_the_one_that_infobips_library_writes(
-    loopback: tuple[str, list[Wire]], fields: dict[str, object]
+    loopback: tuple[str, list[Heard]], fields: dict[str, object]
 ) -> None:
     from infobip_api_client import ApiClient, Configuration, SmsApi, SmsRequest  # takes seconds
 
@@ -106,10 +81,10 @@ def test_the_request_is_the_one_that_infobips_library_writes(
     SmsApi(client).send_sms_messages(written)
     client.rest_client.pool_manager.clear()
     ours, theirs = arrived
-    assert ours[:2] == theirs[:2] == ("POST", "/sms/3/messages")
+    assert (ours.method, ours.path) == (theirs.method, theirs.path) == ("POST", "/sms/3/messages")
     for name in ("authorization", "content-type"):
-        assert ours[2][name] == theirs[2][name]
-    assert orjson.loads(ours[3]) == orjson.loads(theirs[3])
+        assert ours.headers[name] == theirs.headers[name]
+    assert orjson.loads(ours.body) == orjson.loads(theirs.body)
 
 
 @pytest.mark.parametrize(("text", "parts"), [("a" * 1530, 1), ("a" * 1531, 2), ("я" * 670, 1), ("я" * 671, 2)])

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -22,6 +20,7 @@ from dcbridge.providers.base import Page, Part, Request, StatusLookup, Turn
 from dcbridge.providers.smtp import Smtp
 from dcbridge.providers.twilio import Twilio, TwilioFields
 from dcbridge.providers.twilio_lookup import SLACK
+from tests.providers.recorder import Heard, recording
 
 ACCOUNT = "AC" + "0" * 32
 LIST = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
@@ -95,42 +94,21 @@ def page(*rows: object, following: object = None, **fields: object) -> Page:
 # ---------------------------------------------------------------- the requests
 
 
-class Recorder(BaseHTTPRequestHandler):
-    """Two pages of one list, one message by itself, and what was asked for."""
-
-    arrived: ClassVar[list[tuple[str, str, str]]] = []
-
-    def do_GET(self) -> None:
-        self.arrived.append((self.command, self.path, self.headers["Authorization"]))
-        query = dict(parse_qsl(urlsplit(self.path).query))
-        following = None if "Page" in query else f"{LIST}?To=%2B16504661149&PageSize=200&Page=1&PageToken=PASM1"
-        body: object = listed("SM7", status="delivered")
-        if urlsplit(self.path).path == LIST:
-            sid = "SM2" if "Page" in query else "SM1"
-            meta = {"page": 0, "page_size": 200, "start": 0, "end": 0, "uri": self.path}
-            body = {"messages": [listed(sid)], "first_page_uri": None, "previous_page_uri": None, **meta}
-            body = {**body, "next_page_uri": following}
-        answer = orjson.dumps(body)
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        return
+def told(asked: Heard) -> object:
+    """Two pages of one list, and one message by itself."""
+    if urlsplit(asked.path).path != LIST:
+        return listed("SM7", status="delivered")
+    second = "Page" in dict(parse_qsl(urlsplit(asked.path).query))
+    following = None if second else f"{LIST}?To=%2B16504661149&PageSize=200&Page=1&PageToken=PASM1"
+    meta = {"page": 0, "page_size": 200, "start": 0, "end": 0, "uri": asked.path}
+    ends = {"first_page_uri": None, "previous_page_uri": None, "next_page_uri": following}
+    return {"messages": [listed("SM2" if second else "SM1")], **meta, **ends}
 
 
 @pytest.fixture
-def loopback() -> Iterator[str]:
-    Recorder.arrived.clear()
-    server = HTTPServer(("127.0.0.1", 0), Recorder)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def loopback() -> Iterator[tuple[str, list[Heard]]]:
+    with recording(told) as both:
+        yield both
 
 
 def client(url: str, user: str = ACCOUNT, password: str = "12345") -> Any:
@@ -139,13 +117,14 @@ def client(url: str, user: str = ACCOUNT, password: str = "12345") -> Any:
     return made
 
 
-def parsed(arrived: tuple[str, str, str]) -> tuple[str, str, list[tuple[str, str]], str]:
-    method, path, login = arrived
-    return method, urlsplit(path).path, sorted(parse_qsl(urlsplit(path).query, strict_parsing=True)), login
+def parsed(asked: Heard) -> tuple[str, str, list[tuple[str, str]], str]:
+    path, _, query = asked.path.partition("?")
+    return asked.method, path, sorted(parse_qsl(query, strict_parsing=True)), asked.headers["authorization"]
 
 
-def test_the_search_and_its_pages_are_those_of_twilios_client(loopback: str) -> None:
-    ours, part = asking(base_url=loopback), Part(0, 1, "Hello")
+def test_the_search_and_its_pages_are_those_of_twilios_client(loopback: tuple[str, list[Heard]]) -> None:
+    url, arrived = loopback
+    ours, part = asking(base_url=url), Part(0, 1, "Hello")
     rows: list[str] = []
     request: Request | None = ours.list_request(Turn(message(), part, 0.0))
     with httpx.Client() as http:
@@ -154,27 +133,28 @@ def test_the_search_and_its_pages_are_those_of_twilios_client(loopback: str) -> 
             found = ours.parse_list(http.send(request), Turn(message(), part, 0.0), 1e9)
             rows += [row.reported.provider_id for row in found.rows]
             request = found.following
-    theirs = client(loopback)
+    theirs = client(url)
     seen = theirs.messages.list(to="+16504661149", from_="+12025550123", page_size=200)
     theirs.http_client.session.close()
     assert rows == [one.sid for one in seen] == ["SM1", "SM2"]
-    mine, twilios = Recorder.arrived[:2], Recorder.arrived[2:]
+    mine, twilios = arrived[:2], arrived[2:]
     assert len(twilios) == 2
     assert [parsed(one) for one in mine] == [parsed(one) for one in twilios]
 
 
-def test_a_question_by_sid_is_that_of_twilios_client_and_so_is_what_is_read(loopback: str) -> None:
-    ours = asking(base_url=loopback, api_key_sid="SK1", api_key_secret="s")
+def test_a_question_by_sid_is_that_of_twilios_client_and_so_is_what_is_read(loopback: tuple[str, list[Heard]]) -> None:
+    url, arrived = loopback
+    ours = asking(base_url=url, api_key_sid="SK1", api_key_secret="s")
     with httpx.Client() as http:
         request = ours.status_request("SM7")
         assert isinstance(request, httpx.Request)
         reported = ours.parse_status(http.send(request))
-    theirs = client(loopback, "SK1", "s")
+    theirs = client(url, "SK1", "s")
     seen = theirs.messages("SM7").fetch()
     theirs.http_client.session.close()
     assert reported == MessageStatus(seen.sid, UpdateStatus(seen.status))
-    mine, twilios = Recorder.arrived
-    assert urlsplit(mine[1]).path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages/SM7.json"
+    mine, twilios = arrived
+    assert urlsplit(mine.path).path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages/SM7.json"
     assert parsed(mine) == parsed(twilios)
 
 

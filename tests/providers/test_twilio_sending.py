@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl
 
@@ -18,6 +16,7 @@ from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Th
 from dcbridge.messages import Address, AgentMessage, Content, Reason
 from dcbridge.providers.base import Turn
 from dcbridge.providers.twilio import Twilio, TwilioFields
+from tests.providers.recorder import Heard, recording
 
 ACCOUNT = "AC" + "0" * 32
 TEXT = "Grüße & 1+1=2 €😀\r\n100%"
@@ -50,36 +49,11 @@ def form(provider: Twilio, said: AgentMessage) -> dict[str, str]:
     return dict(parse_qsl(request.content.decode(), keep_blank_values=True, strict_parsing=True))
 
 
-Wire = tuple[str, str, dict[str, str], dict[str, list[str]]]
-
-
 @pytest.fixture
-def loopback() -> Iterator[tuple[str, list[Wire]]]:
+def loopback() -> Iterator[tuple[str, list[Heard]]]:
     """An address to send to, and what arrived there."""
-    arrived: list[Wire] = []
-
-    class Recorder(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            arrived.append((self.command, self.path, headers, parse_qs(body, strict_parsing=True)))
-            answer = b'{"sid": "SM1", "status": "queued"}'
-            self.send_response(201)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    server = HTTPServer(("127.0.0.1", 0), Recorder)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", arrived
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with recording(lambda _: {"sid": "SM1", "status": "queued"}, 201) as both:
+        yield both
 
 
 @pytest.mark.parametrize(
@@ -97,7 +71,7 @@ def loopback() -> Iterator[tuple[str, list[Wire]]]:
     ],
 )
 def test_the_request_is_the_one_that_twilios_client_writes(
-    loopback: tuple[str, list[Wire]], fields: dict[str, object], theirs: dict[str, Any]
+    loopback: tuple[str, list[Heard]], fields: dict[str, object], theirs: dict[str, Any]
 ) -> None:
     url, arrived = loopback
     said = message()
@@ -116,11 +90,13 @@ def test_the_request_is_the_one_that_twilios_client_writes(
     client.http_client.session.close()
 
     ours, twilios = arrived
-    assert ours[:2] == twilios[:2] == ("POST", f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json")
-    assert ours[2]["authorization"] == twilios[2]["authorization"]
-    assert ours[2]["content-type"] == twilios[2]["content-type"] == "application/x-www-form-urlencoded"
-    assert ours[3] == twilios[3]
-    assert ours[3]["Body"] == [TEXT]
+    path = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+    assert (ours.method, ours.path) == (twilios.method, twilios.path) == ("POST", path)
+    assert ours.headers["authorization"] == twilios.headers["authorization"]
+    assert ours.headers["content-type"] == twilios.headers["content-type"] == "application/x-www-form-urlencoded"
+    form, twilios_form = (parse_qs(one.body.decode(), strict_parsing=True) for one in (ours, twilios))
+    assert form == twilios_form
+    assert form["Body"] == [TEXT]
 
 
 def test_an_api_key_stands_in_for_the_account_in_the_header_only() -> None:
