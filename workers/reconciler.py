@@ -32,7 +32,9 @@ async def keep_sweeping(ctx: WorkerContext, announcer: Announcer) -> None:
 
 async def sweep(ctx: WorkerContext, announcer: Announcer | None = None) -> int:
     """One look: what is due gets its job, the rest is decided here; how many there were to look at."""
-    swept, _ = await asyncio.gather(ctx.ledger.sweep.report(), ctx.ledger.events.sweep())  # one script
+    swept, _, _ = await asyncio.gather(  # one script
+        ctx.ledger.sweep.report(), ctx.ledger.events.sweep(), _delete_files(ctx)
+    )
     if announcer is not None:
         await announcer.follow(swept)
     decisions = swept.decisions
@@ -48,6 +50,16 @@ async def sweep(ctx: WorkerContext, announcer: Announcer | None = None) -> int:
                 state=state,
             )
     return swept.looked
+
+
+async def _delete_files(ctx: WorkerContext) -> None:
+    """A folder that is away for a while keeps its files, and holds up nothing else."""
+    try:
+        await ctx.ledger.blobs.sweep()
+    except RedisError:
+        raise
+    except OSError as error:
+        log.warning("blobs_not_deleted", error=type(error).__name__)
 
 
 async def _decide(ctx: WorkerContext, found: Decision) -> str:

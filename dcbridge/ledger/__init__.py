@@ -14,6 +14,7 @@ from typing import Self
 from redis.asyncio import Redis
 
 from dcbridge.ledger.asides import Asides
+from dcbridge.ledger.blobs import BlobRoom, Blobs
 from dcbridge.ledger.consent import Consent
 from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.deliveries import Deliveries
@@ -56,7 +57,7 @@ class Ledger:
     `keep`, `keep_dead`, `keep_events`: seconds for which finished entries, dead letters and events are kept. After
     `partner_within` a missing STARTED or FINISHED is a gap. `durable`: see Batch. `worker`: a name for the claims of
     this process; without one a claim ends with its lease alone. `silence`: seconds without a heartbeat after which a
-    worker counts as dead.
+    worker counts as dead. `room`: for files.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class Ledger:
         worker: str = "",
         silence: float = 10.0,
         patience: Patience | None = None,
+        room: BlobRoom | None = None,
     ) -> None:
         self.redis = redis
+        self._room = room or BlobRoom()
         self._keep = Retention(ms(keep), ms(keep_dead), ms(keep_events), ms(partner_within))
         self._worker = Worker(worker, ms(silence))
         self._open(Script(redis, ledger_script(), durable, patience))
@@ -81,6 +84,7 @@ class Ledger:
         keep, worker = self._keep, self._worker
         self.script = script
         self.asides = Asides(script)
+        self.blobs = Blobs(script, self._room)
         self.consent = Consent(script)
         self.dead_letters = DeadLetters(script, keep)
         self.events = Events(script, keep)
@@ -117,6 +121,7 @@ class Ledger:
             worker=worker,
             silence=settings.worker_silence,
             patience=patience,
+            room=BlobRoom(settings.blob_memory, settings.blob_folder, settings.blob_folder_limit),
         )
 
     @cached_property

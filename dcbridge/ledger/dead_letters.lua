@@ -38,6 +38,7 @@ function verbs.dead_letters_drop()
   for i = each.from, #ARGV do
     if redis.call('EXISTS', 'dcb:dead:' .. each.id) == 1 then
       dead_letter_ends(each.id, 'dead_dropped')
+      if string.sub(each.id, 1, 2) == 't-' then blobs.end_with(string.sub(each.id, 3)) end
       found = found + 1
     end
   end

@@ -25,6 +25,7 @@ FILES = (
         "unconfigured",
         "lookups",
         "receipts",
+        "blobs",
         "tasks",
         "dead_letters",
         "deliveries",

@@ -41,6 +41,7 @@ function verbs.sweep()
   forget_unconfigured()
   aside.sweep()
   aside.look_for_lanes()
+  blobs.sweep()
   if watch(tonumber(a.silence_ms)) then owed.walk() end
   local known = a.worker == '' or redis.call('EXISTS', 'dcb:alive:' .. a.worker) == 1
   if a.worker ~= '' and known then heartbeat(a.worker, tonumber(a.silence_ms)) end

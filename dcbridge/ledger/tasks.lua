@@ -82,6 +82,7 @@ function verbs.task_done()
     note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'nothing', 0, a.why)
   end
   task_leave(a.id, T.done, a.keep_ms)
+  blobs.end_with(a.id)
   return T.done
 end
 
@@ -117,5 +118,6 @@ function verbs.task_dead()
   dead_letter('t-' .. id, f[2], f[3], a.reason, a.raw, tonumber(a.dead_keep_ms))
   note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'dead', 0, a.reason)
   task_leave(id, T.dead, a.keep_ms)
+  blobs.keep_with(id, tonumber(a.dead_keep_ms))
   return T.dead
 end

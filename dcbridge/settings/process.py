@@ -70,6 +70,18 @@ class Settings(BaseSettings):
         256 << 20, ge=1 << 16, description="Bytes that the journal may take; beyond that, callbacks are answered 503."
     )
 
+    blob_memory: int = Field(
+        64 << 20,
+        ge=0,
+        description="Bytes of files (pictures, mails) that Redis may hold at once; each has 1 MiB at most.",
+    )
+    blob_folder: str = Field(
+        "",
+        description="Folder for larger files, and for those that would exceed DCBRIDGE_BLOB_MEMORY: the same one for"
+        " the service and all workers. It contains what consumers and agents sent.",
+    )
+    blob_folder_limit: int = Field(10 << 30, ge=1 << 20, description="Bytes that the files in that folder may take.")
+
     service_processes: int = Field(
         1,
         ge=1,

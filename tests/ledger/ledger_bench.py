@@ -9,6 +9,7 @@ import orjson
 from redis.asyncio import Redis
 
 from dcbridge.ledger import Decision, Ledger, NewMessage
+from dcbridge.ledger.blobs import BlobRoom
 from dcbridge.ledger.reports.books import read
 from dcbridge.messages import message_ref
 
@@ -86,13 +87,13 @@ class Bench:
     # Where moments are stored: fields of hashes, scores of sorted sets, whole values, and how long keys live.
     _ENTRY: ClassVar[list[str]] = ["at", "exp", "hs", "cs", "nb", "qa", "sent", "end", "dcb_at", "us", "ut", "qj", "qe"]
     MOMENTS: ClassVar[dict[str, list[str]]] = dict.fromkeys(("dcb:m:*", "dcb:t:*", "rq:job:*"), _ENTRY)
-    SCORES: ClassVar[list[str]] = ["dcb:due", "dcb:open:*", "dcb:receipts:*", "dcb:tasks:*"]
+    SCORES: ClassVar[list[str]] = ["dcb:due", "dcb:open:*", "dcb:receipts:*", "dcb:tasks:*", "dcb:blobs"]
     VALUES: ClassVar[list[str]] = ["dcb:receipts-woken:*"]
     ENDS: ClassVar[list[str]] = ["dcb:m:*", "dcb:t:*", "dcb:receipts-woken:*", "dcb:dead:*", "dcb:batch:*"]
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, room: BlobRoom | None = None) -> None:
         self.redis = redis
-        self.ledger = Ledger(redis, keep=KEEP, keep_dead=KEEP_DEAD, keep_events=KEEP, partner_within=PARTNER)
+        self.ledger = Ledger(redis, keep=KEEP, keep_dead=KEEP_DEAD, keep_events=KEEP, partner_within=PARTNER, room=room)
 
     async def put(self, message_id: str = "m-1", **changes: Any) -> str:
         """Accept one message; its ref."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,12 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger.blobs import SMALL, BlobRoom
 from dcbridge.ledger.consent import OptOut
 from dcbridge.ledger.deliveries import Failure
 from dcbridge.ledger.events import NewEvent
 from dcbridge.ledger.fields import Kind
-from dcbridge.ledger.lua import verbs
+from dcbridge.ledger.lua import ledger_script, verbs
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 from dcbridge.messages import MessageStatus, UpdateStatus
 from tests.ledger.ledger_bench import CHANNEL, KEEP, new_message
@@ -110,6 +112,10 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.consent.start("brand", "token", 2, "keyword"),
     lambda it: it.consent.put([OptOut("brand", "token", datetime.now(UTC), "keyword", "")]),
     lambda it: it.consent.require_key("fingerprint"),
+    lambda it: it.blobs.put(b"small", keep=60.0, task="c-1"),
+    lambda it: it.blobs.put(bytes(SMALL + 1), keep=0.0, blob_id="large"),
+    lambda it: it.blobs.sweep(),
+    lambda it: it.blobs.delete("large", "another"),
     lambda it: it.sweep.run(),
     lambda it: it.leases.release(),
 )
@@ -121,8 +127,9 @@ async def redis(own_redis: EmbeddedRedis) -> AsyncIterator[Recording]:
         yield client
 
 
-async def test_python_sends_what_the_headers_say(redis: Recording) -> None:
-    ledger, known, wrong, called = Ledger(redis, keep=KEEP, keep_dead=KEEP, worker="w"), verbs(), [], set[str]()
+async def test_python_sends_what_the_headers_say(redis: Recording, tmp_path: Path) -> None:
+    known, wrong, called = verbs(), [], set[str]()
+    ledger = Ledger(redis, keep=KEEP, keep_dead=KEEP, worker="w", room=BlobRoom(folder=str(tmp_path)))
     for call in CALLS:
         await call(ledger)
     for name, *arguments in redis.sent:
@@ -135,6 +142,12 @@ async def test_python_sends_what_the_headers_say(redis: Recording) -> None:
             wrong.append(f"{inner[0]} with {len(inner) - 1}")
     assert wrong == []
     assert called == known.keys()
+
+
+async def test_lua_has_places_left_for_locals(redis: Recording) -> None:
+    """It takes 200 at a time."""
+    more = "".join(f"local one_more_{place}\n" for place in range(10))
+    await redis.script_load(more + ledger_script())
 
 
 HEADER = "-- @verb one ref (part count)… -> ok\n-- Says why.\nfunction verbs.one()\n  return a.ref\nend\n"

@@ -1,0 +1,53 @@
+"""Blobs in a folder: one file each, whole or not there at all. Nothing here waits for an event loop."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+
+class BlobFiles:
+    """The files of one folder, named by their ids."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def write(self, name: str, data: bytes) -> None:
+        """On the disk when this returns. Raises OSError."""
+        path = self._folder / name
+        if path.exists():
+            return
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        part = self._folder / f"{name}.{secrets.token_hex(4)}.part"
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(path)
+        except BaseException:
+            with suppress(OSError):
+                part.unlink()
+            raise
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def read(self, name: str) -> bytes | None:
+        """None where there is no such file."""
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Also what a process that died has written of them."""
+        for name in names:
+            for path in (self._folder / name, *self._folder.glob(f"{name}.*.part")):
+                with suppress(FileNotFoundError):
+                    path.unlink()
