@@ -50,7 +50,10 @@ class SmsCompany:
             submitted = self.wire.submitted(request, body)
             behaviour = self._behaviour(submitted.to)
             stopped = (self.name, submitted.to) in self.world.opted_out
-            self._refuse(OPTED_OUT if stopped else behaviour.refusal, submitted.to)
+            refusal = OPTED_OUT if stopped else behaviour.refusal
+            if refusal is not None and refusal.code in self.wire.reports_later:
+                behaviour, refusal = Behaviour(("queued", "failed"), refusal.code), None
+            self._refuse(refusal, submitted.to)
         except RefusedError as refused:
             return note(self.world, self.wire, request, started, body, self.wire.refused(refused), refused)
         if behaviour.answer == "lost":

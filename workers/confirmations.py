@@ -62,7 +62,7 @@ async def _send(ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim
         message = _message(claimed, channel)
         [part] = provider.parts(message)
         request = provider.build_request(Turn(message, part, (claimed.entry.accepted_at or 0) / 1000))
-        provider.parse_response(await ctx.sender.send(request))
+        provider.parse_response(await ctx.accounts.send(provider, request))
     except Unreadable:  # it was taken, in words that make no sense
         await _done(ctx, task_id, claim, "")
     except SendError as error:

@@ -29,6 +29,7 @@ from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.problems import ConfigurationError, Problem
 from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
+from dcbridge.transport.accounts import Accounts
 from dcbridge.transport.sender import Sender
 from workers.payloads import Payloads
 from workers.sinks import Sinks
@@ -47,6 +48,7 @@ class WorkerContext:
     sinks: Sinks
     payloads: Payloads
     sender: Sender
+    accounts: Accounts
     digital_channels: DigitalChannels
     providers: dict[str, Provider]
     tokens: Tokens
@@ -119,6 +121,8 @@ async def open_context(
                 connections=settings.concurrency + 50,
             )
         )
+        accounts = Accounts(sender)
+        stack.push_async_callback(accounts.close)
         sinks = Sinks(configuration.subscribers, configuration.public_url)
         stack.push_async_callback(sinks.close)
         ledger = Ledger.of(settings, redis, worker=worker, patience=Patience(refused=settings.lease))
@@ -130,6 +134,7 @@ async def open_context(
             sinks=sinks,
             payloads=Payloads(ledger),
             sender=sender,
+            accounts=accounts,
             digital_channels=DigitalChannels(configuration, sender),
             providers=configuration.build_providers(),
             tokens=Tokens(settings.token_key.get_secret_value().encode()),

@@ -67,6 +67,7 @@ async def _prepare(
     ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, channel: Channel, provider: Provider
 ) -> tuple[Part, Request]:
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
+    await ctx.accounts.ready(provider)
     shared = await ctx.payloads.shared(ref, claimed)
     message = stored_message(ref, claimed, channel, shared.copies if shared else ())
     if shared is not None and shared.large:
@@ -121,7 +122,7 @@ async def _send_part(
     began = time.monotonic()
     understood = True
     try:
-        answer = await ctx.sender.send(request)
+        answer = await ctx.accounts.send(provider, request)
         taken = provider.parse_response(answer)
     except SendError as error:
         ctx.metrics.sends.labels(provider.name, error.outcome).inc()

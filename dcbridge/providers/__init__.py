@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dcbridge.providers.base import Fields, Provider
+from collections.abc import Callable
+
+from dcbridge.providers.bandwidth import Bandwidth
+from dcbridge.providers.base import Adapter, Fields, Provider
 from dcbridge.providers.http import Http
 from dcbridge.providers.infobip import Infobip
 from dcbridge.providers.phone import Senders
@@ -11,7 +14,8 @@ from dcbridge.providers.telnyx import Telnyx
 from dcbridge.providers.twilio import Twilio
 from dcbridge.providers.vonage import Vonage
 
-KINDS: dict[str, type[Http] | type[Infobip] | type[Smtp] | type[Telnyx] | type[Twilio] | type[Vonage]] = {
+KINDS: dict[str, type[Adapter]] = {
+    "bandwidth": Bandwidth,
     "http": Http,
     "infobip": Infobip,
     "smtp": Smtp,
@@ -28,4 +32,5 @@ def build(name: str, kind: str, fields: Fields, public_url: str) -> Provider:
 
     Raises KeyError for an unknown kind, ValueError for a public URL that the provider cannot call.
     """
-    return KINDS[kind](name, fields, public_url)  # type: ignore[arg-type] # a kind and its fields belong together
+    made: Callable[[str, Fields, str], Provider] = KINDS[kind]  # type: ignore[assignment] # each with fields of its own
+    return made(name, fields, public_url)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import httpx
 from pydantic import BaseModel, ConfigDict
@@ -201,6 +201,32 @@ class Can:
     opt_out_codes: frozenset[str] = frozenset()  # with which it refuses a message to a consumer who opted out
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What shows for a while who asks (RFC 6750, 2.1)."""
+
+    value: str = field(repr=False)
+    seconds: float  # from now
+
+
+@runtime_checkable
+class TokenLogin(Protocol):
+    """How an account gets the token of its requests, which `dcbridge.transport.accounts` keeps and renews."""
+
+    def token_request(self) -> httpx.Request:
+        """Ask for a token."""
+
+    def read_token(self, answer: httpx.Response) -> Token:
+        """The answer to it. Raises Throttled, Unreachable or AccountFault: no message is under way yet."""
+
+
+class SigningLogin(Protocol):
+    """How a request is signed together with the moment at which it is sent."""
+
+    def signed(self, request: httpx.Request, now: float) -> httpx.Request:
+        """The request with what proves it. `now`: seconds since 1970."""
+
+
 class StatusLookup(Protocol):
     """How an account is asked what became of a message. No I/O here either: it builds requests and reads answers.
 
@@ -240,6 +266,7 @@ class Provider(Protocol):
     can: Can
     senders: Senders  # what an sms channel's number may be
     status_lookup: StatusLookup | None  # None: it cannot be asked, and the channel's policies apply
+    login: TokenLogin | SigningLogin | None  # None: what `build_request` writes is all that a request shows
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
         """How many requests this message takes. The same message always gives the same parts.
@@ -271,3 +298,17 @@ class Provider(Protocol):
 
     def callback_response(self, callback: Callback) -> CallbackAnswer:
         """The answer to a callback that is stored."""
+
+
+class Adapter:
+    """What all kinds have, and what most say where the contract asks for something that few companies have."""
+
+    kind: ClassVar[str]
+    fields_model: ClassVar[type[Fields]]
+    can: Can
+    senders: Senders
+    status_lookup: StatusLookup | None = None
+    login: TokenLogin | SigningLogin | None = None
+
+    def callback_response(self, callback: Callback) -> CallbackAnswer:
+        return CallbackAnswer(200)

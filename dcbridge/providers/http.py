@@ -33,12 +33,12 @@ from dcbridge.errors import (
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_template, http_words, segmentation, shared_secret
 from dcbridge.providers.base import (
+    Adapter,
     Answer,
     Callback,
     CallbackAnswer,
     Can,
     Part,
-    StatusLookup,
     Submission,
     Turn,
     Unread,
@@ -270,7 +270,7 @@ _ERRORS: Mapping[str, type[SendError]] = {
 }  # fmt: skip
 
 
-class Http:
+class Http(Adapter):
     """One account."""
 
     kind = "http"
@@ -282,7 +282,6 @@ class Http:
         named_by_id=True,
     )
     senders = SENDERS
-    status_lookup: StatusLookup | None = None
 
     def __init__(self, name: str, fields: HttpFields, public_url: str) -> None:
         """`public_url` is where providers reach the bridge."""

@@ -23,12 +23,11 @@ from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Un
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation, shared_secret
 from dcbridge.providers.base import (
+    Adapter,
     Answer,
     Callback,
-    CallbackAnswer,
     Can,
     Part,
-    StatusLookup,
     Submission,
     Turn,
     Unread,
@@ -87,7 +86,7 @@ _ACCEPTED = ("0", "1", "3")
 _ID = re.compile(r"[0-9A-Za-z._-]{1,200}", re.ASCII)
 
 
-class Infobip:
+class Infobip(Adapter):
     """One account."""
 
     kind = "infobip"
@@ -99,7 +98,6 @@ class Infobip:
         secret_in_path=True,
     )
     senders = SENDERS
-    status_lookup: StatusLookup | None = None
 
     def __init__(self, name: str, fields: InfobipFields, public_url: str) -> None:
         """`public_url` is where providers reach the bridge."""
@@ -179,9 +177,6 @@ class Infobip:
         return consumer_message(
             self.name, self._fields, provider_id, a_text(said.get("from")), a_text(said.get("to")), text
         )
-
-    def callback_response(self, callback: Callback) -> CallbackAnswer:
-        return CallbackAnswer(200)
 
 
 def _id(said: Mapping[str, object]) -> str:

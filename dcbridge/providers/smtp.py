@@ -25,9 +25,9 @@ from dcbridge.errors import Refused, UnreadableEvent
 from dcbridge.messages import Address, AgentMessage, DeliveryUpdate, Reason, message_ref
 from dcbridge.providers import mail_message, phone, shared_secret
 from dcbridge.providers.base import (
+    Adapter,
     Answer,
     Callback,
-    CallbackAnswer,
     Can,
     Fields,
     MailAnswer,
@@ -96,7 +96,7 @@ _REF = re.compile(r"[0-9a-f]{24}(?:-[0-9]{1,6})?", re.ASCII)  # as `message_ref`
 _OUR_MESSAGE_ID = re.compile(r"<([0-9a-f]{24})@[^<>@]+>", re.ASCII)
 
 
-class Smtp:
+class Smtp(Adapter):
     """One mail server and one login."""
 
     kind = "smtp"
@@ -202,9 +202,6 @@ class Smtp:
             first_ref=ours[1] if ours and not ref else "",
             recipients=recipients if ours and not ref else (),
         )
-
-    def callback_response(self, callback: Callback) -> CallbackAnswer:
-        return CallbackAnswer(200)
 
 
 def _plain_address(written: str) -> str:

@@ -27,12 +27,11 @@ from dcbridge.errors import AccountFault, BadSignature, Refused, Throttled, Unre
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation
 from dcbridge.providers.base import (
+    Adapter,
     Answer,
     Callback,
-    CallbackAnswer,
     Can,
     Part,
-    StatusLookup,
     Submission,
     Turn,
     callback_url,
@@ -93,7 +92,7 @@ _SIGNATURE = re.compile(r"[0-9A-Za-z+/]{86}==", re.ASCII)  # 64 bytes
 _MOMENT = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
-class Telnyx:
+class Telnyx(Adapter):
     """One account."""
 
     kind = "telnyx"
@@ -107,7 +106,6 @@ class Telnyx:
         opt_out_codes=frozenset({"40300"}),
     )
     senders = SENDERS
-    status_lookup: StatusLookup | None = None
 
     def __init__(self, name: str, fields: TelnyxFields, public_url: str) -> None:
         """`public_url` is where providers reach the bridge."""
@@ -207,9 +205,6 @@ class Telnyx:
         return consumer_message(
             self.name, self._fields, a_text(payload["id"]), sender, to, text, tuple(filter(None, media))
         )
-
-    def callback_response(self, callback: Callback) -> CallbackAnswer:
-        return CallbackAnswer(200)
 
 
 def _data(callback: Callback) -> dict[str, object]:

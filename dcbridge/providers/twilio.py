@@ -29,6 +29,7 @@ from dcbridge.errors import BadSignature, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate
 from dcbridge.providers import http_words, phone, posts
 from dcbridge.providers.base import (
+    Adapter,
     Answer,
     Callback,
     CallbackAnswer,
@@ -162,7 +163,7 @@ _PART = re.compile(r"[0-9]{1,6}", re.ASCII)
 _MEDIA_URL = re.compile(r"MediaUrl([0-9]{1,3})", re.ASCII)
 
 
-class Twilio:
+class Twilio(Adapter):
     """One account."""
 
     kind = "twilio"

@@ -27,12 +27,11 @@ from dcbridge.errors import AccountFault, BadSignature, OutcomeUnknown, Refused,
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation, shared_secret
 from dcbridge.providers.base import (
+    Adapter,
     Answer,
     Callback,
-    CallbackAnswer,
     Can,
     Part,
-    StatusLookup,
     Submission,
     Turn,
     named_by,
@@ -110,7 +109,7 @@ _REASONS = {
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 
 
-class Vonage:
+class Vonage(Adapter):
     """One account."""
 
     kind = "vonage"
@@ -122,7 +121,6 @@ class Vonage:
         secret_in_path=True,
     )
     senders = SENDERS
-    status_lookup: StatusLookup | None = None
 
     def __init__(self, name: str, fields: VonageFields, public_url: str) -> None:
         """`public_url` is not used: Vonage takes a callback address of 100 characters, so the account names it."""
@@ -216,9 +214,6 @@ class Vonage:
         return consumer_message(
             self.name, self._fields, provider_id, said.get("msisdn", ""), said.get("to", ""), said["text"]
         )
-
-    def callback_response(self, callback: Callback) -> CallbackAnswer:
-        return CallbackAnswer(200)
 
 
 def _parameters(callback: Callback) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sandbox.config import Account
+from sandbox.wires.bandwidth import BandwidthWire
 from sandbox.wires.base import Wire
 from sandbox.wires.http import HttpWire
 from sandbox.wires.infobip import InfobipWire
@@ -11,7 +14,8 @@ from sandbox.wires.twilio import TwilioWire
 from sandbox.wires.vonage import VonageWire
 from sandbox.world import World
 
-KINDS: dict[str, type[HttpWire] | type[InfobipWire] | type[TelnyxWire] | type[TwilioWire] | type[VonageWire]] = {
+KINDS: dict[str, Callable[[World, str, Account], Wire]] = {
+    "bandwidth": BandwidthWire,
     "http": HttpWire,
     "infobip": InfobipWire,
     "telnyx": TelnyxWire,

@@ -7,7 +7,7 @@ decided in `sandbox.sms_company`, in the words of `sandbox.magic`; a wire says t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -69,6 +69,7 @@ class Wire(Protocol):
     login: str  # what a request of the bridge shows, for the list of requests
     proof: str  # what shows that a callback is the company's
     keeps_opt_outs: bool  # True: the company itself refuses a message to a consumer who wrote STOP
+    reports_later: Collection[int]  # codes of refusals that this company reports of a message that it took
     send_path: str
     send_methods: Sequence[str]
 
@@ -98,3 +99,17 @@ class Wire(Protocol):
 
     def wrong_answer(self, body: bytes) -> str:
         """The rule that the body of a 200 to `write` breaks, or ""."""
+
+
+class PlainWire:
+    """What most companies have in common."""
+
+    keeps_opt_outs = False
+    reports_later: Collection[int] = ()
+    send_methods: Sequence[str] = ("POST",)
+
+    def routes(self) -> Sequence[Route]:
+        return ()
+
+    def wrong_answer(self, body: bytes) -> str:
+        return "a callback is answered without a body" if body else ""

@@ -11,12 +11,11 @@ from collections.abc import Sequence
 
 import orjson
 from starlette.requests import Request
-from starlette.routing import Route
 
 from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
-from sandbox.wires.base import E164, SENDER, Call, RefusedError, Reply, Submitted
+from sandbox.wires.base import E164, SENDER, Call, PlainWire, RefusedError, Reply, Submitted
 from sandbox.world import World
 
 FIELDS = {"to", "from", "text", "reference", "key"}
@@ -25,21 +24,16 @@ ERRORS = {30005: "no_such_number", 30007: "filtered", 21610: "opted_out", 21211:
 LONGEST = 10  # SMS
 
 
-class HttpWire:
+class HttpWire(PlainWire):
     who = "HTTP API"
     login, proof = "key", "signed"
-    keeps_opt_outs = False
     send_path = "/company/messages"
-    send_methods: Sequence[str] = ("POST",)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
         self.world, self.name, self.account = world, name, account
 
     def new_id(self) -> str:
         return uuid.uuid4().hex
-
-    def routes(self) -> Sequence[Route]:
-        return ()
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
         try:
@@ -79,9 +73,6 @@ class HttpWire:
         message = {"id": sent.sid, "from": sent.sender, "to": sent.to, "text": sent.text}
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound"
         return self._call(url, {"messages": [message]})
-
-    def wrong_answer(self, body: bytes) -> str:
-        return "a callback is answered without a body" if body else ""
 
     def _call(self, url: str, said: object) -> Call:
         body = orjson.dumps(said)

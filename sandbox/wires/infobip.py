@@ -14,12 +14,11 @@ from datetime import UTC, datetime
 
 import orjson
 from starlette.requests import Request
-from starlette.routing import Route
 
 from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
-from sandbox.wires.base import Call, RefusedError, Reply, Submitted
+from sandbox.wires.base import Call, PlainWire, RefusedError, Reply, Submitted
 from sandbox.world import World
 
 FIELDS = {"sender", "destinations", "content", "webhooks", "options"}
@@ -31,12 +30,10 @@ _NUMBER = re.compile(r"[1-9][0-9]{6,14}", re.ASCII)
 LONGEST = 25  # SMS
 
 
-class InfobipWire:
+class InfobipWire(PlainWire):
     who = "Infobip"
     login, proof = "API key", "secret in the path"
-    keeps_opt_outs = False
     send_path = "/sms/3/messages"
-    send_methods: Sequence[str] = ("POST",)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
         self.world, self.name, self.account = world, name, account
@@ -44,9 +41,6 @@ class InfobipWire:
 
     def new_id(self) -> str:
         return str(uuid.uuid4())
-
-    def routes(self) -> Sequence[Route]:
-        return ()
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
         if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
@@ -117,9 +111,6 @@ class InfobipWire:
         secret = self.account.secrets["callback_secret"]
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound/{secret}"
         return _call(url, {"results": [result], "messageCount": 1, "pendingMessageCount": 0})
-
-    def wrong_answer(self, body: bytes) -> str:
-        return "a callback is answered without a body" if body else ""
 
 
 def _now() -> str:

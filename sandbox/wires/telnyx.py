@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 
 import orjson
 from starlette.requests import Request
-from starlette.routing import Route
 
 from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
-from sandbox.wires.base import E164, SENDER, Call, RefusedError, Reply, Submitted
+from sandbox.wires.base import E164, SENDER, Call, PlainWire, RefusedError, Reply, Submitted
 from sandbox.world import World
 
 FIELDS = {"from", "to", "text", "messaging_profile_id", "webhook_url", "type", "encoding", "use_profile_webhooks"}
@@ -31,12 +30,11 @@ CODES = {21610: (400, "40300"), 21211: (422, "40310"), 20429: (429, "10011"), 20
 LONGEST = 10  # SMS
 
 
-class TelnyxWire:
+class TelnyxWire(PlainWire):
     who = "Telnyx"
     login, proof = "API key", "signed"
     keeps_opt_outs = True
     send_path = "/v2/messages"
-    send_methods: Sequence[str] = ("POST",)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -47,9 +45,6 @@ class TelnyxWire:
 
     def new_id(self) -> str:
         return str(uuid.uuid4())
-
-    def routes(self) -> Sequence[Route]:
-        return ()
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
         if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
@@ -106,9 +101,6 @@ class TelnyxWire:
         }
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/events"
         return self._call(url, "message.received", payload, f"event-{sent.sid}")
-
-    def wrong_answer(self, body: bytes) -> str:
-        return "a callback is answered without a body" if body else ""
 
     def _payload(self, sms: Sms, status: str, error_code: int | None) -> dict[str, object]:
         errors = [{"code": self.error(error_code), "title": "Failed"}] if error_code else []

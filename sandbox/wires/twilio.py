@@ -29,7 +29,7 @@ from sandbox.config import Account
 from sandbox.connection import wait_for_disconnect
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
-from sandbox.wires.base import E164, SENDER, Call, RefusedError, Reply, Submitted
+from sandbox.wires.base import E164, SENDER, Call, PlainWire, RefusedError, Reply, Submitted
 from sandbox.wires.replies import note
 from sandbox.world import World
 
@@ -72,11 +72,10 @@ def sign(token: str, url: str, fields: Mapping[str, str]) -> str:
     return base64.b64encode(hmac.digest(token.encode(), signed.encode(), "sha1")).decode()
 
 
-class TwilioWire:
+class TwilioWire(PlainWire):
     who = "Twilio"
     login, proof = "account and token", "signed"
     keeps_opt_outs = True
-    send_methods: Sequence[str] = ("POST",)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
         """`account.secrets` has the account's sid and its auth token."""

@@ -16,12 +16,11 @@ from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from starlette.requests import Request
-from starlette.routing import Route
 
 from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import is_gsm7, measure
-from sandbox.wires.base import Call, RefusedError, Reply, Submitted
+from sandbox.wires.base import Call, PlainWire, RefusedError, Reply, Submitted
 from sandbox.world import World
 
 FIELDS = frozenset(
@@ -40,12 +39,10 @@ def sign(secret: str, fields: Mapping[str, str]) -> str:
     return hmac.digest(secret.encode(), signed.encode(), "sha256").hex()
 
 
-class VonageWire:
+class VonageWire(PlainWire):
     who = "Vonage"
     login, proof = "key and secret", "signed"
-    keeps_opt_outs = False
     send_path = "/sms/json"
-    send_methods: Sequence[str] = ("POST",)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
         self.world, self.name, self.account = world, name, account
@@ -55,9 +52,6 @@ class VonageWire:
 
     def new_id(self) -> str:
         return secrets.token_hex(8).upper()
-
-    def routes(self) -> Sequence[Route]:
-        return ()
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
         if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
@@ -125,9 +119,6 @@ class VonageWire:
         }
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound"
         return Call(f"{url}?{urlencode(self._signed(fields))}", method="GET")
-
-    def wrong_answer(self, body: bytes) -> str:
-        return "a callback is answered without a body" if body else ""
 
     def _signed(self, fields: Mapping[str, str]) -> dict[str, str]:
         whole = {**fields, "api-key": self._key, "nonce": secrets.token_hex(8), "timestamp": str(int(time.time()))}

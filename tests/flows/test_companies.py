@@ -159,6 +159,7 @@ def without_header(name: str) -> Callable[[Call], Call]:
 
 
 UNSIGNED: dict[str, Callable[[Call], Call]] = {
+    "bandwidth": without_header("Authorization"),
     "http": without_header("X-Company-Signature"),
     "infobip": lambda call: replace(call, url=call.url[:-1] + ("0" if call.url[-1] != "0" else "1")),
     "telnyx": without_header("telnyx-signature-ed25519"),

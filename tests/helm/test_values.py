@@ -169,7 +169,11 @@ def everything_in(annotation: Any) -> Iterator[Any]:
 
 
 def test_the_chart_knows_every_field_that_holds_a_secret() -> None:
-    models = [Configuration, *(kind.fields_model for kind in KINDS.values()), *(kind.fields for kind in SINKS.values())]
+    models: list[type[BaseModel]] = [
+        Configuration,
+        *(kind.fields_model for kind in KINDS.values()),
+        *(kind.fields for kind in SINKS.values()),
+    ]
     known = {name for model in models for name in secret_fields(model)}
     known -= {"url"}  # a sink's may hold a password or a token, and mostly does not; ${NAME} may stand inside it
     assert {"secrets", "auth_token", "password", "signing_keys"} <= known

@@ -26,6 +26,8 @@ from tests.providers.test_telnyx import PUBLIC
 FORM = "application/x-www-form-urlencoded"
 PATH_SECRET = "0123456789abcdef"
 FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "bandwidth": {"account_id": "1", "application_id": "2", "client_id": "3", "client_secret": "4",
+                  "callback_secret": PATH_SECRET},
     "http": ACME,
     "http, by query": KANNEL,
     "infobip": {"base_url": "https://x.example", "api_key": "k", "callback_secret": PATH_SECRET},
@@ -33,11 +35,17 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "telnyx": {"api_key": "k", "public_key": PUBLIC},
     "twilio": {"account_sid": "AC" + "0" * 32, "auth_token": "t"},
     "vonage": {"api_key": "k", "api_secret": "s", "signature_secret": "t"},
-}
+}  # fmt: skip
 REF = "0123456789abcdef01234567.0"
 ENDS = {"from": "16504661149", "to": "12025550123"}
 # What each company calls with, and what it answers: whole, to be damaged.
 GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
+    "bandwidth": (
+        [[{"type": "message-failed", "errorCode": 4720, "message": {"id": "m-1", "tag": REF}},
+          {"type": "message-received", "to": "+12025550123", "message": {
+              "id": "m-1", "from": "+16504661149", "text": "x", "media": ["https://m"]}}]],
+        [{"id": "m-1"}, {"type": "request-validation", "fieldErrors": [{"fieldName": "to"}]}],
+    ),
     "http": (
         [{"reports": [{"status": "failed", "error": "filtered", "id": "a-1", "reference": REF}]},
          {"messages": [{"id": "a-1", **ENDS, "text": "x"}]}],
@@ -121,7 +129,7 @@ def test_every_kind_is_here() -> None:
     assert {name.partition(",")[0] for name in FIELDS} == set(KINDS)
 
 
-@pytest.mark.parametrize("name", ["infobip", "telnyx", "twilio", "vonage"])
+@pytest.mark.parametrize("name", ["bandwidth", "infobip", "telnyx", "twilio", "vonage"])
 @pytest.mark.parametrize(
     "url", ["https://a.example:99999", "https://a.example:x", "https://[::1", "https://a\x7f.example"]
 )

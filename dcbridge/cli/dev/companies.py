@@ -63,6 +63,21 @@ def _public_key(kept: Mapping[str, str]) -> str:
 
 
 COMPANIES: dict[str, Company] = {
+    "bandwidth": Company(
+        channel="5550200005",
+        number="+15557650205",
+        fields="""\
+    base_url: http://127.0.0.1:{page}/api/v2
+    token_url: http://127.0.0.1:{page}/api/v1/oauth2/token
+    account_id: "{account_id}"
+    application_id: {application_id}
+    client_id: {client_id}
+    client_secret: file:bandwidth_client_secret
+    callback_secret: file:bandwidth_callback_secret
+""",
+        secrets={"client_secret": _secret, "callback_secret": _secret},
+        values={"account_id": "5500001", "application_id": "93de2206", "client_id": "BWDBID-1"},
+    ),
     "http": Company(
         channel="5550200004",
         number="+15557650204",
