@@ -92,8 +92,9 @@ async def test_a_token_is_renewed_at_80_percent_of_its_life_beside_the_work() ->
         for company.now, shown in ((0, "t-1"), (79, "t-1"), (81, "t-1")):
             await ours.send(provider, company.request())
             assert company.asked[shown] >= 1
-        while not company.asked["t-2"]:
+        for _ in range(50):
             await ours.send(provider, company.request())
+        assert company.asked["t-2"] > 0
         assert company.asked["/token"] == 2
 
 
