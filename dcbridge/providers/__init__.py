@@ -9,6 +9,7 @@ from dcbridge.providers.base import Adapter, Fields, Provider
 from dcbridge.providers.http import Http
 from dcbridge.providers.infobip import Infobip
 from dcbridge.providers.phone import Senders
+from dcbridge.providers.sinch import Sinch
 from dcbridge.providers.smtp import Smtp
 from dcbridge.providers.telnyx import Telnyx
 from dcbridge.providers.twilio import Twilio
@@ -18,6 +19,7 @@ KINDS: dict[str, type[Adapter]] = {
     "bandwidth": Bandwidth,
     "http": Http,
     "infobip": Infobip,
+    "sinch": Sinch,
     "smtp": Smtp,
     "telnyx": Telnyx,
     "twilio": Twilio,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import unquote_to_bytes
 
@@ -10,7 +11,7 @@ import httpx
 import orjson
 
 from dcbridge import retry_after
-from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, UnreadableEvent
+from dcbridge.errors import AccountFault, BadSignature, OutcomeUnknown, Refused, SendError, Throttled, UnreadableEvent
 from dcbridge.messages import ConsumerMessage, DeliveryUpdate, Reason
 from dcbridge.providers.base import Callback, Unread
 
@@ -19,6 +20,7 @@ MOST_PARAMETERS = 500  # of a form or a query
 MOST_FORM = 1 << 18  # bytes
 # A company's code, as it may stand in a log and in a receipt.
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,40}", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 Codes = Mapping[str, tuple[type[SendError], Reason]]
 
@@ -120,6 +122,14 @@ def _written(value: object) -> bytes:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
         return b""
+
+
+def check_time(moment: str, age: float) -> None:
+    """Raises BadSignature unless `moment`, in seconds since 1970, differs from now by `age` seconds at most."""
+    if not _SECONDS.fullmatch(moment):
+        raise BadSignature("no timestamp")
+    if abs(time.time() - int(moment)) > age:
+        raise BadSignature("too old or too new")
 
 
 def query(callback: Callback) -> bytes:

@@ -9,6 +9,7 @@ from sandbox.wires.bandwidth import BandwidthWire
 from sandbox.wires.base import Wire
 from sandbox.wires.http import HttpWire
 from sandbox.wires.infobip import InfobipWire
+from sandbox.wires.sinch import SinchWire
 from sandbox.wires.telnyx import TelnyxWire
 from sandbox.wires.twilio import TwilioWire
 from sandbox.wires.vonage import VonageWire
@@ -18,6 +19,7 @@ KINDS: dict[str, Callable[[World, str, Account], Wire]] = {
     "bandwidth": BandwidthWire,
     "http": HttpWire,
     "infobip": InfobipWire,
+    "sinch": SinchWire,
     "telnyx": TelnyxWire,
     "twilio": TwilioWire,
     "vonage": VonageWire,

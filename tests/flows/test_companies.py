@@ -162,6 +162,7 @@ UNSIGNED: dict[str, Callable[[Call], Call]] = {
     "bandwidth": without_header("Authorization"),
     "http": without_header("X-Company-Signature"),
     "infobip": lambda call: replace(call, url=call.url[:-1] + ("0" if call.url[-1] != "0" else "1")),
+    "sinch": without_header("X-Sinch-Webhook-Signature"),
     "telnyx": without_header("telnyx-signature-ed25519"),
     "twilio": without_header("X-Twilio-Signature"),
     "vonage": lambda call: replace(call, url=re.sub(r"&sig=[0-9a-f]+", "", call.url)),

@@ -31,6 +31,8 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "http": ACME,
     "http, by query": KANNEL,
     "infobip": {"base_url": "https://x.example", "api_key": "k", "callback_secret": PATH_SECRET},
+    "sinch": {"project_id": "1", "key_id": "2", "key_secret": "3", "callback_secret": PATH_SECRET,
+              "base_url": "https://x.example"},
     "smtp": {"host": "mail.example.com", "callback_secret": "s"},
     "telnyx": {"api_key": "k", "public_key": PUBLIC},
     "twilio": {"account_sid": "AC" + "0" * 32, "auth_token": "t"},
@@ -60,6 +62,13 @@ GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
          {"results": [{"messageId": "m-1", **ENDS, "text": "x"}]}],
         [{"messages": [{"messageId": REF, "status": {"groupId": 1, "id": 26}}]}, {"errorCode": "E400"},
          {"requestError": {"serviceException": {"messageId": "BAD_REQUEST"}}}],
+    ),
+    "sinch": (
+        [{"type": "recipient_delivery_report_sms", "batch_id": "m-1", "status": "Failed", "code": 417,
+          "client_reference": REF},
+         {"type": "mo_text", "id": "m-1", **ENDS, "body": "x"},
+         {"type": "mo_media", "id": "m-1", **ENDS, "body": {"message": "x", "media": [{"url": "https://m"}]}}],
+        [{"id": "m-1"}, {"code": "syntax_invalid_json", "text": "x"}],
     ),
     "smtp": ([{"x": "y"}], []),
     "telnyx": (
@@ -129,7 +138,7 @@ def test_every_kind_is_here() -> None:
     assert {name.partition(",")[0] for name in FIELDS} == set(KINDS)
 
 
-@pytest.mark.parametrize("name", ["bandwidth", "infobip", "telnyx", "twilio", "vonage"])
+@pytest.mark.parametrize("name", ["bandwidth", "infobip", "sinch", "telnyx", "twilio", "vonage"])
 @pytest.mark.parametrize(
     "url", ["https://a.example:99999", "https://a.example:x", "https://[::1", "https://a\x7f.example"]
 )

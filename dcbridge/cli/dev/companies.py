@@ -131,6 +131,20 @@ COMPANIES: dict[str, Company] = {
 """,
         secrets={"api_key": _secret, "callback_secret": _secret},
     ),
+    "sinch": Company(
+        channel="5550200006",
+        number="+15557650206",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    token_url: http://127.0.0.1:{page}/oauth2/token
+    project_id: {project_id}
+    key_id: {key_id}
+    key_secret: file:sinch_key_secret
+    signature_secret: file:sinch_signature_secret
+""",
+        secrets={"key_secret": _secret, "signature_secret": _secret},
+        values={"project_id": "b0a5b3c1-0000-4000-8000-5d1c5a2e3f40", "key_id": "c1d2e3f4-0000-4000-8000-000000000001"},
+    ),
     "telnyx": Company(
         channel="5550200002",
         number="+15557650202",
