@@ -109,6 +109,23 @@ def message_ref(channel_id: str, message_id: str, index: int = 0) -> str:
     return f"{digest}-{index}" if index else digest
 
 
+MOST_PIECES = 255  # of one long SMS: they are counted in 8 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Which piece of a long SMS this is. `key` is the same for all of them, among what one consumer writes to us."""
+
+    key: str
+    number: int  # from 1
+    count: int
+
+
+def piece_of(key: str, number: int, count: int) -> Piece | None:
+    """None where the numbers make no sense, or there is only one: then it is a message by itself."""
+    return Piece(key, number, count) if 1 <= number <= count and 2 <= count <= MOST_PIECES else None
+
+
 @dataclass(frozen=True, slots=True)
 class ConsumerMessage:
     """What a consumer wrote, named by the provider's own id for it."""
@@ -120,6 +137,15 @@ class ConsumerMessage:
     text: str = field(repr=False)
     media_urls: tuple[str, ...] = field(default=(), repr=False)
     consent: Literal["", "stop", "start", "help"] = ""  # what the provider says that the consumer asked for
+    piece: Piece | None = None  # of a long SMS, each piece of which the provider tells by itself
+
+
+LONGEST_PIECE = 1000  # characters; one SMS has 160
+
+
+def is_piece(message: ConsumerMessage) -> bool:
+    """Whether it has to wait for others: not what no SMS can be a piece of."""
+    return message.piece is not None and not message.media_urls and len(message.text) <= LONGEST_PIECE
 
 
 @dataclass(frozen=True, slots=True)

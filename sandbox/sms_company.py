@@ -158,12 +158,15 @@ class SmsCompany:
         """Carry a consumer's message to the bridge, and check the answer that the company expects."""
         world = self.world
         self._note_consent(sent)
-        status, body = await self._post(self.wire.write(sent))
-        sent.state = "taken" if 200 <= status < 300 else "refused"
-        sent.answer = str(status) if status else "no answer"
-        if sent.state == "taken" and (rule := self.wire.wrong_answer(body)):
-            sent.answer = f"{status}, not as expected"
-            world.violation(self.wire.who, rule, body[:200].decode("utf-8", "replace"))
+        for call in self.wire.write(sent):
+            status, body = await self._post(call)
+            sent.state = "taken" if 200 <= status < 300 else "refused"
+            sent.answer = str(status) if status else "no answer"
+            if sent.state == "taken" and (rule := self.wire.wrong_answer(body)):
+                sent.answer = f"{status}, not as expected"
+                world.violation(self.wire.who, rule, body[:200].decode("utf-8", "replace"))
+            if sent.state == "refused":
+                break
         world.tell("consumer", sent)
 
     def _note_consent(self, sent: SentByConsumer) -> None:

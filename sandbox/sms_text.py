@@ -15,6 +15,19 @@ def is_gsm7(text: str) -> bool:
     return _GSM7_ALL.issuperset(text)
 
 
+def pieces(text: str) -> list[str]:
+    """A text as a phone sends it: one SMS, or pieces that leave room for a header."""
+    _, count = measure(text)
+    if count == 1:
+        return [text]
+    room, found = 153 if is_gsm7(text) else 67, [""]
+    for character in text:
+        if measure(found[-1] + character)[0] > room:
+            found.append("")
+        found[-1] += character
+    return found
+
+
 def measure(text: str) -> tuple[int, int]:
     """Length in units, and how many segments it takes (160/153 septets, 70/67 code units)."""
     if is_gsm7(text):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,13 +12,13 @@ import orjson
 import structlog
 
 from dcbridge.errors import UnreadableEvent
-from dcbridge.ledger import NewTask, TaskClaim
+from dcbridge.ledger import NewPiece, NewTask, TaskClaim
 from dcbridge.ledger.consent import order_of
 from dcbridge.ledger.dead_letters import NO_CHANNEL
 from dcbridge.ledger.fields import Kind, MessageEntry
-from dcbridge.messages import ConsumerMessage, DeliveryUpdate
+from dcbridge.messages import ConsumerMessage, DeliveryUpdate, is_piece
 from dcbridge.providers.base import Callback, Unread
-from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, unpack
+from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, piece_set_id, unpack
 from dcbridge.providers.phone import consumer_id
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
@@ -42,7 +43,7 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
         try:
             name, callback = unpack(claimed.entry.payload)
             events = ctx.providers[name].parse_callback(callback)
-            tasks, unread = _tasks(ctx, name, events, claimed.entry.trace_id)
+            tasks, pieces, unread = _tasks(ctx, name, events, claimed.entry.trace_id)
             if unread and len(unread) == len(events):
                 raise UnreadableEvent(unread[0].kind)
         except UnreadableEvent as error:
@@ -54,6 +55,8 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
             return
         answers = await consent.hear(ctx, events, claimed.entry.accepted_at or 0, claimed.entry.trace_id)
         await ctx.ledger.tasks.put([*tasks, *answers])
+        for piece in pieces:
+            await ctx.ledger.tasks.put_piece(piece, ctx.settings.piece_wait, keep)
         for one in unread:
             await _aside(ctx, name, callback, one)
         if await _apply_all(ctx, [event for event in events if isinstance(event, DeliveryUpdate)], claimed):
@@ -65,9 +68,9 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
 
 def _tasks(
     ctx: WorkerContext, name: str, events: Sequence[ConsumerMessage | DeliveryUpdate | Unread], trace: str
-) -> tuple[list[NewTask], list[Unread]]:
-    """One task for each consumer message; and what cannot be read, or is for an address of none of our channels."""
-    tasks, unread = [], []
+) -> tuple[list[NewTask], list[NewPiece], list[Unread]]:
+    """Tasks for consumer messages; the pieces of long ones; what cannot be read, or is for an address of no channel."""
+    tasks, pieces, unread = [], [], []
     for event in events:
         if isinstance(event, Unread):
             unread.append(event)
@@ -79,18 +82,38 @@ def _tasks(
             unread.append(Unread(NO_CHANNEL))
             continue
         consumer = consumer_id(event.sender.id, ctx.configuration.channels[channel_id].default_region)
+        lane = consumer_lane(channel_id, consumer)
+        if is_piece(event):
+            pieces.append(_piece(name, event, channel_id, consumer, lane, trace))
+            continue
         payload = {"from": consumer, "text": event.text, "media": event.media_urls, "provider": name}
         tasks.append(
             NewTask(
                 consumer_task_id(name, event.provider_id),
                 "consumer",
-                consumer_lane(channel_id, consumer),
+                lane,
                 orjson.dumps(payload),
                 trace,
                 channel_id,
             )
         )
-    return tasks, unread
+    return tasks, pieces, unread
+
+
+def _piece(name: str, event: ConsumerMessage, channel_id: str, consumer: str, lane: str, trace: str) -> NewPiece:
+    assert event.piece is not None
+    head = orjson.dumps({"from": consumer, "media": (), "provider": name})[:-1] + b',"text":'
+    return NewPiece(
+        consumer_task_id(name, event.provider_id),
+        piece_set_id(name, consumer, event.to.id, event.piece),
+        event.piece.number,
+        event.piece.count,
+        channel_id,
+        lane,
+        head,
+        json.dumps(event.text)[1:-1],  # a half of a UTF-16 pair, of which the next piece has the other one, is kept
+        trace,
+    )
 
 
 async def _aside(ctx: WorkerContext, provider: str, callback: Callback, one: Unread) -> None:

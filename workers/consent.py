@@ -8,7 +8,7 @@ import structlog
 
 from dcbridge.ledger import MessageClaim, NewTask
 from dcbridge.ledger.consent import NOW, By, order_of
-from dcbridge.messages import ConsumerMessage, Reason
+from dcbridge.messages import ConsumerMessage, Reason, is_piece
 from dcbridge.settings.process import DAY
 from workers import confirmations
 from workers.context import WorkerContext
@@ -38,7 +38,7 @@ async def hear(ctx: WorkerContext, events: Sequence[object], accepted_at: int, t
     """
     answers: list[NewTask] = []
     for place, event in enumerate(events):
-        if not isinstance(event, ConsumerMessage):
+        if not isinstance(event, ConsumerMessage) or is_piece(event):
             continue
         channel_id = ctx.configuration.channel_of(event.provider, event.to.id)
         if channel_id is None or channel_id not in ctx.configuration.consent_scopes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import orjson
 import structlog
 
 from dcbridge.errors import OutcomeUnknown, SendError, Undecodable
 from dcbridge.ledger import TaskClaim
+from dcbridge.ledger.fields import TaskEntry
 from dcbridge.providers.phone import is_blank
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
@@ -37,7 +40,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
     if not claimed.ours:
         return True
     channel_id = claimed.entry.channel_id
-    stored = orjson.loads(claimed.entry.payload)
+    stored = _read(claimed.entry)
     consumer = ctx.tokens.of(stored["from"])
     keep = ctx.settings.callback_dedupe_days * DAY
     with structlog.contextvars.bound_contextvars(
@@ -60,12 +63,26 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
             failures.response_unreadable(ctx, "digital-channels", error)
             ids = []
         except SendError as error:
-            await _not_posted(ctx, task_id, claim, claimed, error, keep)
+            await _not_posted(ctx, task_id, claim, claimed, orjson.dumps(stored), error, keep)
             return True
         await ctx.ledger.tasks.done(task_id, claim, keep)
         ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
         info_line_in_context("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
         return True
+
+
+def _read(entry: TaskEntry) -> dict[str, Any]:
+    """What is stored of a message; of a long one that came in pieces, with a note where some are missing."""
+    try:
+        stored: dict[str, Any] = orjson.loads(entry.payload)
+    except orjson.JSONDecodeError:  # a piece ended within a UTF-16 pair, and the other half never came
+        stored = json.loads(entry.payload)
+        stored["text"] = stored["text"].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    missing = entry.piece_count - entry.pieces_here
+    if missing > 0:
+        parts = "1 part" if missing == 1 else f"{missing} parts"
+        stored["text"] += f"\n[{parts} of {entry.piece_count} of this message did not arrive.]"
+    return stored
 
 
 def text_for_the_agent(text: str, media: Sequence[str]) -> str:
@@ -79,8 +96,9 @@ def text_for_the_agent(text: str, media: Sequence[str]) -> str:
 
 
 async def _not_posted(
-    ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, error: SendError, keep: float
+    ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, content: bytes, error: SendError, keep: float
 ) -> None:
+    """`content`: what becomes a dead letter."""
     channel_id, attempt = claimed.entry.channel_id, claimed.entry.attempts
     ctx.metrics.consumer_messages.labels(channel_id, error.outcome).inc()
     if error.page:
@@ -97,4 +115,4 @@ async def _not_posted(
         log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
         return
     log.error("consumer_message_dead", outcome=error.outcome, code=error.code, attempt=attempt)
-    await ctx.ledger.tasks.dead(task_id, claim, error.code, claimed.entry.payload, keep)
+    await ctx.ledger.tasks.dead(task_id, claim, error.code, content, keep)

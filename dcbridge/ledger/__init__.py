@@ -32,7 +32,7 @@ from dcbridge.ledger.receipts import Receipts
 from dcbridge.ledger.script import Retention, Script, ms
 from dcbridge.ledger.subscribers import Subscribers
 from dcbridge.ledger.sweep import Sweep
-from dcbridge.ledger.tasks import NewTask, Tasks
+from dcbridge.ledger.tasks import NewPiece, NewTask, Tasks
 from dcbridge.ledger.unconfigured import Unconfigured
 from dcbridge.settings.process import DAY, Settings
 from dcbridge.store.durability import Durable
@@ -43,6 +43,7 @@ __all__ = [
     "Ledger",
     "MessageClaim",
     "NewMessage",
+    "NewPiece",
     "NewTask",
     "OwedReceipt",
     "Swept",

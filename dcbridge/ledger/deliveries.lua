@@ -104,7 +104,7 @@ function verbs.delivery_failed()
     return T.dead
   end
   if a.spends == '0' then redis.call('HINCRBY', key, F.attempts, -1) end
-  task_waits(id, delay, code)
+  tasks.waits(id, delay, code)
   release_delivery_slot(id)
   return T.waiting
 end

@@ -258,6 +258,8 @@ class TaskEntry(_Shared):
     job = text("j", "the job that does it")
     payload = content("p", "its content, until it is done; a delivery's is its event")
     replayed = flag("rp", "an operator asked for this delivery")
+    piece_count = number("n", "of how many pieces a consumer's long message consists")
+    pieces_here = number("g", "how many of them have come")
 
 
 class Successes(Entry):

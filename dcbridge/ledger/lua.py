@@ -26,6 +26,7 @@ FILES = (
         "lookups",
         "receipts",
         "blobs",
+        "pieces",
         "tasks",
         "dead_letters",
         "deliveries",

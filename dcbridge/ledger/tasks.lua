@@ -23,7 +23,7 @@ end
 function verbs.task_claim()
   local id, token, lease = a.id, a.token, tonumber(a.lease_ms)
   local key = 'dcb:t:' .. id
-  local f = redis.call('HMGET', key, F.state, F.token, F.lane, F.not_before, F.accepted_at)
+  local f = redis.call('HMGET', key, F.state, F.token, F.lane, F.not_before, F.accepted_at, F.piece_count)
   if not f[1] then return {'gone'} end
   if f[1] == T.running then
     if f[2] ~= token then return {'busy'} end
@@ -31,9 +31,14 @@ function verbs.task_claim()
     redis.call('ZADD', 'dcb:due', first_look(token, lease), 't:' .. id)
   elseif f[1] == T.waiting then
     if not lane_is_head(f[3], 't:' .. id) then return {'not its turn'} end
-    if tonumber(f[4] or '0') > now then return {'not yet'} end
+    if tonumber(f[4] or '0') > now then
+      redis.call('HDEL', key, F.queued_at) -- this job was too early, and is gone
+      redis.call('ZADD', 'dcb:due', f[4], 't:' .. id)
+      return {'not yet'}
+    end
     local why = is_delivery('t:' .. id) and delivery_waits(id, f[5], lease)
     if why then return {why} end
+    if f[6] then tasks.pieces_close(id) end
     redis.call('HSET', key, F.state, T.running, F.token, token, F.lease_ends, now + lease)
     redis.call('HINCRBY', key, F.attempts, 1)
     redis.call('ZADD', 'dcb:due', first_look(token, lease), 't:' .. id)
@@ -50,7 +55,7 @@ end
 
 -- What Redis keeps compact has no field over 64 bytes, and never had one: without its payload a task is remembered for days
 -- in 200 bytes when it is written anew, and else in 800.
-local function task_forgets(key)
+function tasks.forgets(key)
   local long = redis.call('HSTRLEN', key, F.payload) > 64
   redis.call('HDEL', key, F.payload, F.token, F.lease_ends)
   if not long then return end
@@ -59,11 +64,11 @@ local function task_forgets(key)
   redis.call('HSET', key, unpack(left))
 end
 
-local function task_leave(id, state, keep_ms)
+function tasks.leave(id, state, keep_ms)
   local key = 'dcb:t:' .. id
   local f = redis.call('HMGET', key, F.lane, F.job)
   redis.call('HSET', key, F.state, state, F.ended_at, now)
-  task_forgets(key)
+  tasks.forgets(key)
   redis.call('PEXPIRE', key, keep_ms)
   redis.call('ZREM', 'dcb:due', 't:' .. id)
   redis.call('ZREM', 'dcb:tasks:' .. f[2], id)
@@ -81,12 +86,12 @@ function verbs.task_done()
     local key = 'dcb:t:' .. a.id
     note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'nothing', 0, a.why)
   end
-  task_leave(a.id, T.done, a.keep_ms)
+  tasks.leave(a.id, T.done, a.keep_ms)
   blobs.end_with(a.id)
   return T.done
 end
 
-local function task_waits(id, delay, code)
+function tasks.waits(id, delay, code)
   local key, at = 'dcb:t:' .. id, now + delay
   redis.call('HSET', key, F.state, T.waiting, F.last_code, code, F.not_before, at)
   note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'retry', delay, code)
@@ -105,7 +110,7 @@ function verbs.task_retry()
   elseif f[2] ~= a.token then
     return 'stale'
   end
-  task_waits(id, tonumber(a.delay_ms), a.code)
+  tasks.waits(id, tonumber(a.delay_ms), a.code)
   if is_delivery('t:' .. id) then release_delivery_slot(id) end
   return T.waiting
 end
@@ -117,7 +122,7 @@ function verbs.task_dead()
   if f[1] ~= a.token then return 'stale' end
   dead_letter('t-' .. id, f[2], f[3], a.reason, a.raw, tonumber(a.dead_keep_ms))
   note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'dead', 0, a.reason)
-  task_leave(id, T.dead, a.keep_ms)
+  tasks.leave(id, T.dead, a.keep_ms)
   blobs.keep_with(id, tonumber(a.dead_keep_ms))
   return T.dead
 end

@@ -11,6 +11,7 @@ from dcbridge.ledger.fields import TaskEntry
 from dcbridge.ledger.script import Retention, Script, ms, slices, word
 
 _SCRIPT = 64  # tasks that one script takes
+MOST_WAITING = 10_000  # messages of which pieces are missing, of all consumers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,21 @@ class NewTask:
         return self.id, self.job, self.lane, self.payload, self.trace_id, self.channel_id
 
 
+@dataclass(frozen=True, slots=True)
+class NewPiece:
+    """A piece of a consumer's long SMS. `id`: of the task that it makes where it is the first of its message."""
+
+    id: str
+    set: str  # the same for all pieces of one message
+    number: int
+    count: int
+    channel_id: str
+    lane: str
+    head: bytes  # the JSON of the whole message up to its text, the name of that field included
+    text: str  # as the inside of a JSON string
+    trace_id: str = ""
+
+
 class Tasks:
     """The tasks of one ledger."""
 
@@ -43,6 +59,12 @@ class Tasks:
             flat = [word for t in some for word in t.words]
             calls.append(self._script.record("task_put", *flat, bulk=bulk))
         return [answer == b"new" for answers in await asyncio.gather(*calls) for answer in answers]
+
+    async def put_piece(self, piece: NewPiece, wait: float, keep: float) -> str:
+        """new, joined, or again. `wait`: seconds for the others to come. `keep`: as of `done`."""
+        p = piece
+        words = (p.id, p.set, p.number, p.count, p.channel_id, p.lane, p.trace_id, p.head, p.text)
+        return word(await self._script.record("piece_put", *words, ms(wait), ms(keep), MOST_WAITING))
 
     async def claim(self, task_id: str, token: str, lease: float) -> TaskClaim:
         """Take the task for `lease` seconds."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 import orjson
 
 from dcbridge.ledger import lane_of
-from dcbridge.messages import ConsumerMessage
+from dcbridge.messages import ConsumerMessage, Piece
 from dcbridge.providers.base import Callback, Provider
 
 
@@ -62,6 +62,12 @@ def consumer_task_id(provider: str, provider_id: str) -> str:
     """The task that hands one consumer's message to Digital Channels, named by the provider's own id for it."""
     digest = hashlib.blake2b(f"{provider}\0{provider_id}".encode(), digest_size=12).hexdigest()
     return f"c-{digest}"
+
+
+def piece_set_id(provider: str, sender: str, to: str, piece: Piece) -> str:
+    """What all pieces of one long message have in common."""
+    named = "\0".join((provider, sender, to, piece.key, str(piece.count)))
+    return hashlib.blake2b(named.encode(errors="replace"), digest_size=12).hexdigest()
 
 
 def consumer_lane(channel_id: str, sender: str) -> str:

@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal, Self
 from urllib.parse import urlencode
 
@@ -23,7 +24,7 @@ import httpx
 from pydantic import Field, SecretStr, model_validator
 
 from dcbridge.errors import AccountFault, BadSignature, OutcomeUnknown, Refused, Throttled, Unreadable, UnreadableEvent
-from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
+from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus, piece_of
 from dcbridge.providers import http_words, segmentation, shared_secret
 from dcbridge.providers.base import (
     Adapter,
@@ -105,6 +106,7 @@ _REASONS = {
     "10": Reason.INVALID_STRUCTURE,
     "16": Reason.RATE_LIMIT,
 }
+_COUNT = re.compile(r"[1-9][0-9]{0,2}", re.ASCII)
 _ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 
 
@@ -206,9 +208,13 @@ class Vonage(Adapter):
             raise UnreadableEvent("no text")  # a binary message, or a status at the wrong address
         piece = said.get("concat-part", "")
         provider_id = said["messageId"] + (f".{piece[:8]}" if piece else "")
-        return consumer_message(
+        message = consumer_message(
             self.name, self._fields, provider_id, said.get("msisdn", ""), said.get("to", ""), said["text"]
         )
+        number, count = said.get("concat-part", ""), said.get("concat-total", "")
+        if not (_COUNT.fullmatch(number) and _COUNT.fullmatch(count)):
+            return message
+        return replace(message, piece=piece_of(said.get("concat-ref", "")[:64], int(number), int(count)))
 
 
 def _parameters(callback: Callback) -> dict[str, str]:

@@ -153,6 +153,13 @@ class Settings(BaseSettings):
     dead_letter_days: Seconds = Field(30.0, description="Days that a dead letter is kept.")
     callback_dedupe_days: Seconds = Field(7.0, description="Days that a repeated provider callback is recognised.")
 
+    piece_wait: Seconds = Field(
+        120.0,
+        le=DAY,
+        description="Seconds that a consumer's long SMS waits for a missing piece, and what the consumer writes next"
+        " waits behind it; then the agent gets what is there, with a note.",
+    )
+
     event_days: Seconds = Field(
         7.0, description="Days that an interaction event is kept for a replay, and a repeated one recognised."
     )

@@ -94,8 +94,8 @@ class Wire(Protocol):
     def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
         """The callbacks about one status; none where nobody asked for one."""
 
-    def write(self, sent: SentByConsumer) -> Call:
-        """The callback about a message of a consumer."""
+    def write(self, sent: SentByConsumer) -> Sequence[Call]:
+        """The callback about a message of a consumer; several where the company tells a long one in pieces."""
 
     def wrong_answer(self, body: bytes) -> str:
         """The rule that the body of a 200 to `write` breaks, or ""."""

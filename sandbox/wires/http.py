@@ -69,10 +69,10 @@ class HttpWire(PlainWire):
             report["error"] = self.error(error_code)
         return [self._call(sms.callback_url, {"reports": [report]})]
 
-    def write(self, sent: SentByConsumer) -> Call:
+    def write(self, sent: SentByConsumer) -> Sequence[Call]:
         message = {"id": sent.sid, "from": sent.sender, "to": sent.to, "text": sent.text}
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound"
-        return self._call(url, {"messages": [message]})
+        return [self._call(url, {"messages": [message]})]
 
     def _call(self, url: str, said: object) -> Call:
         body = orjson.dumps(said)

@@ -97,7 +97,7 @@ class InfobipWire(PlainWire):
         }
         return [_call(sms.callback_url, {"results": [result]})]
 
-    def write(self, sent: SentByConsumer) -> Call:
+    def write(self, sent: SentByConsumer) -> Sequence[Call]:
         result = {
             "messageId": sent.sid,
             "from": sent.sender[1:],
@@ -110,7 +110,7 @@ class InfobipWire(PlainWire):
         }
         secret = self.account.secrets["callback_secret"]
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound/{secret}"
-        return _call(url, {"results": [result], "messageCount": 1, "pendingMessageCount": 0})
+        return [_call(url, {"results": [result], "messageCount": 1, "pendingMessageCount": 0})]
 
 
 def _now() -> str:

@@ -87,7 +87,7 @@ class TelnyxWire(PlainWire):
             sms, STATUSES.get(status, "delivery_failed"), error_code
         ))]  # fmt: skip
 
-    def write(self, sent: SentByConsumer) -> Call:
+    def write(self, sent: SentByConsumer) -> Sequence[Call]:
         payload = {
             "id": sent.sid,
             "direction": "inbound",
@@ -100,7 +100,7 @@ class TelnyxWire(PlainWire):
             "type": "SMS",
         }
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/events"
-        return self._call(url, "message.received", payload, f"event-{sent.sid}")
+        return [self._call(url, "message.received", payload, f"event-{sent.sid}")]
 
     def _payload(self, sms: Sms, status: str, error_code: int | None) -> dict[str, object]:
         errors = [{"code": self.error(error_code), "title": "Failed"}] if error_code else []

@@ -144,7 +144,7 @@ class TwilioWire(PlainWire):
             fields["ErrorCode"] = str(error_code)
         return [self._call(sms.callback_url, fields)]
 
-    def write(self, sent: SentByConsumer) -> Call:
+    def write(self, sent: SentByConsumer) -> Sequence[Call]:
         fields = {
             "AccountSid": self.sid,
             "ApiVersion": API_VERSION,
@@ -158,7 +158,7 @@ class TwilioWire(PlainWire):
             "SmsStatus": "received",
             "To": sent.to,
         }
-        return self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound", fields)
+        return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound", fields)]
 
     def wrong_answer(self, body: bytes) -> str:
         right = not body.strip() or _TWIML.fullmatch(body)

@@ -19,7 +19,7 @@ from starlette.requests import Request
 
 from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
-from sandbox.sms_text import is_gsm7, measure
+from sandbox.sms_text import is_gsm7, measure, pieces
 from sandbox.wires.base import Call, PlainWire, RefusedError, Reply, Submitted
 from sandbox.world import World
 
@@ -108,17 +108,25 @@ class VonageWire(PlainWire):
         bodies = [orjson.dumps(self._signed({**fields, "messageId": one})) for one in ids]  # each SMS has its receipt
         return [Call(sms.callback_url, body, {"Content-Type": "application/json"}) for body in bodies]
 
-    def write(self, sent: SentByConsumer) -> Call:
-        fields = {
-            "msisdn": sent.sender[1:],
-            "to": sent.to.removeprefix("+"),
-            "messageId": sent.sid,
-            "text": sent.text,
-            "type": "text" if is_gsm7(sent.text) else "unicode",
-            "keyword": sent.text.split(maxsplit=1)[0].upper(),
-        }
-        url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound"
-        return Call(f"{url}?{urlencode(self._signed(fields))}", method="GET")
+    def write(self, sent: SentByConsumer) -> Sequence[Call]:
+        """Each SMS by itself, in any order."""
+        texts = pieces(sent.text)
+        calls = []
+        for number, text in enumerate(texts, 1):
+            fields = {
+                "msisdn": sent.sender[1:],
+                "to": sent.to.removeprefix("+"),
+                "messageId": sent.sid if number == 1 else f"{sent.sid}{number}",
+                "text": text,
+                "type": "text" if is_gsm7(sent.text) else "unicode",
+                "keyword": sent.text.split(maxsplit=1)[0].upper(),
+            }
+            if len(texts) > 1:
+                fields |= {"concat": "true", "concat-ref": str(sent.seq % 256), "concat-total": str(len(texts))}
+                fields |= {"concat-part": str(number)}
+            url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound"
+            calls.append(Call(f"{url}?{urlencode(self._signed(fields))}", method="GET"))
+        return calls[::-1]
 
     def _signed(self, fields: Mapping[str, str]) -> dict[str, str]:
         whole = {**fields, "api-key": self._key, "nonce": secrets.token_hex(8), "timestamp": str(int(time.time()))}

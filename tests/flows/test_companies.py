@@ -135,6 +135,21 @@ def test_a_consumers_message_reaches_the_agent_once(stack: Stack, kind: str) -> 
     assert (one["text"], one["channel_id"]) == (text, account(stack, kind).channel)
 
 
+@pytest.mark.parametrize("text", ["0123456789 " * 60, "Größe 😀 " * 30])
+@pytest.mark.parametrize("kind", TEXTERS)
+def test_a_consumers_long_message_reaches_the_agent_whole(stack: Stack, kind: str, text: str) -> None:
+    """Some companies tell each SMS of it by itself, in any order."""
+    number = stack.new_number()
+    told = {"provider": kind, "from": f"+{number}", "text": text.strip(), "wait": True}
+    assert stack.sandbox("consumer/sms", told)["state"] == "taken"
+
+    def seen() -> list[str]:
+        return [one["text"] for one in stack.state()["seen"] if one["sender"] == number]
+
+    until(seen, "the agent sees it")
+    assert seen() == [text.strip()]
+
+
 @pytest.mark.parametrize("kind", TEXTERS)
 def test_a_stop_is_obeyed_until_a_start(stack: Stack, kind: str) -> None:
     number = stack.new_number()
@@ -180,7 +195,7 @@ def test_an_unsigned_callback_is_refused_and_its_twin_is_taken(stack: Stack, kin
 def inbound(stack: Stack, kind: str) -> Call:
     wire = wire_of(stack, kind)
     sent = SentByConsumer(1, 0.0, wire.new_id(), f"+{stack.new_number()}", account(stack, kind).number, "Hello")
-    return wire.write(sent)
+    return wire.write(sent)[0]
 
 
 def wire_of(stack: Stack, kind: str) -> Wire:

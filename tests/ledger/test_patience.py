@@ -13,13 +13,14 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
-from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger import Ledger, NewPiece, NewTask
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.patience import Patience
 from tests.ledger.ledger_bench import CHANNEL, new_message
 
 REF = new_message().ref
 TASK = NewTask("c-1", "consumer", "", b"{}")
+PIECE = NewPiece("c-1", "set", 1, 2, CHANNEL, "", b'{"text":', "Hello")
 
 # What claims, and what writes down something that has happened outside.
 WAITS: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
@@ -42,6 +43,7 @@ WAITS: dict[str, Callable[[Ledger], Awaitable[Any]]] = {
     "receipts_again": lambda ledger: ledger.receipts.again(CHANNEL, {REF: 1.0}),
     "receipts_refused": lambda ledger: ledger.receipts.refused(CHANNEL, REF, "404", b""),
     "task_put": lambda ledger: ledger.tasks.put([TASK]),
+    "piece_put": lambda ledger: ledger.tasks.put_piece(PIECE, 60.0, 60.0),
     "task_done": lambda ledger: ledger.tasks.done("c-1", "t", 1.0),
     "task_retry": lambda ledger: ledger.tasks.retry("c-1", "t", 1.0, "c"),
     "task_dead": lambda ledger: ledger.tasks.dead("c-1", "t", "c", b"", 1.0),

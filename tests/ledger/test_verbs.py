@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
-from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger import Ledger, NewPiece, NewTask
 from dcbridge.ledger.blobs import SMALL, BlobRoom
 from dcbridge.ledger.consent import OptOut
 from dcbridge.ledger.deliveries import Failure
@@ -81,6 +81,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.dead_letters.owe_receipt(f"r-{REF}", REF, "from", "to"),
     lambda it: it.receipts.done(CHANNEL, [REF, "another"]),
     lambda it: it.tasks.put([TASK, NewTask("b-1", "callback", "lane", b"{}")]),
+    lambda it: it.tasks.put_piece(NewPiece("c-2", "set", 1, 2, CHANNEL, "lane", b"{", ""), 1.0, 1.0),
     lambda it: it.tasks.claim("c-1", "t", 60.0),
     lambda it: it.tasks.retry("c-1", "t", 1.0, "c"),
     lambda it: it.tasks.dead("c-1", "t", "c", b"raw", 1.0),

@@ -28,7 +28,7 @@ from dcbridge.errors import (
     Unreadable,
     UnreadableEvent,
 )
-from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
+from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Piece, Reason, UpdateStatus
 from dcbridge.providers.base import Callback, Turn
 from dcbridge.providers.vonage import Vonage, VonageFields
 
@@ -315,7 +315,18 @@ def test_what_a_consumer_wrote() -> None:
     pieces = [{**INBOUND, "concat": "true", "concat-ref": "7", "concat-total": "2", "concat-part": n} for n in "12"]
     said = [vonage().parse_callback(callback(piece, "inbound"))[0] for piece in pieces]
     assert [one.provider_id for one in said if isinstance(one, ConsumerMessage)] == ["0B.1", "0B.2"]
+    assert [one.piece for one in said if isinstance(one, ConsumerMessage)] == [Piece("7", 1, 2), Piece("7", 2, 2)]
     assert len({vonage().event_id(callback(piece, "inbound")) for piece in pieces}) == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "total"), [("3", "2"), ("0", "2"), ("1", "1"), ("1", "256"), ("x", "2"), ("1", "٢"), ("", "")]
+)
+def test_what_is_no_piece_of_anything_is_a_message_by_itself(part: str, total: str) -> None:
+    piece = {**INBOUND, "concat": "true", "concat-ref": "7", "concat-total": total, "concat-part": part}
+    [message] = vonage().parse_callback(callback(piece, "inbound"))
+    assert isinstance(message, ConsumerMessage)
+    assert message.piece is None
 
 
 @pytest.mark.parametrize(
