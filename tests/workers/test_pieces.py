@@ -50,8 +50,6 @@ def pieces(side: FarSide) -> FarSide:
     fields = configuration.providers["twilio"].fields
     in_pieces = InPieces("twilio", cast(TwilioFields, fields), "http://127.0.0.1")
     providers: dict[str, Provider] = {**side.context.providers, "twilio": in_pieces}
-        "twilio": InPieces("twilio", cast(TwilioFields, fields), "http://127.0.0.1")
-    }
     side.context = replace(side.context, configuration=configuration, providers=providers, consent_words=how.words())
     return side
 
