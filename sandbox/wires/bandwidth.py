@@ -97,7 +97,7 @@ class BandwidthWire(PlainWire):
             event["errorCode"] = int(self.error(error_code))
         return [self._call(sms.callback_url, event)]
 
-    def write(self, sent: SentByConsumer) -> Call:
+    def write(self, sent: SentByConsumer) -> Sequence[Call]:
         message = {
             "id": sent.sid, "owner": sent.to, "applicationId": self._application, "time": _now(),
             "segmentCount": measure(sent.text)[1], "direction": "in", "to": [sent.to], "from": sent.sender,
@@ -105,7 +105,7 @@ class BandwidthWire(PlainWire):
         }  # fmt: skip
         event = {"type": "message-received", "time": _now(), "description": "Incoming message received", "to": sent.to,
                  "message": message}  # fmt: skip
-        return self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", event)
+        return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", event)]
 
     def _message(self, sms: Sms) -> dict[str, object]:
         return {

@@ -99,12 +99,12 @@ class SinchWire(PlainWire):
             "client_reference": sms.reference,
         })]  # fmt: skip
 
-    def write(self, sent: SentByConsumer) -> Call:
+    def write(self, sent: SentByConsumer) -> Sequence[Call]:
         said = {
             "type": "mo_text", "id": sent.sid, "from": sent.sender[1:], "to": sent.to.removeprefix("+"),
             "body": sent.text, "received_at": _now(), "operator_id": "310410",
         }  # fmt: skip
-        return self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", said)
+        return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", said)]
 
     def _call(self, url: str, said: Mapping[str, object]) -> Call:
         body, nonce, moment = orjson.dumps(said), secrets.token_hex(12), str(int(time.time()))

@@ -48,8 +48,8 @@ def pieces(side: FarSide) -> FarSide:
     how = Consent(enforce="always")
     configuration = side.context.configuration.model_copy(update={"consent": how})
     fields = configuration.providers["twilio"].fields
-    in_pieces = InPieces("twilio", cast(TwilioFields, fields), "http://127.0.0.1")
-    providers: dict[str, Provider] = {**side.context.providers, "twilio": in_pieces}
+    in_pieces = cast(Provider, InPieces("twilio", cast(TwilioFields, fields), "http://127.0.0.1"))
+    providers = {**side.context.providers, "twilio": in_pieces}
     side.context = replace(side.context, configuration=configuration, providers=providers, consent_words=how.words())
     return side
 
