@@ -131,7 +131,7 @@ async def test_nobody_listens_and_nobody_answers() -> None:
         error = await fate(http_fields(f"http://127.0.0.1:{bound.getsockname()[1]}/"))
         assert (type(error), error and error.code) == (Unreachable, "connect")
     async with receiving(Receiver([b""])) as receiver:
-        error = await fate(http_fields(receiver.url, timeout=0.3))
+        error = await fate(http_fields(receiver.url, timeout=1.0))
         assert (type(error), error and error.code) == (OutcomeUnknown, "timeout")
         assert len(receiver.got) == 1
 

@@ -165,13 +165,13 @@ async def test_a_server_that_is_killed_in_mid_stream_loses_nothing(server: Nats)
 
 @needs_nats
 async def test_a_server_that_falls_silent_is_waited_for_no_longer_than_said(server: Nats) -> None:
-    async with stream(server, "silent"), sink(server.url, subject="silent.x", timeout=0.5) as out:
+    async with stream(server, "silent"), sink(server.url, subject="silent.x", timeout=1.5) as out:
         await out.deliver(an_event())
         server.stop_the_clock(True)
         try:
             error = await refused(out, id="evt-2")
             assert (type(error), error.code) == (OutcomeUnknown, "timeout")
-            async with sink(server.url, subject="silent.x", timeout=0.5) as another:
+            async with sink(server.url, subject="silent.x", timeout=1.5) as another:
                 assert isinstance(await refused(another), Unreachable)
         finally:
             server.stop_the_clock(False)

@@ -43,10 +43,15 @@ transport_maps = texthash:{folder}/transport
 default_transport = error:5.4.4 nothing leaves this machine
 smtputf8_enable = {smtputf8}
 delay_warning_time = 1s
-minimal_backoff_time = 1s
-maximal_backoff_time = 2s
+minimal_backoff_time = 2s
+maximal_backoff_time = 3s
 queue_run_delay = 1s
 """
+# A scan of the deferred queue takes what is due within a second. With a backoff of one second that is a report whose
+# delivery has just failed, and which pipe(8) may still have locked: qmgr(8) then says "skipped, still being delivered"
+# and puts it into the incoming queue for PUT_ASIDE seconds. That queue is looked at when mail comes, and when qmgr is
+# woken: every 300 seconds by default, and here every second.
+PUT_ASIDE = 60.0
 
 _TRANSPORT = f"""\
 {DELIVERED} deliver:
@@ -59,7 +64,7 @@ _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
+qmgr unix n - n 1 1 qmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
 defer unix - - n - 0 bounce

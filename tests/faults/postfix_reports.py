@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.faults.postfix import BOUNCED, DELIVERED, REPORTS, SLOW, Postfix, why_not
-from tests.stack import EMAIL, Stack, quiet_port, until
+from tests.faults.postfix import BOUNCED, DELIVERED, PUT_ASIDE, REPORTS, SLOW, Postfix, why_not
+from tests.stack import EMAIL, PATIENCE, Stack, quiet_port, until
 
 ANA, BOB = f"ana@{DELIVERED}", f"bob@{BOUNCED}"
 JOSE, JURGEN = f"josé@{DELIVERED}", f"jürgen@{BOUNCED}"
@@ -110,8 +110,9 @@ def play(*, away: float, emails: int, smtputf8: bool) -> Found:
 
 def _end(stack: Stack, message: str, recipient: str) -> str:
     """ "Delivered", the code of the reason, or "" where nobody ever said."""
+    told = f"a receipt for {message} and {recipient}"
     try:
-        receipt = stack.receipt(message, recipient, EMAIL)
+        receipt = until(lambda: stack.message(message, EMAIL)["receipts"].get(recipient), told, PATIENCE + PUT_ASIDE)
     except AssertionError:
         return ""
     return str(receipt["status"]) if receipt["status"] == "Delivered" else str(receipt["reasons"][0]["code"])

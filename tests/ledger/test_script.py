@@ -159,7 +159,7 @@ def test_a_verb_weighs_as_much_as_there_is_in_it(words: tuple[str | bytes | int,
 
 
 async def test_a_redis_that_hangs_fails_only_what_was_under_way(own_redis: EmbeddedRedis) -> None:
-    redis = connect(Settings(redis_url=SecretStr(own_redis.url), redis_timeout=0.3))
+    redis = connect(Settings(redis_url=SecretStr(own_redis.url), redis_timeout=1.5))
     ledger = Ledger(redis, keep=100.0, keep_dead=100.0)
     assert await ledger.messages.accept([new_message("before")]) == [True]
     assert own_redis.process is not None
@@ -179,7 +179,7 @@ async def test_a_redis_that_hangs_fails_only_what_was_under_way(own_redis: Embed
 
 
 async def test_what_was_answered_is_there_after_a_kill(own_redis: EmbeddedRedis) -> None:
-    redis = connect(Settings(redis_url=SecretStr(own_redis.url), redis_timeout=1.0))
+    redis = connect(Settings(redis_url=SecretStr(own_redis.url), redis_timeout=3.0))
     bench = Bench(redis)
     refs = [await bench.put(f"m-{n}") for n in range(5)]
     own_redis.kill()

@@ -290,7 +290,7 @@ async def test_silence_is_waited_out(last: str, say: bytes, error: type[SendErro
 
     async with scripted(fall_silent) as port:
         with pytest.raises(error, match="timeout"):
-            await send_mail(replace(REQUEST, port=port, timeout=0.2))
+            await send_mail(replace(REQUEST, port=port, timeout=1.0))
 
 
 async def test_a_server_that_drips_is_not_waited_for_at_each_step() -> None:
@@ -335,7 +335,7 @@ async def test_a_quit_that_is_not_answered_changes_nothing() -> None:
         await reader.read()
 
     async with scripted(forget) as port:
-        assert (await send_mail(replace(REQUEST, port=port, timeout=0.3))).step == "done"
+        assert (await send_mail(replace(REQUEST, port=port, timeout=2.0))).step == "done"
 
 
 async def test_a_refused_port_and_a_host_that_is_none() -> None:

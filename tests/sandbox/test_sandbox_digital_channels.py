@@ -173,7 +173,7 @@ async def test_it_misbehaves_as_told_and_no_longer_than_told() -> None:
         before = len(worlds.world.seen)
         await worlds.control("/control", {"digital_channels": {"mode": "silent", "count": 1}})
         with pytest.raises(httpx.ReadTimeout):
-            await worlds.http.post("/nexus/v3/channels/0123456789/messages", content=b"{}", timeout=0.1)
+            await worlds.http.post("/nexus/v3/channels/0123456789/messages", content=b"{}", timeout=0.5)
         assert len(worlds.world.seen) == before
         await worlds.control("/control", {"digital_channels": {"mode": "late", "count": 1, "delay": 0.5}})
         asked = asyncio.create_task(worlds.nexus(batch(TEXT)))

@@ -35,7 +35,7 @@ async def deliver(
     worlds: Worlds, to: list[str], mail: list[str] | None = None, rcpt: list[str] | None = None
 ) -> tuple[int, str]:
     """One transaction; the answer to DATA. Raises what aiosmtplib raises."""
-    async with aiosmtplib.SMTP(hostname="127.0.0.1", port=worlds.world.smtp_port, timeout=2) as client:
+    async with aiosmtplib.SMTP(hostname="127.0.0.1", port=worlds.world.smtp_port, timeout=30) as client:
         await client.ehlo()
         await client.mail(SENDER, options=mail or [])
         for one in to:
@@ -223,7 +223,7 @@ async def test_smtplib_delivers_utf8_addresses() -> None:
     async with two_worlds() as worlds:
 
         def send() -> dict[str, tuple[int, bytes]]:
-            with smtplib.SMTP("127.0.0.1", worlds.world.smtp_port, timeout=2) as client:
+            with smtplib.SMTP("127.0.0.1", worlds.world.smtp_port, timeout=30) as client:
                 client.ehlo()
                 assert {"dsn", "smtputf8", "8bitmime", "size"} <= set(client.esmtp_features)
                 assert "auth" not in client.esmtp_features

@@ -25,7 +25,7 @@ class _Redirected(TwilioHttpClient):  # type: ignore[misc]  # the SDK has no typ
     """Twilio's client, calling the sandbox where it would call api.twilio.com."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(timeout=5)
+        super().__init__(timeout=30)
         self.url = url
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> TwilioResponse:

@@ -34,7 +34,7 @@ CONFIG = SandboxConfig(
     mail_callback_secret="mail-secret",
     retry_timeout=0.02,
     retry_attempts=3,
-    answer_limit=0.3,
+    answer_limit=10.0,
     status_delay=0.0,
     slow_answer=0.3,
     retry_after=2,
@@ -90,8 +90,11 @@ def replying(status: int, body: object = None) -> Reply:
     return reply
 
 
+SHORT = 2.0  # seconds: an `answer_limit` for those who meet `mute`; a bridge that is busy answers within it
+
+
 async def mute(heard: Heard) -> Response:
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(SHORT * 1.2)
     return Response(status_code=200)
 
 
@@ -111,7 +114,7 @@ class Worlds:
 
     async def settled(self) -> None:
         """Wait until nothing is under way."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while tasks := list(self.world.tasks):
                 await asyncio.gather(*tasks, return_exceptions=True)
 
@@ -161,7 +164,7 @@ async def two_worlds(**changes: Any) -> AsyncIterator[Worlds]:
     app = build_app(replace(CONFIG, **{"bridge_url": bridge_url, **changes}))
     sandbox_server, url = await started(app)
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=5.0) as http:
+        async with httpx.AsyncClient(base_url=url, timeout=30.0) as http:
             yield Worlds(app.state.world, bridge, http, url, bridge_url)
     finally:
         await asyncio.gather(sandbox_server.shutdown(), bridge_server.shutdown())

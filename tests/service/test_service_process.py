@@ -21,7 +21,7 @@ from tests.service.client import SECRET, configuration, settings, sms
 async def running(redis_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
     """(public, operator) clients of a service that ends by SIGTERM."""
     ports = free_port(), free_port()
-    chosen = settings(redis_url, public_port=ports[0], operator_port=ports[1], redis_timeout=0.5)
+    chosen = settings(redis_url, public_port=ports[0], operator_port=ports[1], redis_timeout=3.0)
     task = asyncio.create_task(serve(chosen, configuration()))
     public, operator = (httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10.0) for port in ports)
     async with public, operator:

@@ -45,7 +45,7 @@ class Service:
             "LOG_FORMAT": "json",
             "TOKEN_KEY": "0123456789abcdef",
             "SERVICE_PROCESSES": str(COUNT),
-            "REDIS_TIMEOUT": "1",
+            "REDIS_TIMEOUT": "3",
         }
         self._log = folder / "service.log"
         with self._log.open("ab") as log:

@@ -20,7 +20,7 @@ from dcbridge.errors import OutcomeUnknown, SendError, Undecodable, Unreadable
 from dcbridge.http.client_connection import INTERIM
 from dcbridge.http.unpacking import MEMBERS
 from dcbridge.transport.sender import ANSWER_LIMIT, Sender
-from tests.transport.test_sender import fate, heard, patient, post, reset, serving
+from tests.transport.test_sender import IN_VAIN, fate, heard, patient, post, reset, serving
 
 SID = b'{"sid":"SM1"}'
 
@@ -58,7 +58,7 @@ async def said(answer: bytes, *, then: str = "close", **changes: float) -> SendE
         reset(writer) if then == "reset" else writer.close()
 
     async with serving(talk) as url:
-        return await fate(url, **changes)
+        return await fate(url, **((IN_VAIN if then == "silence" else {}) | changes))
 
 
 # ---------------------------------------------------------------- a body that cannot be read
@@ -252,7 +252,7 @@ async def test_an_answer_that_trickles_ends_with_the_patience(first: bytes) -> N
             await asyncio.sleep(0.05)
 
     async with serving(drips) as url:
-        found = await fate(url, write_timeout=0.1)
+        found = await fate(url, **IN_VAIN)
     taken = first.endswith(b"99999\r\n\r\n")
     assert isinstance(found, Undecodable if taken else OutcomeUnknown)
     assert found.code == ("http 201, body broke off" if taken else "timeout")

@@ -101,7 +101,7 @@ async def test_a_question_whose_answer_cannot_be_read_is_put_again(side: FarSide
     ],
 )
 async def test_an_event_that_was_taken_is_delivered_once(answer: bytes) -> None:
-    async with receiving(Receiver([answer])) as there, http_sink(http_fields(there.url, timeout=1)) as sink:
+    async with receiving(Receiver([answer])) as there, http_sink(http_fields(there.url, timeout=3)) as sink:
         assert await sink.deliver(an_event()) is False
         assert len(there.got) == 1
 
