@@ -37,8 +37,8 @@ def build(ctx: ServiceContext) -> ASGIApp:
         routes=[
             Route(_MESSAGES + "{endpoint}", messages, methods=["POST"]),
             Route(_INTERACTIONS + "{endpoint}", interactions, methods=["POST"]),
-            Route(_CALLBACKS + "{provider}/{kind}", callback, methods=["GET", "POST"]),
-            Route(_CALLBACKS + "{provider}/{kind}/{secret}", callback, methods=["GET", "POST"]),
+            Route(_CALLBACKS + "{provider}/{kind}", callback, methods=["GET", "POST", "OPTIONS"]),
+            Route(_CALLBACKS + "{provider}/{kind}/{secret}", callback, methods=["GET", "POST", "OPTIONS"]),
         ],
         exception_handlers={HTTPException: http_error},
     )

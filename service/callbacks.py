@@ -25,14 +25,22 @@ _NOT_STORED = ("authorization", "cookie", "proxy-authorization", "content-encodi
 
 
 async def callback(ctx: ServiceContext, request: Request) -> Outcome:
-    """GET or POST /callbacks/{provider}/{status|inbound|events}, and the same with a secret behind it."""
+    """GET or POST /callbacks/{provider}/{status|inbound|events}, and the same with a secret behind it; OPTIONS where
+    that is how a provider asks whether it may call.
+    """
     provider = ctx.providers.get(request.names["provider"])
     kind, secret = cast(CallbackKind, request.names["kind"]), request.names.get("secret", "")
     if provider is None or kind not in provider.can.callbacks or (secret and not provider.can.secret_in_path):
         raise Refusal(404, "unknown provider", "no such provider or callback")
+    if request.scope["method"] == "OPTIONS" and not provider.can.handshake:
+        raise Refusal(405, "method not allowed", "method not allowed", {"Allow": "GET, HEAD, POST"})
     limit = min(ctx.settings.body_limit, provider.can.callbacks[kind] or ctx.settings.body_limit)
     raw = await request.body(limit)
     received, proof = _verified(ctx, request, provider, _callback(ctx, request, kind, raw, secret), limit)
+    answer = provider.callback_response(received)
+    sent = Answer(answer.status, answer.body, dict(answer.headers), answer.content_type)
+    if received.method == "OPTIONS":  # it says nothing that has to be kept
+        return Outcome(sent, "handshake", {"kind": kind})
     # A provider that has neither a proof nor an id of its own gets no deduplication: the same words are two messages.
     event = proof or provider.event_id(received) or uuid.uuid4().hex
     digest = hashlib.blake2b(f"{provider.name}\0{kind}\0{event}".encode(), digest_size=12).hexdigest()
@@ -46,8 +54,6 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
     )
     task = NewTask(f"b-{digest}", "callback", lane_for(provider, received), pack(provider.name, stored), request.trace)
     word = await ctx.inbox.put(task)
-    answer = provider.callback_response(received)
-    sent = Answer(answer.status, answer.body, dict(answer.headers), answer.content_type)
     return Outcome(sent, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+import time
 
 import structlog
 
-from dcbridge.config.models import Retry
+from dcbridge.config.models import Channel, Retry
 from dcbridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
 from dcbridge.ledger import MessageClaim
 from workers.context import WorkerContext
@@ -70,7 +71,7 @@ async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: Mess
         await update_breaker(ctx, channel.provider, ref, error)
     delay = 0.0
     if error.taken is None:
-        grace = channel.unknown_grace if channel else GRACE
+        grace = _grace(ctx, channel, claimed)
         state = await ctx.ledger.messages.unknown(ref, claim, grace, error.code)
     elif error.again:
         delay = wait(retry, attempt, kept_to(ctx, channel.provider if channel else "", error))
@@ -87,6 +88,20 @@ async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: Mess
     asked = {} if error.retry_after is None else {"asked_to_wait": round(error.retry_after), "waits": round(delay)}
     tell("send_failed", outcome=error.outcome, code=error.code, attempt=attempt, state=state, **asked)
     return state
+
+
+def _grace(ctx: WorkerContext, channel: Channel | None, claimed: MessageClaim) -> float:
+    """Seconds until the ledger settles an unknown outcome. Where the same key makes a second request harmless, it is
+    not waited for what the provider says of the first.
+    """
+    if channel is None:
+        return GRACE
+    entry, same_key = claimed.entry, ctx.providers[channel.provider].can.idempotent_for
+    began_at = entry.unknown_since or entry.attempt_began_at or entry.began_at or 0
+    if time.time() - began_at / 1000 >= same_key:
+        return channel.unknown_grace
+    before = entry.unknown_requests
+    return wait(ctx.configuration.retry_of(entry.channel_id), before) if before else 0.0
 
 
 async def update_breaker(ctx: WorkerContext, provider: str, ref: str, error: SendError) -> None:

@@ -40,7 +40,8 @@ async def ask_or_decide(ctx: WorkerContext, ref: str, state: str, channel: Chann
 
     A provider that is silent for now is waited for no longer than a message may hold up its conversation.
     """
-    if channel is not None and ctx.status_lookup(channel) is not None:
+    same_key = state == "unknown" and channel is not None and ctx.providers[channel.provider].can.idempotent_for > 0
+    if channel is not None and ctx.status_lookup(channel) is not None and not same_key:
         limit = channel.lane_limit + (channel.confirm_within if state == "sent" else 0.0)
         queued = await ctx.ledger.lookups.ask(ref, limit)
         if queued != "over":
@@ -53,7 +54,10 @@ async def _decide(ctx: WorkerContext, ref: str, state: str, channel: Channel | N
     if state == "unknown":
         if channel is None:
             return await ctx.ledger.messages.settle(ref, "fail", token=token)
-        return await ctx.ledger.messages.settle(ref, channel.outcome_unknown, channel.resends, token, channel.attempts)
+        same_key = ctx.providers[channel.provider].can.idempotent_for
+        return await ctx.ledger.messages.settle(
+            ref, channel.outcome_unknown, channel.resends, token, channel.attempts, same_key
+        )
     policy = channel.unconfirmed_as if channel else "none"
     receipt = {"none": "", "delivered": "Delivered", "failed": "Failed"}[policy]
     within = channel.confirm_within if channel else 0.0

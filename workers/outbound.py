@@ -91,7 +91,9 @@ def _written(provider: Provider, message: AgentMessage, claimed: MessageClaim) -
 
 def turn_of(message: AgentMessage, part: Part, claimed: MessageClaim) -> Turn:
     """The turn of one part of a message that is claimed, for sending it or a status lookup."""
-    return Turn(message, part, (claimed.entry.accepted_at or 0) / 1000)
+    entry = claimed.entry
+    began_at = entry.unknown_since or entry.attempt_began_at or entry.began_at or 0
+    return Turn(message, part, (entry.accepted_at or 0) / 1000, began_at / 1000)
 
 
 def stored_message(

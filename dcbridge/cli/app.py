@@ -69,7 +69,7 @@ def dev(
         str,
         typer.Option(
             "--with",
-            help="SMS companies beside Twilio, separated by commas: bandwidth, sinch, vonage, telnyx, infobip, http."
+            help="SMS companies beside Twilio, separated by commas: azure-sms, bandwidth, sinch, vonage, telnyx, infobip, http."
             " They stay in bridge.yaml.",
         ),
     ] = "",

@@ -135,7 +135,7 @@ def _hop(at: float, line: str, entry: MessageEntry | TaskEntry) -> Hop:
                 at, f"asked {provider}: {_ANSWERS.get(answer, answer)}", facts | ({about: detail} if detail else {})
             )
         case "settled":
-            return Hop(at, f"outcome still unknown: {rest}")
+            return Hop(at, f"outcome still unknown: {_SETTLED.get(rest, rest)}")
         case "receipt":
             word, code = _split(rest, 2)
             return Hop(at, f"receipt: {_RECEIPTS.get(word, word)}", {"code": code} if code else {})
@@ -143,6 +143,7 @@ def _hop(at: float, line: str, entry: MessageEntry | TaskEntry) -> Hop:
             return Hop(at, line)
 
 
+_SETTLED = {"same_key": "sent again with the same key"}
 _OUTCOMES = {
     "taken": "accepted by the provider",
     "retry": "not accepted",

@@ -331,15 +331,19 @@ local function lookup_ends(ref, channel)
   if limits and limits[1].cap > 0 then redis.call('ZREM', 'dcb:flight:q-' .. limits.provider, ref) end
 end
 
--- @verb settle ref policy keep_ms most token attempts -> State|stale
+-- @verb settle ref policy keep_ms most token attempts same_key_ms -> State|stale
 -- An unknown outcome whose grace is over, or whose provider cannot tell. policy: "resend" or "fail"; a message that has
--- been sent again `most` times, perhaps for the second time, fails as well.
+-- been sent again `most` times, perhaps for the second time, fails as well. Within `same_key_ms` of the first such
+-- request a second one is no second message, and the policy is "same_key".
 function verbs.settle()
   local ref, key = a.ref, 'dcb:m:' .. a.ref
-  local f = redis.call('HMGET', key, F.state, F.lookup_token, F.times_unknown, F.times_absent, F.channel_id, F.attempts)
+  local f = redis.call('HMGET', key, F.state, F.lookup_token, F.times_unknown, F.times_absent, F.channel_id, F.attempts,
+    F.unknown_since)
   if f[1] ~= S.unknown or not may_decide(ref, a.token, f[2]) then return 'stale' end
   local policy = a.policy
-  if tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(a.most) then policy = 'fail' end
+  if now - tonumber(f[7] or '0') < tonumber(a.same_key_ms) then
+    policy = 'same_key'
+  elseif tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(a.most) then policy = 'fail' end
   if is_tried_enough(f[6], a.attempts) then policy = 'fail' end
   lookup_ends(ref, f[5])
   redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. policy, 1)

@@ -115,12 +115,17 @@ class Messages:
         """Nobody knows whether it was taken, unless an update said so meanwhile. Without a token: a lease ended."""
         return word(await self._script.record("unknown", ref, token, ms(grace), code, self._keep.ended_ms))
 
-    async def settle(self, ref: str, policy: str, most: int = 2, token: str = "", attempts: int = 0) -> str:
+    async def settle(
+        self, ref: str, policy: str, most: int = 2, token: str = "", attempts: int = 0, same_key: float = 0.0
+    ) -> str:
         """The grace is over: `policy` is "resend", at most `most` times and within `attempts`, or "fail".
 
-        `token`: of a lookup of it.
+        `token`: of a lookup of it. `same_key`: seconds in which the provider knows a second request for the first one.
         """
-        return word(await self._script.call("settle", ref, policy, self._keep.ended_ms, most, token, attempts))
+        answer = await self._script.call(
+            "settle", ref, policy, self._keep.ended_ms, most, token, attempts, ms(same_key)
+        )
+        return word(answer)
 
     async def confirm_over(
         self, ref: str, reason: str, receipt: str, confirm_within: float = 0.0, token: str = ""

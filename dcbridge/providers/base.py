@@ -47,6 +47,8 @@ class Turn:
     message: AgentMessage
     part: Part
     accepted_at: float  # seconds since 1970
+    # When the first request for this part began that may have been taken, the same; with what makes it repeatable.
+    began_at: float = 0.0
 
     @property
     def key(self) -> str:
@@ -196,6 +198,9 @@ class Can:
     # A callback may name a message by the provider's id alone: whose each id is, is then kept. An update that comes
     # before the id is known waits for it, a minute at most.
     named_by_id: bool = False
+    # Seconds from the first request for a part in which a second one with the same key is not a second message.
+    idempotent_for: float = 0.0
+    handshake: bool = False  # OPTIONS asks whether its callbacks are welcome (CloudEvents' HTTP webhook, 4)
     # Who keeps to a consumer's STOP, and answers it: the provider, or dcbridge.
     opt_out: Literal["theirs", "ours"] = "ours"
     opt_out_codes: frozenset[str] = frozenset()  # with which it refuses a message to a consumer who opted out

@@ -19,7 +19,7 @@ from dcbridge.runtime.summed import summed
 
 VERSION = version("dcbridge")
 _RARE = (
-    "unknown", "unknown_resend", "unknown_fail", "dead", "breaker_opened", "redelivered_late",
+    "unknown", "unknown_resend", "unknown_same_key", "unknown_fail", "dead", "breaker_opened", "redelivered_late",
     "own_subscriber_disabled", "own_subscriber_enabled", "own_subscriber_failing", "own_subscriber_recovered",
     "own_delivery_dead", "own_interaction_gap", "own_consent_stopped", "own_consent_started",
     "gap_finished_first", "gap_repeated", "gap_never_finished", "gap_never_started",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sandbox.config import Account
+from sandbox.wires.azure_sms import AzureSmsWire
 from sandbox.wires.bandwidth import BandwidthWire
 from sandbox.wires.base import Wire
 from sandbox.wires.http import HttpWire
@@ -16,6 +17,7 @@ from sandbox.wires.vonage import VonageWire
 from sandbox.world import World
 
 KINDS: dict[str, Callable[[World, str, Account], Wire]] = {
+    "azure-sms": AzureSmsWire,
     "bandwidth": BandwidthWire,
     "http": HttpWire,
     "infobip": InfobipWire,

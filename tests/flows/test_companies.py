@@ -166,7 +166,8 @@ def test_a_stop_is_obeyed_until_a_start(stack: Stack, kind: str) -> None:
     writes("START")
     receipt = stack.receipt(send(stack, kind, number, "Hello"), channel=account(stack, kind).channel)
     assert receipt["status"] == "Delivered"
-    assert len(stack.texts_to(number)) == 1
+    assert [one["status"] for one in stack.texts_to(number)][-1:] == ["delivered"]
+    assert len([one for one in stack.texts_to(number) if one["status"] != "failed"]) == 1
 
 
 def without_header(name: str) -> Callable[[Call], Call]:
@@ -174,6 +175,7 @@ def without_header(name: str) -> Callable[[Call], Call]:
 
 
 UNSIGNED: dict[str, Callable[[Call], Call]] = {
+    "azure-sms": lambda call: replace(call, url=call.url[:-1] + ("0" if call.url[-1] != "0" else "1")),
     "bandwidth": without_header("Authorization"),
     "http": without_header("X-Company-Signature"),
     "infobip": lambda call: replace(call, url=call.url[:-1] + ("0" if call.url[-1] != "0" else "1")),

@@ -26,6 +26,7 @@ from tests.providers.test_telnyx import PUBLIC
 FORM = "application/x-www-form-urlencoded"
 PATH_SECRET = "0123456789abcdef"
 FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "azure-sms": {"base_url": "https://x.example", "access_key": "a2V5", "callback_secret": PATH_SECRET},
     "bandwidth": {"account_id": "1", "application_id": "2", "client_id": "3", "client_secret": "4",
                   "callback_secret": PATH_SECRET},
     "http": ACME,
@@ -42,6 +43,14 @@ REF = "0123456789abcdef01234567.0"
 ENDS = {"from": "16504661149", "to": "12025550123"}
 # What each company calls with, and what it answers: whole, to be damaged.
 GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
+    "azure-sms": (
+        [[{"id": "e", "eventType": "Microsoft.Communication.SMSDeliveryReportReceived", "data": {
+            "messageId": "m-1", "deliveryStatus": "Failed", "deliveryStatusDetails": "4004", "Tag": REF}},
+          {"id": "m-1", "type": "Microsoft.Communication.SMSReceived", "data": {**ENDS, "message": "x"}},
+          {"eventType": "Microsoft.EventGrid.SubscriptionValidationEvent", "data": {"validationCode": "v-1"}}]],
+        [{"value": [{"messageId": "m-1", "httpStatusCode": 202, "successful": True}]},
+         {"value": [{"httpStatusCode": 400, "successful": False}]}, {"error": {"code": "BadRequest"}}],
+    ),
     "bandwidth": (
         [[{"type": "message-failed", "errorCode": 4720, "message": {"id": "m-1", "tag": REF}},
           {"type": "message-received", "to": "+12025550123", "message": {
@@ -138,7 +147,7 @@ def test_every_kind_is_here() -> None:
     assert {name.partition(",")[0] for name in FIELDS} == set(KINDS)
 
 
-@pytest.mark.parametrize("name", ["bandwidth", "infobip", "sinch", "telnyx", "twilio", "vonage"])
+@pytest.mark.parametrize("name", ["azure-sms", "bandwidth", "infobip", "sinch", "telnyx", "twilio", "vonage"])
 @pytest.mark.parametrize(
     "url", ["https://a.example:99999", "https://a.example:x", "https://[::1", "https://a\x7f.example"]
 )

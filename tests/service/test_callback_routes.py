@@ -21,6 +21,7 @@ MORE = f"""\
 providers:
   infobip: {{kind: infobip, base_url: "http://127.0.0.1:1", api_key: key, callback_secret: {SECRET}}}
   vonage: {{kind: vonage, api_key: key, api_secret: s, signature_secret: t}}
+  azure: {{kind: azure-sms, base_url: "http://127.0.0.1:1", access_key: a2V5, callback_secret: {SECRET}}}
   telnyx: {{kind: telnyx, api_key: key, public_key: "{PUBLIC}"}}
 """
 
@@ -126,3 +127,23 @@ async def test_what_consumers_write_is_read_in_order_at_an_address_for_both(
     assert answer.status_code == 200
     [task] = await stored(client)
     assert task[b"ln"].decode() == (callback_lane("telnyx", "inbound") if in_order else "")
+
+
+ASKED = {"webhook-request-origin": "eventgrid.azure.net", "webhook-request-rate": "120"}
+
+
+@pytest.mark.parametrize("path", ["azure/events", f"azure/events/{SECRET}0"])
+async def test_a_handshake_without_the_secret_is_refused(client: ServiceClient, path: str) -> None:
+    answer = await client.http.request("OPTIONS", f"/callbacks/{path}", headers=ASKED)
+    assert (answer.status_code, "webhook-allowed-origin" in answer.headers) == (401, False)
+    answer = await client.http.request("OPTIONS", f"/callbacks/azure/events/{SECRET}", headers=ASKED)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["webhook-allowed-origin"] == "eventgrid.azure.net"
+    assert await stored(client) == []
+
+
+async def test_a_handshake_in_a_body_is_answered_with_what_it_asks_for(client: ServiceClient) -> None:
+    event = {"eventType": "Microsoft.EventGrid.SubscriptionValidationEvent", "data": {"validationCode": "c-1"}}
+    for path, status, said in ((f"azure/events/{SECRET}0", 401, None), (f"azure/events/{SECRET}", 200, "c-1")):
+        answer = await client.http.post(f"/callbacks/{path}", json=[event])
+        assert (answer.status_code, answer.json().get("validationResponse")) == (status, said)

@@ -212,7 +212,8 @@ async def test_a_mail_report_comes_with_its_secret(client: ServiceClient, secret
         ("GET", "/webhooks/messages/main", 405, "POST"),
         ("PUT", "/webhooks/messages/main", 405, "POST"),
         ("GET", EVENTS, 405, "POST"),
-        ("DELETE", "/callbacks/twilio/status", 405, "GET, HEAD, POST"),
+        ("DELETE", "/callbacks/twilio/status", 405, "GET, HEAD, OPTIONS, POST"),
+        ("OPTIONS", "/callbacks/twilio/status", 405, "GET, HEAD, POST"),  # for who begins with a handshake
         ("POST", "/webhooks/interactions/main", 404, None),  # an endpoint of messages only
         ("POST", "/webhooks/messages/events", 404, None),
         ("GET", "/callbacks/twilio/status", 401, None),

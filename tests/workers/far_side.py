@@ -45,6 +45,7 @@ providers:
   nowhere: {{kind: twilio, base_url: {nowhere}, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
   post: {{kind: smtp, host: 127.0.0.1, security: none, callback_secret: the-callback-secret}}
   other-post: {{kind: smtp, host: 127.0.0.1, security: none, callback_secret: another-callback-secret}}
+  azure: {{kind: azure-sms, base_url: {url}, access_key: a2V5, callback_secret: 0123456789abcdef}}
   other: {{kind: twilio, base_url: {url}, account_sid: ACffffffffffffffffffffffffffffffff, auth_token: {token}}}
 channels:
   company.com: {{type: email, provider: post}}
@@ -55,6 +56,7 @@ channels:
   asked: {{type: sms, provider: asked, number: "+15557650128", confirm_within: 5000}}
   asked-fails: {{type: sms, provider: asked, number: "+15557650129", outcome_unknown: fail, unconfirmed_as: failed}}
   asked-taken: {{type: sms, provider: asked, number: "+15557650130", delivered_when: taken}}
+  azure: {{type: sms, provider: azure, number: "+15557650131", outcome_unknown: fail, unknown_grace: 70}}
   twin: {{type: sms, provider: twilio, number: "+15557650128"}}
   hurried: {{type: sms, provider: twilio, number: "+15557650127", lane_limit: 1, unconfirmed_as: delivered}}
 """
@@ -170,6 +172,7 @@ async def worlds() -> AsyncIterator[tuple[Side, Side, str]]:
     provider, agents = Side(TAKEN), Side(STORED)
     routes = [
         Route("/2010-04-01/{path:path}", provider.answer, methods=["GET", "POST"]),
+        Route("/sms", provider.answer, methods=["POST"]),
         Route("/nexus/v3/{path:path}", agents.answer, methods=["POST"]),
     ]
     async with listening(Starlette(routes=routes)) as url:

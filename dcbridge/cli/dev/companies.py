@@ -63,6 +63,19 @@ def _public_key(kept: Mapping[str, str]) -> str:
 
 
 COMPANIES: dict[str, Company] = {
+    "azure-sms": Company(
+        channel="5550200007",
+        number="+15557650207",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    access_key: file:azure-sms_access_key
+    callback_secret: file:azure-sms_callback_secret
+""",
+        secrets={
+            "access_key": lambda: base64.b64encode(secrets.token_bytes(64)).decode(),
+            "callback_secret": _secret,
+        },
+    ),
     "bandwidth": Company(
         channel="5550200005",
         number="+15557650205",
