@@ -69,7 +69,8 @@ def dev(
         str,
         typer.Option(
             "--with",
-            help="SMS companies beside Twilio, separated by commas: azure-sms, bandwidth, sinch, vonage, telnyx, infobip, http."
+            help="SMS companies beside Twilio, separated by commas:"
+            " azure-sms, bandwidth, http, infobip, sinch, telnyx, vonage."
             " They stay in bridge.yaml.",
         ),
     ] = "",

@@ -123,9 +123,9 @@ class AzureSmsWire(PlainWire):
         }  # fmt: skip
         return [self._call("SMSDeliveryReportReceived", sms.to, data, f"{sms.sid}-{len(sms.statuses)}")]
 
-    def write(self, sent: SentByConsumer) -> Call:
+    def write(self, sent: SentByConsumer) -> Sequence[Call]:
         data = {"from": sent.sender, "to": sent.to, "message": sent.text, "receivedTimestamp": _now()}
-        return self._call("SMSReceived", sent.to, data, sent.sid)
+        return [self._call("SMSReceived", sent.to, data, sent.sid)]
 
     def _call(self, kind: str, number: str, data: Mapping[str, object], event_id: str) -> Call:
         event = {

@@ -9,10 +9,13 @@ import httpx
 import pytest
 
 from dcbridge.errors import Refused
-from dcbridge.messages import Reason
+from dcbridge.messages import DeliveryUpdate, Reason
 from dcbridge.providers import KINDS, build
+from dcbridge.providers.base import Callback
+from tests.providers import test_azure_sms
 
 ACCOUNTS = {
+    "azure-sms": {"base_url": "https://x.example", "access_key": "a2V5", "callback_secret": "0123456789abcdef"},
     "twilio": {"account_sid": "AC0123456789abcdef0123456789abcdef", "auth_token": "x" * 32},
     "telnyx": {"api_key": "KEY0123456789abcdef", "public_key": base64.b64encode(b"k" * 32).decode()},
 }
@@ -22,7 +25,25 @@ ANSWERS: dict[str, Callable[[str], httpx.Response]] = {
 }
 
 
-@pytest.mark.parametrize("kind", [kind for kind, one in KINDS.items() if one.can.opt_out_codes])
+def reported(code: str) -> Callback:
+    return test_azure_sms.callback([test_azure_sms.report("Failed", code)])
+
+
+REPORTED: dict[str, Callable[[str], Callback]] = {"azure-sms": reported}  # who refuses nothing at once
+
+
+@pytest.mark.parametrize("kind", REPORTED)
+def test_a_report_has_the_code(kind: str) -> None:
+    provider = build(
+        "acme", kind, KINDS[kind].fields_model.model_validate(ACCOUNTS[kind]), "https://bridge.example.com"
+    )
+    for code in provider.can.opt_out_codes:
+        [update] = provider.parse_callback(REPORTED[kind](code))
+        assert isinstance(update, DeliveryUpdate)
+        assert (update.detail, update.reason) == (code, Reason.NOT_ALLOWED)
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
 def test_an_answer_has_the_code(kind: str) -> None:
     provider = build(
         "acme", kind, KINDS[kind].fields_model.model_validate(ACCOUNTS[kind]), "https://bridge.example.com"
@@ -34,5 +55,6 @@ def test_an_answer_has_the_code(kind: str) -> None:
 
 
 def test_who_keeps_opt_outs_says_with_which_code_it_refuses() -> None:
+    assert set(ANSWERS) | set(REPORTED) == set(ACCOUNTS)
     assert {kind for kind, one in KINDS.items() if one.can.opt_out == "theirs"} == set(ACCOUNTS)
     assert all(one.can.opt_out_codes for one in KINDS.values() if one.can.opt_out == "theirs")
