@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -20,7 +22,10 @@ from dcbridge.config.models import Configuration
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Undecodable, Unreadable
 from dcbridge.genesys import answers, payloads, signature
 from dcbridge.messages import Receipt
-from dcbridge.transport.sender import Sender
+from dcbridge.transport.scanning import pieces
+from dcbridge.transport.sender import Sender, Streamed
+
+_SAID = 65536  # bytes of an answer that says why there is no file
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,11 @@ class DigitalChannels:
         return Party(channel_id, configuration.secrets_for(name)[0], self._settings.contact_center_id)
 
     async def post_consumer_message(
-        self, channel_id: str, consumer_id: str, text: str, trace_id: str = ""
-    ) -> list[str]:
-        """Hand a consumer's text to the agent; the ids that Digital Channels gave it."""
-        body = payloads.write_consumer_message(consumer_id, channel_id, text)
+        self, channel_id: str, consumer_id: str, text: str, trace_id: str = "",
+        others: Sequence[Mapping[str, Any]] = (),
+    ) -> list[str]:  # fmt: skip
+        """Hand a consumer's text to the agent, and other messages beside it; the ids that Digital Channels gave."""
+        body = payloads.write_consumer_message(consumer_id, channel_id, text, others)
         return _accepted(await self._post_messages(self.party(channel_id), body, trace_id))
 
     async def post_receipts(
@@ -82,13 +88,15 @@ class DigitalChannels:
             f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{shown}"\r\n'
             f"Content-Type: {mimetype}\r\n\r\n"
         )
-        body = head.encode() + data + f"\r\n--{boundary}--\r\n".encode()
-        signed = {"raw_body": body, "file_bytes": data, "empty": b""}[self._settings.media_signature]
+        body = (head.encode(), data, f"\r\n--{boundary}--\r\n".encode())  # never put together: it may be large
+        covered = {"raw_body": body, "file_bytes": (data,), "empty": ()}[self._settings.media_signature]
         party = self.party(channel_id)
-        response = await self._call(
-            "POST", party, "media", body, f"multipart/form-data; boundary={boundary}", trace_id, signed=signed
-        )
-        _accepted(response)
+        request = self._request(
+            "POST", party, "media", signature.sign_pieces(party.secret, *covered), trace_id,
+            f"multipart/form-data; boundary={boundary}",
+        )  # fmt: skip
+        request.headers["Content-Length"] = str(sum(map(len, body)))
+        _accepted(response := await self._sender.http(request, pieces(*body)))
         try:
             told = json.loads(response.content)["data"]
             return Media(
@@ -100,46 +108,60 @@ class DigitalChannels:
 
     async def download(self, channel_id: str, media_id: str, trace_id: str = "") -> bytes:
         """The bytes of a file, up to the sender's limit."""
-        response = await self._call(
-            "GET", self.party(channel_id), f"media/{quote(media_id, safe='')}", b"", "", trace_id
-        )
-        if response.status_code == 200:
-            return response.content
-        _accepted(response)
-        raise Unreadable(f"http {response.status_code}")
+        async with self.file(channel_id, media_id, self._sender.answer_limit, trace_id) as answer:
+            return await answer.whole()
+
+    @asynccontextmanager
+    async def file(self, channel_id: str, media_id: str, most: int, trace_id: str = "") -> AsyncIterator[Streamed]:
+        """A file of at most `most` bytes, piece by piece. Raises a SendError where there is none."""
+        request = self._request(*self._about(channel_id, "GET", media_id), trace_id)
+        async with self._sender.stream(request, most) as answer:
+            if answer.status != 200:
+                body = await answer.whole() if not 200 <= answer.status < 300 else b""
+                _accepted(httpx.Response(answer.status, headers=answer.headers, content=body[:_SAID]))
+                raise Unreadable(f"http {answer.status}")
+            yield answer
 
     async def delete(self, channel_id: str, media_id: str, trace_id: str = "") -> None:
         """Forget a file. Any 2xx is done: the answer may be empty, or nothing that can be read."""
         try:
-            response = await self._call(
-                "DELETE", self.party(channel_id), f"media/{quote(media_id, safe='')}", b"", "", trace_id
-            )
+            response = await self._sender.http(self._request(*self._about(channel_id, "DELETE", media_id), trace_id))
         except Undecodable:
             return
         if not 200 <= response.status_code < 300:
             _accepted(response)
 
     async def _post_messages(self, party: Party, body: bytes, trace_id: str) -> httpx.Response:
-        return await self._call("POST", party, "messages", body, "application/json", trace_id)
+        signed = signature.sign(party.secret, body)
+        return await self._sender.http(
+            self._request("POST", party, "messages", signed, trace_id, "application/json", body)
+        )
 
-    async def _call(
-        self, method: str, party: Party, what: str, body: bytes, content_type: str, trace_id: str,
-        signed: bytes | None = None,
-    ) -> httpx.Response:  # fmt: skip
-        url = f"{self._settings.base_url}/channels/{quote(party.channel_id, safe='')}/{what}"
+    def _about(self, channel_id: str, method: str, media_id: str) -> tuple[str, Party, str, str]:
+        """A request without a body about one file: its method, party, path and signature."""
+        party, what = self.party(channel_id), f"media/{quote(media_id, safe='')}"
+        if self._settings.empty_signature == "omit":
+            return method, party, what, ""
+        covered = urlsplit(self._url(party, what)).path.encode() if self._settings.empty_signature == "path" else b""
+        return method, party, what, signature.sign(party.secret, covered)
+
+    def _url(self, party: Party, what: str) -> str:
+        return f"{self._settings.base_url}/channels/{quote(party.channel_id, safe='')}/{what}"
+
+    def _request(
+        self, method: str, party: Party, what: str, signed: str, trace_id: str, content_type: str = "",
+        body: bytes = b"",
+    ) -> httpx.Request:  # fmt: skip
         headers = {"x-ccid": party.contact_center_id, "Accept": "application/json"}
-        if body or self._settings.empty_signature != "omit":
-            covered = body if signed is None else signed
-            if not body and self._settings.empty_signature == "path":
-                covered = urlsplit(url).path.encode()
-            headers[signature.HEADER] = signature.sign(party.secret, covered)
+        if signed:
+            headers[signature.HEADER] = signed
         if content_type:
             headers["Content-Type"] = content_type
         if trace_id:
             headers["X-B3-TraceId"] = trace_id
         if self._settings.api_key is not None:
             headers["x-api-key"] = self._settings.api_key.get_secret_value()
-        return await self._sender.http(httpx.Request(method, url, headers=headers, content=body))
+        return httpx.Request(method, self._url(party, what), headers=headers, content=body)
 
 
 def _accepted(response: httpx.Response) -> list[str]:

@@ -95,6 +95,7 @@ class AgentMessage:
     reply_to: Address | None = field(default=None, repr=False)
     trace_id: str = ""
     index: int = 0  # place of `to` in `recipients`
+    media: tuple[str, ...] = ()  # ids of the agent's files at Digital Channels
     region: str | None = None  # country, "GB", whose national numbers its addresses may be; None: the provider's own
 
     @property

@@ -1,4 +1,4 @@
-"""The public application: three routes, and a plain answer for everything else."""
+"""The public application: four routes, and a plain answer for everything else."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dcbridge.http.deadlines import Deadlines
+from dcbridge.media.links import PATH
 from service import callbacks, webhooks
 from service.endpoint import Endpoint, ServiceContext
+from service.media import MediaLinks
 
 _MESSAGES, _INTERACTIONS, _CALLBACKS = "/webhooks/messages/", "/webhooks/interactions/", "/callbacks/"
 
@@ -23,6 +25,8 @@ def build(ctx: ServiceContext) -> ASGIApp:
     messages = Endpoint(ctx, "messages_webhook", webhooks.messages, deadlines)
     interactions = Endpoint(ctx, "interactions_webhook", webhooks.interactions, deadlines)
     callback = Endpoint(ctx, "provider_callback", callbacks.callback, deadlines)
+
+    media = MediaLinks(ctx, deadlines)
 
     async def http_error(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 500
@@ -35,6 +39,7 @@ def build(ctx: ServiceContext) -> ASGIApp:
 
     every = Starlette(
         routes=[
+            Route(PATH + "{token}", media, methods=["GET", "HEAD"]),
             Route(_MESSAGES + "{endpoint}", messages, methods=["POST"]),
             Route(_INTERACTIONS + "{endpoint}", interactions, methods=["POST"]),
             Route(_CALLBACKS + "{provider}/{kind}", callback, methods=["GET", "POST", "OPTIONS"]),

@@ -34,7 +34,7 @@ MAIN = "dcbridge/__main__.py"  # `python -m dcbridge`
 FLOORS = (
     ("messages", "retry_after", "printable", "http"),
     ("settings",),
-    ("errors", "genesys", "mail", "store"),
+    ("errors", "genesys", "mail", "media", "store"),
     ("ledger",),
     ("providers",),
     ("transport",),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -13,10 +12,9 @@ import structlog
 from dcbridge.errors import OutcomeUnknown, SendError, Undecodable
 from dcbridge.ledger import TaskClaim
 from dcbridge.ledger.fields import TaskEntry
-from dcbridge.providers.phone import is_blank
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
-from workers import failures
+from workers import failures, media_in
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -46,8 +44,12 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
     with structlog.contextvars.bound_contextvars(
         message=task_id, trace=claimed.entry.trace_id, channel=channel_id, consumer=consumer
     ):
-        text = text_for_the_agent(stored["text"], stored["media"])
-        if not text:
+        try:
+            found = await media_in.for_agent(ctx, task_id, claimed, stored)
+        except SendError as error:
+            await _not_posted(ctx, task_id, claim, claimed, orjson.dumps(stored), error, keep)
+            return True
+        if not found.text and not found.others:
             # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
             await ctx.ledger.tasks.done(task_id, claim, keep, "blank text, not posted")
             ctx.metrics.consumer_messages.labels(channel_id, "blank").inc()
@@ -57,7 +59,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
             if ctx.claim_may_be_lost(since):
                 return False
             ids = await ctx.digital_channels.post_consumer_message(
-                channel_id, stored["from"], text, claimed.entry.trace_id
+                channel_id, stored["from"], found.text, claimed.entry.trace_id, found.others
             )
         except Undecodable as error:
             failures.response_unreadable(ctx, "digital-channels", error)
@@ -83,16 +85,6 @@ def _read(entry: TaskEntry) -> dict[str, Any]:
         parts = "1 part" if missing == 1 else f"{missing} parts"
         stored["text"] += f"\n[{parts} of {entry.piece_count} of this message did not arrive.]"
     return stored
-
-
-def text_for_the_agent(text: str, media: Sequence[str]) -> str:
-    """What a consumer wrote, and where the files are that came with it; "" where nothing can be seen."""
-    links = [url for url in media if url]
-    if not is_blank(text):
-        return "\n".join([text, *links])
-    if len(links) == 1:
-        return f"The consumer sent a file: {links[0]}"
-    return "\n".join([f"The consumer sent {len(links)} files:", *links]) if links else ""
 
 
 async def _not_posted(

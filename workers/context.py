@@ -31,6 +31,7 @@ from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from dcbridge.transport.accounts import Accounts
 from dcbridge.transport.sender import Sender
+from workers.files import Files
 from workers.payloads import Payloads
 from workers.sinks import Sinks
 
@@ -50,6 +51,7 @@ class WorkerContext:
     sender: Sender
     accounts: Accounts
     digital_channels: DigitalChannels
+    files: Files
     providers: dict[str, Provider]
     tokens: Tokens
     consumer_tokens: ConsumerTokens
@@ -109,6 +111,7 @@ async def open_context(
     settings: Settings, configuration: Configuration, metrics: Metrics | None = None, worker: str = ""
 ) -> AsyncIterator[WorkerContext]:
     """Build a set for the running event loop, and close it. `worker`: the name under which it claims."""
+    metrics = metrics or Metrics()
     async with AsyncExitStack() as stack:
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
@@ -136,11 +139,12 @@ async def open_context(
             sender=sender,
             accounts=accounts,
             digital_channels=DigitalChannels(configuration, sender),
+            files=Files(settings, configuration, ledger, metrics, stack),
             providers=configuration.build_providers(),
             tokens=Tokens(settings.token_key.get_secret_value().encode()),
             consumer_tokens=ConsumerTokens(settings.token_key.get_secret_value().encode()),
             consent_words=configuration.consent.words(),
-            metrics=metrics or Metrics(),
+            metrics=metrics,
         )
 
 

@@ -19,11 +19,12 @@ from dcbridge.errors import OutcomeUnknown, Refused, SendError
 from dcbridge.ledger import MessageClaim
 from dcbridge.ledger.fields import ClaimedMessage
 from dcbridge.ledger.lookups import KNOWN
-from dcbridge.messages import MessageStatus, UpdateStatus
-from dcbridge.providers.base import ListedMessage, Part, StatusLookup
+from dcbridge.messages import AgentMessage, MessageStatus, UpdateStatus
+from dcbridge.providers.base import ListedMessage, MediaFile, Part, StatusLookup
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
 from workers import failures
 from workers.context import WorkerContext
+from workers.media_out import with_media
 from workers.outbound import stored_message, turn_of
 
 log = structlog.get_logger()
@@ -137,7 +138,7 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
 
 
 async def _about_outcome(q: Question) -> None:
-    message = stored_message(q.ref, q.claimed, q.channel)
+    message, _ = await _message(q)
     parts = q.ctx.providers[q.channel.provider].parts(message)
     part = parts[q.entry.part]
     rows, complete = await _listed(q, part)
@@ -148,9 +149,16 @@ async def _about_outcome(q: Question) -> None:
     await _follow(q, part, verdict)
 
 
+async def _message(q: Question) -> tuple[AgentMessage, tuple[MediaFile, ...]]:
+    """As it was sent: with links in its text, or with its files."""
+    provider = q.ctx.providers[q.channel.provider]
+    return await with_media(q.ctx, q.channel, provider, stored_message(q.ref, q.claimed, q.channel), q.claimed)
+
+
 async def _listed(q: Question, part: Part) -> tuple[list[ListedMessage], bool]:
     """The rows in question, and whether the list was read to its end."""
-    turn = turn_of(stored_message(q.ref, q.claimed, q.channel), part, q.claimed)
+    message, media = await _message(q)
+    turn = turn_of(message, part, q.claimed, media)
     request, rows = q.status_lookup.list_request(turn), list[ListedMessage]()
     for _ in range(PAGES):
         page = q.status_lookup.parse_list(await q.ctx.sender.send(request), turn, q.age(q.entry.unknown_since))

@@ -14,10 +14,11 @@ from dcbridge.errors import Refused, SendError, Unreadable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import MessageClaim
 from dcbridge.messages import Address, AgentMessage
-from dcbridge.providers.base import Part, Provider, Request, Submission, Turn
+from dcbridge.providers.base import MediaFile, Part, Provider, Request, Submission, Turn
 from dcbridge.runtime.logs import info_line_in_context
 from workers import consent, failures
 from workers.context import WorkerContext
+from workers.media_out import with_media
 
 log = structlog.get_logger()
 
@@ -50,13 +51,17 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
         return True
     try:
         provider = ctx.providers[channel.provider]
-        part, request = await _prepare(ctx, ref, claim, claimed, channel, provider)
+        part, request, media = await _prepare(ctx, ref, claim, claimed, channel, provider)
     except SendError as error:
         await failures.record_failure(ctx, ref, claim, claimed, error)
         return True
     except Exception:
         await _internal_error(ctx, ref, claim)
         return True
+    if media and ctx.claim_may_be_lost(since):  # reading its files may take a while, and would take it again
+        since = time.monotonic()
+        if not (await ctx.ledger.messages.claim(ref, claim, ctx.settings.lease)).ours:
+            return True
     if ctx.claim_may_be_lost(since):
         return False
     await _send_part(ctx, ref, claim, claimed, channel, provider, part, request)
@@ -65,35 +70,38 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
 
 async def _prepare(
     ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, channel: Channel, provider: Provider
-) -> tuple[Part, Request]:
+) -> tuple[Part, Request, tuple[MediaFile, ...]]:
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
     await ctx.accounts.ready(provider)
     shared = await ctx.payloads.shared(ref, claimed)
     message = stored_message(ref, claimed, channel, shared.copies if shared else ())
-    if shared is not None and shared.large:
+    message, media = await with_media(ctx, channel, provider, message, claimed)
+    if shared is not None and (shared.large or any(file.data for file in media)):
         async with shared.turn:  # the first writes it, and the others find it written
-            parts, request = await asyncio.to_thread(_written, provider, message, claimed)
+            parts, request = await asyncio.to_thread(_written, provider, message, claimed, media)
     else:
-        parts, request = _written(provider, message, claimed)
+        parts, request = _written(provider, message, claimed, media)
     number = claimed.entry.part
     if len(parts) > 1 and number == 0:
         await ctx.ledger.messages.parts(ref, claim, len(parts))
-    return parts[number], request
+    return parts[number], request, media
 
 
-def _written(provider: Provider, message: AgentMessage, claimed: MessageClaim) -> tuple[Sequence[Part], Request]:
+def _written(
+    provider: Provider, message: AgentMessage, claimed: MessageClaim, media: tuple[MediaFile, ...]
+) -> tuple[Sequence[Part], Request]:
     """All parts, and the request for the one whose turn it is."""
     parts, number = provider.parts(message), claimed.entry.part
     if number >= len(parts):
         raise Refused("no such part")
-    return parts, provider.build_request(turn_of(message, parts[number], claimed))
+    return parts, provider.build_request(turn_of(message, parts[number], claimed, media))
 
 
-def turn_of(message: AgentMessage, part: Part, claimed: MessageClaim) -> Turn:
+def turn_of(message: AgentMessage, part: Part, claimed: MessageClaim, media: tuple[MediaFile, ...] = ()) -> Turn:
     """The turn of one part of a message that is claimed, for sending it or a status lookup."""
     entry = claimed.entry
     began_at = entry.unknown_since or entry.attempt_began_at or entry.began_at or 0
-    return Turn(message, part, (entry.accepted_at or 0) / 1000, began_at / 1000)
+    return Turn(message, part, (entry.accepted_at or 0) / 1000, began_at / 1000, media)
 
 
 def stored_message(

@@ -162,8 +162,16 @@ def worker(
 
 
 @app.command(short_help="Check the configuration and Redis.")
-def check(config: ConfigOption = None) -> None:
+def check(
+    config: ConfigOption = None,
+    media: Annotated[
+        bool, typer.Option("--media", help="Upload, read and delete one pixel at Digital Channels instead.")
+    ] = False,
+) -> None:
     """Check bridge.yaml, the environment variables, the journal folder and Redis.
+
+    With --media: upload one pixel for the first channel, read it and delete it, signed in each way that there is.
+    Exit code 1 if the ways that are configured do not work.
 
     Exit code 0: all is well; 1: Redis is away or could lose messages; 2: the configuration is wrong.
     Nothing is changed, except for test keys in Redis, which are deleted or expire.
@@ -183,6 +191,10 @@ def check(config: ConfigOption = None) -> None:
     ]
     words = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counted)
     out.print(f"ok: {settings.config}: {words}", markup=False)
+    if media:
+        from dcbridge.cli.media_check import report
+
+        raise typer.Exit(asyncio.run(report(settings, configuration)))
     of_redis = asyncio.run(check_redis(settings))
     notes = [*redis_warnings(settings), *(one for one in of_redis if one in NOTES)]
     for warning in [*(f"redis: {one}" for one in notes), *journal_warnings(settings)]:

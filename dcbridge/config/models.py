@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstraints, model_validator
 
 from dcbridge.config.consent import Consent
+from dcbridge.config.media import ChannelMedia, Media
 from dcbridge.events.sinks import EventPace, Subscriber
 from dcbridge.providers import ANY_SENDERS, KINDS, build
 from dcbridge.providers.base import Fields, Provider
+from dcbridge.providers.http import json_literal, texts
 from dcbridge.providers.lookup import keepers
 from dcbridge.providers.mailboxes import own_mailbox
 from dcbridge.providers.phone import address_key, own_number
@@ -51,9 +53,21 @@ class DigitalChannels(Model):
     empty_signature: Literal["empty", "omit", "path"] = Field(
         "empty", description="What is signed on a request without a body: zero bytes, nothing at all, or the path."
     )
+    rich_media: dict[str, Any] | None = Field(
+        None,
+        description="Fields of a message with one file of a consumer's, beside `channel`; in its texts {url}, {name},"
+        " {mimetype} and {size} are filled in, and =1 or =true is a value. Without it, the text has a link.",
+    )
     media_signature: Literal["raw_body", "file_bytes", "empty"] = Field(
         "raw_body", description="What is signed on an upload: the complete multipart body, the file, or zero bytes."
     )
+
+    @model_validator(mode="after")
+    def _values_of_rich_media(self) -> Self:
+        for text in texts(self.rich_media):
+            if text.startswith("="):
+                json_literal(text, "rich_media")
+        return self
 
 
 class Endpoint(Model):
@@ -212,6 +226,7 @@ class Channel(Model):
         None, description="Country, in two letters, of numbers written without a country code."
     )
     pace: Pace = Field(Pace(), description="Limits of this channel, in addition to those of its provider.")
+    media: ChannelMedia = Field(ChannelMedia(), description="Files of its agents.")
     retry: Retry | None = Field(
         None, description="Waits between attempts; fields that are not set are those of the top-level retry."
     )
@@ -251,6 +266,7 @@ class Configuration(Model):
     retry: Retry = Field(Retry(), description="Waits between attempts.")
     breaker: Breaker = Field(Breaker(), description="When dcbridge stops sending to a provider that fails.")
     consent: Consent = Field(Consent(), description="What follows from a consumer's STOP.")
+    media: Media = Field(Media(), description="Files of consumers and agents.")
 
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from dcbridge.config.consent import Answers, Consent
+from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
@@ -116,6 +117,9 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("breaker", Breaker),
     ("consent", Consent),
     ("consent.answers", Answers),
+    ("media", Media),
+    ("media.scan", Scan),
+    ("channels.*id*.media", ChannelMedia),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

@@ -33,6 +33,7 @@ from dcbridge.genesys.json_text import read_json as read_json
 from dcbridge.messages import Address, AgentMessage, Content, Reason, Receipt, ReceiptStatus
 
 MAX_RECIPIENTS = 1000  # of one message
+MAX_MEDIA = 10  # files of one message
 MAX_MESSAGES = 500  # of one webhook; today's carry one
 MAX_CHANNEL_ID = 200  # characters, as in a configuration
 MAX_ID = 400  # characters of any other id; it is stored once for each copy
@@ -77,6 +78,8 @@ class Incoming(NamedTuple):
         text, subject = fields.get("text"), fields.get("subject")
         contents, _ = _contents(fields.get("content"))
         reply_to = _address(context.get("replyTo")) if isinstance(context, dict) else None
+        media = media_named(self.item) if _MEDIA_WORD in self.payload else ()
+        text = "" if media and is_media(text) else text
         return tuple(
             AgentMessage(
                 channel_id=self.channel_id,
@@ -91,6 +94,7 @@ class Incoming(NamedTuple):
                 reply_to=reply_to,
                 trace_id=self.trace_id,
                 index=index,
+                media=media,
             )
             for index, to in enumerate(self.recipients[:MAX_RECIPIENTS])
         )
@@ -260,19 +264,49 @@ def _wrong_types(fields: dict[str, Any]) -> Problem | None:
             return _invalid(f"{name} is not a text")
     if not _contents(fields.get("content"))[1]:
         return _invalid("content is not a list of {type, text}")
-    if not fields.get("text") and word(fields.get("type")).lower() == "text":
+    if not fields.get("text") and word(fields.get("type")).lower() == "text" and not _has_media(fields):
         return _invalid("text is missing or empty")
     return None
 
 
 def _nothing_to_send(fields: dict[str, Any], channel: dict[str, Any]) -> Problem | None:
-    if fields.get("text"):
+    if fields.get("text") or _has_media(fields):
         return None
     if not any(one.type in ("text", "html") and one.text for one in _contents(fields.get("content"))[0]):
         return Problem(Reason.UNSUPPORTED, "nothing in the message can be sent")
     if word(channel.get("type")).lower() == "sms":
         return Problem(Reason.UNSUPPORTED, "an SMS channel carries text only")
     return None
+
+
+_MEDIA_WORD, _MEDIA_URL = b"genesys:", re.compile(r"genesys://nexus/([A-Za-z0-9._-]{1,100})", re.ASCII)
+
+
+def is_media(value: Any) -> bool:
+    """Whether a text is the URL of a file at Digital Channels, and nothing else."""
+    return isinstance(value, str) and bool(_MEDIA_URL.fullmatch(value.strip()))
+
+
+def media_named(item: Any) -> tuple[str, ...]:
+    """The ids of the files that a message names anywhere, in their order; MAX_MEDIA and one at most.
+
+    No example of a RichMedia message is public: whatever is the URL of a file is taken for one.
+    """
+    found: dict[str, None] = {}
+    waiting = [item]
+    while waiting and len(found) <= MAX_MEDIA:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += reversed(value.values())
+        elif isinstance(value, list):
+            waiting += reversed(value)
+        elif is_media(value):
+            found[value.strip().removeprefix("genesys://nexus/")] = None
+    return tuple(found)
+
+
+def _has_media(fields: dict[str, Any]) -> bool:
+    return bool(media_named(fields))
 
 
 def word(value: Any) -> str:
@@ -401,19 +435,16 @@ def _entity(item: Any) -> Entity:
 # ---------------------------------------------------------------- writing
 
 
-def write_consumer_message(consumer_id: str, channel_id: str, text: str) -> bytes:
-    """Step 1 of the documented SMS flow: what a consumer wrote, for POST /channels/<id>/messages."""
-    return orjson.dumps(
-        {
-            "messages": [
-                {
-                    "channel": {"from": {"id": consumer_id}, "to": {"id": channel_id}},
-                    "type": "Text",
-                    "text": text,
-                }
-            ]
-        }
-    )
+def write_consumer_message(
+    consumer_id: str, channel_id: str, text: str, others: Sequence[Mapping[str, Any]] = ()
+) -> bytes:
+    """Step 1 of the documented SMS flow: what a consumer wrote, for POST /channels/<id>/messages.
+
+    `others`: messages besides the text, which may be "" then.
+    """
+    channel = {"from": {"id": consumer_id}, "to": {"id": channel_id}}
+    messages = [{"channel": channel, "type": "Text", "text": text}] if text or not others else []
+    return orjson.dumps({"messages": [*messages, *({"channel": channel, **other} for other in others)]})
 
 
 def write_receipts(receipts: Sequence[Receipt]) -> bytes:

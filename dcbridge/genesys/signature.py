@@ -52,6 +52,14 @@ def sign(secret: bytes, body: bytes, algorithm: str = "sha1") -> str:
     return f"{algorithm}={hmac.new(secret, body, _ALGORITHMS[algorithm]).hexdigest()}"
 
 
+def sign_pieces(secret: bytes, *pieces: bytes) -> str:
+    """The same for these bytes one after the other, without a copy of them."""
+    made = hmac.new(secret, digestmod=_ALGORITHMS["sha1"])
+    for piece in pieces:
+        made.update(piece)
+    return f"sha1={made.hexdigest()}"
+
+
 def given(headers: Sequence[bytes]) -> Given | str:
     """The header's values (all that were sent: exactly one is right), or which kind of wrong they are."""
     if not headers:

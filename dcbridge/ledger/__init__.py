@@ -34,6 +34,7 @@ from dcbridge.ledger.subscribers import Subscribers
 from dcbridge.ledger.sweep import Sweep
 from dcbridge.ledger.tasks import NewPiece, NewTask, Tasks
 from dcbridge.ledger.unconfigured import Unconfigured
+from dcbridge.ledger.uploads import Uploads
 from dcbridge.settings.process import DAY, Settings
 from dcbridge.store.durability import Durable
 
@@ -100,6 +101,7 @@ class Ledger:
         self.sweep = Sweep(script, keep, worker)
         self.tasks = Tasks(script, keep)
         self.unconfigured = Unconfigured(script, keep)
+        self.uploads = Uploads(script)
         self.deliveries = Deliveries(script, keep, self.tasks)
 
     @classmethod

@@ -7,16 +7,18 @@ same for all processes; Redis knows every file in it.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
-from typing import cast
+from typing import BinaryIO, cast
 
 from dcbridge.ledger.script import Script, ms, word
 from dcbridge.store.blob_files import BlobFiles
 
 SMALL = 1 << 20  # bytes of a blob that is kept in Redis
+PIECE = 1 << 16  # bytes
 FEW = 100  # files that one sweep deletes
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
@@ -32,6 +34,18 @@ class BlobRoom:
     memory: int = 64 << 20
     folder: str = ""
     folder_limit: int = 10 << 30
+
+
+async def _one(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def _read(file: BinaryIO) -> AsyncIterator[bytes]:
+    try:
+        while piece := await asyncio.to_thread(file.read, PIECE):
+            yield piece
+    finally:
+        file.close()
 
 
 class Blobs:
@@ -73,6 +87,17 @@ class Blobs:
         if found is None and self._files is not None:
             return await asyncio.to_thread(self._files.read, blob_id)
         return found
+
+    async def pieces(self, blob_id: str) -> tuple[int, AsyncIterator[bytes]] | None:
+        """Its size, and its bytes a few at a time; None where it is not kept any more."""
+        if not _ID.fullmatch(blob_id):
+            return None
+        redis = self._script.redis
+        found = await self._script.outlast(lambda: cast(Awaitable[bytes | None], redis.get(f"dcb:blob:{blob_id}")))
+        if found is not None:
+            return len(found), _one(found)
+        opened = await asyncio.to_thread(self._files.open, blob_id) if self._files is not None else None
+        return (os.fstat(opened.fileno()).st_size, _read(opened)) if opened is not None else None
 
     async def delete(self, *blob_ids: str) -> None:
         """Before their time is over. A file goes with the next sweep."""

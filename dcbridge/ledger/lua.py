@@ -27,6 +27,7 @@ FILES = (
         "receipts",
         "blobs",
         "pieces",
+        "uploads",
         "tasks",
         "dead_letters",
         "deliveries",
@@ -36,7 +37,7 @@ FILES = (
     *("announced", "sweep", "run"),
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
-APART = frozenset({"lookups", "receipts", "dead_letters", "events", "consent", "sweep"})
+APART = frozenset({"uploads", "lookups", "receipts", "dead_letters", "events", "consent", "sweep"})
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 

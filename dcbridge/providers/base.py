@@ -41,6 +41,17 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaFile:
+    """A file of the agent's. `url`: where the provider fetches it; `data`: its bytes, where it takes those."""
+
+    name: str
+    mimetype: str
+    size: int
+    url: str = field(default="", repr=False)
+    data: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """A part of a message whose turn it is. The same turn gives the same request, byte for byte, on every attempt."""
 
@@ -49,6 +60,7 @@ class Turn:
     accepted_at: float  # seconds since 1970
     # When the first request for this part began that may have been taken, the same; with what makes it repeatable.
     began_at: float = 0.0
+    media: tuple[MediaFile, ...] = ()  # of the message, with its first part
 
     @property
     def key(self) -> str:
@@ -186,6 +198,24 @@ class Page:
     older: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class MediaLimits:
+    """What a provider carries of an agent's files."""
+
+    files: int  # in one message
+    total: int  # bytes of all of them
+    types: Mapping[str, int]  # what a type begins with, "image/", to the most bytes of such a file; "" is any type
+    as_data: bool = False  # it takes the bytes; else it fetches a URL
+
+    def carry(self, files: Sequence[MediaFile]) -> bool:
+        """Whether all of them can go with one message."""
+        return (
+            len(files) <= self.files
+            and sum(file.size for file in files) <= self.total
+            and all(any(f.mimetype.startswith(t) and f.size <= m for t, m in self.types.items()) for f in files)
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Can:
     """What a kind of provider carries, and what it promises."""
@@ -204,6 +234,7 @@ class Can:
     # Who keeps to a consumer's STOP, and answers it: the provider, or dcbridge.
     opt_out: Literal["theirs", "ours"] = "ours"
     opt_out_codes: frozenset[str] = frozenset()  # with which it refuses a message to a consumer who opted out
+    media: MediaLimits | None = None  # None: it carries no files of agents
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +290,17 @@ class StatusLookup(Protocol):
         the provider dates is compared with the date of its own answer, so two clocks need not agree.
 
         Raises a SendError; Unreadable where the answer is no list.
+        """
+
+
+@runtime_checkable
+class HasMedia(Protocol):
+    """A provider whose consumers send files."""
+
+    def media_request(self, url: str) -> httpx.Request | None:
+        """The request for a consumer's file, with the account's login where its host asks for one.
+
+        None for a URL that is not on a host of this provider's. What the host answers is a file or one redirect.
         """
 
 

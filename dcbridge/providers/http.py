@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Literal, Self
 from urllib.parse import quote, urlencode
@@ -38,6 +39,7 @@ from dcbridge.providers.base import (
     Callback,
     CallbackAnswer,
     Can,
+    MediaLimits,
     Part,
     Submission,
     Turn,
@@ -46,8 +48,9 @@ from dcbridge.providers.base import (
     named_by,
 )
 from dcbridge.providers.http_template import Expression, Place, Source, Template
+from dcbridge.providers.http_words import a_text
 from dcbridge.providers.phone import Senders
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
+from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import HeaderSecret, Secret, company_url, is_loopback
 
 SENDERS = Senders(short_codes=True, names=True)
@@ -89,7 +92,7 @@ class Send(_Part):
             raise ValueError("method GET has no body: move form or json to query, or write POST")
         for text in texts(self.json_):
             if text.startswith("="):
-                _literal(text)
+                json_literal(text)
             else:
                 http_template.template(text)
         if "{" in "/".join(self.url.split("/")[:3]):
@@ -170,6 +173,7 @@ class Inbound(_Part):
     from_: Place = Field(alias="from", description="The consumer's number.")
     to: Place = Field(description="Our number.")
     text: Place = Field(description="The text.")
+    media: Place | None = Field(None, description="Where the URL of a file stands, or a list of them.")
 
 
 class Signature(_Part):
@@ -182,12 +186,24 @@ class Signature(_Part):
     prefix: str = Field("", description="What stands before it, such as sha256=.")
 
 
-class HttpFields(SmsFields):
+class Mms(Send):
+    """The request for a message with a file, and what the company carries."""
+
+    bytes_: int = Field(600_000, alias="bytes", ge=1, description="Bytes of the file at most.")
+    types: tuple[str, ...] = Field(
+        ("image/jpeg", "image/png", "image/gif"), description='Types that are carried; "image/" is every image.'
+    )
+
+
+class HttpFields(MmsFields):
     """A company that is described here."""
 
     senders = SENDERS
 
     send: Send = Field(description="The request for one part of a message.")
+    mms: Mms | None = Field(
+        None, description="The request for a message with one file, which is {media_url} and {media_type} there."
+    )
     secrets: dict[str, Secret] = Field({}, description="Secrets that templates name as {secret.NAME}, by name.")
     username: str = Field("", description="User name of Basic login.")
     password: SecretStr = Field(SecretStr(""), description="Password of Basic login.")
@@ -248,7 +264,8 @@ class HttpFields(SmsFields):
         return any(str(place).startswith(kind) for part in described for place in part.model_dump().values())
 
     def _names_sent(self) -> set[str]:
-        return {name for template in self.send.templates for name in http_template.names_in(template)}
+        sent = [*self.send.templates, *(self.mms.templates if self.mms else [])]
+        return {name for template in sent for name in http_template.names_in(template)}
 
     def doubts(self) -> Iterator[tuple[str, str]]:
         if self.send.url.startswith("http://") and not is_loopback(self.send.url):
@@ -295,22 +312,29 @@ class Http(Adapter):
             self._headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
         self._secrets = {f"secret.{key}": value.get_secret_value() for key, value in fields.secrets.items()}
         self._reads_query = fields.reads("query.")
+        self._url = httpx.URL(fields.send.url.partition("{")[0])
+        if fields.mms is not None:
+            most = fields.mms.bytes_
+            self.can = replace(Http.can, media=MediaLimits(1, most, dict.fromkeys(fields.mms.types, most)))
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
         return sms_parts(message, self._fields.send.sms)
 
     def build_request(self, turn: Turn) -> httpx.Request:
-        fields, send, text = self._fields, self._fields.send, http_words.writable(turn.part.text)
+        fields, text = self._fields, http_words.writable(turn.part.text)
+        file = next(iter(turn.media), None) if turn.part.number == 0 else None
+        send = fields.mms if file is not None and fields.mms is not None else fields.send
         sender, to = fields.sender(turn.message), fields.recipient(turn.message)
         values = {
             "to": to, "to_digits": to.removeprefix("+"), "sender": sender, "sender_digits": sender.removeprefix("+"),
             "text": text, "reference": turn.key, "status_url": f"{self._reports}?m={turn.key}", **self._secrets,
+            "media_url": file.url if file else "", "media_type": file.mimetype if file else "",
         }  # fmt: skip
         fill = partial(http_template.fill, values=values, gsm7=segmentation.is_gsm7(text))
         url = fill(send.url, encode=partial(quote, safe=""))
         if send.query:
             url += ("&" if "?" in url else "?") + urlencode({name: fill(one) for name, one in send.query.items()})
-        headers, content = dict(self._headers), b""
+        headers, content = self._headers | {n: v.get_secret_value() for n, v in send.headers.items()}, b""
         if send.form is not None:
             headers.setdefault("Content-Type", http_words.FORM)
             content = urlencode({name: fill(one) for name, one in send.form.items()}).encode()
@@ -340,6 +364,9 @@ class Http(Adapter):
         raise _ERRORS[row.is_](
             usual.code, reason=row.reason, retry_after=usual.retry_after, whole_account=answer.status_code == 429
         )
+
+    def media_request(self, url: str) -> httpx.Request | None:
+        return self._fields.media_request(url, self._url, self._headers)
 
     def verify(self, callback: Callback) -> str:
         signature, secrets = self._fields.signature, self._fields.callback_secret
@@ -398,11 +425,14 @@ class Http(Adapter):
         provider_id, text = _id(source.text(where.id)), source.value(where.text)
         if not provider_id:
             raise UnreadableEvent("no id")
-        if not isinstance(text, str) or not text:
-            raise UnreadableEvent("no text")
-        return consumer_message(
-            self.name, self._fields, provider_id, source.text(where.from_), source.text(where.to), text
-        )
+        found = source.value(where.media) if where.media is not None else None
+        media = tuple(filter(None, map(a_text, found if isinstance(found, list) else [found])))
+        if not isinstance(text, str) or not (text or media):
+            if not media:
+                raise UnreadableEvent("no text")
+            text = ""
+        ends = source.text(where.from_), source.text(where.to)
+        return consumer_message(self.name, self._fields, provider_id, *ends, text, media)
 
     def callback_response(self, callback: Callback) -> CallbackAnswer:
         body = self._fields.callback_answer.encode()
@@ -412,18 +442,18 @@ class Http(Adapter):
 def _filled(value: Json, fill: Any) -> Json:
     """The same value with its texts filled."""
     if isinstance(value, str):
-        return _literal(value) if value.startswith("=") else fill(value)
+        return json_literal(value) if value.startswith("=") else fill(value)
     if isinstance(value, dict):
         return {name: _filled(one, fill) for name, one in value.items()}
     return [_filled(one, fill) for one in value] if isinstance(value, list) else value
 
 
-def _literal(text: str) -> Json:
+def json_literal(text: str, where: str = "json") -> Json:
     """What stands after "=". Raises ValueError where that is no JSON."""
     try:
         return orjson.loads(text[1:])
     except orjson.JSONDecodeError:
-        raise ValueError("json has a text with = that is no JSON value, such as =1 or =true") from None
+        raise ValueError(f"{where} has a text with = that is no JSON value, such as =1 or =true") from None
 
 
 def _alone(pointer: str, element: object) -> object:

@@ -1,6 +1,7 @@
 """The small language of kind `http`: templates for what is sent, places for what is read. Values only, no code.
 
 {to}            a value, encoded for where it stands
+{media_url}     of a file, in the request for a message with one
 {gsm7?0:2}      the first where the text is GSM-7, else the second
 {{  }}          a brace
 
@@ -19,7 +20,7 @@ from pydantic import AfterValidator
 
 from dcbridge.providers.http_words import a_text
 
-NAMES = ("to", "to_digits", "sender", "sender_digits", "text", "reference", "status_url")
+NAMES = ("to", "to_digits", "sender", "sender_digits", "text", "reference", "status_url", "media_url", "media_type")
 LONGEST = 65536  # characters of a body that an expression looks at
 
 _PIECES = re.compile(r"\{\{|\}\}|\{([a-z_]+(?:\.[A-Za-z0-9_-]+)?)\}|\{gsm7\?([^:{}]*):([^{}]*)\}|[{}]")

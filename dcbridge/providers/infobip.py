@@ -27,6 +27,7 @@ from dcbridge.providers.base import (
     Answer,
     Callback,
     Can,
+    MediaLimits,
     Part,
     Submission,
     Turn,
@@ -36,17 +37,21 @@ from dcbridge.providers.base import (
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, reasons
 from dcbridge.providers.phone import Senders
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
+from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_SMS = 10  # in one request
 
 
-class InfobipFields(SmsFields):
+_MMS = 300_000  # bytes, which every network carries: https://www.infobip.com/docs/mms
+
+
+class InfobipFields(MmsFields):
     """An account at Infobip."""
 
     senders = SENDERS
+    usual_media_hosts = (".infobip.com",)
 
     base_url: CompanyUrl = Field(description="URL of the account, https://xxxxx.api.infobip.com, before /sms/3.")
     api_key: HeaderSecret = Field(description="API key with the scope sms:message:send.")
@@ -96,6 +101,7 @@ class Infobip(Adapter):
         units=segmentation.room(MOST_SMS, gsm7=True),
         callbacks={"status": None, "inbound": None},
         secret_in_path=True,
+        media=MediaLimits(10, _MMS, {"image/": _MMS, "audio/": _MMS, "video/": _MMS, "text/vcard": _MMS}),
     )
     senders = SENDERS
 
@@ -105,6 +111,7 @@ class Infobip(Adapter):
         login = b"App " + fields.api_key.get_secret_value().encode()
         self._headers = [(b"Authorization", login), (b"Content-Type", b"application/json")]
         self._url = httpx.URL(f"{fields.base_url}/sms/3/messages")
+        self._mms = httpx.URL(f"{fields.base_url}/mms/2/messages")
         secret = fields.callback_secret[0].get_secret_value()
         self._reports = {"url": callback_url(public_url, name, "status", secret)}
         self.account = f"{self._url} {name}"
@@ -114,16 +121,22 @@ class Infobip(Adapter):
 
     def build_request(self, turn: Turn) -> httpx.Request:
         fields = self._fields
+        text = http_words.writable(turn.part.text)
         destination = {"to": fields.recipient(turn.message).removeprefix("+"), "messageId": turn.key}
         message: dict[str, object] = {
             "sender": fields.sender(turn.message).removeprefix("+"),
             "destinations": [destination],
-            "content": {"text": http_words.writable(turn.part.text)},
+            "content": {"text": text},
             "webhooks": {"delivery": self._reports, "contentType": "application/json"},
         }
         if fields.validity_period is not None:
             message["options"] = {"validityPeriod": {"amount": fields.validity_period, "timeUnit": "SECONDS"}}
-        return httpx.Request("POST", self._url, headers=self._headers, content=orjson.dumps({"messages": [message]}))
+        url = self._url
+        if turn.media and turn.part.number == 0:
+            url = self._mms
+            segments = [{"type": "LINK", "contentUrl": file.url, "contentType": file.mimetype} for file in turn.media]
+            message["content"] = {"messageSegments": [*([{"type": "TEXT", "text": text}] if text else []), *segments]}
+        return httpx.Request("POST", url, headers=self._headers, content=orjson.dumps({"messages": [message]}))
 
     def parse_response(self, answer: Answer) -> Submission:
         assert isinstance(answer, httpx.Response)
@@ -139,6 +152,9 @@ class Infobip(Adapter):
         if group in _ACCEPTED or word == _DUPLICATE:  # it has that id, which only an earlier attempt of ours can have
             return Submission(provider_id)
         raise http_words.error_of(answer, word or "rejected", _CODES, trusted=True)
+
+    def media_request(self, url: str) -> httpx.Request | None:
+        return self._fields.media_request(url, self._url, {"Authorization": self._headers[0][1].decode()})
 
     def verify(self, callback: Callback) -> str:
         shared_secret.check(callback, self._fields.callback_secret)
@@ -171,12 +187,21 @@ class Infobip(Adapter):
         return DeliveryUpdate(self.name, provider_id, becomes, ref, part, reason, detail)
 
     def _consumer_message(self, said: Mapping[str, object]) -> ConsumerMessage:
-        provider_id, text = _id(said), said.get("text")
+        provider_id, text, media = _id(said), said.get("text"), tuple[str, ...]()
+        if text is None and said.get("message"):  # an MMS
+            text, media = _mms(said)
         if not isinstance(text, str):
             raise UnreadableEvent("no text")
-        return consumer_message(
-            self.name, self._fields, provider_id, a_text(said.get("from")), a_text(said.get("to")), text
-        )
+        ends = a_text(said.get("from")), a_text(said.get("to"))
+        return consumer_message(self.name, self._fields, provider_id, *ends, text, media)
+
+
+def _mms(said: Mapping[str, object]) -> tuple[str, tuple[str, ...]]:
+    """Text and files of MO_MMS_2, whose layout (SMIL) is left out."""
+    pieces = [an_object(one) for one in a_list(said.get("message"))]
+    texts = [a_text(one.get("value")) for one in pieces if a_text(one.get("contentType")).startswith("text/plain")]
+    files = [a_text(one.get("url")) for one in pieces if a_text(one.get("contentType")) != "application/smil"]
+    return "\n".join(filter(None, texts)), tuple(filter(None, files))
 
 
 def _id(said: Mapping[str, object]) -> str:

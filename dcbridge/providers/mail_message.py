@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email import policy
 from email.headerregistry import Address as MailAddress
@@ -24,6 +25,7 @@ import idna
 
 from dcbridge.errors import Refused
 from dcbridge.messages import Address, AgentMessage, Reason
+from dcbridge.providers.base import MediaFile
 
 # A dot-atom on both sides, as RFC 5322 writes it, with the letters that RFC 6531 adds. No quoted local
 # part and no address literal: nobody's customer has one, and each is a way to smuggle something.
@@ -67,7 +69,14 @@ def alternatives(message: AgentMessage) -> tuple[str, str]:
     return text if text.strip() else "", html if html.strip() else ""
 
 
-def write(message: AgentMessage, sender: MailAddress, recipient: MailAddress, message_id: str, at: float) -> bytes:
+def write(
+    message: AgentMessage,
+    sender: MailAddress,
+    recipient: MailAddress,
+    message_id: str,
+    at: float,
+    files: Sequence[MediaFile] = (),
+) -> bytes:
     """The whole message with CRLF line ends; in ASCII unless the sender's or this recipient's mailbox is not.
 
     The same arguments give the same bytes. `at` is its date, in seconds since 1970.
@@ -100,6 +109,12 @@ def write(message: AgentMessage, sender: MailAddress, recipient: MailAddress, me
         body.set_boundary(f"=_{digest.hexdigest()}")
     elif html:
         body.set_content(html, subtype="html", charset="utf-8", cte=_encoding(html))
+    for file in files:
+        kind, _, subtype = file.mimetype.partition("/")
+        body.add_attachment(file.data, kind, subtype, filename=file.name)
+    if files:
+        names = "\0".join([message_id, text, html, *(hashlib.sha256(file.data).hexdigest() for file in files)])
+        body.set_boundary(f"=_{hashlib.blake2b(names.encode(), digest_size=16, person=b'files').hexdigest()}")
     return "\r\n".join([*headers, ""]).encode() + body.as_bytes()
 
 

@@ -6,7 +6,7 @@ of what a message costs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import quote_plus
 
 import httpx
@@ -34,9 +34,12 @@ class _Post(httpx.Request):
         self.stream, self._content = httpx.ByteStream(body), body
 
 
-def form(fields: Mapping[str, str]) -> bytes:
-    """application/x-www-form-urlencoded; half of a character, which UTF-8 cannot write, as a question mark."""
-    return "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in fields.items()]).encode()
+def form(fields: Mapping[str, str], more: Iterable[tuple[str, str]] = ()) -> bytes:
+    """application/x-www-form-urlencoded; half of a character, which UTF-8 cannot write, as a question mark.
+
+    `more`: fields that may be there several times.
+    """
+    return "&".join([f"{_quoted(name)}={_quoted(value)}" for name, value in (*fields.items(), *more)]).encode()
 
 
 def _quoted(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Self
 
-from pydantic import Field, model_validator
+import httpx
+from pydantic import Field, field_validator, model_validator
 
 from dcbridge.errors import Refused, UnreadableEvent
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, Reason
@@ -13,6 +15,7 @@ from dcbridge.providers import phone, segmentation
 from dcbridge.providers.base import Fields, Part
 from dcbridge.settings.types import Region, is_loopback
 
+LONGEST_MEDIA_URL = 4096  # characters
 MOST_ADDRESS = 320  # characters of an end of a message; no number and no mailbox is longer
 
 
@@ -59,11 +62,48 @@ class SmsFields(Fields):
         return phone.recipient(message.to.id, message.region or self.default_region, self.senders.prefixes)
 
 
+class MmsFields(SmsFields):
+    """What an account may have besides, where consumers send files."""
+
+    usual_media_hosts: ClassVar[tuple[str, ...]] = ()  # beside the one that requests go to
+
+    media_hosts: tuple[str, ...] = Field(
+        (),
+        description="Hosts from which files of consumers are fetched, besides those of the company; .example.com is"
+        " every host below example.com.",
+    )
+
+    @field_validator("media_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not re.fullmatch(r"\.?([a-z0-9_-]+\.)*[a-z][a-z0-9-]*", one.lower()):
+                raise ValueError("should be names of hosts, such as media.example.com or .example.com")
+        return tuple(one.lower() for one in value)
+
+    def media_request(self, url: str, own: httpx.URL, login: Mapping[str, str]) -> httpx.Request | None:
+        """As `base.HasMedia`. `own`: where requests of this account go to; the login goes there alone."""
+        try:
+            found = httpx.URL(url)
+        except (httpx.InvalidURL, TypeError):
+            return None
+        host = found.host.lower().rstrip(".")
+        if len(url) > LONGEST_MEDIA_URL or found.userinfo or not host:
+            return None
+        if (found.scheme, host, found.port) == (own.scheme, own.host, own.port):
+            return httpx.Request("GET", found, headers=login)
+        allowed = (*self.usual_media_hosts, *self.media_hosts)
+        near = any(host.endswith(one) if one.startswith(".") else host == one for one in allowed)
+        return httpx.Request("GET", found) if near and found.scheme == "https" else None
+
+
 def text_parts(message: AgentMessage, limit: int) -> Sequence[Part]:
-    """The text in parts of `limit` units at most. Raises Refused (510, 520) for what has none."""
+    """The text in parts of `limit` units at most. Raises Refused (510, 520) for what has neither text nor files."""
     # A type that we do not know is carried by its text, which Genesys says always accompanies it.
-    if message.type == "Email" or (message.type != "Text" and not message.text):
+    if message.type == "Email" or (message.type != "Text" and not message.text and not message.media):
         raise Refused("not a text message", reason=Reason.UNSUPPORTED)
+    if message.media and not message.text.strip():
+        return [Part(0, 1, "")]
     if not message.text.strip():
         raise Refused("empty text", reason=Reason.INVALID_STRUCTURE)
     pieces = segmentation.split(message.text, limit)

@@ -32,6 +32,7 @@ from dcbridge.providers.base import (
     Fields,
     MailAnswer,
     MailRequest,
+    MediaLimits,
     Part,
     StatusLookup,
     Submission,
@@ -96,13 +97,21 @@ _REF = re.compile(r"[0-9a-f]{24}(?:-[0-9]{1,6})?", re.ASCII)  # as `message_ref`
 _OUR_MESSAGE_ID = re.compile(r"<([0-9a-f]{24})@[^<>@]+>", re.ASCII)
 
 
+# Bytes of all files; base64 adds a third, and many servers take 25 MB.
+MOST_ATTACHED = 15_000_000
+
+
 class Smtp(Adapter):
     """One mail server and one login."""
 
     kind = "smtp"
     fields_model = SmtpFields
     # A Message-ID is made of our reference: no id has to be kept to find its message.
-    can = Can(channel_types=frozenset({"email"}), callbacks={"status": None, "inbound": None})
+    can = Can(
+        channel_types=frozenset({"email"}),
+        callbacks={"status": None, "inbound": None},
+        media=MediaLimits(10, MOST_ATTACHED, {"": MOST_ATTACHED}, as_data=True),
+    )
     senders = phone.Senders()
     status_lookup: StatusLookup | None = None  # a mail server keeps nothing that could be asked for
 
@@ -118,7 +127,7 @@ class Smtp(Adapter):
         if message.type != "Email":
             raise Refused("not an email", reason=Reason.UNSUPPORTED)
         text, html = mail_message.alternatives(message)
-        if not text and not html:
+        if not text and not html and not message.media:
             if any(content.text.strip() for content in message.contents):
                 raise Refused("no text and no html", reason=Reason.UNSUPPORTED)
             raise Refused("empty content", reason=Reason.INVALID_STRUCTURE)
@@ -162,7 +171,7 @@ class Smtp(Adapter):
         together = before is not None and before.recipients is message.recipients
         if before and together and replace(before, to=message.to, index=message.index) == message:
             return content
-        content = mail_message.write(message, sender, recipient, message_id, turn.accepted_at)
+        content = mail_message.write(message, sender, recipient, message_id, turn.accepted_at, turn.media)
         if len(message.recipients) > 1:
             self._last[plain] = (message, content)
         return content

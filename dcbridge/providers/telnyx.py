@@ -31,6 +31,7 @@ from dcbridge.providers.base import (
     Answer,
     Callback,
     Can,
+    MediaLimits,
     Part,
     Submission,
     Turn,
@@ -39,17 +40,22 @@ from dcbridge.providers.base import (
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
 from dcbridge.providers.phone import Senders
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
+from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_SMS = 10  # in one request
 
 
-class TelnyxFields(SmsFields):
+# https://developers.telnyx.com/docs/messaging/messages/send-receive-mms
+_MMS = 1_000_000  # bytes of all files
+
+
+class TelnyxFields(MmsFields):
     """An account at Telnyx."""
 
     senders = SENDERS
+    usual_media_hosts = (".telnyx.com", ".telnyxstorage.com")
 
     api_key: HeaderSecret = Field(description="API key, which begins with KEY.")
     public_key: str = Field(description="Public key of the account, with which its callbacks are verified; in base64.")
@@ -104,6 +110,7 @@ class Telnyx(Adapter):
         named_by_id=True,  # a report to the address of the messaging profile has no reference of ours
         opt_out="theirs",
         opt_out_codes=frozenset({"40300"}),
+        media=MediaLimits(10, _MMS, {"image/": _MMS, "audio/": _MMS, "video/": _MMS, "text/vcard": _MMS}),
     )
     senders = SENDERS
 
@@ -124,11 +131,12 @@ class Telnyx(Adapter):
 
     def build_request(self, turn: Turn) -> httpx.Request:
         fields = self._fields
-        body = {
-            "from": fields.sender(turn.message),
-            "to": fields.recipient(turn.message),
-            "text": http_words.writable(turn.part.text),
-        }
+        files = turn.media if turn.part.number == 0 else ()
+        body: dict[str, object] = {"from": fields.sender(turn.message), "to": fields.recipient(turn.message)}
+        if turn.part.text or not files:
+            body["text"] = http_words.writable(turn.part.text)
+        if files:
+            body |= {"media_urls": [file.url for file in files], "type": "MMS"}
         if fields.messaging_profile_id:
             body["messaging_profile_id"] = fields.messaging_profile_id
         if fields.status_callbacks:
@@ -149,6 +157,9 @@ class Telnyx(Adapter):
                 raise Unreadable(f"HTTP {answer.status_code}")
             return Submission(provider_id)
         raise http_words.error_of(answer, _error(said), _CODES)
+
+    def media_request(self, url: str) -> httpx.Request | None:
+        return self._fields.media_request(url, self._url, {})  # its links are signed themselves
 
     def verify(self, callback: Callback) -> str:
         from cryptography.exceptions import InvalidSignature

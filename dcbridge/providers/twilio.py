@@ -34,6 +34,7 @@ from dcbridge.providers.base import (
     Callback,
     CallbackAnswer,
     Can,
+    MediaLimits,
     Part,
     StatusLookup,
     Submission,
@@ -41,7 +42,7 @@ from dcbridge.providers.base import (
     callback_url,
 )
 from dcbridge.providers.http_words import json_object
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, text_parts
+from dcbridge.providers.sms_fields import MmsFields, consumer_message, text_parts
 from dcbridge.providers.twilio_codes import ANY_SID, error_of, status_of
 from dcbridge.providers.twilio_lookup import TwilioLookup
 from dcbridge.settings.types import CompanyUrl, Secret, is_loopback
@@ -55,10 +56,20 @@ MOST_CHARACTERS = 1600
 MOST_SETTINGS = 1024  # characters of a header that says something of a signature
 
 
-class TwilioFields(SmsFields):
+# https://www.twilio.com/docs/messaging/guides/accepted-mime-types: images are resized, others go as they are.
+_IMAGE, _OTHER = 5_000_000, 600_000  # bytes
+MEDIA = MediaLimits(
+    10, _IMAGE,
+    {"image/jpeg": _IMAGE, "image/png": _IMAGE, "image/gif": _IMAGE, "image/": _OTHER, "audio/": _OTHER,
+     "video/": _OTHER, "application/pdf": _OTHER, "text/vcard": _OTHER},
+)  # fmt: skip
+
+
+class TwilioFields(MmsFields):
     """An account at Twilio or at a company with the same API."""
 
     senders = SENDERS
+    usual_media_hosts = ("api.twilio.com", "media.twiliocdn.com", "mms.twiliocdn.com")
 
     account_sid: str = Field(
         pattern=r"^[A-Za-z0-9-]+$", description="Account SID, AC and 32 hex digits; it is part of the URL."
@@ -175,6 +186,7 @@ class Twilio(Adapter):
         named_by_id=True,  # a status callback that is set at Twilio, on a number or a service, lacks our parameter
         opt_out="theirs",
         opt_out_codes=frozenset({"21610"}),
+        media=MEDIA,
     )
     senders = SENDERS
 
@@ -204,6 +216,7 @@ class Twilio(Adapter):
             asks = {"Authorization": login, "Accept": "application/json"}
             self.status_lookup = TwilioLookup(str(self._url), asks, self._ends, fields.list_lag)
         self._is_twilio = f".{self._url.host}".endswith(".twilio.com") and bool(_SID.fullmatch(fields.account_sid))
+        self._login = {"Authorization": login}
         self._tokens = [_bytes(token) for token in (fields.auth_token, *fields.previous_auth_tokens)]
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
@@ -221,13 +234,16 @@ class Twilio(Adapter):
 
     def build_request(self, turn: Turn) -> httpx.Request:
         fields, message, part = self._fields, turn.message, turn.part
-        form = {**self._ends(message), "Body": part.text}
+        form = self._ends(message)
+        files = turn.media if part.number == 0 else ()
+        if part.text or not files:
+            form["Body"] = part.text
         if fields.status_callbacks:
             # Nothing in either needs to be quoted.
             form["StatusCallback"] = f"{self._status_url}?m={message.ref}&p={part.number}{self._override}"
         if fields.validity_period is not None:
             form["ValidityPeriod"] = str(fields.validity_period)
-        return self._posts.with_body(posts.form(form))
+        return self._posts.with_body(posts.form(form, [("MediaUrl", file.url) for file in files]))
 
     def parse_response(self, answer: Answer) -> Submission:
         assert isinstance(answer, httpx.Response)
@@ -241,6 +257,9 @@ class Twilio(Adapter):
     def _is_id(self, sid: str) -> bool:
         """Whether it looks like an id of this company: Twilio's own have one shape, those of others one of several."""
         return bool((_SID if self._is_twilio else ANY_SID).fullmatch(sid))
+
+    def media_request(self, url: str) -> httpx.Request | None:
+        return self._fields.media_request(url, self._url, self._login)
 
     def verify(self, callback: Callback) -> str:
         algorithm, secrets = self._signed_with(callback)

@@ -94,6 +94,10 @@ class Metrics:
         self.consumer_messages = Counter(
             "dcbridge_consumer_messages", "Consumers' messages posted, by outcome.", ["channel", "outcome"], registry=r
         )
+        self.media = Counter(
+            "dcbridge_media", "Files of consumers (in) and agents (out), by what became of them.",
+            ["direction", "outcome"], registry=r,
+        )  # fmt: skip
         self.consent = Counter(
             "dcbridge_consent", "Words of consumers about consent, and messages that were refused for want of it.",
             ["channel", "outcome"], registry=r,

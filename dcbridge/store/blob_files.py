@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
 class BlobFiles:
@@ -42,6 +43,13 @@ class BlobFiles:
         """None where there is no such file."""
         try:
             return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def open(self, name: str) -> BinaryIO | None:
+        """None where there is no such file."""
+        try:
+            return (self._folder / name).open("rb")
         except FileNotFoundError:
             return None
 

@@ -9,6 +9,8 @@ httpx-aiohttp (docs/performance.md), which also reports a connection that broke 
 from __future__ import annotations
 
 import ssl
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Self
@@ -37,7 +39,8 @@ _NEVER_CONNECTED = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
 )
-_OURS_TO_SAY = frozenset({b"host", b"content-length"})  # aiohttp writes them
+_HOST = frozenset({b"host"})
+_OURS_TO_SAY = _HOST | {b"content-length"}  # aiohttp writes them
 _UNPACKED = frozenset({b"content-encoding", b"transfer-encoding"})  # no longer true of what was read
 
 
@@ -54,6 +57,32 @@ class _Read(httpx.Response):
 
 
 _NOTHING = httpx.AsyncByteStream()
+
+
+class Streamed:
+    """An answer whose head has come, and whose body comes piece by piece."""
+
+    def __init__(self, response: aiohttp.ClientResponse, most: int) -> None:
+        self.status, self.headers = response.status, httpx.Headers(_headers(response))
+        self._response, self._most = response, most
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body, as it comes. Raises Undecodable where it is encoded, has more than `most` bytes or breaks off."""
+        if self._response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Undecodable(f"http {self.status}, body not readable: encoding")
+        came = 0
+        try:
+            while piece := await self._response.content.readany():
+                came += len(piece)
+                if came > self._most:
+                    raise Undecodable(f"http {self.status}, body not readable: too long")
+                yield piece
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            raise Undecodable(f"http {self.status}, body broke off") from None
+
+    async def whole(self) -> bytes:
+        """All of it. Raises as `pieces`."""
+        return b"".join([piece async for piece in self.pieces()])
 
 
 class Sender:
@@ -80,7 +109,7 @@ class Sender:
             total=None, connect=pool_timeout + connect_timeout, sock_connect=connect_timeout, sock_read=read_timeout
         )
         self._connections, self._tls, self._guard = connections, tls, guard
-        self._answer_limit = answer_limit
+        self.answer_limit = answer_limit
         self._names: AbstractResolver | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -98,7 +127,7 @@ class Sender:
         # connection is an unknown outcome. No redirects, cookies or proxies: a request is signed already.
         self._names = resolver_of(self._guard) if self._guard else None
         connector = Connector(
-            answer_limit=self._answer_limit,
+            answer_limit=self.answer_limit,
             limit=self._connections,
             keepalive_timeout=4.0,
             ttl_dns_cache=30,
@@ -132,36 +161,44 @@ class Sender:
             return await send_mail(request)
         return await self.http(request)
 
-    async def http(self, request: httpx.Request) -> httpx.Response:
+    @asynccontextmanager
+    async def stream(self, request: httpx.Request, most: int) -> AsyncIterator[Streamed]:
+        """As `http`, for a file: a body of `most` bytes is never whole in memory. Its time is the caller's to limit.
+
+        `most` should not be above the sender's `answer_limit`, at twice of which a connection is closed.
+        """
+        response = await self._head(request, request.content)
+        if isinstance(response, httpx.Response):  # a head that cannot be read, with a status that says enough
+            raise OutcomeUnknown(f"http {response.status_code}")
+        try:
+            yield Streamed(response, most)
+        finally:
+            response.close()
+
+    async def http(self, request: httpx.Request, body: AsyncIterable[bytes] | None = None) -> httpx.Response:
         """As `send`, for HTTP. A status of 4xx or 5xx is an answer, not an error.
 
+        `body`: what is sent in place of the request's own, piece by piece; the request says its Content-Length.
         The status decides, whatever becomes of the body: Undecodable for one of 2xx whose body cannot be read whole,
         no body for any other. Raises AccountFault for an address that the guard refuses.
         """
         begun: list[aiohttp.ClientResponse] = []
         try:
-            return await self._deadlines.within(self._exchange(request, begun))
+            return await self._deadlines.within(
+                self._exchange(request, request.content if body is None else body, begun)
+            )
         except TimeoutError:  # of the whole: one of the socket is known where it happens
             if not begun:
                 raise OutcomeUnknown("timeout") from None
             return _without_body(begun[0].status, _headers(begun[0]), "body broke off", request)
 
-    async def _exchange(self, request: httpx.Request, begun: list[aiohttp.ClientResponse]) -> httpx.Response:
+    async def _exchange(
+        self, request: httpx.Request, content: bytes | AsyncIterable[bytes], begun: list[aiohttp.ClientResponse]
+    ) -> httpx.Response:
         """`begun` is given the answer as soon as its head has come."""
-        try:
-            response = await self._begun(request)
-        except _NEVER_CONNECTED as error:
-            if isinstance(getattr(error, "os_error", None), ForbiddenAddress):
-                raise AccountFault("address not allowed") from None
-            raise Unreachable(_what_failed(error)) from None
-        except TimeoutError:
-            raise OutcomeUnknown("timeout") from None
-        except BrokenHead as error:
-            return _without_body(error.status, [], "head not readable", request)
-        except Endless:
-            raise OutcomeUnknown("answer without end") from None
-        except (aiohttp.ClientError, OSError):
-            raise OutcomeUnknown("connection lost") from None
+        response = await self._head(request, content)
+        if isinstance(response, httpx.Response):
+            return response
         begun.append(response)
         try:
             body = await self._body(response)
@@ -176,15 +213,32 @@ class Sender:
             raise
         return _Read(response.status, _headers(response), body, request)
 
-    async def _begun(self, request: httpx.Request) -> aiohttp.ClientResponse:
-        """The answer as far as its head."""
+    async def _head(
+        self, request: httpx.Request, content: bytes | AsyncIterable[bytes]
+    ) -> aiohttp.ClientResponse | httpx.Response:
+        """The answer as far as its head; whole where that cannot be read. Raises the SendErrors of a request."""
+        try:
+            return await self._begun(request, content)
+        except _NEVER_CONNECTED as error:
+            if isinstance(getattr(error, "os_error", None), ForbiddenAddress):
+                raise AccountFault("address not allowed") from None
+            raise Unreachable(_what_failed(error)) from None
+        except TimeoutError:
+            raise OutcomeUnknown("timeout") from None
+        except BrokenHead as error:
+            return _without_body(error.status, [], "head not readable", request)
+        except Endless:
+            raise OutcomeUnknown("answer without end") from None
+        except (aiohttp.ClientError, OSError):
+            raise OutcomeUnknown("connection lost") from None
+
+    async def _begun(self, request: httpx.Request, content: bytes | AsyncIterable[bytes]) -> aiohttp.ClientResponse:
         if self._session is None:
             raise RuntimeError("Sender is used inside `async with`, or after open()")
-        headers = [
-            (n.decode("ascii"), v.decode("latin-1")) for n, v in request.headers.raw if n.lower() not in _OURS_TO_SAY
-        ]
+        ours = _OURS_TO_SAY if isinstance(content, bytes) else _HOST  # it cannot know the length of what is streamed
+        headers = [(n.decode("ascii"), v.decode("latin-1")) for n, v in request.headers.raw if n.lower() not in ours]
         return await self._session.request(
-            request.method, _address(str(request.url)), headers=headers, data=request.content, allow_redirects=False
+            request.method, _address(str(request.url)), headers=headers, data=content, allow_redirects=False
         )
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
@@ -192,10 +246,10 @@ class Sender:
         came = bytearray()
         while chunk := await response.content.readany():
             came += chunk
-            if len(came) > self._answer_limit:
+            if len(came) > self.answer_limit:
                 raise Unpackable("too long")
         packed = response.headers.getall("Content-Encoding", ())
-        return unpack(bytes(came), ",".join(packed), self._answer_limit) if packed else bytes(came)
+        return unpack(bytes(came), ",".join(packed), self.answer_limit) if packed else bytes(came)
 
 
 def _headers(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:

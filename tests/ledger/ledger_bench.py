@@ -87,7 +87,15 @@ class Bench:
     # Where moments are stored: fields of hashes, scores of sorted sets, whole values, and how long keys live.
     _ENTRY: ClassVar[list[str]] = ["at", "exp", "hs", "cs", "nb", "qa", "sent", "end", "dcb_at", "us", "ut", "qj", "qe"]
     MOMENTS: ClassVar[dict[str, list[str]]] = dict.fromkeys(("dcb:m:*", "dcb:t:*", "rq:job:*"), _ENTRY)
-    SCORES: ClassVar[list[str]] = ["dcb:due", "dcb:open:*", "dcb:receipts:*", "dcb:tasks:*", "dcb:blobs", "dcb:pieces"]
+    SCORES: ClassVar[list[str]] = [
+        "dcb:due",
+        "dcb:open:*",
+        "dcb:receipts:*",
+        "dcb:tasks:*",
+        "dcb:blobs",
+        "dcb:pieces",
+        "dcb:uploads",
+    ]
     VALUES: ClassVar[list[str]] = ["dcb:receipts-woken:*"]
     ENDS: ClassVar[list[str]] = ["dcb:m:*", "dcb:t:*", "dcb:receipts-woken:*", "dcb:dead:*", "dcb:batch:*"]
 

@@ -18,6 +18,7 @@ from dcbridge.ledger.deliveries import Failure
 from dcbridge.ledger.events import NewEvent
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.lua import ledger_script, verbs
+from dcbridge.ledger.uploads import Due, Uploaded
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 from dcbridge.messages import MessageStatus, UpdateStatus
 from tests.ledger.ledger_bench import CHANNEL, KEEP, new_message
@@ -117,6 +118,9 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.blobs.put(bytes(SMALL + 1), keep=0.0, blob_id="large"),
     lambda it: it.blobs.sweep(),
     lambda it: it.blobs.delete("large", "another"),
+    lambda it: it.uploads.note("c-1", 0, Uploaded("media"), CHANNEL, keep=0.001, remember=60.0),
+    lambda it: it.uploads.due(),
+    lambda it: it.uploads.deleted([Due(CHANNEL, "media")]),
     lambda it: it.sweep.run(),
     lambda it: it.leases.release(),
 )

@@ -173,7 +173,7 @@ async def worlds() -> AsyncIterator[tuple[Side, Side, str]]:
     routes = [
         Route("/2010-04-01/{path:path}", provider.answer, methods=["GET", "POST"]),
         Route("/sms", provider.answer, methods=["POST"]),
-        Route("/nexus/v3/{path:path}", agents.answer, methods=["POST"]),
+        Route("/nexus/v3/{path:path}", agents.answer, methods=["GET", "POST", "DELETE"]),
     ]
     async with listening(Starlette(routes=routes)) as url:
         yield provider, agents, url

@@ -16,7 +16,7 @@ from dcbridge.ledger.history import hops_of_task
 from dcbridge.providers.base import Callback
 from dcbridge.providers.callback import pack
 from tests.workers.far_side import CONFIGURATION, SMS, TOKEN, FarSide
-from workers import callbacks, consumer_messages, outbound
+from workers import callbacks, consumer_messages, media_in, outbound
 
 CHANNELS = """
   spaced: {type: sms, provider: twilio, number: "+1 (555) 765-0140", delivered_when: taken}
@@ -180,10 +180,4 @@ ONE, TWO = "https://example.com/1.jpg", "https://example.com/2.jpg"
     ],
 )
 def test_what_the_agent_reads(text: str, media: list[str], said: str) -> None:
-    assert consumer_messages.text_for_the_agent(text, media) == said
-
-
-async def test_a_picture_alone_is_a_sentence(side: FarSide) -> None:
-    heard = await hears(side, "+16504661149", "+15557650123", "", NumMedia="1", MediaUrl0=ONE)
-    assert heard
-    assert heard["text"] == f"The consumer sent a file: {ONE}"
+    assert media_in.text_for_the_agent(text, media) == said

@@ -187,10 +187,10 @@ async def consumer_task(side: FarSide, *media: str) -> None:
 
 
 async def test_a_consumers_message_reaches_the_agent(side: FarSide) -> None:
-    await consumer_task(side, "https://example.com/1.png")
+    await consumer_task(side)
     await consumer_messages.post_consumer_message(side.context, "c-1")
     [[message]] = side.agents.messages
-    assert message["text"] == "Hello\nhttps://example.com/1.png"
+    assert message["text"] == "Hello"
     assert message["channel"] == {"from": {"id": CONSUMER}, "to": {"id": SMS}}
     await consumer_messages.post_consumer_message(side.context, "c-1")
     assert len(side.agents.heard) == 1

@@ -1,0 +1,207 @@
+"""Files on their way through a worker: a few at a time, so that two hundred at once cost no more than a few."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import httpx
+
+from dcbridge.config.models import Configuration
+from dcbridge.digital_channels import DigitalChannels
+from dcbridge.errors import AccountFault, Deferred, Refused, SendError, Undecodable
+from dcbridge.ledger import Ledger
+from dcbridge.ledger.blobs import NoRoom
+from dcbridge.media.file_types import ENOUGH, FileType, type_of
+from dcbridge.media.links import Links, cached_as
+from dcbridge.providers.base import HasMedia
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.process import DAY, Settings
+from dcbridge.transport.scanning import Clamd, HttpScanner, Scanner
+from dcbridge.transport.sender import Sender, Streamed
+from dcbridge.transport.ssrf import Guard
+
+TOGETHER = 12  # files that are in memory at once
+FETCH_SECONDS = 10.0
+CACHED = DAY  # seconds for which an agent's file is kept
+HOSTS = 100  # of providers, whose connections are kept apart
+KNOWN = 1000  # files whose size and type are remembered
+
+
+class Withheld(Exception):
+    """A consumer's file does not reach the agent; `why` is a key of `media_in.SENTENCES`."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a file without its bytes."""
+
+    size: int
+    type: FileType
+
+
+class Files:
+    """The files of one worker. Made for a running event loop; nothing is connected before a file comes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        configuration: Configuration,
+        ledger: Ledger,
+        metrics: Metrics,
+        stack: AsyncExitStack,
+    ) -> None:
+        """`stack` closes what is opened."""
+        self._metrics = metrics
+        self._stack, self._ledger, self._configuration = stack, ledger, configuration
+        self._most = configuration.media.most
+        self._room = asyncio.Semaphore(TOGETHER)
+        self._senders: dict[str, Sender] = {}
+        self._facts: OrderedDict[str, Facts] = OrderedDict()
+        self._times = (settings.connect_timeout, settings.read_timeout)
+        self.links = Links(
+            settings.token_key.get_secret_value().encode(), configuration.public_url, configuration.channels
+        )
+
+    @asynccontextmanager
+    async def room(self) -> AsyncIterator[None]:
+        """For one file in memory."""
+        async with self._room:
+            yield
+
+    # ------------------------------------------------------------ of consumers
+
+    async def fetch(self, provider: HasMedia, url: str) -> bytes:
+        """A consumer's file, from its provider. Raises Withheld, or a SendError after which it may be tried again."""
+        request = provider.media_request(url)
+        if request is None:
+            raise Withheld("wrong host")
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                found = await self._fetched(request, self._sender(request.url.host))
+                if isinstance(found, bytes):
+                    return found
+                # Without the login, and to public addresses alone: where it leads is not the operator's word.
+                host = found.host if found.host == request.url.host else ""
+                again = await self._fetched(httpx.Request("GET", found), self._sender(host))
+        except AccountFault as error:
+            raise (Withheld("wrong host") if error.code == "address not allowed" else error) from None
+        if not isinstance(again, bytes):
+            raise Withheld("wrong host")
+        return again
+
+    async def _fetched(self, request: httpx.Request, sender: Sender) -> bytes | httpx.URL:
+        """The file, or where else it is. Raises as `fetch`; TimeoutError."""
+        async with sender.stream(request, self._most) as answer:
+            status = answer.status
+            if status in (301, 302, 303, 307, 308):
+                return _leads_to(request.url, answer)
+            if status in (404, 410):
+                raise Withheld("expired")
+            if status in (401, 403):
+                if "Authorization" in request.headers:
+                    raise AccountFault(f"http {status}")
+                raise Withheld("expired")  # as a link that was signed for a time answers after it
+            if status != 200:
+                raise (Deferred if status >= 500 or status in (408, 429) else Refused)(f"http {status}")
+            declared = answer.headers.get("content-length", "")
+            if declared.isdigit() and len(declared) < 16 and int(declared) > self._most:
+                raise Withheld("too large")
+            try:
+                return await answer.whole()
+            except Undecodable as error:
+                if error.code.endswith("too long"):
+                    raise Withheld("too large") from None
+                raise Deferred(error.code) from None
+
+    def _sender(self, host: str) -> Sender:
+        """For one host of a provider's, which an operator wrote; "" for any public one."""
+        if len(self._senders) >= HOSTS and host not in self._senders:
+            host = ""
+        if host not in self._senders:
+            self._senders[host] = self._opened(Guard(host, [host] if host else []))
+        return self._senders[host]
+
+    def _opened(self, guard: Guard | None, timeout: float = FETCH_SECONDS) -> Sender:
+        connect, _read = self._times
+        sender = Sender(
+            connect_timeout=min(connect, timeout),
+            read_timeout=timeout,
+            whole_timeout=timeout,
+            connections=TOGETHER + 2,
+            answer_limit=self._most,
+            guard=guard,
+        ).open()
+        self._stack.push_async_callback(sender.close)
+        return sender
+
+    def scanner(self) -> Scanner | None:
+        scan = self._configuration.media.scan
+        if scan is None:
+            return None
+        if scan.clamd is not None:
+            return Clamd(*scan.place, scan.timeout)
+        if "scan" not in self._senders:
+            self._senders["scan"] = self._opened(None, scan.timeout)
+        token = scan.token.get_secret_value() if scan.token else ""
+        return HttpScanner(scan.url or "", token, self._senders["scan"])
+
+    # ------------------------------------------------------------ of agents
+
+    async def facts(self, channel_id: str, media_id: str) -> Facts:
+        """Size and type of an agent's file. Raises as `of_agent`."""
+        name = cached_as(channel_id, media_id)
+        if name not in self._facts:
+            await self.of_agent(channel_id, media_id)
+        return self._facts[name]
+
+    async def of_agent(self, channel_id: str, media_id: str) -> bytes:
+        """An agent's file, from Digital Channels or from where it is kept meanwhile. Raises a SendError."""
+        name = cached_as(channel_id, media_id)
+        data = await self._ledger.blobs.get(name)
+        if data is None:
+            data = await self._download(channel_id, media_id)
+            with suppress(NoRoom, OSError):  # it is asked for again
+                await self._ledger.blobs.put(data, keep=CACHED, blob_id=name)
+        self._facts[name] = Facts(len(data), type_of(data[:ENOUGH]))
+        while len(self._facts) > KNOWN:
+            self._facts.popitem(last=False)
+        return data
+
+    async def _download(self, channel_id: str, media_id: str) -> bytes:
+        if "digital channels" not in self._senders:
+            self._senders["digital channels"] = self._opened(None)
+        digital_channels = DigitalChannels(self._configuration, self._senders["digital channels"])
+        try:
+            async with (
+                asyncio.timeout(FETCH_SECONDS),
+                digital_channels.file(channel_id, media_id, self._most) as answer,
+            ):
+                return await answer.whole()
+        except TimeoutError:
+            raise Deferred("media timeout") from None
+        except Refused:
+            raise
+        except SendError as error:  # of Digital Channels: it says nothing of the provider that waits for the file
+            if error.page and not isinstance(error, Undecodable):
+                self._metrics.faults.labels(error.outcome, "digital-channels").inc()
+            too_long = isinstance(error, Undecodable) and error.code.endswith("too long")
+            raise (Refused if too_long else Deferred)(f"media {error.code}") from None
+
+
+def _leads_to(url: httpx.URL, answer: Streamed) -> httpx.URL:
+    """Raises Withheld for a redirect that is not followed."""
+    try:
+        found = url.join(answer.headers.get("location", ""))
+    except httpx.InvalidURL:
+        raise Withheld("wrong host") from None
+    if not found.host or found.userinfo or found.scheme not in ("https", url.scheme):
+        raise Withheld("wrong host")
+    return found

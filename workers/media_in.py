@@ -1,0 +1,190 @@
+"""A consumer's files: fetched from the provider, scanned, uploaded to Digital Channels; or withheld, and said.
+
+Each file is uploaded once for its message: what became of it is written down before the message is posted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import structlog
+
+from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, Refused, SendError, Unreadable
+from dcbridge.ledger import TaskClaim
+from dcbridge.ledger.uploads import Uploaded
+from dcbridge.media.file_types import ENOUGH, FileType, type_of
+from dcbridge.providers.base import HasMedia
+from dcbridge.providers.phone import is_blank
+from dcbridge.settings.process import DAY
+from dcbridge.transport.scanning import ScannerAway
+from workers.context import WorkerContext
+from workers.files import Withheld
+
+log = structlog.get_logger()
+
+MOST = 10  # files of one message
+TRIED_FOR = 300.0  # seconds for which a file that cannot be fetched, or is not taken for its signature, is tried
+REMEMBERED = 2 * DAY  # seconds for which it is known what became of a file
+
+SENTENCES = {
+    "too large": "it is too large",
+    "wrong type": "its type is not allowed",
+    "infected": "malware was found in it",
+    "wrong host": "its address is not one of the provider's",
+    "expired": "the provider does not have it any more",
+    "unreachable": "it could not be fetched",
+    "not scanned": "it could not be scanned",
+    "refused": "it was refused",
+    "too many": f"a message has at most {MOST} files",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ForAgent:
+    """What the agent gets: a text ("" where there is nothing to say), and messages beside it."""
+
+    text: str
+    others: Sequence[Mapping[str, Any]] = ()
+
+
+async def for_agent(ctx: WorkerContext, task_id: str, claimed: TaskClaim, stored: Mapping[str, Any]) -> ForAgent:
+    """The message with its files. Raises a SendError after which all of it is tried again."""
+    urls = [url for url in stored["media"] if url]
+    provider = _with_media(ctx.providers.get(stored.get("provider", "")))
+    if not urls or ctx.configuration.media.inbound == "link" or provider is None:
+        return ForAgent(text_for_the_agent(stored["text"], urls))
+    known = await ctx.ledger.uploads.of(task_id)
+    files = []
+    for place, url in enumerate(urls[: MOST + 1]):
+        found = known.get(place)
+        if found is None:
+            found = await _one(ctx, claimed, provider, url) if place < MOST else Uploaded(withheld="too many")
+            await ctx.ledger.uploads.note(
+                task_id,
+                place,
+                found,
+                claimed.entry.channel_id,
+                keep=ctx.configuration.media.keep,
+                remember=REMEMBERED,
+            )
+            _count(ctx, found)
+        files.append(found)
+    return _written(ctx, claimed, stored["text"], files)
+
+
+def _with_media(provider: object) -> HasMedia | None:
+    return provider if isinstance(provider, HasMedia) else None
+
+
+async def _one(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia, url: str) -> Uploaded:
+    """Raises a SendError after which it is tried again."""
+    async with ctx.files.room():
+        try:
+            data = await _fetched(ctx, claimed, provider, url)
+            kind = type_of(data[:ENOUGH])
+            if kind.mimetype not in ctx.configuration.media.types:
+                raise Withheld("wrong type")
+            await _scan(ctx, claimed, data)
+            return await _uploaded(ctx, claimed, data, kind)
+        except Withheld as withheld:
+            return Uploaded(withheld=withheld.why)
+
+
+async def _uploaded(ctx: WorkerContext, claimed: TaskClaim, data: bytes, kind: FileType) -> Uploaded:
+    """Raises Withheld where Digital Channels does not take it, or a SendError while that may pass."""
+    channel_id, name = claimed.entry.channel_id, f"file.{kind.extension}"
+    try:
+        media = await ctx.digital_channels.upload(channel_id, name, kind.mimetype, data, claimed.entry.trace_id)
+    except OutcomeUnknown as error:  # a file that nothing names does no harm
+        raise Deferred(f"media {error.code}") from None
+    except (Refused, Unreadable, AccountFault) as error:
+        log.error("media_upload_refused", outcome=error.outcome, code=error.code)
+        if error.page:
+            ctx.metrics.faults.labels(f"media_{error.outcome}", "digital-channels").inc()
+        if isinstance(error, AccountFault) and _age(claimed) < TRIED_FOR:
+            raise Deferred(f"media {error.code}") from None
+        raise Withheld("refused") from None
+    return Uploaded(media.id, media.url, name, kind.mimetype, len(data))
+
+
+def _age(claimed: TaskClaim) -> float:
+    return time.time() - (claimed.entry.accepted_at or 0) / 1000
+
+
+async def _fetched(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia, url: str) -> bytes:
+    try:
+        return await ctx.files.fetch(provider, url)
+    except (SendError, TimeoutError) as error:
+        code = error.code if isinstance(error, SendError) else "timeout"
+        if isinstance(error, AccountFault):
+            ctx.metrics.faults.labels("media_login", getattr(provider, "name", "")).inc()
+        log.warning("media_not_fetched", code=code, attempt=claimed.entry.attempts)
+        if isinstance(error, Refused) or _age(claimed) > TRIED_FOR:
+            raise Withheld("unreachable") from None
+        raise Deferred(f"media {code}") from None
+
+
+async def _scan(ctx: WorkerContext, claimed: TaskClaim, data: bytes) -> None:
+    """Raises Withheld, or Deferred while the scanner is away and the message is held."""
+    scanner, scan = ctx.files.scanner(), ctx.configuration.media.scan
+    if scanner is None or scan is None:
+        return
+    try:
+        infected = await scanner.infected(data)
+    except ScannerAway as away:
+        ctx.metrics.faults.labels("scanner_away", "scan").inc()
+        log.error("scanner_away", why=str(away), unavailable=scan.unavailable)
+        if scan.unavailable == "pass":
+            return
+        if _age(claimed) > scan.hold:
+            raise Withheld("not scanned") from None
+        raise Deferred("scanner away") from None
+    if infected:
+        raise Withheld("infected")
+
+
+def _count(ctx: WorkerContext, found: Uploaded) -> None:
+    outcome = found.withheld.replace(" ", "_") or "uploaded"
+    ctx.metrics.media.labels("in", outcome).inc()
+    log.info("media_in", outcome=outcome, type=found.mimetype or None, bytes=found.size or None)
+
+
+def _written(ctx: WorkerContext, claimed: TaskClaim, text: str, files: Sequence[Uploaded]) -> ForAgent:
+    uploaded = [file for file in files if not file.withheld]
+    notes = [f"[A file was withheld: {SENTENCES[file.withheld]}.]" for file in files if file.withheld]
+    template = ctx.configuration.digital_channels.rich_media
+    if template is not None:
+        lines = [*([] if is_blank(text) else [text]), *notes]
+        return ForAgent("\n".join(lines), [filled(template, file) for file in uploaded])
+    until = (claimed.entry.accepted_at or 0) / 1000 + ctx.configuration.media.link_life
+    links = [ctx.files.links.url(claimed.entry.channel_id, file.media_id, until) for file in uploaded]
+    return ForAgent(text_for_the_agent(text, links, notes))
+
+
+def text_for_the_agent(text: str, media: Sequence[str], notes: Sequence[str] = ()) -> str:
+    """What a consumer wrote, and where the files are that came with it; "" where nothing can be seen."""
+    links = [url for url in media if url]
+    if not is_blank(text):
+        return "\n".join([text, *links, *notes])
+    if len(links) == 1:
+        return "\n".join([f"The consumer sent a file: {links[0]}", *notes])
+    several = [f"The consumer sent {len(links)} files:", *links] if links else []
+    return "\n".join([*several, *notes])
+
+
+def filled(template: Any, file: Uploaded) -> Any:
+    """The same value, with a file's values in its texts."""
+    if isinstance(template, str) and template.startswith("="):
+        return orjson.loads(template[1:])
+    if isinstance(template, str):
+        values = {"url": file.url, "name": file.name, "mimetype": file.mimetype, "size": str(file.size)}
+        for name, value in values.items():
+            template = template.replace(f"{{{name}}}", value)
+        return template
+    if isinstance(template, Mapping):
+        return {name: filled(one, file) for name, one in template.items()}
+    return [filled(one, file) for one in template] if isinstance(template, list) else template
