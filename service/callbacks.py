@@ -13,9 +13,10 @@ from dcbridge.errors import BadCallback
 from dcbridge.ledger import NewTask
 from dcbridge.providers.base import Callback, CallbackKind, Provider
 from dcbridge.providers.callback import lane_for, pack
-from service.answer import Answer, Refusal
+from service.answer import RETRY_AFTER, Answer, Refusal
 from service.encoding import unpacked
 from service.endpoint import Outcome, ServiceContext
+from service.keys import NoKey
 from service.request import Request
 
 log = structlog.get_logger()
@@ -36,7 +37,8 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
         raise Refusal(405, "method not allowed", "method not allowed", {"Allow": "GET, HEAD, POST"})
     limit = min(ctx.settings.body_limit, provider.can.callbacks[kind] or ctx.settings.body_limit)
     raw = await request.body(limit)
-    received, proof = _verified(ctx, request, provider, _callback(ctx, request, kind, raw, secret), limit)
+    called = await _with_key(ctx, provider, _callback(ctx, request, kind, raw, secret))
+    received, proof = _verified(ctx, request, provider, called, limit)
     answer = provider.callback_response(received)
     sent = Answer(answer.status, answer.body, dict(answer.headers), answer.content_type)
     if received.method == "OPTIONS":  # it says nothing that has to be kept
@@ -55,6 +57,18 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
     task = NewTask(f"b-{digest}", "callback", lane_for(provider, received), pack(provider.name, stored), request.trace)
     word = await ctx.inbox.put(task)
     return Outcome(sent, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
+
+
+async def _with_key(ctx: ServiceContext, provider: Provider, called: Callback) -> Callback:
+    """Raises Refusal 401, or 503 where the key cannot be had: the provider calls again."""
+    try:
+        wanted = provider.key_wanted(called)
+        return called if wanted is None else replace(called, key=await ctx.keys.get(wanted))
+    except BadCallback as error:
+        raise _refused(ctx, provider, error) from None
+    except NoKey:
+        ctx.metrics.signatures.labels("callback", provider.name, "no key").inc()
+        raise Refusal(503, "no key", "the key cannot be fetched; send it again", RETRY_AFTER) from None
 
 
 def _is_stored(name: str, values: tuple[str, ...], secret: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from redis.exceptions import RedisError
@@ -22,6 +22,7 @@ from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
 from service.answer import RETRY_AFTER, Answer, Refusal, plain
 from service.journal.inbox import Inbox
+from service.keys import Keys
 from service.request import Request
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ class ServiceContext:
     providers: dict[str, Provider]
     tokens: Tokens
     metrics: Metrics
+    keys: Keys = field(default_factory=Keys)
 
 
 @dataclass(slots=True)

@@ -129,6 +129,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
         task.cancel()
     if journal is not None:
         await journal.close()
+    await ctx.keys.close()
     await redis.aclose()
     log.info("process_stopped" if place else "service_stopped")
     if looking.done() and not looking.cancelled() and (refused := looking.exception()):

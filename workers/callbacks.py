@@ -11,7 +11,7 @@ from dataclasses import replace
 import orjson
 import structlog
 
-from dcbridge.errors import UnreadableEvent
+from dcbridge.errors import SendError, UnreadableEvent
 from dcbridge.ledger import NewPiece, NewTask, TaskClaim
 from dcbridge.ledger.consent import order_of
 from dcbridge.ledger.dead_letters import NO_CHANNEL
@@ -28,6 +28,7 @@ from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
+FOLLOW_WAITS = (1.0, 5.0, 30.0, 300.0, 1800.0)  # seconds between the attempts to confirm a callback
 TOGETHER = 100  # messages of one callback whose updates are applied at the same time
 
 
@@ -53,6 +54,12 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
             log.error("callback_internal_error", provider=name, exc_info=True)
             await _dead(ctx, task_id, claim, claimed, "internal error", name, keep)
             return
+        if (why := await _followed(ctx, name, callback)) is not None:
+            if claimed.entry.attempts <= len(FOLLOW_WAITS):
+                await ctx.ledger.tasks.retry(task_id, claim, FOLLOW_WAITS[claimed.entry.attempts - 1], why)
+            else:
+                await _dead(ctx, task_id, claim, claimed, "its confirmation was not accepted", name, keep)
+            return
         answers = await consent.hear(ctx, events, claimed.entry.accepted_at or 0, claimed.entry.trace_id)
         await ctx.ledger.tasks.put([*tasks, *answers])
         for piece in pieces:
@@ -64,6 +71,24 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
         else:
             wait = locating.WAITS[claimed.entry.attempts - 1]
             await ctx.ledger.tasks.retry(task_id, claim, wait, "id not known yet")
+
+
+async def _followed(ctx: WorkerContext, name: str, callback: Callback) -> str | None:
+    """Send what the callback asks to be sent. None, or why that has to be tried again."""
+    request = ctx.providers[name].follow(callback)
+    if request is None:
+        return None
+    try:
+        answer = await ctx.sender.http(request)
+    except SendError as error:
+        why = error.code or error.outcome
+    else:
+        why = "" if answer.is_success else f"HTTP {answer.status_code}"
+    if why:
+        log.warning("callback_not_confirmed", provider=name, code=why)
+        return why
+    log.info("callback_confirmed", provider=name)
+    return None
 
 
 def _tasks(

@@ -70,7 +70,7 @@ def dev(
         typer.Option(
             "--with",
             help="SMS companies beside Twilio, separated by commas:"
-            " azure-sms, bandwidth, http, infobip, sinch, telnyx, vonage."
+            " aws-sms, azure-sms, bandwidth, http, infobip, sinch, telnyx, vonage."
             " They stay in bridge.yaml.",
         ),
     ] = "",

@@ -143,6 +143,7 @@ class Callback:
     headers: Mapping[str, tuple[str, ...]] = field(repr=False)
     body: bytes = field(repr=False)
     secret: str = field(default="", repr=False)  # the last segment of the path, where the address has one
+    key: bytes = field(default=b"", repr=False)  # what `key_wanted` is answered with
 
     def header(self, name: str) -> str:
         """The single value of a header; "" when missing or sent more than once."""
@@ -327,6 +328,12 @@ class Provider(Protocol):
     def parse_response(self, answer: Answer) -> Submission:
         """Read the answer. Raises a SendError for everything but "taken"."""
 
+    def key_wanted(self, callback: Callback) -> httpx.Request | None:
+        """The request for the key that has to verify it, at a host of bridge.yaml; None: no key is published.
+
+        It is asked for once, and kept. Raises BadSignature. Anybody can have it called.
+        """
+
     def verify(self, callback: Callback) -> str:
         """What proves the callback, where that is another for everything that is signed: a recording is known by it,
         however its bytes are read. "" where the proof is the same each time.
@@ -346,6 +353,9 @@ class Provider(Protocol):
     def callback_response(self, callback: Callback) -> CallbackAnswer:
         """The answer to a callback that is stored."""
 
+    def follow(self, callback: Callback) -> httpx.Request | None:
+        """What a callback asks to be sent, at a host of bridge.yaml; a worker sends it until it is answered 2XX."""
+
 
 class Adapter:
     """What all kinds have, and what most say where the contract asks for something that few companies have."""
@@ -357,5 +367,11 @@ class Adapter:
     status_lookup: StatusLookup | None = None
     login: TokenLogin | SigningLogin | None = None
 
+    def key_wanted(self, callback: Callback) -> httpx.Request | None:
+        return None
+
     def callback_response(self, callback: Callback) -> CallbackAnswer:
         return CallbackAnswer(200)
+
+    def follow(self, callback: Callback) -> httpx.Request | None:
+        return None

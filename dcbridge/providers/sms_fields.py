@@ -45,9 +45,10 @@ class SmsFields(Fields):
         return self if own == self.from_number else self.model_copy(update={"from_number": own})
 
     def doubts(self) -> Iterator[tuple[str, str]]:
-        url = getattr(self, "base_url", "")
-        if url.startswith("http://") and not is_loopback(url):
-            yield "base_url", "is http: messages and the login travel unencrypted; write https://"
+        for name in ("base_url", "token_url", "sns_url"):
+            url = getattr(self, name, None) or ""
+            if url.startswith("http://") and not is_loopback(url):
+                yield name, "is http: messages and the login travel unencrypted; write https://"
 
     def sender(self, message: AgentMessage) -> str:
         """From whom this message goes, a number as E.164. Raises Refused (520)."""

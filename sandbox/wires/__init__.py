@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sandbox.config import Account
+from sandbox.wires.aws_sms import AwsSmsWire
 from sandbox.wires.azure_sms import AzureSmsWire
 from sandbox.wires.bandwidth import BandwidthWire
 from sandbox.wires.base import Wire
@@ -17,6 +18,7 @@ from sandbox.wires.vonage import VonageWire
 from sandbox.world import World
 
 KINDS: dict[str, Callable[[World, str, Account], Wire]] = {
+    "aws-sms": AwsSmsWire,
     "azure-sms": AzureSmsWire,
     "bandwidth": BandwidthWire,
     "http": HttpWire,

@@ -175,6 +175,7 @@ def without_header(name: str) -> Callable[[Call], Call]:
 
 
 UNSIGNED: dict[str, Callable[[Call], Call]] = {
+    "aws-sms": lambda call: replace(call, body=call.body.replace(b'"Message":"', b'"Message":" ')),
     "azure-sms": lambda call: replace(call, url=call.url[:-1] + ("0" if call.url[-1] != "0" else "1")),
     "bandwidth": without_header("Authorization"),
     "http": without_header("X-Company-Signature"),

@@ -24,8 +24,10 @@ from tests.providers.test_http import ACME, KANNEL
 from tests.providers.test_telnyx import PUBLIC
 
 FORM = "application/x-www-form-urlencoded"
-PATH_SECRET = "0123456789abcdef"
+PATH_SECRET, TOPIC = "0123456789abcdef", "arn:aws:sns:eu-west-1:123456789012:sms"
 FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "aws-sms": {"region": "eu-west-1", "access_key_id": "AKIA1", "secret_access_key": "s", "configuration_set": "c",
+                "topic_arns": [TOPIC]},
     "azure-sms": {"base_url": "https://x.example", "access_key": "a2V5", "callback_secret": PATH_SECRET},
     "bandwidth": {"account_id": "1", "application_id": "2", "client_id": "3", "client_secret": "4",
                   "callback_secret": PATH_SECRET},
@@ -43,6 +45,16 @@ REF = "0123456789abcdef01234567.0"
 ENDS = {"from": "16504661149", "to": "12025550123"}
 # What each company calls with, and what it answers: whole, to be damaged.
 GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
+    "aws-sms": (
+        [{"Type": "Notification", "TopicArn": TOPIC, "MessageId": "e", "Message": orjson.dumps(one).decode(),
+          "SignatureVersion": "1", "Signature": "A" * 344, "Timestamp": "2026-11-26T12:00:00Z",
+          "SigningCertURL": f"https://x/SimpleNotificationService-{'0' * 32}.pem"}
+         for one in ({"eventType": "TEXT_INVALID", "messageId": "m-1", "context": {"dcbridge": REF}},
+                     {"inboundMessageId": "m-1", "originationNumber": "+16504661149",
+                      "destinationNumber": "+12025550123", "messageBody": "x"})],
+        [{"MessageId": "m-1"}, {"__type": "ValidationException", "Reason": "FIELD_VALIDATION_FAILED", "Fields": [
+            {"Name": "DestinationPhoneNumber"}]}],
+    ),
     "azure-sms": (
         [[{"id": "e", "eventType": "Microsoft.Communication.SMSDeliveryReportReceived", "data": {
             "messageId": "m-1", "deliveryStatus": "Failed", "deliveryStatusDetails": "4004", "Tag": REF}},
@@ -180,7 +192,10 @@ def test_a_callback_of_any_form_is_refused_or_read_or_kept(name: str) -> None:
         url = f"https://bridge.example.com/callbacks/acme/{kind}?{query.decode()}"
         said = Callback(kind, method, url, query, headers, body if method == "POST" else b"", secret)
         with contextlib.suppress(BadSignature):
+            ours.key_wanted(said)
+        with contextlib.suppress(BadSignature):
             ours.verify(said)
+        ours.follow(said)
         assert isinstance(ours.event_id(said), str)
         assert ours.callback_response(said).status == 200
         try:

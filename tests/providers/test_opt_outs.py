@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import httpx
 import pytest
@@ -14,12 +14,15 @@ from dcbridge.providers import KINDS, build
 from dcbridge.providers.base import Callback
 from tests.providers import test_azure_sms
 
-ACCOUNTS = {
+ACCOUNTS: Mapping[str, Mapping[str, object]] = {
+    "aws-sms": {"region": "eu-west-1", "access_key_id": "AKIA1", "secret_access_key": "s", "configuration_set": "c",
+                "topic_arns": ["arn:aws:sns:eu-west-1:123456789012:sms"]},
     "azure-sms": {"base_url": "https://x.example", "access_key": "a2V5", "callback_secret": "0123456789abcdef"},
     "twilio": {"account_sid": "AC0123456789abcdef0123456789abcdef", "auth_token": "x" * 32},
     "telnyx": {"api_key": "KEY0123456789abcdef", "public_key": base64.b64encode(b"k" * 32).decode()},
-}
+}  # fmt: skip
 ANSWERS: dict[str, Callable[[str], httpx.Response]] = {
+    "aws-sms": lambda code: httpx.Response(400, json={"__type": "ConflictException", "Reason": code}),
     "twilio": lambda code: httpx.Response(400, json={"code": int(code), "message": "no", "status": 400}),
     "telnyx": lambda code: httpx.Response(400, json={"errors": [{"code": code, "title": "STOP"}]}),
 }

@@ -156,6 +156,7 @@ async def consumer_writes(one: Company, kind: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "login", "proof", "code"),
     [
+        ("aws-sms", "signed", "signed", "TEXT_INVALID"),
         ("azure-sms", "signed", "secret in the path", "4004"),
         ("bandwidth", "token", "password", "4720"),
         ("http", "key", "signed", "no_such_number"),

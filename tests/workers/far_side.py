@@ -45,6 +45,8 @@ providers:
   nowhere: {{kind: twilio, base_url: {nowhere}, account_sid: AC0123456789abcdef0123456789abcdef, auth_token: {token}}}
   post: {{kind: smtp, host: 127.0.0.1, security: none, callback_secret: the-callback-secret}}
   other-post: {{kind: smtp, host: 127.0.0.1, security: none, callback_secret: another-callback-secret}}
+  aws: {{kind: aws-sms, region: eu-west-1, access_key_id: AKIA1, secret_access_key: s, configuration_set: c,
+    sns_url: {url}/sns, topic_arns: ["arn:aws:sns:eu-west-1:123456789012:sms"]}}
   azure: {{kind: azure-sms, base_url: {url}, access_key: a2V5, callback_secret: 0123456789abcdef}}
   other: {{kind: twilio, base_url: {url}, account_sid: ACffffffffffffffffffffffffffffffff, auth_token: {token}}}
 channels:
@@ -172,6 +174,7 @@ async def worlds() -> AsyncIterator[tuple[Side, Side, str]]:
     provider, agents = Side(TAKEN), Side(STORED)
     routes = [
         Route("/2010-04-01/{path:path}", provider.answer, methods=["GET", "POST"]),
+        Route("/sns/", provider.answer, methods=["GET"]),
         Route("/sms", provider.answer, methods=["POST"]),
         Route("/nexus/v3/{path:path}", agents.answer, methods=["GET", "POST", "DELETE"]),
     ]

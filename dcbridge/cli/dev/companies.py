@@ -55,6 +55,13 @@ def _secret() -> str:
     return secrets.token_hex(16)
 
 
+def _rsa_key() -> str:
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
 def _public_key(kept: Mapping[str, str]) -> str:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -63,6 +70,21 @@ def _public_key(kept: Mapping[str, str]) -> str:
 
 
 COMPANIES: dict[str, Company] = {
+    "aws-sms": Company(
+        channel="5550200008",
+        number="+15557650208",
+        fields="""\
+    base_url: http://127.0.0.1:{page}/aws
+    sns_url: http://127.0.0.1:{page}/sns
+    region: eu-west-1
+    access_key_id: {access_key_id}
+    secret_access_key: file:aws-sms_secret_access_key
+    configuration_set: dcbridge
+    topic_arns: ["{topic_arn}"]
+""",
+        secrets={"secret_access_key": _secret, "private_key": _rsa_key},
+        values={"access_key_id": "AKIASANDBOX0001", "topic_arn": "arn:aws:sns:eu-west-1:123456789012:sms"},
+    ),
     "azure-sms": Company(
         channel="5550200007",
         number="+15557650207",
