@@ -45,7 +45,7 @@ class AwsSmsFields(SmsFields):
     )
     message_type: Literal["TRANSACTIONAL", "PROMOTIONAL"] | None = Field(None, description="Type of every message.")
     topic_arns: tuple[TopicArn, ...] = Field(
-        min_length=1, description="SNS topics of events and of consumers' messages; those of others are refused."
+        min_length=1, description="SNS topics of events and of consumer messages; those of others are refused."
     )
     successful_is: Literal["sent", "delivered"] = Field(
         "sent", description="What TEXT_SUCCESSFUL means, a carrier's word where it does not report delivery."

@@ -145,4 +145,5 @@ async def open_service(
         async with listening(app.build(ctx)) as url, httpx.AsyncClient(base_url=url, timeout=15.0) as http:
             yield ServiceClient(ctx, redis, http)
     finally:
+        await ctx.keys.close()
         await redis.aclose()
