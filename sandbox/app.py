@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sandbox import files
 from sandbox.config import SandboxConfig
 from sandbox.controls import Controls
 from sandbox.digital_channels import Messages
@@ -63,11 +64,13 @@ def build_app(config: SandboxConfig) -> Starlette:
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
         *Controls(world, companies).routes(),
+        *files.routes(world),
         _file("/", "index.html", "text/html"),
         _file("/style.css", "style.css", "text/css"),
         _file("/page.js", "page.js", "text/javascript"),
         _file("/document.js", "document.js", "text/javascript"),
         _file("/interactions.js", "interactions.js", "text/javascript"),
+        _file("/files.js", "files.js", "text/javascript"),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
     app.state.world = world

@@ -33,6 +33,7 @@ class SandboxConfig:
 
     bridge_url: str = "http://127.0.0.1:8080"  # the bridge's public listener, no slash at the end
     public_url: str = ""  # what the bridge calls itself, where that is a name which leads nowhere from here
+    own_url: str = ""  # where the bridge reaches the companies, which have files of consumers there
     messages_endpoint: str = "main"
     interactions_endpoint: str = "main"
     sms_provider: str = "twilio"  # the provider's name in the bridge's callback URLs

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox import webhooks
+from sandbox import files, webhooks
 from sandbox.magic import MAILBOXES, NUMBERS
 from sandbox.records import Interaction, Record, SentByConsumer
 from sandbox.sms_company import SmsCompany
@@ -82,8 +82,14 @@ class Controls:
         channel = _text(asked, "channel") if "channel" in asked else self.world.config.sms_channel
         if self.world.channels.get(channel) != "sms":
             raise WrongError("channel: the id of an sms channel")
-        body = webhooks.sms_body(self.world, channel, _text(asked, "to"), _text(asked, "text"), message_id)
-        return await self._send(body, asked)
+        file, to = _file(asked), _text(asked, "to")
+        if file is None:
+            body = webhooks.sms_body(self.world, channel, to, _text(asked, "text"), message_id)
+            return await self._send(body, asked)
+        media_id = str(uuid.uuid4())
+        self.world.media[(channel, media_id)] = ("picture", file.mimetype, file.data)
+        body = webhooks.rich_body(self.world, channel, to, _text_or_none(asked), message_id, media_id)
+        return await self._send(body, asked, files.shown(files.keep(self.world, file)))
 
     async def agent_email(self, asked: dict[str, Any]) -> object:
         to = asked.get("to")
@@ -101,9 +107,10 @@ class Controls:
         body = webhooks.email_body(self.world, recipients, subject, text, html, reply_to, message_id)
         return await self._send(body, asked)
 
-    async def _send(self, body: dict[str, Any], asked: dict[str, Any]) -> object:
+    async def _send(self, body: dict[str, Any], asked: dict[str, Any], *media: str) -> object:
         """Send in the background; with "wait": true, answer when the bridge took it or we gave up."""
         message = webhooks.expect(self.world, body)
+        message.media.extend(media)
         work = webhooks.deliver(self.world, message, orjson.dumps(body))
         if asked.get("wait"):
             await work
@@ -163,8 +170,14 @@ class Controls:
             raise WrongError(f"provider: one of {', '.join(self.companies)}")
         to = _text(asked, "to") if "to" in asked else self.world.accounts[name].number
         sid = _text(asked, "sid") if "sid" in asked else company.wire.new_id()
-        text = _text(asked, "text")
+        file = _file(asked)
+        if file is not None and not company.wire.carries_media:
+            raise WrongError(f"file: {company.wire.who} carries no files here")
+        text = _text(asked, "text") if file is None else _text_or_none(asked)
         sent = SentByConsumer(self.world.next_seq(), time.time(), sid, sender, to, text, provider=name)
+        if file is not None:
+            sent.files.append((files.keep(self.world, file), file.mimetype))
+            sent.media.append(files.shown(sent.files[0][0]))
         self.world.consumer.append(sent)
         self.world.counts["consumer"] += 1
         self.world.tell("consumer", sent)
@@ -192,7 +205,13 @@ class Controls:
             "sms_channel": config.sms_channel,
             "sms_number": config.sms_number,
             "companies": [
-                {"name": name, "who": self.companies[name].wire.who, "channel": one.channel, "number": one.number}
+                {
+                    "name": name,
+                    "who": self.companies[name].wire.who,
+                    "channel": one.channel,
+                    "number": one.number,
+                    "media": self.companies[name].wire.carries_media,
+                }
                 for name, one in self.world.accounts.items()
             ],
             "email_channel": config.email_channel,
@@ -303,6 +322,18 @@ def _text(asked: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise WrongError(f"{name}: a non-empty string")
     return value
+
+
+def _text_or_none(asked: dict[str, Any]) -> str:
+    """The text beside a file, which may be missing."""
+    return _text(asked, "text") if asked.get("text") else ""
+
+
+def _file(asked: dict[str, Any]) -> files.File | None:
+    try:
+        return files.given(asked)
+    except files.WrongFileError as wrong:
+        raise WrongError(str(wrong)) from None
 
 
 def _bytes(asked: dict[str, Any], name: str) -> bytes:

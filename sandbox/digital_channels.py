@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dcbridge.genesys import signature
+from sandbox import files
 from sandbox.connection import reset, wait_for_disconnect
 from sandbox.records import UNSEEN, AgentMessage, Receipt, SeenByAgent
 from sandbox.world import World
@@ -193,7 +194,14 @@ class Messages:
         world.seen.append(seen)
         world.counts["seen"] += 1
         world.tell("seen", seen)
+        if "/m/" in text.text:
+            world.spawn(self._open(seen))
         return seen.id
+
+    async def _open(self, seen: SeenByAgent) -> None:
+        """The agent's desktop opens the links of a message."""
+        seen.media.extend(await files.of_text(self.world, WHO, seen.text))
+        self.world.tell("seen", seen)
 
     def _receipt(self, channel_id: str, given: _Receipt) -> None:
         world = self.world

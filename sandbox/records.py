@@ -44,6 +44,7 @@ class AgentMessage:
     state: str = "sending"
     attempts: int = 0
     ms: float = 0.0
+    media: list[str] = field(default_factory=list)  # where the page finds its files
     receipts: dict[str, Receipt] = field(default_factory=dict)
 
     def view(self) -> object:
@@ -61,6 +62,7 @@ class SeenByAgent:
     sender: str
     to: str
     text: str
+    media: list[str] = field(default_factory=list)  # where the page finds the files behind its links
 
     def view(self) -> object:
         return self
@@ -79,6 +81,8 @@ class SentByConsumer:
     state: str = "sending"
     answer: str = ""
     provider: str = ""
+    media: list[str] = field(default_factory=list)  # where the page finds its files
+    files: list[tuple[str, str]] = field(default_factory=list)  # their ids and types
 
     def view(self) -> object:
         return self
@@ -105,6 +109,7 @@ class Sms:
     provider: str = ""  # its account's name in bridge.yaml
     reference: str = ""  # of the bridge, which the company sends back
     provider_code: str = ""  # `error_code` in the company's words
+    media: list[str] = field(default_factory=list)  # where the page finds the files that were fetched
 
     @property
     def handed_on(self) -> bool:
@@ -126,6 +131,7 @@ class Sms:
             "callback_url": self.callback_url,
             "callbacks": self.callbacks,
             "provider": self.provider,
+            "media": self.media,
             "at": self.at,
             "updated": self.updated,
         }

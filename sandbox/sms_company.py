@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import urldefrag
 
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sandbox import files
 from sandbox.connection import reset
 from sandbox.magic import BEHAVIOURS, DELIVERED, OPTED_OUT, START_WORDS, STOP_WORDS, Behaviour, Refusal
 from sandbox.records import SentByConsumer, Sms
@@ -126,7 +128,16 @@ class SmsCompany:
             reference=submitted.reference,
         )
         self.world.keep_sms(sms)
+        if submitted.media:
+            self.world.spawn(self._fetch(sms, submitted.media))
         return sms
+
+    async def _fetch(self, sms: Sms, urls: Sequence[str]) -> None:
+        """The files of a message, as the company fetches them before it sends them on."""
+        for url in urls:
+            if file_id := await files.fetched(self.world, self.wire.who, url):
+                sms.media.append(files.shown(file_id))
+        self.world.tell("sms", sms)
 
     async def _follow(self, sms: Sms, behaviour: Behaviour) -> None:
         """Walk the message through its statuses and tell the bridge each, in that order."""

@@ -80,6 +80,7 @@ class World:
         self.tasks: set[asyncio.Task[None]] = set()
         self._client: httpx.AsyncClient | None = None
         self._seq = 0
+        self.own_url = config.own_url
         self._clear()
 
     def _clear(self) -> None:
@@ -96,6 +97,7 @@ class World:
         self.violations: deque[Violation] = deque(maxlen=10_000)
         self.exchanges: deque[Exchange] = deque(maxlen=EXCHANGES)
         self.media: OrderedDict[tuple[str, str], tuple[str, str, bytes]] = OrderedDict()
+        self.files: OrderedDict[str, Any] = OrderedDict()  # of sandbox.files: what the page shows
         self.tries: Counter[str] = Counter()  # of magic addresses that change their mind
         self.opted_out: set[tuple[str, str]] = set()  # provider and number of consumers who wrote STOP
 

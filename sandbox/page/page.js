@@ -2,6 +2,7 @@
 // Data reaches the document through textContent only.
 
 import { at, clock, make, post, pretty } from "./document.js";
+import { attachment, bubble } from "./files.js";
 import { drawHeard, drawInteractions, forgetInteraction } from "./interactions.js";
 
 const digits = (number) => number.replace(/\D/g, "");
@@ -41,7 +42,7 @@ function meta(record, [kind, words, why]) {
 
 // --- conversations ---------------------------------------------------------------------------
 
-const isSms = (record) => record.type === "Text";
+const isSms = (record) => record.type !== "Email";
 const current = () => digits(at("number").value);
 const company = () => setting.companies.find((one) => one.name === at("company").value) ?? { name: "", who: "", channel: "", number: "" };
 
@@ -70,26 +71,27 @@ function drawThread() {
   const sent = [...seen.agent.values()].filter((one) => one.channel_id === channel && one.recipients.some((to) => digits(to) === number));
   const heard = [...seen.seen.values()].filter((one) => one.channel_id === channel && digits(one.sender) === number);
   fill(at("thread"), last([...sent, ...heard]), (one) => one.recipients
-    ? make("li", { class: "said mine" }, make("div", { class: "bubble", text: textOf(one) }), meta(one, receiptState(one, one.recipients[0])))
-    : make("li", { class: "said" }, make("div", { class: "bubble", text: one.text }), make("div", { class: "meta" }, clock(one.at), make("span", { text: "from the consumer" }))),
+    ? make("li", { class: "said mine" }, bubble(textOf(one), one.media), meta(one, receiptState(one, one.recipients[0])))
+    : make("li", { class: "said" }, bubble(one.text, one.media), make("div", { class: "meta" }, clock(one.at), make("span", { text: "from the consumer" }))),
   "Write as the agent. The message goes through dcbridge to the phone on the right.");
 }
 
 function drawPhone() {
   const number = current();
   at("phone-number").textContent = `+${number}`;
-  const { name, who, number: ours } = company();
+  const { name, who, number: ours, media } = company();
+  at("phone-attach").hidden = !media;
   at("phone-from").textContent = `${ours} (${who})`;
   const got = [...seen.sms.values()].filter((one) => one.provider === name && digits(one.to) === number);
   const wrote = [...seen.consumer.values()].filter((one) => one.provider === name && digits(one.sender) === number);
   fill(at("texts"), last([...got, ...wrote]), (one) => {
     if (!one.sid || one.answer !== undefined) {
       const state = { sending: ["wait", "sending"], taken: ["good", "✓ sent"], refused: ["bad", "✕ not accepted", `dcbridge answered: ${one.answer}`] }[one.state];
-      return make("li", { class: "said mine" }, make("div", { class: "bubble", text: one.text }), meta(one, state));
+      return make("li", { class: "said mine" }, bubble(one.text, one.media), meta(one, state));
     }
     const [kind, words] = PHONE_STATES[one.status] ?? ["wait", one.status];
     const look = kind === "bad" ? "never" : one.status === "delivered" ? "" : "on-its-way";
-    return make("li", { class: `said ${look}` }, make("div", { class: "bubble", text: one.body }), meta(one, [kind, words, one.provider_code && `provider code ${one.provider_code}`]));
+    return make("li", { class: `said ${look}` }, bubble(one.body, one.media), meta(one, [kind, words, one.provider_code && `provider code ${one.provider_code}`]));
   }, "No messages yet.");
 }
 
@@ -320,7 +322,8 @@ function addresses(text) {
 
 at("sms-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (await post("/sandbox/agent/sms", { channel: company().channel, to: at("number").value.trim(), text: at("sms-text").value })) at("sms-text").value = "";
+  const body = { channel: company().channel, to: at("number").value.trim(), text: at("sms-text").value, ...await agentFile.value() };
+  if (await post("/sandbox/agent/sms", body)) { at("sms-text").value = ""; agentFile.clear(); }
 });
 
 at("email-form").addEventListener("submit", async (event) => {
@@ -333,7 +336,8 @@ at("email-form").addEventListener("submit", async (event) => {
 
 at("phone-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  if (await post("/sandbox/consumer/sms", { provider: company().name, from: `+${current()}`, text: at("phone-text").value })) at("phone-text").value = "";
+  const body = { provider: company().name, from: `+${current()}`, text: at("phone-text").value, ...await consumerFile.value() };
+  if (await post("/sandbox/consumer/sms", body)) { at("phone-text").value = ""; consumerFile.clear(); }
 });
 
 at("company").addEventListener("change", () => redraw("people", "thread", "phone"));
@@ -354,6 +358,8 @@ at("who").addEventListener("change", (event) => {
 });
 at("reset").addEventListener("click", () => post("/sandbox/reset", {}));
 
+const agentFile = attachment("sms-file", "sms-text");
+const consumerFile = attachment("phone-file", "phone-text");
 tabs(["tab-sms", "tab-email", "tab-interactions"]);
 tabs(["tab-requests", "tab-violations"]);
 sendOnEnter(at("sms-text"));

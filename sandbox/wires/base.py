@@ -43,6 +43,7 @@ class Submitted:
     reference: str = ""  # of the bridge, which its company sends back
     service_sid: str = ""
     status: str = "queued"
+    media: tuple[str, ...] = ()  # URLs of files, which the company fetches
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Wire(Protocol):
     proof: str  # what shows that a callback is the company's
     keeps_opt_outs: bool  # True: the company itself refuses a message to a consumer who wrote STOP
     reports_later: Collection[int]  # codes of refusals that this company reports of a message that it took
+    carries_media: bool  # files of consumers and agents
     send_path: str
     send_methods: Sequence[str]
 
@@ -106,6 +108,7 @@ class PlainWire:
 
     keeps_opt_outs = False
     reports_later: Collection[int] = ()
+    carries_media = False
     send_methods: Sequence[str] = ("POST",)
 
     def routes(self) -> Sequence[Route]:

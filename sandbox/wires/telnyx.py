@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 
 import orjson
 from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
@@ -34,6 +36,7 @@ class TelnyxWire(PlainWire):
     who = "Telnyx"
     login, proof = "API key", "signed"
     keeps_opt_outs = True
+    carries_media = True
     send_path = "/v2/messages"
 
     def __init__(self, world: World, name: str, account: Account) -> None:
@@ -46,6 +49,14 @@ class TelnyxWire(PlainWire):
     def new_id(self) -> str:
         return str(uuid.uuid4())
 
+    def routes(self) -> Sequence[Route]:
+        return [Route("/telnyx-media/{file_id}", self.file, methods=["GET"])]
+
+    async def file(self, request: Request) -> Response:
+        """A consumer's file. Telnyx asks for no login: its links are secret."""
+        file = self.world.files.get(request.path_params["file_id"])
+        return Response(status_code=404) if file is None else Response(file.data, media_type=file.mimetype)
+
     def submitted(self, request: Request, body: bytes) -> Submitted:
         if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
             raise RefusedError(401, 10009, "Authentication failed")
@@ -55,19 +66,25 @@ class TelnyxWire(PlainWire):
             said = orjson.loads(body)
         except orjson.JSONDecodeError as wrong:
             raise RefusedError(400, 10015, "The body is JSON") from wrong
-        if not isinstance(said, dict) or set(said) - FIELDS or not all(isinstance(one, str) for one in said.values()):
+        media = said.pop("media_urls", []) if isinstance(said, dict) else None
+        if not isinstance(media, list) or not all(isinstance(url, str) for url in media) or len(media) > 10:
+            raise RefusedError(400, 10015, "media_urls is a list of at most 10 URLs")
+        if set(said) - FIELDS or not all(isinstance(one, str) for one in said.values()):
             raise RefusedError(400, 10015, "An object of known fields")
-        if not said.get("text"):
+        if media and said.get("type") != "MMS":
+            raise RefusedError(422, 10004, "media_urls go with the type MMS")
+        if not said.get("text") and not media:
             raise RefusedError(422, 10004, "text is required")
         if not E164.fullmatch(said.get("to", "")):
             raise RefusedError(422, 40310, "Invalid 'to' address")
         if not SENDER.fullmatch(said.get("from", "")):
             raise RefusedError(422, 40305, "Invalid 'from' address")
-        segments = measure(said["text"])[1]
+        text = said.get("text", "")
+        segments = measure(text)[1]
         if segments > LONGEST:
             raise RefusedError(422, 40302, "Message too large")
         profile = f"{self.world.config.bridge_url}/callbacks/{self.name}/events"
-        return Submitted(said["to"], said["from"], said["text"], segments, said.get("webhook_url", profile))
+        return Submitted(said["to"], said["from"], text, segments, said.get("webhook_url", profile), media=tuple(media))
 
     def error(self, code: int) -> str:
         return ERRORS.get(code, "40008")
@@ -94,7 +111,10 @@ class TelnyxWire(PlainWire):
             "from": {"phone_number": sent.sender, "carrier": "Sandbox", "line_type": "Wireless"},
             "to": [{"phone_number": sent.to, "status": "webhook_delivered"}],
             "text": sent.text,
-            "media": [],
+            "media": [
+                {"url": f"{self.world.own_url}/telnyx-media/{file_id}", "content_type": mimetype}
+                for file_id, mimetype in sent.files
+            ],
             "parts": measure(sent.text)[1],
             "record_type": "message",
             "type": "SMS",

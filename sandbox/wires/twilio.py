@@ -76,6 +76,7 @@ class TwilioWire(PlainWire):
     who = "Twilio"
     login, proof = "account and token", "signed"
     keeps_opt_outs = True
+    carries_media = True
 
     def __init__(self, world: World, name: str, account: Account) -> None:
         """`account.secrets` has the account's sid and its auth token."""
@@ -92,6 +93,7 @@ class TwilioWire(PlainWire):
         return [
             Route(f"{self._path}.json", self.search, methods=["GET"]),
             Route(f"{self._path}/{{sid}}.json", self.one, methods=["GET"]),
+            Route(f"{self._path}/{{sid}}/Media/{{file_id}}", self.file, methods=["GET"]),
         ]
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
@@ -107,6 +109,7 @@ class TwilioWire(PlainWire):
             fields.get("StatusCallback", ""),
             service_sid=fields.get("MessagingServiceSid", ""),
             status="queued" if sender else "accepted",
+            media=tuple(value for name, value in parse_qsl(body.decode()) if name == "MediaUrl"),
         )
 
     def error(self, code: int) -> str:
@@ -151,13 +154,16 @@ class TwilioWire(PlainWire):
             "Body": sent.text,
             "From": sent.sender,
             "MessageSid": sent.sid,
-            "NumMedia": "0",
+            "NumMedia": str(len(sent.files)),
             "NumSegments": str(measure(sent.text)[1]),
             "SmsMessageSid": sent.sid,
             "SmsSid": sent.sid,
             "SmsStatus": "received",
             "To": sent.to,
         }
+        for number, (file_id, mimetype) in enumerate(sent.files):
+            path = f"{self._path.format(account=self.sid)}/{sent.sid}/Media/{file_id}"
+            fields |= {f"MediaUrl{number}": self.world.own_url + path, f"MediaContentType{number}": mimetype}
         return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound", fields)]
 
     def wrong_answer(self, body: bytes) -> str:
@@ -220,6 +226,20 @@ class TwilioWire(PlainWire):
             return note(self.world, self, request, started, b"", self.refused(refused), refused)
         answer = orjson.dumps(self._resource(sms))
         return note(self.world, self, request, started, b"", Reply(200, answer))
+
+    async def file(self, request: Request) -> Response:
+        """A consumer's file, for whoever has the account's login."""
+        started = time.perf_counter()
+        try:
+            self._caller(request)
+            file = self.world.files.get(request.path_params["file_id"])
+            if file is None:
+                raise RefusedError(404, 20404, "The requested resource was not found")
+        except RefusedError as refused:
+            return note(self.world, self, request, started, b"", self.refused(refused), refused)
+        answer = Reply(200, b"(%d bytes)" % len(file.data))
+        note(self.world, self, request, started, b"", answer)
+        return Response(file.data, media_type=file.mimetype)
 
     def _caller(self, request: Request) -> None:
         given = request.headers.get("authorization", "").encode("latin-1")
@@ -309,6 +329,8 @@ def check_fields(fields: Mapping[str, str]) -> int:
     body = fields.get("Body", "")
     if not body and "MediaUrl" not in fields and "ContentSid" not in fields:
         raise RefusedError(400, 21602, "Message body is required.")
+    if "MediaUrl" in fields and not is_callback_url(fields["MediaUrl"]):
+        raise RefusedError(400, 21620, "Invalid media URL(s)")
     units, segments = measure(body)
     if units > LONGEST_BODY:
         raise RefusedError(400, 21617, "The concatenated message body exceeds the 1600 character limit")

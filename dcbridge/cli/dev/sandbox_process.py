@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> None:
         mail_callback_secret=read(folder, "mail_callback_secret"),
         subscriber_secret=read(folder, "subscriber_secret"),
         bridge_url=f"http://127.0.0.1:{public}",
+        own_url=f"http://127.0.0.1:{page}",
         sms_number=NUMBER,
         smtp_port=mail,
         accounts=accounts,
