@@ -5,7 +5,8 @@
     ├── Throttled         the provider said "later"                        again, not before retry_after; 310 at the end
     ├── Deferred          "not now", and not because of a rate             again; the mapped reason at the end
     ├── OutcomeUnknown    the request was written and no answer was read    the channel's policy
-    ├── Refused           the provider said no to this message              Failed with the mapped reason
+    ├── Refused           the provider said no to this message              Failed with the mapped reason; with `route`
+    │                                                                      another provider of the channel is tried
     ├── AccountFault      credentials, credit, suspended account            again; the operator is told; 500 at the end
     ├── Unreadable        it was taken, and the answer makes no sense       wait for an update by our reference
     │   └── Undecodable   a status of 2xx, and a body that cannot be read   as the status says: taken
@@ -33,6 +34,8 @@ class SendError(Exception):
     taken: ClassVar[bool | None] = False  # did the provider take the message? None: nobody knows
     page: ClassVar[bool] = False  # does an operator have to act?
     final_reason: ClassVar[Reason] = Reason.GENERAL  # told to the agent when tries or time run out
+    # What the provider may be left for, where a channel has another one: a reason of `config.routing`, or "route".
+    switch: str = ""
 
     def __init__(
         self,
@@ -60,12 +63,14 @@ class Unreachable(SendError):
     """DNS, connect, TLS or pool timeout: the provider certainly did not accept it."""
 
     again = True
+    switch = "unreachable"
 
 
 class Throttled(SendError):
     """429 or the provider's own throttle code."""
 
     again = True
+    switch = "throttled"
     final_reason = Reason.RATE_LIMIT
 
 
@@ -82,7 +87,23 @@ class OutcomeUnknown(SendError):
 
 
 class Refused(SendError):
-    """The provider will not take this message, now or later."""
+    """The provider will not take this message, now or later.
+
+    `route`: for a reason that is its own (a sender that is not registered there, a country that is not enabled), so
+    that another provider may take it.
+    """
+
+    def __init__(
+        self,
+        code: str = "",
+        *,
+        reason: Reason | None = None,
+        retry_after: float | None = None,
+        whole_account: bool = False,
+        route: bool = False,
+    ) -> None:
+        super().__init__(code, reason=reason, retry_after=retry_after, whole_account=whole_account)
+        self.switch = "route" if route else ""
 
 
 class AccountFault(SendError):
@@ -90,6 +111,7 @@ class AccountFault(SendError):
 
     again = True
     page = True
+    switch = "account"
 
 
 class Unreadable(SendError):

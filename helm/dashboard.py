@@ -129,6 +129,30 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("max by (task) (dcbridge_tasks_waiting{B})", "{{task}}"),),
         ),
     ),
+    "Several providers": (
+        Panel(
+            "Messages by provider", "ops", "What each of several providers of a channel was given.",
+            (
+                (
+                    "sum by (provider, state) (max by (channel, provider, state)"
+                    " (rate(dcbridge_provider_books_total{B}[5m])))",
+                    "{{provider}} {{state}}",
+                ),
+            ),
+        ),
+        Panel(
+            "In flight by provider", "short", "Given to it and not ended.",
+            (("sum by (provider) (max by (channel, provider) (dcbridge_provider_in_flight{B}))", "{{provider}}"),),
+        ),
+        Panel(
+            "Late delivery updates", "percentunit", "Share of the last ten minutes; slow is the last choice.",
+            (
+                ("max by (provider) (dcbridge_provider_late_share{B})", "{{provider}}"),
+                ("max by (provider) (dcbridge_provider_slow{B})", "{{provider}} is slow"),
+                ("max by (provider) (dcbridge_provider_drained{B})", "{{provider}} is drained"),
+            ),
+        ),
+    ),
     "Providers": (
         Panel(
             "Requests", "reqps", "By what became of them.",

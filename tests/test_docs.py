@@ -17,7 +17,7 @@ import typer.main
 from dcbridge import errors
 from dcbridge.cli.app import app
 from dcbridge.config.loader import parse
-from dcbridge.ledger.reports.books import Books, ChannelBooks
+from dcbridge.ledger.reports.books import Books, ChannelBooks, ProviderBooks
 from dcbridge.ledger.reports.overview import Overview
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import PREFIX, Settings
@@ -38,7 +38,9 @@ def text_of(name: str) -> str:
 def exported() -> set[str]:
     """Every metric family as Prometheus sees it."""
     nothing: dict[str, Any] = {field.name: 0 for field in fields(ChannelBooks)}
-    channel = ChannelBooks(**nothing | {"channel_id": "0123456789"})
+    of_provider: dict[str, Any] = {field.name: 0 for field in fields(ProviderBooks)}
+    provider = ProviderBooks(**of_provider | {"name": "acme"})
+    channel = ChannelBooks(**nothing | {"channel_id": "0123456789", "providers": (provider,)})
     books = Books((channel,), {"outbound": 0}, {"callback": 0}, {"unknown": 0}, 0, 0)
     text = Metrics().render(books, {"0123456789"}, Overview(0.0, (), (), (), {}, suspended=False)).decode()
     return {name for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE) if not name.endswith("_created")}

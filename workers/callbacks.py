@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from dcbridge.errors import SendError, UnreadableEvent
-from dcbridge.ledger import NewPiece, NewTask, TaskClaim
+from dcbridge.ledger import NewPiece, NewTask, TaskClaim, lane_of
 from dcbridge.ledger.consent import order_of
 from dcbridge.ledger.dead_letters import NO_CHANNEL
 from dcbridge.ledger.fields import Kind, MessageEntry
@@ -64,6 +64,7 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
         await ctx.ledger.tasks.put([*tasks, *answers])
         for piece in pieces:
             await ctx.ledger.tasks.put_piece(piece, ctx.settings.piece_wait, keep)
+        await _stay(ctx, name, events)
         for one in unread:
             await _aside(ctx, name, callback, one)
         if await _apply_all(ctx, [event for event in events if isinstance(event, DeliveryUpdate)], claimed):
@@ -141,6 +142,18 @@ def _piece(name: str, event: ConsumerMessage, channel_id: str, consumer: str, la
     )
 
 
+async def _stay(ctx: WorkerContext, provider: str, events: Sequence[object]) -> None:
+    """What agents answer goes through the provider that the consumers of these messages wrote through."""
+    for event in events:
+        if not isinstance(event, ConsumerMessage):
+            continue
+        channel_id = ctx.configuration.channel_of(provider, event.to.id)
+        channel = ctx.channel(channel_id) if channel_id is not None else None
+        if channel_id is not None and channel is not None and len(channel.providers) > 1:
+            consumer = consumer_id(event.sender.id, channel.default_region)
+            await ctx.ledger.routes.stick(channel_id, lane_of(channel_id, consumer), provider)
+
+
 async def _aside(ctx: WorkerContext, provider: str, callback: Callback, one: Unread) -> None:
     """A dead letter of one event's own, beside others of the same callback that were acted upon."""
     _unreadable(ctx, provider, one.kind)
@@ -187,12 +200,13 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
             update.provider_id,
             str(int(update.reason)) if update.reason else "",
             update.detail,
-            ctx.look_after(channel) if channel else DAY,
+            ctx.look_after(channel, entry.provider) if channel else DAY,
             update.pieces,
+            locating.says_so(ctx, update, entry),
         )
     if entry.to_id:
         order = order_of(claimed.entry.accepted_at or 0)
-        await consent.learn(ctx, entry.channel_id, entry.to_id, update.detail, order)
+        await consent.learn(ctx, entry.channel_id, update.provider, entry.to_id, update.detail, order)
     ctx.metrics.updates.labels(update.provider, result).inc()
     info_line_in_context(
         "delivery_update",

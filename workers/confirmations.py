@@ -32,11 +32,10 @@ def _named(said: ConsumerMessage) -> str:
 
 def answer_to(ctx: WorkerContext, channel_id: str, said: ConsumerMessage, word: str, trace: str) -> NewTask | None:
     """The task that answers one word; None where there is nothing to say, or the provider says it."""
-    channel = ctx.configuration.channels[channel_id]
     text = getattr(ctx.configuration.consent.answers, word)
-    if not text or ctx.providers[channel.provider].can.opt_out == "theirs":
+    if not text or ctx.providers[said.provider].can.opt_out == "theirs":
         return None
-    payload = orjson.dumps({"to": said.sender.id, "text": text, "named": _named(said)})
+    payload = orjson.dumps({"to": said.sender.id, "text": text, "named": _named(said), "provider": said.provider})
     return NewTask(task_id_of(message_ref(channel_id, _named(said))), "confirm", "", payload, trace, channel_id)
 
 
@@ -57,9 +56,9 @@ async def confirm(ctx: WorkerContext, task_id: str) -> None:
 
 
 async def _send(ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, channel: Channel) -> None:
-    provider = ctx.providers[channel.provider]
+    provider = ctx.providers.get(orjson.loads(claimed.entry.payload).get("provider")) or ctx.providers[channel.provider]
     try:
-        message = _message(claimed, channel)
+        message = _message(claimed, channel, provider.name)
         [part] = provider.parts(message)
         request = provider.build_request(Turn(message, part, (claimed.entry.accepted_at or 0) / 1000))
         provider.parse_response(await ctx.accounts.send(provider, request))
@@ -79,14 +78,14 @@ async def _send(ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim
         await _done(ctx, task_id, claim, "")
 
 
-def _message(claimed: TaskClaim, channel: Channel) -> AgentMessage:
+def _message(claimed: TaskClaim, channel: Channel, provider: str) -> AgentMessage:
     stored = orjson.loads(claimed.entry.payload)
     channel_id = claimed.entry.channel_id
     to = Address(stored["to"])
     return AgentMessage(
         channel_id=channel_id,
         message_id=stored["named"],
-        sender=Address(channel.number or channel_id),
+        sender=Address(channel.number_at(provider) or channel_id),
         to=to,
         recipients=(to,),
         type="Text",

@@ -55,14 +55,14 @@ async def hear(ctx: WorkerContext, events: Sequence[object], accepted_at: int, t
     return answers
 
 
-async def learn(ctx: WorkerContext, channel_id: str, to_id: str, code: str, order: int = NOW) -> None:
+async def learn(ctx: WorkerContext, channel_id: str, provider: str, to_id: str, code: str, order: int = NOW) -> None:
     """The provider refused a message with a code that says: this consumer opted out there. `order`: of the callback
     that says so, which may be read again after a START.
     """
     channel = ctx.channel(channel_id)
     if channel is None or not to_id or channel_id not in ctx.configuration.consent_scopes:
         return
-    if code in ctx.providers[channel.provider].can.opt_out_codes:
+    if code in ctx.providers[provider].can.opt_out_codes:
         await record(ctx, channel_id, to_id, "stop", order, "provider", code)
 
 

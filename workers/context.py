@@ -22,6 +22,7 @@ from dcbridge.config.models import Channel, Configuration
 from dcbridge.digital_channels import DigitalChannels
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.consent import OTHER_KEY, ConsumerTokens, OtherKey
+from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.patience import Patience
 from dcbridge.providers.base import Provider, StatusLookup
 from dcbridge.runtime.logs import Tokens
@@ -61,14 +62,24 @@ class WorkerContext:
     def channel(self, channel_id: str) -> Channel | None:
         return self.configuration.channel(channel_id)
 
-    def status_lookup(self, channel: Channel | None) -> StatusLookup | None:
-        """How this channel's provider is asked what became of a message; None where nobody can be asked."""
-        provider = self.providers.get(channel.provider) if channel else None
-        return provider.status_lookup if provider else None
+    def provider_of(self, channel: Channel, entry: MessageEntry) -> Provider | None:
+        """The one that the ledger has chosen for a message, or the channel's only one. None where another process knows
+        a provider that is not in the bridge.yaml of this one.
+        """
+        if entry.provider in self.providers:
+            return self.providers[entry.provider]
+        known = not entry.provider or len(channel.providers) == 1
+        return self.providers.get(channel.provider) if known else None
 
-    def look_after(self, channel: Channel) -> float:
+    def status_lookup(self, channel: Channel | None, provider: str = "") -> StatusLookup | None:
+        """How a message's provider is asked what became of it; None where nobody can be asked."""
+        name = provider if provider in self.providers else channel.provider if channel else ""
+        known = self.providers.get(name) if channel else None
+        return known.status_lookup if known else None
+
+    def look_after(self, channel: Channel, provider: str = "") -> float:
         """Seconds after which a message that was sent is looked at: to ask about it, or because nobody ever said."""
-        if self.status_lookup(channel) is None:
+        if self.status_lookup(channel, provider) is None:
             return channel.confirm_within
         return min(channel.ask_after, channel.confirm_within)
 

@@ -65,25 +65,28 @@ async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: Mess
     channel_id, attempt = claimed.entry.channel_id, claimed.entry.attempts
     channel = ctx.channel(channel_id)
     retry = ctx.configuration.retry_of(channel_id) if channel else ctx.configuration.retry
+    known = ctx.provider_of(channel, claimed.entry) if channel else None
+    provider = known.name if known else ""
     if error.page:
-        ctx.metrics.faults.labels(error.outcome, channel.provider if channel else "").inc()
-    if channel is not None:
-        await update_breaker(ctx, channel.provider, ref, error)
+        ctx.metrics.faults.labels(error.outcome, provider).inc()
+    if provider:
+        await update_breaker(ctx, provider, ref, error)
     delay = 0.0
     if error.taken is None:
         grace = _grace(ctx, channel, claimed)
         state = await ctx.ledger.messages.unknown(ref, claim, grace, error.code)
     elif error.again:
-        delay = wait(retry, attempt, kept_to(ctx, channel.provider if channel else "", error))
+        delay = wait(retry, attempt, kept_to(ctx, provider, error))
         # A fault of the account is not the message's: only the time to live ends its wait.
         limit = 0.0 if error.page or channel is None else channel.lane_limit
         # Nobody was spoken to, or the account was refused: that many attempts say nothing about the message.
         attempts = channel.attempts if channel and not isinstance(error, Unreachable | AccountFault) else 0
         state = await ctx.ledger.messages.retry(
-            ref, claim, delay, lane_limit=limit, reason=error.reason, code=error.code, attempts=attempts
-        )
+            ref, claim, delay, lane_limit=limit, reason=error.reason, code=error.code, attempts=attempts,
+            switch=error.switch,
+        )  # fmt: skip
     else:
-        state = await ctx.ledger.messages.fail(ref, claim, error.reason, error.code)
+        state = await ctx.ledger.messages.fail(ref, claim, error.reason, error.code, error.switch)
     tell = log.error if error.page else log.warning
     asked = {} if error.retry_after is None else {"asked_to_wait": round(error.retry_after), "waits": round(delay)}
     tell("send_failed", outcome=error.outcome, code=error.code, attempt=attempt, state=state, **asked)
@@ -96,7 +99,8 @@ def _grace(ctx: WorkerContext, channel: Channel | None, claimed: MessageClaim) -
     """
     if channel is None:
         return GRACE
-    entry, same_key = claimed.entry, ctx.providers[channel.provider].can.idempotent_for
+    provider = ctx.provider_of(channel, claimed.entry)
+    entry, same_key = claimed.entry, provider.can.idempotent_for if provider else 0.0
     began_at = entry.unknown_since or entry.attempt_began_at or entry.began_at or 0
     if time.time() - began_at / 1000 >= same_key:
         return channel.unknown_grace

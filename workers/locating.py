@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dcbridge.ledger.fields import MessageEntry
 from dcbridge.messages import DeliveryUpdate
 from dcbridge.providers.lookup import keepers
 from dcbridge.providers.phone import same_address
@@ -49,7 +50,7 @@ async def _copy(ctx: WorkerContext, update: DeliveryUpdate) -> str:
     """
     account = ctx.providers[update.provider].account
     found = await ctx.ledger.lookups.copies(update.first_ref)
-    copies = {ref: copy for ref, copy in found.items() if _account_of(ctx, copy.channel_id) == account}
+    copies = {ref: copy for ref, copy in found.items() if _account_of(ctx, copy) == account}
     for ref, copy in copies.items():
         if copy.provider_id(0) == update.provider_id:
             return ref
@@ -60,6 +61,13 @@ async def _copy(ctx: WorkerContext, update: DeliveryUpdate) -> str:
     return next(iter(copies)) if len(copies) == len(found) == 1 else ""
 
 
-def _account_of(ctx: WorkerContext, channel_id: str) -> str | None:
-    channel = ctx.channel(channel_id)
-    return ctx.providers[channel.provider].account if channel else None
+def _account_of(ctx: WorkerContext, copy: MessageEntry) -> str | None:
+    channel = ctx.channel(copy.channel_id)
+    provider = ctx.provider_of(channel, copy) if channel else None
+    return provider.account if provider else None
+
+
+def says_so(ctx: WorkerContext, update: DeliveryUpdate, entry: MessageEntry) -> str:
+    """The provider whose word an update is, of two with one account the message's."""
+    theirs, its = ctx.providers.get(update.provider), ctx.providers.get(entry.booked_by)
+    return its.name if theirs and its and theirs.account == its.account else update.provider

@@ -20,7 +20,7 @@ from dcbridge.ledger import MessageClaim
 from dcbridge.ledger.fields import ClaimedMessage
 from dcbridge.ledger.lookups import KNOWN
 from dcbridge.messages import AgentMessage, MessageStatus, UpdateStatus
-from dcbridge.providers.base import ListedMessage, MediaFile, Part, StatusLookup
+from dcbridge.providers.base import ListedMessage, MediaFile, Part, Provider, StatusLookup
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
 from workers import failures
 from workers.context import WorkerContext
@@ -36,26 +36,33 @@ PAGES = 10  # of a provider's list; a longer one is not read to its end
 UNDECIDED = ("asking", "waiting", "sent")  # answers of `ask_or_decide` after which nothing has changed
 
 
-async def ask_or_decide(ctx: WorkerContext, ref: str, state: str, channel: Channel | None) -> str:
+async def ask_or_decide(ctx: WorkerContext, ref: str, state: str, channel: Channel | None, provider: str = "") -> str:
     """A message is due that is `unknown` or `sent`: ask its provider, or decide where that cannot be or took too long.
 
     A provider that is silent for now is waited for no longer than a message may hold up its conversation.
     """
-    same_key = state == "unknown" and channel is not None and ctx.providers[channel.provider].can.idempotent_for > 0
-    if channel is not None and ctx.status_lookup(channel) is not None and not same_key:
+    same_key = state == "unknown" and channel is not None and _its_key_holds(ctx, channel, provider) > 0
+    if channel is not None and ctx.status_lookup(channel, provider) is not None and not same_key:
         limit = channel.lane_limit + (channel.confirm_within if state == "sent" else 0.0)
         queued = await ctx.ledger.lookups.ask(ref, limit)
         if queued != "over":
             return queued
-    return await _decide(ctx, ref, state, channel)
+    return await _decide(ctx, ref, state, channel, provider=provider)
 
 
-async def _decide(ctx: WorkerContext, ref: str, state: str, channel: Channel | None, token: str = "") -> str:
+def _its_key_holds(ctx: WorkerContext, channel: Channel, provider: str) -> float:
+    """Seconds in which the provider of a message recognises a second request."""
+    return ctx.providers[provider if provider in ctx.providers else channel.provider].can.idempotent_for
+
+
+async def _decide(
+    ctx: WorkerContext, ref: str, state: str, channel: Channel | None, token: str = "", *, provider: str = ""
+) -> str:
     """By the channel's policy."""
     if state == "unknown":
         if channel is None:
             return await ctx.ledger.messages.settle(ref, "fail", token=token)
-        same_key = ctx.providers[channel.provider].can.idempotent_for
+        same_key = _its_key_holds(ctx, channel, provider)
         return await ctx.ledger.messages.settle(
             ref, channel.outcome_unknown, channel.resends, token, channel.attempts, same_key
         )
@@ -74,6 +81,7 @@ class Question:
     token: str
     claimed: MessageClaim
     channel: Channel
+    provider: Provider
     status_lookup: StatusLookup
     began: float  # by this process' steady clock
 
@@ -88,7 +96,7 @@ class Question:
     @property
     def keeper(self) -> str:
         """The provider under whose name the ids of this account are kept."""
-        return keepers(self.ctx.providers)[self.channel.provider]
+        return keepers(self.ctx.providers)[self.provider.name]
 
     @property
     def is_probe(self) -> bool:
@@ -109,19 +117,20 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
         log.debug("status_lookup_claim_skipped", message=ref, why=claimed.why)
         return
     channel = ctx.channel(claimed.entry.channel_id)
-    status_lookup = ctx.status_lookup(channel)
-    if channel is None or status_lookup is None:  # bridge.yaml has changed: the sweep decides
+    provider = ctx.provider_of(channel, claimed.entry) if channel else None
+    status_lookup = provider.status_lookup if provider else None
+    if channel is None or provider is None or status_lookup is None:  # bridge.yaml has changed: the sweep decides
         await ctx.ledger.lookups.again(ref, token, 0.0)
         return
-    question = Question(ctx, ref, token, claimed, channel, status_lookup, time.monotonic())
+    question = Question(ctx, ref, token, claimed, channel, provider, status_lookup, time.monotonic())
     with structlog.contextvars.bound_contextvars(
-        message=ref, trace=claimed.entry.trace_id, channel=claimed.entry.channel_id, provider=channel.provider
+        message=ref, trace=claimed.entry.trace_id, channel=claimed.entry.channel_id, provider=provider.name
     ):
         try:
             async with asyncio.timeout(PATIENCE):
                 await (_about_outcome(question) if question.state == "unknown" else _about_delivery(question))
             if question.is_probe:
-                await ctx.ledger.once.pacing.record_success(channel.provider, ref)
+                await ctx.ledger.once.pacing.record_success(provider.name, ref)
         except SendError as error:
             await _failed(question, error)
         except TimeoutError:
@@ -129,7 +138,7 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
         except RedisError:
             raise
         except Exception:
-            ctx.metrics.faults.labels("bug", channel.provider).inc()
+            ctx.metrics.faults.labels("bug", provider.name).inc()
             log.error("status_lookup_internal_error", exc_info=True)
             await _failed(question, Refused("internal error"))
 
@@ -139,7 +148,7 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
 
 async def _about_outcome(q: Question) -> None:
     message, _ = await _message(q)
-    parts = q.ctx.providers[q.channel.provider].parts(message)
+    parts = q.provider.parts(message)
     part = parts[q.entry.part]
     rows, complete = await _listed(q, part)
     verdict: Verdict = CannotTell("too long ago")  # whose an id is has been forgotten
@@ -151,8 +160,8 @@ async def _about_outcome(q: Question) -> None:
 
 async def _message(q: Question) -> tuple[AgentMessage, tuple[MediaFile, ...]]:
     """As it was sent: with links in its text, or with its files."""
-    provider = q.ctx.providers[q.channel.provider]
-    return await with_media(q.ctx, q.channel, provider, stored_message(q.ref, q.claimed, q.channel), q.claimed)
+    message = stored_message(q.ref, q.claimed, q.channel, q.provider.name)
+    return await with_media(q.ctx, q.channel, q.provider, message, q.claimed)
 
 
 async def _listed(q: Question, part: Part) -> tuple[list[ListedMessage], bool]:
@@ -179,7 +188,7 @@ async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
             state = await ledger.lookups.found(
                 q.ref, q.token, part.number, part.count, q.keeper, reported, ids,
                 delivered=q.channel.delivered_when == "taken" and part.number + 1 == part.count,
-                confirm_within=q.ctx.look_after(q.channel),
+                confirm_within=q.ctx.look_after(q.channel, q.provider.name),
             )  # fmt: skip
             if state == "taken":  # two questions found the same one, and the other was first
                 state = await ledger.lookups.again(q.ref, q.token, 0.0, q.entry.lookup_failures + 1)
@@ -191,7 +200,7 @@ async def _follow(q: Question, part: Part, verdict: Verdict) -> None:
             state = await ledger.lookups.not_there(q.ref, q.token, q.channel.lane_limit, q.channel.attempts)
         case CannotTell(why):
             await _note(q, part.number, "unclear", why)
-            state = await _decide(q.ctx, q.ref, q.state, q.channel, q.token)
+            state = await _decide(q.ctx, q.ref, q.state, q.channel, q.token, provider=q.provider.name)
     log.info("status_lookup_resolved", state=state)
 
 
@@ -223,8 +232,9 @@ async def _update(q: Question, part: int, reported: MessageStatus) -> str:
         str(int(reported.reason)) if reported.reason else "",
         reported.detail,
         0.0,
+        provider=q.provider.name,
     )
-    q.ctx.metrics.updates.labels(q.channel.provider, state).inc()
+    q.ctx.metrics.updates.labels(q.provider.name, state).inc()
     log.info(
         "delivery_update", part=part + 1, status=reported.status.value, code=reported.detail or None, outcome=state
     )
@@ -235,7 +245,7 @@ async def _next_question(q: Question) -> None:
     """At twice the time since it was sent, at last when confirm_within ends; after that it is unconfirmed."""
     age, within = q.age(q.entry.sent_at), q.channel.confirm_within
     if within - age < 1.0:
-        await _decide(q.ctx, q.ref, "sent", q.channel, q.token)
+        await _decide(q.ctx, q.ref, "sent", q.channel, q.token, provider=q.provider.name)
     else:
         await q.ctx.ledger.lookups.again(q.ref, q.token, min(2 * age, within) - age)
 
@@ -246,12 +256,12 @@ async def _next_question(q: Question) -> None:
 async def _note(q: Question, part: int, word: str, detail: str = "", provider_id: str = "") -> None:
     about = "outcome" if q.state == "unknown" else "delivery"
     answer = detail if word == "found" and about == "delivery" else word.replace(" ", "_")
-    q.ctx.metrics.questions.labels(q.channel.provider, about, answer).inc()
+    q.ctx.metrics.questions.labels(q.provider.name, about, answer).inc()
     ms = round((time.monotonic() - q.began) * 1000)
     log.info(
         "status_lookup_answered", about=about, part=part + 1, answer=word, detail=detail, provider_id=provider_id, ms=ms
     )
-    await q.ctx.ledger.lookups.answered(q.ref, q.token, part, word.replace(" ", "_"), q.channel.provider, detail)
+    await q.ctx.ledger.lookups.answered(q.ref, q.token, part, word.replace(" ", "_"), q.provider.name, detail)
 
 
 async def _failed(q: Question, error: SendError) -> None:
@@ -262,17 +272,17 @@ async def _failed(q: Question, error: SendError) -> None:
     tell = log.error if error.page else log.warning
     tell("status_lookup_failed", outcome=error.outcome, code=error.code, failures=tries)
     if error.page:
-        q.ctx.metrics.faults.labels(f"status_lookup_{error.outcome}", q.channel.provider).inc()
+        q.ctx.metrics.faults.labels(f"status_lookup_{error.outcome}", q.provider.name).inc()
     if q.is_probe:
-        await failures.update_breaker(q.ctx, q.channel.provider, q.ref, error)
+        await failures.update_breaker(q.ctx, q.provider.name, q.ref, error)
     elif error.whole_account:
-        await failures.pause(q.ctx, q.channel.provider, error)
+        await failures.pause(q.ctx, q.provider.name, error)
     await _note(q, q.entry.part if q.state == "unknown" else 0, "failed", error.code)
     if tries < TRIES:
         retry = q.ctx.configuration.retry_of(q.entry.channel_id)
-        later = failures.kept_to(q.ctx, q.channel.provider, error)
+        later = failures.kept_to(q.ctx, q.provider.name, error)
         await ledger.lookups.again(q.ref, q.token, failures.wait(retry, tries, later), tries)
     elif q.state == "unknown":
-        await _decide(q.ctx, q.ref, q.state, q.channel, q.token)
+        await _decide(q.ctx, q.ref, q.state, q.channel, q.token, provider=q.provider.name)
     else:
         await _next_question(q)

@@ -13,7 +13,7 @@ from dcbridge.config.models import Channel
 from dcbridge.errors import Refused, SendError, Unreadable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import MessageClaim
-from dcbridge.messages import Address, AgentMessage
+from dcbridge.messages import Address, AgentMessage, Reason
 from dcbridge.providers.base import MediaFile, Part, Provider, Request, Submission, Turn
 from dcbridge.runtime.logs import info_line_in_context
 from workers import consent, failures
@@ -49,10 +49,15 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
     scope = ctx.configuration.consent_scopes.get(channel_id)
     if scope is not None and await consent.refused(ctx, ref, claim, claimed, scope):
         return True
+    provider = ctx.provider_of(channel, claimed.entry)
+    if provider is None:  # a newer bridge.yaml has it: some other worker knows it
+        await _strand(ctx, ref, claim)
+        return True
     try:
-        provider = ctx.providers[channel.provider]
         part, request, media = await _prepare(ctx, ref, claim, claimed, channel, provider)
     except SendError as error:
+        if isinstance(error, Refused) and error.reason == Reason.UNSUPPORTED:
+            error.switch = "route"  # another one may carry it
         await failures.record_failure(ctx, ref, claim, claimed, error)
         return True
     except Exception:
@@ -74,7 +79,7 @@ async def _prepare(
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
     await ctx.accounts.ready(provider)
     shared = await ctx.payloads.shared(ref, claimed)
-    message = stored_message(ref, claimed, channel, shared.copies if shared else ())
+    message = stored_message(ref, claimed, channel, provider.name, shared.copies if shared else ())
     message, media = await with_media(ctx, channel, provider, message, claimed)
     if shared is not None and (shared.large or any(file.data for file in media)):
         async with shared.turn:  # the first writes it, and the others find it written
@@ -105,7 +110,7 @@ def turn_of(message: AgentMessage, part: Part, claimed: MessageClaim, media: tup
 
 
 def stored_message(
-    ref: str, claimed: MessageClaim, channel: Channel, copies: Sequence[AgentMessage] = ()
+    ref: str, claimed: MessageClaim, channel: Channel, provider: str, copies: Sequence[AgentMessage] = ()
 ) -> AgentMessage:
     """The message that an entry holds, from our number as the provider knows it. `copies`: what is read already."""
     index = int(ref.partition("-")[2] or "0")
@@ -113,9 +118,10 @@ def stored_message(
         message = copies[index]
     else:
         message = payloads.read_stored(claimed.entry.payload, index, claimed.entry.message_id, claimed.entry.trace_id)
-    if channel.number is None and channel.default_region is None:
+    number = channel.number_at(provider)
+    if number is None and channel.default_region is None:
         return message
-    sender = Address(channel.number, message.sender.name) if channel.number is not None else message.sender
+    sender = Address(number, message.sender.name) if number is not None else message.sender
     return replace(message, sender=sender, region=channel.default_region)
 
 
@@ -139,7 +145,7 @@ async def _send_part(
         ctx.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
         if not isinstance(error, Unreadable):
             if isinstance(error, Refused):
-                await consent.learn(ctx, claimed.entry.channel_id, claimed.entry.to_id, error.code)
+                await consent.learn(ctx, claimed.entry.channel_id, provider.name, claimed.entry.to_id, error.code)
             await failures.record_failure(ctx, ref, claim, claimed, error)
             return
         failures.response_unreadable(ctx, provider.name, error)
@@ -159,7 +165,8 @@ async def _send_part(
         part.count,
         taken.provider_id,
         delivered=delivered,
-        confirm_within=ctx.look_after(channel),
+        confirm_within=ctx.look_after(channel, provider.name),
+        provider=provider.name,
     )
     info_line_in_context(
         "message_sent",

@@ -88,7 +88,7 @@ async def _decide(ctx: WorkerContext, found: Decision) -> str:
                 found.id, "", channel.unknown_grace if channel else failures.GRACE, "lease ended"
             )
         case "m", "unknown" | "sent":
-            return await lookups.ask_or_decide(ctx, found.id, found.state, channel)
+            return await lookups.ask_or_decide(ctx, found.id, found.state, channel, found.provider)
         case "t", "running":
             return await ctx.ledger.once.tasks.retry(found.id, "", 0.0, "lease ended")
         case _:

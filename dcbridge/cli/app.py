@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dcbridge.cli import aside, consent, dead, events, subscribers
+from dcbridge.cli import aside, consent, dead, events, provider, subscribers
 from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 from dcbridge.ledger.jobs import QUEUES
 from dcbridge.printable import printable
@@ -47,6 +47,7 @@ app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, repla
 app.add_typer(aside.app, name="aside", short_help="Entries that this version cannot read: list, show, back, drop.")
 app.add_typer(consent.app, name="consent", short_help="Consumers who opted out: show, add, lift, export, import.")
 app.add_typer(events.app, name="events")
+app.add_typer(provider.app, name="provider", short_help="Several providers of one channel: list, drain, prefer, clear.")
 app.add_typer(subscribers.app, name="subscribers")
 
 
@@ -248,8 +249,8 @@ def books(
 ) -> None:
     """Check that every accepted message is accounted for.
 
-    accepted = delivered + removed + failed + unconfirmed + in flight, for each channel. Exit code 1 if that
-    does not hold; the messages concerned are listed.
+    accepted = delivered + removed + failed + unconfirmed + in flight, for each channel; and for each provider, where
+    a channel has several. Exit code 1 if that does not hold; the messages concerned are listed.
     """
     from dcbridge.cli.books import show
 
@@ -293,6 +294,27 @@ def resume(
     from dcbridge.cli.resume import resume as end_pause
 
     raise at_the_ledger(config, lambda session: end_pause(session, name))
+
+
+@app.command(short_help="Send a share of new conversations through a spare provider.")
+def drill(
+    name: provider.NameArgument,
+    share: Annotated[str | None, typer.Option(help="Share of new conversations: 1% or 0.01. Begins a drill.")] = None,
+    lasts: provider.ForOption = "1h",
+    end: Annotated[bool, typer.Option("--end", help="End the drill now.")] = False,
+    why: provider.WhyOption = "",
+    by: provider.ByOption = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Send a share of new conversations through a spare provider, and compare what becomes of them with the others.
+
+    Without --share and --end it shows what the last drill found.
+    """
+    raise at_the_ledger(
+        config,
+        lambda session: provider.drill(session, name, share, lasts, end=end, by=by, why=why, as_json=as_json),
+    )
 
 
 @app.command(short_help="Fail the messages of a channel that is not configured.")

@@ -49,6 +49,7 @@ def _print(books: Books, found: Sequence[OutOfPlace], limit: int) -> None:
     for channel in books.channels:
         table.add_row(printable(channel.channel_id), *(str(getattr(channel, name)) for name in _COLUMNS))
     print_block(table)
+    _print_providers(books)
     queued = ", ".join(f"{name} {depth}" for name, depth in books.queued.items())
     out.print(
         f"queued jobs: {queued}; dead letters: {books.dead_letters}; interaction batches: {books.interaction_batches}"
@@ -70,11 +71,38 @@ def _print(books: Books, found: Sequence[OutOfPlace], limit: int) -> None:
         out.print(f"These are the first {limit}; use --limit to see more.")
 
 
+_OF_PROVIDERS = ("accepted", "delivered", "removed", "failed", "unknown", "unconfirmed", "in_flight", "difference")
+_BESIDE = ("left", "doubled")  # what the sum does not contain
+
+
+def _print_providers(books: Books) -> None:
+    """Of channels with several: a message is in the books of the one that has it now."""
+    rows = [(channel, one) for channel in books.channels for one in channel.providers]
+    if not rows:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("channel", "provider"):
+        table.add_column(name, overflow="fold")
+    for name in (*_OF_PROVIDERS, *_BESIDE):
+        table.add_column(_BROKEN.get(name, name), justify="right", no_wrap=True)
+    for channel, one in rows:
+        figures = (str(getattr(one, name)) for name in (*_OF_PROVIDERS, *_BESIDE))
+        table.add_row(printable(channel.channel_id), printable(one.name), *figures)
+    print_block(table)
+
+
 def _as_json(books: Books, found: Sequence[OutOfPlace], limit: int) -> dict[str, Any]:
     return {
         "balanced": not books.difference,
         "difference": books.difference,
-        "channels": [asdict(channel) | {"difference": channel.difference} for channel in books.channels],
+        "channels": [
+            asdict(channel)
+            | {
+                "difference": channel.difference,
+                "providers": [asdict(one) | {"difference": one.difference} for one in channel.providers],
+            }
+            for channel in books.channels
+        ],
         "queued_jobs": books.queued,
         "tasks": books.tasks,
         "counts": books.counts,

@@ -37,11 +37,13 @@ class Wanted:
     def everything(self) -> bool:
         return self.channel is None and self.provider is None
 
-    def has_channel(self, channel: str, provider_of: Mapping[str, str]) -> bool:
-        return self.channel in (None, channel) and self.provider in (None, provider_of.get(channel))
+    def has_channel(self, channel: str, providers_of: Mapping[str, Sequence[str]]) -> bool:
+        return self.channel in (None, channel) and (
+            self.provider is None or self.provider in providers_of.get(channel, ())
+        )
 
-    def has_provider(self, name: str, provider_of: Mapping[str, str]) -> bool:
-        return self.provider in (None, name) and (self.channel is None or provider_of.get(self.channel) == name)
+    def has_provider(self, name: str, providers_of: Mapping[str, Sequence[str]]) -> bool:
+        return self.provider in (None, name) and (self.channel is None or name in providers_of.get(self.channel, ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,8 @@ async def look(session: Session, wanted: Wanted) -> Status:
     now = await overview.read(redis, configuration.providers)
     books = await ledger_books.read(redis)
     provider_of = {name: channel.provider for name, channel in configuration.channels.items()}
-    chosen = _chosen(books, wanted, provider_of)
+    providers_of = {name: channel.providers for name, channel in configuration.channels.items()}
+    chosen = _chosen(books, wanted, providers_of)
     waiting = [one for one in chosen if one.in_flight][:CHANNELS]
     lanes = await conversations.lanes_of(
         redis,
@@ -95,6 +98,7 @@ async def look(session: Session, wanted: Wanted) -> Status:
         provider_of,
         wanted.heads,
         None if wanted.everything else {one.channel_id for one in chosen},
+        sorted(configuration.providers),
     )
     newest = await session.ledger.dead_letters.newest()
     journal = _journal(session.settings)
@@ -103,7 +107,7 @@ async def look(session: Session, wanted: Wanted) -> Status:
         redis=session.settings.redis_place,
         overview=now,
         books=books,
-        providers=[one for one in now.providers if wanted.has_provider(one.name, provider_of)],
+        providers=[one for one in now.providers if wanted.has_provider(one.name, providers_of)],
         channels=chosen,
         states=await conversations.states_of(redis, {one.channel_id: one.in_flight for one in waiting}),
         lanes=lanes,
@@ -131,9 +135,9 @@ async def _stranded(session: Session, now: Overview, books: Books) -> list[Stran
     return found
 
 
-def _chosen(books: Books, wanted: Wanted, provider_of: Mapping[str, str]) -> list[ChannelBooks]:
+def _chosen(books: Books, wanted: Wanted, providers_of: Mapping[str, Sequence[str]]) -> list[ChannelBooks]:
     """The channels that are asked for. A channel that nobody has written to yet has nothing to tell."""
-    found = [one for one in books.channels if wanted.has_channel(one.channel_id, provider_of)]
+    found = [one for one in books.channels if wanted.has_channel(one.channel_id, providers_of)]
     return sorted(found, key=lambda one: (-max(one.oldest_age, one.oldest_receipt_age), one.channel_id))
 
 
@@ -203,6 +207,12 @@ def _problems(
         f"{one.name}: {paused_words(one, now.at)}; dcbridge resume {one.name} ends it"
         for one in now.providers
         if one.paused_for > LATE or one.pause.asked > one.paused_for + one.pause.since + LATE
+    ]
+    found += [
+        f"{one.name}: {one.speed.slow} of {one.speed.messages} messages had no delivery update in time; other providers"
+        " are chosen before it"
+        for one in now.providers
+        if one.speed.slow_since is not None
     ]
     found += [
         f"channel {one.channel_id} is not configured: {'' if one.exact else 'about '}{one.messages} messages have"

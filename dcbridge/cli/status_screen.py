@@ -126,6 +126,11 @@ def _providers(providers: Iterable[Provider], status_at: float) -> Table:
         parked = f"{one.parked:,}" + (f" ({format_age(one.oldest_parked_age)})" if one.parked else "")
         words = [paused_words(one, status_at)] if one.paused_for else []
         words += _pace(one.pace)
+        if one.order:
+            verb = "drained" if one.order.how == "drain" else "preferred"
+            words.insert(0, f"{verb} by {one.order.by} until {utc(one.order.until)[:19]}Z")
+        if one.speed.slow_since is not None:
+            words.insert(0, "slow delivery updates")
         _row(table, (one.name, breaker, parked, ", ".join(words) or "no limit"), "red" if one.open else "")
     return table
 

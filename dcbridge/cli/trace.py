@@ -130,7 +130,7 @@ async def _message(session: Session, ref: str) -> Life | None:
         return None
     entry, damaged = sound(found)
     channel = session.configuration.channel(entry.channel_id)
-    provider = channel.provider if channel else ""
+    provider = entry.provider or (channel.provider if channel else "")
     place = await reports.place_of(redis, ref, entry, provider)
     facts = {
         "message": ref,
@@ -140,6 +140,8 @@ async def _message(session: Session, ref: str) -> Life | None:
         "trace id": entry.trace_id,
         "consumer": _consumer(session.settings, entry),
         "attempts": entry.total_attempts,
+        "provider": _provider(entry),
+        "doubled": f"{entry.doubled_by} delivered it as well" if entry.doubled_by else "",
         "waits behind": f"{place.in_lane} in its conversation" if place.in_lane else "",
         "held back": _held_back(entry, provider if place.is_parked else "", place.breaker_why),
         "last code": entry.last_code,
@@ -170,6 +172,36 @@ async def _task(ledger: Ledger, task_id: str) -> Life | None:
     return Life(facts, hops_of_task(entry), (), older_lines_are_gone(entry))
 
 
+_WHY = {
+    "first": "the first of the channel",
+    "next": "those before it were not available",
+    "last": "it is drained, and no other was available",
+    "preferred": "preferred by an operator",
+    "sticky": "the conversation is with it",
+    "probe": "it was tried whether it is back",
+    "breaker": "the breaker of the other one was open",
+    "throttled": "the other one was throttled",
+    "drained": "the other one was drained",
+    "unreachable": "the other one could not be reached",
+    "account": "the other one refused the account",
+    "route": "the other one could not send it",
+    "gone": "the other one is none of the channel's any more",
+    "unknown": "the outcome at the other one stayed unknown",
+    "reported": "it reported that it has the message",
+    "drill": "by a drill",
+    "beside": "beside a drill",
+}
+
+
+def _provider(entry: MessageEntry) -> str:
+    """The one that it goes through, why, and those that it left."""
+    if not entry.provider:
+        return ""
+    why = _WHY.get(entry.provider_why.partition(" ")[0], entry.provider_why)
+    left = ", ".join(entry.left_providers.split())
+    return entry.provider + (f": {why}" if why else "") + (f"; before, it went through {left}" if left else "")
+
+
 def _held_back(entry: MessageEntry, parked_at: str, why: bytes | None) -> str:
     """Why a message whose turn it is does not go (dcbridge/ledger/lines.lua)."""
     if entry.state not in (State.ACCEPTED, State.RETRY):
@@ -178,6 +210,8 @@ def _held_back(entry: MessageEntry, parked_at: str, why: bytes | None) -> str:
         code = f": {why.decode(errors='replace')}" if why else ""
         return f"the breaker of {parked_at} is open{code}"
     kind, _, name = entry.line.partition("-")
+    if kind == "r":
+        return f"none of the providers of channel {name} is available"
     if kind == "u":
         return f"no worker is configured for channel {name}"
     if kind in ("c", "p"):
@@ -213,6 +247,9 @@ _WORDS = {
 _RESULTS = {
     "repeated": "known already, no change",
     "late": "after the end, no change",
+    "left": "it goes through another provider now, no change",
+    "doubled": "delivered by another provider as well",
+    "other_provider": "of a provider that never had it, no change",
     "parked": "kept until the response to the request is known",
     "next": "the next part can be sent",
     "noted": "recorded",

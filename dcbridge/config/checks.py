@@ -40,7 +40,8 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
     endpoints, providers, channels = (_section(tree, name) for name in ("endpoints", "providers", "channels"))
     for channel_id, channel in channels.items():
         path: Path = ("channels", channel_id)
-        yield from _named((*path, "provider"), channel.get("provider"), providers, "provider", substituted)
+        for at, name in _providers_of(channel):
+            yield from _named((*path, *at), name, providers, "provider", substituted)
         yield from _named((*path, "endpoint"), channel.get("endpoint"), endpoints, "endpoint", substituted)
         if channel.get("endpoint") is None and len(endpoints) > 1:
             names = ", ".join(endpoints)
@@ -52,6 +53,8 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
     yield from _sinks(tree)
     for section, entries in (("provider", providers), ("endpoint", endpoints)):
         used = {channel.get(section) for channel in channels.values()}
+        if section == "provider":
+            used = {name for channel in channels.values() for _, name in _providers_of(channel)}
         if channels and not (section == "endpoint" and len(entries) == 1):
             for name in entries:
                 if name not in used:
@@ -77,15 +80,34 @@ def _named(
     yield Finding(path, f"no {noun} is named {shown}", near or known)
 
 
+def _providers_of(channel: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """Each name that stands there, and where."""
+    several = channel.get("providers")
+    found: list[tuple[Path, object]] = [(("provider",), channel.get("provider"))]
+    if isinstance(several, list):
+        found += [(("providers", at), name) for at, name in enumerate(several)]
+    return [(at, name) for at, name in found if isinstance(name, str)]
+
+
 def _carried(path: Path, channel: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    name, kind_of_channel = channel.get("provider"), channel.get("type")
-    kind = providers.get(name, {}).get("kind") if isinstance(name, str) else None
-    if not isinstance(kind, str) or kind not in KINDS or kind_of_channel not in ("sms", "email"):
+    kind_of_channel, named = channel.get("type"), _providers_of(channel)
+    if kind_of_channel not in ("sms", "email"):
         return
-    types = KINDS[kind].can.channel_types
-    if kind_of_channel not in types:
-        carried = " and ".join(sorted(types))
-        yield Finding((*path, "provider"), f"{kind} carries {carried}, and this channel is {kind_of_channel}")
+    for at, name in named:
+        kind = providers.get(name, {}).get("kind")
+        if not isinstance(kind, str) or kind not in KINDS:
+            continue
+        types = KINDS[kind].can.channel_types
+        if kind_of_channel not in types:
+            carried = " and ".join(sorted(types))
+            yield Finding((*path, *at), f"{kind} carries {carried}, and this channel is {kind_of_channel}")
+    if len(named) == 1 and channel.get("outcome_unknown") == "resend_elsewhere":
+        what = "has no other provider: a message is sent again through the same one"
+        yield Finding((*path, "outcome_unknown"), what, "write resend, or add a provider to providers", fatal=False)
+    numbers = channel.get("numbers")
+    for name in numbers if isinstance(numbers, Mapping) else ():
+        if name not in {one for _, one in named}:
+            yield Finding((*path, "numbers", name), "is none of the channel's providers")
 
 
 def _numbers(
@@ -104,26 +126,35 @@ def _numbers(
         region = channel.get("default_region")
         if region is not None and region not in SUPPORTED_REGIONS:
             continue  # refused by its field
-        try:
-            number = own_number(number, region, _senders(channel, providers))
-        except ValueError as error:
-            if number is given:
-                yield Finding(path, str(error))
-            else:  # a provider may have a sender of its own, and nobody need answer
-                why = f"is not given, and the channel id, which stands in for it, {error}"
-                yield Finding(("channels", channel_id), f"number {why}", fatal=False)
-            continue
-        if re.search(r"[A-Za-z]", number) and ":" not in number:  # the name of a sender is answered by nobody
-            continue
-        other = first.setdefault((str(channel.get("provider")), address_key(number)), channel_id)
-        if other != channel_id:
-            what = f'has the number of channel "{other}" at the same provider: what a consumer answers is for either'
-            yield Finding(path, what, "give each channel a number of its own")
+        numbers, told = channel.get("numbers"), set[str]()
+        for _, name in _providers_of(channel) or [((), "None")]:
+            own = numbers.get(name) if isinstance(numbers, Mapping) else None
+            at = ("channels", channel_id, "numbers", name) if isinstance(own, str) else path
+            written = own if isinstance(own, str) else number
+            try:
+                spelled = own_number(written, region, _senders(name, providers))
+            except ValueError as error:
+                if str(error) in told:
+                    continue
+                told.add(str(error))
+                if isinstance(own, str) or number is given:
+                    yield Finding(at, str(error))
+                else:  # a provider may have a sender of its own, and nobody need answer
+                    why = f"is not given, and the channel id, which stands in for it, {error}"
+                    yield Finding(("channels", channel_id), f"number {why}", fatal=False)
+                continue
+            if re.search(r"[A-Za-z]", spelled) and ":" not in spelled:  # the name of a sender is answered by nobody
+                continue
+            other = first.setdefault((name, address_key(spelled)), channel_id)
+            if other != channel_id:
+                what = (
+                    f'has the number of channel "{other}" at the same provider: what a consumer answers is for either'
+                )
+                yield Finding(at, what, "give each channel a number of its own")
 
 
-def _senders(channel: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]]) -> Senders:
-    name = channel.get("provider")
-    kind = providers.get(name, {}).get("kind") if isinstance(name, str) else None
+def _senders(name: str, providers: Mapping[str, Mapping[str, Any]]) -> Senders:
+    kind = providers.get(name, {}).get("kind")
     return KINDS[kind].senders if isinstance(kind, str) and kind in KINDS else ANY_SENDERS
 
 

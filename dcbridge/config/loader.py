@@ -29,6 +29,7 @@ from dcbridge.config.models import (
     ProviderAccount,
     Retry,
 )
+from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.yaml_mistakes import MERGE_KEY, mistake, open_quote, swallows_a_line
 from dcbridge.errors import SendError
 from dcbridge.events.sinks import KINDS as SINKS
@@ -96,7 +97,9 @@ def _build(configuration: Configuration, reading: _Reading) -> None:
             built[name] = build(name, account.kind, account.fields, configuration.public_url)
         except ValueError as error:
             reading.tell(("providers", name), str(error))
-    answering = dict.fromkeys(channel.provider for channel in configuration.channels.values() if channel.type == "sms")
+    answering = dict.fromkeys(
+        name for channel in configuration.channels.values() if channel.type == "sms" for name in channel.providers
+    )
     for word, text in configuration.consent.answers:
         for name in answering if text and configuration.consent.enforce != "never" else ():
             if name in built and (why := _why_no_answer(built[name], text)):
@@ -345,6 +348,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("digital_channels",): DigitalChannels,
     ("retry",): Retry,
     ("breaker",): Breaker,
+    ("slow",): Slow,
     ("consent",): Consent,
     ("consent", "answers"): Answers,
     ("endpoints", "*"): Endpoint,
@@ -352,6 +356,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("channels", "*"): Channel,
     ("channels", "*", "retry"): Retry,
     ("channels", "*", "pace"): Pace,
+    ("channels", "*", "switch"): Switch,
     ("subscribers", "*"): Subscriber,
     ("subscribers", "*", "retry"): Schedule,
     ("subscribers", "*", "pace"): EventPace,

@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstr
 
 from dcbridge.config.consent import Consent
 from dcbridge.config.media import ChannelMedia, Media
+from dcbridge.config.routing import Slow, Switch, with_both
 from dcbridge.events.sinks import EventPace, Subscriber
 from dcbridge.providers import ANY_SENDERS, KINDS, build
 from dcbridge.providers.base import Fields, Provider
@@ -157,12 +158,22 @@ class Channel(Model):
     """One Genesys channel: its provider, its secrets and its policies."""
 
     type: Literal["sms", "email"] = Field(description="Kind of the channel.")
-    provider: str = Field(description="Name of its provider.")
+    provider: str = Field(description="Name of its provider; or `providers`, where it has several.")
+    providers: tuple[str, ...] = Field(
+        (),
+        max_length=8,
+        description="Names of its providers instead of `provider`, in the order in which they are preferred.",
+        json_schema_extra={"default": "the one of `provider`"},
+    )
+    switch: Switch = Field(Switch(), description="When one of several providers is left for another.")
     number: str | None = Field(
         None,
         min_length=1,
         description="The channel's number or mailbox at the provider.",
         json_schema_extra={"default": "the channel id"},
+    )
+    numbers: dict[Name, str] = Field(
+        {}, description="Its number at a provider, by the provider's name, where that is not `number`."
     )
     endpoint: str | None = Field(
         None,
@@ -190,8 +201,10 @@ class Channel(Model):
         " confirmed delivery.",
         json_schema_extra={"default": "confirmed for sms, taken for email"},
     )
-    outcome_unknown: Literal["resend", "fail"] = Field(
-        "resend", description="What to do when a request was sent and no response was received."
+    outcome_unknown: Literal["resend", "fail", "resend_elsewhere"] = Field(
+        "resend",
+        description="What to do when a request was sent and no response was received: send it again through the same"
+        " provider, give it up, or send it again through another one, which may deliver it twice.",
     )
     resends: int = Field(
         2,
@@ -233,18 +246,31 @@ class Channel(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _number_in_one_spelling(cls, value: Any) -> Any:
-        """The number as it is sent from, for all who read it; `configuration_checks` refuses one that cannot be."""
-        if not isinstance(value, Mapping) or not isinstance(number := value.get("number"), str) or not number:
+    def _in_one_spelling(cls, value: Any) -> Any:
+        """Numbers as they are sent from, for all who read them; `config.checks` refuses one that cannot be."""
+        if not isinstance(value, Mapping):
             return value
-        region = value.get("default_region")
-        try:
-            number = own_mailbox(number) if value.get("type") == "email" else own_number(
-                number, region if isinstance(region, str) else None, ANY_SENDERS
-            )  # fmt: skip
-        except ValueError:
-            return value
-        return {**value, "number": number}
+        value = with_both(value)
+        numbers = value.get("numbers")
+        if isinstance(numbers, Mapping):
+            value = {**value, "numbers": {name: _spelled(value, number) for name, number in numbers.items()}}
+        return {**value, "number": _spelled(value, value["number"])} if "number" in value else value
+
+    def number_at(self, provider: str) -> str | None:
+        """What it is called at one of its providers; None: by the channel id."""
+        return self.numbers.get(provider, self.number)
+
+
+def _spelled(channel: Mapping[str, Any], number: Any) -> Any:
+    region = channel.get("default_region")
+    if not isinstance(number, str) or not number:
+        return number
+    try:
+        if channel.get("type") == "email":
+            return own_mailbox(number)
+        return own_number(number, region if isinstance(region, str) else None, ANY_SENDERS)
+    except ValueError:
+        return number
 
 
 class Configuration(Model):
@@ -265,6 +291,7 @@ class Configuration(Model):
     channels: dict[ChannelId, Channel] = Field(min_length=1, description="Channels, by Genesys channel id.")
     retry: Retry = Field(Retry(), description="Waits between attempts.")
     breaker: Breaker = Field(Breaker(), description="When dcbridge stops sending to a provider that fails.")
+    slow: Slow = Field(Slow(), description="When the delivery updates of one of several providers are slow.")
     consent: Consent = Field(Consent(), description="What follows from a consumer's STOP.")
     media: Media = Field(Media(), description="Files of consumers and agents.")
 
@@ -295,8 +322,8 @@ class Configuration(Model):
         how = self.consent
         found = {}
         for channel_id, channel in self.channels.items():
-            account = self.providers.get(channel.provider)
-            theirs = account is not None and KINDS[account.kind].can.opt_out == "theirs"
+            accounts = [self.providers.get(name) for name in channel.providers]
+            theirs = all(one is not None and KINDS[one.kind].can.opt_out == "theirs" for one in accounts)
             if channel.type != "sms" or how.enforce == "never" or (how.enforce == "auto" and theirs):
                 continue
             number = address_key(channel.number or channel_id, channel.default_region)
@@ -316,8 +343,9 @@ class Configuration(Model):
     def _channels_by_address(self) -> dict[tuple[str, str], str]:
         found: dict[tuple[str, str], str] = {}
         for channel_id, channel in self.channels.items():
-            key = address_key(channel.number or channel_id, channel.default_region)
-            found.setdefault((channel.provider, key), channel_id)
+            for provider in channel.providers:
+                key = address_key(channel.number_at(provider) or channel_id, channel.default_region)
+                found.setdefault((provider, key), channel_id)
         return found
 
     def endpoint_of(self, channel_id: str) -> str:
@@ -370,20 +398,25 @@ class Configuration(Model):
         }
 
     def limits(self) -> dict[str, str]:
-        """Channel id -> provider, both paces, and where it is kept whose an id of its account is, for the ledger.
+        """Channel id -> provider, both paces, where it is kept whose an id of its account is, and its other providers,
+        each of which has a line "providers/<name>"; for the ledger.
 
         "subscribers/<name>" is both a channel and a provider.
         """
         kept = keepers(self.build_providers())
+
+        def account(name: str, own: Pace, confirm_within: float) -> str:
+            asked = f" asked {kept[name]} {confirm_within * 1000:.0f}" if name in kept else ""
+            return f"{name} {_written(self.providers[name].pace)} {_written(own)}{asked}"
+
         channels = {
-            channel_id: f"{channel.provider} {_written(self.providers[channel.provider].pace)} {_written(channel.pace)}"
-            + (
-                f" asked {kept[channel.provider]} {channel.confirm_within * 1000:.0f}"
-                if channel.provider in kept
-                else ""
-            )
-            for channel_id, channel in self.channels.items()
+            channel_id: account(one.provider, one.pace, one.confirm_within) + _routes(one)
+            for channel_id, one in self.channels.items()
         }
+        for one in self.channels.values():  # each by itself, where a channel has a choice
+            for name in one.providers if len(one.providers) > 1 else ():
+                within = max(other.confirm_within for other in self.channels.values() if name in other.providers)
+                channels[f"providers/{name}"] = f"{account(name, Pace(), within)} {self.slow.words}"
         subscribers = {
             f"subscribers/{name}": f"subscribers/{name} {_written(one.pace)} {_written(Pace())}"
             for name, one in self.subscribers.items()
@@ -427,6 +460,16 @@ class Configuration(Model):
 
 def _written(pace: Pace | EventPace) -> str:
     return f"{pace.per_second:g} {pace.burst} {pace.in_flight}"
+
+
+def _routes(channel: Channel) -> str:
+    """As pacing.lua reads it; "" for a channel that has no choice."""
+    if len(channel.providers) < 2:
+        return ""
+    switch = channel.switch
+    stay = min(switch.stay * 1000, 9e14)
+    names = " ".join(channel.providers)
+    return f" via {min(switch.after * 1000, 9e14):.0f} {stay:.0f} {switch.letters} {names}"
 
 
 def _bytes(secrets: tuple[SecretStr, ...]) -> list[bytes]:

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
+from dcbridge.config.routing import Slow, Switch
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
 from dcbridge.providers import KINDS
@@ -112,9 +113,11 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("digital_channels", DigitalChannels),
     ("endpoints.*name* and interactions.*name*", Endpoint),
     ("channels.*id*", Channel),
+    ("channels.*id*.switch", Switch),
     ("retry and channels.*id*.retry", Retry),
     ("pace of providers.*name* and channels.*id*", Pace),
     ("breaker", Breaker),
+    ("slow", Slow),
     ("consent", Consent),
     ("consent.answers", Answers),
     ("media", Media),

@@ -29,6 +29,7 @@ from dcbridge.ledger.pacing import Pacing
 from dcbridge.ledger.patience import Patience
 from dcbridge.ledger.pauses import Pauses
 from dcbridge.ledger.receipts import Receipts
+from dcbridge.ledger.routes import Routes
 from dcbridge.ledger.script import Retention, Script, ms
 from dcbridge.ledger.subscribers import Subscribers
 from dcbridge.ledger.sweep import Sweep
@@ -97,6 +98,7 @@ class Ledger:
         self.pacing = Pacing(script, worker.name)
         self.pauses = Pauses(script)
         self.receipts = Receipts(script, keep)
+        self.routes = Routes(script)
         self.subscribers = Subscribers(script)
         self.sweep = Sweep(script, keep, worker)
         self.tasks = Tasks(script, keep)

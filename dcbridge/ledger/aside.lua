@@ -185,7 +185,13 @@ function aside.forget(member)
   redis.call('ZREM', 'dcb:aside', member)
   redis.call('DEL', 'dcb:aside:' .. member)
   if kind == 'm' then
-    if redis.call('ZREM', 'dcb:open:' .. channel, id) == 1 then redis.call('HINCRBY', 'dcb:books:' .. channel, 'failed', 1) end
+    if redis.call('ZREM', 'dcb:open:' .. channel, id) == 1 then
+      redis.call('HINCRBY', 'dcb:books:' .. channel, 'failed', 1)
+      local by = aside.field(member, F.booked_by)
+      if by ~= '' and redis.call('ZREM', 'dcb:with:' .. by .. '/' .. channel, id) == 1 then
+        redis.call('HINCRBY', 'dcb:books:' .. channel, by .. '|failed', 1)
+      end
+    end
     if redis.call('EXISTS', 'dcb:pn:' .. id) == 0 then redis.call('DEL', 'dcb:p:' .. id) end -- other copies may need it
   end
   if kind == 't' then redis.call('ZREM', 'dcb:tasks:' .. aside.field(member, F.job), id) end

@@ -68,7 +68,7 @@ local function breaker_heals(provider, ref, conversation)
 end
 
 local function provider_took(ref, channel, conversation)
-  local limits = limits_of(channel)
+  local limits = routes.of(ref, channel)
   if limits then breaker_heals(limits.provider, ref, conversation) end
 end
 
@@ -99,6 +99,7 @@ local function open_breaker(provider, code, first)
   redis.call('ZREMRANGEBYSCORE', openings, '-inf', now - HOUR)
   redis.call('PEXPIRE', openings, HOUR)
   blocked_read[provider] = nil
+  if limits_of('providers/' .. provider) then routes.look_at_lines() end
 end
 
 -- A send failed for no fault of the message. -> what the breaker is now

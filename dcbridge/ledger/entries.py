@@ -46,6 +46,7 @@ class Decision:
     id: str
     state: str
     channel_id: str
+    provider: str = ""  # of a message, the one that it went through
 
 
 @dataclass(frozen=True, slots=True)

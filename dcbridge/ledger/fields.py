@@ -215,6 +215,17 @@ class MessageEntry(_Shared):
     attempt_began_at = moment("cs", "when the last attempt began that was not the first")
     line = text("q", "the line in which it waits (lines.lua)")
     held_by = text("hd", "version 0.1.0 and earlier: the list in which it waits for a place in flight")
+    provider = text("v", "the provider that it goes through, or went through")
+    provider_why = text("vw", "why this one of several, in a word or two of routes.lua")
+    booked_by = text("vb", "of several providers the one in whose books it is, since a claim of it")
+    left_providers = text("vx", "those of them that it went to before, and left")
+    chosen_for = number(
+        "vn", "the attempt that this one was chosen for; another one is of a process that does not choose"
+    )
+    tried = text("vr", "those that it was tried at in this round")
+    throttled_since = moment("vt", "since when this one has put it off")
+    parked_provider = text("vp", "one of those it left that says it has it, while another one has been asked")
+    doubled_by = text("vd", "one of those it left that has delivered it as well")
     provider_id = Each("x", "the provider's id of a part")
     part_status = Each("u", "the last delivery update about a part")
     pieces = Each("g", "ids of its SMS that were delivered, where each is reported by itself")

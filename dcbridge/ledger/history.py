@@ -134,6 +134,11 @@ def _hop(at: float, line: str, entry: MessageEntry | TaskEntry) -> Hop:
             return Hop(
                 at, f"asked {provider}: {_ANSWERS.get(answer, answer)}", facts | ({about: detail} if detail else {})
             )
+        case "switched":
+            before, now, why = _split(rest, 3)
+            return Hop(at, f"from {before} to {now}", {"reason": why} if why else {})
+        case "doubled":
+            return Hop(at, f"{rest} has it as well")
         case "settled":
             return Hop(at, f"outcome still unknown: {_SETTLED.get(rest, rest)}")
         case "receipt":

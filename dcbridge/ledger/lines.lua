@@ -2,6 +2,7 @@
 --
 --   dcb:line:<key>   ref -> its place: ms when it was accepted, later for one that has been tried
 --   dcb:lines        <key> -> ms when to look at that line
+--                    (r-<channel>: those of a channel with several providers none of which may be spoken to)
 --   dcb:unconfigured channel -> since when messages wait for it that no worker is configured for
 --
 -- <key> is "c-<channel>" for a channel with limits of its own, "p-<provider>" for a provider with limits or one that
@@ -12,9 +13,9 @@
 -- was dispatched. Who waits has no job, and is due when its time to live ends: waiting costs nothing, however many do. Who is
 -- dispatched has booked its place in time and in flight, and a job.
 --
--- `known` of a message: {channel, ms accepted, ms when its time to live ends, attempts, part, slot}.
+-- `known` of a message: {channel, ms accepted, ms when its time to live ends, attempts, part, slot}; and for routes.lua
+-- {…, provider, unknown requests}.
 
-local SLACK = 1000 -- ms whose places in time are still there when nobody looked at a line
 local LOOK_SOON = 1000
 local LOOK_LATE = 60000
 local FAR = 3600000 -- ms until the next look at one that has no time to live any more: a part of it is sent
@@ -26,7 +27,8 @@ local finish -- messages.lua
 local stood = 0
 
 local function known_of(ref)
-  return redis.call('HMGET', 'dcb:m:' .. ref, F.channel_id, F.accepted_at, F.expires_at, F.attempts, F.part, F.slot)
+  return redis.call('HMGET', 'dcb:m:' .. ref, F.channel_id, F.accepted_at, F.expires_at, F.attempts, F.part, F.slot, F.provider,
+    F.unknown_requests)
 end
 
 local function is_over(known)
@@ -48,60 +50,7 @@ local function expire(ref)
   finish(ref, S.failed, '305', redis.call('HGET', 'dcb:m:' .. ref, F.last_code) or '', 'Failed', 0)
 end
 
-local function is_limited(limit)
-  return limit.rate > 0 or limit.cap > 0
-end
-
--- false where the provider may be spoken to; else whether its breaker is open, and until when it asked for silence.
-local function blocked(provider)
-  if blocked_read[provider] == nil then
-    local breaker, pause = 'dcb:breaker:' .. provider, 'dcb:pause:' .. provider
-    blocked_read[provider] = false
-    if redis.call('EXISTS', breaker, pause) > 0 then
-      local is_open, till = redis.call('EXISTS', breaker) == 1, paused_till(provider)
-      if is_open or till > now then blocked_read[provider] = {open = is_open, till = till} end
-    end
-  end
-  return blocked_read[provider]
-end
-
--- nil where a limit lets one more go; else why not, and when to look again. `behind`: somebody has waited for it.
-local function full(limit, ref, behind)
-  if limit.rate > 0 then
-    local step = 1000 / limit.rate
-    local arrival = tonumber(redis.call('GET', 'dcb:tat:' .. limit.key)) or 0
-    limit.arrival = math.max(arrival, now - (behind and SLACK or 0)) + step
-    local slot = math.ceil(limit.arrival - limit.burst * step)
-    if slot > now then return 'paced', slot end
-  end
-  if limit.cap > 0 then
-    local flight = 'dcb:flight:' .. limit.key
-    redis.call('ZREMRANGEBYSCORE', flight, '-inf', now)
-    if redis.call('ZCARD', flight) >= limit.cap and not redis.call('ZSCORE', flight, ref) then
-      return 'held', math.min(now + REQUEUE, tonumber(redis.call('ZRANGE', flight, 0, 0, 'WITHSCORES')[2]))
-    end
-  end
-  return nil
-end
-
--- What `full` has just allowed is this message's.
-local function book(limit, ref, lease)
-  if limit.rate > 0 then
-    local keep = math.ceil(limit.arrival - now + limit.burst * 1000 / limit.rate) + 1000
-    redis.call('SET', 'dcb:tat:' .. limit.key, string.format('%.3f', limit.arrival), 'PX', math.max(1, keep))
-  end
-  if limit.cap > 0 then redis.call('ZADD', 'dcb:flight:' .. limit.key, now + lease, ref) end
-end
-
 -- ---------------------------------------------------------------- into a line, and out of it
-
-local function give_places_back(ref, channel)
-  for _, limit in ipairs(limits_of(channel) or {}) do
-    if limit.cap > 0 and redis.call('ZREM', 'dcb:flight:' .. limit.key, ref) == 1 then
-      redis.call('ZADD', 'dcb:lines', 'XX', now, limit.key)
-    end
-  end
-end
 
 local function stop_waiting(ref, channel, q, sl)
   redis.call('HDEL', 'dcb:m:' .. ref, F.line, F.slot, F.held_by)
@@ -110,7 +59,7 @@ local function stop_waiting(ref, channel, q, sl)
   local kind, name = string.sub(q, 1, 2), string.sub(q, 3)
   if kind == 'b-' then redis.call('ZREM', 'dcb:parked:' .. name, ref) return end
   redis.call('ZREM', 'dcb:line:' .. q, ref)
-  local limits = kind == 'c-' and limits_of(channel)
+  local limits = kind == 'c-' and routes.of(ref, channel)
   if limits then redis.call('ZREM', 'dcb:line:' .. limits[1].key, ref) end
 end
 
@@ -184,6 +133,12 @@ local function line_up(ref, known)
     end
     return wake('m:' .. ref, latest)
   end
+  if limits.via then
+    local any
+    limits, any = routes.take(ref, known, limits)
+    if any then return stand_in('r-' .. channel, ref, known, now + LOOK_SOON) end
+    slot = tonumber(known[6] or '0')
+  end
   local block = blocked(limits.provider)
   if block and block.open then return park(limits.provider, ref, known) end
   if block then return stand_back(ref, known, limits, math.min(block.till, now + LOOK_SOON)) end
@@ -205,15 +160,6 @@ end
 
 -- ---------------------------------------------------------------- a claim
 
--- The probe of an open breaker passes all limits: it is one message in some seconds.
-local function may_probe(provider, ref)
-  local f = redis.call('HMGET', 'dcb:breaker:' .. provider, 'probe', 'ref')
-  if f[2] == ref then return true end
-  if (tonumber(f[1]) or 0) > now then return false end
-  local oldest = redis.call('ZRANGE', 'dcb:parked:' .. provider, 0, 0)[1]
-  return not oldest or oldest == ref
-end
-
 local function has_its_places(limits, ref, lease)
   for _, limit in ipairs(limits) do
     if limit.cap > 0 then
@@ -230,7 +176,18 @@ end
 
 -- nil when a claimed message may go; else why not, and it waits in a line. `q`: the line that it is in.
 local function held_back(ref, known, q, lease)
-  local limits, slot = limits_of(known[1]), tonumber(known[6] or '0')
+  local limits = limits_of(known[1])
+  if limits and limits.via then
+    local any
+    limits, any = routes.take(ref, known, limits, true)
+    if any then
+      stand_in('r-' .. known[1], ref, known, now + LOOK_SOON)
+      return 'parked'
+    end
+  elseif limits then
+    known[7] = limits.provider
+  end
+  local slot = tonumber(known[6] or '0')
   local block = limits and blocked(limits.provider)
   if block and block.open then
     if not may_probe(limits.provider, ref) then
@@ -277,7 +234,7 @@ local function look_at_first(key, ref)
     return nil
   end
   check(known)
-  local limits = known[1] and limits_of(known[1])
+  local limits = known[1] and routes.limits(known[1], known[7])
   if is_over(known) then
     expire(ref)
   elseif limits and (key == own_line(limits) or key == limits[1].key) then
@@ -319,23 +276,65 @@ local function look_later(key, at)
   redis.call('ZADD', 'dcb:lines', at, key)
 end
 
--- A line whose provider may not be spoken to is looked at soon again, and gives an open breaker its probe.
+-- Out of where it waited, and on as any other. `q`: where it has to wait.
+local function line_up_again(ref, q)
+  if q and redis.call('HGET', 'dcb:m:' .. ref, F.line) ~= q then return end
+  redis.call('HDEL', 'dcb:m:' .. ref, F.line)
+  if still_waits(ref) then
+    line_up(ref)
+  else
+    aside.unless_sound('m:' .. ref)
+  end
+end
+
+-- Whether it may go through another provider than the one that it waits for; then it does.
+function routes.go_another_way(key, ref)
+  local known, q = known_of(ref), redis.call('HGET', 'dcb:m:' .. ref, F.line)
+  local limits = q and known[1] and routes.limits(known[1], known[7])
+  if not limits or not limits.via or routes.is_bound(known) or not routes.leaves(limits.provider, limits.via) then
+    return false
+  end
+  redis.call('ZREM', 'dcb:line:' .. key, ref)
+  redis.call('ZREM', 'dcb:line:' .. q, ref)
+  line_up_again(ref, q)
+  return true
+end
+
+-- Of a line whose provider may not be spoken to, those that need not wait for it. -> how many
+function routes.leave_line(key, provider)
+  if not limits_of('providers/' .. provider) then return 0 end -- no channel has it beside another
+  local went = 0
+  for _, ref in ipairs(redis.call('ZRANGE', 'dcb:line:' .. key, 0, 2 * AT_ONCE - 1)) do
+    local _, gone = aside.try('m:' .. ref, routes.go_another_way, key, ref)
+    if gone then went = went + 1 end
+  end
+  return went
+end
+
+-- A line whose provider may not be spoken to is looked at soon again, and gives an open breaker its probe. nil where it
+-- may be; else how many have left the line for another provider.
 local function stands_still(key, ref, known, limits)
   local block = blocked(limits.provider)
-  if not block then return false end
+  if not block then return nil end
+  local went = routes.leave_line(key, limits.provider)
+  if went > 0 then
+    look_later(key, now)
+    return went
+  end
   if block.open and redis.call('EXISTS', 'dcb:parked:' .. limits.provider) == 0 then
     stop_waiting(ref, known[1], redis.call('HGET', 'dcb:m:' .. ref, F.line), nil)
     park(limits.provider, ref, known)
   end
   look_later(key, block.open and now + LOOK_SOON or math.min(block.till, now + LOOK_SOON))
-  return true
+  return 0
 end
 
 -- -> how many went
 local function advance_channel(key, most)
   for went = 0, most - 1 do
     local ref, known, limits, q = first_of(key)
-    if not ref or stands_still(key, ref, known, limits) then return went end
+    local still = not ref and 0 or stands_still(key, ref, known, limits)
+    if still then return went + still end
     local why, look = full(limits[2], ref, true)
     if why then
       look_later(key, look)
@@ -358,7 +357,8 @@ local function advance_provider(key, most)
   local went = 0
   for _ = 1, most do
     local ref, known, limits, q = first_of(key)
-    if not ref or stands_still(key, ref, known, limits) then return went end
+    local still = not ref and 0 or stands_still(key, ref, known, limits)
+    if still then return went + still end
     local why, look = full(limits[1], ref, true)
     if not why and not is_limited(limits[1]) and went >= math.max(10, FULL - redis.call('LLEN', 'rq:queue:outbound')) then
       why, look = 'queued', now + 1
@@ -384,17 +384,6 @@ local function advance_provider(key, most)
   return went
 end
 
--- Out of where it waited, and on as any other. `q`: where it has to wait.
-local function line_up_again(ref, q)
-  if q and redis.call('HGET', 'dcb:m:' .. ref, F.line) ~= q then return end
-  redis.call('HDEL', 'dcb:m:' .. ref, F.line)
-  if still_waits(ref) then
-    line_up(ref)
-  else
-    aside.unless_sound('m:' .. ref)
-  end
-end
-
 -- Messages of a channel that is configured again.
 local function advance_unconfigured(key, most)
   local channel, line = string.sub(key, 3), 'dcb:line:' .. key
@@ -413,7 +402,33 @@ local function advance_unconfigured(key, most)
   return #refs
 end
 
-local ADVANCE = {c = advance_channel, p = advance_provider, u = advance_unconfigured}
+-- Messages of a channel of whose providers none could be spoken to. An open breaker that is to be tried gets one of them.
+function routes.advance(key, most)
+  local channel, line = string.sub(key, 3), 'dcb:line:' .. key
+  local own = limits_of(channel)
+  if own and own.via and not routes.healthy(own.via) and redis.call('EXISTS', line) == 1 then
+    local first = redis.call('ZRANGE', line, 0, 0)[1]
+    for _, name in ipairs(own.via.order) do
+      local probe = tonumber(redis.call('HGET', 'dcb:breaker:' .. name, 'probe'))
+      if probe and probe <= now and redis.call('EXISTS', 'dcb:parked:' .. name) == 0 then
+        redis.call('HSET', 'dcb:breaker:' .. name, 'probe', now + 2000, 'ref', first)
+        aside.try('m:' .. first, wake, 'm:' .. first)
+        break
+      end
+    end
+    look_later(key, now + LOOK_SOON)
+    return 0
+  end
+  local refs = redis.call('ZRANGE', line, 0, most - 1)
+  for _, ref in ipairs(refs) do
+    redis.call('ZREM', line, ref)
+    aside.try('m:' .. ref, line_up_again, ref, key)
+  end
+  if redis.call('EXISTS', line) == 1 then look_later(key, now) else redis.call('ZREM', 'dcb:lines', key) end
+  return #refs
+end
+
+local ADVANCE = {c = advance_channel, p = advance_provider, r = routes.advance, u = advance_unconfigured}
 
 -- A line that this version does not know, or with a key of another type, must not keep the others waiting.
 local function advance(key, most)
@@ -454,7 +469,7 @@ end
 
 -- The request is over, however it ended: its place in flight goes to the next.
 local function release_slot(ref, channel)
-  local limits = limits_of(channel)
+  local limits = routes.of(ref, channel)
   if not limits or limits[1].cap + limits[2].cap == 0 then return end
   for _, limit in ipairs(limits) do
     if limit.cap > 0 and redis.call('ZREM', 'dcb:flight:' .. limit.key, ref) == 1 then
@@ -463,31 +478,4 @@ local function release_slot(ref, channel)
   end
   if is_limited(limits[2]) then advance_channel(limits[2].key, 2) end
   advance_provider(limits[1].key, 2)
-end
-
--- ---------------------------------------------------------------- for the sweep
-
--- A message that is due and waits. 1 where its time was over.
-local function look_at_waiting(ref, lane, queued_at)
-  local member, known = 'm:' .. ref, known_of(ref)
-  if is_over(known) then
-    expire(ref)
-    return 1
-  end
-  local latest, q = look_at_latest(known), redis.call('HGET', 'dcb:m:' .. ref, F.line)
-  if not lane_is_head(lane, member) then
-    redis.call('ZADD', 'dcb:due', latest, member)
-  elseif q and string.sub(q, 1, 2) == 'b-' then
-    park(string.sub(q, 3), ref, known)
-  elseif q and string.sub(q, 1, 2) == 'u-' then
-    redis.call('ZADD', 'dcb:due', latest, member)
-    redis.call('ZADD', 'dcb:line:' .. q, 'NX', known[2], ref)
-  elseif not queued_at then
-    line_up(ref, known)
-  elseif job_is_lost('send', tonumber(queued_at)) then
-    wake(member, latest)
-  else -- still in the queue: look again when it has waited twice as long
-    redis.call('ZADD', 'dcb:due', math.min(latest, now + math.max(REQUEUE, now - tonumber(queued_at))), member)
-  end
-  return 0
 end

@@ -9,7 +9,7 @@ local PROBING = 5000 -- ms until another lookup may try an open breaker
 -- Lookups are as many a second, and as many at one time, as messages of the provider may be; counted by themselves,
 -- since a message in the queue has its place already.
 local function lookup_waits(ref, channel, lease)
-  local limits = limits_of(channel)
+  local limits = routes.of(ref, channel)
   if not limits then return nil end
   local member, own, breaker = 'm:' .. ref, limits[1], 'dcb:breaker:' .. limits.provider
   local probe = tonumber(redis.call('HGET', breaker, 'probe'))

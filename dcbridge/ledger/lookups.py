@@ -53,7 +53,8 @@ class Lookups:
 
     async def _copies(self, first_ref: str) -> dict[str, MessageEntry]:
         copies: dict[str, MessageEntry] = {}
-        names = (MessageEntry.channel_id.wire, MessageEntry.to_id.wire, f"{MessageEntry.provider_id.wire}0")
+        fields = (MessageEntry.channel_id, MessageEntry.to_id, MessageEntry.provider)
+        names = (*(one.wire for one in fields), f"{MessageEntry.provider_id.wire}0")
         for start in range(0, MOST_COPIES, COPIES_AT_ONCE):
             refs = [f"{first_ref}-{n}" if n else first_ref for n in range(start, start + COPIES_AT_ONCE)]
             async with self._script.redis.pipeline(transaction=False) as pipe:

@@ -18,7 +18,8 @@ from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 
 HERE = Path(__file__).parent
 FILES = (
-    *("clock", "aside", "common", "owed", "leases", "history", "pauses", "pacing", "breaker", "subscribers", "lines"),
+    *("clock", "aside", "common", "owed", "leases", "history", "pauses", "pacing", "routes", "speed", "breaker"),
+    *("subscribers", "lines"),
     *(
         "parked",
         "messages",

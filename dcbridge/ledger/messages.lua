@@ -21,22 +21,25 @@ end
 -- Whose a provider's id is, for as long as a search of its list may find it (what is another's is not ours), and a
 -- callback may name a message by it alone.
 local function keep_id(ref, part, channel, provider, provider_id)
-  local limits = limits_of(channel)
+  local limits = routes.of(ref, channel)
   local ours, keep_ms = ref .. ' ' .. part, math.max(KNOWN, limits and limits.known or 0)
   local was = redis.call('SET', 'dcb:id:' .. provider .. ':' .. provider_id, ours, 'PX', keep_ms, 'GET')
   if was and was ~= ours then redis.call('HINCRBY', 'dcb:counts', 'found_twice', 1) end
 end
 
-local function remember_id(ref, part, channel, provider_id)
-  local limits = limits_of(channel)
-  if limits and limits.keeper and provider_id ~= '' then keep_id(ref, part, channel, limits.keeper, provider_id) end
+-- `provider`: who says so, where it may be another than the present one.
+local function remember_id(ref, part, channel, provider_id, provider)
+  if provider_id == '' then return end
+  local limits = provider and routes.limits(channel, provider) or routes.of(ref, channel)
+  if limits and limits.keeper then keep_id(ref, part, channel, limits.keeper, provider_id) end
 end
 
 -- The one way into a terminal state: books, lane, due time, privacy and receipt together.
 finish = function(ref, state, reason, detail, receipt, keep_ms)
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, F.channel_id, F.lane, F.state, F.lookups, F.line, F.slot)
+  local f = redis.call('HMGET', key, F.channel_id, F.lane, F.state, F.lookups, F.line, F.slot, F.booked_by)
   if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
+  if f[7] then routes.ended(ref, f[1], f[7], state, detail) end
   redis.call('HSET', key, F.state, state, F.reason, reason, F.detail, detail, F.ended_at, now, F.receipt_status, receipt)
   redis.call('HDEL', key, F.token, F.lease_ends)
   if f[5] or f[6] then stop_waiting(ref, f[1], f[5], f[6]) end
@@ -87,19 +90,40 @@ end
 -- without this, a part that is known to be taken would be sent again. nil where it said nothing.
 local function reported_meanwhile(ref, part, keep_ms, code)
   local key = 'dcb:m:' .. ref
-  if redis.call('HEXISTS', key, F.part_status .. part) == 0 then return nil end
+  local other = redis.call('HGET', key, F.parked_provider)
+  if other then
+    routes.back(ref, redis.call('HGET', key, F.channel_id), other)
+  elseif redis.call('HEXISTS', key, F.part_status .. part) == 0 then
+    return nil
+  end
   note_attempt(key, 'told', '0', code)
   local f = redis.call('HMGET', key, F.parts, F.parked_provider_id, F.parked_confirm_ms)
-  return part_taken(ref, tonumber(part), tonumber(f[1] or '1'), f[2], '0', tonumber(f[3]), keep_ms)
+  return part_taken(ref, tonumber(part), tonumber(f[1] or '1'), f[2] or '', '0', tonumber(f[3]), keep_ms)
 end
 
 -- What somebody who knows says of a part: the state, and "repeated", "late" or "gone" where it changes nothing.
--- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back.
-local function apply_update(ref, part, status, provider_id, reason, detail, confirm_ms, keep_ms)
+-- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back. `provider`: who says
+-- so; "" where that is not asked.
+local function apply_update(ref, part, status, provider_id, reason, detail, confirm_ms, keep_ms, provider)
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, F.state, F.part_status .. part, F.part, F.parts, F.channel_id, F.provider_id .. part)
+  local f = redis.call('HMGET', key, F.state, F.part_status .. part, F.part, F.parts, F.channel_id, F.provider_id .. part,
+    F.booked_by)
   if not f[1] then return 'gone' end
-  if f[6] ~= provider_id then remember_id(ref, part, f[5], provider_id) end
+  if f[7] and provider ~= '' then
+    local g = redis.call('HMGET', key, F.provider, F.chosen_for, F.total_attempts, F.left_providers)
+    local about = {state = f[1], part = f[3], channel_id = f[5], booked_by = f[7], provider = g[1], chosen_for = g[2],
+      total_attempts = g[3], left_providers = g[4]}
+    local answer = routes.foreign(ref, about, part, status, provider, function()
+      redis.call('HSET', key, F.part_status .. part, status)
+      return part_taken(ref, part, tonumber(f[4] or '1'), provider_id, '0', confirm_ms, keep_ms)
+    end)
+    if answer == 'parked' then
+      redis.call('HSET', key, F.parked_provider_id, provider_id, F.parked_confirm_ms, confirm_ms)
+    end
+    if answer then return answer end
+    routes.heard(ref, provider)
+  end
+  if f[6] ~= provider_id then remember_id(ref, part, f[5], provider_id, f[7]) end
   if TERMINAL[f[1]] then return 'late' end
   if f[2] == status or f[2] == U.delivered or f[2] == U.failed or f[2] == U.removed then return 'repeated' end
   if part > tonumber(f[3]) then return 'gone' end
@@ -183,7 +207,7 @@ function verbs.claim()
   local ref, token, lease, keep_ms = a.ref, a.token, tonumber(a.lease_ms), tonumber(a.keep_ms)
   local key = 'dcb:m:' .. ref
   local f = redis.call('HMGET', key, F.state, F.lane, F.expires_at, F.token, F.part, F.channel_id, F.accepted_at,
-    F.attempts, F.slot, F.line)
+    F.attempts, F.slot, F.line, F.provider, F.unknown_requests)
   if not f[1] then return {'gone'} end
   if f[1] == S.sending then
     if f[4] ~= token then return {'busy'} end
@@ -200,11 +224,13 @@ function verbs.claim()
       look_again('m:' .. ref, now + 250)
       return {'not announced'}
     end
-    local why = held_back(ref, {f[6], f[7], f[3], f[8], f[5], f[9]}, f[10], lease)
+    local known = {f[6], f[7], f[3], f[8], f[5], f[9], f[11], f[12], f[2]}
+    local why = held_back(ref, known, f[10], lease)
     if why then return {why} end
-    redis.call('HSET', key, F.state, S.sending, F.token, token, F.lease_ends, now + lease)
+    redis.call('HSET', key, F.state, S.sending, F.token, token, F.lease_ends, now + lease, F.provider, known[7] or '')
     redis.call('HINCRBY', key, F.attempts, 1)
-    redis.call('HINCRBY', key, F.total_attempts, 1)
+    local attempt, limits = redis.call('HINCRBY', key, F.total_attempts, 1), limits_of(f[6])
+    if limits and limits.via then routes.claimed(ref, f[6], known[7], attempt, f[2]) end
     if redis.call('HSETNX', key, F.began_at, now) == 0 then redis.call('HSET', key, F.attempt_began_at, now) end
     redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
   else
@@ -227,22 +253,24 @@ function verbs.parts()
   return 'ok'
 end
 
--- @verb submitted ref token part count provider_id delivered confirm_ms keep_ms -> State|next|stale
+-- @verb submitted ref token part count provider_id delivered confirm_ms keep_ms provider -> State|next|stale
 -- A worker that was given up for dead and answers after all still brings a fact: the provider has this part.
 function verbs.submitted()
   local ref, token, part, count = a.ref, a.token, tonumber(a.part), tonumber(a.count)
   local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.token, F.part_status .. part, F.attempt_began_at,
-    F.channel_id, F.part, F.lane)
+    F.channel_id, F.part, F.lane, F.booked_by)
   if f[1] ~= S.sending or f[2] ~= token then
     if tonumber(f[6]) ~= part or not (f[1] == S.unknown or f[1] == S.retry or f[1] == S.sending) then return 'stale' end
     local status = a.delivered == '1' and U.delivered or U.sent
-    local became = apply_update(ref, part, status, a.provider_id, '', '', tonumber(a.confirm_ms), tonumber(a.keep_ms))
+    local became = apply_update(ref, part, status, a.provider_id, '', '', tonumber(a.confirm_ms), tonumber(a.keep_ms),
+      a.provider)
     note('dcb:m:' .. ref, 'update', part, status, became, 'late answer')
     return became
   end
   release_slot(ref, f[5])
   provider_took(ref, f[5], f[7])
   remember_id(ref, part, f[5], a.provider_id)
+  if f[8] then routes.taken(ref, f[5], f[8], part + 1 == count and a.delivered ~= '1' and not f[3]) end
   if f[4] or count > 1 then note_attempt('dcb:m:' .. ref, 'taken', part) end
   return part_taken(ref, part, count, a.provider_id, a.delivered, tonumber(a.confirm_ms), tonumber(a.keep_ms))
 end
@@ -253,7 +281,16 @@ local function is_tried_enough(attempts, most)
   return most > 0 and tonumber(attempts or '0') >= most
 end
 
--- @verb retry ref token delay_ms lane_limit_ms reason code keep_ms attempts -> State|stale
+local function try_again(ref, at, code)
+  local key = 'dcb:m:' .. ref
+  note_attempt(key, 'retry', at - now, code)
+  redis.call('HSET', key, F.state, S.retry, F.last_code, code, F.not_before, at)
+  redis.call('HDEL', key, F.token, F.lease_ends, F.queued_at)
+  redis.call('ZADD', 'dcb:due', at, 'm:' .. ref)
+end
+
+-- @verb retry ref token delay_ms lane_limit_ms reason code keep_ms attempts switch -> State|stale
+-- switch: what its provider may be left for (routes.lua), or ""; then it goes through another one at once.
 function verbs.retry()
   local ref, token, delay, limit = a.ref, a.token, tonumber(a.delay_ms), tonumber(a.lane_limit_ms)
   local key = 'dcb:m:' .. ref
@@ -263,6 +300,8 @@ function verbs.retry()
   local known = reported_meanwhile(ref, f[5], tonumber(a.keep_ms), a.code)
   if known then return known end
   local at = now + delay
+  local other = routes.switch(ref, f[6], a.switch, at)
+  if other then at = now end
   if at > tonumber(f[3]) then
     note_attempt(key, 'failed', '305', a.code)
     return finish(ref, S.failed, '305', a.code, 'Failed', tonumber(a.keep_ms))
@@ -271,14 +310,13 @@ function verbs.retry()
     note_attempt(key, 'failed', a.reason, a.code)
     return finish(ref, S.failed, a.reason, a.code, 'Failed', tonumber(a.keep_ms))
   end
-  note_attempt(key, 'retry', delay, a.code)
-  redis.call('HSET', key, F.state, S.retry, F.last_code, a.code, F.not_before, at)
-  redis.call('HDEL', key, F.token, F.lease_ends, F.queued_at)
-  redis.call('ZADD', 'dcb:due', at, 'm:' .. ref)
+  try_again(ref, at, a.code)
+  if other then ready('m:' .. ref) end
   return S.retry
 end
 
--- @verb fail ref token reason detail keep_ms -> State|stale
+-- @verb fail ref token reason detail keep_ms switch -> State|stale
+-- switch: "route" where it was refused for what is the provider's; "" where it would be refused by any.
 function verbs.fail()
   local ref = a.ref
   local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.token, F.part, F.channel_id)
@@ -286,6 +324,11 @@ function verbs.fail()
   release_slot(ref, f[4])
   local known = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
   if known then return known end
+  if a.switch ~= '' and routes.switch(ref, f[4], a.switch, now) then
+    try_again(ref, now, a.detail)
+    ready('m:' .. ref)
+    return S.retry
+  end
   note_attempt('dcb:m:' .. ref, 'failed', a.reason, a.detail)
   return finish(ref, S.failed, a.reason, a.detail, 'Failed', tonumber(a.keep_ms))
 end
@@ -327,14 +370,15 @@ end
 
 local function lookup_ends(ref, channel)
   redis.call('HDEL', 'dcb:m:' .. ref, F.lookup_token, F.lookup_lease_ends, F.lookup_queued_at, F.lookup_failures, F.lookup_is_probe)
-  local limits = limits_of(channel)
+  local limits = routes.of(ref, channel)
   if limits and limits[1].cap > 0 then redis.call('ZREM', 'dcb:flight:q-' .. limits.provider, ref) end
 end
 
 -- @verb settle ref policy keep_ms most token attempts same_key_ms -> State|stale
 -- An unknown outcome whose grace is over, or whose provider cannot tell. policy: "resend" or "fail"; a message that has
--- been sent again `most` times, perhaps for the second time, fails as well. Within `same_key_ms` of the first such
--- request a second one is no second message, and the policy is "same_key".
+-- been sent again `most` times, perhaps for the second time, fails as well. "resend_elsewhere" is "resend" through another
+-- provider, where there is one. Within `same_key_ms` of the first such request a second one is no second message, and the
+-- policy is "same_key".
 function verbs.settle()
   local ref, key = a.ref, 'dcb:m:' .. a.ref
   local f = redis.call('HMGET', key, F.state, F.lookup_token, F.times_unknown, F.times_absent, F.channel_id, F.attempts,
@@ -351,6 +395,7 @@ function verbs.settle()
   if policy == 'fail' then
     return finish(ref, S.failed, '500', 'outcome unknown', 'Failed', tonumber(a.keep_ms))
   end
+  if policy == 'resend_elsewhere' then routes.resend_elsewhere(ref, f[5]) end
   redis.call('HSET', key, F.state, S.retry, F.not_before, now)
   ready('m:' .. ref)
   return S.retry
@@ -388,12 +433,13 @@ local function piece_delivered(ref, part, provider_id, pieces)
 end
 
 -- pieces: of how many SMS, each of which is reported by itself, this is about one; provider_id is that SMS's
--- @verb update ref part status provider_id reason detail confirm_ms keep_ms pieces -> State|next|noted|parked|repeated|late|gone
+-- provider: who says so, or "" where that is not asked
+-- @verb update ref part status provider_id reason detail confirm_ms keep_ms pieces provider -> State|next|noted|parked|repeated|late|gone|left|doubled|other_provider
 function verbs.update()
   local status, pieces = a.status, tonumber(a.pieces)
   if status == U.delivered and pieces > 1 then status = piece_delivered(a.ref, a.part, a.provider_id, pieces) end
   local result = apply_update(a.ref, tonumber(a.part), status, a.provider_id, a.reason, a.detail, tonumber(a.confirm_ms),
-    tonumber(a.keep_ms))
+    tonumber(a.keep_ms), a.provider)
   note('dcb:m:' .. a.ref, 'update', a.part, status, result, a.detail)
   return result
 end

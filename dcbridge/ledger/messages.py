@@ -89,27 +89,48 @@ class Messages:
         await self._script.record("parts", ref, token, count)
 
     async def submitted(
-        self, ref: str, token: str, part: int, count: int, provider_id: str, *, delivered: bool, confirm_within: float
+        self,
+        ref: str,
+        token: str,
+        part: int,
+        count: int,
+        provider_id: str,
+        *,
+        delivered: bool,
+        confirm_within: float,
+        provider: str = "",
     ) -> str:
         """The provider took one part: "next", "sent", "delivered", or "stale"."""
         answer = await self._script.record(
-            "submitted", ref, token, part, count, provider_id, int(delivered), ms(confirm_within), self._keep.ended_ms
-        )
+            "submitted", ref, token, part, count, provider_id, int(delivered), ms(confirm_within), self._keep.ended_ms,
+            provider,
+        )  # fmt: skip
         return word(answer)
 
     async def retry(
-        self, ref: str, token: str, delay: float, *, lane_limit: float, reason: int, code: str, attempts: int = 0
+        self,
+        ref: str,
+        token: str,
+        delay: float,
+        *,
+        lane_limit: float,
+        reason: int,
+        code: str,
+        attempts: int = 0,
+        switch: str = "",
     ) -> str:
         """Again in `delay` seconds: "retry", or "failed" where the time to live, the lane's limit or the number of
-        attempts ends first; 0 is no limit of attempts.
+        attempts ends first; 0 is no limit of attempts. `switch`: what its provider may be left for, as a reason of
+        `config.routing`; then it goes through another one at once.
         """
         answer = await self._script.record(
-            "retry", ref, token, ms(delay), ms(lane_limit), int(reason), code, self._keep.ended_ms, attempts
+            "retry", ref, token, ms(delay), ms(lane_limit), int(reason), code, self._keep.ended_ms, attempts, switch
         )
         return word(answer)
 
-    async def fail(self, ref: str, token: str, reason: int, detail: str) -> str:
-        return word(await self._script.record("fail", ref, token, int(reason), detail, self._keep.ended_ms))
+    async def fail(self, ref: str, token: str, reason: int, detail: str, switch: str = "") -> str:
+        """For good; or "retry" where `switch` is "route" and another provider may take it."""
+        return word(await self._script.record("fail", ref, token, int(reason), detail, self._keep.ended_ms, switch))
 
     async def unknown(self, ref: str, token: str, grace: float, code: str) -> str:
         """Nobody knows whether it was taken, unless an update said so meanwhile. Without a token: a lease ended."""
@@ -118,7 +139,8 @@ class Messages:
     async def settle(
         self, ref: str, policy: str, most: int = 2, token: str = "", attempts: int = 0, same_key: float = 0.0
     ) -> str:
-        """The grace is over: `policy` is "resend", at most `most` times and within `attempts`, or "fail".
+        """The grace is over: `policy` is "resend" or "resend_elsewhere", at most `most` times and within `attempts`, or
+        "fail".
 
         `token`: of a lookup of it. `same_key`: seconds in which the provider knows a second request for the first one.
         """
@@ -146,14 +168,27 @@ class Messages:
         detail: str,
         confirm_within: float,
         pieces: int = 1,
+        provider: str = "",
     ) -> str:
         """A delivery update: the new state, "next", "noted", "parked", "repeated", "late" or "gone".
 
+        `provider`: who says so, of a message that may have gone through several: "other_provider" where it never went
+        through this one, "left" where it has gone through another since, "doubled" where both delivered it.
         `pieces`: of how many SMS, each of which is reported by itself, it is about one: the part is delivered when as
         many ids are.
         """
         answer = await self._script.record(
-            "update", ref, part, status, provider_id, reason, detail, ms(confirm_within), self._keep.ended_ms, pieces
+            "update",
+            ref,
+            part,
+            status,
+            provider_id,
+            reason,
+            detail,
+            ms(confirm_within),
+            self._keep.ended_ms,
+            pieces,
+            provider,
         )
         return word(answer)
 

@@ -9,7 +9,7 @@ local CANDIDATES = 20 -- parked messages that are looked at to find a probe
 local function could_probe(provider, ref)
   local parked, member = 'dcb:parked:' .. provider, 'm:' .. ref
   local f = redis.call('HMGET', 'dcb:' .. member, F.state, F.channel_id)
-  local limits = f[2] and limits_of(f[2])
+  local limits = f[2] and routes.of(ref, f[2])
   if not (f[1] == S.accepted or f[1] == S.retry) then
     redis.call('ZREM', parked, ref)
     aside.unless_sound(member)
@@ -85,12 +85,37 @@ local function look_at_breakers()
   return went
 end
 
+-- For the sweep: a message that is due and waits. 1 where its time was over.
+local function look_at_waiting(ref, lane, queued_at)
+  local member, known = 'm:' .. ref, known_of(ref)
+  if is_over(known) then
+    expire(ref)
+    return 1
+  end
+  local latest, q = look_at_latest(known), redis.call('HGET', 'dcb:m:' .. ref, F.line)
+  if not lane_is_head(lane, member) then
+    redis.call('ZADD', 'dcb:due', latest, member)
+  elseif q and string.sub(q, 1, 2) == 'b-' then
+    park(string.sub(q, 3), ref, known)
+  elseif q and string.sub(q, 1, 2) == 'u-' then
+    redis.call('ZADD', 'dcb:due', latest, member)
+    redis.call('ZADD', 'dcb:line:' .. q, 'NX', known[2], ref)
+  elseif not queued_at then
+    line_up(ref, known)
+  elseif job_is_lost('send', tonumber(queued_at)) then
+    wake(member, latest)
+  else -- still in the queue: look again when it has waited twice as long
+    redis.call('ZADD', 'dcb:due', math.min(latest, now + math.max(REQUEUE, now - tonumber(queued_at))), member)
+  end
+  return 0
+end
+
 -- For one that is set aside. Its entry stays as it is, also where it says where it waited.
 function aside.stop_waiting(ref, channel)
   local q = aside.field('m:' .. ref, F.line)
   give_places_back(ref, channel)
   if string.sub(q, 1, 2) == 'b-' then redis.call('ZREM', 'dcb:parked:' .. string.sub(q, 3), ref) end
   if q ~= '' then redis.call('ZREM', 'dcb:line:' .. q, ref) end
-  local limits = limits_of(channel)
+  local limits = routes.of(ref, channel)
   if limits then redis.call('ZREM', 'dcb:line:' .. limits[1].key, ref) end
 end

@@ -34,6 +34,7 @@ function verbs.pause()
   if was >= till then return 0 end
   blocked_read[provider] = nil
   redis.call('SET', 'dcb:pause:' .. provider, till, 'PX', ms)
+  redis.call('ZADD', 'dcb:lines', 'XX', now, 'p-' .. provider) -- there may be another way
   local key = 'dcb:paused:' .. provider
   if was <= now then redis.call('DEL', key) end
   redis.call('HSETNX', key, 'since', now)

@@ -4,7 +4,7 @@
 -- -> how many were failed because their time to live is over
 local function look_at_due(member, out)
   local key = 'dcb:' .. member
-  local f = redis.call('HMGET', key, F.state, F.lane, F.queued_at, F.channel_id, F.job, F.token, F.lease_ends)
+  local f = redis.call('HMGET', key, F.state, F.lane, F.queued_at, F.channel_id, F.job, F.token, F.lease_ends, F.provider)
   local state = f[1]
   local known = STATES[string.sub(member, 1, 1)]
   if not state and redis.call('EXISTS', key) == 0 or TERMINAL[state] or state == T.done or state == T.dead then
@@ -24,13 +24,13 @@ local function look_at_due(member, out)
       redis.call('ZADD', 'dcb:due', now + math.max(REQUEUE, now - tonumber(f[3])), member)
     end
   elseif not still_held(member, f[6], f[7]) then
-    out[#out + 1] = {member, state, f[4] or ''}
+    out[#out + 1] = {member, state, f[4] or '', f[8] or ''}
     redis.call('ZADD', 'dcb:due', now, member) -- stays due: whoever decides moves it, and a crash repeats it
   end
   return 0
 end
 
--- @verb sweep limit dead_keep_ms worker silence_ms store -> {{looked at, ahead, store, latest, known}, {member, state, channel}…}
+-- @verb sweep limit dead_keep_ms worker silence_ms store -> {{looked at, ahead, store, latest, known}, {member, state, channel, provider}…}
 -- -> {how many were looked at, ms that the ledger's time is ahead, the store, the ledger's time as it was stored, 1 where
 -- the worker is known}, then what needs a decision by somebody who knows the configuration. `store`: what the store is called
 -- from now on where it has no name. Due retries get their job; jobs that are lost are queued again; receipts that are due
@@ -54,6 +54,7 @@ function verbs.sweep()
   local _, probed = aside.unless_typed(look_at_breakers)
   local _, went = aside.unless_typed(look_at_lines)
   if (probed or 0) + (went or 0) > 0 or expired >= EXPIRED then looked = limit end -- there is more to do
+  routes.look_at_speed()
   owed.sweep()
   local store, latest = store_name(a.store), string.format('%.0f', clock.latest)
   table.insert(out, 1, {looked, clock.offset, store, latest, known and 1 or 0})

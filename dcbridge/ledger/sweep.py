@@ -26,10 +26,10 @@ class Sweep:
         worker, store = self._worker, secrets.token_hex(6)
         answer = await self._script.call("sweep", limit, self._keep.dead_ms, worker.name, worker.silence_ms, store)
         seen, *rows = answer
-        found = [(row[0].decode(), row[1].decode(), row[2].decode(errors="replace")) for row in rows]
+        found = [tuple(one.decode(errors="replace") for one in row) for row in rows]
         return Swept(
             looked=int(seen[0]),
-            decisions=[Decision(member[:1], member[2:], state, channel) for member, state, channel in found],
+            decisions=[Decision(member[:1], member[2:], *facts) for member, *facts in found],
             ahead=int(seen[1]) / 1000,
             store=seen[2].decode(errors="replace"),
             latest=int(seen[3]) / 1000,

@@ -19,12 +19,14 @@ from dcbridge.runtime.summed import summed
 
 VERSION = version("dcbridge")
 _RARE = (
-    "unknown", "unknown_resend", "unknown_same_key", "unknown_fail", "dead", "breaker_opened", "redelivered_late",
+    "unknown", "unknown_resend", "unknown_same_key", "unknown_fail", "unknown_resend_elsewhere", "dead",
+    "breaker_opened", "redelivered_late", "switched", "doubled", "doubled_possible", "provider_slow",
     "own_subscriber_disabled", "own_subscriber_enabled", "own_subscriber_failing", "own_subscriber_recovered",
     "own_delivery_dead", "own_interaction_gap", "own_consent_stopped", "own_consent_started",
     "gap_finished_first", "gap_repeated", "gap_never_finished", "gap_never_started",
 )  # fmt: skip
 
+PROVIDER_STATES = ("accepted", "delivered", "removed", "failed", "unconfirmed", "unknown", "left", "doubled")
 _ANSWER = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 8, 10)
 _EVENT = (0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 1800, 7200, 43200, 172800, 604800)
 _FATE = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 7200, 43200, 172800)
@@ -239,6 +241,14 @@ class _BooksCollector(Collector):
         total = CounterMetricFamily("dcbridge_books", "Messages by channel and state.", labels=["channel", "state"])
         flight = gauge("in_flight", "Messages accepted and not yet terminal.")
         difference = gauge("books_difference", "accepted less everything accounted for; other than 0 is an alarm.")
+        by_provider = CounterMetricFamily(
+            "dcbridge_provider_books",
+            "Messages by channel, provider and state, of channels with several providers.",
+            labels=["channel", "provider", "state"],
+        )
+        provider_flight = gauge(
+            "provider_in_flight", "Messages of one of several providers that have not ended.", ("channel", "provider")
+        )
         oldest = gauge("oldest_waiting_seconds", "Age of the oldest message in flight.")
         waiting = gauge("receipts_waiting", "Receipts not yet posted.")
         late = gauge("oldest_receipt_seconds", "How long the oldest receipt has been due.")
@@ -246,10 +256,14 @@ class _BooksCollector(Collector):
             for state in ("accepted", "delivered", "removed", "failed", "unconfirmed", "redelivered"):
                 total.add_metric([c.channel_id, state], getattr(c, state))
             for family, value in (
-                (flight, c.in_flight), (difference, c.difference), (oldest, c.oldest_age),
+                (flight, c.in_flight), (difference, c.difference + c.provider_difference), (oldest, c.oldest_age),
                 (waiting, c.receipts_waiting), (late, c.oldest_receipt_age),
             ):  # fmt: skip
                 family.add_metric([c.channel_id], value)
+            for one in c.providers:
+                for state in PROVIDER_STATES:
+                    by_provider.add_metric([c.channel_id, one.name, state], getattr(one, state))
+                provider_flight.add_metric([c.channel_id, one.name], one.in_flight)
         queued = gauge("queued_jobs", "Jobs waiting in RQ's queues.", ("queue",))
         for name, depth in self._books.queued.items():
             queued.add_metric([name], depth)
@@ -265,7 +279,8 @@ class _BooksCollector(Collector):
         aside.add_metric([], self._books.set_aside)
         batches = gauge("interaction_batches", "Interaction batches that wait to be split into events.", ())
         batches.add_metric([], self._books.interaction_batches)
-        return [total, flight, difference, oldest, waiting, late, queued, tasks, events, dead, aside, batches]
+        of_channels = [total, flight, difference, by_provider, provider_flight, oldest, waiting, late]
+        return [*of_channels, queued, tasks, events, dead, aside, batches]
 
 
 class _OverviewCollector(Collector):
@@ -290,8 +305,14 @@ class _OverviewCollector(Collector):
         openings = gauge("breaker_openings", "Times that a provider's breaker opened during the last hour.", "provider")
         parked = gauge("breaker_parked", "Messages that wait for a provider's breaker to close.", "provider")
         paused = gauge("paused_seconds", "For how long a provider asked not to be spoken to.", "provider")
+        slow = gauge("provider_slow", "1 while the delivery updates of one of several providers are slow.", "provider")
+        late = gauge("provider_late_share", "Share of its messages without a delivery update in time.", "provider")
+        drained = gauge("provider_drained", "1 while an operator has drained a provider.", "provider")
         asked = gauge("pause_asked_seconds", "How long a pause the provider asked for, while it is paused.", "provider")
         for one in now.providers:
+            slow.add_metric([one.name], int(one.speed.slow_since is not None))
+            late.add_metric([one.name], one.speed.share)
+            drained.add_metric([one.name], int(one.order is not None and one.order.how == "drain"))
             asked.add_metric([one.name], one.pause.asked if one.paused_for else 0.0)
             is_open.add_metric([one.name], int(one.open))
             openings.add_metric([one.name], one.openings)
@@ -319,7 +340,7 @@ class _OverviewCollector(Collector):
         ahead.add_metric([], now.ahead)
         suspended = gauge("suspended", "1 while `rq suspend` keeps workers from taking anything.")
         suspended.add_metric([], int(now.suspended))
-        of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way]
+        of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way, slow, late, drained]
         return [queued, running, workers, *of_providers, redis_problems, exposed, ahead, suspended]
 
 

@@ -31,6 +31,9 @@ NOTHING = [
     ("subscribers list", 0),
     ("subscribers list --json", 0),
     ("resume twilio", 0),
+    ("provider list", 0),
+    ("provider list --json", 0),
+    ("provider clear twilio", 0),
     ("aside list", 0),
     ("aside list --json", 0),
 ]
@@ -43,6 +46,8 @@ NOT_THERE = [
     "trace m-none --channel nobody", "status --channel nobody", "status --provider nobody",
     "status --channel nobody --json", "resume nobody",
     "fail nobody", "fail nobody --dry-run", "fail 0123456789",
+    "provider drain nobody", "provider prefer nobody", "provider clear nobody", "provider drain twilio", "drill nobody",
+    "drill twilio", "drill twilio --share 1%",
     "aside show m:none", "aside show m:none --json", "aside back m:none", "aside drop m:none",
 ]  # fmt: skip
 WRONG = [
@@ -51,6 +56,7 @@ WRONG = [
     "events replay --subscriber sandbox", "events list --since yesterday", "subscribers", "subscribers test",
     "trace", "status --every 0", "status --heads -1", "check extra", "addresses extra", "serve extra", "worker nothing",
     "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
+    "provider", "provider drain", "provider prefer", "provider clear", "drill",
     "fail", "aside", "aside show", "aside back", "aside drop",
     "consent", "consent show", "consent add", "consent lift", "consent import", "consent show +16504661149",
 ]  # fmt: skip
@@ -61,6 +67,8 @@ AT_REDIS = [
     "subscribers disable sandbox",
     "consent show +16504661149", "consent add +16504661149", "consent lift +16504661149", "consent export",
     "consent import -",
+    "provider list", "provider list --json", "provider drain twilio", "provider prefer twilio", "provider clear twilio",
+    "drill twilio", "drill twilio --json",
     "fail nobody", "aside list", "aside list --json", "aside show m:1", "aside back m:1", "aside drop m:1",
     "trace m-1", "trace m-1 --json", "trace m-1 --search", "status", "status --json",
 ]  # fmt: skip

@@ -359,5 +359,5 @@ async def test_watching_a_redis_that_goes_away_keeps_the_last_look(own_session: 
 def test_every_figure_of_a_channel_is_shown_or_left_to_the_books() -> None:
     """A figure that is added to the books has to be thought of here."""
     shown = {"channel_id", "in_flight", "oldest_age", "receipts_waiting", "oldest_receipt_age"}
-    books = {"accepted", "delivered", "removed", "failed", "unconfirmed", "redelivered"}
+    books = {"accepted", "delivered", "removed", "failed", "unconfirmed", "redelivered", "providers"}
     assert set(ChannelBooks.__dataclass_fields__) == shown | books

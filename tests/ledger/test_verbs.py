@@ -121,6 +121,12 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.uploads.note("c-1", 0, Uploaded("media"), CHANNEL, keep=0.001, remember=60.0),
     lambda it: it.uploads.due(),
     lambda it: it.uploads.deleted([Due(CHANNEL, "media")]),
+    lambda it: it.routes.stick(CHANNEL, "lane", "acme"),
+    lambda it: it.routes.unstick("lane"),
+    lambda it: it.routes.steer("acme", "drain", 60.0, "ann", "why"),
+    lambda it: it.routes.clear("acme"),
+    lambda it: it.routes.drill("acme", 0.01, 60.0, "ann", "why"),
+    lambda it: it.routes.end_drill("acme"),
     lambda it: it.sweep.run(),
     lambda it: it.leases.release(),
 )

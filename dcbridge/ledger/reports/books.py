@@ -26,6 +26,31 @@ OWED = 20  # receipts of a channel that are looked at for the oldest: those due 
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderBooks:
+    """Messages of one channel that one of its several providers has; a switch moves one from these books to others."""
+
+    name: str
+    accepted: int
+    delivered: int
+    removed: int
+    failed: int
+    unconfirmed: int
+    unknown: int  # failed, and it may have been sent
+    left: int  # that went on through another provider
+    doubled: int  # of these, delivered by both
+    in_flight: int
+
+    @property
+    def ended(self) -> int:
+        return self.delivered + self.removed + self.failed + self.unconfirmed + self.unknown
+
+    @property
+    def difference(self) -> int:
+        """0, or something was lost or counted twice."""
+        return self.accepted - self.ended - self.in_flight
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelBooks:
     """Messages of one channel, one a recipient. Ages in seconds, 0 when nothing waits."""
 
@@ -40,11 +65,30 @@ class ChannelBooks:
     oldest_age: float
     receipts_waiting: int
     oldest_receipt_age: float
+    providers: tuple[ProviderBooks, ...] = ()  # of a channel that has, or had, several
 
     @property
     def difference(self) -> int:
         """0, or something was lost or counted twice."""
         return self.accepted - self.delivered - self.removed - self.failed - self.unconfirmed - self.in_flight
+
+    @property
+    def provider_difference(self) -> int:
+        """0, or the books of its providers do not add up: by themselves, or to more than the channel has.
+
+        They may add up to less: what has not been given to any provider yet, or never was.
+        """
+        mine = self.providers
+        if not mine:
+            return 0
+        sums = (
+            (sum(one.in_flight for one in mine), self.in_flight),
+            (sum(one.delivered for one in mine), self.delivered),
+            (sum(one.removed for one in mine), self.removed),
+            (sum(one.failed + one.unknown for one in mine), self.failed),
+            (sum(one.unconfirmed for one in mine), self.unconfirmed),
+        )
+        return sum(abs(one.difference) for one in mine) + sum(max(0, part - whole) for part, whole in sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +129,7 @@ class Books:
 
     @property
     def difference(self) -> int:
-        return sum(abs(c.difference) for c in self.channels)
+        return sum(abs(c.difference) + c.provider_difference for c in self.channels)
 
     @property
     def in_flight(self) -> int:
@@ -97,7 +141,7 @@ def together(name: str, channels: Sequence[ChannelBooks]) -> ChannelBooks:
     figures = {
         f.name: (max if f.name.endswith("_age") else sum)(getattr(c, f.name) for c in channels)
         for f in fields(ChannelBooks)
-        if f.name != "channel_id"
+        if f.name not in ("channel_id", "providers")
     }
     return ChannelBooks(name, **figures)
 
@@ -148,7 +192,7 @@ async def _channels(redis: Redis, names: Sequence[bytes], now: float) -> AsyncIt
     script = redis.register_script(read_lua(Path(__file__).parent / "books.lua"))
     for some in slices(names, CHUNK):
         for name, row in zip(some, await cast(Any, script(args=[OWED, *some])), strict=True):
-            accepted, delivered, removed, failed, unconfirmed, again, in_flight, oldest, receipts, owed = row
+            accepted, delivered, removed, failed, unconfirmed, again, in_flight, oldest, receipts, owed, by = row
             yield ChannelBooks(
                 channel_id=name.decode(errors="replace"),
                 accepted=accepted,
@@ -161,6 +205,7 @@ async def _channels(redis: Redis, names: Sequence[bytes], now: float) -> AsyncIt
                 oldest_age=_since(oldest, now),
                 receipts_waiting=receipts,
                 oldest_receipt_age=_since(owed, now),
+                providers=tuple(ProviderBooks(one[0].decode(errors="replace"), *one[1:]) for one in sorted(by)),
             )
 
 

@@ -35,6 +35,7 @@ WHY = {
     "held": "a free place in flight",
     "parked": "the breaker to close",
     "paused": "a pause to end",  # that the provider asked for
+    "no provider": "any of its providers",
     "unconfigured": "a worker that has its channel configured",
     "due": "the next sweep",
     "forgotten": "nothing: no sweep will find it",
@@ -98,13 +99,15 @@ async def lanes_of(
     provider_of: Mapping[str, str],
     heads: int,
     only: Container[str] | None = None,
+    providers: Sequence[str] = (),
 ) -> Lanes:
     """All lanes, and the `heads` oldest of their heads.
 
-    `channels`: those with messages in flight, the oldest first. `provider_of`: channel id -> provider.
+    `channels`: those with messages in flight, the oldest first. `provider_of`: channel id -> its first provider;
+    `providers`: all that there are.
     `only`: heads of other channels are not told of.
     """
-    seen = await _lanes_near(redis, channels, sorted(set(provider_of.values())))
+    seen = await _lanes_near(redis, channels, providers or sorted(set(provider_of.values())))
     count, exact, longest = await _count(redis)
     first = await _pipelined(redis, seen, lambda pipe, lane: pipe.lindex(f"dcb:lane:{lane}", 0))
     lengths = await _pipelined(redis, seen, lambda pipe, lane: pipe.llen(f"dcb:lane:{lane}"))
@@ -130,7 +133,7 @@ async def _lanes_near(redis: Redis, channels: Sequence[str], providers: Sequence
     room = LOOKED
     indexes = [(f"dcb:parked:{provider}", "m:") for provider in providers]
     indexes += [(f"dcb:line:p-{provider}", "m:") for provider in providers]
-    indexes += [(f"dcb:line:{kind}-{channel}", "m:") for channel in channels for kind in "cu"]
+    indexes += [(f"dcb:line:{kind}-{channel}", "m:") for channel in channels for kind in "cru"]
     indexes += [(f"dcb:tasks:{job}", "t:") for job in ("callback", "consumer")]
     indexes.append(("dcb:due", ""))
     for key, prefix in indexes:
@@ -182,7 +185,7 @@ async def _head(redis: Redis, now: float, member: str, length: int, provider_of:
         if not entry.state:
             return None
         channel, ref = entry.channel_id, member[2:]
-        provider = provider_of.get(channel, "")
+        provider = (entry.provider if isinstance(entry, MessageEntry) else "") or provider_of.get(channel, "")
         pipe.zscore(f"dcb:parked:{provider}", ref)
         pipe.get(f"dcb:pause:{provider}")
         pipe.zrank(f"dcb:line:{_line_of(entry)}", ref)
@@ -261,6 +264,8 @@ def _why(entry: MessageEntry | TaskEntry, now_ms: float, *, parked: bool, paused
         return "parked"
     if line.startswith("u-"):
         return "unconfigured"
+    if line.startswith("r-"):
+        return "no provider"
     if line:
         return "paused" if paused else "held" if full else "paced"
     if isinstance(entry, MessageEntry) and entry.held_by:

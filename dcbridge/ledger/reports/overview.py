@@ -17,6 +17,7 @@ from redis.asyncio.client import Pipeline
 
 from dcbridge.ledger import moment
 from dcbridge.ledger.jobs import QUEUES
+from dcbridge.ledger.routes import Order, Speed, order_of, speed_of
 
 # Seconds without a heartbeat (one comes every 15) after which a worker is not counted on. One that claims under a
 # name of its own (leases.lua) is known to be silent much sooner.
@@ -88,6 +89,8 @@ class Provider:
     paused_for: float  # seconds for which it is still left alone, because it asked for that
     pause: Pause
     pace: Pace
+    order: Order | None = None  # what an operator wants of it
+    speed: Speed = field(default_factory=Speed)  # of its delivery updates, where a channel has it beside another
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +274,8 @@ def _ask_provider(pipe: Pipeline, name: str, now: float) -> None:
     pipe.hmget(f"dcb:paused:{name}", "asked", "code", "since")
     pipe.zcard(f"dcb:parked:{name}")
     pipe.zrange(f"dcb:parked:{name}", 0, 0, withscores=True)
+    for kind in ("steer", "speed", "slow"):
+        pipe.hgetall(f"dcb:{kind}:{name}")
     _ask_pace(pipe, f"p-{name}", now)
 
 
@@ -284,6 +289,7 @@ def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> P
     (since, why, probe), till, failing, openings, (asked, code, began), parked, oldest = (
         next(answers) for _ in range(7)
     )
+    order, counted, slow = (next(answers) for _ in range(3))
     paused_for = max(0.0, float(till) / 1000 - now) if till else 0.0
     pause = Pause()
     if paused_for:
@@ -303,6 +309,8 @@ def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> P
         paused_for=paused_for,
         pause=pause,
         pace=_pace(answers, limit, now),
+        order=order_of(order, now),
+        speed=speed_of(counted, slow, now),
     )
 
 
