@@ -126,7 +126,10 @@ async def test_every_reason_is_one_that_is_explained() -> None:
         (kind, {b"s": state.encode(), **more}, {"parked": parked, "paused": paused})
         for kind, states in ((MessageEntry, State), (TaskEntry, TaskState))
         for state in states
-        for more in ({}, {b"qa": b"1"}, {b"hd": b"1"}, {b"sl": b"9"}, {b"nb": b"9"}, {b"q": b"c-1"}, {b"q": b"u-1"})
+        for more in (
+            *({}, {b"qa": b"1"}, {b"hd": b"1"}, {b"sl": b"9"}, {b"nb": b"9"}),
+            *({b"q": b"c-1"}, {b"q": b"u-1"}, {b"q": b"r-1"}),
+        )
         for parked in (False, True)
         for paused in (False, True)
     ]
