@@ -31,6 +31,11 @@ SMALL = Size(count=2_000)
 def once(stage: Stage, kind: str, count: int) -> dict[str, float]:
     """One server process. Raises Wrong unless each webhook was answered 200."""
     stage.start(kind, "-m", "benchmarks.door_server", kind, str(stage.public))
+    return driven(stage, kind, count)
+
+
+def driven(stage: Stage, kind: str, count: int) -> dict[str, float]:
+    """A server process of this name that has just been started, ended afterwards."""
     try:
         unsigned = f"http://127.0.0.1:{stage.public}/webhooks/messages/{ENDPOINT}"
         stage.wait_for(kind, unsigned, status=401, method="POST")

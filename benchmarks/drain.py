@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.relay import IN_FLIGHT, PATIENCE, PROVIDER_MS
-from benchmarks.stage import Between, Sample, Stage, Wrong
+from benchmarks.stage import Between, Launch, Sample, Stage, Wrong, cold
 from benchmarks.table import Line, column
 
 PAUSE = 0.1  # seconds between two looks
@@ -26,6 +26,7 @@ class Size:
     few: int = 2_000
     seconds: float = 8.0
     warm: float = 2.0
+    launch: Launch = cold
 
 
 SMALL = Size(many=2_000, few=200, seconds=1.0, warm=0.2)
@@ -95,10 +96,10 @@ class Backlog:
 def measure(folder: Path, runs: int, size: Size = Size()) -> list[Line]:
     """Few and many in turn; the many stay where they are from one run to the next."""
     few, many = [], []
-    with Stage(folder / "many") as big:
+    with Stage(folder / "many", launch=size.launch) as big:
         heap = Backlog(big, "many", size.many)
         for run in range(runs):
-            with Stage(folder / f"few-{run}") as small:
+            with Stage(folder / f"few-{run}", launch=size.launch) as small:
                 few.append(asyncio.run(Backlog(small, f"few-{run}", size.few).turn(size.seconds, size.warm)))
             many.append(asyncio.run(heap.turn(size.seconds, size.warm)))
 

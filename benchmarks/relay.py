@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.stage import OURS, STOCK, Between, Sample, Stage, Wrong, steady
+from benchmarks.stage import OURS, STOCK, Between, Launch, Sample, Stage, Wrong, cold, steady
 from benchmarks.table import Line, column
 
 PROVIDER_MS, SLOW_MS = 200, 2000
@@ -22,6 +22,7 @@ class Size:
     count: int = 8_000
     slow: int = 24_000
     stock: int = 30  # it carries five a second
+    launch: Launch = cold
 
 
 SMALL = Size(count=300, slow=300, stock=5)
@@ -61,19 +62,25 @@ def once(
     workers: int = 1,
     in_flight: int = IN_FLIGHT,
     command: Sequence[str] = OURS,
+    launch: Launch = cold,
 ) -> Run:
     """Processes of its own. Raises Wrong unless each message was sent once and had one receipt."""
     names = tuple(f"worker-{n}" for n in range(workers))
-    with Stage(folder) as stage:
+    with Stage(folder, launch=launch) as stage:
         stage.start_worlds(delay_ms)
         empty = stage.sample().memory["redis"]
         asyncio.run(stage.fill(folder.name, 0, count))
         for name in names:
             stage.start_worker(name, command, in_flight)
-        samples = stage.watch(lambda seen: seen.delivered >= count, PATIENCE)
-        memory = max(sample.memory[name] for sample in samples for name in names)
-        stage.end(*names)
-        end = stage.sample()
+        return to_the_end(stage, names, count, empty)
+
+
+def to_the_end(stage: Stage, names: tuple[str, ...], count: int, empty: int) -> Run:
+    """Watch workers that have just been started. `empty`: what Redis took before the messages were put there."""
+    samples = stage.watch(lambda seen: seen.delivered >= count, PATIENCE)
+    memory = max(sample.memory[name] for sample in samples for name in names)
+    stage.end(*names)
+    end = stage.sample()
     check(end, count)
     quiet = [sample for sample in samples if not sample.worlds["asked"]]
     return Run(
@@ -92,8 +99,8 @@ def measure(folder: Path, runs: int, size: Size = Size()) -> list[Line]:
     """One worker beside RQ's own loop on the same jobs, provider and machine."""
     stock, ours = [], []
     for run in range(runs):
-        stock.append(once(folder / f"stock-{run}", size.stock, command=STOCK).figures())
-        ours.append(once(folder / f"ours-{run}", size.count).figures())
+        stock.append(once(folder / f"stock-{run}", size.stock, command=STOCK, launch=size.launch).figures())
+        ours.append(once(folder / f"ours-{run}", size.count, launch=size.launch).figures())
 
     def line(what: str, name: str, digits: int, aim: str = "", *, beside: bool = True) -> Line:
         base = ("rq's SimpleWorker", column(stock, name)) if beside else ("", ())
@@ -113,8 +120,9 @@ def measure_slow(folder: Path, runs: int, size: Size = Size()) -> list[Line]:
     """A provider that takes ten times as long: as many a second, with more under way."""
     fast, slow = [], []
     for run in range(runs):
-        fast.append(once(folder / f"fast-{run}", size.count).figures())
-        slow.append(once(folder / f"slow-{run}", size.slow, SLOW_MS, in_flight=SLOW_IN_FLIGHT).figures())
+        fast.append(once(folder / f"fast-{run}", size.count, launch=size.launch).figures())
+        late = once(folder / f"slow-{run}", size.slow, SLOW_MS, in_flight=SLOW_IN_FLIGHT, launch=size.launch)
+        slow.append(late.figures())
 
     def line(what: str, name: str, digits: int, aim: str = "") -> Line:
         return Line(what, column(slow, name), digits, "200 ms", column(fast, name), aim)
@@ -131,8 +139,8 @@ def measure_two(folder: Path, runs: int, size: Size = Size()) -> list[Line]:
     """What a second worker adds where both share the machine with Redis and the worlds."""
     one, two = [], []
     for run in range(runs):
-        one.append(once(folder / f"one-{run}", size.count).figures())
-        two.append(once(folder / f"two-{run}", size.count, workers=2).figures())
+        one.append(once(folder / f"one-{run}", size.count, launch=size.launch).figures())
+        two.append(once(folder / f"two-{run}", size.count, workers=2, launch=size.launch).figures())
 
     def line(what: str, name: str, digits: int) -> Line:
         return Line(what, column(two, name), digits, "one worker", column(one, name))

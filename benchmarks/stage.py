@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 import httpx
 import orjson
@@ -62,8 +62,32 @@ channels:
 """
 
 
+class Process(Protocol):
+    """What is asked of a subprocess.Popen, and no more."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def kill(self) -> None: ...
+    def send_signal(self, sig: int, /) -> None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+
+
+Launch = Callable[[Sequence[str], Mapping[str, str], Path], Process]  # command, environment, log
+
+
+def cold(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Process:
+    """A process that pays for its imports, as an operator's does."""
+    with log.open("ab") as out:
+        return subprocess.Popen(command, env=environ, stdout=out, stderr=out)
+
+
 class Wrong(Exception):
     """The counts do not add up: a figure made of them would mean nothing."""
+
+
+class CannotRun(Exception):
+    """Something that a baseline needs is not on this machine: what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +133,22 @@ class Between:
 class Stage:
     """Used as a context manager: Redis runs inside, and nothing is left running after."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, confirmed: bool = False) -> None:
-        """`confirmed`: the provider is asked to report, and Delivered is said when it did."""
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        confirmed: bool = False,
+        launch: Launch = cold,
+    ) -> None:
+        """`confirmed`: the provider is asked to report, and Delivered is said when it did.
+
+        `launch` starts the Python processes; whose figures are to mean something starts them cold.
+        """
+        self.folder, self._launch = folder, launch
         self.public, self.operator, self.worlds = free_port(), free_port(), free_port()
         self.redis = EmbeddedRedis(folder / "redis", free_port())
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Process] = {}
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bridge.yaml").write_text(
             _YAML.format(
@@ -170,12 +204,15 @@ class Stage:
 
     # ------------------------------------------------------------ processes
 
-    def start(self, name: str, *command: str, **more: str) -> subprocess.Popen[bytes]:
+    def start(self, name: str, *command: str, **more: str) -> Process:
         """A Python process in this stage's environment; what it says goes to <name>.log."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, *command], env=self.environ | more, stdout=log, stderr=log
-            )
+        log = self.folder / f"{name}.log"
+        self.processes[name] = self._launch([sys.executable, *command], self.environ | more, log)
+        return self.processes[name]
+
+    def start_program(self, name: str, *command: str) -> Process:
+        """The same for any other program."""
+        self.processes[name] = cold(command, self.environ, self.folder / f"{name}.log")
         return self.processes[name]
 
     def start_worlds(self, delay_ms: int) -> None:
@@ -203,7 +240,10 @@ class Stage:
 
     def must_run(self, name: str) -> None:
         if self.processes[name].poll() is not None:
-            raise Wrong(f"{name} ended by itself: {self.said(name)}")
+            raise self._ended(name)
+
+    def _ended(self, name: str) -> Wrong:
+        return Wrong(f"{name} ended by itself: {self.said(name)}")
 
     def said(self, name: str) -> str:
         """Its last words."""
@@ -263,8 +303,11 @@ class Stage:
         cpu = {"redis": float(spent["used_cpu_user"] + spent["used_cpu_sys"]), "worlds": float(view["cpu"])}
         memory = {"redis": int(self._info("memory")["used_memory"])}
         for name, process in self.processes.items():
-            seen = psutil.Process(process.pid)
-            times = seen.cpu_times()
+            try:
+                seen = psutil.Process(process.pid)
+                times = seen.cpu_times()
+            except psutil.NoSuchProcess:
+                raise self._ended(name) from None
             if name != "worlds":
                 cpu[name] = float(times.user + times.system)
             memory[name] = int(seen.memory_info().rss)
@@ -295,7 +338,7 @@ def leave_nothing_running() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: Process) -> None:
     try:
         process.wait(ENDED)
     except subprocess.TimeoutExpired:

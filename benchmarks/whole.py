@@ -23,7 +23,7 @@ import uvloop
 from benchmarks.load import Connections, Result, at_rate, percentile
 from benchmarks.messages import http_post, signed
 from benchmarks.relay import IN_FLIGHT, PATIENCE, PROVIDER_MS
-from benchmarks.stage import OURS, SECRET, STOCK, Between, Stage, Wrong
+from benchmarks.stage import OURS, SECRET, STOCK, Between, Launch, Stage, Wrong, cold
 from benchmarks.table import Line, column
 from benchmarks.worlds import World
 
@@ -41,6 +41,7 @@ class Size:
     stock_seconds: float = 6.0
     under_way: int = 1_000  # messages; the stock worker gets `stock_under_way`
     stock_under_way: int = 20
+    launch: Launch = cold
 
 
 SMALL = Size(seconds=1.0, warm=0.2, stock_seconds=3.0, under_way=50, stock_under_way=5)
@@ -225,7 +226,7 @@ async def _run_stock(stage: Stage, label: str, size: Size) -> dict[str, float]:
 
 def once(folder: Path, size: Size, command: Sequence[str] = OURS) -> dict[str, float]:
     """Redis, a service, one worker and this process."""
-    with Stage(folder, KEPT_OPEN, confirmed=True) as stage:
+    with Stage(folder, KEPT_OPEN, confirmed=True, launch=size.launch) as stage:
         stage.start("service", "-m", "dcbridge", "serve")
         stage.start_worker("worker", command, IN_FLIGHT)
         stage.wait_for("service", f"http://127.0.0.1:{stage.operator}/readyz")

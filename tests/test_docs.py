@@ -268,6 +268,7 @@ NEVER = ("doors?", "desks?", "landed", "surely")
 CODE = ("dcbridge", "service", "workers", "sandbox", "benchmarks", "helm", "tests")
 ROW = {
     "benchmarks/__main__.py",
+    "benchmarks/beside_bullmq.py",
     "benchmarks/door.py",
     "benchmarks/profile.py",
     "tests/benchmarks/test_rows.py",

@@ -7,7 +7,9 @@ import phonenumbers
 import typer.main
 
 for name in (
+    "benchmarks.door_server",
     "benchmarks.receivers",
+    "benchmarks.worlds",
     "dcbridge.cli.app",
     "dcbridge.cli.books",
     "dcbridge.cli.check",
@@ -16,6 +18,7 @@ for name in (
     "dcbridge.cli.status",
     "dcbridge.cli.trace",
     "rich._emoji_codes",
+    "rq.cli",
     "sandbox.app",
     "service.main",
     "tests.faults.crash_table",

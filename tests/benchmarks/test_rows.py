@@ -11,7 +11,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,21 @@ import psutil
 import pytest
 
 from benchmarks import door, drain, profile, relay, whole
-from benchmarks.stage import Sample, Stage, Wrong
+from benchmarks.stage import Process, Sample, Stage, Wrong, cold
 from benchmarks.table import Line
+from tests import warm
 from tests.stack import until
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+
+
+def warmly(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Process:
+    """No figure is looked at here, so no process has to pay for its imports."""
+    return warm.Warm(command, environ, log, log, ROOT) if warm.can(command) else cold(command, environ, log)
+
+
+RELAY = replace(relay.SMALL, launch=warmly)
 
 
 def all_told(lines: list[Line], runs: int = 1) -> None:
@@ -62,7 +71,7 @@ def test_the_door_beside_two_servers_with_less_to_do_by_the_command(tmp_path: Pa
 def test_only_the_whole_service_writes_and_each_of_its_answers_is_a_message_in_the_ledger(
     tmp_path: Path, kind: str
 ) -> None:
-    with Stage(tmp_path) as stage:
+    with Stage(tmp_path, launch=warmly) as stage:
         assert door.once(stage, kind, 40)["answered"] == 40
         with stage.look() as connection:
             written = connection.hget("dcb:books:0123456789", "accepted")
@@ -71,7 +80,7 @@ def test_only_the_whole_service_writes_and_each_of_its_answers_is_a_message_in_t
 
 @pytest.mark.parametrize("kind", door.KINDS)
 def test_every_kind_of_server_verifies_what_it_is_sent(tmp_path: Path, kind: str) -> None:
-    with Stage(tmp_path) as stage:
+    with Stage(tmp_path, launch=warmly) as stage:
         stage.environ["DCBRIDGE_CONFIG"] = str(_with_another_secret(stage))
         with pytest.raises(Wrong, match=r"not every answer was 200: \{401: "):
             door.once(stage, kind, 10)
@@ -86,19 +95,19 @@ def _with_another_secret(stage: Stage) -> Path:
 
 
 def test_one_worker_beside_the_stock_one(tmp_path: Path) -> None:
-    all_told(relay.measure(tmp_path, 1, relay.SMALL))
+    all_told(relay.measure(tmp_path, 1, RELAY))
 
 
 def test_a_slower_provider(tmp_path: Path) -> None:
-    all_told(relay.measure_slow(tmp_path, 1, replace(relay.SMALL, count=50, slow=50)))
+    all_told(relay.measure_slow(tmp_path, 1, replace(RELAY, count=50, slow=50)))
 
 
 def test_two_workers_beside_one(tmp_path: Path) -> None:
-    all_told(relay.measure_two(tmp_path, 1, replace(relay.SMALL, count=50)))
+    all_told(relay.measure_two(tmp_path, 1, replace(RELAY, count=50)))
 
 
 def test_a_run_counts_what_the_provider_took_and_both_workers_carry(tmp_path: Path) -> None:
-    run = relay.once(tmp_path / "two", 300, 50, workers=2, in_flight=8)
+    run = relay.once(tmp_path / "two", 300, 50, workers=2, in_flight=8, launch=warmly)
     end = run.whole.last
     assert (end.worlds["taken"], end.worlds["delivered"], run.whole.messages) == (300, 300, 300)
     assert 1 <= end.worlds["most_in_flight"] <= 16
@@ -109,15 +118,15 @@ def test_a_run_counts_what_the_provider_took_and_both_workers_carry(tmp_path: Pa
 
 
 def test_the_whole_path_beside_the_stock_worker(tmp_path: Path) -> None:
-    all_told(whole.measure(tmp_path, 1, whole.SMALL))
+    all_told(whole.measure(tmp_path, 1, replace(whole.SMALL, launch=warmly)))
 
 
 def test_a_long_queue_beside_a_short_one(tmp_path: Path) -> None:
-    all_told(drain.measure(tmp_path, 2, drain.SMALL)[:-1], runs=2)
+    all_told(drain.measure(tmp_path, 2, replace(drain.SMALL, launch=warmly))[:-1], runs=2)
 
 
 def test_as_many_wait_after_a_turn_as_before_it(tmp_path: Path) -> None:
-    with Stage(tmp_path / "turn") as stage:
+    with Stage(tmp_path / "turn", launch=warmly) as stage:
         backlog = drain.Backlog(stage, "turn", 150)
         assert 500 < backlog.bytes < 5_000
         asyncio.run(backlog.turn(0.5, 0.0))
@@ -143,7 +152,7 @@ def test_a_run_in_which_one_was_lost_or_doubled_is_refused(what: str, count: flo
 
 @pytest.mark.parametrize("spoil", ["accepted", "taken"])
 def test_a_turn_is_refused_when_the_books_and_the_worlds_differ(tmp_path: Path, spoil: str) -> None:
-    with Stage(tmp_path / "spoilt") as stage:
+    with Stage(tmp_path / "spoilt", launch=warmly) as stage:
         backlog = drain.Backlog(stage, "spoilt", 100)
         if spoil == "accepted":
             asyncio.run(stage.fill("nobody-knows", 0, 1))
@@ -187,7 +196,7 @@ def test_the_whole_path_is_refused_when_a_step_is_missing_or_repeated(tmp_path: 
 
 def test_a_worker_that_ends_by_itself_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(Wrong, match="worker-0 ended by itself"):
-        relay.once(tmp_path / "ends", 5, command=("-m", "dcbridge", "worker", "no-such-queue"))
+        relay.once(tmp_path / "ends", 5, command=("-m", "dcbridge", "worker", "no-such-queue"), launch=warmly)
 
 
 # ---------------------------------------------------------------- the rest
@@ -224,5 +233,5 @@ def test_two_profiles_are_one_table() -> None:
 
 def test_the_command_line_and_the_page_know_the_same_rows() -> None:
     known = set(re.findall(r'^    "([a-z]+)": \(', (ROOT / "benchmarks/__main__.py").read_text(), re.MULTILINE))
-    assert known == {"door", "relay", "slow", "two", "whole", "drain", "events"}
+    assert known == {"door", "relay", "slow", "two", "whole", "drain", "events", "bullmq"}
     assert {row for row in known if f"`{row}`" in PAGE} == known
