@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -24,6 +23,7 @@ from dcbridge.runtime.summed import counters, summed
 from service.journal.folders import folder_of, prepare
 from service.journal.segments import JournalFiles
 from tests.service.client import CONFIGURATION, SECRET, sms
+from tests.warm import ROOT, Warm
 
 PATIENCE = 60.0
 COUNT = 3
@@ -48,13 +48,8 @@ class Service:
             "REDIS_TIMEOUT": "3",
         }
         self._log = folder / "service.log"
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "dcbridge", "serve"],
-                env=kept | {f"DCBRIDGE_{name}": value for name, value in (given | more).items()},
-                stdout=log,
-                stderr=log,
-            )
+        environ = kept | {f"DCBRIDGE_{name}": value for name, value in (given | more).items()}
+        self.process = Warm([sys.executable, "-m", "dcbridge", "serve"], environ, self._log, self._log, ROOT)
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         found = [orjson.loads(line) for line in self._log.read_bytes().splitlines() if line.startswith(b"{")]
