@@ -22,6 +22,10 @@ from tests.stack import SMS, until
 
 CONVERSATIONS, EACH = 4, 3  # agent messages
 CONSUMERS, WRITE = 2, 2  # consumers' messages
+PICTURE = {
+    "type": "image/png",
+    "data": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==",
+}
 WAIT = 60.0  # seconds for the bridge to take one message, restarts included
 
 
@@ -118,7 +122,8 @@ class Load:
 
     def _consumer(self, number: str, texts: list[str]) -> None:
         for text in texts:
-            made = self._post("consumer/sms", {"from": number, "text": text})
+            picture = {"file": PICTURE} if text == texts[0] else {}
+            made = self._post("consumer/sms", {"from": number, "text": text, **picture})
             assert made["state"] == "taken", made
 
     def _watch(self) -> None:
@@ -198,15 +203,17 @@ class Load:
                 found.receipts_repeated += again
 
     def _consumed(self, state: dict[str, Any], unknown: Unknown, found: Findings) -> None:
-        seen = Counter(one["text"] for one in state["seen"])
+        seen = Counter(_words(one["text"]) for one in state["seen"])
+        with_a_link = {_words(one["text"]) for one in state["seen"] if "/m/" in one["text"]}
         for number, texts in self.consumers.items():
+            found.agent_never_saw += texts[0] not in with_a_link
             for text in texts:
                 found.agent_never_saw += not seen[text]
                 if seen[text] == 2 and unknown.posts > 0:
                     found.posted_twice_unknown += 1
                 else:
                     found.agent_saw_twice += seen[text] > 1
-            said = [one["text"] for one in state["seen"] if one["sender"].lstrip("+") == number.lstrip("+")]
+            said = [_words(one["text"]) for one in state["seen"] if one["sender"].lstrip("+") == number.lstrip("+")]
             found.agent_misordered += _without_repeats(said) != texts
         found.agent_saw_twice += max(0, found.posted_twice_unknown - unknown.posts)
 
@@ -251,6 +258,11 @@ class Unknown:
 def _text(message_id: str, *, long: bool) -> str:
     """Nobody else's words, in each part."""
     return f"{message_id}.0 " + ("x" * 1570 + f" {message_id}.1" if long else "")
+
+
+def _words(text: str) -> str:
+    """Without the link to a picture."""
+    return text.partition("\n")[0]
 
 
 def _without_repeats(values: list[str]) -> list[str]:

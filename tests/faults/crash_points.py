@@ -158,6 +158,7 @@ _TAKE = "workers.worker:RelayWorker._take"
 _INBOX = "service.journal.inbox:Inbox.put"
 _RECEIPTS = "dcbridge.digital_channels:DigitalChannels.post_receipts"
 _POST = "dcbridge.digital_channels:DigitalChannels.post_consumer_message"
+_UPLOAD = "dcbridge.ledger.uploads:Uploads.note"
 
 POINTS = (
     Point("job popped", WORKER, _TAKE, "before", "job", _job, nth=1, alone=True, reply="outbound",
@@ -199,6 +200,9 @@ POINTS = (
           reply="task_done"),
     Point("consumer's message claimed", WORKER, _TASKS + "claim", "after", "task", _task_of("consumer"),
           clash=True),
+    Point("picture uploaded, not noted", WORKER, _UPLOAD, "before", "task", _first, reply="upload_note",
+          says="at Digital Channels, and its message is not posted"),
+    Point("picture noted, message not posted", WORKER, _UPLOAD, "after", "task", _first, clash=True),
     Point("consumer's message on the wire", WORKER, _POST, "during", "task", _doing, world="late",
           says="Digital Channels has it and has not answered"),
     Point("consumer's message not noted", WORKER, _TASKS + "done", "before", "task", _only("c-"),

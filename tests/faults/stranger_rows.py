@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import socket
 import time
 import urllib.parse
@@ -19,7 +21,8 @@ CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 ROUTES = {
     "public": (
         b"POST /webhooks/messages/main", b"POST /webhooks/interactions/main", b"POST /callbacks/twilio/status",
-        b"GET /callbacks/twilio/inbound", b"POST /callbacks/mail/status", b"GET /callbacks/mail/inbound", b"GET /no",
+        b"GET /callbacks/twilio/inbound", b"POST /callbacks/mail/status", b"GET /callbacks/mail/inbound",
+        b"GET /m/" + b"A" * 71, b"GET /no",
     ),
     "operator": (b"GET /healthz", b"GET /readyz", b"GET /metrics", b"GET /no"),
 }  # fmt: skip
@@ -156,6 +159,7 @@ def odd_words(target: Target) -> list[socket.socket]:
     short = [urllib.parse.quote(word[:4000]).encode()[:16_000] for word in ODD]
     paths = [request(b"POST /webhooks/messages/" + word) for word in short]
     paths += [request(b"POST /callbacks/" + word + b"/status") for word in short]
+    paths += [request(b"GET /m/" + word) for word in short]
     traces = [request(ROUTES["public"][0], headers=b"X-B3-TraceId: " + word + b"\r\n") for word in short]
     return ask(target, *paths, *traces)
 
@@ -171,6 +175,12 @@ def odd_ids(target: Target) -> list[socket.socket]:
             signature = f"{HEADER}: {sign(stack.secret, raw)}\r\n".encode()
             ask(target, request(b"POST /webhooks/messages/main", raw, headers=signature))
     return []
+
+
+def links(target: Target) -> list[socket.socket]:
+    """Each of the shape of a link, and none that was ever made."""
+    made = [base64.urlsafe_b64encode(secrets.token_bytes(53)).rstrip(b"=") for _ in range(200)]
+    return ask(target, *(request(b"GET /m/" + token) for token in made))
 
 
 # ---------------------------------------------------------------- held
@@ -235,6 +245,7 @@ _PUBLIC = (
     Row("729 kB of messages, no signature", bodies(NO_SIGNATURE)),
     Row("729 kB of messages, a wrong signature", bodies(WRONG)),
     Row("729 kB of messages, a signature of no shape", bodies(ILL_SHAPED)),
+    Row("200 links that were never made", links),
     Row("odd words in paths and traces", odd_words),
     Row("odd ids in signed messages", odd_ids),
 )
