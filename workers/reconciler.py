@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
 import structlog
 from redis.exceptions import RedisError
 
-from dcbridge.errors import Refused, SendError
 from dcbridge.ledger import Decision
 from dcbridge.ledger.sweep import SWEEP
-from dcbridge.ledger.uploads import Due
 from workers import failures, lookups
 from workers.announcing import Announcer
 from workers.context import WorkerContext
@@ -35,10 +32,7 @@ async def keep_sweeping(ctx: WorkerContext, announcer: Announcer) -> None:
 
 async def sweep(ctx: WorkerContext, announcer: Announcer | None = None) -> int:
     """One look: what is due gets its job, the rest is decided here; how many there were to look at."""
-    swept, _, _, uploads = await asyncio.gather(  # one script
-        ctx.ledger.sweep.report(), ctx.ledger.events.sweep(), _delete_files(ctx), ctx.ledger.once.uploads.due()
-    )
-    await _delete_uploads(ctx, uploads)
+    swept, _ = await asyncio.gather(ctx.ledger.sweep.report(), ctx.ledger.events.sweep())  # one script
     if announcer is not None:
         await announcer.follow(swept)
     decisions = swept.decisions
@@ -54,30 +48,6 @@ async def sweep(ctx: WorkerContext, announcer: Announcer | None = None) -> int:
                 state=state,
             )
     return swept.looked
-
-
-async def _delete_files(ctx: WorkerContext) -> None:
-    """A folder that is away for a while keeps its files, and holds up nothing else."""
-    try:
-        await ctx.ledger.blobs.sweep()
-    except RedisError:
-        raise
-    except OSError as error:
-        log.warning("blobs_not_deleted", error=type(error).__name__)
-
-
-async def _delete_uploads(ctx: WorkerContext, due: Sequence[Due]) -> None:
-    """Consumers' files at Digital Channels, whose time is over. One that is not deleted comes again."""
-    for file in due:
-        try:
-            await ctx.digital_channels.delete(file.channel_id, file.media_id)
-        except Refused as error:  # it is not there any more, or never to be deleted
-            log.info("media_not_deleted", channel=file.channel_id, code=error.code)
-        except SendError as error:
-            log.warning("media_not_deleted", channel=file.channel_id, outcome=error.outcome, code=error.code)
-            return
-        ctx.metrics.media.labels("in", "deleted").inc()
-        await ctx.ledger.uploads.deleted([file])
 
 
 async def _decide(ctx: WorkerContext, found: Decision) -> str:

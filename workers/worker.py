@@ -42,6 +42,7 @@ from dcbridge.runtime.server import Listener, operator_app
 from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from workers.announcing import Announcer
+from workers.cleaning import keep_cleaning
 from workers.context import WorkerContext, install, open_context
 from workers.job_data import LARGEST, RefusedJob, read_job, shown_id
 from workers.reconciler import keep_sweeping
@@ -114,6 +115,7 @@ class RelayWorker(BaseWorker):
                 await ctx.ledger.script.outlast(ctx.announce)
                 await ctx.ledger.script.outlast(ctx.ledger.leases.heartbeat)  # last, as in announcing.py
                 helpers.append(asyncio.create_task(keep_sweeping(ctx, announcer)))
+                helpers.append(asyncio.create_task(keep_cleaning(ctx)))
                 helpers.append(asyncio.create_task(reload.keep_looking(ctx.change)))
                 worked = await self._loop(ctx, queue_side)
                 await self._drain()

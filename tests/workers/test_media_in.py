@@ -18,6 +18,7 @@ from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, TOKEN
 from tests.workers.media_side import ACCOUNT, PIXEL, MediaSide, clamd, media_side
 from workers import consumer_messages, media_in
+from workers.cleaning import delete_uploads
 from workers.reconciler import sweep
 
 LOGIN = "Basic " + base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
@@ -294,14 +295,14 @@ async def test_an_uploaded_file_is_deleted_when_its_time_is_over(media: MediaSid
     media.pictures["ME1"] = lambda _: Response(PIXEL)
     await media.posted(media.place("ME1"))
     [media_id] = media.store.files
-    await sweep(media.side.context)
+    await delete_uploads(media.side.context)
     assert media.store.deleted == []
     bench = Bench(media.side.redis)
     await bench.pass_time(30 * 86400 + 1)
-    await sweep(media.side.context)
+    await delete_uploads(media.side.context)
     assert media.store.deleted == [media_id]
     await bench.pass_time(700)
-    await sweep(media.side.context)
+    await delete_uploads(media.side.context)
     assert (media.store.deleted, media.store.wrong) == ([media_id], [])
     assert await bench.keys("dcb:uploads") == []
 

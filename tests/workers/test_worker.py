@@ -212,9 +212,10 @@ async def test_a_worker_finds_lost_jobs_itself_and_sigterm_under_load_loses_and_
     bench = Bench(work.redis)
     await bench.drop_jobs()
     await bench.pass_time(16)
+    await work.redis.zadd("dcb:uploads", {f"{SMS} file": 1.0})  # a consumer's file whose time is over
 
     async def some() -> bool:
-        return len(work.provider.heard) >= 5
+        return len(work.provider.heard) >= 5 and not await work.redis.exists("dcb:uploads")
 
     async with working(work) as process:
         await work.until(some)
