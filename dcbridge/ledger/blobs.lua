@@ -1,8 +1,9 @@
 -- ---------------------------------------------------------------- blobs: files that a task needs, or that are cached
 --
 --   dcb:blob:<id>        the bytes of one that is kept in Redis; the others are in the folder
---   dcb:blobs            id -> ms when it is deleted
---   dcb:blob-sizes       id -> "redis <bytes>" or "folder <bytes>"
+--   dcb:blobs            id -> ms when it is deleted, of those in Redis
+--   dcb:blob-files       the same, of those in the folder
+--   dcb:blob-sizes       id -> "redis <bytes>" or "folder <bytes>"; "ending <bytes>" while its file is being deleted
 --   dcb:blob-bytes       redis, folder -> bytes of all of them
 --   dcb:blobs-of:<task>  ids that are deleted with this task
 --
@@ -10,31 +11,47 @@
 
 local blobs = {FEW = 100, AGAIN = 60000}
 
+-- "redis", "folder", "ending" or nil; and its bytes.
+function blobs.place(id)
+  return string.match(redis.call('HGET', 'dcb:blob-sizes', id) or '', '^(%a+) (%d+)$')
+end
+
+function blobs.times(place)
+  return place == 'redis' and 'dcb:blobs' or 'dcb:blob-files'
+end
+
 function blobs.forget(id)
-  local place, size = string.match(redis.call('HGET', 'dcb:blob-sizes', id) or '', '^(%a+) (%d+)$')
+  local place, size = blobs.place(id)
   redis.call('DEL', 'dcb:blob:' .. id)
   redis.call('ZREM', 'dcb:blobs', id)
+  redis.call('ZREM', 'dcb:blob-files', id)
   redis.call('HDEL', 'dcb:blob-sizes', id)
-  if place then redis.call('HINCRBY', 'dcb:blob-bytes', place, '-' .. size) end
+  if place then redis.call('HINCRBY', 'dcb:blob-bytes', place == 'redis' and 'redis' or 'folder', '-' .. size) end
 end
 
 -- One of the folder stays until its file is gone.
 function blobs.ends(id)
-  if string.sub(redis.call('HGET', 'dcb:blob-sizes', id) or '', 1, 6) == 'folder' then
-    redis.call('ZADD', 'dcb:blobs', 'XX', now, id)
-  else
+  local place = blobs.place(id)
+  if place == 'folder' then
+    redis.call('ZADD', 'dcb:blob-files', 'XX', now, id)
+  elseif place ~= 'ending' then
     blobs.forget(id)
   end
 end
 
 function blobs.room(place, id, task, size, keep_ms, most)
-  if redis.call('HEXISTS', 'dcb:blob-sizes', id) == 1 then return 'again' end
+  local known, till = blobs.place(id), now + tonumber(keep_ms)
+  if known == 'ending' then return 'ending' end
+  if known then
+    redis.call('ZADD', blobs.times(known), 'XX', 'GT', till, id)
+    return 'again'
+  end
   if tonumber(redis.call('HGET', 'dcb:blob-bytes', place) or '0') + tonumber(size) > tonumber(most) then
     return 'full'
   end
   redis.call('HSET', 'dcb:blob-sizes', id, place .. ' ' .. size)
   redis.call('HINCRBY', 'dcb:blob-bytes', place, size)
-  redis.call('ZADD', 'dcb:blobs', now + tonumber(keep_ms), id)
+  redis.call('ZADD', blobs.times(place), till, id)
   if task ~= '' then
     redis.call('SADD', 'dcb:blobs-of:' .. task, id)
     redis.call('PEXPIRE', 'dcb:blobs-of:' .. task, keep_ms)
@@ -52,19 +69,18 @@ end
 -- A dead letter may be put back: its files stay as long as it does.
 function blobs.keep_with(task, keep_ms)
   local key = 'dcb:blobs-of:' .. task
-  for _, id in ipairs(redis.call('SMEMBERS', key)) do redis.call('ZADD', 'dcb:blobs', 'XX', now + keep_ms, id) end
+  for _, id in ipairs(redis.call('SMEMBERS', key)) do
+    redis.call('ZADD', blobs.times(blobs.place(id)), 'XX', now + keep_ms, id)
+  end
   redis.call('PEXPIRE', key, keep_ms)
 end
 
 -- Those in Redis whose time is over, a few at a time.
 function blobs.sweep()
-  local ended = redis.call('ZRANGEBYSCORE', 'dcb:blobs', '-inf', now, 'LIMIT', 0, blobs.FEW)
-  for _, id in ipairs(ended) do
-    if string.sub(redis.call('HGET', 'dcb:blob-sizes', id) or '', 1, 6) ~= 'folder' then blobs.forget(id) end
-  end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:blobs', '-inf', now, 'LIMIT', 0, blobs.FEW)) do blobs.forget(id) end
 end
 
--- @verb blob_put id task size keep_ms most data -> new|again|full
+-- @verb blob_put id task size keep_ms most data -> new|again|full|ending
 -- The bytes of one that is kept in Redis, where all of them may have `most` bytes.
 function verbs.blob_put()
   local answer = blobs.room('redis', a.id, a.task, a.size, a.keep_ms, a.most)
@@ -72,8 +88,9 @@ function verbs.blob_put()
   return answer
 end
 
--- @verb blob_reserve id task size keep_ms most -> new|again|full
+-- @verb blob_reserve id task size keep_ms most -> new|again|full|ending
 -- Room in the folder. Written down before there is a file, so that no file is ever left that is not known.
+-- One whose file is being deleted is not to be written: "ending".
 function verbs.blob_reserve()
   return blobs.room('folder', a.id, a.task, a.size, a.keep_ms, a.most)
 end
@@ -94,12 +111,11 @@ end
 -- @verb blobs_ended limit -> {id…}
 -- -> those of the folder whose files are to be deleted; a process that dies meanwhile leaves them to the next.
 function verbs.blobs_ended()
-  local found = {}
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:blobs', '-inf', now, 'LIMIT', 0, a.limit)) do
-    if string.sub(redis.call('HGET', 'dcb:blob-sizes', id) or '', 1, 6) == 'folder' then
-      found[#found + 1] = id
-      redis.call('ZADD', 'dcb:blobs', now + blobs.AGAIN, id)
-    end
+  local found = redis.call('ZRANGEBYSCORE', 'dcb:blob-files', '-inf', now, 'LIMIT', 0, a.limit)
+  for _, id in ipairs(found) do
+    local _, size = blobs.place(id)
+    redis.call('HSET', 'dcb:blob-sizes', id, 'ending ' .. (size or '0'))
+    redis.call('ZADD', 'dcb:blob-files', now + blobs.AGAIN, id)
   end
   return found
 end

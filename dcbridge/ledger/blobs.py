@@ -24,7 +24,9 @@ _ID = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
 class NoRoom(Exception):
-    """The blob is too large for Redis and there is no folder, or all that may be kept is taken."""
+    """It is too large for Redis and there is no folder, or all that may be kept is taken, or one with its id is just
+    being deleted.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ class Blobs:
         """Keep bytes for `keep` seconds, or until the task of this id is done; the blob's id.
 
         A task that becomes a dead letter keeps them as long as that is kept. The same `blob_id` (letters, digits and
-        "-"; random where none is given) stands for the same bytes: a second call writes nothing. What is put for a task
-        is put before the task is. Raises NoRoom; OSError where the folder cannot be written.
+        "-"; random where none is given) stands for the same bytes: a second call writes nothing, and they are kept for
+        `keep` seconds from then. What is put for a task is put before the task is. Raises NoRoom; OSError where the
+        folder cannot be written.
         """
         blob_id = blob_id or secrets.token_hex(16)
         if not _ID.fullmatch(blob_id):
@@ -73,7 +76,7 @@ class Blobs:
         if self._files is None:
             raise NoRoom
         answer = word(await self._script.record("blob_reserve", *facts, self._room.folder_limit))
-        if answer == "full":
+        if answer in ("full", "ending"):
             raise NoRoom
         await asyncio.to_thread(self._files.write, blob_id, data)
         return blob_id

@@ -55,7 +55,16 @@ class BlobFiles:
 
     def delete(self, names: Sequence[str]) -> None:
         """Also what a process that died has written of them."""
-        for name in names:
-            for path in (self._folder / name, *self._folder.glob(f"{name}.*.part")):
-                with suppress(FileNotFoundError):
-                    path.unlink()
+        paths = [self._folder / name for name in names]
+        with suppress(FileNotFoundError), os.scandir(self._folder) as found:  # once: it may have many files
+            ended = frozenset(names)
+            paths += [Path(one.path) for one in found if _part_of(one.name) in ended]
+        for path in paths:
+            with suppress(FileNotFoundError):
+                path.unlink()
+
+
+def _part_of(file: str) -> str:
+    """The name of what such a file is a part of, or ""."""
+    name, _, rest = file.partition(".")
+    return name if rest.endswith(".part") else ""

@@ -93,6 +93,7 @@ class Bench:
         "dcb:receipts:*",
         "dcb:tasks:*",
         "dcb:blobs",
+        "dcb:blob-files",
         "dcb:pieces",
         "dcb:uploads",
     ]

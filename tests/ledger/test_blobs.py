@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from pathlib import Path
@@ -169,3 +170,41 @@ async def test_no_id_leads_out_of_the_folder(bench: Bench, folder: Path, blob: s
         with pytest.raises(ValueError, match="hyphens"):
             await bench.ledger.blobs.put(PICTURE, keep=60.0, blob_id=blob)
     assert await bench.ledger.blobs.put(PICTURE, keep=60.0, blob_id="a" * 64) == "a" * 64
+
+
+async def test_one_that_is_put_again_is_kept_as_long_as_its_last_owner_asked(bench: Bench) -> None:
+    """Its time was over, and nobody has deleted it yet."""
+    for size in (100, SMALL + 1):
+        await bench.ledger.blobs.put(bytes(size), keep=60.0, blob_id=f"m-{size}")
+        await bench.pass_time(61)
+        await bench.ledger.blobs.put(bytes(size), keep=60.0, blob_id=f"m-{size}")
+        await bench.sweep()
+        assert await bench.ledger.blobs.sweep() == 0
+        assert await bench.ledger.blobs.get(f"m-{size}") == bytes(size)
+
+
+async def test_one_that_is_being_deleted_is_not_put_again(bench: Bench, folder: Path) -> None:
+    """Its file would be deleted under its new owner, or be left and belong to nobody."""
+    blobs, large = bench.ledger.blobs, bytes(SMALL + 1)
+    await blobs.put(large, keep=60.0, blob_id="m-1")
+    await bench.pass_time(61)
+    assert await bench.ledger.script.call("blobs_ended", 10) == [b"m-1"]  # somebody is about to
+    for again in (large, PICTURE):
+        with pytest.raises(NoRoom):
+            await blobs.put(again, keep=60.0, blob_id="m-1")
+    (folder / "m-1").unlink()
+    await bench.ledger.script.call("blob_forget", "m-1")
+    await blobs.put(large, keep=60.0, blob_id="m-1")
+    assert await blobs.get("m-1") == large
+    assert await left(bench) == (["dcb:blob-files", "dcb:blob-sizes"], {"folder": len(large)})
+
+
+async def test_files_of_a_folder_that_nobody_has_any_more_keep_nothing_in_redis(redis: Redis, bench: Bench) -> None:
+    """The setting was taken away: their time is over, and none of them can be deleted."""
+    script = bench.ledger.script
+    await asyncio.gather(*(script.record("blob_reserve", f"f-{n}", "", 1, 1000, 1 << 30) for n in range(101)))
+    without = Bench(redis)
+    blob = await without.ledger.blobs.put(PICTURE, keep=30.0)
+    await without.pass_time(61)
+    await without.sweep()
+    assert await without.ledger.blobs.get(blob) is None
