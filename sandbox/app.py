@@ -50,9 +50,14 @@ def build_app(config: SandboxConfig) -> Starlette:
         async with _client() as client:
             with world.using(client):
                 await mail.start()
+                sessions = [company.session for company in companies.values() if company.session is not None]
+                for session in sessions:
+                    await session.start()
                 try:
                     yield
                 finally:
+                    for session in sessions:
+                        await session.stop()
                     await world.stop()
                     await mail.stop()
 

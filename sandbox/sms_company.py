@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urldefrag
 
@@ -21,12 +22,15 @@ from sandbox import files
 from sandbox.connection import reset
 from sandbox.magic import BEHAVIOURS, DELIVERED, OPTED_OUT, START_WORDS, STOP_WORDS, Behaviour, Refusal
 from sandbox.records import SentByConsumer, Sms
+from sandbox.smsc import Smsc, WrongUnit
 from sandbox.wires.base import Call, RefusedError, Submitted, Wire
 from sandbox.wires.replies import note
+from sandbox.wires.smpp import CODES, SmppWire
 from sandbox.world import World
 
 ANSWER_LIMIT = 15.0
 BETWEEN_TRIES = 0.5
+AGAIN_AFTER = 0.3  # seconds from a deliver_sm that was not stored to the next try
 FINAL = frozenset(("delivered", "undelivered", "failed", "canceled"))
 
 
@@ -34,6 +38,7 @@ class SmsCompany:
     def __init__(self, world: World, name: str, wire: Wire) -> None:
         """`name` is the account's in bridge.yaml."""
         self.world, self.name, self.wire = world, name, wire
+        self.session = Session(self, wire) if isinstance(wire, SmppWire) else None
 
     def routes(self) -> list[Route]:
         return [
@@ -44,12 +49,23 @@ class SmsCompany:
     async def send(self, request: Request) -> Response:
         started = time.perf_counter()
         body = await request.body()
+        outcome = await self.take(lambda: self.wire.submitted(request, body))
+        if isinstance(outcome, RefusedError):
+            return note(self.world, self.wire, request, started, body, self.wire.refused(outcome), outcome)
+        if outcome is None:
+            note(self.world, self.wire, request, started, body, None)
+            await reset(request)
+            return Response(status_code=500)
+        return note(self.world, self.wire, request, started, body, self.wire.taken(outcome))
+
+    async def take(self, read: Callable[[], Submitted]) -> Sms | RefusedError | None:
+        """What becomes of a message, once that is to be said; None: nothing is said, and the connection breaks."""
         self.world.counts["sms.requests"] += 1
         switch = self.world.switches.sms
         if switch.delay:
             await asyncio.sleep(switch.delay)
         try:
-            submitted = self.wire.submitted(request, body)
+            submitted = read()
             behaviour = self._behaviour(submitted.to)
             stopped = (self.name, submitted.to) in self.world.opted_out
             refusal = OPTED_OUT if stopped else behaviour.refusal
@@ -57,13 +73,10 @@ class SmsCompany:
                 behaviour, refusal = Behaviour(("queued", "failed"), refusal.code), None
             self._refuse(refusal, submitted.to)
         except RefusedError as refused:
-            return note(self.world, self.wire, request, started, body, self.wire.refused(refused), refused)
+            return refused
         if behaviour.answer == "lost":
-            note(self.world, self.wire, request, started, body, None)
-            await reset(request)
-            return Response(status_code=500)
+            return None
         sms = self._take(submitted)
-        answer = self.wire.taken(sms)
         if behaviour.answer == "slow":
             await asyncio.sleep(self.world.config.slow_answer)
         elif behaviour.answer == "early":
@@ -71,11 +84,7 @@ class SmsCompany:
             behaviour = replace(behaviour, statuses=())
         if behaviour.statuses:
             self.world.spawn(self._follow(sms, behaviour))
-        if behaviour.answer == "reset":
-            note(self.world, self.wire, request, started, body, None)
-            await reset(request)
-            return Response(status_code=500)
-        return note(self.world, self.wire, request, started, body, answer)
+        return None if behaviour.answer == "reset" else sms
 
     def _behaviour(self, to: str) -> Behaviour:
         magic = BEHAVIOURS.get(to)
@@ -192,6 +201,8 @@ class SmsCompany:
 
     async def _post(self, call: Call) -> tuple[int, bytes]:
         """The bridge's last answer; (0, b"") is none."""
+        if self.session is not None:
+            return await self.session.deliver(call), b""
         world = self.world
         url, _ = urldefrag(call.url)
         public = world.config.public_url
@@ -219,3 +230,57 @@ class SmsCompany:
         if 400 <= status < 500:
             world.violation(self.wire.who, "a callback that is signed right is taken", f"answered {status}")
         return status, answered
+
+
+class Session:
+    """A company that is spoken to by SMPP."""
+
+    def __init__(self, company: SmsCompany, wire: SmppWire) -> None:
+        self._company, self._wire, self._world = company, wire, company.world
+        self._smsc = Smsc(wire.system, self._submitted, self._violated)
+
+    async def start(self) -> None:
+        await self._smsc.start(self._wire.port)
+
+    async def stop(self) -> None:
+        await self._smsc.stop()
+
+    async def deliver(self, call: Call) -> int:
+        """200 where it is stored, as a callback is answered; 0 for no answer."""
+        if call.headers.get("again"):
+            self._smsc.drop()
+        status, started = -1, time.perf_counter()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_LIMIT):
+                while status != 0:
+                    status = await self._smsc.deliver(call.body)
+                    await asyncio.sleep(AGAIN_AFTER if status else 0)
+        answer = 200 if status == 0 else 0
+        self._note(False, "deliver_sm", started, answer, call.body, b"", self._wire.proof)
+        return answer
+
+    async def _submitted(self, body: bytes) -> tuple[int, str] | None:
+        started = time.perf_counter()
+        try:
+            outcome = await self._company.take(lambda: self._wire.message(body))
+        except WrongUnit as wrong:
+            self._violated(wrong.rule)
+            return wrong.status, ""
+        if outcome is None:
+            self._note(True, "submit_sm", started, 0, body, b"", self._wire.login)
+            return None
+        if isinstance(outcome, RefusedError):
+            self._world.counts[f"sms.refused.{outcome.code}"] += 1
+            status = CODES.get(outcome.code, 0x45)
+            self._note(True, "submit_sm", started, 400, body, f"0x{status:02X}".encode(), self._wire.login)
+            return status, ""
+        self._note(True, "submit_sm", started, 200, body, outcome.sid.encode(), self._wire.login)
+        return 0, outcome.sid
+
+    def _violated(self, rule: str) -> None:
+        self._world.violation(self._wire.who, rule, "")
+
+    def _note(
+        self, inward: bool, what: str, started: float, status: int, sent: bytes, answered: bytes, check: str
+    ) -> None:
+        self._world.exchange(self._wire.who, inward, "SMPP", f"/{what}", started, status, sent, answered, check)

@@ -140,7 +140,7 @@ class Stack:
         """
         self._own = None if folder else tempfile.TemporaryDirectory(prefix="dcbridge-test-", ignore_cleanup_errors=True)
         self.folder = (folder or Path(self._own.name if self._own else "")).resolve()
-        *ports, redis_port = quiet_ports(6)
+        *ports, redis_port = quiet_ports(7)
         self.ports = Ports(*ports)
         self.redis = EmbeddedRedis(self.folder / "redis", redis_port)
         self.processes: dict[str, Process] = {}

@@ -32,8 +32,8 @@ MAIN = "dcbridge/__main__.py"  # `python -m dcbridge`
 
 # The rooms of dcbridge/, from the ground up: a room may import those below it.
 FLOORS = (
-    ("messages", "retry_after", "printable", "http"),
-    ("settings",),
+    ("messages", "retry_after", "printable", "http", "gsm7"),
+    ("settings", "smpp"),
     ("errors", "genesys", "mail", "media", "store"),
     ("ledger",),
     ("providers",),

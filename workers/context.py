@@ -32,6 +32,7 @@ from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from dcbridge.transport.accounts import Accounts
 from dcbridge.transport.sender import Sender
+from workers.binds import Binds
 from workers.files import Files
 from workers.payloads import Payloads
 from workers.sinks import Sinks
@@ -58,6 +59,7 @@ class WorkerContext:
     consumer_tokens: ConsumerTokens
     consent_words: Mapping[str, ConsentWord]
     metrics: Metrics
+    binds: Binds
 
     def channel(self, channel_id: str) -> Channel | None:
         return self.configuration.channel(channel_id)
@@ -140,6 +142,7 @@ async def open_context(
         sinks = Sinks(configuration.subscribers, configuration.public_url)
         stack.push_async_callback(sinks.close)
         ledger = Ledger.of(settings, redis, worker=worker, patience=Patience(refused=settings.lease))
+        providers = configuration.build_providers()
         yield WorkerContext(
             settings=settings,
             configuration=configuration,
@@ -151,11 +154,12 @@ async def open_context(
             accounts=accounts,
             digital_channels=DigitalChannels(configuration, sender),
             files=Files(settings, configuration, ledger, metrics, stack),
-            providers=configuration.build_providers(),
+            providers=providers,
             tokens=Tokens(settings.token_key.get_secret_value().encode()),
             consumer_tokens=ConsumerTokens(settings.token_key.get_secret_value().encode()),
             consent_words=configuration.consent.words(),
             metrics=metrics,
+            binds=Binds(settings, ledger, sender, providers, configuration.windows(), metrics),
         )
 
 

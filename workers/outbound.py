@@ -54,6 +54,9 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
         await _strand(ctx, ref, claim)
         return True
     try:
+        if await ctx.binds.is_elsewhere(provider):
+            await ctx.ledger.sessions.pass_on(ref, claim, provider.name)
+            return True
         part, request, media = await _prepare(ctx, ref, claim, claimed, channel, provider)
     except SendError as error:
         if isinstance(error, Refused) and error.reason == Reason.UNSUPPORTED:

@@ -31,7 +31,7 @@ from rq.worker_registration import REDIS_WORKER_KEYS
 
 from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
-from dcbridge.ledger.jobs import EVENTS
+from dcbridge.ledger.jobs import EVENTS, OUTBOUND
 from dcbridge.ledger.layout import require_sync
 from dcbridge.ledger.lua import take_script
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
@@ -116,6 +116,7 @@ class RelayWorker(BaseWorker):
                 await ctx.ledger.script.outlast(ctx.ledger.leases.heartbeat)  # last, as in announcing.py
                 helpers.append(asyncio.create_task(keep_sweeping(ctx, announcer)))
                 helpers.append(asyncio.create_task(keep_cleaning(ctx)))
+                helpers.append(asyncio.create_task(ctx.binds.keep()))
                 helpers.append(asyncio.create_task(reload.keep_looking(ctx.change)))
                 worked = await self._loop(ctx, queue_side)
                 await self._drain()
@@ -161,7 +162,7 @@ class RelayWorker(BaseWorker):
         while not self._stop.is_set():
             self._changed.clear()
             room = self.settings.concurrency - len(self._running)
-            names = self._open_queues()
+            names = self._open_queues(ctx)
             keys = [f"rq:queue:{name}" for name in names]
             if room <= 0 or not names:
                 await self._changed.wait()
@@ -179,7 +180,9 @@ class RelayWorker(BaseWorker):
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stop.wait(), BLOCK)
                     continue
-                if not jobs and len(names) < len(self.queues):  # a pop would wait for the other queues alone
+                if not jobs and any(
+                    self._most(queue.name) <= 0 for queue in self.queues
+                ):  # a pop would wait for the other queues alone
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._changed.wait(), SOON)
                     continue
@@ -205,9 +208,15 @@ class RelayWorker(BaseWorker):
                 task.add_done_callback(self._finished)
         return worked
 
-    def _open_queues(self) -> list[str]:
-        """Those that may be taken from now: deliveries that hang must leave room for messages."""
-        return [queue.name for queue in self.queues if self._most(queue.name) > 0]
+    def _open_queues(self, ctx: WorkerContext) -> list[str]:
+        """Those that may be taken from now: deliveries that hang must leave room for messages. Whoever sends also sends
+        what only a worker with a session can.
+        """
+        names = [queue.name for queue in self.queues]
+        if OUTBOUND in names:
+            place = names.index(OUTBOUND)
+            names[place:place] = ctx.binds.queues()
+        return [name for name in names if self._most(name) > 0]
 
     def _most(self, name: str) -> int:
         """Jobs of a queue that may be taken now."""

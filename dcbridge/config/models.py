@@ -138,6 +138,8 @@ class ProviderAccount(Model):
             refuse((("kind",), f"should be one of {words}, and is {other(kind)}" + (f"; {near}" if near else "")))
         ours = {key: value[key] for key in ("pace", "longest_pause") if key in value}
         fields = {key: item for key, item in value.items() if key not in ("kind", *ours)}
+        if KINDS[kind].can.window and isinstance(pace := ours.get("pace", {}), Mapping):
+            ours["pace"] = {"in_flight": KINDS[kind].can.window, **pace}
         return {"kind": kind, **ours, "fields": KINDS[kind].fields_model.model_validate(fields)}
 
 
@@ -423,6 +425,10 @@ class Configuration(Model):
             if one.on
         }
         return channels | subscribers
+
+    def windows(self) -> dict[str, int]:
+        """Requests in flight at one time of each account, 0 for no limit."""
+        return {name: account.pace.in_flight for name, account in self.providers.items()}
 
     def longest_pauses(self) -> dict[str, float]:
         """Seconds that each account's Retry-After is kept to at most; "subscribers/<name>" is one as well."""

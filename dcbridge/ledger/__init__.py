@@ -31,6 +31,7 @@ from dcbridge.ledger.pauses import Pauses
 from dcbridge.ledger.receipts import Receipts
 from dcbridge.ledger.routes import Routes
 from dcbridge.ledger.script import Retention, Script, ms
+from dcbridge.ledger.sessions import Sessions
 from dcbridge.ledger.subscribers import Subscribers
 from dcbridge.ledger.sweep import Sweep
 from dcbridge.ledger.tasks import NewPiece, NewTask, Tasks
@@ -99,6 +100,7 @@ class Ledger:
         self.pauses = Pauses(script)
         self.receipts = Receipts(script, keep)
         self.routes = Routes(script)
+        self.sessions = Sessions(script, worker)
         self.subscribers = Subscribers(script)
         self.sweep = Sweep(script, keep, worker)
         self.tasks = Tasks(script, keep)

@@ -15,14 +15,16 @@ local LATE = 3600000 -- ms after which a redelivery is no repeated delivery any 
 
 -- ---------------------------------------------------------------- RQ's side: a job is a wake-up that carries an id
 
-local function queue_job(name, id, argument)
+-- `queue`: another one than the job's own.
+local function queue_job(name, id, argument, queue)
   local job = JOBS[name]
+  queue = queue or job.queue
   local key = 'rq:job:' .. id
-  redis.call('HSET', key, 'created_at', iso, 'enqueued_at', iso, 'origin', job.queue, 'status', 'queued',
+  redis.call('HSET', key, 'created_at', iso, 'enqueued_at', iso, 'origin', queue, 'status', 'queued',
     'description', name .. ' ' .. argument, 'timeout', job.timeout, 'result_ttl', 0, 'failure_ttl', 86400,
     'data', '["' .. job.path .. '",null,' .. cjson.encode({argument}) .. ',{}]', 'dcb_at', now)
-  redis.call('SADD', 'rq:queues', 'rq:queue:' .. job.queue)
-  redis.call('RPUSH', 'rq:queue:' .. job.queue, id)
+  redis.call('SADD', 'rq:queues', 'rq:queue:' .. queue)
+  redis.call('RPUSH', 'rq:queue:' .. queue, id)
 end
 
 -- `expires`: ms when its time to live is over, which must not be missed in the queue.

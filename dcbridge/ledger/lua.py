@@ -30,6 +30,7 @@ FILES = (
         "pieces",
         "uploads",
         "tasks",
+        "sessions",
         "dead_letters",
         "deliveries",
         "events",

@@ -1,18 +1,21 @@
 -- ---------------------------------------------------------------- tasks: raw callbacks, consumer messages, deliveries
 
+function tasks.put(id, job, lane, payload, trace, channel)
+  redis.call('HSET', 'dcb:t:' .. id, F.state, T.waiting, F.job, job, F.lane, lane, F.payload, payload, F.trace_id, trace,
+    F.channel_id, channel, F.accepted_at, now, F.attempts, 0)
+  redis.call('ZADD', 'dcb:tasks:' .. job, now, id)
+  redis.call('HINCRBY', 'dcb:counts', job .. '_accepted', 1)
+  lane_push(lane, 't:' .. id)
+end
+
 -- @verb task_put (id job lane payload trace channel)… -> {new|again…}
 function verbs.task_put()
   local answers = {}
   for i = each.from, #ARGV, each.size do
-    local key = 'dcb:t:' .. each.id
-    if redis.call('EXISTS', key) == 1 then
+    if redis.call('EXISTS', 'dcb:t:' .. each.id) == 1 then
       answers[#answers + 1] = 'again'
     else
-      redis.call('HSET', key, F.state, T.waiting, F.job, each.job, F.lane, each.lane, F.payload, each.payload,
-        F.trace_id, each.trace, F.channel_id, each.channel, F.accepted_at, now, F.attempts, 0)
-      redis.call('ZADD', 'dcb:tasks:' .. each.job, now, each.id)
-      redis.call('HINCRBY', 'dcb:counts', each.job .. '_accepted', 1)
-      lane_push(each.lane, 't:' .. each.id)
+      tasks.put(each.id, each.job, each.lane, each.payload, each.trace, each.channel)
       answers[#answers + 1] = 'new'
     end
   end

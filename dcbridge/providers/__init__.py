@@ -12,6 +12,7 @@ from dcbridge.providers.http import Http
 from dcbridge.providers.infobip import Infobip
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.sinch import Sinch
+from dcbridge.providers.smpp import Smpp
 from dcbridge.providers.smtp import Smtp
 from dcbridge.providers.telnyx import Telnyx
 from dcbridge.providers.twilio import Twilio
@@ -24,6 +25,7 @@ KINDS: dict[str, type[Adapter]] = {
     "http": Http,
     "infobip": Infobip,
     "sinch": Sinch,
+    "smpp": Smpp,
     "smtp": Smtp,
     "telnyx": Telnyx,
     "twilio": Twilio,

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, MessageStatus
 from dcbridge.providers.phone import Senders
+from dcbridge.smpp.pdu import Bind
 
 
 class Fields(BaseModel):
@@ -120,8 +121,37 @@ class MailAnswer:
     provider_id: str = ""
 
 
-Request = httpx.Request | MailRequest
-Answer = httpx.Response | MailAnswer
+@dataclass(frozen=True, slots=True)
+class SmppAccount:
+    """Where sessions of an account lead to, and how they begin. `binds`: how many workers hold one at the same time."""
+
+    host: str
+    port: int
+    tls: bool
+    verify_certificate: bool
+    bind: Bind
+    binds: int
+    enquire_every: float  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SmppRequest:
+    """The body of one submit_sm, and the account whose session carries it."""
+
+    account: SmppAccount
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SmppAnswer:
+    """What submit_sm_resp says. `message_id` is the SMSC's."""
+
+    status: int
+    message_id: str
+
+
+Request = httpx.Request | MailRequest | SmppRequest
+Answer = httpx.Response | MailAnswer | SmppAnswer
 
 
 # `events`: one address for delivery updates and consumers' messages, of companies that have no more than one.
@@ -234,6 +264,7 @@ class Can:
     handshake: bool = False  # OPTIONS asks whether its callbacks are welcome (CloudEvents' HTTP webhook, 4)
     # Who keeps to a consumer's STOP, and answers it: the provider, or dcbridge.
     opt_out: Literal["theirs", "ours"] = "ours"
+    window: int = 0  # requests in flight at one time where `pace` says nothing; 0: no limit
     opt_out_codes: frozenset[str] = frozenset()  # with which it refuses a message to a consumer who opted out
     media: MediaLimits | None = None  # None: it carries no files of agents
 

@@ -12,18 +12,10 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-# Row by row as in TS 23.038, 6.2.1, without the escape at 0x1B, which is not a character.
-_DEFAULT_ALPHABET = (
-    "@£$¥èéùìòÇ\nØø\rÅå"
-    "Δ_ΦΓΛΩΠΨΣΘΞÆæßÉ"
-    " !\"#¤%&'()*+,-./"
-    "0123456789:;<=>?"
-    "¡ABCDEFGHIJKLMNO"
-    "PQRSTUVWXYZÄÖÑÜ§"
-    "¿abcdefghijklmno"
-    "pqrstuvwxyzäöñüà"
-)
-_EXTENSION = "\f^{}\\[~]|€"
+from dcbridge import gsm7
+
+_DEFAULT_ALPHABET = gsm7.DEFAULT.replace(chr(gsm7.ESCAPE), "")
+_EXTENSION = "".join(gsm7.EXTENSION)
 _NOT_GSM7 = re.compile(f"[^{re.escape(_DEFAULT_ALPHABET + _EXTENSION)}]")
 _SEPTETS = dict.fromkeys(_DEFAULT_ALPHABET, 1) | dict.fromkeys(_EXTENSION, 2)
 

@@ -83,6 +83,18 @@ class Metrics:
             "dcbridge_status_lookups", "Questions to providers, about an outcome or a delivery, by what was answered.",
             ["provider", "about", "answer"], registry=r,
         )  # fmt: skip
+        self.sessions = Gauge("dcbridge_sessions", "1 while this worker is bound at an SMSC.", ["provider"], registry=r)
+        self.window_in_use = Gauge(
+            "dcbridge_session_window_in_use", "Requests in the session that are not answered.", ["provider"], registry=r
+        )
+        self.session_arrivals = Counter(
+            "dcbridge_session_arrivals", "Messages and receipts that arrived in sessions, by what became of them.",
+            ["provider", "outcome"], registry=r,
+        )  # fmt: skip
+        self.session_oddities = Counter(
+            "dcbridge_session_oddities", "What an SMSC said that none should say, by kind.", ["provider", "kind"],
+            registry=r,
+        )  # fmt: skip
         self.receipts = Counter(
             "dcbridge_receipts", "Receipts posted, by status and outcome.", ["channel", "status", "outcome"], registry=r
         )

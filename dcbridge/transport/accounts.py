@@ -14,7 +14,7 @@ import httpx
 import structlog
 
 from dcbridge.errors import OutcomeUnknown, SendError, Unreachable, Unreadable
-from dcbridge.providers.base import Answer, MailRequest, Provider, Request, TokenLogin
+from dcbridge.providers.base import Answer, MailRequest, Provider, Request, SmppRequest, TokenLogin
 from dcbridge.transport.sender import Sender
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ class Accounts:
 
     async def send(self, provider: Provider, request: Request) -> Answer:
         """As `Sender.send`, for a request of this provider. The errors of a login say that nothing was taken."""
-        if provider.login is None or isinstance(request, MailRequest):
+        if provider.login is None or isinstance(request, MailRequest | SmppRequest):
             return await self._sender.send(request)
         if (kept := self._kept(provider)) is None:
             assert not isinstance(provider.login, TokenLogin)

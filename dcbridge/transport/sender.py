@@ -1,4 +1,4 @@
-"""The one place that sends: HTTP by aiohttp in httpx's words, mail through `dcbridge.transport.smtp`.
+"""The one place that sends: HTTP by aiohttp in httpx's words, mail and SMPP through the modules beside this one.
 
 It answers one question besides carrying bytes: if this failed, can the other side have taken it?
 Adapters build an httpx.Request and read an httpx.Response; between the two aiohttp speaks for itself. Its own
@@ -24,8 +24,9 @@ from dcbridge.errors import AccountFault, OutcomeUnknown, Undecodable, Unreachab
 from dcbridge.http.client_connection import HEADERS, LINE_LIMIT, BrokenHead, Connector, Endless
 from dcbridge.http.deadlines import Deadlines
 from dcbridge.http.unpacking import Unpackable, unpack
-from dcbridge.providers.base import Answer, MailRequest, Request
+from dcbridge.providers.base import Answer, MailRequest, Request, SmppRequest
 from dcbridge.transport.resolver import resolver_of
+from dcbridge.transport.smpp import Sessions
 from dcbridge.transport.smtp import send_mail
 from dcbridge.transport.ssrf import ForbiddenAddress, Guard
 
@@ -112,6 +113,7 @@ class Sender:
         self.answer_limit = answer_limit
         self._names: AbstractResolver | None = None
         self._session: aiohttp.ClientSession | None = None
+        self.smpp = Sessions()
 
     async def __aenter__(self) -> Self:
         return self.open()
@@ -159,6 +161,8 @@ class Sender:
         """The answer, read whole. Raises Unreachable, or OutcomeUnknown once bytes may have arrived."""
         if isinstance(request, MailRequest):
             return await send_mail(request)
+        if isinstance(request, SmppRequest):
+            return await self.smpp.submit(request)
         return await self.http(request)
 
     @asynccontextmanager

@@ -12,6 +12,7 @@ from sandbox.wires.base import Wire
 from sandbox.wires.http import HttpWire
 from sandbox.wires.infobip import InfobipWire
 from sandbox.wires.sinch import SinchWire
+from sandbox.wires.smpp import SmppWire
 from sandbox.wires.telnyx import TelnyxWire
 from sandbox.wires.twilio import TwilioWire
 from sandbox.wires.vonage import VonageWire
@@ -24,6 +25,7 @@ KINDS: dict[str, Callable[[World, str, Account], Wire]] = {
     "http": HttpWire,
     "infobip": InfobipWire,
     "sinch": SinchWire,
+    "smpp": SmppWire,
     "telnyx": TelnyxWire,
     "twilio": TwilioWire,
     "vonage": VonageWire,

@@ -27,6 +27,7 @@ from tests.stack import EMAIL, SMS, Stack, until
 
 ROOT = Path(__file__).parent.parent.parent
 TEXTERS = sorted(kind for kind, adapter in KINDS.items() if "sms" in adapter.can.channel_types)
+SIGNED = sorted(kind for kind in TEXTERS if KINDS[kind].can.callbacks)
 BAD = ("undelivered: the number does not exist", "undelivered: the carrier filters it", "refused: not a phone number",
        "refused: the consumer opted out", "failed: unknown error")  # fmt: skip
 
@@ -109,8 +110,11 @@ ODD = (
 )
 
 
-@pytest.mark.parametrize("says", ODD)
-@pytest.mark.parametrize("kind", TEXTERS)
+# An SMSC names a message by its own id alone: where that was never read, nothing proves that the message was taken.
+ROWS = [(kind, says) for kind in TEXTERS for says in ODD if kind != "smpp" or not says.startswith("connection reset")]
+
+
+@pytest.mark.parametrize(("kind", "says"), ROWS)
 def test_whatever_happens_on_the_way_it_is_sent_once(stack: Stack, kind: str, says: str) -> None:
     [magic] = [one for one in NUMBERS if one.says == says]
     text = f"{kind}: {says}"
@@ -187,7 +191,7 @@ UNSIGNED: dict[str, Callable[[Call], Call]] = {
 }
 
 
-@pytest.mark.parametrize("kind", TEXTERS)
+@pytest.mark.parametrize("kind", SIGNED)
 def test_an_unsigned_callback_is_refused_and_its_twin_is_taken(stack: Stack, kind: str) -> None:
     call = inbound(stack, kind)
     bad = UNSIGNED[kind](call)

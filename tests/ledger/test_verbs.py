@@ -128,6 +128,11 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.routes.drill("acme", 0.01, 60.0, "ann", "why"),
     lambda it: it.routes.end_drill("acme"),
     lambda it: it.sweep.run(),
+    lambda it: it.sessions.hold("acme", 1, 1.0, up=True),
+    lambda it: it.sessions.release("acme"),
+    lambda it: it.sessions.arrive("digest", "session", TASK),
+    lambda it: it.sessions.read("session", ["digest"]),
+    lambda it: it.sessions.pass_on(REF, "t", "acme"),
     lambda it: it.leases.release(),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,8 @@ class CannotAdd(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """`fields` are the lines of bridge.yaml below its kind; {page} is the sandbox's port, {name} a value from `values`.
+    """`fields` are the lines of bridge.yaml below its kind; {page} and {smsc} are the sandbox's ports, {name} one of
+    `values`.
 
     A secret is a file of the folder, named after the company and the field.
     """
@@ -180,6 +181,24 @@ COMPANIES: dict[str, Company] = {
         secrets={"key_secret": _secret, "signature_secret": _secret},
         values={"project_id": "b0a5b3c1-0000-4000-8000-5d1c5a2e3f40", "key_id": "c1d2e3f4-0000-4000-8000-000000000001"},
     ),
+    "smpp": Company(
+        channel="5550200013",
+        number="+15557650213",
+        fields="""\
+    host: 127.0.0.1
+    port: {smsc}
+    system_id: {system_id}
+    password: file:smpp_password
+    receipt_ids: hex
+    enquire_every: 300
+    reasons:
+      "005": 530
+      "007": 350
+      "0x0411": 350
+""",
+        secrets={"password": lambda: secrets.token_hex(4)},
+        values={"system_id": "dcbridge"},
+    ),
     "telnyx": Company(
         channel="5550200002",
         number="+15557650202",
@@ -214,7 +233,7 @@ _CHANNEL = """\
 """
 
 
-def add(folder: Path, kinds: list[str], page: int) -> None:
+def add(folder: Path, kinds: list[str], page: int, smsc: int) -> None:
     """Write the secrets of these companies, and their providers and channels into bridge.yaml where they are missing.
 
     Raises CannotAdd.
@@ -232,7 +251,7 @@ def add(folder: Path, kinds: list[str], page: int) -> None:
         text = path.read_text()
         if kind in (_read(text).get("providers") or {}):
             continue
-        provider = f"  {kind}:\n    kind: {kind}\n" + company.fields.format(page=page, **company.values)
+        provider = f"  {kind}:\n    kind: {kind}\n" + company.fields.format(page=page, smsc=smsc, **company.values)
         channel = _CHANNEL.format(channel=company.channel, kind=kind, number=company.number)
         write_private(path, _below(_below(text, "providers", provider), "channels", channel))
 
@@ -249,6 +268,9 @@ def accounts(folder: Path) -> tuple[dict[str, Account], dict[str, str]]:
     told = _read(path.read_text()) if path.exists() else {}
     providers, channels = told.get("providers") or {}, told.get("channels") or {}
     found = {name: COMPANIES[name].account(name, folder) for name in COMPANIES if name in providers}
+    for name, account in found.items():
+        if port := providers[name].get("port"):  # where the sandbox has to listen
+            found[name] = replace(account, secrets={**account.secrets, "port": str(port)})
     return found, {str(name): str(one.get("type")) for name, one in channels.items() if isinstance(one, dict)}
 
 

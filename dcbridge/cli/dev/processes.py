@@ -42,6 +42,7 @@ class Ports:
     worker: int = 8082
     page: int = 8090
     mail: int = 8025
+    smsc: int = 2775
     bridge_at: int = 0
     digital_channels_at: int = 0
 
@@ -158,7 +159,7 @@ def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = ()) -> None:
     if not path.exists() or (ports != Ports() and (not made_for.exists() or made_for.read_text() != f"{ports}\n")):
         write_private(path, text)
     write_private(made_for, f"{ports}\n")
-    companies.add(folder, kinds, ports.page)
+    companies.add(folder, kinds, ports.page, ports.smsc)
     for name in (*values, "bridge.yaml", "env", "redis", "journal"):
         tighten(folder / name)
 
