@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import door, drain, profile, relay, whole
+from benchmarks import door, drain, media, profile, relay, whole
 from benchmarks.stage import Process, Sample, Stage, Wrong, cold
 from benchmarks.table import Line
 from tests import warm
@@ -65,6 +65,10 @@ def test_the_door_beside_two_servers_with_less_to_do_by_the_command(tmp_path: Pa
         line.ratios if line.beside else [] for line in (*once, loop, sync)
     ]
     assert written["machine"] in done.stdout
+
+
+def test_pictures_of_consumers(tmp_path: Path) -> None:
+    all_told(media.measure(tmp_path, 1, media.SMALL))
 
 
 @pytest.mark.parametrize("kind", door.KINDS)
