@@ -60,8 +60,10 @@ def response_unreadable(ctx: WorkerContext, provider: str, error: Unreadable) ->
     log.error("response_unreadable", provider=provider, code=error.code)
 
 
-async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, error: SendError) -> str:
-    """Write down a send that ended in an error; the state that follows."""
+async def record_failure(
+    ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, error: SendError, *, answered: bool = True
+) -> str:
+    """Write down a send that ended in an error; the state that follows. `answered`: the provider may have said so."""
     channel_id, attempt = claimed.entry.channel_id, claimed.entry.attempts
     channel = ctx.channel(channel_id)
     retry = ctx.configuration.retry_of(channel_id) if channel else ctx.configuration.retry
@@ -70,7 +72,7 @@ async def record_failure(ctx: WorkerContext, ref: str, claim: str, claimed: Mess
     if error.page:
         ctx.metrics.faults.labels(error.outcome, provider).inc()
     if provider:
-        await update_breaker(ctx, provider, ref, error)
+        await update_breaker(ctx, provider, ref, error, answered=answered)
     delay = 0.0
     if error.taken is None:
         grace = _grace(ctx, channel, claimed)
@@ -108,8 +110,12 @@ def _grace(ctx: WorkerContext, channel: Channel | None, claimed: MessageClaim) -
     return wait(ctx.configuration.retry_of(entry.channel_id), before) if before else 0.0
 
 
-async def update_breaker(ctx: WorkerContext, provider: str, ref: str, error: SendError) -> None:
-    """Failures of the way or the account count against the provider; anything that it said about a message does not."""
+async def update_breaker(
+    ctx: WorkerContext, provider: str, ref: str, error: SendError, *, answered: bool = True
+) -> None:
+    """Failures of the way or the account count against the provider; anything that it said about a message does not.
+    What was decided here, before a request, says nothing of it.
+    """
     breaker = ctx.configuration.breaker
     if error.whole_account:
         await pause(ctx, provider, error)
@@ -127,5 +133,5 @@ async def update_breaker(ctx: WorkerContext, provider: str, ref: str, error: Sen
         if state == "opened":
             ctx.metrics.faults.labels("breaker_opened", provider).inc()
             log.error("breaker_opened", provider=provider, outcome=error.outcome, code=error.code)
-    else:
+    elif answered:
         await ctx.ledger.pacing.record_success(provider, ref)

@@ -61,7 +61,7 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
     except SendError as error:
         if isinstance(error, Refused) and error.reason == Reason.UNSUPPORTED:
             error.switch = "route"  # another one may carry it
-        await failures.record_failure(ctx, ref, claim, claimed, error)
+        await failures.record_failure(ctx, ref, claim, claimed, error, answered=False)
         return True
     except Exception:
         await _internal_error(ctx, ref, claim)

@@ -137,6 +137,20 @@ async def test_digital_channels_away_is_no_fault_of_the_provider(media: MediaSid
     assert (await media.side.entry(ref)).state == "sent"
 
 
+@pytest.mark.parametrize("status", [503, 404])
+async def test_a_file_that_cannot_be_read_says_nothing_of_the_provider(media: MediaSide, status: int) -> None:
+    """A probe of an open breaker that never spoke to the provider would let all that wait for it go."""
+    redis = media.side.redis
+    ref = await accepted(media, text="Our offer")
+    await redis.hset("dcb:breaker:twilio", mapping={"since": 1, "wait": 1000, "probe": 1, "ref": ref})
+    media.side.agents.replies = [lambda request: _status(status)]
+    await outbound.send(media.side.context, ref)
+    assert (await media.side.entry(ref)).state == {503: "retry", 404: "failed"}[status]
+    assert sent(media) == []
+    assert await redis.exists("dcb:breaker:twilio") == 1
+    assert await redis.exists("dcb:took:twilio") == 0
+
+
 @pytest.mark.parametrize(
     ("fields", "reason", "body"),
     [
