@@ -5,8 +5,8 @@
     ├── Throttled         the provider said "later"                        again, not before retry_after; 310 at the end
     ├── Deferred          "not now", and not because of a rate             again; the mapped reason at the end
     ├── OutcomeUnknown    the request was written and no answer was read    the channel's policy
-    ├── Refused           the provider said no to this message              Failed with the mapped reason; with `route`
-    │                                                                      another provider of the channel is tried
+    ├── Refused           the provider said no to this message              Failed with the mapped reason
+    │   └── RouteRefused  for a reason of its own                           another provider, or Failed as above
     ├── AccountFault      credentials, credit, suspended account            again; the operator is told; 500 at the end
     ├── Unreadable        it was taken, and the answer makes no sense       wait for an update by our reference
     │   └── Undecodable   a status of 2xx, and a body that cannot be read   as the status says: taken
@@ -87,23 +87,19 @@ class OutcomeUnknown(SendError):
 
 
 class Refused(SendError):
-    """The provider will not take this message, now or later.
+    """The provider will not take this message, now or later."""
 
-    `route`: for a reason that is its own (a sender that is not registered there, a country that is not enabled), so
-    that another provider may take it.
+
+class RouteRefused(Refused):
+    """For a reason that is the provider's own, such as a sender that is not registered there or a country that is not
+    enabled: where the channel has another provider, that one may take it.
     """
 
-    def __init__(
-        self,
-        code: str = "",
-        *,
-        reason: Reason | None = None,
-        retry_after: float | None = None,
-        whole_account: bool = False,
-        route: bool = False,
-    ) -> None:
-        super().__init__(code, reason=reason, retry_after=retry_after, whole_account=whole_account)
-        self.switch = "route" if route else ""
+    switch = "route"
+
+    @property
+    def outcome(self) -> str:
+        return "refused"
 
 
 class AccountFault(SendError):

@@ -220,6 +220,7 @@ class Controls:
             "numbers": [{"number": one.number, "says": one.says, "reason": one.reason} for one in NUMBERS],
             "mailboxes": MAILBOXES,
             "subscriber_mode": self.world.switches.subscriber.mode,
+            "off": self.world.switches.sms.off,
         }
 
     def state(self, request: Request) -> object:

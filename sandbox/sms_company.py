@@ -23,7 +23,7 @@ from sandbox.connection import reset
 from sandbox.magic import BEHAVIOURS, DELIVERED, OPTED_OUT, START_WORDS, STOP_WORDS, Behaviour, Refusal
 from sandbox.records import SentByConsumer, Sms
 from sandbox.smsc import Smsc, WrongUnit
-from sandbox.wires.base import Call, RefusedError, Submitted, Wire
+from sandbox.wires.base import Call, RefusedError, Reply, Submitted, Wire
 from sandbox.wires.replies import note
 from sandbox.wires.smpp import CODES, SmppWire
 from sandbox.world import World
@@ -64,6 +64,8 @@ class SmsCompany:
         switch = self.world.switches.sms
         if switch.delay:
             await asyncio.sleep(switch.delay)
+        if self.name in switch.off:
+            return note(self.world, self.wire, request, started, body, Reply(401, b""), RefusedError(401, 401, "off"))
         try:
             submitted = read()
             behaviour = self._behaviour(submitted.to)
@@ -92,6 +94,8 @@ class SmsCompany:
             return magic
         switch, chance = self.world.switches.sms, self.world.switches.random.random
         statuses = tuple(switch.statuses)
+        if switch.only not in ("", self.name):
+            return Behaviour(statuses)
         if switch.p_429 and chance() < switch.p_429:
             return Behaviour(refusal=Refusal(429, 20429, "Too Many Requests", retry_after=True))
         if switch.p_500 and chance() < switch.p_500:

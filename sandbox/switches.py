@@ -42,7 +42,11 @@ class SmsSwitch:
 
     `questions` is how requests for the list and for one message are answered: ok, 429, 500 or silent; `list_lag`,
     seconds until a message that was taken is in the list. p_lost resets the connection and forgets the message.
+    `off`: providers whose account is refused with 401; `only`: the one that the probabilities are for, "" for all.
     """
+
+    off: list[str] = field(default_factory=list)
+    only: str = ""
 
     delay: float = 0.0
     questions: str = "ok"
@@ -125,9 +129,9 @@ def _check(name: str, group: object, key: str, value: object) -> None:
         allowed = value in QUESTIONS
     elif key == "ids":
         allowed = value in ("strings", "objects", "alternate")
-    elif key == "statuses":
+    elif key in ("statuses", "off"):
         allowed = isinstance(value, list) and all(isinstance(status, str) for status in value)
-    elif key == "refuse":
+    elif key in ("refuse", "only"):
         allowed = isinstance(value, str)
     elif key in ("callbacks", "reports"):
         allowed = isinstance(value, bool)

@@ -177,6 +177,8 @@ class Stack:
         told["retry"] = RETRY
         for name, channel in told["channels"].items():
             channel.update({"unknown_grace": 0.5, **channels.get(name, {})})
+            if "providers" in channel:
+                channel.pop("provider", None)
         for name, provider in told["providers"].items():
             usual = {"list_lag": 1.0} if provider["kind"] == "twilio" else {}
             provider.update({**usual, **providers.get(name, {})})

@@ -11,6 +11,7 @@ from dcbridge.events import event as events
 from dcbridge.events.event import StoredEvent
 from dcbridge.events.sinks import Event
 from dcbridge.genesys import payloads
+from dcbridge.ledger import lane_of
 from dcbridge.ledger.events import Batch, NewEvent
 from dcbridge.ledger.fields import Kind
 from workers.context import WorkerContext
@@ -74,6 +75,7 @@ async def _events_of(ctx: WorkerContext, entry: Batch) -> list[StoredEvent]:
         return [StoredEvent(await _own(ctx, name, entry))]
     endpoint, body = entry.endpoint, entry.body
     found, nameless = events.split(endpoint, body, at, entry.trace_id)
+    await _end_conversations(ctx, found)
     for one in nameless:
         ctx.metrics.faults.labels("entity_nameless", endpoint).inc()
         log.warning("entity_without_id", endpoint=endpoint, trace=entry.trace_id)
@@ -81,6 +83,23 @@ async def _events_of(ctx: WorkerContext, entry: Batch) -> list[StoredEvent]:
             one.letter_id, Kind.INTERACTION_ENTITY, "", "neither an id nor an event", one.raw
         )
     return found
+
+
+async def _end_conversations(ctx: WorkerContext, found: Sequence[StoredEvent]) -> None:
+    """A conversation that is over is free to go through another provider. Digital Channels documents no field that says
+    which one it is; `channel` is read as in the messages webhook, where an entity has one.
+    """
+    for stored in found:
+        told = stored.event.fields.get("channel")
+        if stored.event.name.upper() != "FINISHED" or not isinstance(told, dict):
+            continue
+        channel = ctx.channel(str(told.get("id", "")))
+        if channel is None or len(channel.providers) < 2:
+            continue
+        sides = [one.get("id") for one in (told.get("from"), told.get("to")) if isinstance(one, dict)]
+        for consumer in [one for one in sides if isinstance(one, str) and one != told["id"]]:
+            if await ctx.ledger.routes.unstick(lane_of(told["id"], consumer)):
+                log.info("conversation_over", channel=told["id"], consumer=ctx.tokens.of(consumer))
 
 
 async def _made_of(ctx: WorkerContext, entry: Batch, found: Sequence[StoredEvent]) -> list[NewEvent]:

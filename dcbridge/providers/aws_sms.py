@@ -15,7 +15,7 @@ import httpx
 import orjson
 from pydantic import Field, StringConstraints
 
-from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Unreadable, UnreadableEvent
+from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, RouteRefused, Throttled, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation, sns
 from dcbridge.providers.base import Adapter, Answer, Callback, Can, Part, Submission, Turn, named_by
@@ -77,10 +77,15 @@ _CODES = {
     **codes(
         Refused,
         Reason.NOT_ALLOWED,
-        "DESTINATION_PHONE_NUMBER_OPTED_OUT DESTINATION_PHONE_NUMBER_NOT_VERIFIED DESTINATION_COUNTRY_BLOCKED"
-        " COUNTRY_NOT_ENABLED INTERNATIONAL_SENDING_NOT_SUPPORTED SENDER_ID_NOT_REGISTERED SENDER_ID_NOT_SUPPORTED"
-        " SENDER_ID_REQUIRES_REGISTRATION INVALID_IDENTITY_FOR_DESTINATION_COUNTRY PRICE_OVER_THRESHOLD"
+        "DESTINATION_PHONE_NUMBER_OPTED_OUT PRICE_OVER_THRESHOLD"
         " DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_C DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROT",  # 40 characters of them
+    ),
+    **codes(  # a sender or a country that this account may not use
+        RouteRefused,
+        Reason.NOT_ALLOWED,
+        "DESTINATION_PHONE_NUMBER_NOT_VERIFIED DESTINATION_COUNTRY_BLOCKED COUNTRY_NOT_ENABLED"
+        " INTERNATIONAL_SENDING_NOT_SUPPORTED SENDER_ID_NOT_REGISTERED SENDER_ID_NOT_SUPPORTED"
+        " SENDER_ID_REQUIRES_REGISTRATION INVALID_IDENTITY_FOR_DESTINATION_COUNTRY",
     ),
     **codes(Refused, Reason.UNSUPPORTED, "ATTACHMENT_TYPE_NOT_SUPPORTED MEDIA_TYPE_NOT_SUPPORTED"),
     **codes(

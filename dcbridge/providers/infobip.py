@@ -19,7 +19,7 @@ import httpx
 import orjson
 from pydantic import Field
 
-from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Unreadable, UnreadableEvent
+from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, RouteRefused, Throttled, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation, shared_secret
 from dcbridge.providers.base import (
@@ -70,8 +70,10 @@ _CODES = {
     **codes(OutcomeUnknown, Reason.GENERAL, "21 100"),
     **codes(Refused, Reason.EXPIRED, "15 29"),
     **codes(Refused, Reason.RATE_LIMIT, "20"),
-    **codes(Refused, Reason.NOT_ALLOWED, "10 11 13 14 19 87"),
-    **codes(Refused, Reason.INVALID_DESTINATION, "6 8 18 51 52"),
+    **codes(Refused, Reason.NOT_ALLOWED, "10 14 87"),
+    **codes(RouteRefused, Reason.NOT_ALLOWED, "11 13 19"),  # the sender, or no route
+    **codes(RouteRefused, Reason.INVALID_DESTINATION, "6"),  # a network that the account does not cover
+    **codes(Refused, Reason.INVALID_DESTINATION, "8 18 51 52"),
     **codes(Refused, Reason.INVALID_STRUCTURE, "24 25 E400 BAD_REQUEST"),
 }
 _DUPLICATE = "23"

@@ -10,7 +10,7 @@ import re
 
 import httpx
 
-from dcbridge.errors import AccountFault, Refused, SendError, Throttled
+from dcbridge.errors import AccountFault, Refused, RouteRefused, SendError, Throttled
 from dcbridge.messages import Reason, UpdateStatus
 from dcbridge.providers import http_words
 from dcbridge.providers.http_words import Codes, codes, json_object
@@ -41,12 +41,15 @@ _CODES: Codes = {
     **codes(
         Refused,
         Reason.NOT_ALLOWED,
-        "21212 21408 21606 21607 21608 21610 21703 30004 30007 30010 30018 30024 30032 30034 63033",
+        "21610 30004 30007 30010 30018 63033",
     ),
+    # A sender or a country that this account may not use.
+    **codes(RouteRefused, Reason.NOT_ALLOWED, "21212 21408 21606 21607 21608 21703 30024 30032 30034"),
+    **codes(RouteRefused, Reason.INVALID_DESTINATION, "21612"),  # not from this sender
     **codes(
         Refused,
         Reason.INVALID_DESTINATION,
-        "21211 21214 21217 21604 21612 21614 30005 30006 63024",
+        "21211 21214 21217 21604 21614 30005 30006 63024",
     ),
     **codes(
         Refused,

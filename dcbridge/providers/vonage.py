@@ -23,7 +23,16 @@ from urllib.parse import urlencode
 import httpx
 from pydantic import Field, SecretStr, model_validator
 
-from dcbridge.errors import AccountFault, BadSignature, OutcomeUnknown, Refused, Throttled, Unreadable, UnreadableEvent
+from dcbridge.errors import (
+    AccountFault,
+    BadSignature,
+    OutcomeUnknown,
+    Refused,
+    RouteRefused,
+    Throttled,
+    Unreadable,
+    UnreadableEvent,
+)
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus, piece_of
 from dcbridge.providers import http_words, segmentation, shared_secret
 from dcbridge.providers.base import (
@@ -89,7 +98,8 @@ _CODES = {
     **codes(AccountFault, Reason.GENERAL, "4 8 9 11 14 32"),
     **codes(Refused, Reason.INVALID_STRUCTURE, "2 3 12 22 23"),
     **codes(Refused, Reason.INVALID_DESTINATION, "6 33"),
-    **codes(Refused, Reason.NOT_ALLOWED, "7 15 29"),
+    **codes(Refused, Reason.NOT_ALLOWED, "7"),
+    **codes(RouteRefused, Reason.NOT_ALLOWED, "15 29"),  # the sender, or a destination that is not enabled
 }
 # https://developer.vonage.com/en/messaging/sms/guides/delivery-receipts
 _STATUSES = {

@@ -9,7 +9,7 @@ const digits = (number) => number.replace(/\D/g, "");
 const KEPT_ROWS = 200;
 
 const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), interaction: new Map(), event: new Map() };
-let setting = { companies: [], email_channel: "", numbers: [], mailboxes: [] };
+let setting = { companies: [], off: [], email_channel: "", numbers: [], mailboxes: [] };
 let violations = 0;
 let live = false; // false while the recent past is replayed
 const stale = new Set();
@@ -257,13 +257,14 @@ function connect() {
     const chosen = at("company").value;
     at("company").replaceChildren(...value.companies.map((one) => make("option", { value: one.name, text: one.who, title: `channel ${one.channel}` })));
     if (value.companies.some((one) => one.name === chosen)) at("company").value = chosen;
-    at("company-label").hidden = value.companies.length < 2;
+    at("company-label").hidden = at("company-off-label").hidden = value.companies.length < 2;
+    at("company-off").checked = value.off.includes(at("company").value);
     for (const one of value.companies) {
       if (![...at("who").options].some((option) => option.value === one.who)) at("who").append(make("option", { text: one.who }));
     }
     at("mail-port").textContent = `SMTP port ${value.smtp_port}`;
   });
-  on("reset", () => { forget(); at("subscriber-mode").value = "well"; });
+  on("reset", () => { forget(); setting.off = []; at("company-off").checked = false; at("subscriber-mode").value = "well"; });
   on("ready", () => {
     requestAnimationFrame(() => { live = true; });
     at("link-dot").classList.add("on");
@@ -340,7 +341,15 @@ at("phone-form").addEventListener("submit", async (event) => {
   if (await post("/sandbox/consumer/sms", body)) { at("phone-text").value = ""; consumerFile.clear(); }
 });
 
-at("company").addEventListener("change", () => redraw("people", "thread", "phone"));
+at("company").addEventListener("change", () => {
+  at("company-off").checked = setting.off.includes(company().name);
+  redraw("people", "thread", "phone");
+});
+at("company-off").addEventListener("change", (event) => {
+  const others = setting.off.filter((name) => name !== company().name);
+  setting.off = event.target.checked ? [...others, company().name] : others;
+  post("/sandbox/control", { sms: { off: setting.off } });
+});
 at("number").addEventListener("input", () => redraw("people", "thread", "phone"));
 at("magic-number").addEventListener("change", (event) => {
   if (!event.target.value) return;
