@@ -73,7 +73,8 @@ class Load:
         self.agents = {
             stack.new_number(): [stack.new_id() for _ in range(EACH)] for _conversation in range(CONVERSATIONS)
         }
-        long = [*self.agents.values()][-1][1]  # amid the last conversation, in two parts
+        # Amid the last conversation, in two parts, which are the same at each provider that is there.
+        long = "" if stack.routes else [*self.agents.values()][-1][1]
         self.texts = {one: _text(one, long=one == long) for ids in self.agents.values() for one in ids}
         self.pieces = {one: split(text) for one, text in self.texts.items()}
         self.consumers = {

@@ -64,6 +64,7 @@ class Point:
     alone: bool = False  # one message first, the others when the fault has happened
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    routes: bool = False  # its channel has two providers
     clash: bool = False  # nothing is sent yet, and another one may be sending when the process wakes up
     says: str = ""
 
@@ -84,6 +85,10 @@ def _first(call: Call, _result: Any) -> str:
 
 def _ours(call: Call, result: Any) -> str:
     return str(call[1]) if result.ours else ""
+
+
+def _switched(call: Call, result: Any) -> str:
+    return str(call[1]) if result == "retry" else ""
 
 
 def _task_of(job: str) -> Callable[[Call, Any], str]:
@@ -211,6 +216,12 @@ POINTS = (
     Point("service: written, not answered", SERVICE, _MESSAGES + "accept", "after", "webhook", _message_id),
     Point("service: callback before write", SERVICE, _INBOX, "before", "callback", _inbound, reply="task_put"),
     Point("service: callback not answered", SERVICE, _INBOX, "after", "callback", _inbound, says="and written"),
+    Point("chosen, not sent", WORKER, _MESSAGES + "claim", "after", "ref", _ours, routes=True, clash=True,
+          says="one of two providers, and neither is spoken to yet"),
+    Point("refused, not switched", WORKER, _MESSAGES + "retry", "before", "ref", _first, nth=1, routes=True,
+          world="off", reply="retry", says="the first of two providers refused the account"),
+    Point("switched, not sent", WORKER, _MESSAGES + "retry", "after", "ref", _switched, nth=1, routes=True,
+          world="off", says="the first of two providers refused the account, and the second is not spoken to yet"),
 )  # fmt: skip
 
 # What a witness has to tell of: every effect in the outside worlds, and every note of one.

@@ -22,6 +22,7 @@ from tests.stack import SETTINGS, SMS, Stack, quiet_port, until
 SHORT = {"DCBRIDGE_WORKER_SILENCE": "2"}  # seconds; beside what tests/stack.py makes short
 GRACE = 2.0  # seconds that an unknown outcome waits for a callback
 LAUNCHER = "tests.faults.crash_points"
+SPARE = "telnyx"  # the second provider
 RELIEF = "relief"  # a second worker, which takes over
 PARTS = {SERVICE: "serve", WORKER: "worker"}
 
@@ -91,14 +92,18 @@ class Line:
 
 
 class CrashStack(Stack):
-    """`short`: waits and leases as tests/stack.py has them, and processes that start warm; else the product's own."""
+    """`short`: waits and leases as tests/stack.py has them, and processes that start warm; else the product's own.
+    `routes`: the channel has a second provider.
+    """
 
-    def __init__(self, *, short: bool = True) -> None:
-        self.warm = short
+    def __init__(self, *, short: bool = True, routes: bool = False) -> None:
+        self.warm, self.routes = short, routes
+        channel: dict[str, object] = {"outcome_unknown": "resend", "unknown_grace": GRACE}
         super().__init__(
             settings=SHORT,
             sandbox={"callback_tries": 60, "slow_answer": 0.6},
-            channels={SMS: {"outcome_unknown": "resend", "unknown_grace": GRACE}},
+            channels={SMS: channel | ({"providers": ["twilio", SPARE]} if routes else {})},
+            companies=(SPARE,) if routes else (),
         )
         if not short:
             self.environ = {name: value for name, value in self.environ.items() if name not in {**SETTINGS, **SHORT}}
@@ -129,6 +134,12 @@ class CrashStack(Stack):
         self._opened.close()
         if super_folder is not None:
             super_folder.cleanup()
+
+    def close_breakers(self) -> None:
+        """What a cell before this one has opened."""
+        with self.ledger() as connection:
+            for key in connection.scan_iter("dcb:breaker:*"):
+                connection.delete(key)
 
     def pid(self, part: str) -> int:
         return self.processes[part].pid

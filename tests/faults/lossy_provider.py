@@ -5,8 +5,8 @@ python -m tests.faults.lossy_provider --messages 500 --lossy telnyx
 
 Real processes beside the sandbox. A lost answer is a connection that is reset: half of those messages were taken, and
 half were not. Twilio can be asked, so each of them is found out; Telnyx cannot, and the policy is `fail`. The exit
-code is 1 when a text was taken twice, or by nobody though it is said to be delivered, or when the books of a provider do
-not add up.
+code is 1 when a text was taken twice, or by nobody though it is said to be delivered, or when the books of a provider
+do not add up.
 """
 
 from __future__ import annotations
