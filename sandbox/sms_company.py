@@ -29,6 +29,7 @@ from sandbox.wires.smpp import CODES, SmppWire
 from sandbox.world import World
 
 ANSWER_LIMIT = 15.0
+SWITCHED_OFF = 20003  # Authenticate
 BETWEEN_TRIES = 0.5
 AGAIN_AFTER = 0.3  # seconds from a deliver_sm that was not stored to the next try
 FINAL = frozenset(("delivered", "undelivered", "failed", "canceled"))
@@ -51,7 +52,8 @@ class SmsCompany:
         body = await request.body()
         outcome = await self.take(lambda: self.wire.submitted(request, body))
         if isinstance(outcome, RefusedError):
-            return note(self.world, self.wire, request, started, body, self.wire.refused(outcome), outcome)
+            refused = Reply(401, b"") if outcome.code == SWITCHED_OFF else self.wire.refused(outcome)
+            return note(self.world, self.wire, request, started, body, refused, outcome)
         if outcome is None:
             note(self.world, self.wire, request, started, body, None)
             await reset(request)
@@ -65,7 +67,7 @@ class SmsCompany:
         if switch.delay:
             await asyncio.sleep(switch.delay)
         if self.name in switch.off:
-            return note(self.world, self.wire, request, started, body, Reply(401, b""), RefusedError(401, 401, "off"))
+            return RefusedError(401, SWITCHED_OFF, "the account is refused")
         try:
             submitted = read()
             behaviour = self._behaviour(submitted.to)
