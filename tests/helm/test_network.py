@@ -134,6 +134,7 @@ TABLE = {
     | anyone("service", {8080})
     | among(("prometheus", "service", {8081}), ("prometheus", "worker", {8082}))
     | among(*(("worker", place, WORLD) for place in ("the internet", "the internet (6)")))
+    | among(*(("service", place, {443}) for place in ("the internet", "the internet (6)")))
     | {
         (part, place, port)
         for part in ("service", "worker", "check")
@@ -146,6 +147,7 @@ TABLE = {
     | among(("prometheus", "service", {8081}), ("prometheus", "worker", {8082}))
     | among(*((part, "a redis of ours", {6380}) for part in ("service", "worker", "check", "test")))
     | among(*(("worker", place, WORLD) for place in ("the internet", "the internet (6)")))
+    | among(*(("service", place, {443}) for place in ("the internet", "the internet (6)")))
     | among(("worker", "a mail server inside", {25})),
     # Nothing leaves the namespace.
     "values-trial": NAMES
@@ -154,7 +156,7 @@ TABLE = {
     | among(("test", "service", {8080}), ("sandbox", "service", {8080}))
     | among(("prometheus", "service", {8081}), ("prometheus", "worker", {8082}))
     | among(*((part, "redis", {6379}) for part in ("service", "worker", "check", "test")))
-    | among(("worker", "sandbox", {8090, 8025}), ("test", "sandbox", {8090})),
+    | among(("worker", "sandbox", {8090, 8025}), ("service", "sandbox", {8090}), ("test", "sandbox", {8090})),
 }
 
 
@@ -204,7 +206,7 @@ def test_an_ingress_and_a_route_reach_the_public_port_and_the_public_paths_alone
     found = objects(name)
     [service] = [o for o in found if o["kind"] == "Service" and o["spec"].get("clusterIP") != "None"]
     assert [(p["name"], p["port"], p["targetPort"]) for p in service["spec"]["ports"]] == [("http", 80, "public")]
-    paths = ["/webhooks/", "/callbacks/"]
+    paths = ["/webhooks/", "/callbacks/", "/m/"]
     for ingress in (o["spec"] for o in found if o["kind"] == "Ingress"):
         [rule] = ingress["rules"]
         assert rule["host"] == ("bridge.example.com" if name == "everything" else "other.example.com")
