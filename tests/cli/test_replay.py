@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any, cast
 
 import orjson
@@ -38,6 +39,7 @@ from tests.cli.session import CONSUMER, DAY, SENDER, TEXT, Session
 from tests.ledger.ledger_bench import CHANNEL, Bench, new_message
 from tests.providers import test_telnyx as telnyx
 from tests.stack import ROOT, until
+from tests.warm import Warm
 
 
 @pytest.mark.parametrize("verb", ["replay", "drop"])
@@ -278,10 +280,13 @@ def replay_and_kill(session: Session, redis: sync.Redis, rate: str) -> int:
     """Start a replay, kill it after some letters; how it ended."""
     words = [sys.executable, "-m", "dcbridge", "dead", "replay", "--all", "--rate", rate]
     before = redis.zcard("dcb:dead")
-    with subprocess.Popen(words, env=session.environ, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+    nowhere = Path(os.devnull)
+    process = Warm(words, session.environ, nowhere, nowhere, ROOT)
+    try:
         until(lambda: redis.zcard("dcb:dead") < before - 20, "some letters are replayed", pause=0.01)
-        process.send_signal(signal.SIGKILL)
-        return process.wait()
+    finally:
+        process.kill()
+    return process.wait()
 
 
 async def test_a_replay_that_is_killed_loses_nothing_and_doubles_nothing(session: Session) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.config.test_configuration import GOOD, edited
+from tests.stack import until
+from tests.warm import ROOT, Warm
 
 NOWHERE = {
     "DCBRIDGE_REDIS_URL": "redis://127.0.0.1:1/0",
@@ -19,30 +20,24 @@ NOWHERE = {
     "DCBRIDGE_LOG_FORMAT": "json",
     "DCBRIDGE_FOO": "1",
 }
+LOGGED = ("redis_does_not_answer", "worker_waits_for_redis")
 
 
-def start(command: str, config: Path, **environ: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dcbridge", command, "--config", str(config)],
-        env={**os.environ, **NOWHERE, **environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(command: str, config: Path, **environ: str) -> Warm:
+    """What it says is in one file, in order."""
+    log = config.with_name("log")
+    words = [sys.executable, "-m", "dcbridge", command, "--config", str(config)]
+    return Warm(words, {**os.environ, **NOWHERE, **environ}, log, log, ROOT)
 
 
 @pytest.mark.parametrize("command", ["serve", "worker"])
 def test_what_is_doubtful_is_told_once_before_the_first_log_line(command: str, tmp_path: Path) -> None:
     (tmp_path / "bridge.yaml").write_text(edited("/nexus/v3 → /nexus", "main-secret-00002 → $MAIN_SECRET_IS_MEANT"))
     process = start(command, tmp_path / "bridge.yaml")
-    assert process.stdout is not None
-    told = []
-    for line in process.stdout:
-        told.append(line)
-        if "redis_does_not_answer" in line or "worker_waits_for_redis" in line:
-            break
+    until(lambda: any(event in process.said() for event in LOGGED), "its first log line")
     process.kill()
-    process.communicate()
+    process.wait()
+    told = process.said().splitlines(keepends=True)
     warnings = [line for line in told if line.startswith("warning: ")]
     assert len(set(warnings)) == len(warnings)
     assert told[: len(warnings)] == warnings
@@ -55,8 +50,8 @@ def test_what_is_doubtful_is_told_once_before_the_first_log_line(command: str, t
 def test_what_is_broken_is_told_whole_and_nothing_starts(command: str, tmp_path: Path) -> None:
     (tmp_path / "bridge.yaml").write_text(GOOD.replace("type: sms", "type: fax"))
     process = start(command, tmp_path / "bridge.yaml", DCBRIDGE_LEASE="1m")
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.wait(60) == 2
+    said = process.said()
     assert [line.partition(":")[0] for line in said.splitlines() if not line.startswith("warning: ")] == [
         "error", "error", "2 problems to fix."
     ]  # fmt: skip

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import warm
 from tests.faults import shipped
 from tests.faults.stranded import KINDS, Stranded
 from tests.faults.traffic import Traffic
@@ -302,15 +303,13 @@ def _hardest(stack: Stack) -> str:
 
 def _rq_info(stack: Stack) -> str:
     rq = str(Path(sys.executable).with_name("rq"))
-    return _output(stack, [rq, "info", "--url", stack.redis.url])
+    command = [rq, "info", "--url", stack.redis.url]
+    done = subprocess.run(command, env=stack.environ, capture_output=True, text=True, timeout=60, check=False)
+    return (done.stdout + done.stderr).rstrip()
 
 
 def _run(stack: Stack, *arguments: str) -> str:
-    return _output(stack, [sys.executable, *arguments])
-
-
-def _output(stack: Stack, command: list[str]) -> str:
-    done = subprocess.run(command, env=stack.environ, capture_output=True, text=True, timeout=60, check=False)
+    done = warm.run([sys.executable, *arguments], stack.environ)
     return (done.stdout + done.stderr).rstrip()
 
 

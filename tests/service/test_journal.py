@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -29,6 +28,7 @@ from sandbox.wires.twilio import sign
 from service.journal.inbox import Inbox
 from service.journal.journal import open_journal
 from tests.stack import ROOT, Stack, sms_body, until
+from tests.warm import Warm
 
 LANE = "a lane"
 REDIS_TIMEOUT = 2.5  # seconds; a Redis that is there answers within it on a busy machine too
@@ -282,18 +282,17 @@ def test_a_folder_that_cannot_be_written_is_refused_at_the_start(command: str, t
             (tmp_path / "file" / "journal", {"serve": 2, "check": 1}[command]),
             (tmp_path / "new", 0),
         ):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dcbridge", command],
-                env=stack.environ | {"DCBRIDGE_JOURNAL": str(journal)},
-                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            )  # fmt: skip
+            log = tmp_path / f"{code}.log"
+            words = [sys.executable, "-m", "dcbridge", command]
+            process = Warm(words, stack.environ | {"DCBRIDGE_JOURNAL": str(journal)}, log, log, ROOT)
             if command == "serve" and code == 0:
                 stack.processes["service"] = process
                 until(lambda: stack.is_ready("service"), "the service is ready")
                 process.terminate()
-            said, _ = process.communicate(timeout=60)
+            ended = process.wait(60)
             stack.processes.clear()
-            assert process.returncode == code, said
+            said = process.said()
+            assert ended == code, said
             assert (f"error: DCBRIDGE_JOURNAL: {journal} cannot be written: Not a directory" in said) == bool(code)
 
 
