@@ -24,7 +24,7 @@ from dcbridge.ledger.dead_letters import DeadLetter
 from dcbridge.ledger.deliveries import event_of, subscriber_of
 from dcbridge.ledger.fields import Kind, TaskState
 from dcbridge.providers.base import Callback, Provider
-from dcbridge.providers.callback import callback_lane, consumer_lane, lane_for, unpack
+from dcbridge.providers.callback import callback_lane, consumer_lane, lane_for, mail_lane, unpack
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ class Replay:
                     consumer_lane(letter.channel_id, orjson.loads(raw)["from"]),
                     "will be posted to the agent again",
                 )
+            elif letter.kind == Kind.MAIL:
+                lane, says = mail_lane(letter.channel_id, orjson.loads(raw)["from"]), "the mail will be read again"
             else:
                 provider, callback = unpack(raw)
                 lane, says = self._lane(provider, callback), "the callback will be processed again"
@@ -197,6 +199,7 @@ HANDLERS: dict[Kind, Callable[[Replay, DeadLetter, bytes], Awaitable[Replayed]]]
     Kind.AGENT_MESSAGE: Replay._agent_message,
     Kind.RECEIPT: Replay._receipt,
     Kind.CALLBACK: Replay._task,
+    Kind.MAIL: Replay._task,
     Kind.CONSUMER: Replay._task,
     Kind.DELIVERY_UPDATE: Replay._update,
     Kind.INTERACTION_BATCH: Replay._batch,

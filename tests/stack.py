@@ -140,7 +140,7 @@ class Stack:
         """
         self._own = None if folder else tempfile.TemporaryDirectory(prefix="dcbridge-test-", ignore_cleanup_errors=True)
         self.folder = (folder or Path(self._own.name if self._own else "")).resolve()
-        *ports, redis_port = quiet_ports(7)
+        *ports, redis_port, self.mail_in, mail_operator = quiet_ports(9)
         self.ports = Ports(*ports)
         self.redis = EmbeddedRedis(self.folder / "redis", redis_port)
         self.processes: dict[str, Process] = {}
@@ -149,17 +149,20 @@ class Stack:
         self._configure(channels or {}, providers or {})
         self.secret = self.kept("app_secret").encode()
         told_to_all = environment(self.folder, self.ports, self.redis.url) | {"PYTHONPATH": str(ROOT)}
-        self.environ = told_to_all | SETTINGS | dict(settings or {})
+        own = {"DCBRIDGE_MAIL_PORT": str(self.mail_in), "DCBRIDGE_MAIL_OPERATOR_PORT": str(mail_operator)}
+        self.environ = told_to_all | SETTINGS | own | dict(settings or {})
         told = json.dumps({**SANDBOX, **(sandbox or {})})
         self._commands = {
             "sandbox": [*sandbox_arguments(self.folder, self.ports), told],
             "service": SERVICE,
             "worker": WORKER,
+            "mail-in": ["-m", "dcbridge", "mail-in"],
         }
         self._ready = {
             "sandbox": f"http://127.0.0.1:{self.ports.page}/sandbox/counts",
             "service": f"http://127.0.0.1:{self.ports.operator}/readyz",
             "worker": f"http://127.0.0.1:{self.ports.worker}/readyz",
+            "mail-in": f"http://127.0.0.1:{mail_operator}/readyz",
         }
         self.public = f"http://127.0.0.1:{self.ports.public}"
         self.client = httpx.Client(

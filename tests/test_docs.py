@@ -81,7 +81,7 @@ def test_commands_that_a_page_names_exist(page: Path) -> None:
     known = commands()
     groups = {path[0] for path in known if len(path) > 1}
     for code in code_of(page.read_text(encoding="utf-8")):
-        for first, second in re.findall(r"(?:^|[\s/])dcbridge ([a-z]+)(?: ([a-z]+))?", code, re.MULTILINE):
+        for first, second in re.findall(r"(?:^|[\s/])dcbridge ([a-z][a-z-]*)(?: ([a-z]+))?", code, re.MULTILINE):
             assert (first,) in known, code
             if first in groups and second:
                 assert (first, second) in known, code

@@ -17,6 +17,7 @@ import structlog
 from redis.asyncio import Redis
 
 from dcbridge.config.consent import ConsentWord, plain_word
+from dcbridge.config.inbound import domains
 from dcbridge.config.loader import load
 from dcbridge.config.models import Channel, Configuration
 from dcbridge.digital_channels import DigitalChannels
@@ -60,6 +61,7 @@ class WorkerContext:
     consent_words: Mapping[str, ConsentWord]
     metrics: Metrics
     binds: Binds
+    mail_domains: frozenset[str] = frozenset()  # of the mailboxes of our channels
 
     def channel(self, channel_id: str) -> Channel | None:
         return self.configuration.channel(channel_id)
@@ -160,6 +162,7 @@ async def open_context(
             consent_words=configuration.consent.words(),
             metrics=metrics,
             binds=Binds(settings, ledger, sender, providers, configuration.windows(), metrics),
+            mail_domains=domains(configuration.channels),
         )
 
 

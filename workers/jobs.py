@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers import callbacks, confirmations, consumer_messages, deliveries, lookups, outbound
+from workers import callbacks, confirmations, consumer_messages, deliveries, inbound_mail, lookups, outbound
 from workers import interactions as splitting
 from workers import receipts as receipts_out
 from workers.context import context
@@ -36,6 +36,12 @@ async def consumer(task_id: str) -> None:
     """Hand one consumer message to Digital Channels."""
     async with context() as ctx:
         await consumer_messages.post_consumer_message(ctx, task_id)
+
+
+async def mail(task_id: str) -> None:
+    """Read one mail."""
+    async with context() as ctx:
+        await inbound_mail.read_mail(ctx, task_id)
 
 
 async def confirm(task_id: str) -> None:

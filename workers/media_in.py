@@ -26,6 +26,7 @@ from workers.files import Withheld
 
 log = structlog.get_logger()
 
+BLOB = "blob:"  # before the id of a file that is here already
 MOST = 10  # files of one message
 TRIED_FOR = 300.0  # seconds for which a file that cannot be fetched, or is not taken for its signature, is tried
 REMEMBERED = 2 * DAY  # seconds for which it is known what became of a file
@@ -55,14 +56,16 @@ async def for_agent(ctx: WorkerContext, task_id: str, claimed: TaskClaim, stored
     """The message with its files. Raises a SendError after which all of it is tried again."""
     urls = [url for url in stored["media"] if url]
     provider = _with_media(ctx.providers.get(stored.get("provider", "")))
-    if not urls or ctx.configuration.media.inbound == "link" or provider is None:
+    came_along = all(url.startswith(BLOB) for url in urls)  # files of a mail, which nobody has to be asked for
+    if not urls or (not came_along and (ctx.configuration.media.inbound == "link" or provider is None)):
         return ForAgent(text_for_the_agent(stored["text"], urls))
     known = await ctx.ledger.uploads.of(task_id)
     files = []
     for place, url in enumerate(urls[: MOST + 1]):
         found = known.get(place)
         if found is None:
-            found = await _one(ctx, claimed, provider, url) if place < MOST else Uploaded(withheld="too many")
+            name = (stored.get("names") or {}).get(url, "")
+            found = await _one(ctx, claimed, provider, url, name) if place < MOST else Uploaded(withheld="too many")
             await ctx.ledger.uploads.note(
                 task_id,
                 place,
@@ -80,7 +83,7 @@ def _with_media(provider: object) -> HasMedia | None:
     return provider if isinstance(provider, HasMedia) else None
 
 
-async def _one(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia, url: str) -> Uploaded:
+async def _one(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia | None, url: str, name: str) -> Uploaded:
     """Raises a SendError after which it is tried again."""
     async with ctx.files.room():
         try:
@@ -89,14 +92,14 @@ async def _one(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia, url: 
             if kind.mimetype not in ctx.configuration.media.types:
                 raise Withheld("wrong type")
             await _scan(ctx, claimed, data)
-            return await _uploaded(ctx, claimed, data, kind)
+            return await _uploaded(ctx, claimed, data, kind, name or f"file.{kind.extension}")
         except Withheld as withheld:
             return Uploaded(withheld=withheld.why)
 
 
-async def _uploaded(ctx: WorkerContext, claimed: TaskClaim, data: bytes, kind: FileType) -> Uploaded:
+async def _uploaded(ctx: WorkerContext, claimed: TaskClaim, data: bytes, kind: FileType, name: str) -> Uploaded:
     """Raises Withheld where Digital Channels does not take it, or a SendError while that may pass."""
-    channel_id, name = claimed.entry.channel_id, f"file.{kind.extension}"
+    channel_id = claimed.entry.channel_id
     try:
         media = await ctx.digital_channels.upload(channel_id, name, kind.mimetype, data, claimed.entry.trace_id)
     except OutcomeUnknown as error:  # a file that nothing names does no harm
@@ -115,7 +118,14 @@ def _age(claimed: TaskClaim) -> float:
     return time.time() - (claimed.entry.accepted_at or 0) / 1000
 
 
-async def _fetched(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia, url: str) -> bytes:
+async def _fetched(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia | None, url: str) -> bytes:
+    if url.startswith(BLOB) or provider is None:
+        data = await ctx.ledger.blobs.get(url.removeprefix(BLOB))
+        if data is None:
+            raise Withheld("expired")
+        if len(data) > ctx.configuration.media.most:
+            raise Withheld("too large")
+        return data
     try:
         return await ctx.files.fetch(provider, url)
     except (SendError, TimeoutError) as error:

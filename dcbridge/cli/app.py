@@ -126,6 +126,25 @@ def serve(config: ConfigOption = None) -> None:
         raise refused(list(map(str, error.problems))) from None
 
 
+@app.command("mail-in", short_help="Take mail for email channels, by LMTP or SMTP.")
+def mail_in(config: ConfigOption = None) -> None:
+    """Take mail for the mailboxes of email channels, by LMTP or SMTP, from a mail system of yours.
+
+    A mail is answered 250 when it is stored. Workers read it and post it to Digital Channels. SIGTERM or Ctrl-C stops
+    the process.
+    """
+    from dcbridge.runtime import logs
+    from service.mail.main import run
+
+    settings, configuration = read_all(config)
+    logs.configure(settings.log_format, settings.log_level, once=True)
+    sys.excepthook = logs.log_uncaught
+    try:
+        run(settings, configuration)
+    except ConfigurationError as error:
+        raise refused(list(map(str, error.problems))) from None
+
+
 def _known_queues(queues: list[str] | None) -> list[str]:
     for name in queues or ():
         if name not in QUEUES:

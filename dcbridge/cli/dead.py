@@ -53,6 +53,7 @@ class What(StrEnum):
     AGENT_MESSAGE = Kind.AGENT_MESSAGE.option
     RECEIPT = Kind.RECEIPT.option
     CALLBACK = Kind.CALLBACK.option
+    MAIL = Kind.MAIL.option
     CONSUMER = Kind.CONSUMER.option
     DELIVERY_UPDATE = Kind.DELIVERY_UPDATE.option
     INTERACTION_BATCH = Kind.INTERACTION_BATCH.option

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from phonenumbers import SUPPORTED_REGIONS
 
+from dcbridge.config.inbound import base_of
 from dcbridge.events.sinks import targets
 from dcbridge.events.sinks.kinds import missing
 from dcbridge.providers import ANY_SENDERS, KINDS
@@ -48,6 +49,7 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
             yield Finding((*path, "endpoint"), "is missing, and there are several endpoints", f"choose from {names}")
         yield from _carried(path, channel, providers)
     yield from _numbers(channels, providers)
+    yield from _inbound(channels)
     yield from _secrets(tree)
     yield from _addresses(tree)
     yield from _sinks(tree)
@@ -151,6 +153,28 @@ def _numbers(
                     f'has the number of channel "{other}" at the same provider: what a consumer answers is for either'
                 )
                 yield Finding(at, what, "give each channel a number of its own")
+
+
+def _inbound(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Mail for a channel that takes none, and a mailbox that two channels have."""
+    first: dict[str, str] = {}
+    for channel_id, channel in channels.items():
+        inbound = channel.get("inbound")
+        if not isinstance(inbound, Mapping):
+            continue
+        path: Path = ("channels", channel_id, "inbound")
+        if channel.get("type") != "email":
+            yield Finding(path, "is for channels of type email", "leave it out: SMS come by the provider's callback")
+        addresses = inbound.get("addresses")
+        for place, address in enumerate(addresses if isinstance(addresses, list) else []):
+            if not isinstance(address, str):
+                continue
+            mailbox = base_of(address)
+            if "+" in address.partition("@")[0]:
+                yield Finding((*path, "addresses", place), "has a +: what stands behind it is ignored", "leave it out")
+            elif first.setdefault(mailbox, channel_id) != channel_id:
+                what = f'is a mailbox of channel "{first[mailbox]}" as well: its mail would be for either'
+                yield Finding((*path, "addresses", place), what, "give each channel mailboxes of its own")
 
 
 def _senders(name: str, providers: Mapping[str, Mapping[str, Any]]) -> Senders:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstraints, model_validator
 
 from dcbridge.config.consent import Consent
+from dcbridge.config.inbound import Inbound, base_of, mailboxes
 from dcbridge.config.media import ChannelMedia, Media
 from dcbridge.config.routing import Slow, Switch, with_both
 from dcbridge.events.sinks import EventPace, Subscriber
@@ -246,6 +247,10 @@ class Channel(Model):
         None, description="Waits between attempts; fields that are not set are those of the top-level retry."
     )
 
+    inbound: Inbound | None = Field(
+        None, description="What consumers write to an email channel; without it, their mail is not taken."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _in_one_spelling(cls, value: Any) -> Any:
@@ -317,6 +322,14 @@ class Configuration(Model):
     def channel_of(self, provider: str, address: str) -> str | None:
         """The channel that this provider's number belongs to, in whatever spelling; None where no channel has it."""
         return self._channels_by_address.get((provider, address_key(address)))
+
+    def channel_of_mailbox(self, mailbox: str) -> str | None:
+        """The channel whose mail comes to this mailbox, whatever stands behind a + in it; None for no channel's."""
+        return self._channels_by_mailbox.get(base_of(mailbox))
+
+    @cached_property
+    def _channels_by_mailbox(self) -> dict[str, str]:
+        return mailboxes(self.channels)
 
     @cached_property
     def consent_scopes(self) -> dict[str, str]:

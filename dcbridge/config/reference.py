@@ -17,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from dcbridge.config.consent import Answers, Consent
+from dcbridge.config.inbound import Inbound
 from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
 from dcbridge.config.routing import Slow, Switch
@@ -123,6 +124,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("media", Media),
     ("media.scan", Scan),
     ("channels.*id*.media", ChannelMedia),
+    ("channels.*id*.inbound", Inbound),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

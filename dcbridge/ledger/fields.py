@@ -60,6 +60,7 @@ class Kind(Word):
     AGENT_MESSAGE = "agent message", "an agent message that could not be carried, or its raw bytes"
     RECEIPT = "receipt", "a receipt that Digital Channels refused for good"
     CALLBACK = "callback", "a provider's callback that could not be read"
+    MAIL = "mail", "a mail that could not be read, or for no channel"
     CONSUMER = "consumer", "a consumer's message that Digital Channels refused for good"
     DELIVERY_UPDATE = "delivery update", "a provider's word about a message that nobody knows"
     INTERACTION_BATCH = "interaction batch", "an interactions webhook that could not be split"

@@ -34,6 +34,7 @@ JOBS = {
     ),  # like a callback it brings news; it must not wait behind what is sent
     "callback": JobKind("workers.jobs.callback", INBOUND, "t"),
     "consumer": JobKind("workers.jobs.consumer", INBOUND, "t"),
+    "mail": JobKind("workers.jobs.mail", INBOUND, "t"),
     "confirm": JobKind("workers.jobs.confirm", OUTBOUND, "t"),
     "split": JobKind("workers.jobs.split", INBOUND),
     "deliver": JobKind("workers.jobs.deliver", EVENTS, "t"),

@@ -51,15 +51,20 @@ class Part:
         found = parameters(self.head.get("content-disposition")).get("filename") or self.parameters.get("name", "")
         return shown(found).replace("\\", "/").rpartition("/")[2].strip(" .")[:200]
 
+    @cached_property
+    def _encoding(self) -> str:
+        return self.head.get("content-transfer-encoding").partition(";")[0].strip().lower()
+
     @property
     def size(self) -> int:
-        """Bytes of the content as it stands, encoded."""
-        return self.end - self.begin
+        """Bytes of the content; of base64 as many as its usual lines of 76 letters carry."""
+        encoded = self.end - self.begin
+        return encoded * 57 // 78 if self._encoding == "base64" else encoded
 
     def content(self, most: int | None = None) -> bytes:
         """The content without its encoding, up to `most` bytes; what is not encoded as it says stays as it stands."""
         body = self.raw[self.begin : self.end if most is None else min(self.end, self.begin + most * 2)]
-        how = self.head.get("content-transfer-encoding").partition(";")[0].strip().lower()
+        how = self._encoding
         if how == "base64":
             body = _from_base64(body)
         elif how == "quoted-printable":

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from dcbridge.mail import automatic
 from dcbridge.mail.authentication import Verdict, dmarc
-from dcbridge.mail.head import Head
+from dcbridge.mail.head import Head, read_head
 from dcbridge.mail.html import to_text
 from dcbridge.mail.mime import Part, read_parts
 from dcbridge.mail.quotes import is_said, reply_of
@@ -41,7 +41,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """Something that came along. `size`: bytes as they stand in the mail, encoded."""
+    """Something that came along. `size`: bytes; of base64 in its usual lines."""
 
     name: str = field(repr=False)
     kind: str
@@ -67,12 +67,6 @@ class Mail:
     sent_at: float | None
     dmarc: Verdict
     cut: tuple[str, ...]  # what was left out, in a few words of ours
-    digest: str  # the same for the same mail, where it has no Message-ID
-
-    @property
-    def name(self) -> str:
-        """What tells this mail from all others: its Message-ID, else a digest of what makes it."""
-        return self.message_id or self.digest
 
 
 def read(
@@ -117,7 +111,6 @@ def read(
         sent_at=_date(head.get("date")),
         dmarc=dmarc(head, trusted),
         cut=tuple(cut),
-        digest=_digest(head, raw[head.body_at :]),
     )
 
 
@@ -140,11 +133,19 @@ def _delivered_to(head: Head) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _digest(head: Head, body: bytes) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for piece in (head.get("date"), head.get("from"), head.get("subject")):
-        digest.update(piece.encode("utf-8", "replace") + b"\0")
-    digest.update(body)
+def name_of(raw: bytes) -> str:
+    """What tells this mail from all others, whatever way it comes and however often.
+
+    A Message-ID alone does not: some programs write the same one into all their mails.
+    """
+    head = read_head(raw)
+    digest = hashlib.blake2b(digest_size=12)
+    for name in ("message-id", "date", "from", "subject"):
+        digest.update(head.get(name).encode("utf-8", "replace") + b"\0")
+    end = len(raw)
+    while end > head.body_at and raw[end - 1] in b"\r\n":  # ways differ in how a mail ends
+        end -= 1
+    digest.update(memoryview(raw)[head.body_at : end])
     return digest.hexdigest()
 
 

@@ -73,3 +73,14 @@ def piece_set_id(provider: str, sender: str, to: str, piece: Piece) -> str:
 def consumer_lane(channel_id: str, sender: str) -> str:
     """One conversation, on its way to the agent."""
     return lane_of("in", channel_id, sender)
+
+
+def mail_task_id(channel_id: str, name: str) -> str:
+    """The task that reads one mail to one channel; `name` by `dcbridge.mail.reader.name_of`."""
+    digest = hashlib.blake2b(f"{channel_id}\0{name}".encode(), digest_size=12).hexdigest()
+    return f"l-{digest}"
+
+
+def mail_lane(channel_id: str, sender: str) -> str:
+    """Mails of one sender are read in the order in which they came; those of no sender need none."""
+    return lane_of("mail", channel_id, sender.lower()) if sender else ""

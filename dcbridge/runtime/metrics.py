@@ -112,6 +112,9 @@ class Metrics:
             "dcbridge_media", "Files of consumers (in) and agents (out), by what became of them.",
             ["direction", "outcome"], registry=r,
         )  # fmt: skip
+        self.mails = Counter(
+            "dcbridge_mails", "Mails for our mailboxes, by what became of them.", ["channel", "outcome"], registry=r
+        )
         self.consent = Counter(
             "dcbridge_consent", "Words of consumers about consent, and messages that were refused for want of it.",
             ["channel", "outcome"], registry=r,

@@ -147,6 +147,27 @@ class Settings(BaseSettings):
         " waits until Redis has taken it.",
     )
 
+    mail_host: str = Field("127.0.0.1", description="Address that `dcbridge mail-in` listens on for mail.")
+    mail_port: Port = Field(8024, description="Port that `dcbridge mail-in` listens on for mail.")
+    mail_operator_port: Port = Field(
+        8083, description="Port for health and metrics of `dcbridge mail-in`, on the address of the operator port."
+    )
+    mail_protocol: Annotated[Literal["lmtp", "smtp"], BeforeValidator(_lower)] = Field(
+        "lmtp",
+        description="What your mail system speaks to `dcbridge mail-in`: LMTP, which answers for each recipient,"
+        " or SMTP.",
+    )
+    mail_limit: int = Field(25 << 20, ge=1 << 16, description="Bytes that one mail may have; a larger one gets 552.")
+    mail_memory: int = Field(
+        200 << 20, ge=1 << 20, description="Bytes of mails that are being received at one time; more are answered 451."
+    )
+    mail_connections: int = Field(100, ge=1, le=10_000, description="Connections for mail at one time; more get 421.")
+    mail_timeout: Seconds = Field(60.0, description="Seconds that the mail system may be silent on a connection.")
+    mail_certificate: str = Field(
+        "", description="Path of the certificate for STARTTLS, its chain included; without it, there is no STARTTLS."
+    )
+    mail_key: str = Field("", description="Path of the key of that certificate.")
+
     retention_days: Seconds = Field(
         7.0, description="Days that a finished message is remembered, and a redelivered messageId recognised."
     )
@@ -252,7 +273,7 @@ class Settings(BaseSettings):
             )
         if self.public_port and self.public_port == self.operator_port and self._hosts_meet():
             complaints.append((("operator_port",), "should differ from public_port, or listen on another address"))
-        complaints += self._about_tls()
+        complaints += self._about_tls() + self._about_mail()
         refuse(*complaints)
         return self
 
@@ -267,6 +288,20 @@ class Settings(BaseSettings):
         for name in given:
             if not os.access(getattr(self, name), os.R_OK):
                 complaints.append(((name,), "should name a file that can be read"))
+        return complaints
+
+    def _about_mail(self) -> list[tuple[Path, str]]:
+        complaints: list[tuple[Path, str]] = []
+        if bool(self.mail_certificate) != bool(self.mail_key):
+            lacks = "mail_key" if self.mail_certificate else "mail_certificate"
+            complaints.append(((lacks,), "is missing: STARTTLS needs a certificate and its key"))
+        complaints += [
+            ((name,), "should name a file that can be read")
+            for name in ("mail_certificate", "mail_key")
+            if getattr(self, name) and not os.access(getattr(self, name), os.R_OK)
+        ]
+        if self.mail_memory < self.mail_limit:
+            complaints.append((("mail_memory",), f"should be at least mail_limit ({self.mail_limit} bytes)"))
         return complaints
 
     def _hosts_meet(self) -> bool:

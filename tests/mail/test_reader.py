@@ -12,7 +12,7 @@ from dcbridge.mail.charsets import decode, known
 from dcbridge.mail.head import read_head
 from dcbridge.mail.mime import parameters
 from dcbridge.mail.quotes import reply_of
-from dcbridge.mail.reader import Kind, read
+from dcbridge.mail.reader import Kind, name_of, read
 from tests.mail.corpus import faults, rows
 from tests.mail.corpus_replies import ATTRIBUTIONS, HEADERS
 from tests.mail.writing import Row, mail, plain
@@ -83,10 +83,16 @@ def test_only_the_trusted_system_says_who_wrote(trusted: str, fields: list[str],
 
 
 def test_what_tells_a_mail_from_others() -> None:
-    named, nameless = plain("Hello"), plain("Hello", "Message-ID: ")
-    assert read(named).name == "a1@mail.example.org"
-    assert read(nameless).name == read(b"Received: by x\r\n" + nameless).name
-    assert read(nameless).name != read(plain("Hello!", "Message-ID: ")).name
+    assert name_of(plain("Hello")) == name_of(b"Received: by x\r\nReturn-Path: <a@b>\r\n" + plain("Hello"))
+    assert name_of(plain("Hello")) == name_of(plain("Hello") + b"\r\n")
+    others = [
+        plain("Hello!"),
+        plain("Hello", "Message-ID: <b@x>"),
+        plain("Hello", "Date: Fri, 27 Nov 2026 12:00:00 +0100"),
+        plain("Hello", "From: b@example.org"),
+        plain("Hello", subject="other"),
+    ]
+    assert len({name_of(plain("Hello")), *map(name_of, others)}) == 6
 
 
 def test_what_it_answers_the_nearest_first() -> None:

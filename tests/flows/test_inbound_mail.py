@@ -1,0 +1,151 @@
+"""A consumer writes an email: through `dcbridge mail-in` and a worker to the agent, once, in order, whatever fails."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mail import corpus_machines
+from tests.mail.writing import html, multipart, part, plain
+from tests.stack import EMAIL, Stack, until
+
+CARE = "care@company.com"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(12_000)
+
+
+@pytest.fixture(scope="module")
+def mail_stack() -> Iterator[Stack]:
+    inbound = {"addresses": [CARE], "authserv_id": "mx.company.com", "per_sender": 1000}
+    parts = ("sandbox", "service", "worker", "mail-in")
+    with tempfile.TemporaryDirectory(prefix="dcbridge-test-") as folder:
+        settings = {"DCBRIDGE_BLOB_FOLDER": f"{folder}/blobs"}
+        with Stack(Path(folder), settings=settings, channels={EMAIL: {"inbound": inbound}}, parts=parts) as running:
+            yield running
+
+
+def deliver(stack: Stack, raw: bytes, sender: str = "ana@example.org", to: str = CARE) -> int:
+    """By LMTP; the code of the answer."""
+    with smtplib.LMTP("127.0.0.1", stack.mail_in, timeout=20) as client:
+        client.ehlo_or_helo_if_needed()
+        client.mail(sender)
+        client.rcpt(to)
+        return client.data(raw)[0]
+
+
+def seen(stack: Stack, sender: str) -> list[dict[str, Any]]:
+    return [message for message in stack.state()["seen"] if message["sender"] == sender]
+
+
+def texts(stack: Stack, sender: str) -> list[str]:
+    return [message["text"] for message in seen(stack, sender)]
+
+
+def outcomes(stack: Stack, outcome: str) -> float:
+    lines = [line for line in stack.metrics("worker").splitlines() if line.startswith("dcbridge_mails_total")]
+    return sum(float(line.split()[-1]) for line in lines if f'outcome="{outcome}"' in line)
+
+
+def test_a_mail_reaches_the_agent(mail_stack: Stack) -> None:
+    wrote = "On Wed, 25 Nov 2026 at 10:00, Company <care@company.com> wrote:\n\n> Tuesday?\n"
+    picture = part("image/png", PNG, "Content-Disposition: attachment; filename=map.png")
+    raw = multipart("mixed", part("text/plain; charset=utf-8", f"Yes please, Tuesday.\n\n{wrote}"), picture)
+    raw = raw.replace(b"ana@example.org", b"Ana@Example.ORG")
+    assert deliver(mail_stack, raw) == 250
+    until(lambda: seen(mail_stack, "Ana@example.org"), "the agent sees it")
+    [message] = seen(mail_stack, "Ana@example.org")
+    assert (message["channel_id"], message["to"]) == (EMAIL, EMAIL)
+    said, _, link = message["text"].rpartition("\n")
+    assert said == "Re: Your order 17\n\nYes please, Tuesday.\n\n[file: map.png, 12 kB]"
+    path = link.removeprefix("http://").partition("/")[2]
+    assert mail_stack.client.get(f"{mail_stack.public}/{path}").content == PNG
+    until(lambda: not mail_stack.ledger().keys("dcb:blobs-of:*"), "nothing of it waits here")
+    assert mail_stack.violations() == []
+
+
+def test_html_alone_is_read_as_text(mail_stack: Stack) -> None:
+    deliver(mail_stack, html("<p>Hello <b>you</b></p>", "From: html@example.org", subject=""))
+    until(lambda: texts(mail_stack, "html@example.org") == ["Hello you"], "the agent sees it")
+
+
+def test_the_same_mail_twice_reaches_the_agent_once_and_in_order(mail_stack: Stack) -> None:
+    mails = [plain(f"line {n}\r\n", "From: bob@example.org", f"Message-ID: <{n}@x>", subject="") for n in range(6)]
+    for raw in [*mails[:3], *mails]:
+        assert deliver(mail_stack, raw, "bob@example.org") == 250
+    until(lambda: len(texts(mail_stack, "bob@example.org")) == 6, "the agent sees all of it")
+    until(lambda: not any(mail_stack.books().tasks.values()), "nothing waits")
+    assert texts(mail_stack, "bob@example.org") == [f"line {n}" for n in range(6)]
+
+
+def test_it_waits_while_digital_channels_fails(mail_stack: Stack) -> None:
+    mail_stack.control(digital_channels={"mode": "500", "count": 2})
+    deliver(mail_stack, plain("anybody there?\r\n", "From: eve@example.org", subject=""))
+    until(lambda: texts(mail_stack, "eve@example.org") == ["anybody there?"], "the agent sees it, once")
+
+
+def test_a_sender_that_is_not_verified_is_marked(mail_stack: Stack) -> None:
+    failed = b"Authentication-Results: mx.company.com; dmarc=fail header.from=example.org\r\n"
+    deliver(mail_stack, failed + plain("pay here\r\n", "From: boss@example.org", subject="Urgent"))
+    until(lambda: texts(mail_stack, "boss@example.org"), "the agent sees it")
+    assert texts(mail_stack, "boss@example.org") == ["[sender not verified]\nUrgent\n\npay here"]
+
+
+def test_machines_are_counted_and_not_shown(mail_stack: Stack) -> None:
+    before = outcomes(mail_stack, "automatic")
+    deliver(mail_stack, plain("away\r\n", "From: away@example.org", "Auto-Submitted: auto-replied"))
+    until(lambda: outcomes(mail_stack, "automatic") == before + 1, "it is counted")
+    before = outcomes(mail_stack, "loop")
+    deliver(mail_stack, plain("x\r\n", "From: away@example.org", "Message-ID: <0123456789abcdef01234567@company.com>"))
+    until(lambda: outcomes(mail_stack, "loop") == before + 1, "it is counted")
+    assert seen(mail_stack, "away@example.org") == []
+
+
+def test_a_bounce_is_the_delivery_report_of_its_mail(mail_stack: Stack) -> None:
+    mail_stack.control(mail={"reports": False})
+    message = mail_stack.agent_mails("gone@example.org")
+    until(lambda: mail_stack.entry(message, EMAIL).state == "sent", "the mail server has it")
+    row = next(row for row in corpus_machines.bounces() if row.name == "bounce: Postfix")
+    ours = mail_stack.ref(message, EMAIL).encode()
+    raw = row.raw.replace(b"0123456789abcdef01234567", ours).replace(b"ana@example.org", b"gone@example.org")
+    assert deliver(mail_stack, raw, "") == 250
+    receipt = mail_stack.receipt(message, "gone@example.org", EMAIL)
+    assert (receipt["status"], receipt["reasons"][0]["code"]) == ("Failed", 530)
+
+
+def dead_mails(stack: Stack) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stack.command("dead", "list", "--what", "mail", "--json").stdout.splitlines()]
+
+
+def test_a_bounce_that_says_nothing_is_a_dead_letter_and_can_be_put_back(mail_stack: Stack) -> None:
+    deliver(mail_stack, plain("odd\r\n", "From: postmaster@example.org", subject="Nondeliverable mail"), "")
+    [letter] = until(lambda: dead_mails(mail_stack), "it is a dead letter")
+    assert letter["reason"] == "bounce from a mail system"
+    assert "will be read again" in mail_stack.command("dead", "replay", letter["id"], "--dry-run").stdout
+    assert mail_stack.command("dead", "replay", letter["id"]).returncode == 0
+    until(lambda: outcomes(mail_stack, "dead") == 2, "the mail was kept, and is read once more")
+    assert [one["id"] for one in until(lambda: dead_mails(mail_stack), "and is there again")] == [letter["id"]]
+
+
+def test_a_large_mail_goes_through_the_folder_and_leaves_nothing(mail_stack: Stack) -> None:
+    file = part("application/pdf; name=big.pdf", b"%PDF-1.4" * 250_000)
+    raw = multipart("mixed", part("text/plain", "see file"), file, subject="", fields=("From: big@example.org",))
+    folder = mail_stack.folder / "blobs"
+    assert deliver(mail_stack, raw) == 250
+    until(lambda: texts(mail_stack, "big@example.org"), "the agent sees it")
+    assert texts(mail_stack, "big@example.org")[0].startswith("see file\n\n[file: big.pdf, 2.0 MB]\nhttp")
+    until(lambda: not any(file.stat().st_size > 3_000_000 for file in folder.iterdir()), "the mail is gone")
+
+
+def test_the_worker_may_be_away(mail_stack: Stack) -> None:
+    mail_stack.kill("worker")
+    for n in range(3):
+        assert (
+            deliver(mail_stack, plain(f"{n}\r\n", "From: late@example.org", f"Message-ID: <l{n}@x>", subject="")) == 250
+        )
+    mail_stack.start("worker")
+    until(lambda: texts(mail_stack, "late@example.org") == ["0", "1", "2"], "the agent sees them")

@@ -1,0 +1,158 @@
+"""A mail that was taken: read, and then a consumer's message, a delivery report, or nothing for an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+import orjson
+import structlog
+
+from dcbridge.config.inbound import Inbound
+from dcbridge.config.models import Channel
+from dcbridge.errors import UnreadableEvent
+from dcbridge.ledger import NewTask, TaskClaim
+from dcbridge.ledger.blobs import NoRoom
+from dcbridge.mail.for_agent import marks_of, text_for_agent
+from dcbridge.mail.reader import Kind, Mail, read
+from dcbridge.messages import Address
+from dcbridge.providers.base import Callback
+from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack
+from dcbridge.runtime.logs import info_line_in_context
+from dcbridge.settings.process import DAY
+from workers.context import WorkerContext
+from workers.media_in import BLOB, MOST
+
+log = structlog.get_logger()
+
+LONGEST_REPORT = 1 << 20  # bytes of a bounce that are read as a report; what it is about stands at its beginning
+
+
+async def read_mail(ctx: WorkerContext, task_id: str) -> None:
+    """Read one mail, and hand on what it is: nothing is posted here."""
+    claim = ctx.ledger.leases.token()
+    claimed = await ctx.ledger.tasks.claim(task_id, claim, ctx.settings.lease)
+    if not claimed.ours:
+        return
+    channel_id = claimed.entry.channel_id
+    with structlog.contextvars.bound_contextvars(message=task_id, trace=claimed.entry.trace_id, channel=channel_id):
+        try:
+            await _read(ctx, task_id, claim, claimed, channel_id)
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
+            ctx.metrics.faults.labels("bug", "").inc()
+            log.error("mail_internal_error", exc_info=True)
+            await _dead(ctx, task_id, claim, claimed, "internal error")
+
+
+async def _read(ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, channel_id: str) -> None:
+    stored = orjson.loads(claimed.entry.payload)
+    channel = ctx.channel(channel_id)
+    if channel is None or channel.inbound is None:
+        return await _dead(ctx, task_id, claim, claimed, "the channel takes no mail")
+    raw = await ctx.ledger.blobs.get(stored["blob"])
+    if raw is None:
+        return await _dead(ctx, task_id, claim, claimed, "the mail is not kept any more")
+    # In a thread: the worst mail takes a second, and other jobs of this process go on meanwhile.
+    mail = await asyncio.to_thread(
+        read,
+        raw,
+        envelope_from=stored["from"],
+        trusted=channel.inbound.authserv_id,
+        own_domains=ctx.mail_domains,
+    )
+    outcome, task, why = _what_follows(ctx, channel_id, channel, channel.inbound, mail, claimed, task_id, raw)
+    if task is not None:
+        if outcome == "message":
+            await _keep_files(ctx, task.id, mail)
+        await ctx.ledger.tasks.put([task])
+    if outcome == "unreadable":
+        return await _dead(ctx, task_id, claim, claimed, why)
+    await ctx.ledger.tasks.done(task_id, claim, ctx.settings.callback_dedupe_days * DAY, why)
+    ctx.metrics.mails.labels(channel_id, outcome).inc()
+    info_line_in_context(
+        "mail_read",
+        outcome=outcome,
+        why=why or None,
+        consumer=ctx.tokens.of(mail.sender.id) if mail.sender else None,
+        bytes=len(raw),
+        files=len(mail.files),
+        task=task.id if task else None,
+    )
+    return None
+
+
+def _what_follows(
+    ctx: WorkerContext,
+    channel_id: str,
+    channel: Channel,
+    inbound: Inbound,
+    mail: Mail,
+    claimed: TaskClaim,
+    task_id: str,
+    raw: bytes,
+) -> tuple[str, NewTask | None, str]:
+    """What became of it, the task that goes on with it, and why nothing does."""
+    trace = claimed.entry.trace_id
+    if mail.kind is Kind.LOOP:
+        return "loop", None, mail.why
+    if mail.kind is Kind.BOUNCE:
+        if mail.why == "disposition notification":
+            return "read receipt", None, mail.why
+        report = _report(ctx, channel, raw, trace)
+        return ("bounce", report, "") if report else ("unreadable", None, f"bounce {mail.why}")
+    if mail.kind is Kind.AUTOMATIC and inbound.automatic == "hide":
+        return "automatic", None, mail.why
+    if mail.sender is None:
+        return "unreadable", None, "no sender"
+    text = text_for_agent(mail, marks_of(mail, unverified=inbound.unverified == "mark"))
+    consumer = mailbox_key(mail.sender)
+    new_id = consumer_task_id(channel_id, task_id)
+    names = {f"{BLOB}{file_id(new_id, place)}": file.name for place, file in enumerate(mail.files)}
+    payload = {"from": consumer, "text": text, "media": [*names], "names": names, "provider": channel.provider}
+    lane = consumer_lane(channel_id, consumer)
+    return "message", NewTask(new_id, "consumer", lane, orjson.dumps(payload), trace, channel_id), ""
+
+
+def file_id(task_id: str, place: int) -> str:
+    """The blob of one file of a mail."""
+    return f"{task_id}-{place}"
+
+
+async def _keep_files(ctx: WorkerContext, task_id: str, mail: Mail) -> None:
+    """The files of a mail, for the task that uploads them, one after the other."""
+    for place, file in enumerate(mail.files[:MOST]):
+        data = await asyncio.to_thread(file.part.content)
+        keep = ctx.settings.dead_letter_days * DAY
+        try:
+            await ctx.ledger.blobs.put(data, keep=keep, task=task_id, blob_id=file_id(task_id, place))
+        except (NoRoom, ValueError):
+            ctx.metrics.faults.labels("no_room", "").inc()
+            log.error("mail_file_not_kept", bytes=len(data))
+
+
+def mailbox_key(sender: Address) -> str:
+    """A consumer's mailbox as Digital Channels gets it: one spelling of the domain, the rest as she writes it."""
+    local, _, domain = sender.id.rpartition("@")
+    return f"{local}@{domain.lower()}"
+
+
+def _report(ctx: WorkerContext, channel: Channel, raw: bytes, trace: str) -> NewTask | None:
+    """The task that reads a bounce as a status callback's report; None where it says nothing."""
+    provider = ctx.providers[channel.provider]
+    callback = Callback("status", "POST", "", b"", {}, raw[:LONGEST_REPORT])
+    if provider.kind != "smtp":
+        return None
+    try:
+        provider.parse_callback(callback)
+    except UnreadableEvent:
+        return None
+    digest = hashlib.blake2b(f"{provider.name}\0{provider.event_id(callback)}".encode(), digest_size=12).hexdigest()
+    return NewTask(f"b-{digest}", "callback", "", pack(provider.name, callback), trace)
+
+
+async def _dead(ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, why: str) -> None:
+    """A dead letter, which keeps the mail itself."""
+    ctx.metrics.mails.labels(claimed.entry.channel_id, "dead").inc()
+    log.error("mail_dead", why=why)
+    keep = ctx.settings.callback_dedupe_days * DAY
+    await ctx.ledger.tasks.dead(task_id, claim, why, claimed.entry.payload, keep)
