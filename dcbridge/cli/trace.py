@@ -18,6 +18,7 @@ from dcbridge.ledger import Ledger
 from dcbridge.ledger.fields import MessageEntry, State
 from dcbridge.ledger.history import Hop, hops_of, hops_of_task, older_lines_are_gone, parts_of
 from dcbridge.ledger.reports import search as reports
+from dcbridge.ledger.uploads import Uploaded
 from dcbridge.messages import message_ref
 from dcbridge.printable import printable
 from dcbridge.runtime.logs import Tokens
@@ -166,6 +167,7 @@ async def _task(ledger: Ledger, task_id: str) -> Life | None:
         "trace id": entry.trace_id,
         "attempts": entry.attempts,
         "last code": entry.last_code,
+        "files": [_file(one) for _, one in sorted((await ledger.uploads.of(task_id)).items())],
         "damaged": damaged,
         "dead letters": await reports.dead_letters(ledger.redis, [f"t-{task_id}"]),
     }
@@ -200,6 +202,10 @@ def _provider(entry: MessageEntry) -> str:
     why = _WHY.get(entry.provider_why.partition(" ")[0], entry.provider_why)
     left = ", ".join(entry.left_providers.split())
     return entry.provider + (f": {why}" if why else "") + (f"; before, it went through {left}" if left else "")
+
+
+def _file(one: Uploaded) -> str:
+    return f"withheld: {one.withheld}" if one.withheld else f"{one.mimetype} of {one.size:,} bytes, {one.media_id}"
 
 
 def _held_back(entry: MessageEntry, parked_at: str, why: bytes | None) -> str:

@@ -9,6 +9,7 @@ import pytest
 from dcbridge.ledger import NewTask
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.history import KEPT
+from dcbridge.ledger.uploads import Uploaded
 from dcbridge.messages import MessageStatus, UpdateStatus
 from dcbridge.runtime.logs import Tokens
 from tests.cli.session import CONSUMER, SENDER, TEXT, Session
@@ -232,6 +233,10 @@ async def test_a_receipt_that_was_tried_again_and_one_that_was_refused(session: 
 async def test_the_life_of_a_task(session: Session) -> None:
     task_id = "c-" + "0" * 24
     await session.ledger.tasks.put([NewTask(task_id, "consumer", "lane", TEXT.encode(), "trace", CHANNEL)])
+    for place, file in enumerate(
+        (Uploaded("media-1", "u", "file.png", "image/png", 4711), Uploaded(withheld="infected"))
+    ):
+        await session.ledger.uploads.note(task_id, place, file, CHANNEL, keep=60.0, remember=60.0)
     assert await session.hops(task_id) == ["accepted"]
     await session.ledger.tasks.claim(task_id, "mine", 60.0)
     assert (await session.hops(task_id))[-1].startswith("attempt 1: under way")
@@ -247,6 +252,7 @@ async def test_the_life_of_a_task(session: Session) -> None:
         "ended: dead",
     ]
     assert (life["what"], life["dead_letters"]) == ("a consumer message", [f"t-{task_id}"])
+    assert life["files"] == ["image/png of 4,711 bytes, media-1", "withheld: infected"]
 
 
 # ---------------------------------------------------------------- ids
