@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -20,8 +21,10 @@ settings.register_profile("dcbridge", deadline=None, suppress_health_check=[Heal
 settings.register_profile("thorough", settings.get_profile("dcbridge"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dcbridge"))
 
-# A process that a test starts finds what another one has compiled.
+# A process that a test starts finds what another one has compiled. So does each of pytest's workers: to rewrite the
+# assertions of all test files takes longer than to run many of them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Each Redis of the tests writes every command to a file and calls fsync, as in production. Tests kill processes and
 # never the power: in memory these files are as good, and a slow disk is not what is tested.
