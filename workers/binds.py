@@ -56,6 +56,7 @@ class Binds:
         self._windows = windows
         self._bound = dict.fromkeys(self._providers, 0)  # workers, as far as this one knows
         self._why: dict[str, SendError] = {}  # the last try to bind failed
+        self._kept = False
 
     def queues(self) -> list[str]:
         """Of the accounts that this worker is bound at."""
@@ -65,6 +66,8 @@ class Binds:
         """Whether another worker has to send what goes to this account. Raises the SendError that says why none can."""
         if not isinstance(provider, Smpp) or self._sender.smpp.of(provider.session):
             return False
+        if not self._kept:  # a worker of one job
+            return True
         until = time.monotonic() + self._settings.connect_timeout
         while not self._bound[provider.name]:
             if self._sender.smpp.of(provider.session):
@@ -78,6 +81,7 @@ class Binds:
 
     async def keep(self) -> None:
         """Hold sessions until cancelled; then unbind."""
+        self._kept = True
         try:
             async with asyncio.TaskGroup() as group:
                 for provider in self._providers.values():
