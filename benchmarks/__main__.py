@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import beside_bullmq, door, drain, events, machine, media, relay, whole
+from benchmarks import beside_bullmq, door, drain, events, machine, media, relay, updates, whole
 from benchmarks.machine import Noise
 from benchmarks.stage import CannotRun, leave_nothing_running
 from benchmarks.table import Line, markdown, text
@@ -25,6 +25,7 @@ ROWS: dict[str, tuple[Measure, Measure]] = {
     "two": (relay.measure_two, partial(relay.measure_two, size=relay.SMALL)),
     "whole": (whole.measure, partial(whole.measure, size=whole.SMALL)),
     "drain": (drain.measure, partial(drain.measure, size=drain.SMALL)),
+    "updates": (updates.measure, partial(updates.measure, size=updates.SMALL)),
     "events": (events.measure, partial(events.measure, size=events.SMALL)),
     "media": (media.measure, partial(media.measure, size=media.SMALL)),
     "bullmq": (beside_bullmq.measure, partial(beside_bullmq.measure, size=beside_bullmq.SMALL)),

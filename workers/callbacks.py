@@ -16,6 +16,7 @@ from dcbridge.ledger import NewPiece, NewTask, TaskClaim, lane_of
 from dcbridge.ledger.consent import order_of
 from dcbridge.ledger.dead_letters import NO_CHANNEL
 from dcbridge.ledger.fields import Kind, MessageEntry
+from dcbridge.ledger.script import slices
 from dcbridge.messages import ConsumerMessage, DeliveryUpdate, is_piece
 from dcbridge.providers.base import Callback, Unread
 from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, piece_set_id, unpack
@@ -29,6 +30,7 @@ from workers.context import WorkerContext
 log = structlog.get_logger()
 
 FOLLOW_WAITS = (1.0, 5.0, 30.0, 300.0, 1800.0)  # seconds between the attempts to confirm a callback
+_NOBODYS = MessageEntry({})
 TOGETHER = 100  # messages of one callback whose updates are applied at the same time
 
 
@@ -165,31 +167,48 @@ async def _apply_all(ctx: WorkerContext, updates: Sequence[DeliveryUpdate], clai
 
     False where one of them is to be looked at again.
     """
-    about: dict[str, list[DeliveryUpdate]] = {}
-    for update in updates:
-        about.setdefault(update.ref or update.provider_id or update.first_ref, []).append(update)
-    groups, settled = list(about.values()), True
-    if len(groups) == 1:
-        return await _apply_in_order(ctx, groups[0], claimed)
-    for begin in range(0, len(groups), TOGETHER):
-        applied = [_apply_in_order(ctx, group, claimed) for group in groups[begin : begin + TOGETHER]]
-        for result in await asyncio.gather(*applied, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-            settled = settled and result
+    settled = True
+    for some in slices(updates, TOGETHER):
+        settled = await _apply_together(ctx, await locating.located(ctx, some), claimed) and settled
     return settled
 
 
-async def _apply_in_order(ctx: WorkerContext, updates: Sequence[DeliveryUpdate], claimed: TaskClaim) -> bool:
-    return all([await _apply(ctx, update, claimed) for update in updates])
+async def _apply_together(ctx: WorkerContext, updates: Sequence[DeliveryUpdate], claimed: TaskClaim) -> bool:
+    about: dict[str, list[DeliveryUpdate]] = {}
+    soon = [one for one in updates if locating.may_be_known_soon(ctx, one)]
+    wait = bool(soon) and claimed.entry.attempts <= len(locating.WAITS)
+    for update in updates:
+        if not (wait and update in soon):
+            about.setdefault(update.ref or update.provider_id or update.first_ref, []).append(update)
+    refs = [ref for ref, group in about.items() if group[0].ref]
+    entries = dict(zip(refs, await ctx.ledger.messages.entries(refs), strict=True))
+    applied = [_apply_in_order(ctx, group, entries.get(ref, _NOBODYS), claimed) for ref, group in about.items()]
+    gone: list[DeliveryUpdate] = []
+    for result in await asyncio.gather(*applied, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        gone += result
+    await _bury_unknown(ctx, gone, claimed)
+    return not wait
 
 
-async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim) -> bool:
-    """False where the update is to be looked at again: the id that it goes by may be written in a moment."""
-    update = await locating.located(ctx, update)
-    if locating.may_be_known_soon(ctx, update) and claimed.entry.attempts <= len(locating.WAITS):
-        return False
-    entry = await ctx.ledger.messages.entry(update.ref) if update.ref else MessageEntry({})
+async def _apply_in_order(
+    ctx: WorkerContext, updates: Sequence[DeliveryUpdate], entry: MessageEntry, claimed: TaskClaim
+) -> list[DeliveryUpdate]:
+    """Those that are about nothing that is known."""
+    return [one for one in updates if await _apply(ctx, one, entry, claimed) == "gone"]
+
+
+async def _bury_unknown(ctx: WorkerContext, gone: Sequence[DeliveryUpdate], claimed: TaskClaim) -> None:
+    """About messages we never sent, or so old that they are forgotten; of our answer to a STOP nothing more is kept."""
+    named = [task_id_of(one.ref) for one in gone if one.ref]
+    answers = {task for task, found in zip(named, await ctx.ledger.tasks.entries(named), strict=True) if found}
+    for why in sorted({locating.why_unknown(one) for one in gone if task_id_of(one.ref) not in answers}):
+        await _bury(ctx, claimed.entry.payload, why)
+
+
+async def _apply(ctx: WorkerContext, update: DeliveryUpdate, entry: MessageEntry, claimed: TaskClaim) -> str:
+    """What it changed."""
     channel = ctx.channel(entry.channel_id)
     result = "gone"
     if entry:
@@ -218,11 +237,7 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, claimed: TaskClaim)
         code=update.detail or None,
         outcome=result,
     )
-    if result == "gone" and update.ref and await ctx.ledger.tasks.entry(task_id_of(update.ref)):
-        result = "noted"  # of our answer to a STOP, of which nothing more is kept
-    if result == "gone":  # a message we never sent, or one so old that it is forgotten
-        await _bury(ctx, claimed.entry.payload, locating.why_unknown(update))
-    return True
+    return result
 
 
 async def _bury(ctx: WorkerContext, raw: bytes, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from dcbridge.ledger.fields import MessageEntry
@@ -14,16 +15,19 @@ UNKNOWN = "512 unknown message"
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # seconds; an update may come before the answer to its request is written
 
 
-async def located(ctx: WorkerContext, update: DeliveryUpdate) -> DeliveryUpdate:
-    """The update with our reference, where the provider's id or a mail's Message-ID leads to it."""
+async def located(ctx: WorkerContext, updates: Sequence[DeliveryUpdate]) -> list[DeliveryUpdate]:
+    """The updates of one callback with our reference, where the provider's id or a mail's Message-ID leads to it."""
+    ids = list({one.provider_id for one in updates if not one.ref and not one.first_ref and one.provider_id})
+    keeper = keepers(ctx.providers).get(updates[0].provider) if ids else None
+    whose = await ctx.ledger.lookups.whose(keeper, ids) if keeper is not None else {}
+    return [await _located(ctx, one, whose) for one in updates]
+
+
+async def _located(ctx: WorkerContext, update: DeliveryUpdate, whose: Mapping[str, str]) -> DeliveryUpdate:
     if update.ref:
         return update
     if update.first_ref:
         return replace(update, ref=await _copy(ctx, update))
-    keeper = keepers(ctx.providers).get(update.provider)
-    if keeper is None or not update.provider_id:
-        return update
-    whose = await ctx.ledger.lookups.whose(keeper, [update.provider_id])
     ref, _, part = whose.get(update.provider_id, "").partition(" ")
     return replace(update, ref=ref, part=int(part)) if ref and part.isdigit() else update
 

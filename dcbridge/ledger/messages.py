@@ -195,3 +195,7 @@ class Messages:
     async def entry(self, ref: str) -> MessageEntry:
         """What is remembered of one message, without its payload; false where nothing is."""
         return MessageEntry(await self._script.hash(f"dcb:m:{ref}"))
+
+    async def entries(self, refs: Sequence[str]) -> list[MessageEntry]:
+        """The same of several, in one round trip."""
+        return [MessageEntry(found) for found in await self._script.hashes([f"dcb:m:{ref}" for ref in refs])]

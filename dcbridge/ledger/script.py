@@ -135,6 +135,18 @@ class Script:
         """All fields of a key."""
         return await self.outlast(lambda: cast(Awaitable[dict[bytes, bytes]], self.redis.hgetall(key)))
 
+    async def hashes(self, keys: Sequence[str]) -> list[dict[bytes, bytes]]:
+        """All fields of each of several keys."""
+        if not keys:
+            return []
+        return await self.outlast(lambda: self._hashes(keys))
+
+    async def _hashes(self, keys: Sequence[str]) -> list[dict[bytes, bytes]]:
+        async with self.redis.pipeline(transaction=False) as together:
+            for key in keys:
+                together.hgetall(key)
+            return await together.execute()
+
 
 @dataclass(frozen=True, slots=True)
 class Retention:

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import door, drain, media, profile, relay, whole
+from benchmarks import door, drain, media, profile, relay, updates, whole
 from benchmarks.stage import Process, Sample, Stage, Wrong, cold
 from benchmarks.table import Line
 from tests import warm
@@ -47,6 +47,11 @@ def all_told(lines: list[Line], runs: int = 1) -> None:
 
 
 # ---------------------------------------------------------------- the rows
+
+
+def test_updates_in_batches_beside_one_in_a_callback(tmp_path: Path) -> None:
+    lines = updates.measure(tmp_path, 1, updates.SMALL)
+    all_told([replace(line, what=line.what.replace("20 in", "100 in")) for line in lines])
 
 
 def test_the_door_beside_two_servers_with_less_to_do_by_the_command(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,3 +115,19 @@ async def calls(side: FarSide) -> int:
     """Scripts that Redis has run."""
     stats: dict[str, dict[str, int]] = await side.redis.info("commandstats")
     return sum(one["calls"] for name, one in stats.items() if name in ("cmdstat_evalsha", "cmdstat_eval"))
+
+
+async def test_callbacks_of_many_updates_at_once_share_their_requests_to_redis(batches: FarSide) -> None:
+    """Each by itself would use up the connections, and the worker would wait for its own."""
+    refs = [await sent(batches, f"m-{number}") for number in range(3)]
+    unknown = [f"{number:024x}" for number in range(60)]
+    lines = [f"delivered {ref}" for ref in [*unknown[:30], *refs, *unknown[30:]]]
+    most = await batches.redis.config_get("maxclients")
+    await batches.redis.config_set("maxclients", 30)
+    try:
+        await asyncio.gather(*(read_one(batches, body(*lines, f"{number}?"), f"b-{number}") for number in range(12)))
+    finally:
+        await batches.redis.config_set("maxclients", most["maxclients"])
+    assert [(await batches.entry(ref)).state for ref in refs] == ["delivered"] * 3
+    found = await letters(batches)
+    assert sorted(set(found)) == [("delivery update", "512 unknown message"), ("delivery update", "no such event")]
