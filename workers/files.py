@@ -18,6 +18,7 @@ from dcbridge.ledger.blobs import NoRoom
 from dcbridge.media.file_types import ENOUGH, FileType, type_of
 from dcbridge.media.links import Links, cached_as
 from dcbridge.providers.base import HasMedia
+from dcbridge.providers.sms_fields import NAMED_BY_OPERATOR
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import DAY, Settings
 from dcbridge.transport.scanning import Clamd, HttpScanner, Scanner
@@ -85,12 +86,14 @@ class Files:
             raise Withheld("wrong host")
         try:
             async with asyncio.timeout(FETCH_SECONDS):
-                found = await self._fetched(request, self._sender(request.url.host))
+                named = request.url.host if request.extensions.get(NAMED_BY_OPERATOR) else ""
+                found = await self._fetched(request, self._sender(named))
                 if isinstance(found, bytes):
                     return found
                 # Without the login, and to public addresses alone: where it leads is not the operator's word.
-                host = found.host if found.host == request.url.host else ""
-                again = await self._fetched(httpx.Request("GET", found), self._sender(host))
+                again = await self._fetched(
+                    httpx.Request("GET", found), self._sender(named if found.host == named else "")
+                )
         except AccountFault as error:
             raise (Withheld("wrong host") if error.code == "address not allowed" else error) from None
         if not isinstance(again, bytes):

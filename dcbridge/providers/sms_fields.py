@@ -16,6 +16,7 @@ from dcbridge.providers.base import Fields, Part
 from dcbridge.settings.types import Region, is_loopback
 
 LONGEST_MEDIA_URL = 4096  # characters
+NAMED_BY_OPERATOR = "dcbridge.named"  # of a request: its host stands in bridge.yaml, and may be inside a network
 MOST_ADDRESS = 320  # characters of an end of a message; no number and no mailbox is longer
 
 
@@ -92,10 +93,11 @@ class MmsFields(SmsFields):
         if len(url) > LONGEST_MEDIA_URL or found.userinfo or not host:
             return None
         if (found.scheme, host, found.port) == (own.scheme, own.host, own.port):
-            return httpx.Request("GET", found, headers=login)
+            return httpx.Request("GET", found, headers=login, extensions={NAMED_BY_OPERATOR: True})
         allowed = (*self.usual_media_hosts, *self.media_hosts)
         near = any(host.endswith(one) if one.startswith(".") else host == one for one in allowed)
-        return httpx.Request("GET", found) if near and found.scheme == "https" else None
+        named = {NAMED_BY_OPERATOR: host in self.media_hosts}
+        return httpx.Request("GET", found, extensions=named) if near and found.scheme == "https" else None
 
 
 def text_parts(message: AgentMessage, limit: int) -> Sequence[Part]:

@@ -326,7 +326,11 @@ def read_settings(environ: Mapping[str, str]) -> tuple[Settings, tuple[Problem, 
         raise ConfigurationError(problems)
     if settings.token_key_is_random:
         warnings.append(
-            Problem(f"{PREFIX}TOKEN_KEY", 0, "is not set: tokens in logs differ between processes and restarts")
+            Problem(
+                f"{PREFIX}TOKEN_KEY",
+                0,
+                "is not set: tokens in logs differ between processes and restarts, and links to files do not open",
+            )
         )
     return settings, tuple(warnings)
 
