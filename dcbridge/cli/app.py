@@ -187,11 +187,13 @@ def check(
     media: Annotated[
         bool, typer.Option("--media", help="Upload, read and delete one pixel at Digital Channels instead.")
     ] = False,
+    bind: Annotated[bool, typer.Option("--bind", help="Bind and unbind once at each SMSC instead.")] = False,
 ) -> None:
     """Check bridge.yaml, the environment variables, the journal folder and Redis.
 
     With --media: upload one pixel for the first channel, read it and delete it, signed in each way that there is.
     Exit code 1 if the ways that are configured do not work.
+    With --bind: bind and unbind once at each SMSC; one that allows no more sessions than the workers hold refuses that.
 
     Exit code 0: all is well; 1: Redis is away or could lose messages; 2: the configuration is wrong.
     Nothing is changed, except for test keys in Redis, which are deleted or expire.
@@ -215,6 +217,10 @@ def check(
         from dcbridge.cli.media_check import report
 
         raise typer.Exit(asyncio.run(report(settings, configuration)))
+    if bind:
+        from dcbridge.cli.bind_check import report as report_binds
+
+        raise typer.Exit(asyncio.run(report_binds(settings, configuration)))
     of_redis = asyncio.run(check_redis(settings))
     notes = [*redis_warnings(settings), *(one for one in of_redis if one in NOTES)]
     for warning in [*(f"redis: {one}" for one in notes), *journal_warnings(settings)]:

@@ -78,7 +78,7 @@ class Side:
         """The units that wait to be read."""
         found = []
         for key in sorted(await self.redis.keys("dcb:t:b-*")):
-            payload: Any = await self.redis.hget(key, "p")  # type: ignore[misc]
+            payload: Any = await self.redis.hget(key, "p")
             found.append(unpack(payload)[1].body[pdu.HEADER :])
         return found
 
@@ -187,7 +187,7 @@ async def test_an_smsc_that_is_away_is_unreachable_and_its_return_closes_the_bre
         ref = await side.accept(worker)
         await outbound.send(worker, ref)
         assert (await worker.ledger.messages.entry(ref)).last_code == "connect"
-        await redis.hset("dcb:breaker:acme", mapping={"since": 1, "why": "connect", "wait": 60000, "probe": 9e15})  # type: ignore[misc]
+        await redis.hset("dcb:breaker:acme", mapping={"since": 1, "why": "connect", "wait": 60000, "probe": 9e15})
         server = await asyncio.start_server(_bind_only, "127.0.0.1", port)
         async with server:
             await until(lambda: bound(worker))
