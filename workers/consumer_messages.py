@@ -49,6 +49,8 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         except SendError as error:
             await _not_posted(ctx, task_id, claim, claimed, orjson.dumps(stored), error, keep)
             return True
+        if found is None:
+            return True
         if not found.text and not found.others:
             # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
             await ctx.ledger.tasks.done(task_id, claim, keep, "blank text, not posted")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
@@ -26,6 +26,7 @@ from dcbridge.transport.sender import Sender, Streamed
 from dcbridge.transport.ssrf import Guard
 
 TOGETHER = 12  # files that are in memory at once
+FOR_AGENTS = 4  # of them: consumers' files that come slowly hold up no file of an agent's
 FETCH_SECONDS = 10.0
 CACHED = DAY  # seconds for which an agent's file is kept
 HOSTS = 100  # of providers, whose connections are kept apart
@@ -48,6 +49,33 @@ class Facts:
     type: FileType
 
 
+class _Room:
+    """Places for files in memory. Who waits for one holds a job and a claim: a few may, and not for long."""
+
+    def __init__(self, places: int, settings: Settings) -> None:
+        self._places = asyncio.Semaphore(places)
+        self._waiting, self._most = 0, max(places, settings.concurrency // 4)
+        self._seconds = min(FETCH_SECONDS, settings.lease / 4)
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """For one file. Raises Deferred where there will be none soon."""
+        if self._waiting >= self._most:
+            raise Deferred("media busy")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            raise Deferred("media busy") from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._places.release()
+
+
 class Files:
     """The files of one worker. Made for a running event loop; nothing is connected before a file comes."""
 
@@ -63,7 +91,7 @@ class Files:
         self._metrics = metrics
         self._stack, self._ledger, self._configuration = stack, ledger, configuration
         self._most = configuration.media.most
-        self._room = asyncio.Semaphore(TOGETHER)
+        self._of_consumers, self._of_agents = _Room(TOGETHER - FOR_AGENTS, settings), _Room(FOR_AGENTS, settings)
         self._senders: dict[str, Sender] = {}
         self._facts: OrderedDict[str, Facts] = OrderedDict()
         self._times = (settings.connect_timeout, settings.read_timeout)
@@ -71,11 +99,9 @@ class Files:
             settings.token_key.get_secret_value().encode(), configuration.public_url, configuration.channels
         )
 
-    @asynccontextmanager
-    async def room(self) -> AsyncIterator[None]:
-        """For one file in memory."""
-        async with self._room:
-            yield
+    def room(self, *, of_agents: bool) -> AbstractAsyncContextManager[None]:
+        """For one file in memory. Raises Deferred where there will be none soon."""
+        return (self._of_agents if of_agents else self._of_consumers).place()
 
     # ------------------------------------------------------------ of consumers
 

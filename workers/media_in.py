@@ -52,18 +52,24 @@ class ForAgent:
     others: Sequence[Mapping[str, Any]] = ()
 
 
-async def for_agent(ctx: WorkerContext, task_id: str, claimed: TaskClaim, stored: Mapping[str, Any]) -> ForAgent:
-    """The message with its files. Raises a SendError after which all of it is tried again."""
+async def for_agent(ctx: WorkerContext, task_id: str, claimed: TaskClaim, stored: Mapping[str, Any]) -> ForAgent | None:
+    """The message with its files; None where it was given to another worker meanwhile. Raises a SendError after which
+    all of it is tried again.
+    """
     urls = [url for url in stored["media"] if url]
     provider = _with_media(ctx.providers.get(stored.get("provider", "")))
     came_along = all(url.startswith(BLOB) for url in urls)  # files of a mail, which nobody has to be asked for
     if not urls or (not came_along and (ctx.configuration.media.inbound == "link" or provider is None)):
         return ForAgent(text_for_the_agent(stored["text"], urls))
-    known = await ctx.ledger.uploads.of(task_id)
+    known, since = await ctx.ledger.uploads.of(task_id), time.monotonic()
     files = []
     for place, url in enumerate(urls[: MOST + 1]):
         found = known.get(place)
         if found is None:
+            if ctx.claim_may_be_lost(since):  # the files before took a while: this one would be read by another as well
+                since = time.monotonic()
+                if not (await ctx.ledger.tasks.claim(task_id, claimed.entry.token, ctx.settings.lease)).ours:
+                    return None
             name = (stored.get("names") or {}).get(url, "")
             found = await _one(ctx, claimed, provider, url, name) if place < MOST else Uploaded(withheld="too many")
             await ctx.ledger.uploads.note(
@@ -85,7 +91,7 @@ def _with_media(provider: object) -> HasMedia | None:
 
 async def _one(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia | None, url: str, name: str) -> Uploaded:
     """Raises a SendError after which it is tried again."""
-    async with ctx.files.room():
+    async with ctx.files.room(of_agents=False):
         try:
             data = await _fetched(ctx, claimed, provider, url)
             kind = type_of(data[:ENOUGH])

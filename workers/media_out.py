@@ -6,12 +6,14 @@ configuration. A link ends with a time that is counted from the message's accept
 
 from __future__ import annotations
 
+import asyncio
 import html
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from dcbridge.config.models import Channel
-from dcbridge.errors import Refused
+from dcbridge.errors import Deferred, Refused
 from dcbridge.genesys.payloads import MAX_MEDIA
 from dcbridge.ledger import MessageClaim
 from dcbridge.messages import AgentMessage, Content, Reason
@@ -19,13 +21,20 @@ from dcbridge.providers.base import MediaFile, MediaLimits, Provider
 from dcbridge.settings.process import DAY
 from workers.context import WorkerContext
 
+LARGE = 1 << 18  # bytes of files in a request, above which it keeps its place in memory until it is sent
 FOR_PROVIDERS = DAY  # seconds, after a message's time to live, for which its provider may fetch a file
 
 
 async def with_media(
-    ctx: WorkerContext, channel: Channel, provider: Provider, message: AgentMessage, claimed: MessageClaim
+    ctx: WorkerContext,
+    channel: Channel,
+    provider: Provider,
+    message: AgentMessage,
+    claimed: MessageClaim,
+    held: AsyncExitStack | None = None,
 ) -> tuple[AgentMessage, tuple[MediaFile, ...]]:
-    """The message as it is sent, and its files where the provider carries them.
+    """The message as it is sent, and its files where the provider carries them. `held` ends when their bytes are not
+    needed any more: those of many messages at once would take all memory.
 
     Raises Refused (510), or a SendError while a file cannot be read.
     """
@@ -35,7 +44,7 @@ async def with_media(
         raise Refused(f"more than {MAX_MEDIA} files", reason=Reason.UNSUPPORTED)
     accepted_at = (claimed.entry.accepted_at or 0) / 1000
     if provider.can.media is not None:
-        files = await _files(ctx, channel, provider.can.media, message, accepted_at)
+        files = await _files(ctx, channel, provider.can.media, message, accepted_at, held)
         if files:
             ctx.metrics.media.labels("out", "carried").inc(len(files))
             return message, files
@@ -49,27 +58,48 @@ async def with_media(
 
 
 async def _files(
+    ctx: WorkerContext,
+    channel: Channel,
+    limits: MediaLimits,
+    message: AgentMessage,
+    accepted_at: float,
+    held: AsyncExitStack | None,
+) -> tuple[MediaFile, ...]:
+    """All of them, or none where the provider does not carry all. Raises as `with_media`."""
+    if len(message.media) > limits.files:
+        return ()
+    async with AsyncExitStack() as room:
+        await room.enter_async_context(ctx.files.room(of_agents=True))
+        try:
+            async with asyncio.timeout(ctx.settings.lease / 2):
+                found = await _read(ctx, channel, limits, message, accepted_at)
+        except TimeoutError:  # before the claim ends: nothing was sent, and it is no unknown outcome
+            raise Deferred("media timeout") from None
+        if held is not None and sum(len(file.data) for file in found) > LARGE:
+            held.push_async_callback(room.pop_all().aclose)
+        return found
+
+
+async def _read(
     ctx: WorkerContext, channel: Channel, limits: MediaLimits, message: AgentMessage, accepted_at: float
 ) -> tuple[MediaFile, ...]:
-    """All of them, or none where the provider does not carry all."""
     until = accepted_at + channel.time_to_live + FOR_PROVIDERS
     found: list[MediaFile] = []
-    async with ctx.files.room():
-        for place, media_id in enumerate(message.media, 1):
-            try:
-                facts = await ctx.files.facts(message.channel_id, media_id)
-            except Refused as error:  # it is not there, or larger than anything that is carried
-                if error.code.endswith("too long"):
-                    return ()
-                raise Refused("no such file", reason=Reason.UNSUPPORTED) from None
-            name = f"file{place if len(message.media) > 1 else ''}.{facts.type.extension}"
-            url = "" if limits.as_data else _link(ctx, message, media_id, until)
-            found.append(MediaFile(name, facts.type.mimetype, facts.size, url))
-        if not limits.carry(found):
-            return ()
-        if limits.as_data:
-            for place, media_id in enumerate(message.media):
-                found[place] = replace(found[place], data=await ctx.files.of_agent(message.channel_id, media_id))
+    for place, media_id in enumerate(message.media, 1):
+        try:
+            facts = await ctx.files.facts(message.channel_id, media_id)
+        except Refused as error:  # it is not there, or larger than anything that is carried
+            if error.code.endswith("too long"):
+                return ()
+            raise Refused("no such file", reason=Reason.UNSUPPORTED) from None
+        name = f"file{place if len(message.media) > 1 else ''}.{facts.type.extension}"
+        url = "" if limits.as_data else _link(ctx, message, media_id, until)
+        found.append(MediaFile(name, facts.type.mimetype, facts.size, url))
+    if not limits.carry(found):
+        return ()
+    if limits.as_data:
+        for place, media_id in enumerate(message.media):
+            found[place] = replace(found[place], data=await ctx.files.of_agent(message.channel_id, media_id))
     return tuple(found)
 
 

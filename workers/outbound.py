@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import structlog
@@ -26,12 +27,15 @@ log = structlog.get_logger()
 async def send(ctx: WorkerContext, ref: str) -> None:
     """Hand the next part of a message to its provider. Does nothing when it is not this message's turn."""
     claim = ctx.ledger.leases.token()
-    while not await _send(ctx, ref, claim):
+    while True:
+        async with AsyncExitStack() as held:
+            if await _send(ctx, ref, claim, held):
+                return
         log.warning("lease_lost_before_send", message=ref)
 
 
-async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
-    """False when nothing was sent, because the process stood still after the claim."""
+async def _send(ctx: WorkerContext, ref: str, claim: str, held: AsyncExitStack) -> bool:
+    """False when nothing was sent, because the process stood still after the claim. `held`: until it has ended."""
     since = time.monotonic()
     claimed = await ctx.ledger.messages.claim(ref, claim, ctx.settings.lease)
     if not claimed.ours:
@@ -57,7 +61,7 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
         if await ctx.binds.is_elsewhere(provider):
             await ctx.ledger.sessions.pass_on(ref, claim, provider.name)
             return True
-        part, request, media = await _prepare(ctx, ref, claim, claimed, channel, provider)
+        part, request, media = await _prepare(ctx, ref, claim, claimed, channel, provider, held)
     except SendError as error:
         if isinstance(error, Refused) and error.reason == Reason.UNSUPPORTED:
             error.switch = "route"  # another one may carry it
@@ -77,16 +81,25 @@ async def _send(ctx: WorkerContext, ref: str, claim: str) -> bool:
 
 
 async def _prepare(
-    ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, channel: Channel, provider: Provider
+    ctx: WorkerContext,
+    ref: str,
+    claim: str,
+    claimed: MessageClaim,
+    channel: Channel,
+    provider: Provider,
+    held: AsyncExitStack,
 ) -> tuple[Part, Request, tuple[MediaFile, ...]]:
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
     await ctx.accounts.ready(provider)
     shared = await ctx.payloads.shared(ref, claimed)
     message = stored_message(ref, claimed, channel, provider.name, shared.copies if shared else ())
-    message, media = await with_media(ctx, channel, provider, message, claimed)
-    if shared is not None and (shared.large or any(file.data for file in media)):
+    message, media = await with_media(ctx, channel, provider, message, claimed, held)
+    attached = any(file.data for file in media)
+    if shared is not None and (shared.large or attached):
         async with shared.turn:  # the first writes it, and the others find it written
             parts, request = await asyncio.to_thread(_written, provider, message, claimed, media)
+    elif attached:
+        parts, request = await asyncio.to_thread(_written, provider, message, claimed, media)
     else:
         parts, request = _written(provider, message, claimed, media)
     number = claimed.entry.part

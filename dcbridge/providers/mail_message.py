@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from email import policy
 from email.headerregistry import Address as MailAddress
@@ -109,13 +109,25 @@ def write(
         body.set_boundary(f"=_{digest.hexdigest()}")
     elif html:
         body.set_content(html, subtype="html", charset="utf-8", cte=_encoding(html))
-    for file in files:
+    begun = "\r\n".join([*headers, ""]).encode()
+    if not files:
+        return begun + body.as_bytes()
+    names = "\0".join([message_id, text, html, *(hashlib.sha256(file.data).hexdigest() for file in files)])
+    stands_for = [hashlib.blake2b(f"{number}\0{names}".encode()).digest()[:45] for number in range(len(files))]
+    for file, instead in zip(files, stands_for, strict=True):
         kind, _, subtype = file.mimetype.partition("/")
-        body.add_attachment(file.data, kind, subtype, filename=file.name)
-    if files:
-        names = "\0".join([message_id, text, html, *(hashlib.sha256(file.data).hexdigest() for file in files)])
-        body.set_boundary(f"=_{hashlib.blake2b(names.encode(), digest_size=16, person=b'files').hexdigest()}")
-    return "\r\n".join([*headers, ""]).encode() + body.as_bytes()
+        body.add_attachment(instead, kind, subtype, filename=file.name)
+    body.set_boundary(f"=_{hashlib.blake2b(names.encode(), digest_size=16, person=b'files').hexdigest()}")
+    return begun + b"".join(_with_files(body.as_bytes(), files, stands_for))
+
+
+def _with_files(written: bytes, files: Sequence[MediaFile], stands_for: Sequence[bytes]) -> Iterator[bytes]:
+    """The standard library takes a second for 5 MB and holds all other work up: it writes a line in place of each."""
+    for file, instead in zip(files, stands_for, strict=True):
+        before, _, written = written.partition(base64.b64encode(instead) + b"\r\n")
+        yield before
+        yield base64.encodebytes(file.data).replace(b"\n", b"\r\n")
+    yield written
 
 
 # The standard library folds names wrongly now and then: Python 3.11 wrote the comma between two

@@ -201,6 +201,21 @@ def test_an_email_has_its_files_attached(contents: tuple[Content, ...]) -> None:
     assert max(map(len, raw.split(b"\r\n"))) <= 998
 
 
+def test_files_of_any_size_are_written_as_the_standard_library_writes_them() -> None:
+    """It takes seconds for a large one, so that is done in another way."""
+    sizes = (0, 1, 56, 57, 58, 114, 10_000)
+    files = [
+        MediaFile(f"{n}.bin", "application/octet-stream", size, data=bytes([n]) * size) for n, size in enumerate(sizes)
+    ]
+    _, raw = email(*files, contents=(Content("text", "Hello."),))
+    attached = [part.partition(b"\r\n\r\n")[2] for part in raw.split(b"\r\n--=_")[2:-1]]
+    for file, found in zip(files, attached, strict=True):
+        theirs = EmailMessage(policy.SMTP)
+        theirs.set_content(file.data, "application", "octet-stream")
+        assert found.rstrip(b"\r\n") == theirs.as_bytes().partition(b"\r\n\r\n")[2].rstrip(b"\r\n")
+    assert b"\n" not in raw.replace(b"\r\n", b"")
+
+
 def test_another_file_is_another_boundary() -> None:
     """Nobody who writes a file can know between which lines it will stand."""
     hello = (Content("text", "Hello."),)

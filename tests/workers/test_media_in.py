@@ -176,6 +176,7 @@ async def test_uploaded_and_not_posted_is_uploaded_once(media: MediaSide) -> Non
     claimed = await ledger.tasks.claim(task, "dead", 10.0)
     stored = {"from": "1", "text": "Look", "media": [media.place("ME1")], "provider": "twilio"}
     first = await media_in.for_agent(media.side.context, task, claimed, stored)
+    assert first is not None
     await bench.pass_time(11)
     await sweep(media.side.context)
     await consumer_messages.post_consumer_message(media.side.context, task)
