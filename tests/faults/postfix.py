@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -77,6 +78,7 @@ error unix - - n - - error
 retry unix - - n - - error
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
+lmtp unix - - n - - lmtp
 deliver unix - n n - - pipe
   flags=X user={user} argv=/usr/bin/wc
 refuse unix - n n - - pipe
@@ -104,15 +106,25 @@ def why_not() -> str:
 class Postfix:
     """Used as a context manager: it runs inside, and nothing of it is left after."""
 
-    def __init__(self, port: int, callback_url: str, secret: str, *, smtputf8: bool = True) -> None:
-        """`callback_url` is where the recipe posts reports, `secret` what it shows there."""
+    def __init__(
+        self,
+        port: int,
+        callback_url: str,
+        secret: str,
+        *,
+        smtputf8: bool = True,
+        lmtp: Mapping[str, int] | None = None,
+    ) -> None:
+        """`callback_url` is where the recipe posts reports, `secret` what it shows there. `lmtp`: domains whose mail
+        goes to a port of this computer.
+        """
         self._kept = tempfile.TemporaryDirectory(prefix="pfx-", ignore_cleanup_errors=True)
         self.folder = Path(self._kept.name)
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._configure(callback_url, secret, smtputf8)
+        self._configure(callback_url, secret, smtputf8, lmtp or {})
 
-    def _configure(self, callback_url: str, secret: str, smtputf8: bool) -> None:
+    def _configure(self, callback_url: str, secret: str, smtputf8: bool, lmtp: Mapping[str, int]) -> None:
         folder, user = self.folder, pwd.getpwnam(USER)
         folder.chmod(0o755)
         for name in ("queue", "data", "kept"):
@@ -122,7 +134,8 @@ class Postfix:
         told = {"folder": folder, "port": self.port, "user": USER, "smtputf8": "yes" if smtputf8 else "no"}
         (folder / "main.cf").write_text(_MAIN.format(**told))
         (folder / "master.cf").write_text(_MASTER.format(**told))
-        (folder / "transport").write_text(_TRANSPORT)
+        own = "".join(f"{domain} lmtp:inet:127.0.0.1:{to}\n" for domain, to in lmtp.items())
+        (folder / "transport").write_text(_TRANSPORT + own)
         # EX_NOUSER, which Postfix makes 5.1.1 of, and EX_TEMPFAIL
         (folder / "refuse.sh").write_text("#!/bin/sh\ncat >/dev/null; exit 67\n")
         (folder / "wait.sh").write_text("#!/bin/sh\ncat >/dev/null; exit 75\n")
