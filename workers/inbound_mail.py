@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from dataclasses import replace
 
 import orjson
 import structlog
@@ -14,12 +15,14 @@ from dcbridge.errors import UnreadableEvent
 from dcbridge.ledger import NewTask, TaskClaim
 from dcbridge.ledger.blobs import NoRoom
 from dcbridge.mail.for_agent import marks_of, text_for_agent
+from dcbridge.mail.quotes import reply_of
 from dcbridge.mail.reader import Kind, Mail, read
 from dcbridge.messages import Address
 from dcbridge.providers.base import Callback
 from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
+from workers import threads
 from workers.context import WorkerContext
 from workers.media_in import BLOB, MOST
 
@@ -60,6 +63,8 @@ async def _read(ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim
         trusted=channel.inbound.authserv_id,
         own_domains=ctx.mail_domains,
     )
+    if mail.kind is Kind.MESSAGE and mail.sender is not None:
+        mail = await _in_its_thread(ctx, channel_id, mail, mail.sender.id)
     outcome, task, why = _what_follows(ctx, channel_id, channel, channel.inbound, mail, claimed, task_id, raw)
     if task is not None:
         if outcome == "message":
@@ -111,6 +116,15 @@ def _what_follows(
     payload = {"from": consumer, "text": text, "media": [*names], "names": names, "provider": channel.provider}
     lane = consumer_lane(channel_id, consumer)
     return "message", NewTask(new_id, "consumer", lane, orjson.dumps(payload), trace, channel_id), ""
+
+
+async def _in_its_thread(ctx: WorkerContext, channel_id: str, mail: Mail, mailbox: str) -> Mail:
+    """Without what it quotes of our own words; and known, so that the next email of ours goes on from it."""
+    ours = await ctx.ledger.threads.shingles(threads.thread_of(ctx, channel_id, mailbox))
+    await threads.remember_theirs(ctx, channel_id, mailbox, mail.message_id)
+    if not ours:
+        return mail
+    return replace(mail, reply=await asyncio.to_thread(reply_of, mail.whole, mail.subject, ours))
 
 
 def file_id(task_id: str, place: int) -> str:

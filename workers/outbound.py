@@ -17,7 +17,7 @@ from dcbridge.ledger import MessageClaim
 from dcbridge.messages import Address, AgentMessage, Reason
 from dcbridge.providers.base import MediaFile, Part, Provider, Request, Submission, Turn
 from dcbridge.runtime.logs import info_line_in_context
-from workers import consent, failures
+from workers import consent, failures, threads
 from workers.context import WorkerContext
 from workers.media_out import with_media
 
@@ -94,14 +94,17 @@ async def _prepare(
     shared = await ctx.payloads.shared(ref, claimed)
     message = stored_message(ref, claimed, channel, provider.name, shared.copies if shared else ())
     message, media = await with_media(ctx, channel, provider, message, claimed, held)
+    message = threads.with_reply_to(message, channel)
+    thread = await threads.answered_by(ctx, message, channel)
     attached = any(file.data for file in media)
     if shared is not None and (shared.large or attached):
         async with shared.turn:  # the first writes it, and the others find it written
-            parts, request = await asyncio.to_thread(_written, provider, message, claimed, media)
+            parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, thread)
     elif attached:
-        parts, request = await asyncio.to_thread(_written, provider, message, claimed, media)
+        parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, thread)
     else:
-        parts, request = _written(provider, message, claimed, media)
+        parts, request = _written(provider, message, claimed, media, thread)
+    await threads.remember_ours(ctx, message, channel, request)
     number = claimed.entry.part
     if len(parts) > 1 and number == 0:
         await ctx.ledger.messages.parts(ref, claim, len(parts))
@@ -109,20 +112,30 @@ async def _prepare(
 
 
 def _written(
-    provider: Provider, message: AgentMessage, claimed: MessageClaim, media: tuple[MediaFile, ...]
+    provider: Provider,
+    message: AgentMessage,
+    claimed: MessageClaim,
+    media: tuple[MediaFile, ...],
+    thread: tuple[str, ...],
 ) -> tuple[Sequence[Part], Request]:
     """All parts, and the request for the one whose turn it is."""
     parts, number = provider.parts(message), claimed.entry.part
     if number >= len(parts):
         raise Refused("no such part")
-    return parts, provider.build_request(turn_of(message, parts[number], claimed, media))
+    return parts, provider.build_request(turn_of(message, parts[number], claimed, media, thread))
 
 
-def turn_of(message: AgentMessage, part: Part, claimed: MessageClaim, media: tuple[MediaFile, ...] = ()) -> Turn:
+def turn_of(
+    message: AgentMessage,
+    part: Part,
+    claimed: MessageClaim,
+    media: tuple[MediaFile, ...] = (),
+    thread: tuple[str, ...] = (),
+) -> Turn:
     """The turn of one part of a message that is claimed, for sending it or a status lookup."""
     entry = claimed.entry
     began_at = entry.unknown_since or entry.attempt_began_at or entry.began_at or 0
-    return Turn(message, part, (entry.accepted_at or 0) / 1000, began_at / 1000, media)
+    return Turn(message, part, (entry.accepted_at or 0) / 1000, began_at / 1000, media, thread)
 
 
 def stored_message(

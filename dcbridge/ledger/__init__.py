@@ -35,6 +35,7 @@ from dcbridge.ledger.sessions import Sessions
 from dcbridge.ledger.subscribers import Subscribers
 from dcbridge.ledger.sweep import Sweep
 from dcbridge.ledger.tasks import NewPiece, NewTask, Tasks
+from dcbridge.ledger.threads import Threads
 from dcbridge.ledger.unconfigured import Unconfigured
 from dcbridge.ledger.uploads import Uploads
 from dcbridge.settings.process import DAY, Settings
@@ -105,6 +106,7 @@ class Ledger:
         self.sweep = Sweep(script, keep, worker)
         self.tasks = Tasks(script, keep)
         self.unconfigured = Unconfigured(script, keep)
+        self.threads = Threads(script)
         self.uploads = Uploads(script)
         self.deliveries = Deliveries(script, keep, self.tasks)
 

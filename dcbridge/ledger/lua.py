@@ -29,6 +29,7 @@ FILES = (
         "blobs",
         "pieces",
         "uploads",
+        "threads",
         "tasks",
         "sessions",
         "dead_letters",
@@ -39,7 +40,7 @@ FILES = (
     *("announced", "sweep", "run"),
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
-APART = frozenset({"uploads", "lookups", "receipts", "dead_letters", "events", "consent", "sweep"})
+APART = frozenset({"threads", "uploads", "lookups", "receipts", "dead_letters", "events", "consent", "sweep"})
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 

@@ -62,6 +62,7 @@ class Turn:
     # When the first request for this part began that may have been taken, the same; with what makes it repeatable.
     began_at: float = 0.0
     media: tuple[MediaFile, ...] = ()  # of the message, with its first part
+    thread: tuple[str, ...] = ()  # Message-IDs that an email goes on from, the oldest first, without their brackets
 
     @property
     def key(self) -> str:

@@ -76,10 +76,12 @@ def write(
     message_id: str,
     at: float,
     files: Sequence[MediaFile] = (),
+    thread: Sequence[str] = (),
 ) -> bytes:
     """The whole message with CRLF line ends; in ASCII unless the sender's or this recipient's mailbox is not.
 
-    The same arguments give the same bytes. `at` is its date, in seconds since 1970.
+    The same arguments give the same bytes. `at` is its date, in seconds since 1970. `thread`: Message-IDs that it goes
+    on from, the oldest first.
 
     Raises Refused (520) for a Reply-To that is no address.
     """
@@ -97,6 +99,7 @@ def write(
         _text("Subject", message.subject),
         f"Date: {format_datetime(datetime.fromtimestamp(at, UTC))}",
         f"Message-ID: {message_id}",
+        *_threading(thread),
     ]
     body = EmailMessage(policy.SMTP)
     text, html = (_UNENCODABLE.sub("\ufffd", written) for written in alternatives(message))
@@ -128,6 +131,13 @@ def _with_files(written: bytes, files: Sequence[MediaFile], stands_for: Sequence
         yield before
         yield base64.encodebytes(file.data).replace(b"\n", b"\r\n")
     yield written
+
+
+def _threading(thread: Sequence[str]) -> list[str]:
+    """By which her mail program puts this email to those that it goes on from (RFC 5322, 3.6.4)."""
+    if not thread:
+        return []
+    return [f"In-Reply-To: <{thread[-1]}>", "References: " + _FOLD.join(f"<{one}>" for one in thread)]
 
 
 # The standard library folds names wrongly now and then: Python 3.11 wrote the comma between two

@@ -171,7 +171,7 @@ class Smtp(Adapter):
         together = before is not None and before.recipients is message.recipients
         if before and together and replace(before, to=message.to, index=message.index) == message:
             return content
-        content = mail_message.write(message, sender, recipient, message_id, turn.accepted_at, turn.media)
+        content = mail_message.write(message, sender, recipient, message_id, turn.accepted_at, turn.media, turn.thread)
         if len(message.recipients) > 1:
             self._last[plain] = (message, content)
         return content

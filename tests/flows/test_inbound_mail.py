@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import smtplib
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,3 +150,36 @@ def test_the_worker_may_be_away(mail_stack: Stack) -> None:
         )
     mail_stack.start("worker")
     until(lambda: texts(mail_stack, "late@example.org") == ["0", "1", "2"], "the agent sees them")
+
+
+def parsed(mail: dict[str, Any]) -> defaultdict[str, str | None]:
+    """Header fields of a mail as the sandbox shows it; None for what is not there."""
+    return defaultdict(lambda: None, mail["headers"])
+
+
+def test_agent_consumer_agent_consumer_in_one_thread(mail_stack: Stack) -> None:
+    """Each email goes on from the one before, and what the consumer quotes of ours is left out without any mark."""
+    consumer = "thread@example.org"
+    said = "Dear Ana, your parcel number seventeen will be brought to your door on Tuesday in the morning."
+    mail_stack.agent_mails(consumer, subject="Your order 17", text=said)
+    [first] = until(lambda: mail_stack.mails_to(consumer), "she has it")
+    headers = parsed(first)
+    assert "care@company.com" in str(headers["Reply-To"])
+    assert (headers["In-Reply-To"], headers["References"]) == (None, None)
+    answer = plain(
+        f"Jah, palun.\r\n\r\n{said}\r\n", f"From: {consumer}", "Message-ID: <r1@example.org>",
+        f"In-Reply-To: {headers['Message-ID']}", subject="Re: Your order 17",
+    )  # fmt: skip
+    assert deliver(mail_stack, answer, consumer) == 250
+    until(lambda: texts(mail_stack, consumer) == ["Re: Your order 17\n\nJah, palun."], "the agent sees what is new")
+    mail_stack.agent_mails(consumer, subject="Re: Your order 17", text="Fine, until Tuesday then, and have a nice day.")
+    until(lambda: len(mail_stack.mails_to(consumer)) == 2, "she has the answer")
+    second = parsed(mail_stack.mails_to(consumer)[1])
+    assert second["In-Reply-To"] == "<r1@example.org>"
+    assert str(second["References"]).split() == [headers["Message-ID"], "<r1@example.org>"]
+    again = plain("Tänan!\r\n", f"From: {consumer}", "Message-ID: <r2@example.org>", subject="Re: Your order 17")
+    deliver(mail_stack, again, consumer)
+    until(lambda: texts(mail_stack, consumer)[1:] == ["Re: Your order 17\n\nTänan!"], "and so on")
+    mail_stack.agent_mails(consumer, "other@example.org", subject="To both", text="Hello both of you out there today")
+    until(lambda: len(mail_stack.mails_to(consumer)) == 3, "she has it")
+    assert parsed(mail_stack.mails_to(consumer)[2])["References"] is None, "nobody else may see ids of her thread"

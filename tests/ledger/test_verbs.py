@@ -120,6 +120,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.blobs.delete("large", "another"),
     lambda it: it.uploads.note("c-1", 0, Uploaded("media"), CHANNEL, keep=0.001, remember=60.0),
     lambda it: it.uploads.due(),
+    lambda it: it.threads.add("thread", "1@example.org", [1, 2]),
     lambda it: it.uploads.deleted([Due(CHANNEL, "media")]),
     lambda it: it.routes.stick(CHANNEL, "lane", "acme"),
     lambda it: it.routes.unstick("lane"),

@@ -1,0 +1,37 @@
+"""Which emails of one consumer belong together, for the headers of the next one, and what we said in them.
+
+A thread is a digest of channel and mailbox; what we said is kept as hashes of a few words each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Collection
+from typing import cast
+
+from dcbridge.ledger.script import Script, ms
+from dcbridge.settings.process import DAY
+
+KEEP = 30 * DAY  # seconds after the last email
+
+
+class Threads:
+    """The threads of one ledger."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def add(self, thread: str, message_id: str, shingles: Collection[int] = ()) -> None:
+        """An email of either side; its shingles where it is ours. The last ten ids and 80 shingles are kept."""
+        await self._script.record("thread_add", thread, message_id, ms(KEEP), *shingles)
+
+    async def ids(self, thread: str) -> list[str]:
+        """Message-IDs without their brackets, the oldest first."""
+        return [one.decode(errors="replace") for one in reversed(await self._all(f"dcb:thread:{thread}"))]
+
+    async def shingles(self, thread: str) -> frozenset[int]:
+        """Of what we sent."""
+        return frozenset(int(one) for one in await self._all(f"dcb:shingles:{thread}"))
+
+    async def _all(self, key: str) -> list[bytes]:
+        redis = self._script.redis
+        return await self._script.outlast(lambda: cast(Awaitable[list[bytes]], redis.lrange(key, 0, -1)))
