@@ -19,6 +19,7 @@ from sandbox.digital_channels import WHO, BrokenRuleError, check_caller, error
 from sandbox.world import World
 
 KEPT = 1_000
+MOST = 10 << 20  # bytes of a file; Genesys publishes no limit
 _Act = Callable[[Request, str, bytes], Response]
 ALLOWED = ("image/", "audio/", "video/", "text/plain", "text/vcard", "application/pdf", "application/octet-stream")
 
@@ -55,6 +56,8 @@ class Media:
         filename, mimetype, content = file_part(request.headers.get("content-type", ""), body)
         if not mimetype.startswith(ALLOWED):
             raise BrokenRuleError(415, f"{mimetype} is not an allowed media type")
+        if not content or len(content) > MOST:
+            raise BrokenRuleError(413 if content else 400, f"a file has 1 to {MOST} bytes")
         media_id = str(uuid.uuid4())
         self.world.media[(channel, media_id)] = (filename, mimetype, content)
         if len(self.world.media) > KEPT:

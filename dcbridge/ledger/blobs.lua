@@ -62,7 +62,9 @@ end
 -- With a task that is done.
 function blobs.end_with(task)
   local key = 'dcb:blobs-of:' .. task
-  for _, id in ipairs(redis.call('SMEMBERS', key)) do blobs.ends(id) end
+  local ids = redis.call('SMEMBERS', key)
+  if #ids == 0 then return end -- as of nearly every task
+  for _, id in ipairs(ids) do blobs.ends(id) end
   redis.call('DEL', key)
 end
 

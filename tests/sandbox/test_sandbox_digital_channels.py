@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from dcbridge.genesys import signature
+from sandbox.media import MOST
 from tests.sandbox.two_worlds import CCID, SECRET, Worlds, two_worlds
 
 CHANNEL = {"from": {"id": "0123456789"}, "to": {"id": "16504661149"}, "messageId": "m-0"}
@@ -193,7 +194,9 @@ async def test_media_comes_back_as_it_was_sent() -> None:
     async with two_worlds() as worlds:
         content = bytes(range(256)) + b"\r\n--not-the-end\r\n"
 
-        async def upload(mimetype: str, spoil: bytes = b"", part: str = "file") -> httpx.Response:
+        async def upload(
+            mimetype: str, spoil: bytes = b"", part: str = "file", content: bytes = content
+        ) -> httpx.Response:
             request = httpx.Request("POST", worlds.url, files={part: ("picture.jpg", content, mimetype)})
             body = request.read()
             signed = signature.sign(SECRET.encode(), body + spoil)
@@ -203,6 +206,9 @@ async def test_media_comes_back_as_it_was_sent() -> None:
         assert (await upload("image/jpeg", spoil=b" ")).status_code == 401
         assert (await upload("application/x-msdownload")).status_code == 415
         assert (await upload("image/jpeg", part="other")).status_code == 400
+        assert (await upload("image/jpeg", content=b"")).status_code == 400
+        assert (await upload("image/jpeg", content=bytes(MOST + 1))).status_code == 413
+        assert (await upload("image/jpeg", content=bytes(MOST))).status_code == 200
         data = (await upload("image/jpeg")).json()["data"]
         assert data == {
             "mediaId": data["mediaId"],
