@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
@@ -36,6 +36,7 @@ log = structlog.get_logger()
 
 A_SECOND = 3  # reads of one link
 TOGETHER = 16  # files that are read at once
+OF_ONE = 4  # of them by the same link: whoever reads slowly keeps others out no longer than that
 SECONDS = 60.0  # for which one may be read
 REMEMBERED = 10_000  # links whose last reads are known
 
@@ -55,7 +56,7 @@ class Reads:
     """How often each link was read lately, and how many files are being read."""
 
     _due: OrderedDict[str, float] = field(default_factory=OrderedDict)
-    now: int = 0
+    now: Counter[str] = field(default_factory=Counter)
 
     def may(self, token: str, at: float) -> bool:
         """Whether a link may be read once more: three at once, and then three a second."""
@@ -93,12 +94,14 @@ class MediaLinks:
             raise Refusal(410, "expired", "the link has expired") from None
         if not self._reads.may(token, time.monotonic()):
             raise Refusal(429, "too often", "read it less often", {"retry-after": "1"})
-        if self._reads.now >= TOGETHER:
+        if self._reads.now[token] >= OF_ONE:
+            raise Refusal(429, "too often", "it is being read already", RETRY_AFTER)
+        if self._reads.now.total() >= TOGETHER:
             raise Refusal(503, "too many", "too many files are being read", RETRY_AFTER)
-        reading = _Reading(self._reads)
+        reading = _Reading(self._reads, token)
         try:
             pieces = await self._pieces(linked, reading)
-            return await _outcome(pieces, reading, request.scope["method"])
+            return await _outcome(pieces, reading, request)
         except BaseException:
             await reading.end()
             raise
@@ -163,20 +166,22 @@ class MediaLinks:
 class _Reading:
     """One file that is being read: it counts until it has ended."""
 
-    def __init__(self, reads: Reads) -> None:
-        self._reads, self.stack = reads, AsyncExitStack()
+    def __init__(self, reads: Reads, token: str) -> None:
+        self._reads, self._token, self.stack = reads, token, AsyncExitStack()
         self.size: int | None = None
-        reads.now += 1
+        reads.now[token] += 1
         self._open = True
 
     async def end(self) -> None:
         if self._open:
             self._open = False
-            self._reads.now -= 1
+            self._reads.now[self._token] -= 1
+            if not self._reads.now[self._token]:
+                del self._reads.now[self._token]
             await self.stack.aclose()
 
 
-async def _outcome(pieces: AsyncIterator[bytes], reading: _Reading, method: str) -> Outcome:
+async def _outcome(pieces: AsyncIterator[bytes], reading: _Reading, request: Request) -> Outcome:
     first = b""
     try:
         while len(first) < ENOUGH:
@@ -186,7 +191,7 @@ async def _outcome(pieces: AsyncIterator[bytes], reading: _Reading, method: str)
     except SendError:
         raise Refusal(503, "unavailable", "the file cannot be read now", RETRY_AFTER) from None
     kind = type_of(first[:ENOUGH])
-    answer = _File(first, pieces, reading, kind, with_body=method != "HEAD")
+    answer = _File(first, pieces, reading, kind, request)
     return Outcome(answer, "read", {"bytes": reading.size, "type": kind.mimetype})
 
 
@@ -194,22 +199,24 @@ class _File(Answer):
     """An answer whose body is passed on as it comes."""
 
     def __init__(
-        self, first: bytes, pieces: AsyncIterator[bytes], reading: _Reading, kind: FileType, *, with_body: bool
+        self, first: bytes, pieces: AsyncIterator[bytes], reading: _Reading, kind: FileType, request: Request
     ) -> None:
         shown = "inline" if kind.mimetype in KNOWN else "attachment"
         headers = {**_HEADERS, "content-disposition": f'{shown}; filename="file.{kind.extension}"'}
         if reading.size is not None:
             headers["content-length"] = str(reading.size)
         super().__init__(200, b"", headers, kind.mimetype)
-        self._first, self._pieces, self._reading, self._with_body = first, pieces, reading, with_body
+        self._first, self._pieces, self._reading, self._request = first, pieces, reading, request
 
     async def send(self, send: Send) -> None:
         headers = [(n.encode(), v.encode()) for n, v in (self.headers or {}).items()]
         headers.append((b"content-type", (self.content_type or "").encode()))
+        watching = None
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(SECONDS) as limit:
+                watching = asyncio.create_task(self._until_nobody_reads(limit))
                 await send({"type": "http.response.start", "status": 200, "headers": headers})
-                if self._with_body:
+                if self._request.scope["method"] != "HEAD":
                     await send({"type": "http.response.body", "body": self._first, "more_body": True})
                     async for piece in self._pieces:
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -217,4 +224,11 @@ class _File(Answer):
         except (SendError, TimeoutError) as error:  # without its end, the connection is closed: it was not whole
             log.warning("media_broke_off", error=type(error).__name__)
         finally:
+            if watching is not None:
+                watching.cancel()
             await self._reading.end()
+
+    async def _until_nobody_reads(self, limit: asyncio.Timeout) -> None:
+        """What is sent to somebody who has left is read all the same, unless it is ended here."""
+        await self._request.left()
+        limit.reschedule(0)

@@ -68,6 +68,11 @@ class Request:
         self.arrived = time.monotonic()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    async def left(self) -> None:
+        """Until the sender leaves, or sends what no answer waits for."""
+        while (message := await self._receive())["type"] != "http.disconnect" and not message.get("body"):
+            pass
+
 
 def _too_large(limit: int) -> Refusal:
     return Refusal(413, "too large", f"a body may have {limit} bytes")

@@ -74,6 +74,8 @@ class Links:
             raise NoLink
         try:
             sealed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+            if base64.urlsafe_b64encode(sealed).rstrip(b"=").decode() != token:
+                raise NoLink  # the last letter has bits that mean nothing
             plain = self._seal.decrypt(sealed[:_NONCE], sealed[_NONCE:], None)
             kind, until, digest = _HEAD.unpack_from(plain)
             rest = plain[_HEAD.size :]

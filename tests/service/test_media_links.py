@@ -6,22 +6,26 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
 from dcbridge.ledger.blobs import SMALL
 from dcbridge.media.links import Links
-from service.media import A_SECOND, Reads
+from service.media import A_SECOND, OF_ONE, Reads
 from tests.listening import listening
 from tests.service.client import CONFIGURATION, PUBLIC, SMS, ServiceClient, open_service
 from tests.workers.media_side import MEDIA_ID, PIXEL, Store
+
 
 KEY, SOON = b"0123456789abcdef", 60.0
 
@@ -124,6 +128,10 @@ async def test_every_other_last_byte_is_refused(opened: Opened) -> None:
         changed[bit // 8] ^= 1 << bit % 8
         other = base64.urlsafe_b64encode(bytes(changed)).rstrip(b"=").decode()
         assert (await opened.get(f"/m/{other}")).status_code == 404
+    put(opened, PIXEL)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    found = [letter for letter in letters if (await opened.get(f"/m/{token[:-1]}{letter}")).status_code != 404]
+    assert found == [token[-1]]
 
 
 async def test_a_link_ends(opened: Opened) -> None:
@@ -148,6 +156,65 @@ async def test_a_link_is_read_a_few_times_a_second(opened: Opened) -> None:
     assert statuses.count(429) >= 1
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert refused.headers["retry-after"] == "1"
+
+
+@dataclass(slots=True)
+class Endless:
+    """Digital Channels with a file that comes for ever. `under_way`: how often it is read now."""
+
+    under_way: int = 0
+
+    async def answer(self, _request: Request) -> Response:
+        return StreamingResponse(self._pieces())
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        self.under_way += 1
+        try:
+            yield PIXEL
+            while True:
+                await asyncio.sleep(0.02)
+                yield bytes(1000)
+        finally:
+            self.under_way -= 1
+
+    async def reach(self, number: int) -> None:
+        async with asyncio.timeout(30):
+            while self.under_way != number:  # noqa: ASYNC110 (it happens in a server)
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def endless(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[tuple[Opened, Endless]]:
+    file = Endless()
+    async with listening(Starlette(routes=[Route("/nexus/v3/{path:path}", file.answer)])) as url:
+        configuration = parse(CONFIGURATION.replace("http://127.0.0.1:1/nexus", f"{url}/nexus"), {})
+        async with open_service(redis_server.url, configuration) as client:
+            yield Opened(client, Store(), Links(KEY, PUBLIC, configuration.channels)), file
+
+
+async def test_whoever_reads_one_link_slowly_keeps_nobody_else_out(endless: tuple[Opened, Endless]) -> None:
+    opened, file = endless
+    mine, other = opened.path("a"), opened.path("b")
+    async with AsyncExitStack() as readers:
+        statuses = []
+        for _ in range(OF_ONE + 1):
+            await asyncio.sleep(0.4)  # three a second, and no more
+            answer = await readers.enter_async_context(opened.client.http.stream("GET", mine))
+            statuses.append(answer.status_code)
+        assert statuses == [200] * OF_ONE + [429]
+        answer = await readers.enter_async_context(opened.client.http.stream("GET", other))
+        assert answer.status_code == 200
+    await file.reach(0)
+    async with opened.client.http.stream("GET", mine) as answer:
+        assert answer.status_code == 200
+
+
+async def test_a_file_is_read_no_further_when_its_reader_has_left(endless: tuple[Opened, Endless]) -> None:
+    opened, file = endless
+    async with opened.client.http.stream("GET", opened.path()) as answer:
+        assert answer.status_code == 200
+        await file.reach(1)
+    await file.reach(0)
 
 
 def test_three_at_once_and_then_three_a_second() -> None:
