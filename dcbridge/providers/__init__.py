@@ -11,6 +11,7 @@ from dcbridge.providers.base import Adapter, Fields, Provider
 from dcbridge.providers.http import Http
 from dcbridge.providers.infobip import Infobip
 from dcbridge.providers.phone import Senders
+from dcbridge.providers.plivo import Plivo
 from dcbridge.providers.sinch import Sinch
 from dcbridge.providers.smpp import Smpp
 from dcbridge.providers.smtp import Smtp
@@ -24,6 +25,7 @@ KINDS: dict[str, type[Adapter]] = {
     "bandwidth": Bandwidth,
     "http": Http,
     "infobip": Infobip,
+    "plivo": Plivo,
     "sinch": Sinch,
     "smpp": Smpp,
     "smtp": Smtp,

@@ -11,6 +11,7 @@ from sandbox.wires.bandwidth import BandwidthWire
 from sandbox.wires.base import Wire
 from sandbox.wires.http import HttpWire
 from sandbox.wires.infobip import InfobipWire
+from sandbox.wires.plivo import PlivoWire
 from sandbox.wires.sinch import SinchWire
 from sandbox.wires.smpp import SmppWire
 from sandbox.wires.telnyx import TelnyxWire
@@ -24,6 +25,7 @@ KINDS: dict[str, Callable[[World, str, Account], Wire]] = {
     "bandwidth": BandwidthWire,
     "http": HttpWire,
     "infobip": InfobipWire,
+    "plivo": PlivoWire,
     "sinch": SinchWire,
     "smpp": SmppWire,
     "telnyx": TelnyxWire,

@@ -184,6 +184,7 @@ UNSIGNED: dict[str, Callable[[Call], Call]] = {
     "bandwidth": without_header("Authorization"),
     "http": without_header("X-Company-Signature"),
     "infobip": lambda call: replace(call, url=call.url[:-1] + ("0" if call.url[-1] != "0" else "1")),
+    "plivo": without_header("X-Plivo-Signature-V3"),
     "sinch": without_header("X-Sinch-Webhook-Signature"),
     "telnyx": without_header("telnyx-signature-ed25519"),
     "twilio": without_header("X-Twilio-Signature"),

@@ -34,6 +34,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "http": ACME,
     "http, by query": KANNEL,
     "infobip": {"base_url": "https://x.example", "api_key": "k", "callback_secret": PATH_SECRET},
+    "plivo": {"auth_id": "MA1", "auth_token": "t"},
     "sinch": {"project_id": "1", "key_id": "2", "key_secret": "3", "callback_secret": PATH_SECRET,
               "base_url": "https://x.example"},
     "smpp": {"host": "smpp.example.com", "system_id": "x", "reasons": {"0x411": 350}},
@@ -84,6 +85,11 @@ GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
          {"results": [{"messageId": "m-1", **ENDS, "text": "x"}]}],
         [{"messages": [{"messageId": REF, "status": {"groupId": 1, "id": 26}}]}, {"errorCode": "E400"},
          {"requestError": {"serviceException": {"messageId": "BAD_REQUEST"}}}],
+    ),
+    "plivo": (
+        [{"MessageUUID": "m-1", "Status": "undelivered", "ErrorCode": "50", "PartInfo": "1 of 2", "m": REF},
+         {"MessageUUID": "m-1", "From": "16504661149", "To": "12025550123", "Text": "x", "Media0": "https://m"}],
+        [{"message_uuid": ["m-1"]}, {"error": "x"}],
     ),
     "sinch": (
         [{"type": "recipient_delivery_report_sms", "batch_id": "m-1", "status": "Failed", "code": 417,
@@ -161,7 +167,7 @@ def test_every_kind_is_here() -> None:
     assert {name.partition(",")[0] for name in FIELDS} == set(KINDS)
 
 
-@pytest.mark.parametrize("name", ["azure-sms", "bandwidth", "infobip", "sinch", "telnyx", "twilio", "vonage"])
+@pytest.mark.parametrize("name", ["azure-sms", "bandwidth", "infobip", "plivo", "sinch", "telnyx", "twilio", "vonage"])
 @pytest.mark.parametrize(
     "url", ["https://a.example:99999", "https://a.example:x", "https://[::1", "https://a\x7f.example"]
 )

@@ -167,6 +167,17 @@ COMPANIES: dict[str, Company] = {
 """,
         secrets={"api_key": _secret, "callback_secret": _secret},
     ),
+    "plivo": Company(
+        channel="5550200009",
+        number="+15557650209",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    auth_id: {auth_id}
+    auth_token: file:plivo_auth_token
+""",
+        secrets={"auth_token": _secret},
+        values={"auth_id": "MASANDBOX00000000001"},
+    ),
     "sinch": Company(
         channel="5550200006",
         number="+15557650206",
