@@ -26,7 +26,6 @@ from tests.listening import listening
 from tests.service.client import CONFIGURATION, PUBLIC, SMS, ServiceClient, open_service
 from tests.workers.media_side import MEDIA_ID, PIXEL, Store
 
-
 KEY, SOON = b"0123456789abcdef", 60.0
 
 
