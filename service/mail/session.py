@@ -26,6 +26,7 @@ _PATH = re.compile(
     r"(?P<verb>FROM|TO):[ \t]*(?:<(?P<inside>[^<>]*)>|(?P<bare>[^\s<>]+))(?P<rest>(?:[ \t]+\S+)*)", re.IGNORECASE
 )
 _ROUTE = re.compile(r"@[^:]*:")  # @relay,@relay: before a mailbox, which RFC 5321 says to ignore
+_UNREADABLE = re.compile("[\ud800-\udfff]")  # bytes that are no UTF-8
 _KNOWN = ("SIZE", "BODY", "SMTPUTF8", "AUTH")
 
 
@@ -140,6 +141,8 @@ class Session:
         found = _PATH.fullmatch(argument)
         if not found or found["verb"].upper() != "FROM":
             return await self._mistake("501 5.5.4 should be MAIL FROM:<address>")
+        if _UNREADABLE.search(argument):
+            return await self._mistake("553 5.6.7 an address beyond ASCII should be in UTF-8")
         parameters = [one.partition("=") for one in found["rest"].split()]
         if unknown := [name for name, _, _ in parameters if name.upper() not in _KNOWN]:
             return await self._mistake(f"555 5.5.4 {len(unknown)} unknown parameters")
@@ -175,12 +178,14 @@ class Session:
             return await self._mistake("501 5.5.4 DATA has no argument")
         await self._wire.say("354 end with a line of one dot")
         self._transaction = _Transaction()
-        raw = await self._wire.mail(self._rules.most, self._rules.room, MAIL_WITHIN)
-        if isinstance(raw, str):
-            reply = f"552 5.3.4 a mail may have {self._rules.most} bytes" if raw == "too large" else NO_ROOM
-            answers = [reply] * len(mailboxes)
-        else:
-            answers = await self._taker.take(raw, sender, mailboxes)
+        with self._rules.room.hold() as held:
+            raw = await self._wire.mail(self._rules.most, held, MAIL_WITHIN)
+            if isinstance(raw, str):
+                reply = f"552 5.3.4 a mail may have {self._rules.most} bytes" if raw == "too large" else NO_ROOM
+                answers = [reply] * len(mailboxes)
+            else:
+                answers = await self._taker.take(raw, sender, mailboxes)
+            del raw
         self._mails += 1
         self._commands = self._mistakes = 0
         if not self._rules.lmtp:  # one answer for all: the mail comes again where one of them has to have it again

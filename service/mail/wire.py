@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Literal
+from typing import Literal, Self
 
 LONGEST_LINE = 2048  # bytes of a command
 CHUNK = 64 << 10
@@ -25,14 +25,33 @@ class Room:
     def __init__(self, most: int) -> None:
         self.left = most
 
+    def hold(self) -> Held:
+        """What one mail takes of it, until the end of its `with`: a mail that is being stored is still in memory."""
+        return Held(self)
+
+
+class Held:
+    """The memory of one mail."""
+
+    def __init__(self, room: Room) -> None:
+        self._room, self._size = room, 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.give_back()
+
     def take(self, size: int) -> bool:
-        if size > self.left:
+        if size > self._room.left:
             return False
-        self.left -= size
+        self._room.left -= size
+        self._size += size
         return True
 
-    def give_back(self, size: int) -> None:
-        self.left += size
+    def give_back(self) -> None:
+        self._room.left += self._size
+        self._size = 0
 
 
 class Wire:
@@ -60,11 +79,11 @@ class Wire:
         del self._ahead[: end + 1]
         return line
 
-    async def mail(self, most: int, room: Room, within: float) -> bytes | Literal["too large", "no room"]:
+    async def mail(self, most: int, held: Held, within: float) -> bytes | Literal["too large", "no room"]:
         """A mail up to the line with a dot, without the dots that were added; what is not kept is read to its end all
         the same. Raises Closed; also after `within` seconds in all.
         """
-        held, mail, seen = 0, bytearray(b"\r\n"), 0
+        mail, seen = bytearray(b"\r\n"), 0
         wrong: Literal["too large", "no room", ""] = ""
         try:
             async with asyncio.timeout(within):
@@ -73,9 +92,8 @@ class Wire:
                         await self._fill()
                     if not wrong and len(mail) + len(self._ahead) > most + len(_END) + 2:
                         wrong = "too large"
-                    if not wrong and not room.take(len(self._ahead)):
+                    if not wrong and not held.take(len(self._ahead)):
                         wrong = "no room"
-                    held += 0 if wrong else len(self._ahead)
                     mail += self._ahead
                     self._ahead.clear()
                     end = mail.find(_END, seen)
@@ -84,12 +102,11 @@ class Wire:
                         del mail[end + 2 :]
                         return wrong or bytes(mail.replace(b"\r\n.", b"\r\n"))[2:]
                     if wrong:
+                        held.give_back()
                         del mail[:-4]
                     seen = max(len(mail) - 4, 0)
         except TimeoutError:
             raise Closed from None
-        finally:
-            room.give_back(held)
 
     async def say(self, *lines: str) -> None:
         """Each one a reply of its own. Raises Closed."""

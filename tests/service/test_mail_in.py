@@ -23,8 +23,9 @@ from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
 from dcbridge.store.connection import connect
 from service.mail.main import MailListener
-from service.mail.session import MOST_COMMANDS, MOST_MISTAKES
+from service.mail.session import MOST_COMMANDS, MOST_MISTAKES, Rules, Session
 from service.mail.taker import LedgerTaker
+from service.mail.wire import Room, Wire
 from tests.certificates import self_signed
 from tests.mail.writing import plain
 
@@ -203,6 +204,54 @@ async def test_the_memory_for_mails_is_shared(redis: Redis, redis_server: Embedd
         while running.listener.connections:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         assert await in_thread(code) == b"250"
+
+
+class SlowTaker:
+    """It stores a mail when it is told to."""
+
+    def __init__(self) -> None:
+        self.has_one, self.goes_on = asyncio.Event(), asyncio.Event()
+
+    def refusal(self, mailbox: str, sender: str) -> str:
+        return ""
+
+    async def take(self, raw: bytes, sender: str, mailboxes: list[str]) -> list[str]:
+        self.has_one.set()
+        await self.goes_on.wait()
+        return ["250 2.0.0 stored"]
+
+
+async def test_a_mail_that_is_being_stored_is_still_in_memory() -> None:
+    """A folder may take half a minute for each, and there may be one on each connection."""
+    most, taker = 1 << 20, SlowTaker()
+    rules = Rules(lmtp=True, name="here", most=most, timeout=30.0, tls=None, room=Room(most))
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await Session(Wire(reader, writer, 30.0), rules, taker, lambda: False).run()
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    commands = [HELLO, f"MAIL FROM:<{SENDER}>\r\n".encode(), f"RCPT TO:<{CARE}>\r\n".encode(), b"DATA\r\n"]
+    mail = (b"a" * 100 + b"\r\n") * 1000 + b".\r\n"
+    sending = asyncio.create_task(in_thread(lambda: replies(port, *commands, mail, QUIT)))
+    try:
+        await asyncio.wait_for(taker.has_one.wait(), 30)
+        assert rules.room.left <= most - 100_000
+    finally:
+        taker.goes_on.set()
+        said = await sending
+        server.close()
+    assert said[-2:] == [b"250 2.0.0 stored\r\n", b"221 2.0.0 bye\r\n"]
+    assert rules.room.left == most
+
+
+@pytest.mark.parametrize(("sender", "code"), [(b"\xff", b"553"), ("\u00ff".encode(), b"250")])
+async def test_a_sender_that_nobody_can_read_is_refused_for_good(lmtp: MailIn, sender: bytes, code: bytes) -> None:
+    """Taken, it would be a fault of ours each time that it came again."""
+    written = [HELLO, b"MAIL FROM:<" + sender + b"@example.org>\r\n", QUIT]
+    said = await in_thread(lambda: replies(lmtp.port, *written))
+    assert said[-2][:3] == code
 
 
 async def test_too_many_mails_of_one_sender_have_to_wait(lmtp: MailIn) -> None:
