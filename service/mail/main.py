@@ -89,6 +89,8 @@ class MailListener:
                 return
             self.connections.add(task)
             await Session(wire, self._rules, self._taker, self._stopping.is_set).run()
+        except asyncio.CancelledError:
+            log.warning("mail_connection_cut")  # by ourselves, at the end of the drain: the mail comes again
         except Closed:
             self._metrics.ended.labels("mail", "closed").inc()
         except Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import smtplib
+import socket
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -81,6 +82,20 @@ def test_the_same_mail_twice_reaches_the_agent_once_and_in_order(mail_stack: Sta
     until(lambda: len(texts(mail_stack, "bob@example.org")) == 6, "the agent sees all of it")
     until(lambda: not any(mail_stack.books().tasks.values()), "nothing waits")
     assert texts(mail_stack, "bob@example.org") == [f"line {n}" for n in range(6)]
+
+
+def test_a_mail_whose_answer_is_lost_comes_again_and_is_seen_once(mail_stack: Stack) -> None:
+    sender, raw = "lost@example.org", plain("once\r\n", "From: lost@example.org", subject="")
+    commands = f"LHLO mx\r\nMAIL FROM:<{sender}>\r\nRCPT TO:<{CARE}>\r\nDATA\r\n".encode()
+    with socket.create_connection(("127.0.0.1", mail_stack.mail_in), timeout=20) as connection:
+        connection.sendall(commands + raw + b".\r\n")
+        until(lambda: texts(mail_stack, sender) == ["once"], "the agent sees it")
+        mail_stack.kill("mail-in")
+    mail_stack.start("mail-in")
+    assert deliver(mail_stack, raw, sender) == 250
+    deliver(mail_stack, plain("then\r\n", f"From: {sender}", "Message-ID: <then@x>", subject=""), sender)
+    until(lambda: "then" in texts(mail_stack, sender), "the agent sees what came later")
+    assert texts(mail_stack, sender) == ["once", "then"]
 
 
 def test_it_waits_while_digital_channels_fails(mail_stack: Stack) -> None:

@@ -105,6 +105,9 @@ def test_what_is_too_much_is_cut_and_said() -> None:
     assert len(found.whole) == 100_000
     assert found.cut == ("text",)
     many = "".join(f"--b\nContent-Type: image/png; name={n}.png\n\nx\n" for n in range(30))
+    found = read(mail("--b\n\nx\n" * 1500 + "--b--\n", "Content-Type: multipart/mixed; boundary=b"))
+    assert found.cut == ("parts",)
+    assert found.whole.count("x") == 999
     found = read(mail(many + "--b--\n", "Content-Type: multipart/mixed; boundary=b"))
     assert len(found.files) == 20
     assert found.cut == ("files",)
