@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Literal
 
 import httpx
 
@@ -27,6 +28,7 @@ from dcbridge.transport.ssrf import Guard
 
 TOGETHER = 12  # files that are in memory at once
 FOR_AGENTS = 4  # of them: consumers' files that come slowly hold up no file of an agent's
+MAILS = 3  # that are read at once: each with all that is in it, whatever DCBRIDGE_MAIL_LIMIT lets in
 FETCH_SECONDS = 10.0
 CACHED = DAY  # seconds for which an agent's file is kept
 HOSTS = 100  # of providers, whose connections are kept apart
@@ -91,7 +93,8 @@ class Files:
         self._metrics = metrics
         self._stack, self._ledger, self._configuration = stack, ledger, configuration
         self._most = configuration.media.most
-        self._of_consumers, self._of_agents = _Room(TOGETHER - FOR_AGENTS, settings), _Room(FOR_AGENTS, settings)
+        places = {"consumers": TOGETHER - FOR_AGENTS, "agents": FOR_AGENTS, "mails": MAILS}
+        self._rooms = {whose: _Room(most, settings) for whose, most in places.items()}
         self._senders: dict[str, Sender] = {}
         self._facts: OrderedDict[str, Facts] = OrderedDict()
         self._times = (settings.connect_timeout, settings.read_timeout)
@@ -99,9 +102,9 @@ class Files:
             settings.token_key.get_secret_value().encode(), configuration.public_url, configuration.channels
         )
 
-    def room(self, *, of_agents: bool) -> AbstractAsyncContextManager[None]:
+    def room(self, whose: Literal["consumers", "agents", "mails"]) -> AbstractAsyncContextManager[None]:
         """For one file in memory. Raises Deferred where there will be none soon."""
-        return (self._of_agents if of_agents else self._of_consumers).place()
+        return self._rooms[whose].place()
 
     # ------------------------------------------------------------ of consumers
 

@@ -11,7 +11,7 @@ import structlog
 
 from dcbridge.config.inbound import Inbound
 from dcbridge.config.models import Channel
-from dcbridge.errors import UnreadableEvent
+from dcbridge.errors import Deferred, UnreadableEvent
 from dcbridge.ledger import NewTask, TaskClaim
 from dcbridge.ledger.blobs import NoRoom
 from dcbridge.mail.for_agent import marks_of, text_for_agent
@@ -22,7 +22,7 @@ from dcbridge.providers.base import Callback
 from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
-from workers import threads
+from workers import failures, threads
 from workers.context import WorkerContext
 from workers.media_in import BLOB, MOST
 
@@ -40,7 +40,11 @@ async def read_mail(ctx: WorkerContext, task_id: str) -> None:
     channel_id = claimed.entry.channel_id
     with structlog.contextvars.bound_contextvars(message=task_id, trace=claimed.entry.trace_id, channel=channel_id):
         try:
-            await _read(ctx, task_id, claim, claimed, channel_id)
+            async with ctx.files.room("mails"):
+                await _read(ctx, task_id, claim, claimed, channel_id)
+        except Deferred as error:  # many large ones at once would take all memory
+            delay = failures.wait(ctx.configuration.retry, claimed.entry.attempts)
+            await ctx.ledger.tasks.retry(task_id, claim, delay, error.code)
         except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             ctx.metrics.faults.labels("bug", "").inc()
             log.error("mail_internal_error", exc_info=True)

@@ -91,7 +91,7 @@ def _with_media(provider: object) -> HasMedia | None:
 
 async def _one(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia | None, url: str, name: str) -> Uploaded:
     """Raises a SendError after which it is tried again."""
-    async with ctx.files.room(of_agents=False):
+    async with ctx.files.room("consumers"):
         try:
             data = await _fetched(ctx, claimed, provider, url)
             kind = type_of(data[:ENOUGH])

@@ -69,7 +69,7 @@ async def _files(
     if len(message.media) > limits.files:
         return ()
     async with AsyncExitStack() as room:
-        await room.enter_async_context(ctx.files.room(of_agents=True))
+        await room.enter_async_context(ctx.files.room("agents"))
         try:
             async with asyncio.timeout(ctx.settings.lease / 2):
                 found = await _read(ctx, channel, limits, message, accepted_at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+import orjson
 import pytest
 import redis as sync
 from redis.asyncio import Redis
@@ -13,12 +14,14 @@ from starlette.responses import Response
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.errors import Deferred
-from dcbridge.ledger import NewMessage
+from dcbridge.ledger import NewMessage, NewTask
 from dcbridge.messages import Address, AgentMessage
+from tests.ledger.ledger_bench import Bench
+from tests.mail.writing import plain
 from tests.workers.media_side import MEDIA_ID, PIXEL, media_side
 from tests.workers.test_media_out import accepted
-from workers import consumer_messages, outbound
-from workers.files import FOR_AGENTS, TOGETHER
+from workers import consumer_messages, inbound_mail, outbound
+from workers.files import FOR_AGENTS, MAILS, TOGETHER
 from workers.media_out import LARGE, with_media
 
 LEASE = 9.0  # the least that the timeouts of these settings allow
@@ -129,3 +132,23 @@ async def test_no_more_large_files_are_in_memory_than_are_sent_at_once(
                 await read(others)
             await one.aclose()
         assert await read(others) == more
+
+
+async def test_no_more_mails_are_read_at_once_than_there_is_memory_for(
+    redis: Redis, redis_server: EmbeddedRedis
+) -> None:
+    swap = ("{type: email, provider: post}", "{type: email, provider: post, inbound: {addresses: [care@company.com]}}")
+    async with media_side(redis, redis_server.url, swap=swap, lease=LEASE) as media:
+        context = media.side.context
+        await context.ledger.blobs.put(plain("Hello\r\n"), keep=60.0, task="c-1", blob_id="c-1")
+        payload = orjson.dumps({"blob": "c-1", "from": "ana@example.org"})
+        await context.ledger.tasks.put([NewTask("c-1", "mail", "lane", payload, "trace", "company.com")])
+        async with AsyncExitStack() as others:
+            for _ in range(MAILS):
+                await others.enter_async_context(context.files.room("mails"))
+            await inbound_mail.read_mail(context, "c-1")
+            task = await context.ledger.tasks.entry("c-1")
+            assert (task.state, task.last_code) == ("waiting", "media busy")
+        await Bench(redis).pass_time(60)
+        await inbound_mail.read_mail(context, "c-1")
+        assert (await context.ledger.tasks.entry("c-1")).state == "done"
