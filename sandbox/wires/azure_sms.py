@@ -45,7 +45,6 @@ class AzureSmsWire(PlainWire):
         self._key = base64.b64decode(account.secrets["access_key"])
         config = world.config
         self._events = f"{config.bridge_url}/callbacks/{name}/events/{account.secrets['callback_secret']}"
-        self._taken: dict[str, str] = {}  # repeatabilityRequestId to the id of its message
 
     def new_id(self) -> str:
         return f"Outgoing_{datetime.now(UTC):%Y%m%d%H%M}{uuid.uuid4()}"
@@ -72,8 +71,9 @@ class AzureSmsWire(PlainWire):
         key, tag = str(uuid.UUID(one["repeatabilityRequestId"])), options.get("tag", "")
         if abs(time.time() - parsedate_to_datetime(one["repeatabilityFirstSent"]).timestamp()) > OLDEST:
             raise RefusedError(202, 412, "repeatabilityFirstSent is too long ago")
-        if key in self._taken:
-            raise RefusedError(202, REPEATED, self._taken[key])
+        for sms in self.world.sms_by_number.get(to, ()):
+            if sms.provider == self.name and sms.reference.partition(" ")[0] == key:
+                raise RefusedError(202, REPEATED, sms.sid)
         url = self._events if options.get("enableDeliveryReport") is True else ""
         return Submitted(to, sender, text, measure(text)[1], url, f"{key} {tag}")
 
@@ -96,7 +96,6 @@ class AzureSmsWire(PlainWire):
         return str(ERRORS.get(code, 9999))
 
     def taken(self, sms: Sms) -> Reply:
-        self._taken[sms.reference.partition(" ")[0]] = sms.sid
         return _item(sms.sid, 202, None, "accepted")
 
     def refused(self, refused: RefusedError) -> Reply:

@@ -264,3 +264,16 @@ async def test_infobips_library_reads_both_directions(tmp_path: Path) -> None:
         read_inbound = SmsInboundMessageResult.from_dict(orjson.loads(inbound.body))
         assert read_inbound is not None
         assert [each.text for each in read_inbound.results or ()] == ["Yes"]
+
+
+async def test_azure_knows_a_second_request_by_its_key(tmp_path: Path) -> None:
+    async with company(tmp_path, "azure-sms") as one:
+        request = one.request()
+        lost = edited(DIGITS, "15005550013")(request)  # taken, and the connection is reset
+        with pytest.raises(httpx.HTTPError):
+            await one.answer(lost)
+        assert await one.answer(lost)
+        assert await one.answer(edited('"Hello"', '"Other"')(request))  # to another number
+        assert await one.answer(request)
+        await one.worlds.settled()
+        assert [sms.to for sms in one.worlds.world.sms.values()] == ["+15005550013", CONSUMER]
