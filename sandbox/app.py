@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox import files
+from sandbox.authentication import Authentication
 from sandbox.config import SandboxConfig
 from sandbox.controls import Controls
 from sandbox.digital_channels import Messages
@@ -67,6 +68,7 @@ def build_app(config: SandboxConfig) -> Starlette:
         Route(f"{channel}/messages", messages.post, methods=["POST"]),
         Route(f"{channel}/media", media.upload, methods=["POST"]),
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
+        *(Authentication(world, config.genesys).routes() if config.genesys else ()),
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
         *Controls(world, companies).routes(),
         *files.routes(world),

@@ -20,6 +20,19 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GenesysAccount:
+    """What Genesys' interfaces beside Digital Channels know of the bridge."""
+
+    api_key: str = field(repr=False)
+    client_id: str = "dcbridge"
+    client_secret: str = field(default="", repr=False)
+    username: str = "bridge"
+    password: str = field(default="", repr=False)
+    refresh_token: str = field(default="", repr=False)
+    redirect_uri: str = "https://bridge.example.com/signed-in"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxConfig:
     """One sandbox. Times are seconds; the secrets are the same ones that the bridge was given."""
 
@@ -41,6 +54,8 @@ class SandboxConfig:
 
     accounts: Mapping[str, Account] = field(default_factory=dict)  # beside Twilio's, by their names in bridge.yaml
     channels: Mapping[str, str] = field(default_factory=dict)  # others that Digital Channels has: id to sms or email
+
+    genesys: GenesysAccount | None = None  # without one, there is no interface beside Digital Channels
 
     hosts: tuple[str, ...] = ()  # names under which it is asked, beside localhost and addresses
 

@@ -85,12 +85,24 @@ class SubscriberSwitch:
     delay: float = 8.0
 
 
+@dataclass(slots=True)
+class GenesysSwitch:
+    """Interfaces beside Digital Channels. `mode`: ok, 500, silent or lost_answer, for `count` requests (None: until
+    changed); `token_life` in seconds, of tokens that are given from now on.
+    """
+
+    mode: str = "ok"
+    count: int | None = None
+    token_life: float = 43199.0
+
+
 class Switches:
     def __init__(self) -> None:
         self.digital_channels = DigitalChannelsSwitch()
         self.sms = SmsSwitch()
         self.mail = MailSwitch()
         self.subscriber = SubscriberSwitch()
+        self.genesys = GenesysSwitch()
         self.random = random.Random(self.sms.seed)
 
     def turn(self, wanted: dict[str, Any]) -> None:
@@ -116,6 +128,7 @@ class Switches:
             "sms": self.sms,
             "mail": self.mail,
             "subscriber": self.subscriber,
+            "genesys": self.genesys,
         }
 
 

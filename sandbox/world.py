@@ -99,6 +99,7 @@ class World:
         self.media: OrderedDict[tuple[str, str], tuple[str, str, bytes]] = OrderedDict()
         self.files: OrderedDict[str, Any] = OrderedDict()  # of sandbox.files: what the page shows
         self.tries: Counter[str] = Counter()  # of magic addresses that change their mind
+        self.given: object | None = None  # tokens of authentication.py
         self.opted_out: set[tuple[str, str]] = set()  # provider and number of consumers who wrote STOP
 
     def reset(self) -> None:

@@ -32,16 +32,18 @@ MAIN = "dcbridge/__main__.py"  # `python -m dcbridge`
 
 # The rooms of dcbridge/, from the ground up: a room may import those below it.
 FLOORS = (
-    ("messages", "retry_after", "printable", "http", "gsm7"),
+    ("messages", "retry_after", "printable", "http", "gsm7", "json_values"),
     ("settings", "smpp"),
-    ("errors", "genesys", "mail", "media", "store"),
+    ("errors",),
+    ("oauth2",),
+    ("genesys", "mail", "media", "store"),
     ("ledger",),
     ("providers",),
     ("transport",),
     ("events",),
     ("config",),
     ("intake", "digital_channels", "runtime"),
-    ("replay",),
+    ("replay", "interfaces"),
     ("cli",),
 )
 

@@ -22,6 +22,7 @@ for name in (
     "sandbox.app",
     "service.main",
     "tests.faults.crash_table",
+    "tests.stampede",
     "workers.jobs",
     "workers.main",
 ):

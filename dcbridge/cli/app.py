@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 
-from dcbridge.cli import aside, consent, dead, events, provider, subscribers
+from dcbridge.cli import aside, consent, dead, events, genesys, provider, subscribers
 from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
+from dcbridge.config.models import Configuration
 from dcbridge.ledger.jobs import QUEUES
 from dcbridge.printable import printable
 from dcbridge.settings.problems import ConfigurationError
-from dcbridge.settings.process import read_settings
+from dcbridge.settings.process import Settings, read_settings
 
 app = typer.Typer(
     name="dcbridge",
@@ -49,6 +50,7 @@ app.add_typer(consent.app, name="consent", short_help="Consumers who opted out: 
 app.add_typer(events.app, name="events")
 app.add_typer(provider.app, name="provider", short_help="Several providers of one channel: list, drain, prefer, clear.")
 app.add_typer(subscribers.app, name="subscribers")
+app.add_typer(genesys.app, name="genesys")
 
 
 def main() -> None:
@@ -152,6 +154,11 @@ def _known_queues(queues: list[str] | None) -> list[str]:
     return list(dict.fromkeys(queues or QUEUES))
 
 
+def _missing_keys(settings: Settings, configuration: Configuration) -> list[str]:
+    found = [of.key_is_missing(settings, configuration) for of in (consent, genesys)]
+    return [one for one in found if one]
+
+
 @app.command(short_help="Run a worker: send, post receipts, process callbacks.")
 def worker(
     queues: Annotated[
@@ -170,8 +177,8 @@ def worker(
     from workers.main import run
 
     settings, configuration = read_all(config)
-    if missing := consent.key_is_missing(settings, configuration):
-        raise refused([missing])
+    if missing := _missing_keys(settings, configuration):
+        raise refused(missing)
     logs.configure(settings.log_format, settings.log_level, once=True)
     sys.excepthook = logs.log_uncaught
     try:
@@ -203,8 +210,8 @@ def check(
     from dcbridge.store.connection import NOTES, redis_warnings
 
     settings, configuration = read_all(config)
-    if missing := consent.key_is_missing(settings, configuration):
-        raise refused([missing])
+    if missing := _missing_keys(settings, configuration):
+        raise refused(missing)
     counted = [
         (len(configuration.endpoints), "endpoint"),
         (len(configuration.channels), "channel"),
@@ -264,6 +271,17 @@ def token(
     if settings.token_key_is_random:
         raise refused(["DCBRIDGE_TOKEN_KEY: is not set; use the value of the service and the workers"])
     out.print(Tokens(settings.token_key.get_secret_value().encode()).of(typed(address)), markup=False)
+
+
+@app.command(short_help="Show which fields Genesys' interfaces answer with.")
+def shapes(
+    operation: genesys.ShapesArgument = None,
+    as_json: JsonOption = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Begin to learn anew.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show names and JSON types of the fields that Genesys' interfaces answered with. Values are never stored."""
+    raise genesys.show_shapes(config, operation, as_json, forget)
 
 
 @app.command(short_help="Check that every accepted message is accounted for.")

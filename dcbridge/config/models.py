@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, SecretStr, SerializeAsAny, StringConstraints, model_validator
 
 from dcbridge.config.consent import Consent
+from dcbridge.config.genesys import Genesys
 from dcbridge.config.inbound import Inbound, base_of, mailboxes
 from dcbridge.config.media import ChannelMedia, Media
 from dcbridge.config.routing import Slow, Switch, with_both
@@ -301,6 +302,7 @@ class Configuration(Model):
     slow: Slow = Field(Slow(), description="When the delivery updates of one of several providers are slow.")
     consent: Consent = Field(Consent(), description="What follows from a consumer's STOP.")
     media: Media = Field(Media(), description="Files of consumers and agents.")
+    genesys: Genesys | None = Field(None, description="Genesys' web interfaces beside Digital Channels.")
 
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 

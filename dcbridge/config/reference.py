@@ -17,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from dcbridge.config.consent import Answers, Consent
+from dcbridge.config.genesys import Auth, Genesys
 from dcbridge.config.inbound import Inbound
 from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
@@ -125,6 +126,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("media.scan", Scan),
     ("channels.*id*.media", ChannelMedia),
     ("channels.*id*.inbound", Inbound),
+    ("genesys", Genesys),
+    ("genesys.auth", Auth),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

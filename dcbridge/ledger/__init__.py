@@ -32,10 +32,12 @@ from dcbridge.ledger.receipts import Receipts
 from dcbridge.ledger.routes import Routes
 from dcbridge.ledger.script import Retention, Script, ms
 from dcbridge.ledger.sessions import Sessions
+from dcbridge.ledger.shapes import Shapes
 from dcbridge.ledger.subscribers import Subscribers
 from dcbridge.ledger.sweep import Sweep
 from dcbridge.ledger.tasks import NewPiece, NewTask, Tasks
 from dcbridge.ledger.threads import Threads
+from dcbridge.ledger.tokens import Tokens
 from dcbridge.ledger.unconfigured import Unconfigured
 from dcbridge.ledger.uploads import Uploads
 from dcbridge.settings.process import DAY, Settings
@@ -102,9 +104,11 @@ class Ledger:
         self.receipts = Receipts(script, keep)
         self.routes = Routes(script)
         self.sessions = Sessions(script, worker)
+        self.shapes = Shapes(script)
         self.subscribers = Subscribers(script)
         self.sweep = Sweep(script, keep, worker)
         self.tasks = Tasks(script, keep)
+        self.tokens = Tokens(script)
         self.unconfigured = Unconfigured(script, keep)
         self.threads = Threads(script)
         self.uploads = Uploads(script)

@@ -36,11 +36,12 @@ FILES = (
         "deliveries",
         "events",
         "consent",
+        "tokens",
     ),
     *("announced", "sweep", "run"),
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
-APART = frozenset({"threads", "uploads", "lookups", "receipts", "dead_letters", "events", "consent", "sweep"})
+APART = frozenset({"threads", "uploads", "lookups", "receipts", "dead_letters", "events", "consent", "tokens", "sweep"})
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 

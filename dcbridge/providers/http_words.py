@@ -12,14 +12,18 @@ import orjson
 
 from dcbridge import retry_after
 from dcbridge.errors import AccountFault, BadSignature, OutcomeUnknown, Refused, SendError, Throttled, UnreadableEvent
+from dcbridge.json_values import a_list as a_list
+from dcbridge.json_values import a_text as a_text
+from dcbridge.json_values import an_object as an_object
+from dcbridge.json_values import code as code
+from dcbridge.json_values import json_object as json_object
+from dcbridge.json_values import json_value as json_value
 from dcbridge.messages import ConsumerMessage, DeliveryUpdate, Reason
 from dcbridge.providers.base import Callback, Unread
 
 FORM = "application/x-www-form-urlencoded"
 MOST_PARAMETERS = 500  # of a form or a query
 MOST_FORM = 1 << 18  # bytes
-# A company's code, as it may stand in a log and in a receipt.
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,40}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 Codes = Mapping[str, tuple[type[SendError], Reason]]
@@ -33,12 +37,6 @@ def codes(error: type[SendError], reason: Reason, words: str) -> dict[str, tuple
 def reasons(reason: Reason, words: str) -> dict[str, Reason]:
     """The same for a table that only says why a message failed."""
     return dict.fromkeys(words.split(), reason)
-
-
-def code(value: object) -> str:
-    """A company's code as text; "" for what is none, such as a sentence."""
-    written = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    return written if _CODE.fullmatch(written) else ""
 
 
 def error_of(answer: httpx.Response, code: str, known: Codes, *, trusted: bool = False) -> SendError:
@@ -67,37 +65,6 @@ def error_of(answer: httpx.Response, code: str, known: Codes, *, trusted: bool =
 def writable(text: str) -> str:
     """A text as UTF-8 can write it: half of a character is a question mark."""
     return text.encode("utf-8", "replace").decode()
-
-
-def json_value(body: bytes) -> object:
-    """Whatever JSON it is; None for none. Its depth is bounded by orjson."""
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def json_object(body: bytes) -> dict[str, object]:
-    """A JSON object; {} for anything else."""
-    value = json_value(body)
-    return value if isinstance(value, dict) else {}
-
-
-def an_object(value: object) -> dict[str, object]:
-    """A value of JSON that should be an object; {} for anything else."""
-    return value if isinstance(value, dict) else {}
-
-
-def a_list(value: object) -> Sequence[object]:
-    """A value of JSON that should be a list; () for anything else."""
-    return value if isinstance(value, list) else ()
-
-
-def a_text(value: object) -> str:
-    """A value of JSON that should be a text; a whole number as it is written, "" for anything else."""
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
 
 
 Element = ConsumerMessage | DeliveryUpdate

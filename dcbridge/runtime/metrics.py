@@ -119,6 +119,18 @@ class Metrics:
             "dcbridge_consent", "Words of consumers about consent, and messages that were refused for want of it.",
             ["channel", "outcome"], registry=r,
         )  # fmt: skip
+        self.token_grants = Counter(
+            "dcbridge_genesys_token_grants", "Tokens asked for at Genesys, by grant and what was answered.",
+            ["grant", "outcome"], registry=r,
+        )  # fmt: skip
+        self.interface_requests = Counter(
+            "dcbridge_genesys_requests", "Requests to Genesys' other interfaces, by what became of them.",
+            ["operation", "outcome"], registry=r,
+        )  # fmt: skip
+        self.new_fields = Counter(
+            "dcbridge_genesys_new_fields", "Fields of their answers that were never seen before.", ["operation"],
+            registry=r,
+        )  # fmt: skip
         self.waits_cut = Counter(
             "dcbridge_waits_cut",
             "Answers whose Retry-After was longer than the longest_pause of whoever gave it.",

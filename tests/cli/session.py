@@ -55,7 +55,7 @@ def _command() -> Any:
     return get_command(app)
 
 
-def _invoke(arguments: list[str], stdin: str, environ: Mapping[str, str | None]) -> Said:
+def invoke(arguments: list[str], stdin: str, environ: Mapping[str, str | None]) -> Said:
     """As CliRunner.invoke does, which makes the command anew; what it does not catch is raised."""
     runner, code = CliRunner(), 0
     with runner.isolation(input=stdin, env=environ) as (out, err, _):
@@ -87,7 +87,7 @@ class Session(Bench):
         """`dcbridge …` with these words; `settings` are those of the environment."""
         gone = {name: None for name in os.environ if name.startswith("DCBRIDGE_")}
         environ = gone | self.environ | settings | {"COLUMNS": "200"}
-        said = await asyncio.to_thread(_invoke, list(arguments), stdin, environ)
+        said = await asyncio.to_thread(invoke, list(arguments), stdin, environ)
         assert not any(word in said.err for word in PRIVATE)
         return said
 

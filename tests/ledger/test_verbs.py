@@ -18,6 +18,7 @@ from dcbridge.ledger.deliveries import Failure
 from dcbridge.ledger.events import NewEvent
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.lua import ledger_script, verbs
+from dcbridge.ledger.tokens import Vault
 from dcbridge.ledger.uploads import Due, Uploaded
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 from dcbridge.messages import MessageStatus, UpdateStatus
@@ -27,6 +28,7 @@ REF, TASK = new_message().ref, NewTask("c-1", "consumer", "", b"{}")
 EVENT, CRM = f"evt_{1:024x}", "crm"
 DELIVERY = f"{EVENT}-{CRM}"
 FAILED = Failure("500", None, "sick", True, 1, 1.0, 1.0, 0.0)
+VAULT = Vault(b"0123456789abcdef")
 REPORTED = MessageStatus("SM", UpdateStatus.SENT)
 
 
@@ -47,6 +49,11 @@ class Recording(Redis):
 
 # One call for each way in which Python speaks to the script, in an order in which each finds what it is about.
 CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
+    lambda it: it.tokens.ask(VAULT, "t", "owner", 1.0),
+    lambda it: it.tokens.failed("t", "owner", 1.0),
+    lambda it: it.tokens.put(VAULT, "t", "access", 1.0, 1.0, "refresh"),
+    lambda it: it.tokens.drop("t", b"access"),
+    lambda it: it.shapes.note("openmedia.create", [("data", "object")]),
     lambda it: it.layout.raise_it(),
     lambda it: it.leases.heartbeat(),
     lambda it: it.pacing.announce({CHANNEL: "acme 0 0 0 0 0 0", "another": "acme 0 0 0 0 0 0"}),

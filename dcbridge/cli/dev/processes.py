@@ -136,6 +136,8 @@ def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = ()) -> None:
         "twilio_auth_token": secrets.token_hex(16),
         "mail_callback_secret": secrets.token_hex(16),
         "subscriber_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        "genesys_api_key": secrets.token_hex(16),
+        "genesys_client_secret": secrets.token_hex(16),
         "token_key": secrets.token_hex(32),
         "redis_password": secrets.token_hex(32),
         "account_sid": "AC" + secrets.token_hex(16),

@@ -11,6 +11,7 @@ import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -19,6 +20,9 @@ from dcbridge.cli.dev.extras import missing_for_dev
 from dcbridge.cli.dev.processes import NUMBER, read
 from dcbridge.http.known_hosts import KnownHosts
 from dcbridge.runtime import logs
+
+if TYPE_CHECKING:
+    from sandbox.config import GenesysAccount
 
 
 def main(arguments: list[str]) -> None:
@@ -45,6 +49,7 @@ def main(arguments: list[str]) -> None:
         smtp_port=mail,
         accounts=accounts,
         channels=channels,
+        genesys=_genesys(folder),
     )
     told = json.loads(arguments[4]) if len(arguments) > 4 else {}
     listen = told.pop("listen", "127.0.0.1")
@@ -57,6 +62,16 @@ def main(arguments: list[str]) -> None:
         access_log=False,
         timeout_graceful_shutdown=2,
     )
+
+
+def _genesys(folder: Path) -> GenesysAccount | None:
+    """Not in a trial whose Secret is of an earlier version."""
+    from sandbox.config import GenesysAccount
+
+    if not (folder / "genesys_api_key").exists():
+        return None
+    key, secret = read(folder, "genesys_api_key"), read(folder, "genesys_client_secret")
+    return GenesysAccount(api_key=key, client_secret=secret)
 
 
 if __name__ == "__main__":

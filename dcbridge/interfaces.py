@@ -1,0 +1,205 @@
+"""Requests to Genesys' web interfaces: with the API key, with a token where one is asked for, and with what is learnt.
+
+One token serves all processes: it lies in Redis, encrypted. The process that gets the lock renews it, at 80 % of its
+life or when it has ended; the others use the old one while it lives, and wait for the new one afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import structlog
+
+from dcbridge.errors import AccountFault, SendError, Unreachable
+from dcbridge.genesys import envelope, shapes
+from dcbridge.genesys.authentication import Credentials
+from dcbridge.genesys.envelope import Reading
+from dcbridge.json_values import json_value
+from dcbridge.ledger import Ledger
+from dcbridge.ledger.tokens import Stored, Vault
+from dcbridge.oauth2 import Granted, read_grant
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.transport.sender import Sender
+from dcbridge.transport.tokens import BETWEEN, SOON, Fresh, KeptToken, nothing_taken
+
+log = structlog.get_logger()
+
+_NO_LOG = structlog.wrap_logger(None, processors=[], wrapper_class=structlog.make_filtering_bound_logger(50))
+
+RENEWED_AT, SPREAD = 0.8, 0.05  # of a token's life; not all credentials at one moment
+SHORTEST = 5.0  # seconds that a token is kept, whatever its life is
+LOCK = 15.0  # seconds for which one process may renew a token; one that was killed holds up the others so long
+PATIENCE = 5.0  # seconds that the others wait for it
+AFTER_FAILURE = 1.0  # seconds from a renewal that failed to the next one, of any process
+NO_LOGIN = "login: sign in with `dcbridge genesys login`"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call of an interface, such as openmedia and create: for metrics, the log, and what its answers look like."""
+
+    interface: str
+    name: str
+    bearer: bool = False  # it wants a token besides the API key
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.interface}.{self.name}"
+
+
+class SharedToken:
+    """The token of one set of credentials, the same for all processes."""
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        ledger: Ledger,
+        vault: Vault,
+        sender: Sender,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        lock: float = LOCK,
+        quiet: bool = False,
+    ) -> None:
+        """`quiet`: a command says in its own words what a worker logs."""
+        self._credentials, self._ledger, self._vault, self._sender = credentials, ledger, vault, sender
+        self._metrics, self._lock, self._clock = metrics, lock, clock
+        self._log = _NO_LOG if quiet else log
+        c = credentials
+        self.id = vault.name(c.base_url, c.grant, c.client_id, c.username, c.refresh_token)
+        self._kept = KeptToken(self._renewed, clock)
+        self._sealed: dict[str, bytes] = {}  # the present token -> as it lies in Redis
+
+    async def token(self) -> str:
+        """Raises Throttled, Unreachable or AccountFault."""
+        return await self._kept.token()
+
+    async def another_soon(self, refused: str) -> str:
+        """The next one after a 401; "" where there is none in a moment."""
+        self._kept.drop(refused)
+        if sealed := self._sealed.pop(refused, b""):
+            said = await self._ledger.tokens.drop(self.id, sealed)
+            self._log.info("token_refused", outcome=said)
+            if said == "young":
+                return ""
+        return await self._kept.next_soon()
+
+    async def keep(self, granted: Granted) -> Fresh:
+        """For all processes."""
+        life = max(granted.seconds, SHORTEST)
+        renew_in = life * (RENEWED_AT + random.uniform(-SPREAD, SPREAD))
+        sealed = await self._ledger.tokens.put(self._vault, self.id, granted.access, life, renew_in, granted.refresh)
+        return self._fresh(granted.access, sealed, life, renew_in)
+
+    async def close(self) -> None:
+        await self._kept.close()
+
+    def _fresh(self, access: str, sealed: bytes, good_for: float, renew_in: float) -> Fresh:
+        self._sealed = {access: sealed}
+        return Fresh(access, good_for, renew_in)
+
+    async def _renewed(self) -> Fresh:
+        owner, until = secrets.token_hex(8), self._clock() + PATIENCE
+        while True:
+            stored = await self._ledger.tokens.ask(self._vault, self.id, owner, self._lock)
+            if stored.ours:
+                return await self._renew(stored, owner)
+            if stored.access:
+                return self._fresh(stored.access, stored.sealed, stored.good_for, stored.renew_in or BETWEEN)
+            if self._clock() >= until:
+                raise Unreachable("login: another process is getting the token")
+            await asyncio.sleep(random.uniform(0.05, 0.15))
+
+    async def _renew(self, stored: Stored, owner: str) -> Fresh:
+        try:
+            async with asyncio.timeout(self._lock * 2 / 3):  # shorter than the lock: nobody else asks meanwhile
+                granted = await self._granted(stored.refresh)
+        except (SendError, TimeoutError) as error:
+            said = nothing_taken(error) if isinstance(error, SendError) else Unreachable("login: timeout")
+            self._log.warning("token_not_renewed", outcome=said.outcome, code=said.code)
+            await self._ledger.tokens.failed(self.id, owner, AFTER_FAILURE)
+            raise said from None
+        self._log.info("token_renewed", seconds=round(granted.seconds))
+        return await self.keep(granted)
+
+    async def _granted(self, refresh: str) -> Granted:
+        """By the refresh token where there is one; if that is refused, once as at the first time."""
+        if refresh and self._credentials.grant != "client_credentials":
+            try:
+                return await self._ask("refresh_token", self._credentials.by_refresh(refresh))
+            except AccountFault:
+                if refresh == self._credentials.refresh_token:
+                    raise
+        first = self._credentials.first()
+        if first is None:
+            raise AccountFault(NO_LOGIN)
+        return await self._ask(self._credentials.grant, first)
+
+    async def _ask(self, grant: str, request: httpx.Request) -> Granted:
+        try:
+            granted = read_grant(await self._sender.http(request))
+        except SendError as error:
+            self._metrics.token_grants.labels(grant, error.outcome).inc()
+            raise
+        self._metrics.token_grants.labels(grant, "granted").inc()
+        return granted
+
+
+class Interfaces:
+    """Genesys' interfaces for one event loop. Every request of theirs goes through here."""
+
+    def __init__(self, key: str, token: SharedToken | None, sender: Sender, ledger: Ledger, metrics: Metrics) -> None:
+        """`key`: sent as x-api-key, "" for none."""
+        self._key, self._token, self._sender, self._ledger, self._metrics = key, token, sender, ledger, metrics
+
+    async def send(self, operation: Operation, request: httpx.Request, trace_id: str = "") -> Reading:
+        """The answer, whatever it says. Raises a SendError where there is none, or no token for it."""
+        request.headers.setdefault("Accept", "application/json")
+        if self._key:
+            request.headers["x-api-key"] = self._key
+        if trace_id:
+            request.headers["X-B3-TraceId"] = trace_id
+        try:
+            answer = await self._answer(operation, request)
+        except SendError as error:
+            self._metrics.interface_requests.labels(operation.full_name, error.outcome).inc()
+            raise
+        reading = envelope.read(answer)
+        outcome = "taken" if reading.good else f"http_{reading.http}" if reading.http >= 300 else str(reading.said)
+        self._metrics.interface_requests.labels(operation.full_name, outcome).inc()
+        await self._learn(operation, answer)
+        return reading
+
+    async def _answer(self, operation: Operation, request: httpx.Request) -> httpx.Response:
+        if not operation.bearer:
+            return await self._sender.http(request)
+        if self._token is None:
+            raise AccountFault("login: genesys.auth is not set")
+        token, began = await self._token.token(), time.monotonic()
+        answer = await self._sender.http(_with(request, token))
+        if answer.status_code != 401 or time.monotonic() - began > SOON:
+            return answer
+        another = await self._token.another_soon(token)
+        return await self._sender.http(_with(request, another)) if another else answer
+
+    async def _learn(self, operation: Operation, answer: httpx.Response) -> None:
+        """Names and types of its fields, apart for good answers and others."""
+        name = operation.full_name if answer.is_success else f"{operation.full_name}:{answer.status_code}"
+        if new := await self._ledger.shapes.note(name, shapes.fields(json_value(answer.content))):
+            self._metrics.new_fields.labels(operation.full_name).inc(new)
+
+    async def close(self) -> None:
+        if self._token is not None:
+            await self._token.close()
+
+
+def _with(request: httpx.Request, token: str) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {token}"
+    return request
