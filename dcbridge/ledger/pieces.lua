@@ -56,7 +56,8 @@ end
 function verbs.piece_put()
   local id, count, wait_ms = a.id, tonumber(a.count), tonumber(a.wait_ms)
   local mark, of = 'dcb:piece:' .. id, 'dcb:pieces-of:' .. a.set
-  if redis.call('EXISTS', mark) == 1 then return 'again' end
+  -- Or it is a message of its own already: a version without pieces has read this callback before.
+  if redis.call('EXISTS', mark, 'dcb:t:' .. id) > 0 then return 'again' end
   redis.call('SET', mark, '1', 'PX', tonumber(a.keep_ms))
   local open, result = redis.call('GET', of), 'joined'
   if open and redis.call('HEXISTS', 'dcb:pieces:' .. open, a.number) == 1 then

@@ -51,6 +51,16 @@ async def test_pieces_in_any_order_are_one_message(bench: Bench, order: tuple[in
     assert "two" not in repr((await bench.ledger.tasks.entry(f"c-{order[0]}")).hash)
 
 
+async def test_a_piece_that_an_older_version_has_made_a_message_of_is_none_any_more(bench: Bench) -> None:
+    """Its worker died before the callback was done, and one of this version reads that again."""
+    older = NewTask("c-2", "consumer", "lane", HEAD + b'"two "}', "trace", CHANNEL)
+    assert await bench.ledger.tasks.put([older]) == [True]
+    await claim(bench, "c-2")
+    await bench.ledger.tasks.done("c-2", "mine", KEEP)
+    assert await put(bench, piece(2, "two ", count=2), piece(1, "one ", count=2)) == ["again", "new"]
+    assert (await bench.ledger.tasks.entry("c-2")).state == "done"
+
+
 async def test_a_piece_that_comes_again_changes_nothing(bench: Bench) -> None:
     assert await put(bench, piece(1, "one "), piece(1, "one ")) == ["new", "again"]
     assert await put(bench, piece(2, "two ", count=3), piece(3, "three")) == ["joined", "joined"]

@@ -461,7 +461,7 @@ def test_every_field_is_described_and_nothing_private_prints() -> None:
 
 
 def test_the_table_of_providers_builds_each_kind() -> None:
-    assert set(KINDS) == {"http", "infobip", "smtp", "telnyx", "twilio", "vonage"}
+    assert {"smtp", "twilio"} <= set(KINDS)  # all of them: test_every_kind
     built = build("post", "smtp", SmtpFields(host="mail.example.com"), "https://bridge.example.com")
     assert (built.name, built.kind, built.can.channel_types) == ("post", "smtp", frozenset({"email"}))
     fields = KINDS["twilio"].fields_model.model_validate({"account_sid": "AC1", "auth_token": "x"})
