@@ -381,7 +381,7 @@ def trace(
         str,
         typer.Argument(
             metavar="ID",
-            help="A messageId of Digital Channels; an id from the logs (24 hex digits, b-… or c-…); an email's"
+            help="A messageId of Digital Channels; an id from the logs (24 hex digits, b-…, c-… or l-…); an email's"
             " Message-ID; a provider's id of a consumer message; a consumer's number or mailbox, for waiting messages."
             ' "-" reads it from standard input.',
         ),

@@ -25,7 +25,8 @@ from dcbridge.runtime.logs import Tokens
 from dcbridge.settings.process import Settings
 
 _REF = re.compile(r"[0-9a-f]{24}(-[0-9]{1,3})?")
-_TASK = re.compile(r"[bc]-[0-9a-f]{24}")
+_JOBS = {"consumer": "a consumer message", "mail": "a mail"}
+_TASK = re.compile(r"[bcl]-[0-9a-f]{24}")
 _MESSAGE_ID = re.compile(r"<?([0-9a-f]{24}(?:-[0-9]{1,3})?)@[^@>\s]+>?")
 _FIRST_LOOK = 8  # copies looked for on each channel; where one is found, all are looked for
 
@@ -162,7 +163,7 @@ async def _task(ledger: Ledger, task_id: str) -> Life | None:
     facts = {
         "task": task_id,
         "state": entry.state,
-        "what": "a consumer message" if entry.job == "consumer" else "a provider's callback",
+        "what": _JOBS.get(entry.job, "a provider's callback"),
         "channel": entry.channel_id,
         "trace id": entry.trace_id,
         "attempts": entry.attempts,

@@ -73,6 +73,9 @@ def test_a_mail_reaches_the_agent(mail_stack: Stack) -> None:
 def test_html_alone_is_read_as_text(mail_stack: Stack) -> None:
     deliver(mail_stack, html("<p>Hello <b>you</b></p>", "From: html@example.org", subject=""))
     until(lambda: texts(mail_stack, "html@example.org") == ["Hello you"], "the agent sees it")
+    traced = mail_stack.command("trace", mail_stack.lines("mail-in", "mail")[-1]["message"])
+    assert (traced.returncode, "html@example.org" in traced.stdout) == (0, False)
+    assert "a mail\n" in traced.stdout
 
 
 def test_the_same_mail_twice_reaches_the_agent_once_and_in_order(mail_stack: Stack) -> None:
