@@ -24,6 +24,7 @@ from dcbridge.smpp.pdu import BadPdu, Command, Header
 MOST_ARRIVING = 200  # units that are being stored at one time; to more the SMSC is told "later"
 MOST_UNREAD = 1 << 20  # bytes that the SMSC has not read; a session with more is ended
 MOST_UNCONFIRMED = 1000  # answers that the SMSC may not have read; after so many it is asked at once
+CONFIRMED_WITHIN = 1.0  # seconds after an arrival until the SMSC is asked, and has read the answer to it
 UNBIND_SECONDS = 2.0
 _CLOSED = (OSError, asyncio.IncompleteReadError)
 
@@ -214,6 +215,8 @@ class Session:
             self._answered.append(unit)
             if len(self._answered) >= MOST_UNCONFIRMED:
                 self._ask.set()
+            elif len(self._answered) == 1:  # until then, the same words in another session are taken for a repetition
+                asyncio.get_running_loop().call_later(CONFIRMED_WITHIN, self._ask.set)
 
     # ------------------------------------------------------------ life and death
 

@@ -326,6 +326,14 @@ async def test_it_is_asked_whether_it_is_there_and_what_it_has_read_is_known() -
         assert both.here.confirmed == both.here.stored
 
 
+async def test_what_it_has_read_is_soon_known_however_seldom_it_is_asked_whether_it_is_there() -> None:
+    """A consumer who writes the same again may do it through another session."""
+    async with bound(enquire_every=3600.0) as both:
+        both.smsc.say(Command.DELIVER_SM, 7, deliver())
+        await both.until(lambda: both.here.confirmed)
+        assert both.here.confirmed == both.here.stored
+
+
 async def test_one_that_does_not_answer_is_left() -> None:
     async with bound(silent, enquire_every=1.0, patience=0.2) as both:
         await both.until(both.session.closed.is_set)
