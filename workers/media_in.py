@@ -58,7 +58,8 @@ async def for_agent(ctx: WorkerContext, task_id: str, claimed: TaskClaim, stored
     """
     urls = [url for url in stored["media"] if url]
     provider = _with_media(ctx.providers.get(stored.get("provider", "")))
-    came_along = all(url.startswith(BLOB) for url in urls)  # files of a mail, which nobody has to be asked for
+    names = stored.get("names") or {}  # of a mail's files, which nobody has to be asked for
+    came_along = all(url in names for url in urls)
     if not urls or (not came_along and (ctx.configuration.media.inbound == "link" or provider is None)):
         return ForAgent(text_for_the_agent(stored["text"], urls))
     known, since = await ctx.ledger.uploads.of(task_id), time.monotonic()
@@ -70,7 +71,7 @@ async def for_agent(ctx: WorkerContext, task_id: str, claimed: TaskClaim, stored
                 since = time.monotonic()
                 if not (await ctx.ledger.tasks.claim(task_id, claimed.entry.token, ctx.settings.lease)).ours:
                     return None
-            name = (stored.get("names") or {}).get(url, "")
+            name = names.get(url)
             found = await _one(ctx, claimed, provider, url, name) if place < MOST else Uploaded(withheld="too many")
             await ctx.ledger.uploads.note(
                 task_id,
@@ -89,11 +90,15 @@ def _with_media(provider: object) -> HasMedia | None:
     return provider if isinstance(provider, HasMedia) else None
 
 
-async def _one(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia | None, url: str, name: str) -> Uploaded:
-    """Raises a SendError after which it is tried again."""
+async def _one(
+    ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia | None, url: str, name: str | None
+) -> Uploaded:
+    """Raises a SendError after which it is tried again. `name`: of one that came along; what a provider says is a URL
+    names no file that is kept here.
+    """
     async with ctx.files.room("consumers"):
         try:
-            data = await _fetched(ctx, claimed, provider, url)
+            data = await (_fetched(ctx, claimed, provider, url) if name is None else _kept(ctx, url))
             kind = type_of(data[:ENOUGH])
             if kind.mimetype not in ctx.configuration.media.types:
                 raise Withheld("wrong type")
@@ -124,14 +129,18 @@ def _age(claimed: TaskClaim) -> float:
     return time.time() - (claimed.entry.accepted_at or 0) / 1000
 
 
+async def _kept(ctx: WorkerContext, url: str) -> bytes:
+    data = await ctx.ledger.blobs.get(url.removeprefix(BLOB))
+    if data is None:
+        raise Withheld("expired")
+    if len(data) > ctx.configuration.media.most:
+        raise Withheld("too large")
+    return data
+
+
 async def _fetched(ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia | None, url: str) -> bytes:
-    if url.startswith(BLOB) or provider is None:
-        data = await ctx.ledger.blobs.get(url.removeprefix(BLOB))
-        if data is None:
-            raise Withheld("expired")
-        if len(data) > ctx.configuration.media.most:
-            raise Withheld("too large")
-        return data
+    if provider is None:
+        raise Withheld("wrong host")
     try:
         return await ctx.files.fetch(provider, url)
     except (SendError, TimeoutError) as error:

@@ -97,6 +97,14 @@ async def test_what_is_withheld_is_said(
     assert (media.logins == []) == (outcome == "wrong_host")
 
 
+async def test_what_a_provider_says_is_a_url_names_no_file_that_is_kept_here(media: MediaSide) -> None:
+    """The name of a mail stands in the answer to whoever sent it."""
+    await media.side.context.ledger.blobs.put(PIXEL, keep=60.0, blob_id="m-1")
+    [message] = await media.posted("blob:m-1")
+    assert message["text"].endswith("its address is not one of the provider's.]")
+    assert (media.counted("wrong_host"), media.store.files) == (1, {})
+
+
 @pytest.mark.parametrize(
     ("location", "outcome"),
     [
