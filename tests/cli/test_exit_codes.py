@@ -36,6 +36,9 @@ NOTHING = [
     ("provider clear twilio", 0),
     ("aside list", 0),
     ("aside list --json", 0),
+    ("shapes", 0),
+    ("shapes --json", 0),
+    ("shapes --forget", 0),
 ]
 NOT_THERE = [
     "dead show w-none", "dead show w-none --json", "dead show w-none --raw", "dead replay w-none", "dead drop w-none",
@@ -57,6 +60,7 @@ WRONG = [
     "trace", "status --every 0", "status --heads -1", "check extra", "addresses extra", "serve extra", "worker nothing",
     "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
     "provider", "provider drain", "provider prefer", "provider clear", "drill",
+    "genesys", "genesys login", "genesys check", "genesys nothing",
     "fail", "aside", "aside show", "aside back", "aside drop",
     "consent", "consent show", "consent add", "consent lift", "consent import", "consent show +16504661149",
 ]  # fmt: skip
@@ -69,6 +73,7 @@ AT_REDIS = [
     "consent import -",
     "provider list", "provider list --json", "provider drain twilio", "provider prefer twilio", "provider clear twilio",
     "drill twilio", "drill twilio --json",
+    "genesys login", "genesys check", "shapes", "shapes --json",
     "fail nobody", "aside list", "aside list --json", "aside show m:1", "aside back m:1", "aside drop m:1",
     "trace m-1", "trace m-1 --json", "trace m-1 --search", "status", "status --json",
 ]  # fmt: skip

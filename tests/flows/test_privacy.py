@@ -28,7 +28,7 @@ CANARIES = (
     AGENTS_TEXT, CONSUMERS_TEXT, SUBJECT, NAME, MAILBOX, NUMBER, WRITER,
     IN_A_PATH, IN_A_QUERY, IN_A_HEADER, IN_A_CHANNEL, IN_AN_ID,
 )  # fmt: skip
-SECRETS = ("app_secret", "twilio_auth_token", "mail_callback_secret", "token_key")
+SECRETS = ("app_secret", "twilio_auth_token", "mail_callback_secret", "token_key", "genesys_api_key")
 
 
 @pytest.fixture(scope="module")
