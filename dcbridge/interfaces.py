@@ -11,10 +11,12 @@ import random
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import httpx
 import structlog
+from redis.exceptions import RedisError
 
 from dcbridge.errors import AccountFault, SendError, Unreachable
 from dcbridge.genesys import envelope, shapes
@@ -190,10 +192,13 @@ class Interfaces:
         return await self._sender.http(_with(request, another)) if another else answer
 
     async def _learn(self, operation: Operation, answer: httpx.Response) -> None:
-        """Names and types of its fields, apart for good answers and others."""
+        """Names and types of its fields, apart for good answers and others. Where they cannot be written down, the
+        answer counts all the same.
+        """
         name = operation.full_name if answer.is_success else f"{operation.full_name}:{answer.status_code}"
-        if new := await self._ledger.shapes.note(name, shapes.fields(json_value(answer.content))):
-            self._metrics.new_fields.labels(operation.full_name).inc(new)
+        with suppress(RedisError, OSError):
+            if new := await self._ledger.once.shapes.note(name, shapes.fields(json_value(answer.content))):
+                self._metrics.new_fields.labels(operation.full_name).inc(new)
 
     async def close(self) -> None:
         if self._token is not None:

@@ -272,6 +272,13 @@ async def test_what_lies_in_redis_and_in_metrics_says_nothing(side: Side) -> Non
     assert Vault(stampede.KEY).open(b"", "") == ""
 
 
+async def test_an_answer_counts_where_its_shape_cannot_be_written_down(side: Side) -> None:
+    """Whoever asked would else do again what was done already."""
+    await side.redis.set("dcb:shapes", "of another type")
+    reading = await side.interfaces(None).send(Operation("authentication", "userinfo"), side.asks())
+    assert reading.http == 401
+
+
 async def test_shapes_are_names_and_types(side: Side) -> None:
     async with closing(side.token()) as token:
         await side.interfaces(token).send(WHOAMI, side.asks())
