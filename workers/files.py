@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import httpx
+from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
 from dcbridge.digital_channels import DigitalChannels
@@ -180,10 +181,10 @@ class Files:
             return None
         if scan.clamd is not None:
             return Clamd(*scan.place, scan.timeout)
-        if "scan" not in self._senders:
-            self._senders["scan"] = self._opened(None, scan.timeout)
+        if "the scanner" not in self._senders:  # no host has a space in its name
+            self._senders["the scanner"] = self._opened(None, scan.timeout)
         token = scan.token.get_secret_value() if scan.token else ""
-        return HttpScanner(scan.url or "", token, self._senders["scan"])
+        return HttpScanner(scan.url or "", token, self._senders["the scanner"])
 
     # ------------------------------------------------------------ of agents
 
@@ -200,8 +201,8 @@ class Files:
         data = await self._ledger.blobs.get(name)
         if data is None:
             data = await self._download(channel_id, media_id)
-            with suppress(NoRoom, OSError):  # it is asked for again
-                await self._ledger.blobs.put(data, keep=CACHED, blob_id=name)
+            with suppress(NoRoom, RedisError, OSError):  # it is asked for again
+                await self._ledger.once.blobs.put(data, keep=CACHED, blob_id=name)
         self._facts[name] = Facts(len(data), type_of(data[:ENOUGH]))
         while len(self._facts) > KNOWN:
             self._facts.popitem(last=False)

@@ -20,7 +20,7 @@ from dcbridge.ledger import MessageClaim
 from dcbridge.ledger.fields import ClaimedMessage
 from dcbridge.ledger.lookups import KNOWN
 from dcbridge.messages import AgentMessage, MessageStatus, UpdateStatus
-from dcbridge.providers.base import ListedMessage, MediaFile, Part, Provider, StatusLookup
+from dcbridge.providers.base import ListedMessage, MediaFile, Part, Provider, StatusLookup, Turn
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
 from workers import failures
 from workers.context import WorkerContext
@@ -147,10 +147,10 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
 
 
 async def _about_outcome(q: Question) -> None:
-    message, _ = await _message(q)
+    message, media = await _message(q)
     parts = q.provider.parts(message)
     part = parts[q.entry.part]
-    rows, complete = await _listed(q, part)
+    rows, complete = await _listed(q, turn_of(message, part, q.claimed, media))
     verdict: Verdict = CannotTell("too long ago")  # whose an id is has been forgotten
     if q.entry.unknown_since and q.age(q.entry.unknown_since) < KNOWN:
         whose = await q.ctx.ledger.once.lookups.whose(q.keeper, [row.reported.provider_id for row in rows])
@@ -164,10 +164,8 @@ async def _message(q: Question) -> tuple[AgentMessage, tuple[MediaFile, ...]]:
     return await with_media(q.ctx, q.channel, q.provider, message, q.claimed)
 
 
-async def _listed(q: Question, part: Part) -> tuple[list[ListedMessage], bool]:
+async def _listed(q: Question, turn: Turn) -> tuple[list[ListedMessage], bool]:
     """The rows in question, and whether the list was read to its end."""
-    message, media = await _message(q)
-    turn = turn_of(message, part, q.claimed, media)
     request, rows = q.status_lookup.list_request(turn), list[ListedMessage]()
     for _ in range(PAGES):
         page = q.status_lookup.parse_list(await q.ctx.sender.send(request), turn, q.age(q.entry.unknown_since))

@@ -137,6 +137,14 @@ async def test_digital_channels_away_is_no_fault_of_the_provider(media: MediaSid
     assert (await media.side.entry(ref)).state == "sent"
 
 
+async def test_a_file_that_cannot_be_kept_for_the_next_attempt_is_sent_all_the_same(media: MediaSide) -> None:
+    await media.side.redis.set("dcb:blob-sizes", "of another type")
+    ref = await accepted(media, text="Our offer")
+    await outbound.send(media.side.context, ref)
+    assert (await media.side.entry(ref)).state == "sent"
+    assert len(sent(media)[0]["MediaUrl"]) == 1
+
+
 @pytest.mark.parametrize("status", [503, 404])
 async def test_a_file_that_cannot_be_read_says_nothing_of_the_provider(media: MediaSide, status: int) -> None:
     """A probe of an open breaker that never spoke to the provider would let all that wait for it go."""
