@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import orjson
@@ -120,12 +120,20 @@ def _tasks(
                 consumer_task_id(name, event.provider_id),
                 "consumer",
                 lane,
-                orjson.dumps(payload),
+                _json(payload),
                 trace,
                 channel_id,
             )
         )
     return tasks, pieces, unread
+
+
+def _json(payload: Mapping[str, object]) -> bytes:
+    """Also of a text with a half of a UTF-16 pair, as a phone can send it; it is mended when it is read."""
+    try:
+        return orjson.dumps(payload)
+    except orjson.JSONEncodeError:
+        return json.dumps(payload).encode()
 
 
 def _piece(name: str, event: ConsumerMessage, channel_id: str, consumer: str, lane: str, trace: str) -> NewPiece:

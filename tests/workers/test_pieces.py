@@ -68,6 +68,12 @@ async def posted(side: FarSide) -> list[str]:
     return [message["text"] for [message] in said]
 
 
+@pytest.mark.parametrize("more", [0, 1200], ids=["one of one", "too long for a piece"])
+async def test_half_a_letter_in_a_message_of_its_own_is_no_fault_of_ours(pieces: FarSide, more: int) -> None:
+    await read(pieces, "b-1", callback(1, 2 if more else 1, "half\\ud83d" + "a" * more))
+    assert await posted(pieces) == ["half\ufffd" + "a" * more]
+
+
 async def test_the_agent_reads_one_message(pieces: FarSide) -> None:
     await read(pieces, "b-2", callback(2, 3, "second "))
     await read(pieces, "b-1", callback(1, 3, "first "))
