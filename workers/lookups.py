@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from redis.exceptions import RedisError
@@ -20,7 +20,7 @@ from dcbridge.ledger import MessageClaim
 from dcbridge.ledger.fields import ClaimedMessage
 from dcbridge.ledger.lookups import KNOWN
 from dcbridge.messages import AgentMessage, MessageStatus, UpdateStatus
-from dcbridge.providers.base import ListedMessage, MediaFile, Part, Provider, StatusLookup, Turn
+from dcbridge.providers.base import Answer, ListedMessage, MediaFile, Part, Provider, Request, StatusLookup, Turn
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
 from workers import failures
 from workers.context import WorkerContext
@@ -84,6 +84,11 @@ class Question:
     provider: Provider
     status_lookup: StatusLookup
     began: float  # by this process' steady clock
+    spoken: asyncio.Event = field(default_factory=asyncio.Event)  # set once the provider was asked anything
+
+    async def send(self, request: Request) -> Answer:
+        self.spoken.set()
+        return await self.ctx.sender.send(request)
 
     @property
     def entry(self) -> ClaimedMessage:
@@ -129,7 +134,7 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
                 await (_about_outcome(question) if question.state == "unknown" else _about_delivery(question))
-            if question.is_probe:
+            if question.is_probe and question.spoken.is_set():
                 await ctx.ledger.once.pacing.record_success(provider.name, ref)
         except SendError as error:
             await _failed(question, error)
@@ -168,7 +173,7 @@ async def _listed(q: Question, turn: Turn) -> tuple[list[ListedMessage], bool]:
     """The rows in question, and whether the list was read to its end."""
     request, rows = q.status_lookup.list_request(turn), list[ListedMessage]()
     for _ in range(PAGES):
-        page = q.status_lookup.parse_list(await q.ctx.sender.send(request), turn, q.age(q.entry.unknown_since))
+        page = q.status_lookup.parse_list(await q.send(request), turn, q.age(q.entry.unknown_since))
         rows += page.rows
         if page.following is None:
             return rows, True
@@ -211,7 +216,7 @@ async def _about_delivery(q: Question) -> None:
         provider_id, known = q.entry.provider_id(number), q.entry.part_status(number)
         if not provider_id or known in ("delivered", "failed", "removed"):
             continue
-        reported = q.status_lookup.parse_status(await q.ctx.sender.send(q.status_lookup.status_request(provider_id)))
+        reported = q.status_lookup.parse_status(await q.send(q.status_lookup.status_request(provider_id)))
         if reported is None:
             await _note(q, number, "absent")
             continue
@@ -271,7 +276,7 @@ async def _failed(q: Question, error: SendError) -> None:
     tell("status_lookup_failed", outcome=error.outcome, code=error.code, failures=tries)
     if error.page:
         q.ctx.metrics.faults.labels(f"status_lookup_{error.outcome}", q.provider.name).inc()
-    if q.is_probe:
+    if q.is_probe and q.spoken.is_set():  # else a file of the message could not be read
         await failures.update_breaker(q.ctx, q.provider.name, q.ref, error)
     elif error.whole_account:
         await failures.pause(q.ctx, q.provider.name, error)
