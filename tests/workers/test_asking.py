@@ -350,21 +350,6 @@ async def test_where_no_message_can_try_whether_the_provider_is_back_a_question_
         assert await redis.hget("dcb:breaker:asked", "wait") == b"2"  # ms, twice the first
 
 
-async def test_a_question_without_anything_to_ask_tells_nothing_of_a_provider_that_was_away(asked: Asked) -> None:
-    """The answer to the send could not be read, so there is no id; the messages that wait would all go at once."""
-    asked.side.provider.replies = [saying(201, b"?")]
-    ref = await asked.side.accept(channel=CHANNEL)
-    await outbound.send(asked.side.context, ref)
-    assert (await asked.bench.state(ref), (await asked.side.entry(ref)).provider_id(0)) == ("sent", "")
-    await asked.pass_time(700)
-    ledger, redis = asked.side.context.ledger, asked.side.redis
-    await ledger.pacing.record_failure("asked", ref, "20003", at_once=True, threshold=1, first=0.001, most=60.0)
-    await asyncio.sleep(0.01)
-    assert await asked.ask(ref) == "sent"
-    assert asked.side.provider.asked == []
-    assert await redis.exists("dcb:breaker:asked") == 1
-
-
 async def test_a_retry_after_holds_for_everybody(asked: Asked) -> None:
     ref = await asked.unknown()
     asked.side.provider.usual = saying(429, {"code": 20429}, Retry_After="40")
