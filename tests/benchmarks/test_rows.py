@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import door, drain, media, profile, relay, updates, whole
+from benchmarks import door, drain, media, profile, relay, smpp, updates, whole
 from benchmarks.stage import Process, Sample, Stage, Wrong, cold
 from benchmarks.table import Line
 from tests import warm
@@ -128,6 +128,37 @@ def test_a_run_counts_what_the_provider_took_and_both_workers_carry(tmp_path: Pa
 
 def test_the_whole_path_beside_the_stock_worker(tmp_path: Path) -> None:
     all_told(whole.measure(tmp_path, 1, replace(whole.SMALL, launch=warmly)))
+
+
+def test_a_wide_window_beside_a_window_of_one(tmp_path: Path) -> None:
+    lines = smpp.measure(tmp_path, 1, replace(smpp.SMALL, launch=warmly))
+    all_told(lines)
+    in_window = lines[1]
+    assert (in_window.beside, in_window.values[0] <= smpp.WINDOW, in_window.values[0] > 1) == ((1,), True, True)
+
+
+@pytest.mark.parametrize("spoil", ["taken", "sent", "accepted"])
+def test_a_run_is_refused_when_the_smsc_and_the_ledger_differ(tmp_path: Path, spoil: str) -> None:
+    """On the side of the SMSC, the log is made up."""
+    with Stage(tmp_path / "smsc") as stage:
+        asyncio.run(stage.fill("smpp", 0, 3))
+        with stage.look() as connection:
+            for key in connection.scan_iter("dcb:m:*"):
+                connection.hset(key, "s", "sent")
+
+            def told(taken: int) -> None:
+                (stage.folder / "smsc.log").write_text(f'{{"delivered": {taken}, "most_in_flight": 1}}\n')
+
+            told(3)
+            smpp.check(stage, 3)
+            if spoil == "taken":
+                told(4)
+            elif spoil == "sent":
+                connection.hset(next(connection.scan_iter("dcb:m:*")), "s", "accepted")
+            else:
+                asyncio.run(stage.fill("nobody-knows", 0, 1))
+            with pytest.raises(Wrong):
+                smpp.check(stage, 3)
 
 
 def test_a_long_queue_beside_a_short_one(tmp_path: Path) -> None:
@@ -242,5 +273,6 @@ def test_two_profiles_are_one_table() -> None:
 
 def test_the_command_line_and_the_page_know_the_same_rows() -> None:
     known = set(re.findall(r'^    "([a-z]+)": \(', (ROOT / "benchmarks/__main__.py").read_text(), re.MULTILINE))
-    assert known == {"door", "relay", "slow", "two", "whole", "drain", "events", "bullmq"}
+    rows = {"door", "relay", "slow", "two", "whole", "drain", "updates", "events", "media", "smpp", "bullmq"}
+    assert known == rows
     assert {row for row in known if f"`{row}`" in PAGE} == known
