@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import IntEnum, StrEnum
 from typing import Literal
 
@@ -150,6 +151,26 @@ def is_piece(message: ConsumerMessage) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Cost:
+    """What a provider says that a part of a message costs. Made by `dcbridge.providers.prices`, which bounds it."""
+
+    provider: str
+    currency: str  # three capital letters
+    units: int  # of 0.00000001
+    segments: int = 0  # of how many SMS; 0 where that is not known
+
+    @property
+    def amount(self) -> Decimal:
+        """Exact."""
+        return Decimal(self.units).scaleb(-8)
+
+    @property
+    def words(self) -> str:
+        """As an entry keeps it."""
+        return f"{self.provider} {self.currency} {self.units} {self.segments}"
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryUpdate:
     """What a provider says became of a message that it took (DLR, bounce, event).
 
@@ -169,6 +190,7 @@ class DeliveryUpdate:
     first_ref: str = ""
     recipients: tuple[str, ...] = field(default=(), repr=False)
     pieces: int = 1  # of how many SMS of the part, each of which is reported by itself, this is one
+    cost: Cost | None = None  # of the whole part
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +201,7 @@ class MessageStatus:
     status: UpdateStatus
     reason: Reason | None = None
     detail: str = ""
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,7 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, entry: MessageEntry
             ctx.look_after(channel, entry.provider) if channel else DAY,
             update.pieces,
             locating.says_so(ctx, update, entry),
+            update.cost,
         )
     if entry.to_id:
         order = order_of(claimed.entry.accepted_at or 0)

@@ -236,6 +236,7 @@ async def _update(q: Question, part: int, reported: MessageStatus) -> str:
         reported.detail,
         0.0,
         provider=q.provider.name,
+        cost=reported.cost,
     )
     q.ctx.metrics.updates.labels(q.provider.name, state).inc()
     log.info(

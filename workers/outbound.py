@@ -14,7 +14,8 @@ from dcbridge.config.models import Channel
 from dcbridge.errors import Refused, SendError, Unreadable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import MessageClaim
-from dcbridge.messages import Address, AgentMessage, Reason
+from dcbridge.messages import Address, AgentMessage, Cost, Reason
+from dcbridge.providers import segmentation
 from dcbridge.providers.base import MediaFile, Part, Provider, Request, Submission, Turn
 from dcbridge.runtime.logs import info_line_in_context
 from workers import consent, failures, threads
@@ -76,7 +77,8 @@ async def _send(ctx: WorkerContext, ref: str, claim: str, held: AsyncExitStack) 
             return True
     if ctx.claim_may_be_lost(since):
         return False
-    await _send_part(ctx, ref, claim, claimed, channel, provider, part, request)
+    sms = channel.type == "sms" and not media
+    await _send_part(ctx, ref, claim, claimed, channel, provider, part, request, sms=sms)
     return True
 
 
@@ -163,6 +165,8 @@ async def _send_part(
     provider: Provider,
     part: Part,
     request: Request,
+    *,
+    sms: bool,
 ) -> None:
     began = time.monotonic()
     understood = True
@@ -186,6 +190,7 @@ async def _send_part(
     else:
         ctx.metrics.sends.labels(provider.name, "taken").inc()
         ctx.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
+    cost = _count(ctx, claimed.entry.channel_id, provider.name, part.text, taken.cost) if sms else taken.cost
     delivered = understood and channel.delivered_when == "taken" and part.number + 1 == part.count
     state = await ctx.ledger.messages.submitted(
         ref,
@@ -196,6 +201,7 @@ async def _send_part(
         delivered=delivered,
         confirm_within=ctx.look_after(channel, provider.name),
         provider=provider.name,
+        cost=cost,
     )
     info_line_in_context(
         "message_sent",
@@ -207,6 +213,14 @@ async def _send_part(
         ms=round((time.monotonic() - began) * 1000),
         state=state,
     )
+
+
+def _count(ctx: WorkerContext, channel_id: str, provider: str, text: str, cost: Cost | None) -> Cost | None:
+    """Count the SMS of a part that was taken; its cost, with their number."""
+    count = segmentation.segments(text)
+    encoding = "gsm7" if segmentation.is_gsm7(text) else "ucs2"
+    ctx.metrics.segments.labels(channel_id, provider, encoding).inc(count)
+    return replace(cost, segments=count) if cost and not cost.segments else cost
 
 
 async def _strand(ctx: WorkerContext, ref: str, claim: str) -> None:

@@ -16,7 +16,7 @@ from dcbridge.cli.terminal import Session, format_duration, out, print_block, pr
 from dcbridge.genesys.payloads import MAX_RECIPIENTS
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.fields import MessageEntry, State
-from dcbridge.ledger.history import Hop, hops_of, hops_of_task, older_lines_are_gone, parts_of
+from dcbridge.ledger.history import Hop, costs_of, hops_of, hops_of_task, older_lines_are_gone, parts_of
 from dcbridge.ledger.reports import search as reports
 from dcbridge.ledger.uploads import Uploaded
 from dcbridge.messages import message_ref
@@ -149,6 +149,7 @@ async def _message(session: Session, ref: str) -> Life | None:
         "last code": entry.last_code,
         "outcome was unknown": {0: "", 1: "once"}.get(entry.times_unknown, f"{entry.times_unknown} times"),
         "damaged": damaged,
+        "cost": [cost + (f" for {sms} SMS" if sms else "") for cost, sms in costs_of(entry)],
         "dead letters": await reports.dead_letters(redis, [f"m-{ref}", f"r-{ref}"]),
     }
     hops = hops_of(entry, due=place.due, receipt_due=place.receipt_due)

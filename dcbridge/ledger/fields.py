@@ -230,6 +230,7 @@ class MessageEntry(_Shared):
     provider_id = Each("x", "the provider's id of a part")
     part_status = Each("u", "the last delivery update about a part")
     pieces = Each("g", "ids of its SMS that were delivered, where each is reported by itself")
+    cost = Each("k", "what a part costs: provider, currency, hundred-millionths of it, SMS (0: not known)")
     parked_provider_id = text("px", "the provider's id in an update that came before the answer to the request")
     parked_confirm_ms = number("pc", "the time to wait for a confirmation, of that same update")
     sent_at = moment("sent", "when the provider had all its parts")

@@ -7,13 +7,16 @@ refused receipts. Nothing here is text, a number, an address or a subject.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from dcbridge.ledger.fields import MessageEntry, State, TaskEntry, TaskState
 from dcbridge.messages import Reason
 
 KEPT = 32  # lines, as in history.lua
+_COST = re.compile(r"\S+ ([A-Z]{3}) ([0-9]{1,18}) ([0-9]{1,3})", re.ASCII)
 WAITED = 1.0  # seconds before the first attempt that are worth a hop
 
 Fact = str | int | float
@@ -83,6 +86,19 @@ def parts_of(entry: MessageEntry | TaskEntry) -> list[dict[str, Fact]]:
         known = "accepted by the provider" if provider_id is not None else "not accepted yet"
         found.append({"part": part + 1, "provider_id": provider_id or "", "status": status or known})
     return found
+
+
+def costs_of(entry: MessageEntry) -> list[tuple[str, int]]:
+    """What its parts cost together, by currency, "0.0333 EUR", and the number of SMS; 0 where that is not known."""
+    sums: dict[str, tuple[int, int, bool]] = {}
+    for part in range(max(entry.parts, 1)):
+        if found := _COST.fullmatch(entry.cost(part) or ""):
+            units, segments, known = sums.get(found[1], (0, 0, True))
+            sums[found[1]] = units + int(found[2]), segments + int(found[3]), known and found[3] != "0"
+    return [
+        (f"{Decimal(units).scaleb(-8).normalize():f} {currency}", segments if known else 0)
+        for currency, (units, segments, known) in sums.items()
+    ]
 
 
 def older_lines_are_gone(entry: MessageEntry | TaskEntry) -> bool:

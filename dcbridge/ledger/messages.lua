@@ -253,10 +253,24 @@ function verbs.parts()
   return 'ok'
 end
 
--- @verb submitted ref token part count provider_id delivered confirm_ms keep_ms provider -> State|next|stale
+-- What a part costs, counted once however often it is said. words: provider, currency, hundred-millionths of it and SMS; "" for
+-- nothing. Of an entry that is gone nothing is counted: nobody could tell whether it was before.
+function routes.charged(ref, part, words)
+  local provider, currency, units = words:match('^(%S+) (%u%u%u) (%d+) %d+$')
+  if not provider then return end
+  local key, sum = 'dcb:m:' .. ref, provider .. ' ' .. currency
+  local f = redis.call('HMGET', key, F.state, F.parts)
+  if not f[1] or part >= tonumber(f[2] or '1') then return end
+  if redis.call('HEXISTS', 'dcb:costs', sum) == 0 and redis.call('HLEN', 'dcb:costs') >= 500 then return end
+  if redis.call('HSETNX', key, F.cost .. part, words) == 0 then return end
+  redis.pcall('HINCRBY', 'dcb:costs', sum, units) -- a sum of more than 64 bits stays as it was
+end
+
+-- @verb submitted ref token part count provider_id delivered confirm_ms keep_ms provider cost -> State|next|stale
 -- A worker that was given up for dead and answers after all still brings a fact: the provider has this part.
 function verbs.submitted()
   local ref, token, part, count = a.ref, a.token, tonumber(a.part), tonumber(a.count)
+  routes.charged(ref, part, a.cost)
   local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.token, F.part_status .. part, F.attempt_began_at,
     F.channel_id, F.part, F.lane, F.booked_by)
   if f[1] ~= S.sending or f[2] ~= token then
@@ -434,12 +448,13 @@ end
 
 -- pieces: of how many SMS, each of which is reported by itself, this is about one; provider_id is that SMS's
 -- provider: who says so, or "" where that is not asked
--- @verb update ref part status provider_id reason detail confirm_ms keep_ms pieces provider -> State|next|noted|parked|repeated|late|gone|left|doubled|other_provider
+-- @verb update ref part status provider_id reason detail confirm_ms keep_ms pieces provider cost -> State|next|noted|parked|repeated|late|gone|left|doubled|other_provider
 function verbs.update()
   local status, pieces = a.status, tonumber(a.pieces)
   if status == U.delivered and pieces > 1 then status = piece_delivered(a.ref, a.part, a.provider_id, pieces) end
   local result = apply_update(a.ref, tonumber(a.part), status, a.provider_id, a.reason, a.detail, tonumber(a.confirm_ms),
     tonumber(a.keep_ms), a.provider)
+  if result ~= 'gone' and result ~= 'other_provider' then routes.charged(a.ref, tonumber(a.part), a.cost) end
   note('dcb:m:' .. a.ref, 'update', a.part, status, result, a.detail)
   return result
 end

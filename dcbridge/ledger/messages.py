@@ -19,6 +19,7 @@ from typing import NamedTuple, cast
 from dcbridge.ledger.entries import MessageClaim, read_claim
 from dcbridge.ledger.fields import ClaimedMessage, MessageEntry
 from dcbridge.ledger.script import Retention, Script, ms, whole, word
+from dcbridge.messages import Cost
 
 LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
 _SCRIPT = 64  # messages that one script takes
@@ -99,11 +100,12 @@ class Messages:
         delivered: bool,
         confirm_within: float,
         provider: str = "",
+        cost: Cost | None = None,
     ) -> str:
         """The provider took one part: "next", "sent", "delivered", or "stale"."""
         answer = await self._script.record(
             "submitted", ref, token, part, count, provider_id, int(delivered), ms(confirm_within), self._keep.ended_ms,
-            provider,
+            provider, cost.words if cost else "",
         )  # fmt: skip
         return word(answer)
 
@@ -169,13 +171,14 @@ class Messages:
         confirm_within: float,
         pieces: int = 1,
         provider: str = "",
+        cost: Cost | None = None,
     ) -> str:
         """A delivery update: the new state, "next", "noted", "parked", "repeated", "late" or "gone".
 
         `provider`: who says so, of a message that may have gone through several: "other_provider" where it never went
         through this one, "left" where it has gone through another since, "doubled" where both delivered it.
         `pieces`: of how many SMS, each of which is reported by itself, it is about one: the part is delivered when as
-        many ids are.
+        many ids are. `cost` counts once, with whatever says it first.
         """
         answer = await self._script.record(
             "update",
@@ -189,6 +192,7 @@ class Messages:
             self._keep.ended_ms,
             pieces,
             provider,
+            cost.words if cost else "",
         )
         return word(answer)
 

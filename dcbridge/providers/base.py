@@ -17,7 +17,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, MessageStatus
+from dcbridge.messages import AgentMessage, ConsumerMessage, Cost, DeliveryUpdate, MessageStatus
 from dcbridge.providers.phone import Senders
 from dcbridge.smpp.pdu import Bind
 
@@ -84,6 +84,7 @@ class Submission:
     """The provider took one part."""
 
     provider_id: str
+    cost: Cost | None = None
 
 
 @dataclass(frozen=True, slots=True)

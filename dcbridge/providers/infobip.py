@@ -20,7 +20,7 @@ import orjson
 from pydantic import Field
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, RouteRefused, Throttled, Unreadable, UnreadableEvent
-from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
+from dcbridge.messages import AgentMessage, ConsumerMessage, Cost, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation, shared_secret
 from dcbridge.providers.base import (
     Adapter,
@@ -37,6 +37,7 @@ from dcbridge.providers.base import (
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, reasons
 from dcbridge.providers.phone import Senders
+from dcbridge.providers.prices import price
 from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
@@ -186,7 +187,13 @@ class Infobip(Adapter):
             reason = _ERRORS.get(why, usual)
         ref, part = named_by(provider_id)
         detail = "" if why == "0" else why
-        return DeliveryUpdate(self.name, provider_id, becomes, ref, part, reason, detail)
+        cost = self._price(said)
+        return DeliveryUpdate(self.name, provider_id, becomes, ref, part, reason, detail, cost=cost)
+
+    def _price(self, said: Mapping[str, object]) -> Cost | None:
+        """It is that of one SMS."""
+        of_one, count = an_object(said.get("price")), said.get("messageCount", said.get("smsCount"))
+        return price(self.name, of_one.get("pricePerMessage"), of_one.get("currency"), count, each=True)
 
     def _consumer_message(self, said: Mapping[str, object]) -> ConsumerMessage:
         provider_id, text, media = _id(said), said.get("text"), tuple[str, ...]()

@@ -27,11 +27,13 @@ from dcbridge.providers.base import Adapter, Answer, Callback, Can, Part, Submis
 from dcbridge.providers.http_words import MOST_FORM, a_list, a_text, code, codes, json_object, reasons
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.posts import Posts
+from dcbridge.providers.prices import price
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, Secret
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_SMS = 10  # in one request; Plivo takes 1,600 characters of GSM-7, 737 of UCS-2
+_CURRENCY = "USD"  # of all its prices
 MOST_MEDIA = 10
 
 
@@ -152,7 +154,10 @@ class Plivo(Adapter):
         found = _PIECES.fullmatch(said.get("PartInfo", ""))
         ref, part = named_by(http_words.decoded(http_words.query(callback)).get("m", ""))
         pieces = int(found[1]) if found else 1
-        return DeliveryUpdate(self.name, provider_id, status, ref, part, reason, error, pieces=pieces)
+        cost = price(self.name, said.get("TotalAmount"), _CURRENCY, said.get("Units"))
+        if cost and pieces > 1 and cost.segments != pieces:
+            cost = None  # that of one SMS, or of nobody knows how many
+        return DeliveryUpdate(self.name, provider_id, status, ref, part, reason, error, pieces=pieces, cost=cost)
 
 
 def _signed(callback: Callback) -> str:

@@ -48,9 +48,11 @@ def room(sms: int, *, gsm7: bool) -> int:
 def segments(text: str) -> int:
     """How many SMS a handset puts together for this text; neither an escape nor an emoji is cut in two."""
     single, part = (_GSM7_SINGLE, _GSM7_PART) if is_gsm7(text) else (_UCS2_SINGLE, _UCS2_PART)
+    if 2 * len(text) <= single:  # no character costs more than 2
+        return 1 if text else 0
     costs = _costs(text)
     if sum(costs) <= single:
-        return 1 if text else 0
+        return 1
     count, room = 1, part
     for cost in costs:
         if cost > room:

@@ -24,7 +24,7 @@ import orjson
 from pydantic import Field, field_validator
 
 from dcbridge.errors import AccountFault, BadSignature, Refused, Throttled, Unreadable, UnreadableEvent
-from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
+from dcbridge.messages import AgentMessage, ConsumerMessage, Cost, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation
 from dcbridge.providers.base import (
     Adapter,
@@ -40,6 +40,7 @@ from dcbridge.providers.base import (
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
 from dcbridge.providers.phone import Senders
+from dcbridge.providers.prices import price
 from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
@@ -152,10 +153,11 @@ class Telnyx(Adapter):
         assert isinstance(answer, httpx.Response)
         said = json_object(answer.content)
         if answer.is_success:
-            provider_id = a_text(an_object(said.get("data")).get("id"))
+            data = an_object(said.get("data"))
+            provider_id = a_text(data.get("id"))
             if not _ID.fullmatch(provider_id):
                 raise Unreadable(f"HTTP {answer.status_code}")
-            return Submission(provider_id)
+            return Submission(provider_id, self._price(data))
         raise http_words.error_of(answer, _error(said), _CODES)
 
     def media_request(self, url: str) -> httpx.Request | None:
@@ -204,7 +206,13 @@ class Telnyx(Adapter):
         key = ours.get("m", "")
         right = hmac.compare_digest(self._code(key).encode(), ours.get("c", "").encode("utf-8", "replace"))
         ref, part = named_by(key if right else "")
-        return DeliveryUpdate(self.name, a_text(payload["id"]), status, ref, part, reason, error)
+        cost = self._price(payload)
+        return DeliveryUpdate(self.name, a_text(payload["id"]), status, ref, part, reason, error, cost=cost)
+
+    def _price(self, said: Mapping[str, object]) -> Cost | None:
+        """Of all its SMS; null until it is known."""
+        cost = an_object(said.get("cost"))
+        return price(self.name, cost.get("amount"), cost.get("currency"), said.get("parts"))
 
     def _consumer_message(self, payload: Mapping[str, object]) -> ConsumerMessage:
         media = tuple(a_text(an_object(one).get("url")) for one in a_list(payload.get("media")))

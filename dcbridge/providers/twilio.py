@@ -214,7 +214,7 @@ class Twilio(Adapter):
         self.status_lookup: StatusLookup | None = None
         if fields.ask:
             asks = {"Authorization": login, "Accept": "application/json"}
-            self.status_lookup = TwilioLookup(str(self._url), asks, self._ends, fields.list_lag)
+            self.status_lookup = TwilioLookup(str(self._url), asks, self._ends, fields.list_lag, name)
         self._is_twilio = f".{self._url.host}".endswith(".twilio.com") and bool(_SID.fullmatch(fields.account_sid))
         self._login = {"Authorization": login}
         self._tokens = [_bytes(token) for token in (fields.auth_token, *fields.previous_auth_tokens)]

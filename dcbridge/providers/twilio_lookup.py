@@ -20,6 +20,7 @@ What the list promises, and what it does not:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, urlencode
@@ -27,11 +28,12 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from dcbridge.errors import Unreadable
-from dcbridge.messages import AgentMessage, MessageStatus
+from dcbridge.messages import AgentMessage, Cost, MessageStatus
 from dcbridge.providers import http_words
 from dcbridge.providers.base import Answer, ListedMessage, Page, Turn
-from dcbridge.providers.http_words import json_object
+from dcbridge.providers.http_words import a_text, json_object
 from dcbridge.providers.phone import E164, address_key
+from dcbridge.providers.prices import price
 from dcbridge.providers.twilio_codes import ANY_SID, error_of, status_of
 
 PAGE = 200  # rows; a thousand, Twilio's most, of long texts would be more than `dcbridge.transport.sender` reads
@@ -46,9 +48,9 @@ Ends = Callable[[AgentMessage], Mapping[str, str]]
 class TwilioLookup:
     """The questions to one account. `ends` gives To, From and MessagingServiceSid as they go out with a message."""
 
-    def __init__(self, url: str, headers: Mapping[str, str], ends: Ends, lag: float) -> None:
-        """`url` is that of Messages.json."""
-        self.lag = lag
+    def __init__(self, url: str, headers: Mapping[str, str], ends: Ends, lag: float, name: str) -> None:
+        """`url` is that of Messages.json, `name` the account's in bridge.yaml."""
+        self.lag, self._name = lag, name
         self._url, self._headers, self._ends = url, dict(headers), ends
 
     def status_request(self, provider_id: str) -> httpx.Request:
@@ -63,7 +65,7 @@ class TwilioLookup:
         found = json_object(answer.content)
         if not _has_sid(found) or not isinstance(found.get("status"), str):
             raise Unreadable(f"HTTP {answer.status_code}")
-        return _fate(found)
+        return replace(_fate(found), cost=_price(self._name, found))
 
     def list_request(self, turn: Turn) -> httpx.Request:
         ends = self._ends(turn.message)
@@ -127,6 +129,14 @@ def _is_between(one: Mapping[str, object], ends: Mapping[str, str]) -> bool:
 def _fate(one: Mapping[str, object]) -> MessageStatus:
     status, reason, code = status_of(str(one.get("status")), str(one.get("error_code")))
     return MessageStatus(str(one["sid"]), status, reason, code)
+
+
+def _price(provider: str, one: Mapping[str, object]) -> Cost | None:
+    """A charge is below zero; null until it is known."""
+    charged = a_text(one.get("price"))
+    if not charged.startswith("-"):
+        return None
+    return price(provider, charged[1:], one.get("price_unit"), one.get("num_segments"))
 
 
 def _plain(text: str) -> str:

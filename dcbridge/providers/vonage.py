@@ -33,7 +33,7 @@ from dcbridge.errors import (
     Unreadable,
     UnreadableEvent,
 )
-from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus, piece_of
+from dcbridge.messages import AgentMessage, ConsumerMessage, Cost, DeliveryUpdate, Reason, UpdateStatus, piece_of
 from dcbridge.providers import http_words, segmentation, shared_secret
 from dcbridge.providers.base import (
     Adapter,
@@ -47,11 +47,13 @@ from dcbridge.providers.base import (
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
 from dcbridge.providers.phone import Senders
+from dcbridge.providers.prices import price
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, Secret
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_SMS = 10  # in one request
+_CURRENCY = "EUR"  # of all its prices
 MOST_PIECES = 99
 MOST_FORM = 1 << 15  # bytes; the text of one SMS and its like, even where each byte is escaped
 
@@ -167,7 +169,8 @@ class Vonage(Adapter):
         said = [an_object(one) for one in a_list(json_object(answer.content).get("messages"))]
         taken = next((a_text(one.get("message-id")) for one in said if a_text(one.get("status")) == "0"), None)
         if taken is not None and _ID.fullmatch(taken):
-            return Submission(taken)  # of several SMS at least one was accepted: sending it again would double that
+            # Of several SMS at least one was accepted: sending it again would double that.
+            return Submission(taken, _price(self.name, said))
         status = code(a_text(said[0].get("status"))) if said and taken is None else ""
         if not status:
             raise Unreadable(f"HTTP {answer.status_code}")
@@ -211,7 +214,11 @@ class Vonage(Adapter):
         pieces = int(count) if re.fullmatch(r"[1-9][0-9]?", count, re.ASCII) else 0
         ref, part = named_by(key) if pieces else ("", 0)
         detail = "" if error == "0" else error
-        return DeliveryUpdate(self.name, said["messageId"], status, ref, part, reason, detail, pieces=max(1, pieces))
+        # Of several SMS each report has the price of one; the answer has told that of all.
+        cost = price(self.name, said.get("price"), _CURRENCY, 1) if pieces == 1 else None
+        return DeliveryUpdate(
+            self.name, said["messageId"], status, ref, part, reason, detail, pieces=max(1, pieces), cost=cost
+        )
 
     def _consumer_message(self, said: Mapping[str, str]) -> ConsumerMessage:
         if "text" not in said:
@@ -225,6 +232,13 @@ class Vonage(Adapter):
         if not (_COUNT.fullmatch(number) and _COUNT.fullmatch(count)):
             return message
         return replace(message, piece=piece_of(said.get("concat-ref", "")[:64], int(number), int(count)))
+
+
+def _price(provider: str, said: Sequence[Mapping[str, object]]) -> Cost | None:
+    """Of all SMS together; None where one that was accepted has no price."""
+    each = [price(provider, one.get("message-price"), _CURRENCY) for one in said if a_text(one.get("status")) == "0"]
+    known = [one.units for one in each if one]
+    return Cost(provider, _CURRENCY, sum(known)) if known and len(known) == len(each) <= MOST_SMS else None
 
 
 def _parameters(callback: Callback) -> dict[str, str]:

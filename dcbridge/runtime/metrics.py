@@ -76,6 +76,10 @@ class Metrics:
             buckets=_ANSWER,
             registry=r,
         )
+        self.segments = Counter(
+            "dcbridge_segments", "SMS of the message parts that providers took, by encoding.",
+            ["channel", "provider", "encoding"], registry=r,
+        )  # fmt: skip
         self.updates = Counter(
             "dcbridge_delivery_updates", "Delivery updates, by what they changed.", ["provider", "outcome"], registry=r
         )
@@ -300,6 +304,11 @@ class _BooksCollector(Collector):
         events = CounterMetricFamily("dcbridge_ledger_events", "What the ledger counted.", labels=["event"])
         for name, count in sorted((dict.fromkeys(_RARE, 0) | self._books.counts).items()):  # as `begin_at_zero`
             events.add_metric([name], count)
+        costs = CounterMetricFamily(
+            "dcbridge_cost", "What messages cost, as providers say.", labels=["provider", "currency"]
+        )
+        for (provider, currency), amount in sorted(self._books.costs.items()):
+            costs.add_metric([provider, currency], float(amount))
         dead = gauge("dead_letters", "Dead letters kept.", ())
         dead.add_metric([], self._books.dead_letters)
         aside = gauge("set_aside", "Entries and receipts that this version cannot read.", ())
@@ -307,7 +316,7 @@ class _BooksCollector(Collector):
         batches = gauge("interaction_batches", "Interaction batches that wait to be split into events.", ())
         batches.add_metric([], self._books.interaction_batches)
         of_channels = [total, flight, difference, by_provider, provider_flight, oldest, waiting, late]
-        return [*of_channels, queued, tasks, events, dead, aside, batches]
+        return [*of_channels, queued, tasks, events, costs, dead, aside, batches]
 
 
 class _OverviewCollector(Collector):

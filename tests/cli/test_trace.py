@@ -10,7 +10,7 @@ from dcbridge.ledger import NewTask
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.history import KEPT
 from dcbridge.ledger.uploads import Uploaded
-from dcbridge.messages import MessageStatus, UpdateStatus
+from dcbridge.messages import Cost, MessageStatus, UpdateStatus
 from dcbridge.runtime.logs import Tokens
 from tests.cli.session import CONSUMER, SENDER, TEXT, Session
 from tests.ledger.ledger_bench import CHANNEL, KEEP, copies_of
@@ -63,6 +63,16 @@ async def test_the_life_of_a_message_that_was_delivered(session: Session) -> Non
     assert offsets == sorted(offsets)
     assert offsets[0] == 0
     assert life["hops"][0]["at"].endswith("Z")
+
+
+async def test_what_a_message_cost_is_shown_where_the_provider_says_so(session: Session) -> None:
+    ref = await sent(session)
+    [life] = await session.trace(ref)
+    assert "cost" not in life
+    cost = Cost("acme", "EUR", 6_660_000, 2)
+    await session.ledger.messages.update(ref, 0, "delivered", "SM0", "", "", 100.0, cost=cost)
+    [life] = await session.trace(ref)
+    assert life["cost"] == ["0.0666 EUR for 2 SMS"]
 
 
 async def test_a_message_that_waits_says_how_many_are_before_it_and_by_which_token_the_logs_know_its_consumer(

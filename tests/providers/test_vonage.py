@@ -28,7 +28,16 @@ from dcbridge.errors import (
     Unreadable,
     UnreadableEvent,
 )
-from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Piece, Reason, UpdateStatus
+from dcbridge.messages import (
+    Address,
+    AgentMessage,
+    ConsumerMessage,
+    Cost,
+    DeliveryUpdate,
+    Piece,
+    Reason,
+    UpdateStatus,
+)  # fmt: skip
 from dcbridge.providers.base import Callback, Turn
 from dcbridge.providers.vonage import Vonage, VonageFields
 
@@ -290,7 +299,8 @@ D, F, S = UpdateStatus.DELIVERED, UpdateStatus.FAILED, UpdateStatus.SENT
 def test_what_a_receipt_says(status: str, error: str, becomes: UpdateStatus, reason: Reason | None) -> None:
     [update] = vonage().parse_callback(callback({**STATUS, "status": status, "err-code": error}))
     detail = error if error not in ("0", "x" * 5000) else ""
-    assert update == DeliveryUpdate("acme", STATUS["messageId"], becomes, REF, 1, reason, detail)
+    cost = Cost("acme", "EUR", 3_330_000, 1)
+    assert update == DeliveryUpdate("acme", STATUS["messageId"], becomes, REF, 1, reason, detail, cost=cost)
 
 
 @pytest.mark.parametrize(

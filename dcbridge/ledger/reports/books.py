@@ -8,8 +8,9 @@ difference can be other than 0, and is an alarm when it is.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
@@ -126,6 +127,7 @@ class Books:
     interaction_batches: int  # that wait to be split
     set_aside: int = 0  # entries and receipts that this version cannot read
     subscribers: tuple[SubscriberBooks, ...] = ()
+    costs: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)  # by provider and currency
 
     @property
     def difference(self) -> int:
@@ -169,6 +171,7 @@ async def read(redis: Redis) -> Books:
             pipe.llen(f"rq:queue:{queue}")
         for task in ("callback", "consumer"):
             pipe.zcard(f"dcb:tasks:{task}")
+        pipe.hgetall("dcb:costs")
         pipe.hgetall("dcb:counts")
         pipe.zcard("dcb:dead")
         pipe.xlen("dcb:interactions")
@@ -185,7 +188,16 @@ async def read(redis: Redis) -> Books:
         interaction_batches=rows[-2],
         set_aside=rows[-1],
         subscribers=await read_subscribers(redis),
+        costs=_costs(rows[-5]),
     )
+
+
+def _costs(found: Mapping[bytes, bytes]) -> dict[tuple[str, str], Decimal]:
+    sums = {}
+    for name, units in found.items():
+        provider, _, currency = name.decode(errors="replace").rpartition(" ")
+        sums[provider, currency] = Decimal(_number(units)).scaleb(-8)
+    return sums
 
 
 async def _channels(redis: Redis, names: Sequence[bytes], now: float) -> AsyncIterator[ChannelBooks]:
