@@ -192,6 +192,23 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Questions", "ops", "What a provider was asked about, and what it answered.",
             (("sum by (provider, answer) (rate(dcbridge_status_lookups_total{B}[5m]))", "{{provider}} {{answer}}"),),
         ),
+        Panel(
+            "SMPP sessions", "short", "Bound at each SMSC, and units that wait for their answer.",
+            (
+                ("sum by (provider) (dcbridge_sessions{B})", "{{provider}} bound"),
+                ("sum by (provider) (dcbridge_session_window_in_use{B})", "{{provider}} without an answer"),
+            ),
+        ),
+        Panel(
+            "SMPP arrivals and oddities", "ops", "What SMSCs sent, and what was against the protocol.",
+            (
+                (
+                    "sum by (provider, outcome) (rate(dcbridge_session_arrivals_total{B}[5m]))",
+                    "{{provider}} {{outcome}}",
+                ),
+                ("sum by (provider, kind) (rate(dcbridge_session_oddities_total{B}[5m]))", "{{provider}} {{kind}}"),
+            ),
+        ),
     ),
     "Digital Channels": (
         Panel(
@@ -214,6 +231,33 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         Panel(
             "Consumers' messages", "ops", "By outcome.",
             (("sum by (channel, outcome) (rate(dcbridge_consumer_messages_total{B}[5m]))", "{{channel}} {{outcome}}"),),
+        ),
+        Panel(
+            "Files", "ops", "Of consumers (in) and agents (out), by what became of them.",
+            (
+                (
+                    "sum by (direction, outcome) (rate(dcbridge_media_total{B}[5m]))",
+                    "{{direction}} {{outcome}}",
+                ),
+            ),
+        ),
+        Panel(
+            "Mails of consumers", "ops", "By channel and what became of them.",
+            (("sum by (channel, outcome) (rate(dcbridge_mails_total{B}[5m]))", "{{channel}} {{outcome}}"),),
+        ),
+        Panel(
+            "Genesys' other interfaces", "ops", "Tokens asked for, requests, and fields seen for the first time.",
+            (
+                (
+                    "sum by (grant, outcome) (rate(dcbridge_genesys_token_grants_total{B}[5m]))",
+                    "{{grant}} {{outcome}}",
+                ),
+                (
+                    "sum by (operation, outcome) (rate(dcbridge_genesys_requests_total{B}[5m]))",
+                    "{{operation}} {{outcome}}",
+                ),
+                ("sum by (operation) (rate(dcbridge_genesys_new_fields_total{B}[1h]))", "{{operation}} new fields"),
+            ),
         ),
         Panel(
             "Consent", "ops", "STOP, START and HELP of consumers, and messages refused for an opt-out.",

@@ -29,7 +29,7 @@ from sandbox.wires.smpp import CODES, SmppWire
 from sandbox.world import World
 
 ANSWER_LIMIT = 15.0
-SWITCHED_OFF = 20003  # Authenticate
+SWITCHED_OFF = RefusedError(401, 20003, "the account is refused")  # a wire words its own 401
 BETWEEN_TRIES = 0.5
 AGAIN_AFTER = 0.3  # seconds from a deliver_sm that was not stored to the next try
 FINAL = frozenset(("delivered", "undelivered", "failed", "canceled"))
@@ -52,7 +52,7 @@ class SmsCompany:
         body = await request.body()
         outcome = await self.take(lambda: self.wire.submitted(request, body))
         if isinstance(outcome, RefusedError):
-            refused = Reply(401, b"") if outcome.code == SWITCHED_OFF else self.wire.refused(outcome)
+            refused = Reply(401, b"") if outcome is SWITCHED_OFF else self.wire.refused(outcome)
             return note(self.world, self.wire, request, started, body, refused, outcome)
         if outcome is None:
             note(self.world, self.wire, request, started, body, None)
@@ -67,7 +67,7 @@ class SmsCompany:
         if switch.delay:
             await asyncio.sleep(switch.delay)
         if self.name in switch.off:
-            return RefusedError(401, SWITCHED_OFF, "the account is refused")
+            return SWITCHED_OFF
         try:
             submitted = read()
             behaviour = self._behaviour(submitted.to)
