@@ -21,7 +21,7 @@ hgetall {h}; hexists {h} f; hincrby {h} f 1; hsetnx {h} f 1; hkeys {h}; hlen {h}
 hscan {h} 0; zadd {z} 1 a; zrem {z} b; zscore {z} a; zmscore {z} a; zrange {z} 0 0; zrevrange {z} 0 0
 zrangebyscore {z} 0 0; zrevrangebyscore {z} 0 0; zcard {z}; zcount {z} 0 0; zrank {z} a; zincrby {z} 1 a
 zscan {z} 0; zremrangebyscore {z} 0 0; zpopmin {z}; rpush {l} 1 2 3; lpush {l} 0; lindex {l} 0; llen {l}
-lrange {l} 0 0; lrem {l} 1 9; lpop {l}; lpos {l} 0; dbsize; zrandmember {z} 1; blpop {l} 1; sadd {t} a
+lrange {l} 0 0; ltrim {l} 0 9; lrem {l} 1 9; lpop {l}; lpos {l} 0; dbsize; zrandmember {z} 1; blpop {l} 1; sadd {t} a
 srem {t} b; smembers {t}; sismember {t} a; scard {t}; sscan {t} 0; xadd {x} 1-1 f 1; xrange {x} - +
 xrevrange {x} + -; xlen {x}; xdel {x} 1-1; scan 0 count 1; script load return; eval return 0; evalsha {sha} 0
 multi; discard; del {s} {h} {z} {l} {t} {x}

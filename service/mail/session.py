@@ -25,7 +25,7 @@ NO_ROOM = "452 4.3.1 no room for this mail now"
 _PATH = re.compile(
     r"(?P<verb>FROM|TO):[ \t]*(?:<(?P<inside>[^<>]*)>|(?P<bare>[^\s<>]+))(?P<rest>(?:[ \t]+\S+)*)", re.IGNORECASE
 )
-_ROUTE = re.compile(r"@[^:]*:")  # @relay,@relay: before a mailbox, which RFC 5321 says to ignore
+_ROUTE = re.compile(r"\A@[^:]*:")  # @relay,@relay: before a mailbox, which RFC 5321 says to ignore
 _UNREADABLE = re.compile("[\ud800-\udfff]")  # bytes that are no UTF-8
 _KNOWN = ("SIZE", "BODY", "SMTPUTF8", "AUTH")
 

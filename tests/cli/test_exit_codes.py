@@ -58,7 +58,7 @@ WRONG = [
     "dead list --since yesterday", "dead replay", "dead drop", "dead list --limit 0", "events", "events replay",
     "events replay --subscriber sandbox", "events list --since yesterday", "subscribers", "subscribers test",
     "trace", "status --every 0", "status --heads -1", "check extra", "addresses extra", "serve extra", "worker nothing",
-    "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
+    "mail-in extra", "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
     "provider", "provider drain", "provider prefer", "provider clear", "drill",
     "genesys", "genesys login", "genesys check", "genesys nothing",
     "fail", "aside", "aside show", "aside back", "aside drop",
@@ -83,12 +83,24 @@ CONFIGURED = [
     "addresses --json",
     "check",
     "serve",
+    "mail-in",
     "worker",
     "worker --burst",
     "subscribers test sandbox",
     "events tail",
 ]
-ELSEWHERE = {"addresses", "dev", "demo", "token", "serve", "worker", "check", "events tail", "subscribers test"}
+ELSEWHERE = {
+    "addresses",
+    "dev",
+    "demo",
+    "token",
+    "serve",
+    "mail-in",
+    "worker",
+    "check",
+    "events tail",
+    "subscribers test",
+}
 
 
 def commands() -> Iterator[str]:

@@ -20,7 +20,7 @@ import orjson
 import psutil
 from redis.exceptions import RedisError
 
-from tests.faults.crash_load import Findings, Load
+from tests.faults.crash_load import Findings, Load, words
 from tests.faults.crash_points import CLASH, KILL, POINTS, REPLIES, REPLY, RESTART, SERVICE, STALL, TERM, Point
 from tests.faults.crash_stack import RELIEF, CrashStack
 from tests.stack import SMS, until
@@ -268,7 +268,7 @@ class Watch:
             case "text":
                 return any(sms["body"] == self.subject for sms in state["sms"])
             case "task":
-                return any(one["text"] == self._task_text for one in state["seen"])
+                return any(words(one["text"]) == self._task_text for one in state["seen"])
             case _:
                 mine = [one for one in state["agent"] if one["message_id"] in self.subject.split()]
                 return bool(mine) and all(one["receipts"] for one in mine)

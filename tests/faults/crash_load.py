@@ -204,8 +204,8 @@ class Load:
                 found.receipts_repeated += again
 
     def _consumed(self, state: dict[str, Any], unknown: Unknown, found: Findings) -> None:
-        seen = Counter(_words(one["text"]) for one in state["seen"])
-        with_a_link = {_words(one["text"]) for one in state["seen"] if "/m/" in one["text"]}
+        seen = Counter(words(one["text"]) for one in state["seen"])
+        with_a_link = {words(one["text"]) for one in state["seen"] if "/m/" in one["text"]}
         for number, texts in self.consumers.items():
             found.agent_never_saw += texts[0] not in with_a_link
             for text in texts:
@@ -214,7 +214,7 @@ class Load:
                     found.posted_twice_unknown += 1
                 else:
                     found.agent_saw_twice += seen[text] > 1
-            said = [_words(one["text"]) for one in state["seen"] if one["sender"].lstrip("+") == number.lstrip("+")]
+            said = [words(one["text"]) for one in state["seen"] if one["sender"].lstrip("+") == number.lstrip("+")]
             found.agent_misordered += _without_repeats(said) != texts
         found.agent_saw_twice += max(0, found.posted_twice_unknown - unknown.posts)
 
@@ -261,7 +261,7 @@ def _text(message_id: str, *, long: bool) -> str:
     return f"{message_id}.0 " + ("x" * 1570 + f" {message_id}.1" if long else "")
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
     """Without the link to a picture."""
     return text.partition("\n")[0]
 

@@ -38,7 +38,7 @@ def test_the_words_are_those_that_are_stored() -> None:
     """A dead letter lives for weeks, and is read by the version of then."""
     assert {kind.value for kind in Kind} == {
         *("agent message", "receipt", "callback", "consumer", "delivery update"),
-        *("interaction batch", "interaction entity", "delivery"),
+        *("interaction batch", "interaction entity", "delivery", "mail"),
     }
 
 

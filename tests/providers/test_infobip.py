@@ -16,6 +16,7 @@ from dcbridge.errors import (
     BadSignature,
     OutcomeUnknown,
     Refused,
+    RouteRefused,
     SendError,
     Throttled,
     Unreadable,
@@ -110,8 +111,10 @@ def test_an_answer_that_says_it_has_the_message(group: object, number: object) -
 @pytest.mark.parametrize(
     ("status", "body", "error", "reason", "code"),
     [
-        *((200, rejected(5, n), Refused, Reason.INVALID_DESTINATION, str(n)) for n in (6, 8, 18, 51, 52)),
-        *((200, rejected(5, n), Refused, Reason.NOT_ALLOWED, str(n)) for n in (10, 11, 13, 14, 19, 87)),
+        *((200, rejected(5, n), Refused, Reason.INVALID_DESTINATION, str(n)) for n in (8, 18, 51, 52)),
+        (200, rejected(5, 6), RouteRefused, Reason.INVALID_DESTINATION, "6"),
+        *((200, rejected(5, n), Refused, Reason.NOT_ALLOWED, str(n)) for n in (10, 14, 87)),
+        *((200, rejected(5, n), RouteRefused, Reason.NOT_ALLOWED, str(n)) for n in (11, 13, 19)),
         *((200, rejected(5, n), Refused, Reason.INVALID_STRUCTURE, str(n)) for n in (24, 25)),
         *((200, rejected(5, n), OutcomeUnknown, Reason.GENERAL, str(n)) for n in (21, 100)),
         *((200, rejected(5, n), AccountFault, Reason.GENERAL, str(n)) for n in (12, 17)),

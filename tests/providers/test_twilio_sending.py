@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 from twilio.rest import Client  # type: ignore[import-untyped] # it ships no types
 
-from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, SendError, Throttled, Unreadable
+from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, RouteRefused, SendError, Throttled, Unreadable
 from dcbridge.messages import Address, AgentMessage, Content, Reason
 from dcbridge.providers.base import Turn
 from dcbridge.providers.twilio import Twilio, TwilioFields
@@ -190,7 +190,7 @@ ERRORS: list[tuple[int, object, type[SendError], Reason, str]] = [
     (400, {"code": 30002}, AccountFault, Reason.GENERAL, "30002"),
     (404, {"code": 20404}, AccountFault, Reason.GENERAL, "20404"),
     (302, b"", AccountFault, Reason.GENERAL, "HTTP 302"),
-    (403, {"code": 21408}, Refused, Reason.NOT_ALLOWED, "21408"),
+    (403, {"code": 21408}, RouteRefused, Reason.NOT_ALLOWED, "21408"),
     (403, {"code": 99999}, Refused, Reason.GENERAL, "99999"),
     (
         400,

@@ -78,7 +78,7 @@ async def test_a_message_is_sent_once_and_never_in_doubt(side: FarSide, own_redi
     assert await side.difference() == 0
 
 
-@pytest.mark.parametrize("verb", ["tasks.claim", "tasks.put", "messages.entry", "messages.update", "tasks.done"])
+@pytest.mark.parametrize("verb", ["tasks.claim", "tasks.put", "messages.entries", "messages.update", "tasks.done"])
 async def test_a_callback_is_read_at_once_when_redis_goes_on(
     side: FarSide, own_redis: EmbeddedRedis, verb: str
 ) -> None:
