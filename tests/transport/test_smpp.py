@@ -373,11 +373,10 @@ async def test_a_refused_bind_is_a_fault_of_the_account(status: int) -> None:
 )
 async def test_what_is_no_smsc_is_not_reached(says: bytes | None, code: str) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if says is None:
-            writer.close()
-        else:
+        if says is not None:
             writer.write(says)
             await reader.read()
+        writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         with pytest.raises(Unreachable, match=code):
