@@ -372,15 +372,20 @@ async def test_a_refused_bind_is_a_fault_of_the_account(status: int) -> None:
     [(b"", "no answer to the bind"), (b"SSH-2.0-x\r\n" + b"x" * 40, "not SMPP"), (None, "no answer to the bind")],
 )
 async def test_what_is_no_smsc_is_not_reached(says: bytes | None, code: str) -> None:
+    ended = asyncio.Event()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if says is not None:
             writer.write(says)
             await reader.read()
         writer.close()
+        await asyncio.wait_for(writer.wait_closed(), 5)
+        ended.set()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         with pytest.raises(Unreachable, match=code):
             await open_alone(server.sockets[0].getsockname()[1])
+        await asyncio.wait_for(ended.wait(), 20)
 
 
 async def open_alone(port: int) -> None:
