@@ -188,6 +188,20 @@ def worker(
     raise typer.Exit(code)
 
 
+def _check_others(settings: Settings, configuration: Configuration, *, media: bool, bind: bool) -> int:
+    """One of the two, or both; the worse exit code."""
+    codes = [0]
+    if media:
+        from dcbridge.cli.media_check import report
+
+        codes.append(asyncio.run(report(settings, configuration)))
+    if bind:
+        from dcbridge.cli.bind_check import report as report_binds
+
+        codes.append(asyncio.run(report_binds(settings, configuration)))
+    return max(codes)
+
+
 @app.command(short_help="Check the configuration and Redis.")
 def check(
     config: ConfigOption = None,
@@ -220,14 +234,8 @@ def check(
     ]
     words = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counted)
     out.print(f"ok: {settings.config}: {words}", markup=False)
-    if media:
-        from dcbridge.cli.media_check import report
-
-        raise typer.Exit(asyncio.run(report(settings, configuration)))
-    if bind:
-        from dcbridge.cli.bind_check import report as report_binds
-
-        raise typer.Exit(asyncio.run(report_binds(settings, configuration)))
+    if media or bind:
+        raise typer.Exit(_check_others(settings, configuration, media=media, bind=bind))
     of_redis = asyncio.run(check_redis(settings))
     notes = [*redis_warnings(settings), *(one for one in of_redis if one in NOTES)]
     for warning in [*(f"redis: {one}" for one in notes), *journal_warnings(settings)]:

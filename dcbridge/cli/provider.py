@@ -114,7 +114,7 @@ def _is_known(session: Session, name: str) -> bool:
     if name in known:
         return True
     near = did_you_mean(name, known)
-    say_error(f"there is no {name} in bridge.yaml; known: {', '.join(known)}" + (f"; {near}" if near else ""))
+    say_error(f"there is no provider {name} in bridge.yaml; known: {', '.join(known)}" + (f"; {near}" if near else ""))
     return False
 
 

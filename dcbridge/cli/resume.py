@@ -14,7 +14,8 @@ async def resume(session: Session, name: str) -> int:
     known = [*configuration.providers, *(f"{SUBSCRIBERS}{one}" for one in configuration.subscribers)]
     if name not in known:
         near = did_you_mean(name, known)
-        say_error(f"there is no {name} in bridge.yaml; known: {', '.join(known)}" + (f"; {near}" if near else ""))
+        there = f"known: {', '.join(known)}" + (f"; {near}" if near else "")
+        say_error(f"there is no provider or subscriber {name} in bridge.yaml; {there}")
         return 1
     was, woken = await session.ledger.pauses.end(name)
     what = f"{woken:,} released" if woken else "nothing waited for it"
