@@ -193,6 +193,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("sum by (provider, answer) (rate(dcbridge_status_lookups_total{B}[5m]))", "{{provider}} {{answer}}"),),
         ),
         Panel(
+            "SMS and what they cost", "ops", "SMS a second by encoding; and money an hour, as companies say it.",
+            (
+                (
+                    "sum by (provider, encoding) (rate(dcbridge_segments_total{B}[5m]))",
+                    "{{provider}} {{encoding}}",
+                ),
+                (
+                    "max by (provider, currency) (increase(dcbridge_cost_total{B}[1h]))",
+                    "{{provider}} {{currency}} an hour",
+                ),
+            ),
+        ),
+        Panel(
             "SMPP sessions", "short", "Bound at each SMSC, and units that wait for their answer.",
             (
                 ("sum by (provider) (dcbridge_sessions{B})", "{{provider}} bound"),
