@@ -7,7 +7,6 @@ a few files at a time; a file is passed on as it comes, and never whole in memor
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator
@@ -76,7 +75,6 @@ class MediaLinks:
         key, configuration = settings.token_key.get_secret_value().encode(), ctx.configuration
         self._links = Links(key, configuration.public_url, configuration.channels)
         self._ctx, self._reads = ctx, Reads()
-        self._tls: ssl.SSLContext | None = None
         self._endpoint = Endpoint(ctx, "media_link", self._answered, deadlines)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,16 +147,15 @@ class MediaLinks:
         """With connections for one file. What it needs is loaded here: most services never read one."""
         from dcbridge.digital_channels import DigitalChannels
         from dcbridge.transport.sender import Sender
+        from dcbridge.transport.tls import client_context
 
         settings, configuration = self._ctx.settings, self._ctx.configuration
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
         sender = Sender(
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
             connections=1,
             answer_limit=configuration.media.most,
-            tls=self._tls,
+            tls=client_context(),
         )
         return DigitalChannels(configuration, await stack.enter_async_context(sender))
 

@@ -26,6 +26,7 @@ from dcbridge.settings.process import DAY, Settings
 from dcbridge.transport.scanning import Clamd, HttpScanner, Scanner
 from dcbridge.transport.sender import Sender, Streamed
 from dcbridge.transport.ssrf import Guard
+from dcbridge.transport.tls import client_context
 
 TOGETHER = 12  # files that are in memory at once
 FOR_AGENTS = 4  # of them: consumers' files that come slowly hold up no file of an agent's
@@ -171,6 +172,7 @@ class Files:
             connections=TOGETHER + 2,
             answer_limit=self._most,
             guard=guard,
+            tls=client_context(),
         ).open()
         self._stack.push_async_callback(sender.close)
         return sender

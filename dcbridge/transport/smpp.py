@@ -20,6 +20,7 @@ from dcbridge.errors import AccountFault, OutcomeUnknown, Unreachable
 from dcbridge.providers.base import SmppAccount, SmppAnswer, SmppRequest
 from dcbridge.smpp import pdu
 from dcbridge.smpp.pdu import BadPdu, Command, Header
+from dcbridge.transport.tls import client_context
 
 MOST_ARRIVING = 200  # units that are being stored at one time; to more the SMSC is told "later"
 MOST_UNREAD = 1 << 20  # bytes that the SMSC has not read; a session with more is ended
@@ -77,7 +78,7 @@ class Session:
         """Connect and bind. Raises Unreachable, or AccountFault where the SMSC refuses to be bound."""
         try:
             async with asyncio.timeout(connect_timeout):
-                context = (tls or _tls_context(account.verify_certificate)) if account.tls else None
+                context = (tls or client_context(verify=account.verify_certificate)) if account.tls else None
                 reader, writer = await asyncio.open_connection(account.host, account.port, ssl=context)
         except (OSError, UnicodeError) as error:
             raise Unreachable(_word_for(error)) from None
@@ -299,11 +300,3 @@ def _word_for(error: Exception) -> str:
     if isinstance(error, socket.gaierror | UnicodeError):
         return "dns"
     return "connect timeout" if isinstance(error, TimeoutError) else "connect"
-
-
-def _tls_context(verify: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

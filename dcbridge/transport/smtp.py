@@ -19,6 +19,7 @@ from aiosmtplib.response import SMTPResponse
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Unreachable
 from dcbridge.messages import Reason
 from dcbridge.providers.base import MailAnswer, MailRequest, MailStep
+from dcbridge.transport.tls import client_context
 
 # The greeting is part of it: Postfix's postscreen holds it back for 6 seconds.
 CONNECT_SECONDS = 10.0
@@ -46,7 +47,7 @@ async def send_mail(request: MailRequest, *, tls: ssl.SSLContext | None = None) 
         timeout=request.timeout,
         use_tls=request.security == "tls",
         start_tls=False,
-        tls_context=tls or _tls_context(request.verify_certificate),
+        tls_context=tls or client_context(verify=request.verify_certificate),
     )
     transaction = _Transaction(client, request)
     try:
@@ -216,13 +217,3 @@ def _on_the_wire(content: bytes) -> bytes:
 def _own_name() -> str:
     """For EHLO; asked once, because the answer may take a DNS server its time."""
     return socket.getfqdn()
-
-
-@functools.cache
-def _tls_context(verify: bool) -> ssl.SSLContext:
-    """Made once: reading the system's certificates takes milliseconds."""
-    context = ssl.create_default_context()
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
