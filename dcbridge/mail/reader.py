@@ -57,7 +57,6 @@ class Mail:
     why: str  # a few words of ours, of what is no message
     sender: Address | None = field(repr=False)
     recipients: tuple[Address, ...] = field(repr=False)  # of To, the first 50
-    delivered_to: tuple[str, ...] = field(repr=False)  # as the receiving system wrote down, the last one first
     subject: str = field(repr=False)
     reply: str = field(repr=False)
     whole: str = field(repr=False)
@@ -101,7 +100,6 @@ def read(
         why=why,
         sender=sender,
         recipients=tuple(head.addresses("to")),
-        delivered_to=tuple(_delivered_to(head)),
         subject=subject,
         reply=reply_of(whole, subject, ours) if kind is not Kind.BOUNCE else whole,
         whole=whole,
@@ -122,15 +120,6 @@ def _kind(head: Head, content: str, envelope_from: str | None, own_domains: Coll
     if why := automatic.automatic(head, envelope_from):
         return Kind.AUTOMATIC, why
     return Kind.MESSAGE, ""
-
-
-def _delivered_to(head: Head) -> list[str]:
-    found = [
-        one.id
-        for name in ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to")
-        for one in head.addresses(name)
-    ]
-    return list(dict.fromkeys(found))
 
 
 def name_of(raw: bytes) -> str:

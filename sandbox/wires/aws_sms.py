@@ -156,34 +156,27 @@ class AwsSmsWire(PlainWire):
             "messageStatusDescription": "sandbox", "context": orjson.loads(sms.reference),
             "totalMessageParts": sms.segments, "totalMessagePrice": 0.00581 * sms.segments, "totalCarrierFee": 0.0,
         }  # fmt: skip
-        return [self._call(sms.callback_url, "Notification", message)]
+        return [self._call(sms.callback_url, message)]
 
     def write(self, sent: SentByConsumer) -> Sequence[Call]:
         message = {
             "originationNumber": sent.sender, "destinationNumber": sent.to, "messageKeyword": "KEYWORD_1",
             "messageBody": sent.text, "previousPublishedMessageId": str(uuid.uuid4()), "inboundMessageId": sent.sid,
         }  # fmt: skip
-        return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", "Notification", message)]
+        return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", message)]
 
-    def confirmation(self) -> Call:
-        """With which a subscription begins."""
-        url = f"{self.world.config.bridge_url}/callbacks/{self.name}/events"
-        asked = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription"
-        says = "You have chosen to subscribe to the topic."
-        return self._call(url, "SubscriptionConfirmation", says, Token="a1" * 80, SubscribeURL=asked)
-
-    def _call(self, url: str, kind: str, message: Mapping[str, object] | str, **more: str) -> Call:
+    def _call(self, url: str, message: Mapping[str, object]) -> Call:
         from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
         from cryptography.hazmat.primitives.hashes import SHA256
 
         said = {
-            "Type": kind, "MessageId": str(uuid.uuid4()), "TopicArn": self._topic,
-            "Message": message if isinstance(message, str) else orjson.dumps(message).decode(),
-            "Timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"), **more,
+            "Type": "Notification", "MessageId": str(uuid.uuid4()), "TopicArn": self._topic,
+            "Message": orjson.dumps(message).decode(),
+            "Timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }  # fmt: skip
         text = "".join(f"{name}\n{said[name]}\n" for name in sorted(said))
         signature = base64.b64encode(self._key.sign(text.encode(), PKCS1v15(), SHA256())).decode()
         certificate = f"https://sns.eu-west-1.amazonaws.com{self._certificate}"
         whole = {**said, "SignatureVersion": "2", "Signature": signature, "SigningCertURL": certificate}
-        headers = {"Content-Type": "text/plain; charset=UTF-8", "x-amz-sns-message-type": kind}
+        headers = {"Content-Type": "text/plain; charset=UTF-8", "x-amz-sns-message-type": "Notification"}
         return Call(url, orjson.dumps(whole), headers, tries=3)
