@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -110,22 +112,30 @@ def demo() -> None:
     raise typer.Exit(run_demo())
 
 
+@contextmanager
+def _process(settings: Settings) -> Iterator[None]:
+    """What runs until it is stopped: it logs, and refuses a configuration that cannot work."""
+    from dcbridge.runtime import logs
+
+    logs.configure(settings.log_format, settings.log_level, once=True)
+    sys.excepthook = logs.log_uncaught
+    try:
+        yield
+    except ConfigurationError as error:
+        raise refused(list(map(str, error.problems))) from None
+
+
 @app.command(short_help="Run the service: webhooks and callbacks.")
 def serve(config: ConfigOption = None) -> None:
     """Run the service: webhooks and callbacks on the public port, health and metrics on the operator port.
 
     SIGTERM or Ctrl-C stops it.
     """
-    from dcbridge.runtime import logs
     from service.main import run
 
     settings, configuration = read_all(config)
-    logs.configure(settings.log_format, settings.log_level, once=True)
-    sys.excepthook = logs.log_uncaught
-    try:
+    with _process(settings):
         run(settings, configuration)
-    except ConfigurationError as error:
-        raise refused(list(map(str, error.problems))) from None
 
 
 @app.command("mail-in", short_help="Take mail for email channels, by LMTP or SMTP.")
@@ -135,16 +145,11 @@ def mail_in(config: ConfigOption = None) -> None:
     A mail is answered 250 when it is stored. Workers read it and post it to Digital Channels. SIGTERM or Ctrl-C stops
     the process.
     """
-    from dcbridge.runtime import logs
     from service.mail.main import run
 
     settings, configuration = read_all(config)
-    logs.configure(settings.log_format, settings.log_level, once=True)
-    sys.excepthook = logs.log_uncaught
-    try:
+    with _process(settings):
         run(settings, configuration)
-    except ConfigurationError as error:
-        raise refused(list(map(str, error.problems))) from None
 
 
 def _known_queues(queues: list[str] | None) -> list[str]:
@@ -173,18 +178,13 @@ def worker(
     All queues together must be served by the running workers: receipts, inbound, outbound, events.
     SIGTERM or Ctrl-C stops it.
     """
-    from dcbridge.runtime import logs
     from workers.main import run
 
     settings, configuration = read_all(config)
     if missing := _missing_keys(settings, configuration):
         raise refused(missing)
-    logs.configure(settings.log_format, settings.log_level, once=True)
-    sys.excepthook = logs.log_uncaught
-    try:
+    with _process(settings):
         code = run(settings, configuration, queues or QUEUES, burst=burst)
-    except ConfigurationError as error:
-        raise refused(list(map(str, error.problems))) from None
     raise typer.Exit(code)
 
 

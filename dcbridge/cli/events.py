@@ -13,13 +13,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dcbridge.cli.subscribers import configured, no_such
+from dcbridge.cli.subscribers import configured
 from dcbridge.cli.terminal import (
     ConfigOption,
     JsonOption,
     Session,
     at_the_ledger,
     format_duration,
+    no_such,
     out,
     parse_time,
     print_block,

@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from dcbridge.cli.terminal import (
+    UNITS,
     ConfigOption,
     JsonOption,
     Session,
     at_the_ledger,
     format_age,
+    no_such,
     out,
     print_block,
     print_json,
@@ -28,7 +30,6 @@ from dcbridge.ledger.reports import overview
 from dcbridge.ledger.reports.overview import Provider
 from dcbridge.ledger.routes import Drill, Group, How
 from dcbridge.printable import printable
-from dcbridge.settings.problems import did_you_mean
 
 app = typer.Typer(
     help="Several providers of one channel: list, drain, prefer, clear.", no_args_is_help=True, rich_markup_mode=None
@@ -36,7 +37,6 @@ app = typer.Typer(
 
 LONGEST = 30 * 86400.0  # seconds that an order may last: whatever is for longer belongs into bridge.yaml
 WHY = 200  # characters
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="A provider of bridge.yaml.")]
 ForOption = Annotated[str, typer.Option("--for", help="How long it holds: 30m, 2h, 1d. At most 30 days.")]
@@ -110,11 +110,10 @@ async def drill(
 
 
 def _is_known(session: Session, name: str) -> bool:
-    known = list(session.configuration.providers)
+    known = session.configuration.providers
     if name in known:
         return True
-    near = did_you_mean(name, known)
-    say_error(f"there is no provider {name} in bridge.yaml; known: {', '.join(known)}" + (f"; {near}" if near else ""))
+    say_error(no_such("provider", name, known))
     return False
 
 
@@ -240,7 +239,7 @@ def _figures(group: Group) -> Sequence[str]:
 
 def _seconds(text: str) -> float:
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])", text.strip(), re.ASCII)
-    seconds = float(found[1]) * _UNITS[found[2]] if found else 0.0
+    seconds = float(found[1]) * UNITS[found[2]] if found else 0.0
     if not 1.0 <= seconds <= LONGEST:
         raise typer.BadParameter("a number and s, m, h or d, such as 2h; 30 days at most", param_hint="--for")
     return seconds

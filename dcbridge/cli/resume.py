@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dcbridge.cli.terminal import Session, out, say_error
-from dcbridge.settings.problems import did_you_mean
+from dcbridge.cli.terminal import Session, no_such, out, say_error
 
 SUBSCRIBERS = "subscribers/"
 
@@ -13,9 +12,7 @@ async def resume(session: Session, name: str) -> int:
     configuration = session.configuration
     known = [*configuration.providers, *(f"{SUBSCRIBERS}{one}" for one in configuration.subscribers)]
     if name not in known:
-        near = did_you_mean(name, known)
-        there = f"known: {', '.join(known)}" + (f"; {near}" if near else "")
-        say_error(f"there is no provider or subscriber {name} in bridge.yaml; {there}")
+        say_error(no_such("provider or subscriber", name, known))
         return 1
     was, woken = await session.ledger.pauses.end(name)
     what = f"{woken:,} released" if woken else "nothing waited for it"

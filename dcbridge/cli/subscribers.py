@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -18,6 +17,7 @@ from dcbridge.cli.terminal import (
     Session,
     at_the_ledger,
     format_duration,
+    no_such,
     out,
     print_block,
     print_json,
@@ -28,7 +28,6 @@ from dcbridge.events.event import TEST
 from dcbridge.events.sinks import Event, MissingClient, Subscriber, open_sink
 from dcbridge.ledger.reports.books import SubscriberBooks
 from dcbridge.printable import printable
-from dcbridge.settings.problems import did_you_mean
 
 app = typer.Typer(
     help="Subscribers of events: list, test, enable, disable.", no_args_is_help=True, rich_markup_mode=None
@@ -175,10 +174,3 @@ def configured(session: Session, name: str, option: str = "") -> Subscriber | No
     if found is None:
         say_error(option + no_such("subscriber", name, session.configuration.subscribers))
     return found
-
-
-def no_such(what: str, name: str, known: Iterable[str]) -> str:
-    """ "there is no subscriber cmr; known: crm, lake; did you mean "crm"?" """
-    there = sorted(known)
-    near = did_you_mean(name, there)
-    return f"there is no {what} {name}; known: {', '.join(there) or 'none'}" + (f"; {near}" if near else "")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.layout import WrongLayout
 from dcbridge.printable import printable, printable_lines, safe_json
-from dcbridge.settings.problems import ConfigurationError
+from dcbridge.settings.problems import ConfigurationError, did_you_mean
 from dcbridge.settings.process import DAY, Settings, read_settings
 from dcbridge.store.connection import connect
 from dcbridge.store.durability import Durable
@@ -36,6 +36,8 @@ NO = 1  # something is wrong, or what was named is not there: the answer is no
 CANNOT_ASK = 2  # the command or the configuration is wrong
 REDIS_AWAY = 3  # Redis cannot be reached, or refuses
 INTERRUPTED = 130
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}  # of times that are typed: seconds of the letter behind a number
 
 
 class SafeConsole(Console):
@@ -218,7 +220,7 @@ def format_age(seconds: float) -> str:
 def parse_time(text: str, option: str = "--since") -> float:
     """Seconds since 1970 of "2h" (ago) or an ISO time, which is UTC unless it says otherwise."""
     if found := re.fullmatch(r"([0-9]{1,9})([smhd])", text):
-        return time.time() - int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
+        return time.time() - int(found[1]) * UNITS[found[2]]
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -233,3 +235,10 @@ def read_rate(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?(/s)?", text) or not float(text.removesuffix("/s")):
         raise typer.BadParameter(f"--rate should be a number a second, such as 5 or 0.5/s, and is {text!r}")
     return float(text.removesuffix("/s"))
+
+
+def no_such(what: str, name: str, known: Iterable[str]) -> str:
+    """ "there is no subscriber cmr; known: crm, lake; did you mean "crm"?" """
+    there = sorted(known)
+    near = did_you_mean(name, there)
+    return f"there is no {what} {name}; known: {', '.join(there) or 'none'}" + (f"; {near}" if near else "")
