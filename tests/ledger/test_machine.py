@@ -6,30 +6,27 @@ a patient worker and the sweep bring every message to its end, so nothing is eve
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
     rule,
     run_state_machine_as_test,
 )
-from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import lane_of
 from dcbridge.ledger.reports.books import TERMINAL, read
 from dcbridge.messages import MessageStatus, UpdateStatus
 from tests.ledger.ledger_bench import Bench, new_message
+from tests.ledger.machines import LedgerMachine
 
-T = TypeVar("T")
 CHANNELS, CONSUMERS, TOKENS = ("sms-1", "sms-2"), ("a", "b"), ("t-1", "t-2", "t-3")
 ANSWERS = ("found", "absent", "unclear", "failed")
 FLYING = ("accepted", "sending", "retry", "unknown")
@@ -56,35 +53,16 @@ class Entry:
         return self.state in TERMINAL
 
 
-class Machine(RuleBasedStateMachine):
-    """One run. `url` is set by the test."""
-
-    url: ClassVar[str]
+class Machine(LedgerMachine):
+    """One run."""
 
     @initialize()
     def start(self) -> None:
-        self.runner = asyncio.Runner()
-        self.redis = Redis.from_url(self.url)
+        self.open()
         self.bench = Bench(self.redis)
-        self.do(self.redis.flushall())
         self.entries: list[Entry] = []
         self.lanes: dict[str, list[Entry]] = {}
         self.ends: dict[str, str] = {}
-
-    def teardown(self) -> None:
-        if not hasattr(self, "runner"):
-            return
-        try:
-            self.bring_to_an_end()
-        finally:
-            self.do(self.redis.aclose())
-            self.runner.close()
-
-    def do(self, what: Awaitable[T]) -> T:
-        async def wait() -> T:
-            return await what
-
-        return self.runner.run(wait())
 
     # ------------------------------------------------------------ the model
 

@@ -6,21 +6,17 @@ one is chosen: any that may be is right. The books of each provider have to add 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import ClassVar, TypeVar
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from redis.asyncio import Redis
+from hypothesis.stateful import initialize, invariant, rule, run_state_machine_as_test
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger.reports.books import TERMINAL
+from tests.ledger.machines import LedgerMachine
 from tests.ledger.route_bench import RouteBench, balanced
 
-T = TypeVar("T")
 PROVIDERS = ("a", "b", "c")
 CONSUMERS = ("x", "y", "z")
 PICK = st.integers(0, 99)
@@ -38,35 +34,16 @@ class Sent:
     token: str = ""
 
 
-class RouteMachine(RuleBasedStateMachine):
-    """One run. `url` is set by the test."""
-
-    url: ClassVar[str]
+class RouteMachine(LedgerMachine):
+    """One run."""
 
     @initialize()
     def start(self) -> None:
-        self.runner = asyncio.Runner()
-        self.redis = Redis.from_url(self.url)
+        self.open()
         self.bench = RouteBench(self.redis)
-        self.do(self.redis.flushall())
         self.do(self.bench.several(*PROVIDERS, after=0.0))
         self.sent: list[Sent] = []
         self.elsewhere = 0
-
-    def teardown(self) -> None:
-        if not hasattr(self, "runner"):
-            return
-        try:
-            self.bring_to_an_end()
-        finally:
-            self.do(self.redis.aclose())
-            self.runner.close()
-
-    def do(self, what: Awaitable[T]) -> T:
-        async def wait() -> T:
-            return await what
-
-        return self.runner.run(wait())
 
     def one(self, pick: int) -> Sent | None:
         return self.sent[pick % len(self.sent)] if self.sent else None

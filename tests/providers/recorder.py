@@ -52,3 +52,14 @@ def recording(answer: Callable[[Heard], object], status: int = 200) -> Iterator[
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def assert_same(ours: list[Heard], theirs: list[Heard]) -> None:
+    """That a login for a token and the request after it are what the company's own library sent."""
+    assert (len(ours), len(theirs)) == (2, 2)
+    for one, their in zip(ours, theirs, strict=True):
+        assert (one.method, one.path) == (their.method, their.path)
+        assert one.headers["authorization"] == their.headers["authorization"]
+        assert one.headers["content-type"] == their.headers["content-type"]
+    assert ours[0].body == theirs[0].body
+    assert orjson.loads(ours[1].body) == orjson.loads(theirs[1].body)
