@@ -42,7 +42,7 @@ FLOORS = (
     ("transport",),
     ("events",),
     ("config",),
-    ("intake", "digital_channels", "runtime"),
+    ("intake", "mail_intake", "digital_channels", "runtime"),
     ("replay", "interfaces"),
     ("cli",),
 )

@@ -7,15 +7,15 @@ import time
 import uuid
 from collections import OrderedDict
 
-import orjson
 import structlog
 from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
-from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger import Ledger
 from dcbridge.ledger.blobs import NoRoom
 from dcbridge.mail.reader import name_of
-from dcbridge.providers.callback import mail_lane, mail_task_id
+from dcbridge.mail_intake import MailEnvelope, store
+from dcbridge.providers.callback import mail_task_id
 from dcbridge.runtime.logs import info_line
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import DAY, Settings
@@ -65,7 +65,8 @@ class LedgerTaker:
         task_id = mail_task_id(channel_id, name)
         try:
             async with asyncio.timeout(STORED_WITHIN):
-                word = await self._store(raw, sender, channel_id, task_id, trace)
+                envelope = MailEnvelope(channel_id, sender)
+                word = (await store(self._ledger, raw, envelope, keep=self._keep, name=name, trace=trace)).outcome
         except NoRoom:
             answer, word = NO_ROOM, "no room"
         except (RedisError, OSError, TimeoutError) as error:
@@ -80,16 +81,6 @@ class LedgerTaker:
         ms = round((time.monotonic() - began) * 1000, 1)
         info_line("mail", trace=trace, channel=channel_id, message=task_id, outcome=word, bytes=len(raw), ms=ms)
         return answer
-
-    async def _store(self, raw: bytes, sender: str, channel_id: str, task_id: str, trace: str) -> str:
-        """The bytes first, then the task that names them. A mail that is here already is not stored again."""
-        if await self._ledger.tasks.entry(task_id):
-            return "repeated"
-        blob = await self._ledger.blobs.put(raw, keep=self._keep, task=task_id, blob_id=task_id)
-        payload = orjson.dumps({"blob": blob, "from": sender})
-        task = NewTask(task_id, "mail", mail_lane(channel_id, sender), payload, trace, channel_id)
-        [fresh] = await self._ledger.tasks.put([task])
-        return "accepted" if fresh else "repeated"
 
 
 class Rates:
