@@ -79,6 +79,9 @@ def dev(
             " They stay in bridge.yaml.",
         ),
     ] = "",
+    spare: Annotated[
+        str, typer.Option(metavar="<company>", help="An SMS company that takes over when Twilio is not available.")
+    ] = "",
 ) -> None:
     """Run everything on this computer: Redis, the service, a worker, and a sandbox.
 
@@ -94,10 +97,11 @@ def dev(
         raise typer.Exit(2)
     ports = Ports(public=port, operator=operator_port, worker=worker_port, page=page_port, mail=mail_port)
     kinds = [one.strip() for one in companies.split(",") if one.strip()]
-    if unknown := [one for one in kinds if one not in COMPANIES]:
-        known = ", ".join(COMPANIES)
-        raise typer.BadParameter(f"there is no {printable(unknown[0])}; choose from {known}", param_hint="--with")
-    raise typer.Exit(run(folder, ports, kinds))
+    for option, chosen in (("--with", kinds), ("--spare", [spare.strip()] if spare else [])):
+        if unknown := [one for one in chosen if one not in COMPANIES]:
+            known = ", ".join(COMPANIES)
+            raise typer.BadParameter(f"there is no {printable(unknown[0])}; choose from {known}", param_hint=option)
+    raise typer.Exit(run(folder, ports, kinds, spare.strip()))
 
 
 @app.command(short_help="Run the documented flows and compare each step.")

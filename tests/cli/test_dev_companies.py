@@ -55,6 +55,22 @@ def test_a_company_stays_when_the_ports_change(tmp_path: Path) -> None:
     assert (tmp_path / "telnyx_private_key").read_text() == kept
 
 
+def test_a_spare_company_stands_second_to_twilio_and_stays_there(tmp_path: Path) -> None:
+    prepare(tmp_path, Ports(), spare="telnyx")
+    once = (tmp_path / "bridge.yaml").read_text()
+    assert load(tmp_path / "bridge.yaml", {}).channels["0123456789"].providers == ("twilio", "telnyx")
+    prepare(tmp_path, Ports())
+    assert (tmp_path / "bridge.yaml").read_text() == once
+    prepare(tmp_path, Ports(page=18090))  # the file is written anew
+    assert told(tmp_path)["channels"]["0123456789"]["providers"] == ["twilio", "telnyx"]
+
+
+def test_a_second_spare_company_is_not_guessed_at(tmp_path: Path) -> None:
+    prepare(tmp_path, Ports(), spare="telnyx")
+    with pytest.raises(CannotAdd, match=r"write providers: \[twilio, infobip\] by hand"):
+        prepare(tmp_path, Ports(), spare="infobip")
+
+
 @pytest.mark.parametrize("section", ["providers", "channels"])
 def test_a_file_of_another_form_is_not_guessed_at(tmp_path: Path, section: str) -> None:
     prepare(tmp_path, Ports())
@@ -66,10 +82,11 @@ def test_a_file_of_another_form_is_not_guessed_at(tmp_path: Path, section: str) 
     assert path.read_text() == before
 
 
-def test_a_company_that_there_is_not_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", [["--with", "vonage,acme"], ["--spare", "acme"]], ids=" ".join)
+def test_a_company_that_there_is_not_is_named(tmp_path: Path, option: list[str]) -> None:
     import sys
 
-    command = [sys.executable, "-m", "dcbridge", "dev", "--folder", str(tmp_path / "data"), "--with", "vonage,acme"]
+    command = [sys.executable, "-m", "dcbridge", "dev", "--folder", str(tmp_path / "data"), *option]
     ended = warm.run(command, {})
     assert ended.returncode == 2
     assert "there is no acme; choose from" in " ".join(ended.stderr.replace("│", "").split())

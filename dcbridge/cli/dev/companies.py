@@ -267,6 +267,28 @@ def add(folder: Path, kinds: list[str], page: int, smsc: int) -> None:
         write_private(path, _below(_below(text, "providers", provider), "channels", channel))
 
 
+def set_spare(folder: Path, kind: str) -> None:
+    """Give Twilio's channel this company as its second provider. It must be in bridge.yaml. Raises CannotAdd."""
+    path = folder / "bridge.yaml"
+    text = path.read_text()
+    if spare(path) == kind:
+        return
+    one, many = "\n    provider: twilio\n", f"\n    providers: [twilio, {kind}]\n"
+    if text.count(one) != 1:
+        raise CannotAdd(
+            f'bridge.yaml has not one line "provider: twilio"; write providers: [twilio, {kind}] by hand,'
+            " or use a new folder"
+        )
+    write_private(path, text.replace(one, many))
+
+
+def spare(path: Path) -> str:
+    """The company that stands second to Twilio in a bridge.yaml; "" for none."""
+    channels = (_read(path.read_text()).get("channels") or {}) if path.exists() else {}
+    lists = [one.get("providers") for one in channels.values() if isinstance(one, dict)]
+    return next((str(one[1]) for one in lists if isinstance(one, list) and len(one) == 2 and one[0] == "twilio"), "")
+
+
 def added(path: Path) -> list[str]:
     """The companies of a bridge.yaml."""
     told = _read(path.read_text()) if path.exists() else {}

@@ -123,11 +123,11 @@ subscribers:
 NUMBER = "+15557650123"  # what the sandbox's SMS provider calls our channel
 
 
-def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = ()) -> None:
+def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = "") -> None:
     """Make the folder, its secrets and its bridge.yaml where they are missing; the ports may change.
 
-    `kinds` are companies that are added to bridge.yaml. All of it is its user's alone, also what an earlier version
-    made. Raises NotOurFolder and CannotAdd.
+    `kinds` are companies that are added to bridge.yaml; `spare` is one that takes over from Twilio. All of it is its
+    user's alone, also what an earlier version made. Raises NotOurFolder and CannotAdd.
     """
     make_private_folder(folder, holds="app_secret")
     write_private(folder / ".gitignore", "*\n")
@@ -157,11 +157,14 @@ def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = ()) -> None:
         contact_center_id=read(folder, "contact_center_id"),
     )
     path, made_for = folder / "bridge.yaml", folder / "ports"
-    kinds = list(dict.fromkeys([*companies.added(path), *kinds]))
+    spare = spare or companies.spare(path)
+    kinds = list(dict.fromkeys([*companies.added(path), *kinds, *([spare] if spare else [])]))
     if not path.exists() or (ports != Ports() and (not made_for.exists() or made_for.read_text() != f"{ports}\n")):
         write_private(path, text)
     write_private(made_for, f"{ports}\n")
     companies.add(folder, kinds, ports.page, ports.smsc)
+    if spare:
+        companies.set_spare(folder, spare)
     for name in (*values, "bridge.yaml", "env", "redis", "journal"):
         tighten(folder / name)
 

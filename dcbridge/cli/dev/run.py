@@ -39,7 +39,7 @@ from dcbridge.cli.dev.processes import (
 from dcbridge.cli.dev.recorder import Recorder
 
 
-def run(folder: Path, ports: Ports, kinds: Sequence[str] = ()) -> int:
+def run(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = "") -> int:
     """Start everything, wait for Ctrl-C or a part that ends, stop everything; the exit code."""
     folder = folder.resolve()
     if taken := [f"{name} {port}" for name, port in _ports(ports) if not _free(port)]:
@@ -48,7 +48,7 @@ def run(folder: Path, ports: Ports, kinds: Sequence[str] = ()) -> int:
             file=sys.stderr,
         )
         return 2
-    with _Running(folder, ports, Printer(sys.stdout), kinds) as running:
+    with _Running(folder, ports, Printer(sys.stdout), kinds, spare) as running:
         if not running.ready:
             return running.failed()
         _welcome(ports, folder)
@@ -91,8 +91,10 @@ def run_demo() -> int:
 class _Running:
     """All parts, from start to stop. SIGINT and SIGTERM set `stop` meanwhile."""
 
-    def __init__(self, folder: Path, ports: Ports, printer: Printer, kinds: Sequence[str] = ()) -> None:
-        self._folder, self._ports, self._printer, self._kinds = folder, ports, printer, kinds
+    def __init__(
+        self, folder: Path, ports: Ports, printer: Printer, kinds: Sequence[str] = (), spare: str = ""
+    ) -> None:
+        self._folder, self._ports, self._printer, self._kinds, self._spare = folder, ports, printer, kinds, spare
         self.parts: list[Part] = []
         self.stop = threading.Event()
         self.ready = False
@@ -105,7 +107,7 @@ class _Running:
 
         self._previous = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            prepare(self._folder, self._ports, self._kinds)
+            prepare(self._folder, self._ports, self._kinds, self._spare)
             password = read(self._folder, "redis_password")
             self._redis = EmbeddedRedis(self._folder / "redis", free_port(), password)
             self._redis.start()
