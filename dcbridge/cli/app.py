@@ -75,7 +75,7 @@ def dev(
         typer.Option(
             "--with",
             help="SMS companies beside Twilio, separated by commas:"
-            " aws-sms, azure-sms, bandwidth, http, infobip, plivo, sinch, smpp, telnyx, vonage."
+            " africastalking, aws-sms, azure-sms, bandwidth, http, infobip, plivo, sinch, smpp, telnyx, vonage."
             " They stay in bridge.yaml.",
         ),
     ] = "",

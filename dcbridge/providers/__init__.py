@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dcbridge.providers.africastalking import AfricasTalking
 from dcbridge.providers.aws_sms import AwsSms
 from dcbridge.providers.azure_sms import AzureSms
 from dcbridge.providers.bandwidth import Bandwidth
@@ -20,6 +21,7 @@ from dcbridge.providers.twilio import Twilio
 from dcbridge.providers.vonage import Vonage
 
 KINDS: dict[str, type[Adapter]] = {
+    "africastalking": AfricasTalking,
     "aws-sms": AwsSms,
     "azure-sms": AzureSms,
     "bandwidth": Bandwidth,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sandbox.config import Account
+from sandbox.wires.africastalking import AfricasTalkingWire
 from sandbox.wires.aws_sms import AwsSmsWire
 from sandbox.wires.azure_sms import AzureSmsWire
 from sandbox.wires.bandwidth import BandwidthWire
@@ -20,6 +21,7 @@ from sandbox.wires.vonage import VonageWire
 from sandbox.world import World
 
 KINDS: dict[str, Callable[[World, str, Account], Wire]] = {
+    "africastalking": AfricasTalkingWire,
     "aws-sms": AwsSmsWire,
     "azure-sms": AzureSmsWire,
     "bandwidth": BandwidthWire,

@@ -26,6 +26,7 @@ from tests.providers.test_telnyx import PUBLIC
 FORM = "application/x-www-form-urlencoded"
 PATH_SECRET, TOPIC = "0123456789abcdef", "arn:aws:sns:eu-west-1:123456789012:sms"
 FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "africastalking": {"username": "acme", "api_key": "k", "callback_secret": PATH_SECRET},
     "aws-sms": {"region": "eu-west-1", "access_key_id": "AKIA1", "secret_access_key": "s", "configuration_set": "c",
                 "topic_arns": [TOPIC]},
     "azure-sms": {"base_url": "https://x.example", "access_key": "a2V5", "callback_secret": PATH_SECRET},
@@ -47,6 +48,13 @@ REF = "0123456789abcdef01234567.0"
 ENDS = {"from": "16504661149", "to": "12025550123"}
 # What each company calls with, and what it answers: whole, to be damaged.
 GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
+    "africastalking": (
+        [{"id": "ATXid_1", "status": "Failed", "failureReason": "UserDoesNotExist", "phoneNumber": "+16504661149"},
+         {"id": "ATXid_1", **ENDS, "text": "x", "date": "2026-11-26 12:00:00"}],
+        [{"SMSMessageData": {"Message": "Sent to 1/1", "Recipients": [
+            {"statusCode": 101, "status": "Success", "messageId": "ATXid_1", "cost": "KES 0.8000"}]}},
+         {"SMSMessageData": {"Message": "InvalidSenderId", "Recipients": []}}],
+    ),
     "aws-sms": (
         [{"Type": "Notification", "TopicArn": TOPIC, "MessageId": "e", "Message": orjson.dumps(one).decode(),
           "SignatureVersion": "1", "Signature": "A" * 344, "Timestamp": "2026-11-26T12:00:00Z",
@@ -167,7 +175,9 @@ def test_every_kind_is_here() -> None:
     assert {name.partition(",")[0] for name in FIELDS} == set(KINDS)
 
 
-@pytest.mark.parametrize("name", ["azure-sms", "bandwidth", "infobip", "plivo", "sinch", "telnyx", "twilio", "vonage"])
+@pytest.mark.parametrize(
+    "name", ["africastalking", "azure-sms", "bandwidth", "infobip", "plivo", "sinch", "telnyx", "twilio", "vonage"]
+)
 @pytest.mark.parametrize(
     "url", ["https://a.example:99999", "https://a.example:x", "https://[::1", "https://a\x7f.example"]
 )
@@ -176,7 +186,7 @@ def test_a_base_url_that_is_none_is_refused_at_the_start(name: str, url: str) ->
         KINDS[name].fields_model.model_validate({**FIELDS[name], "base_url": url})
 
 
-@pytest.mark.parametrize("name", ["infobip", "telnyx"])
+@pytest.mark.parametrize("name", ["africastalking", "infobip", "telnyx"])
 @pytest.mark.parametrize("key", ["k\n", " k", "k\r\nX-A: b", "\xa0k", "k\0"])
 def test_a_key_that_fits_no_header_is_refused_at_the_start(name: str, key: str) -> None:
     """With one no request can be written; and what fails while it is written may have arrived."""

@@ -118,9 +118,10 @@ def with_unknown_field(request: httpx.Request) -> httpx.Request:
 
 
 def unauthorized(request: httpx.Request) -> httpx.Request:
-    if "authorization" not in request.headers:
+    name = next((one for one in ("authorization", "apikey") if one in request.headers), "")
+    if not name:
         return edited('"key":"', '"key":"x')(request)
-    headers = {**request.headers, "authorization": request.headers["authorization"][:-2] + "=="}
+    headers = {**request.headers, name: request.headers[name][:-2] + "=="}
     return httpx.Request(request.method, request.url, headers=headers, content=request.content)
 
 
@@ -156,6 +157,7 @@ async def consumer_writes(one: Company, kind: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "login", "proof", "code"),
     [
+        ("africastalking", "API key", "secret in the path", "UserDoesNotExist"),
         ("aws-sms", "signed", "signed", "TEXT_INVALID"),
         ("azure-sms", "signed", "secret in the path", "4004"),
         ("bandwidth", "token", "password", "4720"),

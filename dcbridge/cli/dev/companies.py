@@ -71,6 +71,18 @@ def _public_key(kept: Mapping[str, str]) -> str:
 
 
 COMPANIES: dict[str, Company] = {
+    "africastalking": Company(
+        channel="5550200011",
+        number="+15557650211",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    username: {username}
+    api_key: file:africastalking_api_key
+    callback_secret: file:africastalking_callback_secret
+""",
+        secrets={"api_key": _secret, "callback_secret": _secret},
+        values={"username": "acme"},
+    ),
     "aws-sms": Company(
         channel="5550200008",
         number="+15557650208",
