@@ -63,6 +63,7 @@ class LedgerTaker:
     async def _stored(self, raw: bytes, sender: str, channel_id: str, name: str) -> str:
         began, trace = time.monotonic(), uuid.uuid4().hex
         task_id = mail_task_id(channel_id, name)
+        word: str
         try:
             async with asyncio.timeout(STORED_WITHIN):
                 envelope = MailEnvelope(channel_id, sender)
