@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox import files
+from sandbox import consumer_mail, files
 from sandbox.authentication import Authentication
 from sandbox.config import SandboxConfig
 from sandbox.controls import Controls
@@ -33,6 +33,7 @@ from sandbox.world import World
 PAGE = Path(__file__).parent / "page"
 POLICY = (
     "default-src 'none'; connect-src 'self'; style-src 'self'; script-src 'self'; img-src 'self' data:;"
+    " frame-src 'self';"
     " frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 
@@ -72,12 +73,14 @@ def build_app(config: SandboxConfig) -> Starlette:
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
         *Controls(world, companies).routes(),
         *files.routes(world),
+        *consumer_mail.routes(world),
         _file("/", "index.html", "text/html"),
         _file("/style.css", "style.css", "text/css"),
         _file("/page.js", "page.js", "text/javascript"),
         _file("/document.js", "document.js", "text/javascript"),
         _file("/interactions.js", "interactions.js", "text/javascript"),
         _file("/files.js", "files.js", "text/javascript"),
+        _file("/mail.js", "mail.js", "text/javascript"),
     ]
     app = Starlette(routes=routes, lifespan=lifespan)
     app.state.world = world

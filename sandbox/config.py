@@ -64,6 +64,9 @@ class SandboxConfig:
     sms_number: str = "+15557650123"  # our number at the SMS provider: where consumers write to
     email_sender: str = "no-reply@company.com"
 
+    mailbox: str = "care@company.com"  # where consumers' mail goes to that answers nothing
+    mail_in_port: int = 0  # of `dcbridge mail-in`, by LMTP; 0: nobody takes mail of consumers
+
     retry_timeout: float = 2.0  # between two deliveries of one webhook
     retry_attempts: int = 5  # redeliveries after the first delivery
     answer_limit: float = 10.0  # how long a webhook's answer may take

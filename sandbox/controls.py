@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -20,8 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox import files, webhooks
+from sandbox import consumer_mail, files, webhooks
 from sandbox.magic import MAILBOXES, NUMBERS
+from sandbox.mail_clients import BY_NAME, Answer
 from sandbox.records import Interaction, Record, SentByConsumer
 from sandbox.sms_company import SmsCompany
 from sandbox.wires.base import E164
@@ -59,6 +61,7 @@ class Controls:
             "/sandbox/agent/raw": self.agent_raw,
             "/sandbox/interaction": self.interaction,
             "/sandbox/consumer/sms": self.consumer_sms,
+            "/sandbox/consumer/mail": self.consumer_mail,
             "/sandbox/control": self.control,
             "/sandbox/reset": self.reset,
         }
@@ -67,6 +70,7 @@ class Controls:
             "/sandbox/counts": lambda request: self.world.counts,
             "/sandbox/sms": lambda request: [sms.view() for sms in self.world.sms.values()],
             "/sandbox/mail": lambda request: [mail.view() for mail in self.world.mails],
+            "/sandbox/written": lambda request: [mail.view() for mail in self.world.written],
             "/sandbox/heard": lambda request: list(self.world.heard.values()),
             "/sandbox/control": lambda request: self.world.switches.view(),
             "/sandbox/setting": lambda request: self.setting(),
@@ -105,7 +109,13 @@ class Controls:
         if not isinstance(subject, str):
             raise WrongError("subject: a string")
         body = webhooks.email_body(self.world, recipients, subject, text, html, reply_to, message_id)
-        return await self._send(body, asked)
+        file = _file(asked)
+        if file is None:
+            return await self._send(body, asked)
+        media_id = str(uuid.uuid4())
+        self.world.media[(self.world.config.email_channel, media_id)] = (_name(asked), file.mimetype, file.data)
+        body["attachments"] = [{"url": f"genesys://nexus/{media_id}"}]
+        return await self._send(body, asked, files.shown(files.keep(self.world, file)))
 
     async def _send(self, body: dict[str, Any], asked: dict[str, Any], *media: str) -> object:
         """Send in the background; with "wait": true, answer when the bridge took it or we gave up."""
@@ -187,6 +197,41 @@ class Controls:
             self.world.spawn(company.write(sent))
         return {"sid": sid, "state": sent.state, "answer": sent.answer}
 
+    async def consumer_mail(self, asked: dict[str, Any]) -> object:
+        """A mail of a consumer, or of her mail system, to the bridge; "answers" is the mail that she has before her."""
+        world, style = self.world, asked.get("style", "fresh")
+        if not world.config.mail_in_port:
+            raise WrongError("mail-in does not run here: bridge.yaml has no email channel with `inbound`")
+        if style not in BY_NAME:
+            raise WrongError(f"style: one of {', '.join(BY_NAME)}")
+        seq = asked.get("answers")
+        answered = consumer_mail.found(world, seq) if isinstance(seq, int) else None
+        if seq is not None and answered is None:
+            raise WrongError("answers: the seq of a mail that arrived")
+        mailbox = _text(asked, "from") if asked.get("from") else answered.recipients[0].address if answered else ""
+        if "@" not in mailbox:
+            raise WrongError("from: a mailbox, like ana@mail.com")
+        file = _file(asked)
+        to = consumer_mail.reply_address(answered) if answered else world.config.mailbox
+        answer = Answer(
+            said=_text(asked, "text") if file is None and style != "bounce" else _text_or_none(asked),
+            mailbox=mailbox,
+            to=_text(asked, "to") if asked.get("to") else to,
+            subject=_text(asked, "subject") if asked.get("subject") else "",
+            answered=answered,
+            files=[(_name(asked), file)] if file else [],
+        )
+        try:
+            written = consumer_mail.write(world, style, answer)
+        except ValueError as wrong:
+            raise WrongError(str(wrong)) from None
+        work = consumer_mail.deliver(world, written)
+        if asked.get("wait"):
+            await work
+        else:
+            world.spawn(work)
+        return {"seq": written.seq, "state": written.state, "answer": written.answer}
+
     async def control(self, asked: dict[str, Any]) -> object:
         try:
             self.world.switches.turn(asked)
@@ -219,6 +264,7 @@ class Controls:
             "smtp_port": self.world.smtp_port,
             "numbers": [{"number": one.number, "says": one.says, "reason": one.reason} for one in NUMBERS],
             "mailboxes": MAILBOXES,
+            "mail": consumer_mail.setting(self.world),
             "subscriber_mode": self.world.switches.subscriber.mode,
             "off": self.world.switches.sms.off,
         }
@@ -234,6 +280,7 @@ class Controls:
             "consumer": list(world.consumer),
             "sms": [sms.view() for sms in world.sms.values()],
             "mails": [mail.view() for mail in world.mails],
+            "written": [mail.view() for mail in world.written],
             "interactions": list(world.interactions),
             "heard": list(world.heard.values()),
             "violations": list(world.violations),
@@ -335,6 +382,12 @@ def _file(asked: dict[str, Any]) -> files.File | None:
         return files.given(asked)
     except files.WrongFileError as wrong:
         raise WrongError(str(wrong)) from None
+
+
+def _name(asked: dict[str, Any]) -> str:
+    """Of a file, as its sender calls it."""
+    name = asked["file"].get("name")
+    return name if isinstance(name, str) and re.fullmatch(r"[\w ().,+-]{1,80}", name) else "picture"
 
 
 def _bytes(asked: dict[str, Any], name: str) -> bytes:

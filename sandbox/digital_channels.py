@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dcbridge.genesys import signature
-from sandbox import files
+from sandbox import consumer_mail, files
 from sandbox.connection import reset, wait_for_disconnect
 from sandbox.records import UNSEEN, AgentMessage, Receipt, SeenByAgent
 from sandbox.world import World
@@ -191,6 +191,8 @@ class Messages:
         seq = world.next_seq()
         now = time.time()
         seen = SeenByAgent(seq, now, f"{int(now * 1000)}-{seq}", channel_id, text.sender, text.to, text.text)
+        if world.channels[channel_id] == "email":
+            consumer_mail.note_seen(world, seen)
         world.seen.append(seen)
         world.counts["seen"] += 1
         world.tell("seen", seen)

@@ -63,6 +63,8 @@ class SeenByAgent:
     to: str
     text: str
     media: list[str] = field(default_factory=list)  # where the page finds the files behind its links
+    written: int = 0  # the consumer's mail that it was; 0 where it was none, or is not known
+    left_out: list[str] = field(default_factory=list)  # lines of that mail which the agent does not see
 
     def view(self) -> object:
         return self

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from sandbox.config import SandboxConfig
-from sandbox.mailbox import Mail
+from sandbox.mailbox import Mail, WrittenMail
 from sandbox.records import (
     AgentMessage,
     Exchange,
@@ -32,6 +32,7 @@ from sandbox.switches import Switches
 
 KEPT = 200_000
 KEPT_MAILS = 20_000
+KEPT_WRITTEN = 500  # mails of consumers, with their files
 EXCHANGES = 400
 WAITING = 2_000  # events a watcher may lag behind before the oldest are dropped
 
@@ -92,6 +93,7 @@ class World:
         self.sms: OrderedDict[str, Sms] = OrderedDict()
         self.sms_by_number: dict[str, deque[Sms]] = {}
         self.mails: deque[Mail] = deque(maxlen=KEPT_MAILS)
+        self.written: deque[WrittenMail] = deque(maxlen=KEPT_WRITTEN)
         self.interactions: deque[Interaction] = deque(maxlen=10_000)
         self.heard: OrderedDict[str, HeardEvent] = OrderedDict()  # by webhook-id
         self.violations: deque[Violation] = deque(maxlen=10_000)
@@ -210,6 +212,7 @@ class World:
             "seen": _tail(self.seen, count),
             "consumer": _tail(self.consumer, count),
             "mail": _tail(self.mails, count),
+            "written": _tail(self.written, count),
             "interaction": _tail(self.interactions, count),
             "event": _last(self.heard, count),
             "violation": _tail(self.violations, count),

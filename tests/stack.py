@@ -141,7 +141,7 @@ class Stack:
         self._own = None if folder else tempfile.TemporaryDirectory(prefix="dcbridge-test-", ignore_cleanup_errors=True)
         self.folder = (folder or Path(self._own.name if self._own else "")).resolve()
         *ports, redis_port, self.mail_in, mail_operator = quiet_ports(9)
-        self.ports = Ports(*ports)
+        self.ports = Ports(*ports, mail_in=self.mail_in, mail_operator=mail_operator)
         self.redis = EmbeddedRedis(self.folder / "redis", redis_port)
         self.processes: dict[str, Process] = {}
         self._wanted = parts
@@ -149,11 +149,12 @@ class Stack:
         self._configure(channels or {}, providers or {})
         self.secret = self.kept("app_secret").encode()
         told_to_all = environment(self.folder, self.ports, self.redis.url) | {"PYTHONPATH": str(ROOT)}
-        own = {"DCBRIDGE_MAIL_PORT": str(self.mail_in), "DCBRIDGE_MAIL_OPERATOR_PORT": str(mail_operator)}
-        self.environ = told_to_all | SETTINGS | own | dict(settings or {})
-        told = json.dumps({**SANDBOX, **(sandbox or {})})
+        if "mail-in" not in parts:
+            del told_to_all["DCBRIDGE_BLOB_FOLDER"]
+        self.environ = told_to_all | SETTINGS | dict(settings or {})
+        told = {**SANDBOX, **(sandbox or {})}
         self._commands = {
-            "sandbox": [*sandbox_arguments(self.folder, self.ports), told],
+            "sandbox": sandbox_arguments(self.folder, self.ports, told),
             "service": SERVICE,
             "worker": WORKER,
             "mail-in": ["-m", "dcbridge", "mail-in"],
@@ -179,6 +180,8 @@ class Stack:
         told = yaml.safe_load(path.read_text())
         told["retry"] = RETRY
         for name, channel in told["channels"].items():
+            if "mail-in" not in self._wanted:
+                channel.pop("inbound", None)
             channel.update({"unknown_grace": 0.5, **channels.get(name, {})})
             if "providers" in channel:
                 channel.pop("provider", None)

@@ -70,6 +70,8 @@ def dev(
         int, typer.Option(help="Port of the sandbox: its page, Digital Channels and the SMS provider.")
     ] = 8090,
     mail_port: Annotated[int, typer.Option(help="Port of the sandbox's mail server.")] = 8025,
+    mail_in_port: Annotated[int, typer.Option(help="Port for consumers' mail, by LMTP.")] = 8024,
+    mail_in_operator_port: Annotated[int, typer.Option(help="Operator port of mail-in.")] = 8083,
     companies: Annotated[
         str,
         typer.Option(
@@ -83,7 +85,7 @@ def dev(
         str, typer.Option(metavar="<company>", help="An SMS company that takes over when Twilio is not available.")
     ] = "",
 ) -> None:
-    """Run everything on this computer: Redis, the service, a worker, and a sandbox.
+    """Run everything on this computer: Redis, the service, a worker, mail-in, and a sandbox.
 
     The sandbox simulates Digital Channels, SMS companies and a mail server. Ctrl-C stops everything.
     """
@@ -95,7 +97,15 @@ def dev(
     if missing := missing_for_dev():
         err.print(f"error: {missing}", style="red", markup=False)
         raise typer.Exit(2)
-    ports = Ports(public=port, operator=operator_port, worker=worker_port, page=page_port, mail=mail_port)
+    ports = Ports(
+        public=port,
+        operator=operator_port,
+        worker=worker_port,
+        page=page_port,
+        mail=mail_port,
+        mail_in=mail_in_port,
+        mail_operator=mail_in_operator_port,
+    )
     kinds = [one.strip() for one in companies.split(",") if one.strip()]
     for option, chosen in (("--with", kinds), ("--spare", [spare.strip()] if spare else [])):
         if unknown := [one for one in chosen if one not in COMPANIES]:

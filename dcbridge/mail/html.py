@@ -25,27 +25,28 @@ _ATTRIBUTE = re.compile(
 _ANY_TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
 _SPACES = re.compile(r"[ \t\r\n\f\u200b\ufeff]+")
 _BREAKS = re.compile(r"\n{3,}")
-_HIDDEN = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all|visibility\s*:\s*hidden", re.IGNORECASE)
+HIDDEN = re.compile(r"display\s*:\s*none|mso-hide\s*:\s*all|visibility\s*:\s*hidden", re.IGNORECASE)
 
 
-def _words(written: str) -> frozenset[str]:
+def words(written: str) -> frozenset[str]:
+    """Each word by itself."""
     return frozenset(written.split())
 
 
-_BLOCKS = _words(
+_BLOCKS = words(
     "address article aside blockquote body center dd div dl dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6"
     " header hr html li main nav ol p pre section table tbody tfoot thead tr ul"
 )
-_PARAGRAPHS = _words("p h1 h2 h3 h4 h5 h6 table ul ol blockquote")
-_EMPTY = _words("area base br col embed hr img input link meta param source track wbr")
+_PARAGRAPHS = words("p h1 h2 h3 h4 h5 h6 table ul ol blockquote")
+_EMPTY = words("area base br col embed hr img input link meta param source track wbr")
 _RAW = ("script", "style", "title", "textarea", "xml")  # up to their end tag, whatever stands in them
-_QUOTE_CLASSES = _words(
+_QUOTE_CLASSES = words(
     "gmail_quote yahoo_quoted moz-cite-prefix protonmail_quote tutanota_quote zmail_extra zmail_quote gmx_quote"
     " cloudmagic-smart-beak wmquote"
 )
-_QUOTE_IDS = _words("isforwardcontent mailcontainerquote orimsghtmlseperator replysplit")
+_QUOTE_IDS = words("isforwardcontent mailcontainerquote orimsghtmlseperator replysplit")
 # From here to the end everything is the quoted mail: Outlook on the web and on phones.
-_LAST_IDS = _words(
+_LAST_IDS = words(
     "divrplyfwdmsg appendonsend mail-editor-reference-message-container ms-outlook-mobile-reference-message"
 )
 
@@ -93,7 +94,7 @@ class _Page:
 def to_text(html: str) -> str:
     """What a person would read; "" where nothing is. Characters beyond the limit are not read."""
     page = _Page()
-    for is_tag, piece in _tokens(html[:LONGEST]):
+    for is_tag, piece in tokens(html[:LONGEST]):
         if is_tag:
             _tag(page, piece)
         elif not page.hidden:
@@ -105,7 +106,7 @@ def to_text(html: str) -> str:
 
 def _without_tags(html: str) -> str:
     """Of what hides all that it says: the text between its tags."""
-    said = (entities.unescape(piece) for is_tag, piece in _tokens(html) if not is_tag)
+    said = (entities.unescape(piece) for is_tag, piece in tokens(html) if not is_tag)
     return _SPACES.sub(" ", " ".join(said)).strip()
 
 
@@ -120,7 +121,7 @@ def _say(page: _Page, text: str) -> None:
         page.say(text)
 
 
-def _tokens(html: str) -> Iterator[tuple[bool, str]]:
+def tokens(html: str) -> Iterator[tuple[bool, str]]:
     """(whether it is a tag, the text or what stands between < and >)."""
     at, more_comments, no_end = 0, True, set[str]()
     for _ in range(MOST_TAGS):
@@ -235,7 +236,7 @@ def _opened(page: _Page, name: str, attributes: dict[str, str]) -> _Open | None:
         return None
     if name == "a" and attributes.get("href", "").lower().startswith(("http://", "https://", "mailto:")):
         return _Open(name, href=attributes["href"].strip()[:2000], began=page.written)
-    if _HIDDEN.search(attributes.get("style", "")) or name in ("head", "template", "noscript", "svg", "object"):
+    if HIDDEN.search(attributes.get("style", "")) or name in ("head", "template", "noscript", "svg", "object"):
         page.hidden += 1
         return _Open(name, hides=True)
     classes = {one.removeprefix("x_") for one in attributes.get("class", "").lower().split()}

@@ -3,12 +3,13 @@
 
 import { at, clock, make, post, pretty } from "./document.js";
 import { attachment, bubble } from "./files.js";
+import * as mail from "./mail.js";
 import { drawHeard, drawInteractions, forgetInteraction } from "./interactions.js";
 
 const digits = (number) => number.replace(/\D/g, "");
 const KEPT_ROWS = 200;
 
-const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), interaction: new Map(), event: new Map() };
+const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), written: new Map(), interaction: new Map(), event: new Map() };
 let setting = { companies: [], off: [], email_channel: "", numbers: [], mailboxes: [] };
 let violations = 0;
 let live = false; // false while the recent past is replayed
@@ -99,7 +100,7 @@ function drawPeople() {
   const latest = new Map();
   const note = (number, seq) => latest.set(number, Math.max(seq, latest.get(number) ?? 0));
   for (const one of seen.agent.values()) if (isSms(one)) one.recipients.forEach((to) => note(digits(to), one.seq));
-  for (const one of seen.seen.values()) note(digits(one.sender), one.seq);
+  for (const one of seen.seen.values()) if (one.channel_id !== setting.email_channel) note(digits(one.sender), one.seq);
   const numbers = [...latest].sort((one, other) => other[1] - one[1]).slice(0, 12).map(([number]) => number);
   const focused = at("people").contains(document.activeElement) ? document.activeElement.dataset.number : null;
   at("people").replaceChildren(...numbers.map((number) => {
@@ -122,40 +123,6 @@ function talkTo(number) {
 
 // --- email ---------------------------------------------------------------------
 
-function drawLetters() {
-  const letters = last([...seen.agent.values()].filter((one) => !isSms(one)));
-  fill(at("letters"), letters, (one) => make("li", { class: "said mine" },
-    make("div", { class: "bubble" }, make("strong", { text: one.state === "unseen" ? "" : one.subject || "(no subject)" }), document.createTextNode(textOf(one))),
-    make("div", { class: "each" }, ...one.recipients.map((to) => {
-      const [kind, words, why] = receiptState(one, to);
-      return make("div", { class: "meta" }, make("span", { text: to }), make("span", { class: `state ${kind}`, text: words }), why && make("span", { class: "why", text: why }));
-    }))), "Write an email to several people. Each of them gets a receipt.");
-}
-
-const openMails = new Set();
-function drawMails() {
-  const mails = [...seen.mail.values()].sort((one, other) => other.seq - one.seq).slice(0, KEPT_ROWS);
-  at("mails").replaceChildren(...mails.map((mail) => {
-    const failed = mail.recipients.some((one) => one.status === "failed");
-    const arrived = mail.recipients.every((one) => one.status === "delivered");
-    const [kind, words] = failed ? ["bad", "bounced"] : arrived ? ["good", "delivered"] : ["wait", "accepted"];
-    const pair = (name, value) => value ? [make("dt", { text: name }), make("dd", { text: value })] : [];
-    const letter = make("div", { class: "letter" },
-      make("dl", {},
-        ...pair("From", mail.from), ...pair("To", mail.to), ...pair("Reply to", mail.reply_to),
-        ...pair("Envelope", `${mail.mail_from} to ${mail.recipients.map((one) => one.address).join(", ")}`),
-        ...pair("Reports", mail.recipients.map((one) => one.notify.join(", ").toLowerCase() || "not asked for").join("; "))),
-      make("pre", { text: mail.text.trim() || "(no text part)" }),
-      mail.html && make("details", { class: "source" }, make("summary", { text: "HTML part" }), make("pre", { text: mail.html.trim() })));
-    const details = make("details", openMails.has(mail.seq) ? { open: "" } : {}, make("summary", {},
-      make("span", { class: "to", text: mail.recipients.map((one) => one.address).join(", ") }), clock(mail.at),
-      make("span", { class: "subject", text: mail.subject || "(no subject)" }), make("span", { class: `pill ${kind}`, text: words })), letter);
-    details.addEventListener("toggle", () => { if (details.open) openMails.add(mail.seq); else openMails.delete(mail.seq); });
-    return details;
-  }));
-  if (!mails.length) at("mails").append(make("p", { class: "empty", text: "Every email that dcbridge sends arrives here." }));
-}
-
 function drawCounts() {
   let delivered = 0;
   let failed = 0;
@@ -176,7 +143,7 @@ function drawCounts() {
 // --- the wire --------------------------------------------------------------------------------
 
 function statusKind(status, method) {
-  if (method === "SMTP" && status) return status < 400 ? "good" : status < 500 ? "wait" : "bad";
+  if ((method === "SMTP" || method === "LMTP") && status) return status < 400 ? "good" : status < 500 ? "wait" : "bad";
   return status >= 200 && status < 300 ? "good" : status === 0 || status >= 500 || status === 429 ? "wait" : "bad";
 }
 
@@ -213,10 +180,10 @@ function addViolation(one) {
 
 // --- drawing when something changed ----------------------------------------------------------
 
-const drawings = { people: drawPeople, thread: drawThread, phone: drawPhone, letters: drawLetters, mails: drawMails, interactions: () => drawInteractions(last([...seen.interaction.values()]).reverse()), heard: () => drawHeard(last([...seen.event.values()]).reverse()), counts: drawCounts };
+const drawings = { people: drawPeople, thread: drawThread, phone: drawPhone, correspondents: mail.drawCorrespondents, letters: mail.drawLetters, mails: mail.drawMails, interactions: () => drawInteractions(last([...seen.interaction.values()]).reverse()), heard: () => drawHeard(last([...seen.event.values()]).reverse()), counts: drawCounts };
 const touches = {
-  agent: ["people", "thread", "letters", "counts"], sms: ["phone"], seen: ["people", "thread", "counts"], consumer: ["phone"],
-  mail: ["mails"], interaction: ["interactions"], event: ["heard"],
+  agent: ["people", "thread", "correspondents", "letters", "counts"], sms: ["phone"], seen: ["people", "thread", "correspondents", "letters", "counts"], consumer: ["phone"],
+  mail: ["mails"], written: ["mails"], interaction: ["interactions"], event: ["heard"],
 };
 
 function redraw(...names) {
@@ -233,7 +200,7 @@ function redraw(...names) {
 function forget() {
   Object.values(seen).forEach((records) => records.clear());
   violations = 0;
-  openMails.clear();
+  mail.forget();
   forgetInteraction();
   for (const [id, words] of [["log-requests", "Requests and responses appear here."], ["log-violations", "No protocol violations."]]) {
     at(id).replaceChildren(make(id === "log-violations" ? "li" : "p", { class: "empty", text: words }));
@@ -262,6 +229,7 @@ function connect() {
     for (const one of value.companies) {
       if (![...at("who").options].some((option) => option.value === one.who)) at("who").append(make("option", { text: one.who }));
     }
+    mail.newSetting();
     at("mail-port").textContent = `SMTP port ${value.smtp_port}`;
   });
   on("reset", () => { forget(); setting.off = []; at("company-off").checked = false; at("subscriber-mode").value = "well"; });
@@ -273,7 +241,7 @@ function connect() {
   for (const kind of Object.keys(seen)) {
     on(kind, (record) => {
       seen[kind].set(record.seq, record);
-      if (kind === "seen" && live && !current()) talkTo(digits(record.sender));
+      if (kind === "seen" && live && !current() && record.channel_id !== setting.email_channel) talkTo(digits(record.sender));
       redraw(...touches[kind]);
     });
   }
@@ -287,12 +255,13 @@ function connect() {
 
 // --- what a person does ----------------------------------------------------------------------
 
-function tabs(ids) {
+function tabs(ids, then = () => {}) {
   const all = ids.map(at);
   const choose = (chosen) => all.forEach((tab) => {
     tab.setAttribute("aria-selected", String(tab === chosen));
     tab.tabIndex = tab === chosen ? 0 : -1;
     at(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
+    if (tab === chosen) then(tab.id);
   });
   all.forEach((tab, index) => {
     tab.addEventListener("click", () => choose(tab));
@@ -314,25 +283,10 @@ function sendOnEnter(area) {
   });
 }
 
-function addresses(text) {
-  return text.split(",").map((one) => one.trim()).filter(Boolean).map((one) => {
-    const found = one.match(/^(.*?)\s*<([^<>]+)>$/);
-    return found ? { name: found[1].replace(/^"|"$/g, ""), id: found[2].trim() } : { id: one };
-  });
-}
-
 at("sms-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const body = { channel: company().channel, to: at("number").value.trim(), text: at("sms-text").value, ...await agentFile.value() };
   if (await post("/sandbox/agent/sms", body)) { at("sms-text").value = ""; agentFile.clear(); }
-});
-
-at("email-form").addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const reply = at("email-reply").value.trim();
-  const body = { to: addresses(at("email-to").value), subject: at("email-subject").value, text: at("email-text").value };
-  if (reply) body.replyTo = { id: reply };
-  if (await post("/sandbox/agent/email", body)) at("email-text").value = "";
 });
 
 at("phone-form").addEventListener("submit", async (event) => {
@@ -369,7 +323,8 @@ at("reset").addEventListener("click", () => post("/sandbox/reset", {}));
 
 const agentFile = attachment("sms-file", "sms-text");
 const consumerFile = attachment("phone-file", "phone-text");
-tabs(["tab-sms", "tab-email", "tab-interactions"]);
+mail.init({ seen, setting: () => setting, live: () => live, fill, receiptState, textOf, redraw });
+tabs(["tab-sms", "tab-email", "tab-interactions"], (tab) => { document.querySelector("main").dataset.view = tab; });
 tabs(["tab-requests", "tab-violations"]);
 sendOnEnter(at("sms-text"));
 connect();

@@ -170,9 +170,11 @@ class Dev:
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("dev") / "data"
-    ports = Ports(*quiet_ports(5))
+    *five, mail_in, mail_operator = quiet_ports(7)
+    ports = Ports(*five, mail_in=mail_in, mail_operator=mail_operator)
     words = ["--folder", str(folder), "--port", ports.public, "--operator-port", ports.operator]
     words += ["--worker-port", ports.worker, "--page-port", ports.page, "--mail-port", ports.mail]
+    words += ["--mail-in-port", ports.mail_in, "--mail-in-operator-port", ports.mail_operator]
     log = folder.parent / "log"
     with log.open("wb") as said:
         process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import smtplib
 import socket
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.mail import corpus_machines
@@ -23,7 +25,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(12_000)
 
 @pytest.fixture(scope="module")
 def mail_stack() -> Iterator[Stack]:
-    inbound = {"addresses": [CARE], "authserv_id": "mx.company.com", "per_sender": 1000}
+    inbound = {"addresses": [CARE], "authserv_id": "mail.sandbox.invalid", "per_sender": 1000}
     parts = ("sandbox", "service", "worker", "mail-in")
     with tempfile.TemporaryDirectory(prefix="dcbridge-test-") as folder:
         settings = {"DCBRIDGE_BLOB_FOLDER": f"{folder}/blobs"}
@@ -108,7 +110,7 @@ def test_it_waits_while_digital_channels_fails(mail_stack: Stack) -> None:
 
 
 def test_a_sender_that_is_not_verified_is_marked(mail_stack: Stack) -> None:
-    failed = b"Authentication-Results: mx.company.com; dmarc=fail header.from=example.org\r\n"
+    failed = b"Authentication-Results: mail.sandbox.invalid; dmarc=fail header.from=example.org\r\n"
     deliver(mail_stack, failed + plain("pay here\r\n", "From: boss@example.org", subject="Urgent"))
     until(lambda: texts(mail_stack, "boss@example.org"), "the agent sees it")
     assert texts(mail_stack, "boss@example.org") == ["[sender not verified]\nUrgent\n\npay here"]
@@ -201,3 +203,101 @@ def test_agent_consumer_agent_consumer_in_one_thread(mail_stack: Stack) -> None:
     mail_stack.agent_mails(consumer, "other@example.org", subject="To both", text="Hello both of you out there today")
     until(lambda: len(mail_stack.mails_to(consumer)) == 3, "she has it")
     assert parsed(mail_stack.mails_to(consumer)[2])["References"] is None, "nobody else may see ids of her thread"
+
+
+# ---------------------------------------------------------------- as on the page of the sandbox
+
+PICTURE = {"type": "image/png", "name": "map.png", "data": base64.b64encode(PNG).decode()}
+
+
+def answers(stack: Stack, mail: dict[str, Any], style: str, text: str, **more: object) -> dict[str, Any]:
+    """A consumer answers a mail that she has; what was written."""
+    told = {"answers": mail["seq"], "style": style, "text": text, "wait": True, **more}
+    made = stack.sandbox("consumer/mail", told)
+    assert made["state"] == "taken", made
+    return next(one for one in stack.sandbox("written") if one["seq"] == made["seq"])
+
+
+def page_of(stack: Stack, path: str) -> httpx.Response:
+    return stack.client.get(f"http://127.0.0.1:{stack.ports.page}{path}")
+
+
+def agent_writes(stack: Stack, to: str, subject: str, text: str) -> None:
+    """With a file, and as HTML too."""
+    body = {"to": [{"id": to}], "subject": subject, "text": text, "html": f"<p>{text}</p>", "file": PICTURE}
+    assert stack.sandbox("agent/email", {**body, "wait": True})["state"] == "accepted"
+
+
+def test_the_loop_of_the_page_with_an_attachment_each_way(mail_stack: Stack) -> None:
+    consumer = "loop@example.org"
+    agent_writes(mail_stack, consumer, "Your order 17", "Dear Ana, your parcel comes on Tuesday in the morning.")
+    [first] = until(lambda: mail_stack.mails_to(consumer), "she has it")
+    [file] = first["files"]
+    assert page_of(mail_stack, file["url"]).content == PNG
+    assert "<p>Dear Ana" in page_of(mail_stack, f"/sandbox/mail/{first['seq']}/html").text
+    written = answers(mail_stack, first, "gmail", "Yes please, and this is the way.", file=PICTURE)
+    [got] = until(
+        lambda: [one for one in seen(mail_stack, consumer) if one["media"]], "the agent sees it, and its file"
+    )
+    assert got["text"].startswith(
+        "Re: Your order 17\n\nYes please, and this is the way.\n\n[file: map.png, 12 kB]\nhttp"
+    )
+    assert page_of(mail_stack, got["media"][0]).content == PNG
+    assert got["written"] == written["seq"]
+    assert any("your parcel comes on Tuesday" in line for line in got["left_out"]), "what was cut can be seen"
+    agent_writes(mail_stack, consumer, "Re: Your order 17", "Thank you, then until Tuesday, and have a nice day.")
+    second = until(lambda: mail_stack.mails_to(consumer)[1:], "she has the answer")[0]
+    ids = [str(parsed(one)["Message-ID"]) for one in (first, second)]
+    her_id = str(parsed(second)["In-Reply-To"])
+    assert str(parsed(second)["References"]).split() == [ids[0], her_id]
+    assert her_id not in ids
+    again = answers(mail_stack, second, "outlook", "Until then!")
+    until(lambda: len(seen(mail_stack, consumer)) == 2, "and so on")
+    last = seen(mail_stack, consumer)[1]
+    assert (last["text"], last["written"]) == ("Re: Your order 17\n\nUntil then!", again["seq"])
+    assert mail_stack.violations() == []
+
+
+ALIVE = (
+    "<script",
+    "onerror",
+    "onload",
+    "javascript:",
+    "<iframe",
+    "<svg",
+    "<form",
+    "<input",
+    "evil.example",
+    "<meta http",
+)
+
+
+@pytest.mark.parametrize("style", ["above", "below", "gmail", "outlook", "phone", "unmarked", "hostile"])
+def test_of_each_kind_of_answer_the_agent_sees_what_is_new(mail_stack: Stack, style: str) -> None:
+    consumer = f"{style}@example.org"
+    mail_stack.agent_mails(
+        consumer, subject="Order", text="Dear customer, your parcel comes on Tuesday in the morning."
+    )
+    [mail] = until(lambda: mail_stack.mails_to(consumer), "she has it")
+    written = answers(mail_stack, mail, style, "Fine, thank you.")
+    [got] = until(lambda: seen(mail_stack, consumer), "the agent sees it")
+    more = "\na link\nSign in" if style == "hostile" else ""
+    assert got["text"] == f"Re: Order\n\nFine, thank you.{more}"
+    shown = page_of(mail_stack, f"/sandbox/written/{written['seq']}/html")
+    assert [word for word in ALIVE if word in shown.text.lower()] == []
+    assert "default-src 'none'" in shown.headers["content-security-policy"]
+    assert "allow-scripts" not in shown.headers["content-security-policy"]
+
+
+def test_an_answer_out_of_office_stays_hidden_and_a_spoofed_one_is_marked(mail_stack: Stack) -> None:
+    consumer = "away-now@example.org"
+    mail_stack.agent_mails(
+        consumer, subject="Order", text="Dear customer, your parcel comes on Tuesday in the morning."
+    )
+    [mail] = until(lambda: mail_stack.mails_to(consumer), "she has it")
+    before = outcomes(mail_stack, "automatic")
+    answers(mail_stack, mail, "away", "Back on Monday.")
+    until(lambda: outcomes(mail_stack, "automatic") == before + 1, "it is counted")
+    answers(mail_stack, mail, "spoofed", "Pay here.")
+    until(lambda: seen(mail_stack, consumer), "the agent sees the other")
+    assert texts(mail_stack, consumer) == ["[sender not verified]\nRe: Order\n\nPay here."]

@@ -69,7 +69,7 @@ async def test_the_stream_ends_when_the_world_closes_it() -> None:
 async def test_the_page_needs_nothing_from_elsewhere() -> None:
     async with two_worlds() as worlds:
         scripts = [f"/{path.name}" for path in PAGE.glob("*.js")]
-        assert len(scripts) == 4
+        assert len(scripts) == 5
         kinds = {"/": "text/html", "/style.css": "text/css"} | dict.fromkeys(scripts, "text/javascript")
         for path, kind in kinds.items():
             answer = await worlds.http.get(path)
@@ -98,6 +98,7 @@ def test_the_page_never_writes_data_as_markup() -> None:
         ("/interaction", {"event": "PAUSED"}, "event: STARTED or FINISHED"),
         ("/interaction", {"event": "STARTED", "subtype": "Fax"}, "subtype: one of"),
         ("/consumer/sms", {"from": "16504661149", "text": "Hello"}, "from: a number in E.164"),
+        ("/consumer/mail", {"from": "ana@mail.com", "text": "Hello"}, "mail-in does not run here"),
         ("/control", {"fax": {}}, "fax: expected an object"),
         ("/control", {"sms": {"p_fax": 1}}, "sms.p_fax: unknown"),
         ("/control", {"digital_channels": {"mode": "off"}}, "digital_channels.mode: 'off' is not allowed"),

@@ -307,6 +307,13 @@ def added(path: Path) -> list[str]:
     return [kind for kind in COMPANIES if kind in (told.get("providers") or {})]
 
 
+def takes_mail(folder: Path) -> bool:
+    """Whether an email channel of bridge.yaml has `inbound`; without one, mail-in refuses to start."""
+    path = folder / "bridge.yaml"
+    channels = (_read(path.read_text()) if path.exists() else {}).get("channels") or {}
+    return any(isinstance(one, dict) and one.get("inbound") for one in channels.values())
+
+
 def accounts(folder: Path) -> tuple[dict[str, Account], dict[str, str]]:
     """What the sandbox has to know of bridge.yaml: the companies in it, and the type of each of its channels."""
     path = folder / "bridge.yaml"

@@ -9,7 +9,7 @@ from typing import TextIO
 
 from dcbridge.printable import printable
 
-_COLOURS = {"sandbox": "35", "service": "36", "worker": "32"}
+_COLOURS = {"sandbox": "35", "service": "36", "worker": "32", "mail-in": "34"}
 _LEVELS = {"warning": "33", "error": "31", "critical": "31"}
 _SAID_ELSEWHERE = ("event", "level", "timestamp")
 

@@ -7,6 +7,7 @@ production. `dcbridge dev` starts them for a person, the tests start them to bre
 from __future__ import annotations
 
 import base64
+import json
 import os
 import secrets
 import shlex
@@ -18,7 +19,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -33,6 +34,7 @@ STOP_WAIT = 25.0  # seconds for a part to end by itself
 class Ports:
     """Where everything listens, all on 127.0.0.1. Redis takes a free port of its own.
 
+    `mail_in` takes consumers' mail by LMTP, and `mail_operator` says whether it does; neither is in bridge.yaml.
     `bridge_at` and `digital_channels_at` are where each side finds the other, when something listens
     in between; 0 for nothing.
     """
@@ -45,6 +47,8 @@ class Ports:
     smsc: int = 2775
     bridge_at: int = 0
     digital_channels_at: int = 0
+    mail_in: int = field(default=8024, repr=False, kw_only=True)
+    mail_operator: int = field(default=8083, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,9 @@ channels:
     provider: mail
     delivered_when: confirmed
     unknown_grace: 3
+    inbound:
+      addresses: [{mailbox}]
+      authserv_id: mail.sandbox.invalid
 
 subscribers:
   sandbox:
@@ -120,6 +127,7 @@ subscribers:
       waits: [2, 4, 8, 16, 32]
 """
 
+MAILBOX = "care@company.com"  # where consumers write to
 NUMBER = "+15557650123"  # what the sandbox's SMS provider calls our channel
 
 
@@ -153,6 +161,7 @@ def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = 
         digital_channels_at=ports.digital_channels_at or ports.page,
         mail=ports.mail,
         number=NUMBER,
+        mailbox=MAILBOX,
         account_sid=read(folder, "account_sid"),
         contact_center_id=read(folder, "contact_center_id"),
     )
@@ -165,7 +174,7 @@ def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = 
     companies.add(folder, kinds, ports.page, ports.smsc)
     if spare:
         companies.set_spare(folder, spare)
-    for name in (*values, "bridge.yaml", "env", "redis", "journal"):
+    for name in (*values, "bridge.yaml", "env", "redis", "journal", "blobs"):
         tighten(folder / name)
 
 
@@ -185,6 +194,10 @@ def environment(folder: Path, ports: Ports, redis_url: str) -> dict[str, str]:
         "DCBRIDGE_PUBLIC_PORT": str(ports.public),
         "DCBRIDGE_OPERATOR_PORT": str(ports.operator),
         "DCBRIDGE_WORKER_PORT": str(ports.worker),
+        "DCBRIDGE_MAIL_HOST": "127.0.0.1",
+        "DCBRIDGE_MAIL_PORT": str(ports.mail_in),
+        "DCBRIDGE_MAIL_OPERATOR_PORT": str(ports.mail_operator),
+        "DCBRIDGE_BLOB_FOLDER": str(folder / "blobs"),
         "DCBRIDGE_TOKEN_KEY": read(folder, "token_key"),
         "DCBRIDGE_LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
@@ -210,14 +223,16 @@ def _command_folder() -> Path:
     return command.absolute().parent if command.name == "dcbridge" else Path(sysconfig.get_path("scripts"))
 
 
-def sandbox_arguments(folder: Path, ports: Ports) -> list[str]:
-    """How Python starts the sandbox."""
+def sandbox_arguments(folder: Path, ports: Ports, told: Mapping[str, object] | None = None) -> list[str]:
+    """How Python starts the sandbox. `told` changes other values of its config."""
     numbers = (ports.bridge_at or ports.public, ports.page, ports.mail)
-    return ["-m", "dcbridge.cli.dev.sandbox_process", str(folder), *map(str, numbers)]
+    values = {"mail_in_port": ports.mail_in if companies.takes_mail(folder) else 0, **(told or {})}
+    return ["-m", "dcbridge.cli.dev.sandbox_process", str(folder), *map(str, numbers), json.dumps(values)]
 
 
 SERVICE = ["-m", "dcbridge", "serve"]
 WORKER = ["-m", "dcbridge", "worker"]
+MAIL_IN = ["-m", "dcbridge", "mail-in"]
 
 
 def start(
@@ -259,6 +274,7 @@ def wait_until_ready(ports: Ports, parts: list[Part], stop: threading.Event, sec
         f"http://127.0.0.1:{ports.page}/sandbox/state",
         f"http://127.0.0.1:{ports.operator}/readyz",
         f"http://127.0.0.1:{ports.worker}/readyz",
+        *(f"http://127.0.0.1:{ports.mail_operator}/readyz" for part in parts if part.name == "mail-in"),
     ]
     deadline = time.monotonic() + seconds
     with httpx.Client(trust_env=False, timeout=2.0) as client:

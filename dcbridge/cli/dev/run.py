@@ -18,11 +18,12 @@ from pathlib import Path
 from types import FrameType
 
 from dcbridge.cli.dev import demo
-from dcbridge.cli.dev.companies import CannotAdd
+from dcbridge.cli.dev.companies import CannotAdd, takes_mail
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, NoRedisFound, free_port
 from dcbridge.cli.dev.log_lines import Printer
 from dcbridge.cli.dev.private_files import NotOurFolder
 from dcbridge.cli.dev.processes import (
+    MAIL_IN,
     SERVICE,
     WORKER,
     Part,
@@ -62,7 +63,7 @@ def run(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = "") 
 
 def run_demo() -> int:
     """Play the documented flows through fresh processes on free ports; 0 when every step is as documented."""
-    ports = Ports(*(free_port() for _ in range(5)))
+    ports = Ports(*(free_port() for _ in range(5)), mail_in=free_port(), mail_operator=free_port())
     to_bridge = Recorder(f"http://127.0.0.1:{ports.public}")
     to_digital_channels = Recorder(f"http://127.0.0.1:{ports.page}")
     ports = replace(ports, bridge_at=to_bridge.port, digital_channels_at=to_digital_channels.port)
@@ -120,6 +121,7 @@ class _Running:
             ("sandbox", sandbox_arguments(self._folder, self._ports)),
             ("service", SERVICE),
             ("worker", WORKER),
+            *([("mail-in", MAIL_IN)] if takes_mail(self._folder) else []),
         ):
             self.parts.append(start(name, arguments, told, self._printer.follow))
         self.ready = wait_until_ready(self._ports, self.parts, self.stop)
@@ -159,6 +161,8 @@ def _ports(ports: Ports) -> list[tuple[str, int]]:
         ("worker port", ports.worker),
         ("page port", ports.page),
         ("mail port", ports.mail),
+        ("mail-in port", ports.mail_in),
+        ("mail-in operator port", ports.mail_operator),
     ]
 
 
