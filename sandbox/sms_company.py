@@ -43,7 +43,10 @@ class SmsCompany:
 
     def routes(self) -> list[Route]:
         return [
-            Route(self.wire.send_path, self.send, methods=list(self.wire.send_methods)),
+            *(
+                Route(path, self.send, methods=list(self.wire.send_methods))
+                for path in (self.wire.send_path, *self.wire.more_send_paths)
+            ),
             *self.wire.routes(),
         ]
 

@@ -155,7 +155,7 @@ async def open_context(
             sender=sender,
             accounts=accounts,
             digital_channels=DigitalChannels(configuration, sender),
-            files=Files(settings, configuration, ledger, metrics, stack),
+            files=Files(settings, configuration, ledger, metrics, accounts, stack),
             providers=providers,
             tokens=Tokens(settings.token_key.get_secret_value().encode()),
             consumer_tokens=ConsumerTokens(settings.token_key.get_secret_value().encode()),

@@ -20,9 +20,10 @@ from dcbridge.ledger.blobs import NoRoom
 from dcbridge.media.file_types import ENOUGH, FileType, type_of
 from dcbridge.media.links import Links, cached_as
 from dcbridge.providers.base import HasMedia
-from dcbridge.providers.sms_fields import NAMED_BY_OPERATOR
+from dcbridge.providers.sms_fields import NAMED_BY_OPERATOR, WITH_LOGIN
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import DAY, Settings
+from dcbridge.transport.accounts import Accounts
 from dcbridge.transport.scanning import Clamd, HttpScanner, Scanner
 from dcbridge.transport.sender import Sender, Streamed
 from dcbridge.transport.ssrf import Guard
@@ -89,9 +90,11 @@ class Files:
         configuration: Configuration,
         ledger: Ledger,
         metrics: Metrics,
+        accounts: Accounts,
         stack: AsyncExitStack,
     ) -> None:
         """`stack` closes what is opened."""
+        self._accounts = accounts
         self._metrics = metrics
         self._stack, self._ledger, self._configuration = stack, ledger, configuration
         self._most = configuration.media.most
@@ -118,6 +121,8 @@ class Files:
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 named = request.url.host if request.extensions.get(NAMED_BY_OPERATOR) else ""
+                if request.extensions.get(WITH_LOGIN):
+                    request = await self._accounts.authorized(provider, request)
                 found = await self._fetched(request, self._sender(named))
                 if isinstance(found, bytes):
                     return found
@@ -126,6 +131,8 @@ class Files:
                     httpx.Request("GET", found), self._sender(named if found.host == named else "")
                 )
         except AccountFault as error:
+            if error.code == "http 401":
+                self._accounts.refused(provider, request)
             raise (Withheld("wrong host") if error.code == "address not allowed" else error) from None
         if not isinstance(again, bytes):
             raise Withheld("wrong host")

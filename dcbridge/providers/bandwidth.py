@@ -21,19 +21,32 @@ from pydantic import Field
 from dcbridge.errors import AccountFault, Refused, Throttled, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation, shared_secret
-from dcbridge.providers.base import Adapter, Answer, Callback, Can, Part, Submission, Turn, Unread, named_by
+from dcbridge.providers.base import (
+    Adapter,
+    Answer,
+    Callback,
+    Can,
+    MediaLimits,
+    Part,
+    Submission,
+    Turn,
+    Unread,
+    named_by,
+)
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, json_value, reasons
 from dcbridge.providers.oauth2 import ClientCredentials
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.posts import Posts
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
+from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_SMS = 10  # in one request; Bandwidth takes 2,048 characters
+_MMS = 3_750_000  # bytes of all files
+_TYPES = ("image/jpeg", "image/png", "image/gif", "audio/", "video/", "application/pdf", "text/vcard")
 
 
-class BandwidthFields(SmsFields):
+class BandwidthFields(MmsFields):
     """An account at Bandwidth."""
 
     senders = SENDERS
@@ -84,12 +97,13 @@ class Bandwidth(Adapter):
         units=segmentation.room(MOST_SMS, gsm7=True),
         callbacks={"events": None},
         secret_in_path=True,
+        media=MediaLimits(10, _MMS, dict.fromkeys(_TYPES, _MMS)),
     )
     senders = SENDERS
 
     def __init__(self, name: str, fields: BandwidthFields, public_url: str) -> None:
         self.name, self._fields = name, fields
-        url = httpx.URL(f"{fields.base_url}/users/{fields.account_id}/messages")
+        self._url = url = httpx.URL(f"{fields.base_url}/users/{fields.account_id}/messages")
         self._posts = Posts(url, [(b"Content-Type", b"application/json")])
         secret = fields.client_secret.get_secret_value()
         self.login: ClientCredentials = ClientCredentials(httpx.URL(fields.token_url), fields.client_id, secret)
@@ -100,13 +114,17 @@ class Bandwidth(Adapter):
 
     def build_request(self, turn: Turn) -> httpx.Request:
         fields = self._fields
-        body = {
+        files = turn.media if turn.part.number == 0 else ()
+        body: dict[str, object] = {
             "applicationId": fields.application_id,
             "to": [fields.recipient(turn.message)],
             "from": fields.sender(turn.message),
-            "text": http_words.writable(turn.part.text),
             "tag": turn.key,
         }
+        if turn.part.text or not files:
+            body["text"] = http_words.writable(turn.part.text)
+        if files:
+            body["media"] = [file.url for file in files]
         return self._posts.with_body(orjson.dumps(body))
 
     def parse_response(self, answer: Answer) -> Submission:
@@ -120,6 +138,9 @@ class Bandwidth(Adapter):
         fields = [a_text(an_object(one).get("fieldName")) for one in a_list(said.get("fieldErrors"))]
         wrong = next((one for one in fields if re.match(r"to\b", one)), "")
         raise http_words.error_of(answer, "to" if wrong else code(said.get("type")), _CODES)
+
+    def media_request(self, url: str) -> httpx.Request | None:
+        return self._fields.media_request(url, self._url, {})  # with the token of `login`
 
     def verify(self, callback: Callback) -> str:
         shared_secret.check(callback, self._fields.callback_secret)

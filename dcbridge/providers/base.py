@@ -327,12 +327,23 @@ class StatusLookup(Protocol):
         """
 
 
+class HasLogin(Protocol):
+    """An account, as far as its login is concerned."""
+
+    name: str
+
+    @property
+    def login(self) -> TokenLogin | SigningLogin | None:
+        """As `Provider.login`."""
+
+
 @runtime_checkable
-class HasMedia(Protocol):
+class HasMedia(HasLogin, Protocol):
     """A provider whose consumers send files."""
 
     def media_request(self, url: str) -> httpx.Request | None:
-        """The request for a consumer's file, with the account's login where its host asks for one.
+        """The request for a consumer's file, with the account's login where its host asks for one; a login that is a
+        token or a signature is added where the request is sent, if it is marked (`sms_fields.WITH_LOGIN`).
 
         None for a URL that is not on a host of this provider's. What the host answers is a file or one redirect.
         """

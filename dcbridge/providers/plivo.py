@@ -23,24 +23,39 @@ from pydantic import Field
 from dcbridge.errors import AccountFault, BadSignature, Refused, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation
-from dcbridge.providers.base import Adapter, Answer, Callback, Can, Part, Submission, Turn, callback_url, named_by
+from dcbridge.providers.base import (
+    Adapter,
+    Answer,
+    Callback,
+    Can,
+    MediaLimits,
+    Part,
+    Submission,
+    Turn,
+    callback_url,
+    named_by,
+)
 from dcbridge.providers.http_words import MOST_FORM, a_list, a_text, code, codes, json_object, reasons
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.posts import Posts
 from dcbridge.providers.prices import price
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
+from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, Secret
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_SMS = 10  # in one request; Plivo takes 1,600 characters of GSM-7, 737 of UCS-2
 _CURRENCY = "USD"  # of all its prices
 MOST_MEDIA = 10
+# https://support.plivo.com/hc/en-us/sections/360008302871-MMS: less than 5 MB in all.
+_MMS = 4_900_000  # bytes
+_TYPES = ("image/jpeg", "image/png", "image/gif", "audio/", "video/", "application/pdf", "text/vcard")
 
 
-class PlivoFields(SmsFields):
+class PlivoFields(MmsFields):
     """An account at Plivo."""
 
     senders = SENDERS
+    usual_media_hosts = login_hosts = (".plivo.com",)
 
     auth_id: str = Field(pattern=r"^[0-9A-Za-z]{1,64}$", description="Auth id of the account or subaccount.")
     auth_token: Secret = Field(description="Auth token, which signs callbacks as well.")
@@ -76,15 +91,16 @@ class Plivo(Adapter):
         channel_types=frozenset({"sms"}),
         units=segmentation.room(MOST_SMS, gsm7=True),
         callbacks={"status": MOST_FORM, "inbound": MOST_FORM},
+        media=MediaLimits(MOST_MEDIA, _MMS, dict.fromkeys(_TYPES, _MMS)),
     )
     senders = SENDERS
 
     def __init__(self, name: str, fields: PlivoFields, public_url: str) -> None:
         self.name, self._fields = name, fields
         self._token = fields.auth_token.get_secret_value()
-        login = base64.b64encode(f"{fields.auth_id}:{self._token}".encode())
-        url = httpx.URL(f"{fields.base_url}/v1/Account/{fields.auth_id}/Message/")
-        self._posts = Posts(url, [(b"Authorization", b"Basic " + login), (b"Content-Type", b"application/json")])
+        self._login = b"Basic " + base64.b64encode(f"{fields.auth_id}:{self._token}".encode())
+        self._url = url = httpx.URL(f"{fields.base_url}/v1/Account/{fields.auth_id}/Message/")
+        self._posts = Posts(url, [(b"Authorization", self._login), (b"Content-Type", b"application/json")])
         self._reports = callback_url(public_url, name, "status")
         self.account = str(url)
 
@@ -92,14 +108,18 @@ class Plivo(Adapter):
         return sms_parts(message, MOST_SMS)
 
     def build_request(self, turn: Turn) -> httpx.Request:
-        body = {
+        files = turn.media if turn.part.number == 0 else ()
+        body: dict[str, object] = {
             "src": self._fields.sender(turn.message),
             "dst": self._fields.recipient(turn.message),
-            "text": http_words.writable(turn.part.text),
-            "type": "sms",
+            "type": "mms" if files else "sms",
             "url": f"{self._reports}?{urlencode({'m': turn.key})}",
             "method": "POST",
         }
+        if turn.part.text or not files:
+            body["text"] = http_words.writable(turn.part.text)
+        if files:
+            body["media_urls"] = [file.url for file in files]
         return self._posts.with_body(orjson.dumps(body))
 
     def parse_response(self, answer: Answer) -> Submission:
@@ -111,6 +131,9 @@ class Plivo(Adapter):
         if not _ID.fullmatch(provider_id):
             raise Unreadable(f"HTTP {answer.status_code}")
         return Submission(provider_id)
+
+    def media_request(self, url: str) -> httpx.Request | None:
+        return self._fields.media_request(url, self._url, {"Authorization": self._login.decode()})
 
     def verify(self, callback: Callback) -> str:
         """The parameters are joined without separators: others may be signed alike, and are no other callback."""

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Self
 
 import httpx
@@ -23,22 +24,37 @@ from pydantic import Field, model_validator
 from dcbridge.errors import AccountFault, BadSignature, Refused, Throttled, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation, shared_secret
-from dcbridge.providers.base import Adapter, Answer, Callback, Can, Part, Submission, Turn, callback_url, named_by
+from dcbridge.providers.base import (
+    Adapter,
+    Answer,
+    Callback,
+    Can,
+    MediaLimits,
+    Part,
+    Submission,
+    Turn,
+    callback_url,
+    named_by,
+)
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, reasons
 from dcbridge.providers.oauth2 import ClientCredentials
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.posts import Posts
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
+from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, HeaderSecret, Secret
 
 SENDERS = Senders(short_codes=True, names=True)
 MOST_SMS = 10  # in one request; Sinch takes 2,000 characters
+# https://developers.sinch.com/docs/sms/api-reference/mms-support: one file, which most networks carry up to 1 MB.
+_MMS = 1_000_000  # bytes
+_TYPES = ("image/jpeg", "image/png", "image/gif", "audio/", "video/", "application/pdf", "text/vcard")
 
 
-class SinchFields(SmsFields):
+class SinchFields(MmsFields):
     """An account at Sinch."""
 
     senders = SENDERS
+    usual_media_hosts = (".sinch.com",)
 
     project_id: str = Field(pattern=r"^[0-9A-Za-z-]{1,64}$", description="Id of the project.")
     key_id: str = Field(pattern=r"^[!-9;-~]+$", description="Key id of an access key of the project.")
@@ -55,6 +71,11 @@ class SinchFields(SmsFields):
     )
     callback_secret: shared_secret.PathSecrets = Field(
         (), description="Secret in the path of callbacks, or several; for an account whose callbacks are not signed."
+    )
+
+    mms: bool = Field(
+        False,
+        description="Whether agents' files go as MMS (mt_media): Sinch has to enable it, and has announced its end.",
     )
 
     @model_validator(mode="after")
@@ -106,7 +127,9 @@ class Sinch(Adapter):
 
     def __init__(self, name: str, fields: SinchFields, public_url: str) -> None:
         self.name, self._fields = name, fields
-        url = httpx.URL(f"{fields.base_url}/xms/v1/{fields.project_id}/batches")
+        if fields.mms:
+            self.can = replace(Sinch.can, media=MediaLimits(1, _MMS, dict.fromkeys(_TYPES, _MMS)))
+        self._url = url = httpx.URL(f"{fields.base_url}/xms/v1/{fields.project_id}/batches")
         self._posts = Posts(url, [(b"Content-Type", b"application/json")])
         secret = fields.key_secret.get_secret_value()
         self.login: ClientCredentials = ClientCredentials(httpx.URL(fields.token_url), fields.key_id, secret)
@@ -118,11 +141,13 @@ class Sinch(Adapter):
         return sms_parts(message, MOST_SMS)
 
     def build_request(self, turn: Turn) -> httpx.Request:
+        text: object = http_words.writable(turn.part.text)
+        files = turn.media if turn.part.number == 0 else ()
         body = {
             "to": [self._fields.recipient(turn.message)],
             "from": self._fields.sender(turn.message),
-            "body": http_words.writable(turn.part.text),
-            "type": "mt_text",
+            "body": {"url": files[0].url, **({"message": text} if text else {})} if files else text,
+            "type": "mt_media" if files else "mt_text",
             "delivery_report": "per_recipient",
             "callback_url": self._reports,
             "client_reference": turn.key,
@@ -138,6 +163,9 @@ class Sinch(Adapter):
         if not _ID.fullmatch(provider_id):
             raise Unreadable(f"HTTP {answer.status_code}")
         return Submission(provider_id)
+
+    def media_request(self, url: str) -> httpx.Request | None:
+        return self._fields.media_request(url, self._url, {})  # with the token of `login`
 
     def verify(self, callback: Callback) -> str:
         secret = self._fields.signature_secret

@@ -17,6 +17,7 @@ from dcbridge.settings.types import Region, is_loopback
 
 LONGEST_MEDIA_URL = 4096  # characters
 NAMED_BY_OPERATOR = "dcbridge.named"  # of a request: its host stands in bridge.yaml, and may be inside a network
+WITH_LOGIN = "dcbridge.login"  # of a request: its host is to be shown the account's login, where that is kept elsewhere
 MOST_ADDRESS = 320  # characters of an end of a message; no number and no mailbox is longer
 
 
@@ -68,6 +69,7 @@ class MmsFields(SmsFields):
     """What an account may have besides, where consumers send files."""
 
     usual_media_hosts: ClassVar[tuple[str, ...]] = ()  # beside the one that requests go to
+    login_hosts: ClassVar[tuple[str, ...]] = ()  # of them, those that ask for the account's login
 
     media_hosts: tuple[str, ...] = Field(
         (),
@@ -84,7 +86,7 @@ class MmsFields(SmsFields):
         return tuple(one.lower() for one in value)
 
     def media_request(self, url: str, own: httpx.URL, login: Mapping[str, str]) -> httpx.Request | None:
-        """As `base.HasMedia`. `own`: where requests of this account go to; the login goes there alone."""
+        """As `base.HasMedia`. `own`: where requests of this account go to, which is shown the login."""
         try:
             found = httpx.URL(url)
         except (httpx.InvalidURL, TypeError):
@@ -93,11 +95,17 @@ class MmsFields(SmsFields):
         if len(url) > LONGEST_MEDIA_URL or found.userinfo or not host:
             return None
         if (found.scheme, host, found.port) == (own.scheme, own.host, own.port):
-            return httpx.Request("GET", found, headers=login, extensions={NAMED_BY_OPERATOR: True})
-        allowed = (*self.usual_media_hosts, *self.media_hosts)
-        near = any(host.endswith(one) if one.startswith(".") else host == one for one in allowed)
-        named = {NAMED_BY_OPERATOR: host in self.media_hosts}
-        return httpx.Request("GET", found, extensions=named) if near and found.scheme == "https" else None
+            return httpx.Request("GET", found, headers=login, extensions={NAMED_BY_OPERATOR: True, WITH_LOGIN: True})
+        if found.scheme != "https" or not _is_one(host, (*self.usual_media_hosts, *self.media_hosts)):
+            return None
+        shown = found.port is None and _is_one(host, self.login_hosts)
+        named = {NAMED_BY_OPERATOR: host in self.media_hosts, WITH_LOGIN: shown}
+        return httpx.Request("GET", found, headers=login if shown else {}, extensions=named)
+
+
+def _is_one(host: str, of: Sequence[str]) -> bool:
+    """ ".example.com" is every host below example.com."""
+    return any(host.endswith(one) if one.startswith(".") else host == one for one in of)
 
 
 def text_parts(message: AgentMessage, limit: int) -> Sequence[Part]:

@@ -1,4 +1,4 @@
-"""Vonage, SMS API: in-band errors, and callbacks by GET, form or JSON as the account is set.
+"""Vonage, SMS API: in-band errors, and callbacks by GET, form or JSON as the account is set. Files go another way.
 
 https://developer.vonage.com/en/api/sms
 https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms      codes of an answer
@@ -6,7 +6,8 @@ https://developer.vonage.com/en/messaging/sms/guides/delivery-receipts        co
 https://developer.vonage.com/en/getting-started/concepts/signing-messages
 
 Vonage cuts a long text into SMS itself, and reports each of them by itself. The reference says how many they are, so
-that the part is delivered when all of them are.
+that the part is delivered when all of them are. A part with files goes by the Messages API (vonage_messages.py),
+where the account has an application.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from dcbridge.errors import (
     UnreadableEvent,
 )
 from dcbridge.messages import AgentMessage, ConsumerMessage, Cost, DeliveryUpdate, Reason, UpdateStatus, piece_of
-from dcbridge.providers import http_words, segmentation, shared_secret
+from dcbridge.providers import http_words, segmentation, shared_secret, vonage_messages
 from dcbridge.providers.base import (
     Adapter,
     Answer,
@@ -48,7 +49,7 @@ from dcbridge.providers.base import (
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.prices import price
-from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
+from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
 from dcbridge.settings.types import CompanyUrl, Secret
 
 SENDERS = Senders(short_codes=True, names=True)
@@ -58,10 +59,11 @@ MOST_PIECES = 99
 MOST_FORM = 1 << 15  # bytes; the text of one SMS and its like, even where each byte is escaped
 
 
-class VonageFields(SmsFields):
-    """An account at Vonage, with its SMS API."""
+class VonageFields(MmsFields):
+    """An account at Vonage, with its SMS API; with an application, files go by its Messages API."""
 
     senders = SENDERS
+    usual_media_hosts = login_hosts = (".nexmo.com", ".vonage.com")
 
     api_key: str = Field(
         pattern=r"^[0-9A-Za-z]+$", description="API key of the account, in the dashboard's first line."
@@ -85,11 +87,22 @@ class VonageFields(SmsFields):
         None, ge=20, le=604800, description="Seconds that Vonage may try to deliver a message, 20 to 604800."
     )
     base_url: CompanyUrl = Field("https://rest.nexmo.com", description="URL before /sms/json.")
+    application_id: str | None = Field(
+        None,
+        pattern=r"^[0-9A-Fa-f-]{1,64}$",
+        description="Id of an application with the Messages capability; without it, agents' files go as links.",
+    )
+    private_key: Secret | None = Field(None, description="Private key of that application, as its PEM file has it.")
+    messages_url: CompanyUrl = Field("https://api.nexmo.com", description="URL before /v1/messages.")
 
     @model_validator(mode="after")
     def _proven(self) -> Self:
         if self.signature_secret is None and not self.callback_secret:
             raise ValueError("signature_secret or callback_secret should be given: nothing else proves a callback")
+        if (self.application_id is None) != (self.private_key is None):
+            raise ValueError("application_id and private_key should be given together")
+        if self.private_key is not None:
+            vonage_messages.private_key(self.private_key.get_secret_value())
         return self
 
 
@@ -141,16 +154,24 @@ class Vonage(Adapter):
         login = base64.b64encode(f"{fields.api_key}:{fields.api_secret.get_secret_value()}".encode())
         self._headers = [(b"Authorization", b"Basic " + login), (b"Content-Type", http_words.FORM.encode())]
         self._url = httpx.URL(f"{fields.base_url}/sms/json")
+        self._messages = httpx.URL(f"{fields.messages_url}{vonage_messages.PATH}")
         self.account = f"{self._url} {fields.api_key}"
+        if fields.application_id and fields.private_key:
+            self.can = replace(Vonage.can, media=vonage_messages.MMS)
+            key = vonage_messages.private_key(fields.private_key.get_secret_value(), known=True)
+            self.login = vonage_messages.ApplicationLogin(fields.application_id, key)
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
         return sms_parts(message, MOST_SMS)
 
     def build_request(self, turn: Turn) -> httpx.Request:
         fields = self._fields
+        sender, to = fields.sender(turn.message).removeprefix("+"), fields.recipient(turn.message).removeprefix("+")
+        if turn.media and turn.part.number == 0:
+            return vonage_messages.request_for(self._messages, turn, sender, to)
         form = {
-            "from": fields.sender(turn.message).removeprefix("+"),
-            "to": fields.recipient(turn.message).removeprefix("+"),
+            "from": sender,
+            "to": to,
             "text": turn.part.text,
             "type": "text" if segmentation.is_gsm7(turn.part.text) else "unicode",
             "client-ref": f"{turn.key}.{segmentation.segments(turn.part.text)}",
@@ -164,6 +185,9 @@ class Vonage(Adapter):
 
     def parse_response(self, answer: Answer) -> Submission:
         assert isinstance(answer, httpx.Response)
+        # The SMS API answers 200 whatever happens, and has a list.
+        if answer.status_code == 202 or (answer.status_code >= 400 and "type" in json_object(answer.content)):
+            return vonage_messages.submission(answer)
         if not answer.is_success:
             raise http_words.error_of(answer, "", _CODES)
         said = [an_object(one) for one in a_list(json_object(answer.content).get("messages"))]
@@ -176,11 +200,17 @@ class Vonage(Adapter):
             raise Unreadable(f"HTTP {answer.status_code}")
         raise http_words.error_of(answer, status, _CODES, trusted=True)
 
+    def media_request(self, url: str) -> httpx.Request | None:
+        return self._fields.media_request(url, self._messages, {})  # with the application's token, which some ask for
+
     def verify(self, callback: Callback) -> str:
         secret, method = self._fields.signature_secret, self._fields.signature_method
         if secret is None:
             shared_secret.check(callback, self._fields.callback_secret)
             return ""
+        if callback.header("authorization").startswith("Bearer "):
+            vonage_messages.verify(callback, secret.get_secret_value(), self._fields.signature_age)
+            return ""  # the whole body is signed, its id as well
         said = _parameters(callback)
         given = said.pop("sig", "").lower()
         if not given:
@@ -192,12 +222,18 @@ class Vonage(Adapter):
         return given
 
     def event_id(self, callback: Callback) -> str:
+        if message := vonage_messages.said_by(callback):
+            return vonage_messages.event_id(message)
         said = _parameters(callback)
         if not said.get("messageId"):
             return ""
         return ":".join(said.get(name, "") for name in ("messageId", "status", "err-code", "concat-part"))
 
     def parse_callback(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate]:
+        if message := vonage_messages.said_by(callback):
+            if callback.kind == "status":
+                return [vonage_messages.update(self.name, message)]
+            return [vonage_messages.received(self.name, self._fields, message)]
         said = _parameters(callback)
         if not _ID.fullmatch(said.get("messageId", "")):
             raise UnreadableEvent("no messageId")

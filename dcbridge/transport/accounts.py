@@ -13,7 +13,7 @@ import httpx
 import structlog
 
 from dcbridge.errors import SendError
-from dcbridge.providers.base import Answer, MailRequest, Provider, Request, SmppRequest, TokenLogin
+from dcbridge.providers.base import Answer, HasLogin, MailRequest, Provider, Request, SmppRequest, TokenLogin
 from dcbridge.transport.sender import Sender
 from dcbridge.transport.tokens import SOON, Fresh, KeptToken, nothing_taken
 
@@ -55,7 +55,20 @@ class Accounts:
                 answer = await self._sender.http(_with(request, token))
         return answer
 
-    def _kept(self, provider: Provider) -> KeptToken | None:
+    async def authorized(self, provider: HasLogin, request: httpx.Request) -> httpx.Request:
+        """The request with what shows who asks. Raises as `ready`."""
+        if (kept := self._kept(provider)) is not None:
+            return _with(request, await kept.token())
+        if provider.login is not None and not isinstance(provider.login, TokenLogin):
+            return provider.login.signed(request, time.time())
+        return request
+
+    def refused(self, provider: HasLogin, request: httpx.Request) -> None:
+        """A request that `authorized` made was answered 401: the next one shows another token."""
+        if (kept := self._kept(provider)) is not None:
+            kept.drop(request.headers.get("Authorization", "").removeprefix("Bearer "))
+
+    def _kept(self, provider: HasLogin) -> KeptToken | None:
         if not isinstance(provider.login, TokenLogin):
             return None
         if provider.name not in self._tokens:

@@ -19,10 +19,11 @@ from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
 from sandbox.wires.base import E164, SENDER, Call, PlainWire, RefusedError, Reply, Submitted
+from sandbox.wires.media import ConsumerFiles, urls
 from sandbox.wires.tokens import Tokens
 from sandbox.world import World
 
-FIELDS = {"applicationId", "to", "from", "text", "tag", "priority", "expiration"}
+FIELDS = {"applicationId", "to", "from", "text", "media", "tag", "priority", "expiration"}
 STATUSES = {"queued": "message-sending", "sent": "message-sent", "delivered": "message-delivered"}  # else -failed
 ERRORS = {30005: 4720, 30007: 4770, 30008: 4701, 21610: 4775}  # of a report
 TYPES = {400: "request-validation", 401: "unauthorized", 415: "unsupported-media-type", 429: "too-many-requests"}
@@ -32,6 +33,7 @@ LONGEST = 2048  # characters
 class BandwidthWire(PlainWire):
     who = "Bandwidth"
     login, proof = "token", "password"
+    carries_media = True
     reports_later: Collection[int] = (21610,)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
@@ -40,13 +42,15 @@ class BandwidthWire(PlainWire):
         self.send_path = f"/api/v2/users/{kept['account_id']}/messages"
         self._application = kept["application_id"]
         self._tokens = Tokens("/api/v1/oauth2/token", kept["client_id"], kept["client_secret"])
+        files = f"/api/v2/users/{kept['account_id']}/media"
+        self._files = ConsumerFiles(world, self.who, files, self._tokens.good)
         self._password = base64.b64encode(f"bandwidth:{kept['callback_secret']}".encode()).decode()
 
     def new_id(self) -> str:
         return secrets.token_hex(14)
 
     def routes(self) -> Sequence[Route]:
-        return (self._tokens.route,)
+        return (self._tokens.route, self._files.route)
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
         if not self._tokens.good(request):
@@ -59,8 +63,8 @@ class BandwidthWire(PlainWire):
             raise RefusedError(400, 400, "The body is JSON") from wrong
         if not isinstance(said, dict) or set(said) - FIELDS or said.get("applicationId") != self._application:
             raise RefusedError(400, 400, "An object of known fields, for this application")
-        to, sender, text = said.get("to"), said.get("from"), said.get("text")
-        if not isinstance(text, str) or not text.strip() or len(text) > LONGEST:
+        to, sender, text, media = said.get("to"), said.get("from"), said.get("text", ""), urls(said.get("media", []))
+        if not isinstance(text, str) or not (text.strip() or media) or len(text) > LONGEST:
             raise RefusedError(400, 400, "text has 1 to 2048 characters")
         if not isinstance(to, list) or len(to) != 1 or not isinstance(to[0], str) or not E164.fullmatch(to[0]):
             raise RefusedError(400, 21211, "to is one number")
@@ -70,7 +74,7 @@ class BandwidthWire(PlainWire):
         if not isinstance(tag, str) or len(tag) > 1024:
             raise RefusedError(400, 400, "tag has up to 1024 characters")
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/events"
-        return Submitted(to[0], sender, text, measure(text)[1], url, tag)
+        return Submitted(to[0], sender, text, measure(text)[1], url, tag, media=media)
 
     def error(self, code: int) -> str:
         return str(ERRORS.get(code, 4701))
@@ -103,6 +107,8 @@ class BandwidthWire(PlainWire):
             "segmentCount": measure(sent.text)[1], "direction": "in", "to": [sent.to], "from": sent.sender,
             "text": sent.text,
         }  # fmt: skip
+        if sent.files:
+            message["media"] = [url for url, _ in self._files.of(sent)]
         event = {"type": "message-received", "time": _now(), "description": "Incoming message received", "to": sent.to,
                  "message": message}  # fmt: skip
         return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", event)]

@@ -73,6 +73,7 @@ class Wire(Protocol):
     reports_later: Collection[int]  # codes of refusals that this company reports of a message that it took
     carries_media: bool  # files of consumers and agents
     send_path: str
+    more_send_paths: Sequence[str]  # others at which it takes messages
     send_methods: Sequence[str]
 
     def new_id(self) -> str:
@@ -109,6 +110,7 @@ class PlainWire:
     keeps_opt_outs = False
     reports_later: Collection[int] = ()
     carries_media = False
+    more_send_paths: Sequence[str] = ()
     send_methods: Sequence[str] = ("POST",)
 
     def routes(self) -> Sequence[Route]:

@@ -9,16 +9,19 @@ from __future__ import annotations
 import hmac
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 from starlette.requests import Request
+from starlette.routing import Route
 
 from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
 from sandbox.wires.base import Call, PlainWire, RefusedError, Reply, Submitted
+from sandbox.wires.media import ConsumerFiles, urls
 from sandbox.world import World
 
 FIELDS = {"sender", "destinations", "content", "webhooks", "options"}
@@ -28,33 +31,45 @@ ERRORS = {30005: 1, 30007: 573, 30008: 255}  # of a report
 CODES = {21610: 14, 21211: 8}  # of a status in an answer; others are HTTP's
 _NUMBER = re.compile(r"[1-9][0-9]{6,14}", re.ASCII)
 LONGEST = 25  # SMS
+MMS = "/mms/2/messages"
 
 
 class InfobipWire(PlainWire):
     who = "Infobip"
     login, proof = "API key", "secret in the path"
+    carries_media = True
     send_path = "/sms/3/messages"
+    more_send_paths: Sequence[str] = (MMS,)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
         self.world, self.name, self.account = world, name, account
         self._authorization = f"App {account.secrets['api_key']}".encode()
+        self._files = ConsumerFiles(world, self.who, "/mms/1/files", self._logged_in)
+
+    def routes(self) -> Sequence[Route]:
+        return (self._files.route,)
+
+    def _logged_in(self, request: Request) -> bool:
+        given = request.headers.get("authorization", "").encode("latin-1")
+        return hmac.compare_digest(given, self._authorization)
 
     def new_id(self) -> str:
         return str(uuid.uuid4())
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
-        if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
+        if not self._logged_in(request):
             raise RefusedError(401, 20003, "Invalid login details")
         try:
             [message] = orjson.loads(body)["messages"]
             [destination] = message["destinations"]
-            to, reference, text = destination["to"], destination["messageId"], message["content"]["text"]
+            to, reference = destination["to"], destination["messageId"]
+            text, media = _content(message["content"], as_mms=request.url.path == MMS)
             url, sender = message["webhooks"]["delivery"]["url"], message["sender"]
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as wrong:
             raise RefusedError(400, 20001, "One message to one destination, with its report's address") from wrong
         if set(message) - FIELDS or set(destination) != {"to", "messageId"} or len(reference) > 200:
             raise RefusedError(400, 20001, "An unknown field")
-        if request.headers.get("content-type", "") != "application/json" or not text or not sender:
+        if request.headers.get("content-type", "") != "application/json" or not (text or media) or not sender:
             raise RefusedError(400, 20001, "The body is JSON, with text and sender")
         if not _NUMBER.fullmatch(to):
             raise RefusedError(200, 21211, "REJECTED_PREFIX_MISSING")
@@ -63,7 +78,7 @@ class InfobipWire(PlainWire):
             raise RefusedError(200, 25, "REJECTED_MESSAGE_TOO_LONG")
         if any(sms.reference == reference for sms in self.world.sms_by_number.get(f"+{to}", ())):
             raise RefusedError(200, 23, reference)
-        return Submitted(f"+{to}", sender, text, segments, url, reference)
+        return Submitted(f"+{to}", sender, text, segments, url, reference, media=media)
 
     def error(self, code: int) -> str:
         return str(ERRORS.get(code, 255))
@@ -98,7 +113,7 @@ class InfobipWire(PlainWire):
         return [_call(sms.callback_url, {"results": [result]})]
 
     def write(self, sent: SentByConsumer) -> Sequence[Call]:
-        result = {
+        result: dict[str, object] = {
             "messageId": sent.sid,
             "from": sent.sender[1:],
             "to": sent.to.removeprefix("+"),
@@ -108,9 +123,25 @@ class InfobipWire(PlainWire):
             "receivedAt": _now(),
             "smsCount": measure(sent.text)[1],
         }
+        if sent.files:  # MO_MMS_2
+            pieces: list[dict[str, str]] = [{"contentType": "text/plain", "value": sent.text}] if sent.text else []
+            pieces += [{"contentType": mimetype, "url": url} for url, mimetype in self._files.of(sent)]
+            result = {name: result[name] for name in ("messageId", "from", "to", "receivedAt")} | {"message": pieces}
         secret = self.account.secrets["callback_secret"]
         url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound/{secret}"
         return [_call(url, {"results": [result], "messageCount": 1, "pendingMessageCount": 0})]
+
+
+def _content(content: Mapping[str, Any], *, as_mms: bool) -> tuple[str, tuple[str, ...]]:
+    """Text and files. Raises KeyError, TypeError or ValueError."""
+    if not as_mms:
+        return content["text"], ()
+    pieces = content["messageSegments"]
+    texts = [one["text"] for one in pieces if one["type"] == "TEXT" and set(one) == {"type", "text"}]
+    links = [one for one in pieces if one["type"] == "LINK" and set(one) == {"type", "contentUrl", "contentType"}]
+    if len(texts) + len(links) != len(pieces) or len(texts) > 1 or not links:
+        raise ValueError("a text, and links with their types")
+    return "".join(texts), urls([one["contentUrl"] for one in links])
 
 
 def _now() -> str:

@@ -21,6 +21,7 @@ from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
 from sandbox.wires.base import E164, SENDER, Call, PlainWire, RefusedError, Reply, Submitted
+from sandbox.wires.media import ConsumerFiles, urls
 from sandbox.wires.tokens import Tokens
 from sandbox.world import World
 
@@ -35,6 +36,7 @@ LONGEST = 2000  # characters
 class SinchWire(PlainWire):
     who = "Sinch"
     login, proof = "token", "signed"
+    carries_media = True
     reports_later: Collection[int] = (21610, 21211)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
@@ -43,11 +45,13 @@ class SinchWire(PlainWire):
         self.send_path = f"/xms/v1/{kept['project_id']}/batches"
         self._tokens = Tokens("/oauth2/token", kept["key_id"], kept["key_secret"])
 
+        self._files = ConsumerFiles(world, self.who, "/sinch-media")  # its links are secret
+
     def new_id(self) -> str:
         return "01" + secrets.token_hex(12).upper()
 
     def routes(self) -> Sequence[Route]:
-        return (self._tokens.route,)
+        return (self._tokens.route, self._files.route)
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
         if not self._tokens.good(request):
@@ -58,21 +62,25 @@ class SinchWire(PlainWire):
             said = orjson.loads(body)
         except orjson.JSONDecodeError as wrong:
             raise RefusedError(400, 400, "syntax_invalid_json") from wrong
-        if not isinstance(said, dict) or set(said) - FIELDS or said.get("type") != "mt_text":
+        if not isinstance(said, dict) or set(said) - FIELDS or said.get("type") not in ("mt_text", "mt_media"):
             raise RefusedError(400, 400, "syntax_invalid_parameter_format")
-        to, sender, text = said.get("to"), said.get("from"), said.get("body")
+        to, sender, text, media = said.get("to"), said.get("from"), said.get("body"), tuple[str, ...]()
+        if said["type"] == "mt_media":
+            if not isinstance(text, dict) or set(text) - {"url", "message", "subject"} or "url" not in text:
+                raise RefusedError(400, 400, "syntax_invalid_parameter_format")
+            text, media = text.get("message", ""), urls([text["url"]])
         if not isinstance(to, list) or len(to) != 1 or not isinstance(to[0], str) or not E164.fullmatch(to[0]):
             raise RefusedError(400, 400, "syntax_invalid_parameter_format")
         if not isinstance(sender, str) or not SENDER.fullmatch(sender):
             raise RefusedError(400, 400, "syntax_invalid_parameter_format")
-        if not isinstance(text, str) or not text.strip() or len(text) > LONGEST:
+        if not isinstance(text, str) or not (text.strip() or media) or len(text) > LONGEST:
             raise RefusedError(400, 400, "syntax_constraint_violation")
         url, reference = said.get("callback_url", ""), said.get("client_reference", "")
         if not isinstance(url, str) or not isinstance(reference, str) or len(reference) > 2048:
             raise RefusedError(400, 400, "syntax_invalid_parameter_format")
         if said.get("delivery_report") != "per_recipient":
             url = ""
-        return Submitted(to[0], sender, text, measure(text)[1], url, reference)
+        return Submitted(to[0], sender, text, measure(text)[1], url, reference, media=media)
 
     def error(self, code: int) -> str:
         return str(ERRORS.get(code, 403))
@@ -100,10 +108,16 @@ class SinchWire(PlainWire):
         })]  # fmt: skip
 
     def write(self, sent: SentByConsumer) -> Sequence[Call]:
-        said = {
+        said: dict[str, object] = {
             "type": "mo_text", "id": sent.sid, "from": sent.sender[1:], "to": sent.to.removeprefix("+"),
             "body": sent.text, "received_at": _now(), "operator_id": "310410",
         }  # fmt: skip
+        if sent.files:
+            media = [
+                {"url": url, "content_type": mimetype, "status": "Uploaded", "code": 0}
+                for url, mimetype in self._files.of(sent)
+            ]
+            said |= {"type": "mo_media", "body": {"subject": "", "message": sent.text, "media": media}}
         return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", said)]
 
     def _call(self, url: str, said: Mapping[str, object]) -> Call:

@@ -16,11 +16,14 @@ from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from starlette.requests import Request
+from starlette.routing import Route
 
 from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import is_gsm7, measure, pieces
+from sandbox.wires import vonage_messages as messages
 from sandbox.wires.base import Call, PlainWire, RefusedError, Reply, Submitted
+from sandbox.wires.media import ConsumerFiles
 from sandbox.world import World
 
 FIELDS = frozenset(
@@ -42,18 +45,35 @@ def sign(secret: str, fields: Mapping[str, str]) -> str:
 class VonageWire(PlainWire):
     who = "Vonage"
     login, proof = "key and secret", "signed"
+    carries_media = True
     send_path = "/sms/json"
+    more_send_paths: Sequence[str] = (messages.PATH,)
 
     def __init__(self, world: World, name: str, account: Account) -> None:
         self.world, self.name, self.account = world, name, account
         self._key, self._signs = account.secrets["api_key"], account.secrets["signature_secret"]
         login = f"{self._key}:{account.secrets['api_secret']}".encode()
         self._authorization = b"Basic " + base64.b64encode(login)
+        kept = account.secrets
+        self._application = messages.Application(kept["application_id"], kept["private_key"], self._signs)
+        self._files = ConsumerFiles(world, self.who, "/v3/media", self._application.allows)
+        self._asked = self.send_path  # of the request that is being answered: from reading it to that, nothing waits
+        self._mms: set[str] = set()  # references of what came by the Messages API
+
+    def routes(self) -> Sequence[Route]:
+        return (self._files.route,)
 
     def new_id(self) -> str:
         return secrets.token_hex(8).upper()
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
+        self._asked = request.url.path
+        if self._asked == messages.PATH:
+            if not self._application.allows(request) or request.headers.get("content-type", "") != "application/json":
+                raise RefusedError(401, 20003, "You did not provide correct credentials")
+            found = messages.submitted(body, f"{self.world.config.bridge_url}/callbacks/{self.name}/status")
+            self._mms.add(found.reference)
+            return found
         if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
             raise RefusedError(200, 20003, "Bad Credentials")
         if request.headers.get("content-type", "") != "application/x-www-form-urlencoded":
@@ -81,12 +101,16 @@ class VonageWire(PlainWire):
 
     def taken(self, sms: Sms) -> Reply:
         """One element an SMS, as Vonage has it."""
+        if sms.reference in self._mms:
+            return Reply(202, orjson.dumps({"message_uuid": sms.sid}))
         one = {"to": sms.to[1:], "message-id": sms.sid, "status": "0", "remaining-balance": "3.14", "network": "310410"}
         others = [one | {"message-id": f"{sms.sid}{number}"} for number in range(1, sms.segments)]
         return Reply(200, orjson.dumps({"message-count": str(sms.segments), "messages": [one, *others]}))
 
     def refused(self, refused: RefusedError) -> Reply:
-        """HTTP 200, whatever is wrong."""
+        """HTTP 200, whatever is wrong; of the Messages API, a problem as RFC 9457 has it."""
+        if self._asked == messages.PATH:
+            return Reply(*messages.problem(refused))
         status = CODES.get(refused.code, str(refused.code))
         one = {"status": status, "error-text": refused.message}
         return Reply(200, orjson.dumps({"message-count": "1", "messages": [one]}))
@@ -94,6 +118,8 @@ class VonageWire(PlainWire):
     def tell(self, sms: Sms, status: str, error_code: int | None) -> Sequence[Call]:
         if not sms.callback_url:
             return ()
+        if sms.reference in self._mms:
+            return [self._application.webhook(sms.callback_url, self._status(sms, status, error_code))]
         fields = {
             "msisdn": sms.to[1:],
             "to": sms.sender,
@@ -109,7 +135,9 @@ class VonageWire(PlainWire):
         return [Call(sms.callback_url, body, {"Content-Type": "application/json"}) for body in bodies]
 
     def write(self, sent: SentByConsumer) -> Sequence[Call]:
-        """Each SMS by itself, in any order."""
+        """Each SMS by itself, in any order; an MMS by the application's webhook."""
+        if sent.files:
+            return [self._application.webhook(*self._received(sent))]
         texts = pieces(sent.text)
         calls = []
         for number, text in enumerate(texts, 1):
@@ -127,6 +155,29 @@ class VonageWire(PlainWire):
             url = f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound"
             calls.append(Call(f"{url}?{urlencode(self._signed(fields))}", method="GET"))
         return calls[::-1]
+
+    def _status(self, sms: Sms, status: str, error_code: int | None) -> Mapping[str, object]:
+        said: dict[str, object] = {
+            "message_uuid": sms.sid, "to": sms.to[1:], "from": sms.sender.removeprefix("+"), "channel": "mms",
+            "timestamp": messages.now(), "status": messages.STATUSES.get(status, "undeliverable"),
+            "client_ref": sms.reference, "usage": {"currency": "EUR", "price": "0.0333"},
+        }  # fmt: skip
+        if error_code:
+            about = f"https://developer.vonage.com/api-errors/messages#{messages.ERRORS.get(error_code, '1330')}"
+            said["error"] = {"type": about, "title": 1330, "detail": "Undeliverable", "instance": sms.sid}
+        return said
+
+    def _received(self, sent: SentByConsumer) -> tuple[str, Mapping[str, object]]:
+        said: dict[str, object] = {
+            "channel": "mms", "message_uuid": sent.sid, "to": sent.to.removeprefix("+"), "from": sent.sender[1:],
+            "timestamp": messages.now(),
+        }  # fmt: skip
+        for number, (url, mimetype) in enumerate(self._files.of(sent)):
+            kind = mimetype.partition("/")[0]
+            kind = kind if kind in messages.KINDS else "file"
+            said |= {kind: {"url": url, "name": f"{number}", **({"caption": sent.text} if sent.text else {})}}
+            said.setdefault("message_type", kind)
+        return f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound", said
 
     def _signed(self, fields: Mapping[str, str]) -> dict[str, str]:
         whole = {**fields, "api-key": self._key, "nonce": secrets.token_hex(8), "timestamp": str(int(time.time()))}

@@ -5,11 +5,13 @@ A kind without a wire in the sandbox, a page, a row in the README or its secrets
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -26,7 +28,10 @@ from sandbox.world import World
 from tests.stack import EMAIL, SMS, Stack, until
 
 ROOT = Path(__file__).parent.parent.parent
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+PICTURE = {"type": "image/png", "data": PIXEL}
 TEXTERS = sorted(kind for kind, adapter in KINDS.items() if "sms" in adapter.can.channel_types)
+PICTURED = [kind for kind in TEXTERS if hasattr(KINDS[kind], "media_request")]  # carry files, in both directions
 SIGNED = sorted(kind for kind in TEXTERS if KINDS[kind].can.callbacks)
 BAD = ("undelivered: the number does not exist", "undelivered: the carrier filters it", "refused: not a phone number",
        "refused: the consumer opted out", "failed: unknown error")  # fmt: skip
@@ -158,6 +163,49 @@ def test_a_consumers_long_message_reaches_the_agent_whole(stack: Stack, kind: st
 
     until(seen, "the agent sees it")
     assert seen() == [text.strip()]
+
+
+@pytest.mark.parametrize("text", ["Look", ""])
+@pytest.mark.parametrize("kind", PICTURED)
+def test_a_consumers_picture_reaches_the_agent(stack: Stack, kind: str, text: str) -> None:
+    number = stack.new_number()
+    told = {"provider": kind, "from": f"+{number}", "text": text, "file": PICTURE, "wait": True}
+    assert stack.sandbox("consumer/sms", told)["state"] == "taken"
+
+    def seen() -> list[dict[str, Any]]:
+        return [one for one in stack.state()["seen"] if one["sender"] == number and one["media"]]
+
+    [one] = until(seen, "the agent sees it")
+    assert one["text"].startswith(f"{text}\nhttp" if text else "The consumer sent a file: http")
+    assert (one["channel_id"], picture(stack, one["media"])) == (account(stack, kind).channel, base64.b64decode(PIXEL))
+
+
+@pytest.mark.parametrize("text", ["Look", ""])
+@pytest.mark.parametrize("kind", PICTURED)
+def test_an_agents_picture_is_an_mms(stack: Stack, kind: str, text: str) -> None:
+    number = stack.new_number()
+    message_id, channel = stack.new_id(), account(stack, kind).channel
+    told = {"channel": channel, "to": number, "text": text, "messageId": message_id, "file": PICTURE, "wait": True}
+    assert stack.sandbox("agent/sms", told)["state"] == "accepted"
+    assert stack.receipt(message_id, channel=channel)["status"] == "Delivered"
+    until(lambda: any(one["media"] for one in stack.texts_to(number)), "the company has fetched it")
+    [taken] = stack.texts_to(number)
+    assert (taken["body"], picture(stack, taken["media"])) == (text, base64.b64decode(PIXEL))
+
+
+def picture(stack: Stack, media: list[str]) -> bytes:
+    """What the page shows of a message with one file."""
+    [path] = media
+    return stack.client.get(f"http://127.0.0.1:{stack.ports.page}{path}").content
+
+
+@pytest.mark.parametrize("kind", sorted({*TEXTERS} - {*PICTURED}))
+def test_an_agents_picture_is_a_link_where_none_are_carried(stack: Stack, kind: str) -> None:
+    number = stack.new_number()
+    told = {"channel": account(stack, kind).channel, "to": number, "text": "Look", "file": PICTURE, "wait": True}
+    assert stack.sandbox("agent/sms", told)["state"] == "accepted"
+    [taken] = until(lambda: stack.texts_to(number), "it is on the phone")
+    assert re.fullmatch(r"Look\nhttp\S+/m/\S+", taken["body"])
 
 
 @pytest.mark.parametrize("kind", TEXTERS)

@@ -22,7 +22,7 @@ from dcbridge.errors import (
 )
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers.bandwidth import Bandwidth, BandwidthFields
-from dcbridge.providers.base import Callback, Turn, Unread
+from dcbridge.providers.base import Callback, MediaFile, Turn, Unread
 from tests.providers.recorder import Heard, assert_same, recording
 
 SECRET, OTHER = "0123456789abcdef", "f" * 16
@@ -36,12 +36,16 @@ def bandwidth(**fields: object) -> Bandwidth:
     return Bandwidth("acme", BandwidthFields.model_validate(given), "https://bridge.example.com")
 
 
-def message(text: str = TEXT) -> AgentMessage:
+def message(text: str = TEXT, *media: str) -> AgentMessage:
     to = Address("16504661149")
-    return AgentMessage("0123456789", "1613474523265-0", Address("12025550123"), to, (to,), "Text", text)
+    return AgentMessage("0123456789", "1613474523265-0", Address("12025550123"), to, (to,), "Text", text, media=media)
 
 
-def test_both_requests_are_those_that_bandwidths_library_writes() -> None:
+FILES = tuple(MediaFile(name, "image/png", 70, f"https://bridge.example.com/m/{name}") for name in ("one", "two"))
+
+
+@pytest.mark.parametrize(("text", "files"), [(TEXT, ()), (TEXT, FILES), ("", FILES[:1])])
+def test_both_requests_are_those_that_bandwidths_library_writes(text: str, files: tuple[MediaFile, ...]) -> None:
     from bandwidth import (  # type: ignore[import-untyped]  # takes seconds, and ships no types
         ApiClient,
         Configuration,
@@ -52,7 +56,7 @@ def test_both_requests_are_those_that_bandwidths_library_writes() -> None:
     def answer(heard: Heard) -> object:
         return {"access_token": "t-1", "token_type": "bearer", "expires_in": 3600, "id": "m-1"}
 
-    said = message()
+    said = message(text, *(file.name for file in files))
     with recording(answer) as (url, arrived):
 
         class Loopback(ApiClient):  # type: ignore[misc]
@@ -62,11 +66,12 @@ def test_both_requests_are_those_that_bandwidths_library_writes() -> None:
         ours = bandwidth(base_url=f"{url}/api/v2", token_url=f"{url}/token")
         with httpx.Client() as http:
             token = ours.login.read_token(http.send(ours.login.token_request()))
-            request = ours.build_request(Turn(said, ours.parts(said)[0], 0.0))
+            request = ours.build_request(Turn(said, ours.parts(said)[0], 0.0, media=files))
             request.headers["Authorization"] = f"Bearer {token.value}"
             assert ours.parse_response(http.send(request)).provider_id == "m-1"
         config = Configuration(client_id="BWDBID-1", client_secret="s:cr/t+", access_token_url=f"{url}/token")
-        wanted = {"applicationId": "93de2206", "to": ["+16504661149"], "from": "+12025550123", "text": TEXT,
+        wanted = {"applicationId": "93de2206", "to": ["+16504661149"], "from": "+12025550123",
+                  **({"text": text} if text else {}), **({"media": [file.url for file in files]} if files else {}),
                   "tag": f"{said.ref}.0"}  # fmt: skip
         written = MessageRequest.from_dict(wanted)
         assert written is not None

@@ -124,8 +124,11 @@ GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
     ),
     "vonage": (
         [{"messageId": "0A", "status": "failed", "err-code": "6", "client-ref": REF},
-         {"messageId": "0A", "msisdn": "16504661149", "to": "12025550123", "text": "x", "concat-part": "1"}],
-        [{"messages": [{"status": "0", "message-id": "0A"}]}, {"messages": [{"status": "4"}]}],
+         {"messageId": "0A", "msisdn": "16504661149", "to": "12025550123", "text": "x", "concat-part": "1"},
+         {"message_uuid": "a-1", **ENDS, "image": {"url": "https://m", "caption": "x"}},
+         {"message_uuid": "a-1", "status": "rejected", "client_ref": REF, "error": {"type": "#1430"}}],
+        [{"message_uuid": "a-1"}, {"type": "#1430"},
+         {"messages": [{"status": "0", "message-id": "0A"}]}, {"messages": [{"status": "4"}]}],
     ),
 }  # fmt: skip
 TEXTS = st.text(max_size=12) | st.sampled_from(

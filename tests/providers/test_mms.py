@@ -17,12 +17,17 @@ from twilio.rest import Client  # type: ignore[import-untyped] # it ships no typ
 from dcbridge.errors import Refused, UnreadableEvent
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, Content
 from dcbridge.providers import build
+from dcbridge.providers.bandwidth import BandwidthFields
 from dcbridge.providers.base import Callback, HasMedia, MailRequest, MediaFile, MediaLimits, Provider, Turn
 from dcbridge.providers.http import HttpFields
 from dcbridge.providers.infobip import InfobipFields
+from dcbridge.providers.plivo import PlivoFields
+from dcbridge.providers.sinch import SinchFields
+from dcbridge.providers.sms_fields import NAMED_BY_OPERATOR, WITH_LOGIN
 from dcbridge.providers.smtp import SmtpFields
 from dcbridge.providers.telnyx import TelnyxFields
 from dcbridge.providers.twilio import TwilioFields
+from dcbridge.providers.vonage import VonageFields
 from tests.providers.recorder import recording
 
 ACCOUNT, PUBLIC = "AC0123456789abcdef0123456789abcdef", "https://bridge.example.com"
@@ -43,6 +48,28 @@ def telnyx(url: str = "https://api.telnyx.com") -> Provider:
 def infobip(url: str = "https://x.api.infobip.com") -> Provider:
     fields = {"base_url": url, "api_key": "key", "callback_secret": "0123456789abcdef"}
     return build("acme", "infobip", InfobipFields.model_validate(fields), PUBLIC)
+
+
+def bandwidth(url: str = "https://messaging.bandwidth.com/api/v2") -> Provider:
+    fields = {"account_id": "55", "application_id": "a", "client_id": "c", "client_secret": "s", "base_url": url}
+    model = BandwidthFields.model_validate({**fields, "callback_secret": "0123456789abcdef"})
+    return build("acme", "bandwidth", model, PUBLIC)
+
+
+def plivo(url: str = "https://api.plivo.com") -> Provider:
+    fields = {"auth_id": "MA1", "auth_token": "t", "base_url": url}
+    return build("acme", "plivo", PlivoFields.model_validate(fields), PUBLIC)
+
+
+def sinch(**more: Any) -> Provider:
+    fields = {"project_id": "p", "key_id": "k", "key_secret": "s", "callback_secret": "0123456789abcdef"}
+    url = "https://zt.us.sms.api.sinch.com"
+    return build("acme", "sinch", SinchFields.model_validate({**fields, "base_url": url, **more}), PUBLIC)
+
+
+def vonage(**more: Any) -> Provider:
+    fields = {"api_key": "k", "api_secret": "s", "signature_secret": "x"}
+    return build("acme", "vonage", VonageFields.model_validate({**fields, **more}), PUBLIC)
 
 
 def http(**more: Any) -> Provider:
@@ -126,7 +153,9 @@ def test_a_company_that_is_described_gets_one_file_where_a_request_for_it_is() -
     assert request(provider).url.path == "/send"
 
 
-@pytest.mark.parametrize("made", [twilio, telnyx, infobip, lambda: http(mms=MMS)])
+@pytest.mark.parametrize(
+    "made", [twilio, telnyx, infobip, bandwidth, plivo, lambda: sinch(mms=True), lambda: http(mms=MMS)]
+)
 def test_files_go_with_the_first_part_alone(made: Any) -> None:
     provider, text = made(), "я" * 2000
     first, second = (request(provider, ONE, text=text, part=part) for part in (0, 1))
@@ -249,6 +278,11 @@ def test_another_file_is_another_boundary() -> None:
         (telnyx, "https://api.telnyx.com/x", False),
         (infobip, "https://x.api.infobip.com/mms/1/x", True),
         (infobip, "https://y.api.infobip.com/mms/1/x", False),
+        (plivo, "https://api.plivo.com/v1/Account/MA1/Media/1", True),
+        (plivo, "https://media.plivo.com/v1/Account/MA1/Media/1", True),
+        (plivo, "https://media.plivo.com:8443/1", False),
+        (plivo, "http://media.plivo.com/1", None),
+        (plivo, "https://mediaplivo.com/1", None),
         (http, "https://sms.example.com/files/1", True),
         (http, "https://files.example.com/1", None),
         (lambda: http(media_hosts=["files.example.com"]), "https://files.example.com/1", False),
@@ -263,6 +297,38 @@ def test_where_a_file_is_fetched_from_and_with_what(made: Any, url: str, login: 
     if found is not None:
         assert ("Authorization" in found.headers) == login
         assert found.method == "GET"
+
+
+@pytest.mark.parametrize(
+    ("made", "url", "login", "inside"),
+    [
+        (bandwidth, "https://messaging.bandwidth.com/api/v2/users/55/media/m/0/x.png", True, True),
+        (bandwidth, "https://media.bandwidth.com/x", None, False),
+        (bandwidth, "http://messaging.bandwidth.com/api/v2/users/55/media/m/0/x.png", None, False),
+        (sinch, "https://zt.us.sms.api.sinch.com/media/1", True, True),
+        (sinch, "https://mms.sinch.com/1", False, False),
+        (sinch, "https://bucket.s3.amazonaws.com/1", None, False),
+        (lambda: sinch(media_hosts=["bucket.s3.amazonaws.com"]), "https://bucket.s3.amazonaws.com/1", False, True),
+        (vonage, "https://api-us.nexmo.com/v3/media/1", True, False),
+        (vonage, "https://api-us.nexmo.com.example.com/v3/media/1", None, False),
+        (vonage, "https://api-us.nexmo.com:8443/v3/media/1", False, False),
+    ],
+)
+def test_a_login_that_is_kept_elsewhere_is_shown_to_the_companys_own_hosts(
+    made: Any, url: str, login: bool | None, inside: bool
+) -> None:
+    provider = made()
+    assert isinstance(provider, HasMedia)
+    found = provider.media_request(url)
+    assert (None if found is None else found.extensions[WITH_LOGIN]) is login
+    assert found is None or found.extensions[NAMED_BY_OPERATOR] is inside
+
+
+def test_sinch_carries_files_where_that_is_switched_on_and_one_alone() -> None:
+    assert sinch().can.media is None
+    limits = sinch(mms=True).can.media
+    assert limits is not None
+    assert (limits.carry([ONE]), limits.carry([ONE, TWO])) == (True, False)
 
 
 @pytest.mark.parametrize(

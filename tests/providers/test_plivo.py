@@ -26,7 +26,7 @@ from dcbridge.errors import (
     UnreadableEvent,
 )
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
-from dcbridge.providers.base import Callback, CallbackKind, Turn
+from dcbridge.providers.base import Callback, CallbackKind, MediaFile, Turn
 from dcbridge.providers.plivo import Plivo, PlivoFields
 from tests.providers.recorder import recording
 
@@ -40,9 +40,12 @@ def plivo(**fields: object) -> Plivo:
     return Plivo("acme", PlivoFields.model_validate(given), "https://bridge.example.com")
 
 
-def message(text: str = TEXT) -> AgentMessage:
+def message(text: str = TEXT, *media: str) -> AgentMessage:
     to = Address("16504661149")
-    return AgentMessage("0123456789", "1613474523265-0", Address("12025550123"), to, (to,), "Text", text)
+    return AgentMessage("0123456789", "1613474523265-0", Address("12025550123"), to, (to,), "Text", text, media=media)
+
+
+FILES = tuple(MediaFile(name, "image/png", 70, f"https://bridge.example.com/m/{name}") for name in ("one", "two"))
 
 
 URL = f"{BASE}status?m={message().ref}.0"
@@ -60,19 +63,22 @@ class Redirected(HTTPAdapter):
         return super().send(request, *args, **kwargs)
 
 
-def test_the_request_is_the_one_that_plivos_library_writes() -> None:
+@pytest.mark.parametrize(("text", "files"), [(TEXT, ()), (TEXT, FILES), ("", FILES[:1])])
+def test_the_request_is_the_one_that_plivos_library_writes(text: str, files: tuple[MediaFile, ...]) -> None:
     import plivo as theirs  # type: ignore[import-untyped]  # takes seconds, and ships no types
 
-    said = message()
+    said = message(text, *(file.name for file in files))
+    more: dict[str, Any] = {"type_": "mms", "media_urls": [file.url for file in files]} if files else {}
+    more |= {"text": text} if text else {}
     with recording(lambda _: {"message": "x", "message_uuid": ["m-1"], "api_id": "a"}, 202) as (url, arrived):
         client = theirs.RestClient(AUTH_ID, TOKEN)
         client.session.mount("https://", Redirected(url))
-        made = client.messages.create(src="+12025550123", dst="+16504661149", text=TEXT, url=URL)
+        made = client.messages.create(src="+12025550123", dst="+16504661149", url=URL, **more)
         client.session.close()
         client.multipart_session.close()
         ours = plivo(base_url=url)
         with httpx.Client() as http:
-            answer = http.send(ours.build_request(Turn(said, ours.parts(said)[0], 0.0)))
+            answer = http.send(ours.build_request(Turn(said, ours.parts(said)[0], 0.0, media=files)))
     assert ours.parse_response(answer).provider_id == made.message_uuid[0] == "m-1"
     their, one = arrived
     assert (their.method, their.path) == (one.method, one.path)

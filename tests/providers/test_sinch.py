@@ -26,7 +26,7 @@ from dcbridge.errors import (
     UnreadableEvent,
 )
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
-from dcbridge.providers.base import Callback, Turn
+from dcbridge.providers.base import Callback, MediaFile, Turn
 from dcbridge.providers.sinch import Sinch, SinchFields
 from tests.providers.recorder import Heard, assert_same, recording
 
@@ -43,32 +43,39 @@ def sinch(**fields: object) -> Sinch:
     return Sinch("acme", SinchFields.model_validate(given), "https://bridge.example.com")
 
 
-def message(text: str = TEXT) -> AgentMessage:
+def message(text: str = TEXT, *media: str) -> AgentMessage:
     to = Address("16504661149")
-    return AgentMessage("0123456789", "1613474523265-0", Address("12025550123"), to, (to,), "Text", text)
+    return AgentMessage("0123456789", "1613474523265-0", Address("12025550123"), to, (to,), "Text", text, media=media)
 
 
-def test_both_requests_are_those_that_sinchs_library_writes() -> None:
+FILES = tuple(MediaFile(name, "image/png", 70, f"https://bridge.example.com/m/{name}") for name in ("one", "two"))
+
+
+@pytest.mark.parametrize(("text", "files"), [(TEXT, ()), (TEXT, FILES[:1]), ("", FILES[:1])])
+def test_both_requests_are_those_that_sinchs_library_writes(text: str, files: tuple[MediaFile, ...]) -> None:
     from sinch import SinchClient  # type: ignore[import-untyped]  # takes seconds, and ships no types
 
     def answer(heard: Heard) -> object:
         token = {"access_token": "t-1", "token_type": "bearer", "expires_in": 3600, "scope": ""}
         batch = {"id": "m-1", "to": ["16504661149"], "from": "12025550123", "body": TEXT, "type": "mt_text"}
+        batch |= {"body": {"url": FILES[0].url}, "type": "mt_media"} if files else {}
         return token if heard.path == "/oauth2/token" else batch
 
-    said = message()
+    said = message(text, *(file.name for file in files))
     with recording(answer) as (url, arrived):
         ours = sinch(base_url=url, token_url=f"{url}/oauth2/token")
         with httpx.Client() as http:
             token = ours.login.read_token(http.send(ours.login.token_request()))
-            request = ours.build_request(Turn(said, ours.parts(said)[0], 0.0))
+            request = ours.build_request(Turn(said, ours.parts(said)[0], 0.0, media=files))
             request.headers["Authorization"] = f"Bearer {token.value}"
             assert ours.parse_response(http.send(request)).provider_id == "m-1"
         client = SinchClient(key_id="k-1", key_secret="s:cr/t+", project_id="p-1", sms_region="eu")
         client.configuration.auth_origin = client.configuration.sms_origin = url
-        made = client.sms.batches.send_sms(
-            to=["+16504661149"], from_="+12025550123", body=TEXT, delivery_report="per_recipient",
+        send = client.sms.batches.send_mms if files else client.sms.batches.send_sms
+        made = send(
+            to=["+16504661149"], from_="+12025550123", delivery_report="per_recipient",
             event_destination_target=EVENTS, client_reference=f"{said.ref}.0",
+            body={"url": FILES[0].url, **({"message": text} if text else {})} if files else text,
         )  # fmt: skip
         client.configuration.transport.http_session.close()
     assert made.id == "m-1"

@@ -140,6 +140,15 @@ COMPANIES: dict[str, Company] = {
         text: "{{text}}"
         reference: "{{reference}}"
         key: "{{secret.key}}"
+    mms:
+      url: http://127.0.0.1:{page}/company/messages
+      json:
+        to: "{{to}}"
+        from: "{{sender}}"
+        text: "{{text}}"
+        reference: "{{reference}}"
+        media: "{{media_url}}"
+        key: "{{secret.key}}"
     taken:
       status: [202]
       id: json:/id
@@ -162,6 +171,7 @@ COMPANIES: dict[str, Company] = {
       from: json:/from
       to: json:/to
       text: json:/text
+      media: json:/media
     signature:
       header: X-Company-Signature
       secret: file:http_signature
@@ -199,6 +209,7 @@ COMPANIES: dict[str, Company] = {
     project_id: {project_id}
     key_id: {key_id}
     key_secret: file:sinch_key_secret
+    mms: true
     signature_secret: file:sinch_signature_secret
 """,
         secrets={"key_secret": _secret, "signature_secret": _secret},
@@ -241,9 +252,12 @@ COMPANIES: dict[str, Company] = {
     api_key: {api_key}
     api_secret: file:vonage_api_secret
     signature_secret: file:vonage_signature_secret
+    messages_url: http://127.0.0.1:{page}
+    application_id: {application_id}
+    private_key: file:vonage_private_key
 """,
-        secrets={"api_secret": _secret, "signature_secret": _secret},
-        values={"api_key": "5a9b0c1d"},
+        secrets={"api_secret": _secret, "signature_secret": _secret, "private_key": _rsa_key},
+        values={"api_key": "5a9b0c1d", "application_id": "d1a2b3c4-0000-4000-8000-00000000000a"},
     ),
 }
 

@@ -1,0 +1,75 @@
+"""A consumer's file that is fetched with a token: one is asked for, kept, and dropped when it is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import orjson
+import pytest
+from redis.asyncio import Redis
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.providers.bandwidth import Bandwidth, BandwidthFields
+from tests.workers.media_side import PIXEL, MediaSide, media_side
+
+
+class TokenServer:
+    """A company that gives a new token each time, and takes the last one."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.shown: list[str] = []
+        self.away = False
+
+    async def answer(self, request: Request) -> Response:
+        if request.url.path.endswith("/token"):
+            if self.away:
+                return Response(status_code=503)
+            self.given += 1
+            return Response(orjson.dumps({"access_token": f"t-{self.given}", "token_type": "bearer", "expires_in": 60}))
+        self.shown.append(request.headers.get("authorization", ""))
+        right = self.shown[-1] == f"Bearer t-{self.given}"
+        return Response(PIXEL) if right else Response(status_code=401)
+
+
+@pytest.fixture
+async def media(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[MediaSide]:
+    async with media_side(redis, redis_server.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def company(media: MediaSide) -> TokenServer:
+    found = TokenServer()
+    media.side.provider.usual = found.answer
+    fields = {"account_id": "55", "application_id": "a", "client_id": "c", "client_secret": "s",
+              "callback_secret": "0123456789abcdef", "base_url": f"{media.url}/2010-04-01",
+              "token_url": f"{media.url}/2010-04-01/token"}  # fmt: skip
+    media.side.context.providers["twilio"] = Bandwidth("twilio", BandwidthFields.model_validate(fields), media.url)
+    return found
+
+
+async def test_a_file_is_fetched_with_a_token_which_is_kept(media: MediaSide, company: TokenServer) -> None:
+    for task_id in ("c-1", "c-2"):
+        await media.posted(f"{media.url}/2010-04-01/{task_id}.png", task_id=task_id)
+    assert company.shown == ["Bearer t-1"] * 2
+    assert [data for _, _, data in media.store.files.values()] == [PIXEL] * 2
+
+
+async def test_a_token_that_is_refused_is_dropped(media: MediaSide, company: TokenServer) -> None:
+    await media.posted(f"{media.url}/2010-04-01/1.png", task_id="c-1")
+    company.given += 1  # the company has forgotten the first
+    provider, files = media.side.context.providers["twilio"], media.side.context.files
+    assert isinstance(provider, Bandwidth)
+    with pytest.raises(Exception, match="http 401"):
+        await files.fetch(provider, f"{media.url}/2010-04-01/2.png")
+    assert await files.fetch(provider, f"{media.url}/2010-04-01/2.png") == PIXEL
+    assert company.shown == ["Bearer t-1", "Bearer t-1", "Bearer t-3"]
+
+
+async def test_a_file_waits_while_there_is_no_token(media: MediaSide, company: TokenServer) -> None:
+    company.away = True
+    assert await media.posted(f"{media.url}/2010-04-01/1.png") == []
+    assert company.shown == []
