@@ -11,7 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
-from dcbridge.providers.bandwidth import Bandwidth, BandwidthFields
+from dcbridge.providers import build
+from dcbridge.providers.bandwidth import BandwidthFields
+from dcbridge.providers.base import HasMedia
 from tests.workers.media_side import PIXEL, MediaSide, media_side
 
 
@@ -47,7 +49,8 @@ def company(media: MediaSide) -> TokenServer:
     fields = {"account_id": "55", "application_id": "a", "client_id": "c", "client_secret": "s",
               "callback_secret": "0123456789abcdef", "base_url": f"{media.url}/2010-04-01",
               "token_url": f"{media.url}/2010-04-01/token"}  # fmt: skip
-    media.side.context.providers["twilio"] = Bandwidth("twilio", BandwidthFields.model_validate(fields), media.url)
+    model = BandwidthFields.model_validate(fields)
+    media.side.context.providers["twilio"] = build("twilio", "bandwidth", model, media.url)
     return found
 
 
@@ -62,7 +65,7 @@ async def test_a_token_that_is_refused_is_dropped(media: MediaSide, company: Tok
     await media.posted(f"{media.url}/2010-04-01/1.png", task_id="c-1")
     company.given += 1  # the company has forgotten the first
     provider, files = media.side.context.providers["twilio"], media.side.context.files
-    assert isinstance(provider, Bandwidth)
+    assert isinstance(provider, HasMedia)
     with pytest.raises(Exception, match="http 401"):
         await files.fetch(provider, f"{media.url}/2010-04-01/2.png")
     assert await files.fetch(provider, f"{media.url}/2010-04-01/2.png") == PIXEL
