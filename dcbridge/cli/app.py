@@ -77,7 +77,8 @@ def dev(
         typer.Option(
             "--with",
             help="SMS companies beside Twilio, separated by commas:"
-            " africastalking, aws-sms, azure-sms, bandwidth, http, infobip, plivo, sinch, smpp, telnyx, vonage."
+            " africastalking, aws-sms, azure-sms, bandwidth, http, infobip, messagebird, plivo, sinch, smpp, telnyx,"
+            " vonage."
             " They stay in bridge.yaml.",
         ),
     ] = "",

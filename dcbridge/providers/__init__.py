@@ -11,6 +11,7 @@ from dcbridge.providers.bandwidth import Bandwidth
 from dcbridge.providers.base import Adapter, Fields, Provider
 from dcbridge.providers.http import Http
 from dcbridge.providers.infobip import Infobip
+from dcbridge.providers.messagebird import MessageBird
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.plivo import Plivo
 from dcbridge.providers.sinch import Sinch
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Adapter]] = {
     "bandwidth": Bandwidth,
     "http": Http,
     "infobip": Infobip,
+    "messagebird": MessageBird,
     "plivo": Plivo,
     "sinch": Sinch,
     "smpp": Smpp,

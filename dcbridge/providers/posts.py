@@ -21,8 +21,9 @@ class Posts:
         self._url = url
         self._headers = [(b"Host", url.netloc), *headers]
 
-    def with_body(self, body: bytes) -> httpx.Request:
-        return _Post(self._url, [*self._headers, (b"Content-Length", b"%d" % len(body))], body)
+    def with_body(self, body: bytes, *more: tuple[bytes, bytes]) -> httpx.Request:
+        """`more`: headers of this request alone."""
+        return _Post(self._url, [*self._headers, *more, (b"Content-Length", b"%d" % len(body))], body)
 
 
 class _Post(httpx.Request):

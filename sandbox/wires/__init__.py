@@ -12,6 +12,7 @@ from sandbox.wires.bandwidth import BandwidthWire
 from sandbox.wires.base import Wire
 from sandbox.wires.http import HttpWire
 from sandbox.wires.infobip import InfobipWire
+from sandbox.wires.messagebird import MessageBirdWire
 from sandbox.wires.plivo import PlivoWire
 from sandbox.wires.sinch import SinchWire
 from sandbox.wires.smpp import SmppWire
@@ -27,6 +28,7 @@ KINDS: dict[str, Callable[[World, str, Account], Wire]] = {
     "bandwidth": BandwidthWire,
     "http": HttpWire,
     "infobip": InfobipWire,
+    "messagebird": MessageBirdWire,
     "plivo": PlivoWire,
     "sinch": SinchWire,
     "smpp": SmppWire,

@@ -244,6 +244,7 @@ UNSIGNED: dict[str, Callable[[Call], Call]] = {
     "bandwidth": without_header("Authorization"),
     "http": without_header("X-Company-Signature"),
     "infobip": without_secret,
+    "messagebird": without_header("webhook-signature"),
     "plivo": without_header("X-Plivo-Signature-V3"),
     "sinch": without_header("X-Sinch-Webhook-Signature"),
     "telnyx": without_header("telnyx-signature-ed25519"),

@@ -35,6 +35,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "http": ACME,
     "http, by query": KANNEL,
     "infobip": {"base_url": "https://x.example", "api_key": "k", "callback_secret": PATH_SECRET},
+    "messagebird": {"api_key": "bk_eu1_k", "signature_secret": "whsec_a2V5"},
     "plivo": {"auth_id": "MA1", "auth_token": "t"},
     "sinch": {"project_id": "1", "key_id": "2", "key_secret": "3", "callback_secret": PATH_SECRET,
               "base_url": "https://x.example"},
@@ -93,6 +94,14 @@ GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
          {"results": [{"messageId": "m-1", **ENDS, "text": "x"}]}],
         [{"messages": [{"messageId": REF, "status": {"groupId": 1, "id": 26}}]}, {"errorCode": "E400"},
          {"requestError": {"serviceException": {"messageId": "BAD_REQUEST"}}}],
+    ),
+    "messagebird": (
+        [{"type": "sms.failed", "data": {"sms_id": "sms_1", "metadata": {"dcbridge": REF}, "error": {"code": "unknown"},
+                                         "cost": {"amount": "0.01", "currency_code": "EUR"}, "segments": {"count": 1}}},
+         {"type": "sms.received", "data": {"sms_id": "sms_1", **ENDS, "text": "x"}}],
+        [{"id": "sms_1", "status": "accepted"},
+         {"id": "sms_1", "status": "rejected", "last_error": {"code": "recipient_opted_out"}},
+         {"error": {"name": "ValidationError", "code": "E01001", "details": [{"param": "to"}]}}],
     ),
     "plivo": (
         [{"MessageUUID": "m-1", "Status": "undelivered", "ErrorCode": "50", "PartInfo": "1 of 2", "m": REF},
@@ -179,7 +188,19 @@ def test_every_kind_is_here() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["africastalking", "azure-sms", "bandwidth", "infobip", "plivo", "sinch", "telnyx", "twilio", "vonage"]
+    "name",
+    [
+        "africastalking",
+        "azure-sms",
+        "bandwidth",
+        "infobip",
+        "messagebird",
+        "plivo",
+        "sinch",
+        "telnyx",
+        "twilio",
+        "vonage",
+    ],
 )
 @pytest.mark.parametrize(
     "url", ["https://a.example:99999", "https://a.example:x", "https://[::1", "https://a\x7f.example"]
@@ -189,7 +210,7 @@ def test_a_base_url_that_is_none_is_refused_at_the_start(name: str, url: str) ->
         KINDS[name].fields_model.model_validate({**FIELDS[name], "base_url": url})
 
 
-@pytest.mark.parametrize("name", ["africastalking", "infobip", "telnyx"])
+@pytest.mark.parametrize("name", ["africastalking", "infobip", "messagebird", "telnyx"])
 @pytest.mark.parametrize("key", ["k\n", " k", "k\r\nX-A: b", "\xa0k", "k\0"])
 def test_a_key_that_fits_no_header_is_refused_at_the_start(name: str, key: str) -> None:
     """With one no request can be written; and what fails while it is written may have arrived."""

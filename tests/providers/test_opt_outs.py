@@ -12,12 +12,13 @@ from dcbridge.errors import Refused
 from dcbridge.messages import DeliveryUpdate, Reason
 from dcbridge.providers import KINDS, build
 from dcbridge.providers.base import Callback
-from tests.providers import test_azure_sms
+from tests.providers import test_azure_sms, test_messagebird
 
 ACCOUNTS: Mapping[str, Mapping[str, object]] = {
     "aws-sms": {"region": "eu-west-1", "access_key_id": "AKIA1", "secret_access_key": "s", "configuration_set": "c",
                 "topic_arns": ["arn:aws:sns:eu-west-1:123456789012:sms"]},
     "azure-sms": {"base_url": "https://x.example", "access_key": "a2V5", "callback_secret": "0123456789abcdef"},
+    "messagebird": {"api_key": "bk_eu1_k", "signature_secret": "whsec_a2V5"},
     "twilio": {"account_sid": "AC0123456789abcdef0123456789abcdef", "auth_token": "x" * 32},
     "telnyx": {"api_key": "KEY0123456789abcdef", "public_key": base64.b64encode(b"k" * 32).decode()},
 }  # fmt: skip
@@ -32,7 +33,11 @@ def reported(code: str) -> Callback:
     return test_azure_sms.callback([test_azure_sms.report("Failed", code)])
 
 
-REPORTED: dict[str, Callable[[str], Callback]] = {"azure-sms": reported}  # who refuses nothing at once
+# Who refuses nothing at once.
+REPORTED: dict[str, Callable[[str], Callback]] = {
+    "azure-sms": reported,
+    "messagebird": lambda code: test_messagebird.callback(test_messagebird.event("rejected", code)),
+}
 
 
 @pytest.mark.parametrize("kind", REPORTED)

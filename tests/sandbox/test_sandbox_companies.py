@@ -163,6 +163,7 @@ async def consumer_writes(one: Company, kind: str, text: str) -> None:
         ("bandwidth", "token", "password", "4720"),
         ("http", "key", "signed", "no_such_number"),
         ("infobip", "API key", "secret in the path", "1"),
+        ("messagebird", "API key", "signed", "invalid_destination"),
         ("plivo", "auth id and token", "signed", "50"),
         ("sinch", "token", "signed", "417"),
         ("telnyx", "API key", "signed", "40001"),

@@ -189,6 +189,19 @@ COMPANIES: dict[str, Company] = {
 """,
         secrets={"api_key": _secret, "callback_secret": _secret},
     ),
+    "messagebird": Company(
+        channel="5550200010",
+        number="+15557650210",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    api_key: file:messagebird_api_key
+    signature_secret: file:messagebird_signature_secret
+""",
+        secrets={
+            "api_key": lambda: f"bk_eu1_{_secret()}",
+            "signature_secret": lambda: f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}",
+        },
+    ),
     "plivo": Company(
         channel="5550200009",
         number="+15557650209",
