@@ -22,7 +22,6 @@ RUN /opt/build/bin/python -m hatchling build --target wheel \
     && PIP_REQUIRE_HASHES= /opt/build/bin/python -m pip --python /opt/dcbridge/bin/python install --no-deps --no-index dist/*.whl \
     && rm -r /opt/dcbridge/lib/python3*/site-packages/phonenumbers/geodata \
         /opt/dcbridge/lib/python3*/site-packages/phonenumbers/carrierdata \
-        /opt/dcbridge/lib/python3*/site-packages/phonenumbers/tzdata \
     && /opt/dcbridge/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/dcbridge/lib
 
 FROM build AS build-trial

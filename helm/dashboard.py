@@ -206,6 +206,16 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel(
+            "Quiet hours", "short", "Messages that wait for their consumer's morning; and, in an hour, what became of others.",
+            (
+                ("max by (channel) (dcbridge_quiet_waiting{B})", "{{channel}} waiting"),
+                (
+                    "sum by (channel, outcome) (increase(dcbridge_quiet_hours_total{B}[1h]))",
+                    "{{channel}} {{outcome}} in an hour",
+                ),
+            ),
+        ),
+        Panel(
             "SMPP sessions", "short", "Bound at each SMSC, and units that wait for their answer.",
             (
                 ("sum by (provider) (dcbridge_sessions{B})", "{{provider}} bound"),

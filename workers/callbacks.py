@@ -23,7 +23,7 @@ from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, p
 from dcbridge.providers.phone import consumer_id
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
-from workers import consent, locating
+from workers import consent, locating, quiet
 from workers.confirmations import task_id_of
 from workers.context import WorkerContext
 
@@ -67,6 +67,7 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
         for piece in pieces:
             await ctx.ledger.tasks.put_piece(piece, ctx.settings.piece_wait, keep)
         await _stay(ctx, name, events)
+        await quiet.hear(ctx, name, events, claimed.entry.accepted_at or 0)
         for one in unread:
             await _aside(ctx, name, callback, one)
         if await _apply_all(ctx, [event for event in events if isinstance(event, DeliveryUpdate)], claimed):

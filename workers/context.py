@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import structlog
 from redis.asyncio import Redis
 
+from dcbridge.config import quiet_hours
 from dcbridge.config.consent import ConsentWord, plain_word
 from dcbridge.config.inbound import domains
 from dcbridge.config.loader import load
@@ -102,6 +103,7 @@ class WorkerContext:
             except OtherKey:
                 raise ConfigurationError([Problem("DCBRIDGE_TOKEN_KEY", 0, OTHER_KEY)]) from None
         await self.ledger.pacing.announce(now.limits())
+        await self.ledger.quiet.announce(quiet_hours.fingerprints(now.channels))
         for provider in await self.ledger.pauses.bound(now.longest_pauses()):
             log.warning("pause_cut", provider=provider, seconds=round(now.longest_pauses()[provider]))
         await self.ledger.subscribers.announce(

@@ -18,7 +18,7 @@ from dcbridge.messages import Address, AgentMessage, Cost, Reason
 from dcbridge.providers import segmentation
 from dcbridge.providers.base import MediaFile, Part, Provider, Request, Submission, Turn
 from dcbridge.runtime.logs import info_line_in_context
-from workers import consent, failures, threads
+from workers import consent, failures, quiet, threads
 from workers.context import WorkerContext
 from workers.media_out import with_media
 
@@ -53,6 +53,8 @@ async def _send(ctx: WorkerContext, ref: str, claim: str, held: AsyncExitStack) 
         return True
     scope = ctx.configuration.consent_scopes.get(channel_id)
     if scope is not None and await consent.refused(ctx, ref, claim, claimed, scope):
+        return True
+    if await quiet.held(ctx, ref, claim, claimed):
         return True
     provider = ctx.provider_of(channel, claimed.entry)
     if provider is None:  # a newer bridge.yaml has it: some other worker knows it

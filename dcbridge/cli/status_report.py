@@ -288,7 +288,7 @@ def as_json(status: Status) -> dict[str, Any]:
 
 
 def _channel(status: Status, one: ChannelBooks) -> dict[str, Any]:
-    pace = status.overview.paces.get(one.channel_id)
+    pace, quiet = status.overview.paces.get(one.channel_id), status.overview.quiet.get(one.channel_id)
     return {
         "channel_id": one.channel_id,
         "in_flight": one.in_flight,
@@ -298,6 +298,7 @@ def _channel(status: Status, one: ChannelBooks) -> dict[str, Any]:
         "receipts_waiting": one.receipts_waiting,
         "oldest_receipt_age": one.oldest_receipt_age,
         "pace": asdict(pace) if pace else None,
+        "quiet": asdict(quiet) if quiet else None,
     }
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from dcbridge.cli.status_report import Status, paused_words
 from dcbridge.cli.terminal import format_age, out, print_block, utc
 from dcbridge.ledger.reports.conversations import READ, WHY, Head
-from dcbridge.ledger.reports.overview import Pace, Provider, Queue, Worker
+from dcbridge.ledger.reports.overview import Pace, Provider, Queue, Quiet, Worker
 from dcbridge.printable import printable
 
 _ROOMY = 110  # columns from which on consumers' tokens are shown too
@@ -146,6 +146,10 @@ def _pace(pace: Pace) -> list[str]:
     return words
 
 
+def _night(quiet: Quiet) -> list[str]:
+    return [f"{quiet.messages:,} in quiet hours, the first for {format_age(quiet.opens_in)}"] if quiet.messages else []
+
+
 def _channels(status: Status) -> list[RenderableType]:
     busy = [one for one in status.channels if one.in_flight or one.receipts_waiting]
     shown = [one for one in busy if one.channel_id in status.states or one.receipts_waiting][:40]
@@ -154,7 +158,8 @@ def _channels(status: Status) -> list[RenderableType]:
         sign = "~" if one.in_flight > READ else ""
         states = ", ".join(f"{state} {sign}{n:,}" for state, n in status.states.get(one.channel_id, {}).items() if n)
         pace = status.overview.paces.get(one.channel_id)
-        words = ", ".join([states, *(_pace(pace) if pace else [])]).strip(", ")
+        night = status.overview.quiet.get(one.channel_id)
+        words = ", ".join([states, *(_pace(pace) if pace else []), *(_night(night) if night else [])]).strip(", ")
         owed = f"{one.receipts_waiting:,}, for {format_age(one.oldest_receipt_age)}" if one.receipts_waiting else "none"
         _row(
             table,

@@ -17,6 +17,7 @@ from dcbridge.genesys.payloads import MAX_RECIPIENTS
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.fields import MessageEntry, State
 from dcbridge.ledger.history import Hop, costs_of, hops_of, hops_of_task, older_lines_are_gone, parts_of
+from dcbridge.ledger.quiet import read_line
 from dcbridge.ledger.reports import search as reports
 from dcbridge.ledger.uploads import Uploaded
 from dcbridge.messages import message_ref
@@ -220,6 +221,8 @@ def _held_back(entry: MessageEntry, parked_at: str, why: bytes | None) -> str:
     kind, _, name = entry.line.partition("-")
     if kind == "r":
         return f"none of the providers of channel {name} is available"
+    if night := read_line(entry.line):
+        return f"quiet hours of its consumer, until {utc(night[1])}"
     if kind == "u":
         return f"no worker is configured for channel {name}"
     if kind in ("c", "p"):
@@ -249,6 +252,7 @@ _FACTS = 54  # characters that facts may take where there is less, before each t
 _WORDS = {
     "seconds": "took {} s",
     "then_in_seconds": "next step in {} s",
+    "for_seconds": "for {} s",
     "provider_id": "provider id {}",
     "says": "{}",
 }

@@ -41,6 +41,8 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
     endpoints, providers, channels = (_section(tree, name) for name in ("endpoints", "providers", "channels"))
     for channel_id, channel in channels.items():
         path: Path = ("channels", channel_id)
+        if channel.get("quiet_hours") is not None and channel.get("type") == "email":
+            yield Finding((*path, "quiet_hours"), "is for channels of type sms", "leave it out")
         for at, name in _providers_of(channel):
             yield from _named((*path, *at), name, providers, "provider", substituted)
         yield from _named((*path, "endpoint"), channel.get("endpoint"), endpoints, "endpoint", substituted)

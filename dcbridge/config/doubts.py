@@ -46,9 +46,23 @@ def doubts(
         if nobody or placeholder:
             yield path, *_EXAMPLE
     yield from _shared(secrets)
+    yield from _nights(configuration)
     for name, account in configuration.providers.items():
         for field, what in account.fields.doubts():
             yield ("providers", name, *field.split(".")), what, ""
+
+
+def _nights(configuration: Configuration) -> Iterator[tuple[Path, str, str]]:
+    """Messages that end before the quiet hours do."""
+    for name, channel in configuration.channels.items():
+        hours = channel.quiet_hours
+        longest = hours.longest().total_seconds() if hours and hours.then == "wait" else 0.0
+        if longest > channel.time_to_live:
+            what = (
+                f"({channel.time_to_live:g} seconds) is less than the longest quiet hours ({longest:g}): messages of"
+                " their first hours fail with 305"
+            )
+            yield ("channels", name, "time_to_live"), what, f"write {longest + 3600:g}, which is an hour more"
 
 
 def _secrets(value: object, path: Path) -> Iterator[tuple[Path, str]]:

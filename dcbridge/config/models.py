@@ -15,6 +15,7 @@ from dcbridge.config.consent import Consent
 from dcbridge.config.genesys import Genesys
 from dcbridge.config.inbound import Inbound, base_of, mailboxes
 from dcbridge.config.media import ChannelMedia, Media
+from dcbridge.config.quiet_hours import QuietHours
 from dcbridge.config.routing import Slow, Switch, with_both
 from dcbridge.events.sinks import EventPace, Subscriber
 from dcbridge.providers import ANY_SENDERS, KINDS, build
@@ -244,6 +245,9 @@ class Channel(Model):
     )
     pace: Pace = Field(Pace(), description="Limits of this channel, in addition to those of its provider.")
     media: ChannelMedia = Field(ChannelMedia(), description="Files of its agents.")
+    quiet_hours: QuietHours | None = Field(
+        None, description="When the consumers of an sms channel are not written to, by their own clocks."
+    )
     retry: Retry | None = Field(
         None, description="Waits between attempts; fields that are not set are those of the top-level retry."
     )
@@ -427,7 +431,7 @@ class Configuration(Model):
             return f"{name} {_written(self.providers[name].pace)} {_written(own)}{asked}"
 
         channels = {
-            channel_id: account(one.provider, one.pace, one.confirm_within) + _routes(one)
+            channel_id: account(one.provider, one.pace, one.confirm_within) + one.switch.among(one.providers)
             for channel_id, one in self.channels.items()
         }
         for one in self.channels.values():  # each by itself, where a channel has a choice
@@ -481,16 +485,6 @@ class Configuration(Model):
 
 def _written(pace: Pace | EventPace) -> str:
     return f"{pace.per_second:g} {pace.burst} {pace.in_flight}"
-
-
-def _routes(channel: Channel) -> str:
-    """As pacing.lua reads it; "" for a channel that has no choice."""
-    if len(channel.providers) < 2:
-        return ""
-    switch = channel.switch
-    stay = min(switch.stay * 1000, 9e14)
-    names = " ".join(channel.providers)
-    return f" via {min(switch.after * 1000, 9e14):.0f} {stay:.0f} {switch.letters} {names}"
 
 
 def _bytes(secrets: tuple[SecretStr, ...]) -> list[bytes]:

@@ -21,6 +21,7 @@ from dcbridge.config.genesys import Auth, Genesys
 from dcbridge.config.inbound import Inbound
 from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
+from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
@@ -125,6 +126,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("media", Media),
     ("media.scan", Scan),
     ("channels.*id*.media", ChannelMedia),
+    ("channels.*id*.quiet_hours", QuietHours),
+    ("channels.*id*.quiet_hours.times", QuietTimes),
     ("channels.*id*.inbound", Inbound),
     ("genesys", Genesys),
     ("genesys.auth", Auth),

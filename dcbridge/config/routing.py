@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
@@ -33,6 +33,13 @@ class Switch(Model):
     def letters(self) -> str:
         """As routes.lua reads them; "-" where nothing is a reason."""
         return "".join(REASONS[reason] for reason in dict.fromkeys(self.on)) or "-"
+
+    def among(self, providers: Sequence[str]) -> str:
+        """As pacing.lua reads it; "" for a channel that has no choice."""
+        if len(providers) < 2:
+            return ""
+        after, stay = (min(seconds * 1000, 9e14) for seconds in (self.after, self.stay))
+        return f" via {after:.0f} {stay:.0f} {self.letters} {' '.join(providers)}"
 
 
 class Slow(Model):

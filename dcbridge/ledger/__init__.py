@@ -28,6 +28,7 @@ from dcbridge.ledger.messages import Messages, NewMessage, lane_of
 from dcbridge.ledger.pacing import Pacing
 from dcbridge.ledger.patience import Patience
 from dcbridge.ledger.pauses import Pauses
+from dcbridge.ledger.quiet import Quiet
 from dcbridge.ledger.receipts import Receipts
 from dcbridge.ledger.routes import Routes
 from dcbridge.ledger.script import Retention, Script, ms
@@ -101,6 +102,7 @@ class Ledger:
         self.messages = Messages(script, keep)
         self.pacing = Pacing(script, worker.name)
         self.pauses = Pauses(script)
+        self.quiet = Quiet(script, keep)
         self.receipts = Receipts(script, keep)
         self.routes = Routes(script)
         self.sessions = Sessions(script, worker)

@@ -157,6 +157,8 @@ def _hop(at: float, line: str, entry: MessageEntry | TaskEntry) -> Hop:
             return Hop(at, f"{rest} has it as well")
         case "settled":
             return Hop(at, f"outcome still unknown: {_SETTLED.get(rest, rest)}")
+        case "quiet":
+            return Hop(at, "waits for quiet hours to end", {"for_seconds": round(_seconds(rest) - at)})
         case "receipt":
             word, code = _split(rest, 2)
             return Hop(at, f"receipt: {_RECEIPTS.get(word, word)}", {"code": code} if code else {})

@@ -36,12 +36,15 @@ FILES = (
         "deliveries",
         "events",
         "consent",
+        "quiet",
         "tokens",
     ),
     *("announced", "sweep", "run"),
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
-APART = frozenset({"threads", "uploads", "lookups", "receipts", "dead_letters", "events", "consent", "tokens", "sweep"})
+APART = frozenset(
+    {"threads", "uploads", "lookups", "receipts", "dead_letters", "events", "consent", "quiet", "tokens", "sweep"}
+)
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 

@@ -123,6 +123,10 @@ class Metrics:
             "dcbridge_consent", "Words of consumers about consent, and messages that were refused for want of it.",
             ["channel", "outcome"], registry=r,
         )  # fmt: skip
+        self.quiet_hours = Counter(
+            "dcbridge_quiet_hours", "Messages whose turn came in quiet hours, by what became of them.",
+            ["channel", "outcome"], registry=r,
+        )  # fmt: skip
         self.token_grants = Counter(
             "dcbridge_genesys_token_grants", "Tokens asked for at Genesys, by grant and what was answered.",
             ["grant", "outcome"], registry=r,
@@ -368,6 +372,10 @@ class _OverviewCollector(Collector):
                 held.add_metric([of, name], pace.held)
             if pace.cap:
                 under_way.add_metric([of, name], pace.in_flight)
+        quiet = gauge("quiet_waiting", "Messages that wait for quiet hours of their consumers to end.", "channel")
+        for name, night in now.quiet.items():
+            if name in self._channels:
+                quiet.add_metric([name], night.messages)
         redis_problems = gauge("redis_unsafe", "Things about Redis that would lose messages, or refuse them.")
         redis_problems.add_metric([], self._unsafe)
         exposed = gauge("redis_exposed", "Things about the connection to Redis that let others read messages.")
@@ -376,7 +384,7 @@ class _OverviewCollector(Collector):
         ahead.add_metric([], now.ahead)
         suspended = gauge("suspended", "1 while `rq suspend` keeps workers from taking anything.")
         suspended.add_metric([], int(now.suspended))
-        of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way, slow, late, drained]
+        of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way, slow, late, drained, quiet]
         return [queued, running, workers, *of_providers, redis_problems, exposed, ahead, suspended]
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 from redis.asyncio import Redis
 
 from dcbridge.ledger.fields import Field, MessageEntry, State, TaskEntry, TaskState
+from dcbridge.ledger.quiet import read_line
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ WHY = {
     "parked": "the breaker to close",
     "paused": "a pause to end",  # that the provider asked for
     "no provider": "any of its providers",
+    "quiet": "its consumer's quiet hours to end",
     "unconfigured": "a worker that has its channel configured",
     "due": "the next sweep",
     "forgotten": "nothing: no sweep will find it",
@@ -69,7 +71,7 @@ class Lanes:
     count: int
     exact: bool
     longest: int
-    heads: tuple[Head, ...]  # the oldest first
+    heads: tuple[Head, ...]  # the oldest first; behind them those whose consumers have quiet hours
 
 
 async def states_of(redis: Redis, in_flight: Mapping[str, int]) -> dict[str, dict[str, int]]:
@@ -112,13 +114,14 @@ async def lanes_of(
     first = await _pipelined(redis, seen, lambda pipe, lane: pipe.lindex(f"dcb:lane:{lane}", 0))
     lengths = await _pipelined(redis, seen, lambda pipe, lane: pipe.llen(f"dcb:lane:{lane}"))
     members = [(head.decode(), length) for head, length in zip(first, lengths, strict=True) if head]
-    facts = await _fields(redis, (member for member, _ in members), MessageEntry.accepted_at, MessageEntry.channel_id)
-    oldest = sorted(
-        (int(at), member, length)
-        for (member, length), (at, channel) in zip(members, facts, strict=True)
+    fields = MessageEntry.accepted_at, MessageEntry.channel_id, MessageEntry.line
+    facts = await _fields(redis, (member for member, _ in members), *fields)
+    oldest = sorted(  # those in quiet hours last: nothing can be done about them
+        ((line or b"").startswith(b"n-"), int(at), member, length)
+        for (member, length), (at, channel, line) in zip(members, facts, strict=True)
         if at and (only is None or (channel or b"").decode() in only)
     )[:heads]
-    told = [await _head(redis, now, member, length, provider_of) for _, member, length in oldest]
+    told = [await _head(redis, now, member, length, provider_of) for _, _, member, length in oldest]
     return Lanes(
         max(count, len(members)), exact, max([longest, *lengths]), tuple(head for head in told if head is not None)
     )
@@ -197,7 +200,11 @@ async def _head(redis: Redis, now: float, member: str, length: int, provider_of:
     turn = _Turn(place, line.decode() if line else "", paces, now)
     paused = float(pause) / 1000 > now if pause else False
     why = _why(entry, now * 1000, parked=parked is not None, paused=paused, full=turn.full)
-    due_in = due / 1000 - now if due is not None else 0.0
+    night, due_in = read_line(_line_of(entry)), due / 1000 - now if due is not None else 0.0
+    if night is not None:
+        due_in = night[1] - now
+    elif why == "paced" and place is not None:
+        due_in = turn.comes_in
     return Head(
         id=ref,
         what=entry.job if isinstance(entry, TaskEntry) else "message",
@@ -208,7 +215,7 @@ async def _head(redis: Redis, now: float, member: str, length: int, provider_of:
         attempts=entry.attempts if isinstance(entry, TaskEntry) else entry.total_attempts or entry.attempts,
         code=entry.last_code,
         why=why if due is not None else "forgotten",
-        due_in=turn.comes_in if why == "paced" and place is not None else due_in,
+        due_in=due_in,
         to="" if isinstance(entry, TaskEntry) else entry.to_id,
     )
 
@@ -266,6 +273,8 @@ def _why(entry: MessageEntry | TaskEntry, now_ms: float, *, parked: bool, paused
         return "unconfigured"
     if line.startswith("r-"):
         return "no provider"
+    if line.startswith("n-"):
+        return "quiet"
     if line:
         return "paused" if paused else "held" if full else "paced"
     if isinstance(entry, MessageEntry) and entry.held_by:

@@ -17,6 +17,7 @@ from redis.asyncio.client import Pipeline
 
 from dcbridge.ledger import moment
 from dcbridge.ledger.jobs import QUEUES
+from dcbridge.ledger.quiet import read_line
 from dcbridge.ledger.routes import Order, Speed, order_of, speed_of
 
 # Seconds without a heartbeat (one comes every 15) after which a worker is not counted on. One that claims under a
@@ -94,6 +95,14 @@ class Provider:
 
 
 @dataclass(frozen=True, slots=True)
+class Quiet:
+    """Messages of a channel that wait for quiet hours to end; seconds until the first of them may go."""
+
+    messages: int
+    opens_in: float
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """`at` in seconds since 1970. `paces`: channel id -> its own limits, for channels that have some."""
 
@@ -105,6 +114,7 @@ class Overview:
     suspended: bool  # `rq suspend`: workers take nothing
     # Channels that no worker is configured for -> seconds for which messages have waited.
     unconfigured: Mapping[str, float] = field(default_factory=dict)
+    quiet: Mapping[str, Quiet] = field(default_factory=dict)  # by channel
     ahead: float = 0.0  # seconds that the ledger's time is ahead of Redis' clock, which stepped back
     store_age: float = 0.0  # seconds since this store was first swept; 0 where it never was
 
@@ -129,12 +139,14 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
         pipe.smembers("rq:workers")
         pipe.hgetall("dcb:limits")
         pipe.get("dcb:store")
-        keys, lines, store = await pipe.execute()
+        pipe.zrange("dcb:lines", 0, -1)
+        keys, lines, store, waiting = await pipe.execute()
     time = await moment.read(redis)
     now, real = time.at, time.at - time.ahead
     limits = {name.decode(errors="replace"): one for name, line in sorted(lines.items()) if (one := _limits(line))}
     accounts = dict.fromkeys(providers, _NONE) | {one.provider: one.account for one in limits.values()}
     own = {channel: one.own for channel, one in limits.items() if one.own != _NONE}
+    nights = {line: night for line in waiting if (night := read_line(line.decode(errors="replace")))}
     keys = sorted(keys)
     async with redis.pipeline(transaction=False) as pipe:
         for key in keys:
@@ -148,6 +160,8 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
             _ask_provider(pipe, name, now)
         for channel in own:
             _ask_pace(pipe, f"c-{channel}", now)
+        for line in nights:
+            pipe.zcard(b"dcb:line:" + line)
         pipe.exists("rq:suspended")
         pipe.zrange("dcb:unconfigured", 0, UNCONFIGURED - 1, withscores=True)
         answers: Iterator[Any] = iter(await pipe.execute())
@@ -166,6 +180,7 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
         ),
         providers=tuple(_provider(name, answers, account, now) for name, account in accounts.items()),
         paces={channel: _pace(answers, limit, now) for channel, limit in own.items()},
+        quiet=_quiet(nights.values(), answers, now),
         suspended=bool(next(answers)),
         unconfigured={name.decode(): max(0.0, now - since / 1000) for name, since in next(answers)},
         ahead=time.ahead,
@@ -174,6 +189,15 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
             Queue(name, depth, age, wip) for name, (depth, _, wip, _), age in zip(QUEUES, jobs, ages, strict=True)
         ),
     )
+
+
+def _quiet(nights: Iterable[tuple[str, float]], answers: Iterator[Any], now: float) -> dict[str, Quiet]:
+    found: dict[str, Quiet] = {}
+    for channel, opens_at in nights:
+        opens_in = max(0.0, opens_at - now)
+        known = found.get(channel, Quiet(0, opens_in))
+        found[channel] = Quiet(known.messages + next(answers), min(known.opens_in, opens_in))
+    return found
 
 
 # ---------------------------------------------------------------- workers and queues

@@ -1,0 +1,132 @@
+-- ---------------------------------------------------------------- quiet hours: consumers who are asleep
+--
+--   dcb:quiet              channel -> a fingerprint of its quiet hours, as workers announce it
+--   dcb:wrote:<lane>       ms when the consumer wrote, for as long as answers are sent at any hour
+--   dcb:line:n-<ms>-<fingerprint>-<channel>   messages that wait until then
+--
+-- Whether it is quiet is known to the worker that has claimed a message: it gives the claim back. Who waits stands in one
+-- line with all of the channel that may go at the same moment. A line whose fingerprint is not the channel's any more is
+-- over at once: whoever claims the messages decides anew.
+
+local AGAIN = 1000 -- ms until it is looked again at least, however the clocks of workers differ from Redis'
+
+-- The moment at which a worker says that it is over, by the ledger's time. Its clock may be behind that of Redis.
+local function opens(until_ms, left_ms)
+  local till = math.max(until_ms + clock.offset, now + AGAIN)
+  if now + left_ms > till + AGAIN then till = now + left_ms end
+  return math.ceil(till / 1000) * 1000
+end
+
+-- As if it had not been claimed. -> whether it was the first time
+local function unclaim(ref, channel)
+  local key = 'dcb:m:' .. ref
+  local booked = redis.call('HGET', key, F.booked_by)
+  redis.call('HINCRBY', key, F.attempts, -1)
+  local first = redis.call('HINCRBY', key, F.total_attempts, -1) == 0
+  redis.call('HSET', key, F.state, first and S.accepted or S.retry, F.not_before, now)
+  redis.call('HDEL', key, F.token, F.lease_ends, F.began_at, F.attempt_began_at) -- quiet hours are none of lane_limit
+  if first and booked then
+    routes.count(channel, booked, 'accepted', -1)
+    redis.call('ZREM', 'dcb:with:' .. booked .. '/' .. channel, ref)
+    redis.call('HDEL', key, F.booked_by, F.chosen_for)
+  end
+end
+
+-- What it booked is for others: its place in time, and in the probe of an open breaker.
+local function give_back(ref, channel)
+  local limits = routes.of(ref, channel)
+  for _, limit in ipairs(limits or {}) do
+    local arrival = limit.rate > 0 and tonumber(redis.call('GET', 'dcb:tat:' .. limit.key))
+    if arrival then
+      redis.call('SET', 'dcb:tat:' .. limit.key, string.format('%.3f', arrival - 1000 / limit.rate), 'KEEPTTL')
+    end
+  end
+  local breaker = limits and 'dcb:breaker:' .. limits.provider
+  if breaker and redis.call('HGET', breaker, 'ref') == ref then
+    redis.call('HSET', breaker, 'probe', now)
+    redis.call('HDEL', breaker, 'ref')
+  end
+  release_slot(ref, channel)
+end
+
+-- @verb quiet_hold ref token until_ms left_ms fingerprint how detail keep_ms -> waits|State|begun|answer|send|stale
+-- A claimed message, whose consumer has quiet hours until then. how: wait, fail or send. It goes nevertheless where it is
+-- "begun", in part or perhaps, or where the consumer wrote lately. One whose time to live ends before it might go fails now.
+function verbs.quiet_hold()
+  local ref, key = a.ref, 'dcb:m:' .. a.ref
+  local f = redis.call('HMGET', key, F.state, F.token, F.part, F.unknown_since, F.lane, F.expires_at, F.channel_id)
+  if f[1] ~= S.sending or f[2] ~= a.token then return 'stale' end
+  if f[3] ~= '0' or f[4] then return 'begun' end
+  if f[5] ~= '' and redis.call('EXISTS', 'dcb:wrote:' .. f[5]) == 1 then return 'answer' end
+  if a.how == 'send' then return 'send' end
+  local till, channel = opens(tonumber(a.until_ms), tonumber(a.left_ms)), f[7]
+  local over = till > tonumber(f[6])
+  give_back(ref, channel)
+  local state = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
+  if state then return state end
+  unclaim(ref, channel)
+  if a.how == 'fail' or over then
+    return finish(ref, S.failed, a.how == 'fail' and '350' or '305', a.detail, 'Failed', tonumber(a.keep_ms))
+  end
+  local line, known = 'n-' .. string.format('%.0f', till) .. '-' .. a.fingerprint .. '-' .. channel, known_of(ref)
+  wait(ref, known, line)
+  redis.call('ZADD', 'dcb:line:' .. line, place_of(known), ref)
+  redis.call('ZADD', 'dcb:lines', 'NX', till, line)
+  redis.call('ZADD', 'dcb:open:' .. channel, 'XX', till, ref) -- since when it could have gone
+  note(key, 'quiet', string.format('%.0f', till))
+  return 'waits'
+end
+
+-- It may go, sooner than was said or as it was.
+local function let_go(ref, line)
+  local channel = aside.field('m:' .. ref, F.channel_id)
+  redis.call('ZADD', 'dcb:open:' .. channel, 'XX', 'LT', now, ref)
+  redis.call('ZREM', 'dcb:line:' .. line, ref)
+  line_up_again(ref, line)
+end
+
+-- Those who wait for no rate do not add to a queue that is full: others come at every hour.
+function ADVANCE.n(key, most)
+  local till, fingerprint, channel = string.match(key, '^n%-(%d+)%-(%w+)%-(.+)$')
+  till = tonumber(till)
+  if till and till > now and redis.call('HGET', 'dcb:quiet', channel) == fingerprint then
+    look_later(key, till)
+    return 0
+  end
+  local room = math.min(most, FULL - redis.call('LLEN', 'rq:queue:outbound'))
+  if room <= 0 then
+    look_later(key, now + 1)
+    return 0
+  end
+  local refs = redis.call('ZRANGE', 'dcb:line:' .. key, 0, room - 1)
+  for _, ref in ipairs(refs) do
+    if not aside.try('m:' .. ref, let_go, ref, key) then redis.call('ZREM', 'dcb:line:' .. key, ref) end
+  end
+  if redis.call('EXISTS', 'dcb:line:' .. key) == 1 then look_later(key, now) else redis.call('ZREM', 'dcb:lines', key) end
+  return #refs
+end
+
+-- @verb quiet_hours (channel fingerprint)… -> ok
+-- What a worker's configuration says of the channels that have some.
+function verbs.quiet_hours()
+  redis.call('DEL', 'dcb:quiet')
+  for i = each.from, #ARGV, each.size do redis.call('HSET', 'dcb:quiet', each.channel, each.fingerprint) end
+  for _, key in ipairs(redis.call('ZRANGE', 'dcb:lines', 0, -1)) do
+    if string.sub(key, 1, 2) == 'n-' then redis.call('ZADD', 'dcb:lines', now, key) end
+  end
+  return 'ok'
+end
+
+-- @verb consumer_wrote lane keep_ms -> 1|0
+-- From now on, for that long, messages to this consumer are sent at any hour. 1 where one has waited.
+function verbs.consumer_wrote()
+  local keep = tonumber(a.keep_ms)
+  if keep <= 0 then return 0 end
+  local until_now = redis.call('PTTL', 'dcb:wrote:' .. a.lane)
+  if until_now < keep then redis.call('SET', 'dcb:wrote:' .. a.lane, now, 'PX', keep) end
+  local head = redis.call('LINDEX', 'dcb:lane:' .. a.lane, 0)
+  if not head or string.sub(head, 1, 2) ~= 'm:' then return 0 end
+  local line = aside.field(head, F.line)
+  if string.sub(line, 1, 2) ~= 'n-' then return 0 end
+  return aside.try(head, let_go, string.sub(head, 3), line) and 1 or 0
+end

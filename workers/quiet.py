@@ -1,0 +1,69 @@
+"""Quiet hours at work: what is claimed for a consumer who is asleep waits, unless they have just written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from dcbridge.config.quiet_hours import QuietHours
+from dcbridge.ledger import MessageClaim, lane_of
+from dcbridge.messages import ConsumerMessage
+from dcbridge.providers.phone import consumer_id
+from dcbridge.providers.zones import zones_of
+from workers.context import WorkerContext
+
+log = structlog.get_logger()
+
+_SENT = {"begun": "begun", "answer": "answer", "send": "sent"}  # what a hold says of one that goes -> what is counted
+
+
+def opens(quiet: QuietHours, consumer: str, now: float) -> float:
+    """Seconds since 1970 when a message may go to this consumer: `now`, or later. `consumer`: as `consumer_key`."""
+    region, zones = zones_of(consumer)
+    if not zones:
+        zones = (quiet.zone,)
+    elif len(zones) > 1 and region in quiet.zones:
+        zones = (quiet.zones[region],)
+    at = datetime.fromtimestamp(now, UTC)
+    opening = quiet.opens(at, zones)
+    return opening.timestamp() if opening > at else now
+
+
+async def held(ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim) -> bool:
+    """Whether a claimed message is not sent now: it waits, or it has failed."""
+    channel_id = claimed.entry.channel_id
+    channel = ctx.channel(channel_id)
+    quiet = channel.quiet_hours if channel else None
+    if quiet is None:
+        return False
+    now = time.time()
+    at = opens(quiet, ctx.configuration.consumer_key(channel_id, claimed.entry.to_id), now)
+    if at <= now:
+        return False
+    until = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%MZ}"
+    outcome = await ctx.ledger.quiet.hold(
+        ref, claim, at, now, fingerprint=quiet.fingerprint, how=quiet.then, detail=f"quiet hours until {until}"
+    )
+    ctx.metrics.quiet_hours.labels(channel_id, _SENT.get(outcome, outcome)).inc()
+    if outcome in _SENT:
+        return False
+    log.info("message_in_quiet_hours", until=until, state=outcome)
+    return True
+
+
+async def hear(ctx: WorkerContext, provider: str, events: Sequence[object], accepted_at: int) -> None:
+    """A consumer who has just written is awake: what waits for them is sent, and what is answered now."""
+    for event in events:
+        if not isinstance(event, ConsumerMessage):
+            continue
+        channel_id = ctx.configuration.channel_of(provider, event.to.id)
+        channel = ctx.channel(channel_id) if channel_id is not None else None
+        if channel_id is None or channel is None or channel.quiet_hours is None:
+            continue
+        consumer = consumer_id(event.sender.id, channel.default_region)
+        left = channel.quiet_hours.answers_within - max(0.0, time.time() - accepted_at / 1000)
+        if left > 0 and await ctx.ledger.quiet.consumer_wrote(lane_of(channel_id, consumer), left):
+            ctx.metrics.quiet_hours.labels(channel_id, "woken").inc()
