@@ -206,7 +206,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel(
-            "Quiet hours", "short", "Messages that wait for their consumer's morning; and, in an hour, what became of others.",
+            "Quiet hours", "short", "Messages that wait for them to end; and what became of others in an hour.",
             (
                 ("max by (channel) (dcbridge_quiet_waiting{B})", "{{channel}} waiting"),
                 (
