@@ -22,7 +22,10 @@ from dcbridge.cli.terminal import (
     utc,
 )
 from dcbridge.config.models import Configuration
+from dcbridge.errors import Refused
 from dcbridge.ledger.consent import NOW, OTHER_KEY, ConsumerTokens, OptOut, OtherKey, is_token
+from dcbridge.providers.phone import to_e164
+from dcbridge.settings.problems import did_you_mean
 from dcbridge.settings.process import Settings
 
 app = typer.Typer(
@@ -97,7 +100,10 @@ def _run(config: Any, work: Callable[[Session, ConsumerTokens], Awaitable[int]])
             say_error(missing)
             return CANNOT_ASK
         if not session.configuration.consent_scopes:
-            say_error("dcbridge keeps no opt-outs: consent.enforce leaves those of every channel to its provider")
+            say_error(
+                "dcbridge keeps no opt-outs: consent.enforce leaves those of every channel to its provider; ask there,"
+                " or set it to always"
+            )
             return CANNOT_ASK
         tokens = ConsumerTokens(session.settings.token_key.get_secret_value().encode())
         try:
@@ -113,18 +119,49 @@ def _run(config: Any, work: Callable[[Session, ConsumerTokens], Awaitable[int]])
 def _places(
     session: Session, tokens: ConsumerTokens, number: str, channel: str | None
 ) -> dict[str, tuple[str, str]] | None:
-    """Scope -> (token, a channel of it). None, and said, for a channel whose opt-outs are not kept."""
+    """Scope -> (token, a channel of it). None, and said, for what is no number, and a channel whose opt-outs are not
+    kept.
+    """
     configuration = session.configuration
     scopes = configuration.consent_scopes
-    if channel is not None and channel not in scopes:
-        say_error(f"dcbridge keeps no opt-outs for channel {channel}")
+    if channel is not None and not _is_kept(configuration, channel):
         return None
     found: dict[str, tuple[str, str]] = {}
     for channel_id, scope in scopes.items():
         if channel in (None, channel_id):
-            token = tokens.of(configuration.consumer_key(channel_id, number))
-            found.setdefault(scope, (token, channel_id))
+            key = configuration.consumer_key(channel_id, number)
+            if _is_number(key):
+                found.setdefault(scope, (tokens.of(key), channel_id))
+    if not found:
+        say_error("what was given is not a telephone number; write it with its country code, such as +16504661149")
+        return None
     return found
+
+
+def _is_kept(configuration: Configuration, channel: str) -> bool:
+    scopes = configuration.consent_scopes
+    if channel in scopes:
+        return True
+    if channel not in configuration.channels:
+        near = did_you_mean(channel, configuration.channels)
+        kept = ", ".join([*scopes][:10]) + (" …" if len(scopes) > 10 else "")
+        say_error(f"there is no channel {channel}; {near or f'dcbridge keeps opt-outs for {kept}'}")
+    elif configuration.channels[channel].type != "sms":
+        say_error(f"channel {channel} is for email; opt-outs are of sms channels")
+    else:
+        say_error(
+            f"the opt-outs of channel {channel} are left to its provider; ask there, or set consent.enforce to always"
+        )
+    return False
+
+
+def _is_number(key: str) -> bool:
+    """Whether it can be dialled from another country; "whatsapp:" may stand before it."""
+    try:
+        to_e164(key.rpartition(":")[2])
+    except Refused:
+        return False
+    return True
 
 
 async def _show(session: Session, tokens: ConsumerTokens, number: str, channel: str | None, as_json: bool) -> int:
@@ -155,6 +192,16 @@ def _left_to_providers(session: Session) -> list[str]:
     return found if len(found) <= 10 else [*found[:10], "…"]
 
 
+_SAID = {
+    (True, "stopped"): "opted out",
+    (True, "same"): "had opted out before; nothing was changed",
+    (True, "late"): "the consumer has written START in this moment; nothing was changed",
+    (False, "started"): "opt-out lifted",
+    (False, "same"): "there was no opt-out; nothing was changed",
+    (False, "late"): "the consumer has written STOP in this moment; nothing was changed",
+}
+
+
 async def _change(session: Session, tokens: ConsumerTokens, number: str, channel: str | None, *, stop: bool) -> int:
     places = _places(session, tokens, number, channel)
     if places is None:
@@ -165,8 +212,7 @@ async def _change(session: Session, tokens: ConsumerTokens, number: str, channel
             said = await consent.stop(scope, token, NOW, "operator", channel=channel_id)
         else:
             said = await consent.start(scope, token, NOW, "operator", channel=channel_id)
-        words = {"stopped": "opted out", "started": "opt-out lifted", "late": "the consumer wrote something newer"}
-        out.print(f"{scope}: {words.get(said, 'already so')}", markup=False)
+        out.print(f"{scope}: {_SAID[stop, said]}", markup=False)
     return 0
 
 
@@ -191,16 +237,19 @@ async def _import(session: Session, tokens: ConsumerTokens, file: TextIO) -> int
     lines = _lines(file)
     head = next(lines, None)
     if not isinstance(head, dict) or head.get("opt_outs") != 1:
-        say_error("line 1: is not the beginning of an export")
+        say_error("line 1: is not the beginning of an export; give the whole output of dcbridge consent export")
         return CANNOT_ASK
     if head.get("key") != tokens.fingerprint:
-        say_error("the export was made with another DCBRIDGE_TOKEN_KEY: its tokens would stop nobody here")
+        say_error(
+            "the export was made with another DCBRIDGE_TOKEN_KEY: its tokens would stop nobody here; take the numbers"
+            " from where they came from, and run dcbridge consent add for each"
+        )
         return CANNOT_ASK
     opt_outs = []
     for number, line in enumerate(lines, 2):
         read = _opt_out(line)
         if read is None:
-            say_error(f"line {number}: is not an opt-out; nothing was imported")
+            say_error(f"line {number}: is not an opt-out; nothing was imported; leave it out, or export again")
             return CANNOT_ASK
         opt_outs.append(read)
     fresh = 0

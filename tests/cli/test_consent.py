@@ -25,14 +25,14 @@ async def test_one_is_added_shown_and_lifted_in_any_spelling(keeps: Session) -> 
     assert (await keeps.types("consent", "show", NUMBER)).code == 1
     added = await keeps.types("consent", "add", "-", stdin="1 (650) 466-1149\n")
     assert (added.code, added.out) == (0, "brand: opted out\n")
-    assert (await keeps.types("consent", "add", NUMBER)).out == "brand: already so\n"
+    assert (await keeps.types("consent", "add", NUMBER)).out == "brand: had opted out before; nothing was changed\n"
     shown = await keeps.types("consent", "show", "16504661149")
     assert shown.code == 0
     assert shown.out.startswith("brand: opted out 2")
     assert "by operator" in shown.out
     assert (await keeps.types("consent", "show", OTHER)).code == 1
     assert (await keeps.types("consent", "lift", NUMBER)).out == "brand: opt-out lifted\n"
-    assert (await keeps.types("consent", "lift", NUMBER)).out == "brand: already so\n"
+    assert (await keeps.types("consent", "lift", NUMBER)).out == "brand: there was no opt-out; nothing was changed\n"
     assert (await keeps.types("consent", "show", NUMBER, "--json")).out == ""
     assert "6504661149" not in str(await keeps.everything())
 
@@ -76,14 +76,15 @@ async def test_what_an_export_may_hold(keeps: Session, change: dict[str, Any], o
     text = b"\n".join(map(orjson.dumps, [HEAD | {"key": key}, LINE, LINE | change])).decode()
     said = await keeps.types("consent", "import", "-", stdin=text)
     assert said.code == (0 if ok else 2)
-    assert ok or said.err == "error: line 3: is not an opt-out; nothing was imported\n"
+    assert ok or said.err == "error: line 3: is not an opt-out; nothing was imported; leave it out, or export again\n"
     assert await keeps.keys("dcb:stop:*") == (["dcb:stop:brand"] if ok else [])
 
 
 @pytest.mark.parametrize("text", ["", "{}", "x", "[]", '{"opt_outs": 2}', "\x00", "{" * 5000])
 async def test_something_else_is_not_imported(keeps: Session, text: str) -> None:
     said = await keeps.types("consent", "import", "-", stdin=text)
-    assert (said.code, said.err) == (2, "error: line 1: is not the beginning of an export\n")
+    told = "error: line 1: is not the beginning of an export; give the whole output of dcbridge consent export\n"
+    assert (said.code, said.err) == (2, told)
 
 
 async def test_another_key_is_refused(keeps: Session) -> None:
@@ -127,6 +128,29 @@ async def test_no_opt_out_here_says_which_channels_are_left_to_providers(session
     assert (await session.types("consent", "show", NUMBER, "--channel", "5550200001")).out == "No opt-out.\n"
 
 
-async def test_a_channel_that_is_not_there(keeps: Session) -> None:
-    said = await keeps.types("consent", "add", NUMBER, "--channel", "nobody")
-    assert (said.code, said.err) == (2, "error: dcbridge keeps no opt-outs for channel nobody\n")
+@pytest.mark.parametrize(
+    ("command", "number", "channel", "told"),
+    [
+        ("show", NUMBER, "nobody", "there is no channel nobody; dcbridge keeps opt-outs for 0123456789"),
+        ("add", NUMBER, "012345678", 'there is no channel 012345678; did you mean "0123456789"?'),
+        ("lift", NUMBER, "company.com", "channel company.com is for email; opt-outs are of sms channels"),
+        ("show", "123", None, "is not a telephone number; write it with its country code, such as +16504661149"),
+        ("add", "a@example.org", None, "is not a telephone number"),
+        ("lift", "", None, "is not a telephone number"),
+        ("add", "9" * 5000, None, "is not a telephone number"),
+        ("show", "+16504661149 and more", None, "is not a telephone number"),
+    ],
+)
+async def test_what_is_wrong_with_a_command(
+    keeps: Session, command: str, number: str, channel: str | None, told: str
+) -> None:
+    said = await keeps.types("consent", command, number, *(["--channel", channel] if channel else []))
+    assert said.code == 2
+    assert told in said.err
+    assert await keeps.keys("dcb:stop:*") == []
+
+
+async def test_a_number_may_have_a_prefix(keeps: Session) -> None:
+    assert (await keeps.types("consent", "add", f"whatsapp:{NUMBER}")).code == 0
+    assert (await keeps.types("consent", "show", NUMBER)).code == 1
+    assert (await keeps.types("consent", "show", f"whatsapp:{NUMBER}")).code == 0
