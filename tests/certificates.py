@@ -12,8 +12,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 
-def self_signed(folder: Path, name: str = "own", *hosts: str) -> tuple[Path, Path]:
-    """PEM files of a certificate for 127.0.0.1 and localhost, or these hosts, that signed itself, and of its key."""
+def self_signed(folder: Path, name: str = "own", *hosts: str, days: int = 1) -> tuple[Path, Path]:
+    """PEM files of a certificate for 127.0.0.1 and localhost, or these hosts, that signed itself, and of its key.
+
+    `days` from now until it ends; less than 0: it has ended.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -25,8 +28,8 @@ def self_signed(folder: Path, name: str = "own", *hosts: str) -> tuple[Path, Pat
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=10))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(names, critical=False)
         .sign(key, hashes.SHA256())
     )

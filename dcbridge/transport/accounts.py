@@ -15,6 +15,7 @@ import structlog
 from dcbridge.errors import SendError
 from dcbridge.providers.base import Answer, HasLogin, MailRequest, Provider, Request, SmppRequest, TokenLogin
 from dcbridge.transport.sender import Sender
+from dcbridge.transport.smpp import Turn
 from dcbridge.transport.tokens import SOON, Fresh, KeptToken, nothing_taken
 
 log = structlog.get_logger()
@@ -40,10 +41,10 @@ class Accounts:
         if (kept := self._kept(provider)) is not None:
             await kept.token()
 
-    async def send(self, provider: Provider, request: Request) -> Answer:
+    async def send(self, provider: Provider, request: Request, turn: Turn | None = None) -> Answer:
         """As `Sender.send`, for a request of this provider. The errors of a login say that nothing was taken."""
         if provider.login is None or isinstance(request, MailRequest | SmppRequest):
-            return await self._sender.send(request)
+            return await self._sender.send(request, turn)
         if (kept := self._kept(provider)) is None:
             assert not isinstance(provider.login, TokenLogin)
             return await self._sender.http(provider.login.signed(request, time.time()))
@@ -69,7 +70,7 @@ class Accounts:
             kept.drop(request.headers.get("Authorization", "").removeprefix("Bearer "))
 
     def _kept(self, provider: HasLogin) -> KeptToken | None:
-        if not isinstance(provider.login, TokenLogin):
+        if provider.login is None or not isinstance(provider.login, TokenLogin):
             return None
         if provider.name not in self._tokens:
             self._tokens[provider.name] = KeptToken(_renewal(provider.name, provider.login, self._sender), self._clock)

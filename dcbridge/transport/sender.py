@@ -26,9 +26,10 @@ from dcbridge.http.deadlines import Deadlines
 from dcbridge.http.unpacking import Unpackable, unpack
 from dcbridge.providers.base import Answer, MailRequest, Request, SmppRequest
 from dcbridge.transport.resolver import resolver_of
-from dcbridge.transport.smpp import Sessions
+from dcbridge.transport.smpp import Sessions, Turn
 from dcbridge.transport.smtp import send_mail
 from dcbridge.transport.ssrf import ForbiddenAddress, Guard
+from dcbridge.transport.tls import tls_word
 
 SHORT_URL, SHORT_URLS = 512, 256  # characters, and how many are remembered: 128 KiB
 LONGEST_URL = 8192  # characters
@@ -157,12 +158,15 @@ class Sender:
         if self._names is not None:
             await self._names.close()
 
-    async def send(self, request: Request) -> Answer:
-        """The answer, read whole. Raises Unreachable, or OutcomeUnknown once bytes may have arrived."""
+    async def send(self, request: Request, turn: Turn | None = None) -> Answer:
+        """The answer, read whole. Raises Unreachable, or OutcomeUnknown once bytes may have arrived.
+
+        `turn` is asked before the first byte where a request has waited for others, and what it raises is raised.
+        """
         if isinstance(request, MailRequest):
             return await send_mail(request)
         if isinstance(request, SmppRequest):
-            return await self.smpp.submit(request)
+            return await self.smpp.submit(request, turn)
         return await self.http(request)
 
     @asynccontextmanager
@@ -288,6 +292,8 @@ def _what_failed(cause: BaseException | None) -> str:
     match cause:
         case aiohttp.ClientConnectorDNSError():
             return "dns"
+        case aiohttp.ClientConnectorCertificateError():
+            return tls_word(cause.certificate_error)
         case aiohttp.ClientSSLError():
             return "tls"
         case aiohttp.ConnectionTimeoutError():

@@ -20,14 +20,16 @@ from dcbridge.errors import AccountFault, OutcomeUnknown, Unreachable
 from dcbridge.providers.base import SmppAccount, SmppAnswer, SmppRequest
 from dcbridge.smpp import pdu
 from dcbridge.smpp.pdu import BadPdu, Command, Header
-from dcbridge.transport.tls import client_context
+from dcbridge.transport.tls import client_context, tls_word
 
 MOST_ARRIVING = 200  # units that are being stored at one time; to more the SMSC is told "later"
 MOST_UNREAD = 1 << 20  # bytes that the SMSC has not read; a session with more is ended
+MOST_AT_ONCE = 1 << 16  # bytes that are written at one moment
 MOST_UNCONFIRMED = 1000  # answers that the SMSC may not have read; after so many it is asked at once
 CONFIRMED_WITHIN = 1.0  # seconds after an arrival until the SMSC is asked, and has read the answer to it
 UNBIND_SECONDS = 2.0
 _CLOSED = (OSError, asyncio.IncompleteReadError)
+Turn = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Session:
         self._waiting: dict[int, asyncio.Future[tuple[Header, bytes]]] = {}
         self._arriving: set[asyncio.Task[None]] = set()
         self._answered: list[bytes] = []  # deliver_sm whose answer is written
+        self._unwritten = bytearray()
         self._ask = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.closed = asyncio.Event()
@@ -115,14 +118,22 @@ class Session:
 
     # ------------------------------------------------------------ out
 
-    async def submit(self, body: bytes) -> SmppAnswer:
-        """Hand over one message. Raises Unreachable where nothing was written, else OutcomeUnknown."""
+    async def submit(self, body: bytes, turn: Turn | None = None) -> SmppAnswer:
+        """Hand over one message. Raises Unreachable where nothing was written, else OutcomeUnknown.
+
+        `turn` is asked when there is room in the window and nothing is written; what it raises is raised.
+        """
+        if self._window.locked():
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._window.acquire()
+            except TimeoutError:
+                raise Unreachable("the window is full") from None
+        else:
+            await self._window.acquire()
         try:
-            async with asyncio.timeout(self._timeout):
-                await self._window.acquire()
-        except TimeoutError:
-            raise Unreachable("the window is full") from None
-        try:
+            if turn is not None:
+                await turn()
             if self.closed.is_set():
                 raise Unreachable("no session")
             header, answer = await self._ask_for(Command.SUBMIT_SM, body)
@@ -135,16 +146,15 @@ class Session:
         return SmppAnswer(header.status or (0 if header.command == Command.SUBMIT_SM_RESP else 0xFF), message_id)
 
     async def _ask_for(self, command: Command, body: bytes = b"") -> tuple[Header, bytes]:
-        sequence = self._next()
-        answer: asyncio.Future[tuple[Header, bytes]] = asyncio.get_running_loop().create_future()
+        sequence, loop = self._next(), asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[Header, bytes]] = loop.create_future()
         self._waiting[sequence] = answer
+        late = loop.call_later(self._timeout, _too_late, answer)
         try:
             self._write(pdu.unit(command, sequence, body))
-            async with asyncio.timeout(self._timeout):
-                return await answer
-        except TimeoutError:
-            raise OutcomeUnknown("timeout") from None
+            return await answer
         finally:
+            late.cancel()
             self._waiting.pop(sequence, None)
 
     def _next(self) -> int:
@@ -154,7 +164,17 @@ class Session:
     def _write(self, unit: bytes) -> None:
         if self.closed.is_set():
             return
-        self._writer.write(unit)
+        if not self._unwritten:  # what is said at one moment is written at once
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unwritten += unit
+        if len(self._unwritten) > MOST_AT_ONCE:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._unwritten or self.closed.is_set():
+            return
+        self._writer.write(bytes(self._unwritten))
+        self._unwritten.clear()
         if self._writer.transport.get_write_buffer_size() > MOST_UNREAD:
             self._end("it reads nothing")
 
@@ -240,6 +260,9 @@ class Session:
         """The connection is no more. Whoever waits learns that nobody knows."""
         if self.closed.is_set():
             return
+        self._flush()
+        if self.closed.is_set():
+            return
         self.why = why
         self.closed.set()
         for waiting in self._waiting.values():
@@ -285,18 +308,23 @@ class Sessions:
         session = self._held.get(account)
         return session if session is not None and not session.closed.is_set() else None
 
-    async def submit(self, request: SmppRequest) -> SmppAnswer:
+    async def submit(self, request: SmppRequest, turn: Turn | None = None) -> SmppAnswer:
         """As `Session.submit`."""
         session = self.of(request.account)
         if session is None:
             raise Unreachable("no session")
-        return await session.submit(request.body)
+        return await session.submit(request.body, turn)
+
+
+def _too_late(answer: asyncio.Future[tuple[Header, bytes]]) -> None:
+    if not answer.done():
+        answer.set_exception(OutcomeUnknown("timeout"))
 
 
 def _word_for(error: Exception) -> str:
     """A fixed word: the error's own text would name the host."""
     if isinstance(error, ssl.SSLError):
-        return "tls"
+        return tls_word(error)
     if isinstance(error, socket.gaierror | UnicodeError):
         return "dns"
     return "connect timeout" if isinstance(error, TimeoutError) else "connect"

@@ -19,7 +19,7 @@ from aiosmtplib.response import SMTPResponse
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Unreachable
 from dcbridge.messages import Reason
 from dcbridge.providers.base import MailAnswer, MailRequest, MailStep
-from dcbridge.transport.tls import client_context
+from dcbridge.transport.tls import client_context, tls_word
 
 # The greeting is part of it: Postfix's postscreen holds it back for 6 seconds.
 CONNECT_SECONDS = 10.0
@@ -197,7 +197,7 @@ def xtext(value: str) -> str:
 def _word_for(error: Exception) -> str:
     cause = error.__cause__ or error
     if isinstance(cause, ssl.SSLError | ssl.CertificateError):
-        return "tls"
+        return tls_word(cause)
     if isinstance(cause, socket.gaierror):
         return "dns"
     if isinstance(error, TimeoutError):

@@ -14,3 +14,15 @@ def client_context(*, verify: bool = True) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+_EXPIRED, _OTHER_NAME = (9, 10), (62, 64)  # of OpenSSL: not yet valid, expired; another host, another address
+
+
+def tls_word(error: BaseException | None) -> str:
+    """A fixed word for a handshake that failed: the error's own text would name the host."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return "tls"
+    if error.verify_code in _EXPIRED:
+        return "tls certificate expired"
+    return "tls certificate of another host" if error.verify_code in _OTHER_NAME else "tls certificate not trusted"

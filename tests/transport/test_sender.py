@@ -143,7 +143,7 @@ async def test_a_certificate_that_nobody_vouches_for_and_the_same_one_trusted(tm
 
     async with serving(polite, context) as url:
         found = await fate(url)
-        assert (type(found), getattr(found, "code", "")) == (Unreachable, "tls")
+        assert (type(found), getattr(found, "code", "")) == (Unreachable, "tls certificate not trusted")
         assert not any(asked)
         trusting = ssl.create_default_context(cafile=str(certificate))
         async with Sender(tls=trusting) as sender:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -68,6 +69,14 @@ class Here:
         self.confirmed += units
 
 
+async def until(found: Callable[[], object]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if found():
+                return
+            await asyncio.sleep(0.01)
+
+
 @dataclass
 class Both:
     session: Session
@@ -75,15 +84,13 @@ class Both:
     here: Here
 
     async def until(self, found: Callable[[], object]) -> None:
-        async with asyncio.timeout(20):
-            while True:
-                if found():
-                    return
-                await asyncio.sleep(0.01)
+        await until(found)
 
 
 @asynccontextmanager
-async def listening(does: Units, *, bind_status: int = 0) -> AsyncIterator[tuple[int, list[Smsc]]]:
+async def listening(
+    does: Units, *, bind_status: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, list[Smsc]]]:
     made: list[Smsc] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -101,7 +108,7 @@ async def listening(does: Units, *, bind_status: int = 0) -> AsyncIterator[tuple
         except (asyncio.IncompleteReadError, OSError):
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     async with server:
         yield server.sockets[0].getsockname()[1], made
         for one in made:
