@@ -36,6 +36,7 @@ log = structlog.get_logger()
 LEASE = 10.0  # seconds for which a worker may hold a session without saying so again
 LOOK = 2.0
 FIRST, MOST = 1.0, 60.0  # seconds between two tries to bind
+NO_LIMIT = 10_000  # requests in flight
 UNSURE = 10_000  # arrivals of which nobody knows whether they were stored
 
 
@@ -114,7 +115,7 @@ class Binds:
         settings, account = self._settings, provider.session
         session_id = secrets.token_hex(8)
         unsure: OrderedDict[str, str] = OrderedDict()
-        window = max(1, -(-self._windows.get(provider.name, 10) // account.binds))
+        window = max(1, -(-(self._windows.get(provider.name) or NO_LIMIT) // account.binds))
         odd = self._metrics.session_oddities
 
         async def store(unit: bytes) -> int:

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import structlog
+from redis.exceptions import RedisError
 
 from dcbridge.config.models import Channel
 from dcbridge.errors import Refused, SendError, Unreadable
@@ -80,8 +81,15 @@ async def _send(ctx: WorkerContext, ref: str, claim: str, held: AsyncExitStack) 
     if ctx.claim_may_be_lost(since):
         return False
     sms = channel.type == "sms" and not media
-    await _send_part(ctx, ref, claim, claimed, channel, provider, part, request, sms=sms)
+    try:
+        await _send_part(ctx, ref, claim, claimed, channel, provider, part, request, since, sms=sms)
+    except _ClaimLost:
+        return False
     return True
+
+
+class _ClaimLost(Exception):
+    """Nothing was written, and the message may have moved on: it has to be claimed and read again."""
 
 
 async def _prepare(
@@ -167,13 +175,27 @@ async def _send_part(
     provider: Provider,
     part: Part,
     request: Request,
+    since: float,
     *,
     sms: bool,
 ) -> None:
+    """`since`: when it was claimed. Raises _ClaimLost where that may be too long ago, and nothing was written."""
     began = time.monotonic()
     understood = True
+
+    async def turn() -> None:
+        nonlocal began
+        if ctx.claim_may_be_lost(since):
+            try:
+                again = await ctx.ledger.messages.claim(ref, claim, ctx.settings.lease)
+            except (RedisError, OSError):
+                raise _ClaimLost from None
+            if not again.ours or again.entry.total_attempts != claimed.entry.total_attempts:
+                raise _ClaimLost
+        began = time.monotonic()
+
     try:
-        answer = await ctx.accounts.send(provider, request)
+        answer = await ctx.accounts.send(provider, request, turn)
         taken = provider.parse_response(answer)
     except SendError as error:
         ctx.metrics.sends.labels(provider.name, error.outcome).inc()
@@ -185,6 +207,8 @@ async def _send_part(
             return
         failures.response_unreadable(ctx, provider.name, error)
         taken, understood = Submission(""), False
+    except _ClaimLost:
+        raise
     except Exception as error:  # the adapter tripped over an answer: the provider probably has the message
         ctx.metrics.faults.labels("bug", provider.name).inc()
         log.error("response_not_understood", provider=provider.name, bug=type(error).__name__, exc_info=True)

@@ -168,15 +168,20 @@ class RelayWorker(BaseWorker):
                 await self._changed.wait()
                 continue
             try:
-                if self._done:
-                    await self._flush(redis)
-                jobs = await self._take(take, room, b"", names)
+                # Both at once: they meet in one fsync, and who waits for a job does not wait for the books of RQ.
+                jobs, told = await asyncio.gather(
+                    self._take(take, room, b"", names), self._flush(redis), return_exceptions=True
+                )
+                if isinstance(jobs, BaseException):
+                    raise jobs
+                if isinstance(told, BaseException) and not jobs:
+                    raise told
                 if not jobs and self._burst:
                     if not self._running:
                         return worked
                     await self._changed.wait()
                     continue
-                if not jobs and await redis.exists("rq:suspended"):  # a blocking pop would not look
+                if jobs is None:  # suspended; a blocking pop would not look
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._stop.wait(), BLOCK)
                     continue
@@ -192,7 +197,7 @@ class RelayWorker(BaseWorker):
                         continue
                     name = names[keys.index(found[0].decode())]
                     order = [name, *(n for n in names if n != name)]
-                    jobs = await self._take(take, room, found[1], order)
+                    jobs = await self._take(take, room, found[1], order) or []
                 trouble = 0.0
             except (RedisError, OSError) as error:
                 trouble = min(2.0, trouble * 2 or 0.1)
@@ -223,12 +228,16 @@ class RelayWorker(BaseWorker):
         most = self.settings.concurrency
         return -(-most // 2) - self._delivering if name == EVENTS and len(self.queues) > 1 else most
 
-    async def _take(self, take: Any, room: int, popped: bytes, names: list[str]) -> list[tuple[bytes, str, bytes]]:
-        """(job id, queue, data) of each. An id is whatever somebody wrote there, and need not be text."""
+    async def _take(
+        self, take: Any, room: int, popped: bytes, names: list[str]
+    ) -> list[tuple[bytes, str, bytes]] | None:
+        """(job id, queue, data) of each, None while all work is suspended. An id is whatever somebody wrote there, and
+        need not be text.
+        """
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         queues = [word for name in names for word in (name, self._most(name))]
         rows = await take(args=[min(room, 64), self.name, now, int(time.time() + WIP), popped, LARGEST, *queues])
-        return [(row[0], row[1].decode(), row[2]) for row in rows]
+        return None if rows is None else [(row[0], row[1].decode(), row[2]) for row in rows]
 
     async def _run(self, ctx: WorkerContext, job_id: bytes, queue: str, data: bytes) -> None:
         try:

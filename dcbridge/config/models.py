@@ -17,7 +17,8 @@ from dcbridge.config.inbound import Inbound, base_of, mailboxes
 from dcbridge.config.media import ChannelMedia, Media
 from dcbridge.config.quiet_hours import QuietHours
 from dcbridge.config.routing import Slow, Switch, with_both
-from dcbridge.events.sinks import EventPace, Subscriber
+from dcbridge.config.windows import ahead, written
+from dcbridge.events.sinks import Subscriber
 from dcbridge.providers import ANY_SENDERS, KINDS, build
 from dcbridge.providers.base import Fields, Provider
 from dcbridge.providers.http import json_literal, texts
@@ -427,8 +428,10 @@ class Configuration(Model):
         kept = keepers(self.build_providers())
 
         def account(name: str, own: Pace, confirm_within: float) -> str:
+            its = self.providers[name]
+            more = ahead(its.pace.in_flight, its.pace.per_second) if KINDS[its.kind].can.window else 0
             asked = f" asked {kept[name]} {confirm_within * 1000:.0f}" if name in kept else ""
-            return f"{name} {_written(self.providers[name].pace)} {_written(own)}{asked}"
+            return f"{name} {written(its.pace, more)} {written(own)}{asked}"
 
         channels = {
             channel_id: account(one.provider, one.pace, one.confirm_within) + one.switch.among(one.providers)
@@ -439,7 +442,7 @@ class Configuration(Model):
                 within = max(other.confirm_within for other in self.channels.values() if name in other.providers)
                 channels[f"providers/{name}"] = f"{account(name, Pace(), within)} {self.slow.words}"
         subscribers = {
-            f"subscribers/{name}": f"subscribers/{name} {_written(one.pace)} {_written(Pace())}"
+            f"subscribers/{name}": f"subscribers/{name} {written(one.pace)} {written(Pace())}"
             for name, one in self.subscribers.items()
             if one.on
         }
@@ -481,10 +484,6 @@ class Configuration(Model):
             )
         )
         return self
-
-
-def _written(pace: Pace | EventPace) -> str:
-    return f"{pace.per_second:g} {pace.burst} {pace.in_flight}"
 
 
 def _bytes(secrets: tuple[SecretStr, ...]) -> list[bytes]:

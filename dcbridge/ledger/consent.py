@@ -5,6 +5,7 @@ A consumer is a token: a number is stored nowhere. An opt-out never expires by i
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -77,6 +78,8 @@ class Consent:
 
     def __init__(self, script: Script) -> None:
         self._script, self._redis = script, cast(Any, script.redis)
+        self._asked: dict[str, list[tuple[str, asyncio.Future[bytes | None]]]] = {}  # by scope
+        self._asking: set[asyncio.Task[None]] = set()
 
     async def stop(self, scope: str, token: str, order: int, by: By, proof: str = "", channel: str = "") -> str:
         """ "stopped", "same" where it was said before, "late" where the consumer has said START since."""
@@ -94,9 +97,34 @@ class Consent:
         return word(await self._script.record("consent_started", scope, token, order, by, channel, keep_ms))
 
     async def find(self, scope: str, token: str) -> OptOut | None:
-        """The opt-out of one consumer."""
-        found = await self._script.outlast(lambda: self._redis.hget(f"dcb:stop:{scope}", token))
+        """The opt-out of one consumer. Those who ask at one moment share a command: every message does."""
+        found = await self._script.outlast(lambda: self._ask(scope, token))
         return _read(scope, token, found) if found is not None else None
+
+    async def _ask(self, scope: str, token: str) -> bytes | None:
+        done: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        waiting = self._asked.setdefault(scope, [])
+        waiting.append((token, done))
+        if len(waiting) == 1:
+            task = asyncio.create_task(self._answer(scope))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+        return await done
+
+    async def _answer(self, scope: str) -> None:
+        waiting = self._asked.pop(scope)
+        try:
+            found = await self._redis.hmget(f"dcb:stop:{scope}", [token for token, _ in waiting])
+        except BaseException as error:
+            for _, done in waiting:
+                if not done.done():
+                    done.set_exception(error if isinstance(error, Exception) else ConnectionError("it was stopped"))
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for (_, done), one in zip(waiting, found, strict=True):
+                if not done.done():
+                    done.set_result(one)
 
     async def require_key(self, fingerprint: str) -> None:
         """Raises OtherKey. The first key that is asked about is the one."""

@@ -115,7 +115,7 @@ def _job(call: Call, _result: Any) -> str:
 
 
 def _jobs(_call: Call, result: Any) -> str:
-    return next((job.decode() for job, _queue, _data in result if job.startswith(b"send-")), "")
+    return next((job.decode() for job, _queue, _data in result or () if job.startswith(b"send-")), "")
 
 
 def _decision(call: Call, _result: Any) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger.consent import NOW, Consent, ConsumerTokens, OptOut, OtherKey, order_of
 from tests.ledger.ledger_bench import Bench
 
@@ -128,3 +131,29 @@ async def test_no_number_is_stored(redis: Redis, consent: Consent) -> None:
     found = await consent.find(SCOPE, token)
     assert found is not None
     assert len(found.proof) == 128
+
+
+async def test_those_who_ask_at_one_moment_share_a_command(redis: Redis, consent: Consent) -> None:
+    """Every message asks before it is sent."""
+    tokens = [f"{number:032x}" for number in range(50)]
+    for scope, token in ((SCOPE, tokens[3]), (SCOPE, tokens[40]), ("other", tokens[7])):
+        await consent.stop(scope, token, order_of(AT), "keyword", token[-2:])
+    before: Any = await redis.info("commandstats")
+    asked = [consent.find(scope, token) for scope in (SCOPE, "other") for token in [*tokens, tokens[3]]]
+    given_up = asyncio.create_task(consent.find(SCOPE, tokens[3]))
+    found = await asyncio.gather(*asked, asyncio.sleep(0, given_up.cancel()))
+    assert [(one.scope, one.token, one.proof) for one in found if isinstance(one, OptOut)] == [
+        (SCOPE, tokens[3], "03"), (SCOPE, tokens[40], "28"), (SCOPE, tokens[3], "03"), ("other", tokens[7], "07"),
+    ]  # fmt: skip
+    after: Any = await redis.info("commandstats")
+    assert after["cmdstat_hmget"]["calls"] - before.get("cmdstat_hmget", {"calls": 0})["calls"] == 2
+
+
+async def test_each_who_asks_hears_that_redis_does_not_answer(own_redis: EmbeddedRedis) -> None:
+    async with Redis.from_url(own_redis.url) as client:
+        consent = Bench(client).ledger.consent
+        own_redis.stop()
+        said = await asyncio.gather(*(consent.find(SCOPE, WHO) for _ in range(3)), return_exceptions=True)
+        assert [isinstance(one, RedisError) for one in said] == [True] * 3
+        own_redis.start()
+        assert await consent.find(SCOPE, WHO) is None

@@ -46,9 +46,10 @@ class Side:
     def __init__(self, redis: Redis, url: str, port: int, smscs: list[Smsc], stack: AsyncExitStack) -> None:
         self.redis, self.url, self.port, self.smscs, self.stack = redis, url, port, smscs, stack
 
-    async def worker(self, name: str, count: int = 1, **changes: Any) -> WorkerContext:
-        """One that keeps its sessions."""
-        configuration = parse(CONFIGURATION.format(port=self.port, binds=count), {})
+    async def worker(self, name: str, count: int = 1, *, more: str = "", **changes: Any) -> WorkerContext:
+        """One that keeps its sessions. `more`: of the account."""
+        written = CONFIGURATION.format(port=self.port, binds=count)
+        configuration = parse(written.replace("enquire_every: 1", f"enquire_every: 1, {more}") if more else written, {})
         ctx = await self.stack.enter_async_context(
             open_context(settings(self.url, **changes), configuration, worker=name)
         )
@@ -65,9 +66,9 @@ class Side:
         ctx.binds.stop = stop  # type: ignore[attr-defined]
         return ctx
 
-    async def accept(self, ctx: WorkerContext, message_id: str = "m-1") -> str:
+    async def accept(self, ctx: WorkerContext, message_id: str = "m-1", to: str = "16504661149") -> str:
         body = (
-            '{"channel":{"id":"0123456789","type":"sms","from":{"id":"0123456789"},"to":{"id":"16504661149"},'
+            '{"channel":{"id":"0123456789","type":"sms","from":{"id":"0123456789"},"to":{"id":"' + to + '"},'
             f'"messageId":"{message_id}"}},"type":"Text","text":"Hello"}}'
         )
         copies = intake.read(ctx.configuration, "main", body.encode(), "trace").copies
