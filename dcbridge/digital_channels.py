@@ -72,6 +72,16 @@ class DigitalChannels:
         body = payloads.write_consumer_message(consumer_id, channel_id, text, others)
         return _accepted(await self._post_messages(self.party(channel_id), body, trace_id))
 
+    async def post_consumer_email(
+        self, channel_id: str, consumer_id: str, email: Mapping[str, str], text: str, trace_id: str = "",
+        others: Sequence[Mapping[str, Any]] = (),
+    ) -> list[str]:  # fmt: skip
+        """The same of a mail, as an email. `email`: its subject, html, the name of who wrote, and the mailbox `to`."""
+        body = payloads.write_consumer_email(
+            consumer_id, email["name"], email["to"], email["subject"], text, email["html"], others
+        )
+        return _accepted(await self._post_messages(self.party(channel_id), body, trace_id))
+
     async def post_receipts(
         self, channel_id: str, receipts: Sequence[Receipt], trace_id: str = "", endpoint: str = ""
     ) -> None:

@@ -23,12 +23,13 @@ class MailEnvelope:
     """What is known of a mail besides its bytes.
 
     `sender`: MAIL FROM, "" for a mail without a sender, None where nobody said. `lane`: whose mails are read in order,
-    where that is not `sender`.
+    where that is not `sender`. `to`: the mailbox that it was delivered to, "" where nobody said.
     """
 
     channel_id: str
     sender: str | None
     lane: str = ""
+    to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ async def store(
     if await ledger.tasks.entry(task_id):
         return StoredMail(task_id, "repeated", trace)
     blob = await ledger.blobs.put(raw, keep=keep, task=task_id, blob_id=task_id)
-    payload = orjson.dumps({"blob": blob, "from": envelope.sender})
+    payload = orjson.dumps({"blob": blob, "from": envelope.sender, "to": envelope.to})
     lane = mail_lane(channel_id, envelope.sender or envelope.lane)
     [fresh] = await ledger.tasks.put([NewTask(task_id, "mail", lane, payload, trace, channel_id)])
     return StoredMail(task_id, "accepted" if fresh else "repeated", trace)

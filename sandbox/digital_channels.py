@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -43,6 +43,7 @@ class _Text:
     sender: str
     to: str
     text: str
+    parts: dict[str, str] = field(default_factory=dict)  # of an email
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +133,32 @@ class Messages:
             if self.world.channels[channel_id] == "sms" and to != channel_id:
                 self.world.violation(WHO, "a consumer's SMS goes to the channel's id", f"{where}.channel.to.id is {to}")
             return _Text(sender, to, text)
+        if kind == "Email":
+            return self._email(channel_id, message, channel, sender, to, where)
         if kind == "Receipt":
             self._extras(message, ("channel", "type", "status", "reasons"), f"{where}.")
             self._extras(channel, ("from", "to", "messageId"), f"{where}.channel.")
             return self._read_receipt(channel_id, message, channel, sender, to, where)
-        raise BrokenRuleError(400, f"{where}.type is Text or Receipt")
+        raise BrokenRuleError(400, f"{where}.type is Text, Email or Receipt")
+
+    def _email(
+        self, channel_id: str, message: dict[str, Any], channel: dict[str, Any], sender: str, to: str, where: str
+    ) -> _Text:
+        """What a consumer's email would look like after the documented webhook of an agent's: nothing documents it."""
+        self._extras(message, ("channel", "type", "subject", "content"), f"{where}.")
+        self._extras(channel, ("from", "to"), f"{where}.channel.")
+        content = message.get("content")
+        if self.world.channels[channel_id] != "email" or self.world.switches.digital_channels.emails == "refuse":
+            raise BrokenRuleError(400, f"{where}.type Email is not taken from this channel")
+        if not isinstance(content, list) or not content:
+            raise BrokenRuleError(400, f"{where}.content is a non-empty list")
+        parts = {}
+        for at, part in enumerate(content):
+            one = an_object(part, f"{where}.content[{at}]")
+            if one.get("type") not in ("text", "html") or not isinstance(one.get("text"), str) or not one["text"]:
+                raise BrokenRuleError(400, f"{where}.content[{at}] has a type, text or html, and a non-empty text")
+            parts[one["type"]] = one["text"]
+        return _Text(sender, to, "\n\n".join(filter(None, (message.get("subject"), parts.get("text")))), parts)
 
     def _read_receipt(
         self, channel_id: str, value: dict[str, Any], channel: dict[str, Any], sender: str, to: str, where: str
@@ -191,6 +213,7 @@ class Messages:
         seq = world.next_seq()
         now = time.time()
         seen = SeenByAgent(seq, now, f"{int(now * 1000)}-{seq}", channel_id, text.sender, text.to, text.text)
+        seen.parts = text.parts
         if world.channels[channel_id] == "email":
             consumer_mail.note_seen(world, seen)
         world.seen.append(seen)

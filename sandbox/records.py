@@ -63,6 +63,7 @@ class SeenByAgent:
     to: str
     text: str
     media: list[str] = field(default_factory=list)  # where the page finds the files behind its links
+    parts: dict[str, str] = field(default_factory=dict)  # of one that came as an email: its text and its html
     written: int = 0  # the consumer's mail that it was; 0 where it was none, or is not known
     left_out: list[str] = field(default_factory=list)  # lines of that mail which the agent does not see
 

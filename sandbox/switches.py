@@ -19,12 +19,14 @@ class DigitalChannelsSwitch:
     and answers after `delay`; refuse_batch answers 400 to more than one message in a request; lost_answer
     applies the request and resets the connection.
     `ids` is the shape of the answer's ids: strings, objects or alternate (both are documented).
+    `emails`: whether a consumer's message of type Email is taken, or refused (refuse).
     """
 
     mode: str = "ok"
     count: int | None = None
     delay: float = 0.0
     ids: str = "alternate"
+    emails: str = "take"
 
     def take(self) -> str:
         """The mode for the request at hand; counts it."""
@@ -142,6 +144,8 @@ def _check(name: str, group: object, key: str, value: object) -> None:
         allowed = value in QUESTIONS
     elif key == "ids":
         allowed = value in ("strings", "objects", "alternate")
+    elif key == "emails":
+        allowed = value in ("take", "refuse")
     elif key in ("statuses", "off"):
         allowed = isinstance(value, list) and all(isinstance(status, str) for status in value)
     elif key in ("refuse", "only"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 import structlog
 
-from dcbridge.errors import OutcomeUnknown, SendError, Undecodable
+from dcbridge.errors import OutcomeUnknown, Refused, SendError, Undecodable
 from dcbridge.ledger import TaskClaim
 from dcbridge.ledger.fields import TaskEntry
 from dcbridge.runtime.logs import info_line_in_context
@@ -51,7 +52,8 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
             return True
         if found is None:
             return True
-        if not found.text and not found.others:
+        email = stored.get("email")
+        if not found.text and not found.others and not (email and email["subject"]):
             # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
             await ctx.ledger.tasks.done(task_id, claim, keep, "blank text, not posted")
             ctx.metrics.consumer_messages.labels(channel_id, "blank").inc()
@@ -60,9 +62,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         try:
             if ctx.claim_may_be_lost(since):
                 return False
-            ids = await ctx.digital_channels.post_consumer_message(
-                channel_id, stored["from"], found.text, claimed.entry.trace_id, found.others
-            )
+            ids = await _post(ctx, channel_id, stored, found, claimed.entry.trace_id)
         except Undecodable as error:
             failures.response_unreadable(ctx, "digital-channels", error)
             ids = []
@@ -73,6 +73,24 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
         info_line_in_context("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
         return True
+
+
+async def _post(
+    ctx: WorkerContext, channel_id: str, stored: Mapping[str, Any], found: media_in.ForAgent, trace: str
+) -> list[str]:
+    """As an email where the channel says so; as a text where it does not, or where Genesys takes no such email."""
+    email, text = stored.get("email"), found.text
+    if email is not None:
+        if text:
+            try:
+                return await ctx.digital_channels.post_consumer_email(
+                    channel_id, stored["from"], email, text, trace, found.others
+                )
+            except Refused as error:
+                log.warning("consumer_email_refused", code=error.code)
+                ctx.metrics.consumer_messages.labels(channel_id, "email_refused").inc()
+        text = "\n\n".join(filter(None, (email["subject"], text)))
+    return await ctx.digital_channels.post_consumer_message(channel_id, stored["from"], text, trace, found.others)
 
 
 def _read(entry: TaskEntry) -> dict[str, Any]:

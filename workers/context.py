@@ -26,6 +26,7 @@ from dcbridge.ledger import Ledger
 from dcbridge.ledger.consent import OTHER_KEY, ConsumerTokens, OtherKey
 from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.patience import Patience
+from dcbridge.mail.reply_tokens import ReplyTokens
 from dcbridge.providers.base import Provider, StatusLookup
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
@@ -62,6 +63,7 @@ class WorkerContext:
     consent_words: Mapping[str, ConsentWord]
     metrics: Metrics
     binds: Binds
+    reply_tokens: ReplyTokens
     mail_domains: frozenset[str] = frozenset()  # of the mailboxes of our channels
 
     def channel(self, channel_id: str) -> Channel | None:
@@ -164,6 +166,7 @@ async def open_context(
             consent_words=configuration.consent.words(),
             metrics=metrics,
             binds=Binds(settings, ledger, sender, providers, configuration.windows(), metrics),
+            reply_tokens=ReplyTokens(settings.reply_keys),
             mail_domains=domains(configuration.channels),
         )
 

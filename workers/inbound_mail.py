@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 import structlog
@@ -14,12 +16,14 @@ from dcbridge.config.models import Channel
 from dcbridge.errors import Deferred, UnreadableEvent
 from dcbridge.ledger import NewTask, TaskClaim
 from dcbridge.ledger.blobs import NoRoom
+from dcbridge.mail.clean import cleaned
 from dcbridge.mail.for_agent import marks_of, text_for_agent
 from dcbridge.mail.quotes import reply_of
 from dcbridge.mail.reader import Kind, Mail, read
 from dcbridge.messages import Address
 from dcbridge.providers.base import Callback
 from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack
+from dcbridge.providers.smtp import NAMED
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
 from workers import failures, threads
@@ -28,7 +32,19 @@ from workers.media_in import BLOB, MOST
 
 log = structlog.get_logger()
 
+FLOOD = 600.0  # seconds in which mails of one consumer are counted
+NOT_VERIFIED = "the sender is not verified"
 LONGEST_REPORT = 1 << 20  # bytes of a bounce that are read as a report; what it is about stands at its beginning
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A mail, and what an address of it refers to: the copy of an email of ours, and the mailbox that this went to."""
+
+    raw: bytes
+    ref: str
+    mailbox: str
+    html: str = ""  # of the mail itself, cleaned, where it goes on as an email
 
 
 async def read_mail(ctx: WorkerContext, task_id: str) -> None:
@@ -67,9 +83,14 @@ async def _read(ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim
         trusted=channel.inbound.authserv_id,
         own_domains=ctx.mail_domains,
     )
+    ref, mailbox = await threads.answered_copy(ctx, channel_id, [stored.get("to") or "", *mail.delivered_to])
     if mail.kind is Kind.MESSAGE and mail.sender is not None:
-        mail = await _in_its_thread(ctx, channel_id, mail, mail.sender.id)
-    outcome, task, why = _what_follows(ctx, channel_id, channel, channel.inbound, mail, claimed, task_id, raw)
+        mail = await _in_its_thread(ctx, channel_id, mail, mailbox or mail.sender.id)
+    html = await asyncio.to_thread(cleaned, mail.html) if channel.inbound.to == "email" else ""
+    known = Known(raw, ref, mailbox, html)
+    if why := await _why_held(ctx, channel_id, channel.inbound, mail, known, stored, task_id):
+        return await _hold(ctx, task_id, claim, claimed, stored, why)
+    outcome, task, why = _what_follows(ctx, channel_id, channel, channel.inbound, mail, claimed, task_id, known)
     if task is not None:
         if outcome == "message":
             await _keep_files(ctx, task.id, mail)
@@ -98,7 +119,7 @@ def _what_follows(
     mail: Mail,
     claimed: TaskClaim,
     task_id: str,
-    raw: bytes,
+    known: Known,
 ) -> tuple[str, NewTask | None, str]:
     """What became of it, the task that goes on with it, and why nothing does."""
     trace = claimed.entry.trace_id
@@ -107,19 +128,59 @@ def _what_follows(
     if mail.kind is Kind.BOUNCE:
         if mail.why == "disposition notification":
             return "read receipt", None, mail.why
-        report = _report(ctx, channel, raw, trace)
+        report = _report(ctx, channel, known, trace)
         return ("bounce", report, "") if report else ("unreadable", None, f"bounce {mail.why}")
     if mail.kind is Kind.AUTOMATIC and inbound.automatic == "hide":
         return "automatic", None, mail.why
     if mail.sender is None:
         return "unreadable", None, "no sender"
-    text = text_for_agent(mail, marks_of(mail, unverified=inbound.unverified == "mark"))
-    consumer = mailbox_key(mail.sender)
+    if mail.dmarc == "fail" and inbound.unverified == "refuse" and not known.ref:
+        return "refused", None, NOT_VERIFIED
+    consumer, writer = mailbox_key(Address(known.mailbox) if known.mailbox else mail.sender), mailbox_key(mail.sender)
+    elsewhere = "" if writer.lower() == consumer.lower() else writer
+    marks = marks_of(mail, unverified=inbound.unverified != "ignore", written_from=elsewhere)
     new_id = consumer_task_id(channel_id, task_id)
     names = {f"{BLOB}{file_id(new_id, place)}": file.name for place, file in enumerate(mail.files)}
+    as_email = inbound.to == "email"
+    text = text_for_agent(mail, marks, subject=not as_email)
     payload = {"from": consumer, "text": text, "media": [*names], "names": names, "provider": channel.provider}
+    if as_email:
+        name = "" if elsewhere else mail.sender.name
+        payload["email"] = {"subject": mail.subject, "html": known.html, "name": name, "to": inbound.addresses[0]}
     lane = consumer_lane(channel_id, consumer)
     return "message", NewTask(new_id, "consumer", lane, orjson.dumps(payload), trace, channel_id), ""
+
+
+async def _why_held(
+    ctx: WorkerContext,
+    channel_id: str,
+    inbound: Inbound,
+    mail: Mail,
+    known: Known,
+    stored: Mapping[str, Any],
+    task_id: str,
+) -> str:
+    """Why somebody should look before an agent does; "" for nothing. A mail that was released is not held again."""
+    if stored.get("released") or mail.sender is None or mail.kind in (Kind.LOOP, Kind.BOUNCE):
+        return ""
+    if mail.dmarc == "fail" and inbound.unverified == "hold" and not known.ref:
+        return NOT_VERIFIED
+    if mail.kind is Kind.AUTOMATIC and inbound.automatic == "hide":
+        return ""
+    thread = threads.thread_of(ctx, channel_id, known.mailbox or mail.sender.id)
+    count = await ctx.ledger.threads.mails_of(thread, task_id, FLOOD)
+    return f"more than {inbound.hold_over} mails in 10 minutes" if count > inbound.hold_over else ""
+
+
+async def _hold(
+    ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, stored: Mapping[str, Any], why: str
+) -> None:
+    """A dead letter whose replay releases it."""
+    ctx.metrics.mails.labels(claimed.entry.channel_id, "held").inc()
+    log.warning("mail_held", why=why)
+    released = orjson.dumps({**stored, "released": True})
+    keep = ctx.settings.callback_dedupe_days * DAY
+    await ctx.ledger.tasks.dead(task_id, claim, f"held: {why}", released, keep)
 
 
 async def _in_its_thread(ctx: WorkerContext, channel_id: str, mail: Mail, mailbox: str) -> Mail:
@@ -154,10 +215,11 @@ def mailbox_key(sender: Address) -> str:
     return f"{local}@{domain.lower()}"
 
 
-def _report(ctx: WorkerContext, channel: Channel, raw: bytes, trace: str) -> NewTask | None:
+def _report(ctx: WorkerContext, channel: Channel, known: Known, trace: str) -> NewTask | None:
     """The task that reads a bounce as a status callback's report; None where it says nothing."""
     provider = ctx.providers[channel.provider]
-    callback = Callback("status", "POST", "", b"", {}, raw[:LONGEST_REPORT])
+    headers = {NAMED: (known.ref,)} if known.ref else {}
+    callback = Callback("status", "POST", "", b"", headers, known.raw[:LONGEST_REPORT])
     if provider.kind != "smtp":
         return None
     try:

@@ -106,16 +106,17 @@ async def _prepare(
     shared = await ctx.payloads.shared(ref, claimed)
     message = stored_message(ref, claimed, channel, provider.name, shared.copies if shared else ())
     message, media = await with_media(ctx, channel, provider, message, claimed, held)
-    message = threads.with_reply_to(message, channel)
+    message, return_path = threads.with_reply_to(ctx, message, channel, claimed.entry.accepted_at or 0)
     thread = await threads.answered_by(ctx, message, channel)
+    mail = threads.Threading(thread, return_path)
     attached = any(file.data for file in media)
     if shared is not None and (shared.large or attached):
         async with shared.turn:  # the first writes it, and the others find it written
-            parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, thread)
+            parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, mail)
     elif attached:
-        parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, thread)
+        parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, mail)
     else:
-        parts, request = _written(provider, message, claimed, media, thread)
+        parts, request = _written(provider, message, claimed, media, mail)
     await threads.remember_ours(ctx, message, channel, request)
     number = claimed.entry.part
     if len(parts) > 1 and number == 0:
@@ -128,13 +129,13 @@ def _written(
     message: AgentMessage,
     claimed: MessageClaim,
     media: tuple[MediaFile, ...],
-    thread: tuple[str, ...],
+    mail: threads.Threading,
 ) -> tuple[Sequence[Part], Request]:
     """All parts, and the request for the one whose turn it is."""
     parts, number = provider.parts(message), claimed.entry.part
     if number >= len(parts):
         raise Refused("no such part")
-    return parts, provider.build_request(turn_of(message, parts[number], claimed, media, thread))
+    return parts, provider.build_request(turn_of(message, parts[number], claimed, media, mail))
 
 
 def turn_of(
@@ -142,12 +143,12 @@ def turn_of(
     part: Part,
     claimed: MessageClaim,
     media: tuple[MediaFile, ...] = (),
-    thread: tuple[str, ...] = (),
+    mail: threads.Threading = threads.NO_THREAD,
 ) -> Turn:
     """The turn of one part of a message that is claimed, for sending it or a status lookup."""
     entry = claimed.entry
     began_at = entry.unknown_since or entry.attempt_began_at or entry.began_at or 0
-    return Turn(message, part, (entry.accepted_at or 0) / 1000, began_at / 1000, media, thread)
+    return Turn(message, part, (entry.accepted_at or 0) / 1000, began_at / 1000, media, mail.thread, mail.return_path)
 
 
 def stored_message(

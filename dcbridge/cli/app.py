@@ -163,6 +163,8 @@ def mail_in(config: ConfigOption = None) -> None:
     from service.mail.main import run
 
     settings, configuration = read_all(config)
+    if missing := _reply_key_is_missing(settings, configuration):
+        raise refused([missing])
     with _process(settings):
         run(settings, configuration)
 
@@ -176,7 +178,17 @@ def _known_queues(queues: list[str] | None) -> list[str]:
 
 def _missing_keys(settings: Settings, configuration: Configuration) -> list[str]:
     found = [of.key_is_missing(settings, configuration) for of in (consent, genesys)]
-    return [one for one in found if one]
+    return [one for one in [*found, _reply_key_is_missing(settings, configuration)] if one]
+
+
+def _reply_key_is_missing(settings: Settings, configuration: Configuration) -> str:
+    inbound = (channel.inbound for channel in configuration.channels.values())
+    if not settings.token_key_is_random or not any(one and one.reply_reference != "off" for one in inbound):
+        return ""
+    return (
+        "DCBRIDGE_TOKEN_KEY: is not set, and reply_reference seals with it what an answer is found by; set the same"
+        " value in every process"
+    )
 
 
 @app.command(short_help="Run a worker: send, post receipts, process callbacks.")

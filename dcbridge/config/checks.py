@@ -14,6 +14,7 @@ from phonenumbers import SUPPORTED_REGIONS
 from dcbridge.config.inbound import base_of
 from dcbridge.events.sinks import targets
 from dcbridge.events.sinks.kinds import missing
+from dcbridge.mail.reply_tokens import LONGEST, LONGEST_LOCAL
 from dcbridge.providers import ANY_SENDERS, KINDS
 from dcbridge.providers.mailboxes import own_mailbox
 from dcbridge.providers.phone import Senders, address_key, own_number
@@ -157,9 +158,13 @@ def _numbers(
                 yield Finding(at, what, "give each channel a number of its own")
 
 
+_ROOM = LONGEST_LOCAL - LONGEST - 1  # bytes of a mailbox before a + and a reference
+
+
 def _inbound(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
     """Mail for a channel that takes none, and a mailbox that two channels have."""
     first: dict[str, str] = {}
+    by_domain: dict[str, str] = {}
     for channel_id, channel in channels.items():
         inbound = channel.get("inbound")
         if not isinstance(inbound, Mapping):
@@ -167,6 +172,7 @@ def _inbound(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
         path: Path = ("channels", channel_id, "inbound")
         if channel.get("type") != "email":
             yield Finding(path, "is for channels of type email", "leave it out: SMS come by the provider's callback")
+        yield from _way_to_genesys(path, inbound.get("to"))
         addresses = inbound.get("addresses")
         for place, address in enumerate(addresses if isinstance(addresses, list) else []):
             if not isinstance(address, str):
@@ -177,6 +183,29 @@ def _inbound(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
             elif first.setdefault(mailbox, channel_id) != channel_id:
                 what = f'is a mailbox of channel "{first[mailbox]}" as well: its mail would be for either'
                 yield Finding((*path, "addresses", place), what, "give each channel mailboxes of its own")
+            if inbound.get("reply_reference") == "plus" and len(mailbox.rpartition("@")[0].encode()) > _ROOM:
+                what = f"has more than {_ROOM} bytes before the @: there is no room for a reference behind a +"
+                yield Finding(
+                    (*path, "addresses", place), what, "use a shorter mailbox, or reply_reference: local_part"
+                )
+            elif inbound.get("reply_reference") == "local_part":
+                domain = address.rpartition("@")[2].lower()
+                if by_domain.setdefault(domain, channel_id) != channel_id:
+                    what = f'is local_part for channel "{by_domain[domain]}" of this domain as well'
+                    yield Finding((*path, "reply_reference"), what, "use plus in one of them")
+
+
+# What dcbridge would need for them. Neither contract says what an email looks like in them.
+_NOT_BUILT = {
+    "openmedia": "needs the name of an Open Media service and the userData that its routing reads, and nothing of an"
+    " agent's answer comes back by it",
+    "securemail": "needs a Secure Email box and the body that it takes, which Genesys documents as {object} alone",
+}
+
+
+def _way_to_genesys(path: Path, to: object) -> Iterator[Finding]:
+    if isinstance(to, str) and to in _NOT_BUILT:
+        yield Finding((*path, "to"), f"is {to}, which is not built: it {_NOT_BUILT[to]}", "use text or email")
 
 
 def _senders(name: str, providers: Mapping[str, Mapping[str, Any]]) -> Senders:

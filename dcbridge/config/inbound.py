@@ -27,8 +27,24 @@ class Inbound(Model):
         pattern=r"^[!-:<-~]*$",
         description="Name of the mail system whose Authentication-Results field is believed; without it, none is.",
     )
-    unverified: Literal["mark", "ignore"] = Field(
-        "mark", description="Mail that fails DMARC by that field: marked for the agent, or posted like any other."
+    unverified: Literal["mark", "ignore", "hold", "refuse"] = Field(
+        "mark",
+        description="Mail that fails DMARC by that field: marked for the agent; posted like any other; held as a dead"
+        " letter until somebody replays or drops it; or counted and not posted. One that carries a reference of ours is"
+        " marked where it would be held or refused.",
+    )
+    hold_over: int = Field(20, ge=1, description="Mails of one consumer in ten minutes; more are held as dead letters.")
+    to: Literal["text", "email", "openmedia", "securemail"] = Field(
+        "text",
+        description="As what a mail reaches Genesys: a message of type Text, which is documented; or of type Email,"
+        " like the documented webhook of an agent's email, and as Text where that is refused. The others are not"
+        " built.",
+    )
+    reply_reference: Literal["off", "plus", "local_part"] = Field(
+        "off",
+        description="Sealed reference to the email in Reply-To and the envelope sender, by which an answer from another"
+        " mailbox and a bounce find it: none; behind a + in the mailbox; or in place of what stands before the @, where"
+        " your mail system brings all mail of the domain here.",
     )
     per_sender: int = Field(30, ge=1, description="Mails a minute of one sender; more are answered 451.")
     per_minute: int = Field(300, ge=1, description="Mails a minute to this channel; more are answered 451.")
@@ -52,6 +68,16 @@ def mailboxes(channels: Mapping[str, _HasInbound]) -> dict[str, str]:
 def domains(channels: Mapping[str, _HasInbound]) -> frozenset[str]:
     """Of all mailboxes whose mail is taken, in small letters."""
     return frozenset(mailbox.rpartition("@")[2] for mailbox in mailboxes(channels))
+
+
+def token_domains(channels: Mapping[str, _HasInbound]) -> dict[str, str]:
+    """Domain in small letters -> channel whose references take the place of a mailbox there."""
+    return {
+        address.rpartition("@")[2].lower(): channel_id
+        for channel_id, channel in channels.items()
+        if channel.inbound is not None and channel.inbound.reply_reference == "local_part"
+        for address in channel.inbound.addresses
+    }
 
 
 def base_of(mailbox: str) -> str:

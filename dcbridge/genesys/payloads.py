@@ -447,6 +447,17 @@ def write_consumer_message(
     return orjson.dumps({"messages": [*messages, *({"channel": channel, **other} for other in others)]})
 
 
+def write_consumer_email(
+    consumer_id: str, name: str, to: str, subject: str, text: str, html: str, others: Sequence[Mapping[str, Any]] = ()
+) -> bytes:
+    """The documented Email webhook, the other way round: Genesys documents none for what a consumer writes."""
+    sender = {"id": consumer_id, "name": name} if name else {"id": consumer_id}
+    channel = {"from": sender, "to": {"id": to}}
+    content = [{"type": kind, "text": said} for kind, said in (("text", text), ("html", html)) if said]
+    email = {"channel": channel, "type": "Email", "subject": subject, "content": content}
+    return orjson.dumps({"messages": [email, *({"channel": channel, **other} for other in others)]})
+
+
 def write_receipts(receipts: Sequence[Receipt]) -> bytes:
     """Step 5 of the documented SMS flow, for one or several receipts of one channel."""
     return orjson.dumps({"messages": [_receipt(receipt) for receipt in receipts]})

@@ -32,6 +32,32 @@ class Threads:
         """Of what we sent."""
         return frozenset(int(one) for one in await self._all(f"dcb:shingles:{thread}"))
 
+    async def mails_of(self, thread: str, task_id: str, within: float) -> int:
+        """How many mails of a consumer came in the last `within` seconds, this one included, which is counted once."""
+        key, redis = f"dcb:mails-of:{thread}", self._script.redis
+
+        async def count() -> int:
+            async with redis.pipeline(transaction=True) as together:
+                together.sadd(key, task_id)
+                together.pttl(key)
+                together.scard(key)
+                _, left, found = await together.execute()
+            if left < 0:
+                await redis.pexpire(key, ms(within))
+            return int(found)
+
+        return await self._script.outlast(count)
+
+    async def remember_sent(self, ref: str, sealed: bytes) -> None:
+        """The mailbox that an email of ours went to, which only `ReplyTokens` can read."""
+        redis = self._script.redis
+        await self._script.outlast(lambda: cast(Awaitable[bool], redis.set(f"dcb:reply:{ref}", sealed, px=ms(KEEP))))
+
+    async def sent_to(self, ref: str) -> bytes:
+        """The same; b"" where it is not known any more."""
+        redis = self._script.redis
+        return await self._script.outlast(lambda: cast(Awaitable[bytes | None], redis.get(f"dcb:reply:{ref}"))) or b""
+
     async def _all(self, key: str) -> list[bytes]:
         redis = self._script.redis
         return await self._script.outlast(lambda: cast(Awaitable[list[bytes]], redis.lrange(key, 0, -1)))

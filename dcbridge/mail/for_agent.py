@@ -10,20 +10,23 @@ NOT_VERIFIED = "[sender not verified]"
 AUTOMATIC = "[automatic mail]"
 
 
-def marks_of(mail: Mail, *, unverified: bool) -> list[str]:
-    """What an agent should know before reading. `unverified`: whether mail that fails DMARC is marked."""
+def marks_of(mail: Mail, *, unverified: bool, written_from: str = "") -> list[str]:
+    """What an agent should know before reading. `unverified`: whether mail that fails DMARC is marked. `written_from`:
+    the mailbox of who wrote, where the conversation is another's.
+    """
     return [
+        *([f"[written from {written_from}]"] if written_from else []),
         *([NOT_VERIFIED] if unverified and mail.dmarc == "fail" else []),
         *([AUTOMATIC] if mail.kind is Kind.AUTOMATIC else []),
     ]
 
 
-def text_for_agent(mail: Mail, marks: Sequence[str] = (), reply: str | None = None) -> str:
-    """Everything in one text; "" where there is nothing to read. `reply`: where it is another than the mail's."""
-    said = mail.reply if reply is None else reply
+def text_for_agent(mail: Mail, marks: Sequence[str] = (), *, subject: bool = True) -> str:
+    """Everything in one text; "" where there is nothing to read. `subject`: whether that stands in the text too."""
+    said = mail.reply
     files = [f"[file: {one.name}, {_size(one.size)}]" for one in mail.files]
     cut = ["[the mail is longer than what is shown]"] if mail.cut else []
-    pieces = ["\n".join([*marks, mail.subject]).strip(), said, "\n".join([*files, *cut])]
+    pieces = ["\n".join([*marks, mail.subject if subject else ""]).strip(), said, "\n".join([*files, *cut])]
     return "\n\n".join(piece for piece in pieces if piece.strip())
 
 

@@ -27,6 +27,7 @@ MOST_FILES = 20
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff]")
 _LINES = re.compile(r"[\x85\u2028\u2029]")
 _MANY_BLANKS = re.compile(r"\n[ \t\xa0]*(?:\n[ \t\xa0]*){2,}")
+_DELIVERED = ("delivered-to", "x-original-to", "envelope-to", "to")
 _CONTAINERS = ("message/rfc822", "message/global")
 
 
@@ -57,9 +58,11 @@ class Mail:
     why: str  # a few words of ours, of what is no message
     sender: Address | None = field(repr=False)
     recipients: tuple[Address, ...] = field(repr=False)  # of To, the first 50
+    delivered_to: tuple[str, ...] = field(repr=False)  # mailboxes that mail systems name, then those of To
     subject: str = field(repr=False)
     reply: str = field(repr=False)
     whole: str = field(repr=False)
+    html: str = field(repr=False)  # as it came: nobody may be shown this
     files: tuple[File, ...] = field(repr=False)
     message_id: str = field(repr=False)
     in_reply_to: tuple[str, ...] = field(repr=False)  # In-Reply-To, then References, the nearest first
@@ -100,9 +103,11 @@ def read(
         why=why,
         sender=sender,
         recipients=tuple(head.addresses("to")),
+        delivered_to=tuple(one.id for name in _DELIVERED for one in head.addresses(name)),
         subject=subject,
         reply=reply_of(whole, subject, ours) if kind is not Kind.BOUNCE else whole,
         whole=whole,
+        html=_html_of(top),
         files=tuple(files),
         message_id=ids[0] if ids else "",
         in_reply_to=tuple(dict.fromkeys(answered)),
@@ -171,6 +176,18 @@ def _text_of(part: Part) -> str:
         return _of_alternatives(part)
     children = part.children[:1] if part.kind in ("multipart/related", "multipart/signed") else part.children
     return "\n\n".join(text for text in map(_text_of, children) if text.strip())
+
+
+def _html_of(part: Part) -> str:
+    """The first HTML that is a body of the mail; "" where there is none."""
+    waiting = [part]
+    while waiting:
+        part = waiting.pop()
+        if _is_body(part) and part.kind == "text/html":
+            return part.text()
+        if part.kind.startswith("multipart/"):
+            waiting += reversed(part.children)
+    return ""
 
 
 def _of_alternatives(part: Part) -> str:

@@ -63,6 +63,7 @@ class Turn:
     began_at: float = 0.0
     media: tuple[MediaFile, ...] = ()  # of the message, with its first part
     thread: tuple[str, ...] = ()  # Message-IDs that an email goes on from, the oldest first, without their brackets
+    return_path: str = ""  # envelope sender of an email by which a report finds it; "" for the provider's own
 
     @property
     def key(self) -> str:

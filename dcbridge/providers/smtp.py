@@ -97,6 +97,8 @@ _REF = re.compile(r"[0-9a-f]{24}(?:-[0-9]{1,6})?", re.ASCII)  # as `message_ref`
 _OUR_MESSAGE_ID = re.compile(r"<([0-9a-f]{24})@[^<>@]+>", re.ASCII)
 
 
+NAMED = "x-dcbridge-copy"  # of a report that was mailed: which copy it is about
+
 # Bytes of all files; base64 adds a third, and many servers take 25 MB.
 MOST_ATTACHED = 15_000_000
 
@@ -151,7 +153,7 @@ class Smtp(Adapter):
             password=fields.password.get_secret_value(),
             verify_certificate=fields.verify_certificate,
             local_hostname=fields.local_hostname,
-            mail_from=fields.mail_from or sender.addr_spec,
+            mail_from=fields.mail_from or turn.return_path or sender.addr_spec,
             rcpt_to=recipient.addr_spec,
             content=self._content(turn, sender, recipient, message_id),
             envelope_id=message.ref,
@@ -193,11 +195,14 @@ class Smtp(Adapter):
         if callback.kind == "inbound":
             raise UnreadableEvent("inbound mail is not supported")
         report = read_report(callback.body)
-        return [self._update(report, outcome) for outcome in report.outcomes]
+        # Of a report that came to an address which names the copy: a worker says so, and has proven it.
+        named = callback.header(NAMED) if not callback.url else ""
+        delivered_to = named if _REF.fullmatch(named) else ""
+        return [self._update(report, outcome, delivered_to) for outcome in report.outcomes]
 
-    def _update(self, report: Report, outcome: Outcome) -> DeliveryUpdate:
+    def _update(self, report: Report, outcome: Outcome, delivered_to: str) -> DeliveryUpdate:
         verdict = verdict_of(outcome)
-        ref = next((one.lower() for one in report.envelope_ids if _REF.fullmatch(one.lower())), "")
+        ref = next((one.lower() for one in report.envelope_ids if _REF.fullmatch(one.lower())), delivered_to)
         ours = next(filter(None, map(_OUR_MESSAGE_ID.fullmatch, report.message_ids)), None)
         message_id = ours[0] if ours else next(iter(report.message_ids), "")
         recipients = tuple(map(_plain_address, outcome.recipients))

@@ -125,6 +125,10 @@ class Settings(BaseSettings):
         description="Key of the tokens that stand for addresses in logs; use the same in every process.",
         json_schema_extra={"default": "random in each process"},
     )
+    token_key_before: SecretStr = Field(
+        SecretStr(""),
+        description="That key before it was changed: answers to emails of that time still find their conversation.",
+    )
     log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_lower)] = Field(
         "auto", description="Format of log lines; auto is console on a terminal and json elsewhere."
     )
@@ -213,6 +217,12 @@ class Settings(BaseSettings):
     def limits(self, connections: int = OPERATORS) -> Limits:
         """Of a listener that may hold so many connections; of an operator's, where nothing is said."""
         return Limits(self.head_timeout, self.body_timeout, self.idle_timeout, connections)
+
+    @property
+    def reply_keys(self) -> tuple[bytes, ...]:
+        """Of the references in addresses: the first makes them, the others are still read."""
+        both = (self.token_key.get_secret_value(), self.token_key_before.get_secret_value())
+        return tuple(key.encode() for key in both if key)
 
     @property
     def token_key_is_random(self) -> bool:

@@ -10,10 +10,12 @@ from collections import OrderedDict
 import structlog
 from redis.exceptions import RedisError
 
+from dcbridge.config.inbound import token_domains
 from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.blobs import NoRoom
 from dcbridge.mail.reader import name_of
+from dcbridge.mail.reply_tokens import ReplyTokens
 from dcbridge.mail_intake import MailEnvelope, store
 from dcbridge.providers.callback import mail_task_id
 from dcbridge.runtime.logs import info_line
@@ -35,10 +37,18 @@ class LedgerTaker:
         self._configuration, self._ledger, self._metrics = configuration, ledger, metrics
         self._keep = settings.dead_letter_days * DAY
         self._rates = Rates()
+        self._tokens, self._token_domains = ReplyTokens(settings.reply_keys), token_domains(configuration.channels)
+
+    def _channel_of(self, mailbox: str) -> str | None:
+        """Of one of its mailboxes, or of a reference that stands in place of one."""
+        found = self._configuration.channel_of_mailbox(mailbox)
+        if found is None and (channel_id := self._token_domains.get(mailbox.rpartition("@")[2].lower())):
+            return channel_id if self._tokens.ref_of(mailbox, time.time()) else None
+        return found
 
     def refusal(self, mailbox: str, sender: str) -> str:
         """What to answer a recipient; "" where its mail is taken."""
-        channel_id = self._configuration.channel_of_mailbox(mailbox)
+        channel_id = self._channel_of(mailbox)
         channel = self._configuration.channels[channel_id] if channel_id is not None else None
         if channel is None or channel.inbound is None or channel_id is None:
             self._metrics.mails.labels("(unknown)", "unknown mailbox").inc()
@@ -53,20 +63,22 @@ class LedgerTaker:
 
     async def take(self, raw: bytes, sender: str, mailboxes: list[str]) -> list[str]:
         """Store a mail once for each channel; an answer for each recipient."""
-        channels = [self._configuration.channel_of_mailbox(mailbox) or "" for mailbox in mailboxes]
+        channels = [self._channel_of(mailbox) or "" for mailbox in mailboxes]
         name = await asyncio.to_thread(name_of, raw)
+        first = dict(zip(reversed(channels), reversed(mailboxes), strict=True))
         answers = {
-            channel_id: await self._stored(raw, sender, channel_id, name) for channel_id in dict.fromkeys(channels)
+            channel_id: await self._stored(raw, MailEnvelope(channel_id, sender, to=first[channel_id]), name)
+            for channel_id in dict.fromkeys(channels)
         }
         return [answers[channel_id] for channel_id in channels]
 
-    async def _stored(self, raw: bytes, sender: str, channel_id: str, name: str) -> str:
+    async def _stored(self, raw: bytes, envelope: MailEnvelope, name: str) -> str:
+        channel_id = envelope.channel_id
         began, trace = time.monotonic(), uuid.uuid4().hex
         task_id = mail_task_id(channel_id, name)
         word: str
         try:
             async with asyncio.timeout(STORED_WITHIN):
-                envelope = MailEnvelope(channel_id, sender)
                 word = (await store(self._ledger, raw, envelope, keep=self._keep, name=name, trace=trace)).outcome
         except NoRoom:
             answer, word = NO_ROOM, "no room"

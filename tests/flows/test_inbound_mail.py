@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import smtplib
 import socket
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from tests.mail import corpus_machines
 from tests.mail.writing import html, multipart, part, plain
 from tests.stack import EMAIL, Stack, until
 
 CARE = "care@company.com"
+USUAL = {"addresses": [CARE], "authserv_id": "mail.sandbox.invalid", "per_sender": 1000, "reply_reference": "plus"}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(12_000)
 
 
 @pytest.fixture(scope="module")
 def mail_stack() -> Iterator[Stack]:
-    inbound = {"addresses": [CARE], "authserv_id": "mail.sandbox.invalid", "per_sender": 1000}
     parts = ("sandbox", "service", "worker", "mail-in")
     with tempfile.TemporaryDirectory(prefix="dcbridge-test-") as folder:
         settings = {"DCBRIDGE_BLOB_FOLDER": f"{folder}/blobs"}
-        with Stack(Path(folder), settings=settings, channels={EMAIL: {"inbound": inbound}}, parts=parts) as running:
+        with Stack(Path(folder), settings=settings, channels={EMAIL: {"inbound": USUAL}}, parts=parts) as running:
             yield running
 
 
@@ -184,7 +186,8 @@ def test_agent_consumer_agent_consumer_in_one_thread(mail_stack: Stack) -> None:
     mail_stack.agent_mails(consumer, subject="Your order 17", text=said)
     [first] = until(lambda: mail_stack.mails_to(consumer), "she has it")
     headers = parsed(first)
-    assert "care@company.com" in str(headers["Reply-To"])
+    assert re.search(r"<care\+r[a-z2-7]{36}@company.com>", str(headers["Reply-To"]))
+    assert re.fullmatch(r"care\+b[a-z2-7]{36}@company.com", first["mail_from"])
     assert (headers["In-Reply-To"], headers["References"]) == (None, None)
     answer = plain(
         f"Jah, palun.\r\n\r\n{said}\r\n", f"From: {consumer}", "Message-ID: <r1@example.org>",
@@ -207,6 +210,7 @@ def test_agent_consumer_agent_consumer_in_one_thread(mail_stack: Stack) -> None:
 
 # ---------------------------------------------------------------- as on the page of the sandbox
 
+SENT = "Dear customer, your parcel comes on Tuesday in the morning."
 PICTURE = {"type": "image/png", "name": "map.png", "data": base64.b64encode(PNG).decode()}
 
 
@@ -301,3 +305,113 @@ def test_an_answer_out_of_office_stays_hidden_and_a_spoofed_one_is_marked(mail_s
     answers(mail_stack, mail, "spoofed", "Pay here.")
     until(lambda: seen(mail_stack, consumer), "the agent sees the other")
     assert texts(mail_stack, consumer) == ["[sender not verified]\nRe: Order\n\nPay here."]
+
+
+def test_an_answer_from_another_mailbox_without_any_header_finds_its_conversation(mail_stack: Stack) -> None:
+    consumer, other = "two@example.org", "two.private@mail.example"
+    said = "Dear Ana, your parcel comes on Tuesday in the morning, and you need not be there."
+    mail_stack.agent_mails(consumer, subject="Order", text=said)
+    [mail] = until(lambda: mail_stack.mails_to(consumer), "she has it")
+    reply_to = mail["reply_to"].rpartition("<")[2].strip(">")
+    raw = plain(f"Fine.\r\n\r\n{said}\r\n", f"From: {other}", "Message-ID: <o1@x>", subject="Order")
+    assert deliver(mail_stack, raw, other, reply_to) == 250
+    until(lambda: seen(mail_stack, consumer), "it is in her conversation")
+    assert texts(mail_stack, consumer) == [f"[written from {other}]\nOrder\n\nFine."], "and the quote is known"
+    forged = reply_to[:8] + ("a" if reply_to[8] != "a" else "b") + reply_to[9:]
+    assert deliver(mail_stack, raw.replace(b"<o1@x>", b"<o2@x>"), other, forged) == 250
+    until(lambda: seen(mail_stack, other), "one with a forged reference arrives, as from who wrote it")
+    assert texts(mail_stack, consumer) == [f"[written from {other}]\nOrder\n\nFine."]
+
+
+def test_a_bounce_finds_its_mail_by_the_address_that_it_comes_to(mail_stack: Stack) -> None:
+    mail_stack.control(mail={"reports": False})
+    message = mail_stack.agent_mails("verp@example.org")
+    [mail] = until(lambda: mail_stack.mails_to("verp@example.org"), "the mail server has it")
+    until(lambda: mail_stack.entry(message, EMAIL).state == "sent", "and it is written down")
+    row = next(row for row in corpus_machines.bounces() if row.name == "bounce: Postfix")
+    raw = row.raw.replace(b"0123456789abcdef01234567", b"not-ours").replace(b"ana@example.org", b"moved@example.net")
+    raw = raw.replace(b"Message-ID: <", b"Message-ID: <another-", 1)
+    assert deliver(mail_stack, raw, "", mail["mail_from"]) == 250
+    receipt = mail_stack.receipt(message, "verp@example.org", EMAIL)
+    assert (receipt["status"], receipt["reasons"][0]["code"]) == ("Failed", 530)
+
+
+# ---------------------------------------------------------------- what is held, and the other way to Genesys
+
+
+@pytest.fixture
+def changed(mail_stack: Stack) -> Iterator[Callable[[Mapping[str, object]], None]]:
+    """Restarts the worker with other values of `inbound`."""
+    path = mail_stack.folder / "bridge.yaml"
+    before = path.read_text()
+
+    def change(inbound: Mapping[str, object]) -> None:
+        told = yaml.safe_load(before)
+        told["channels"][EMAIL]["inbound"] = {**USUAL, **inbound}
+        path.write_text(yaml.safe_dump(told))
+        mail_stack.restart("worker")
+
+    yield change
+    path.write_text(before)
+    mail_stack.restart("worker")
+    mail_stack.control(digital_channels={"emails": "take"})
+
+
+Change = Callable[[Mapping[str, object]], None]
+
+
+def test_mail_is_held_until_it_is_released(mail_stack: Stack, changed: Change) -> None:
+    changed({"unverified": "hold", "hold_over": 2})
+    boss, many = "boss2@example.org", "many@example.org"
+    failed = b"Authentication-Results: mail.sandbox.invalid; dmarc=fail header.from=example.org\r\n"
+    spoofed = b"Authentication-Results: another.example; dmarc=pass\r\n" + failed
+    deliver(mail_stack, spoofed + plain("pay here\r\n", f"From: {boss}", subject="Urgent"))
+    mails = [plain(f"line {n}\r\n", f"From: {many}", f"Message-ID: <m{n}@x>", subject="") for n in range(4)]
+    for raw in [*mails, mails[0]]:
+        deliver(mail_stack, raw, many)
+    held = until(lambda: one if len(one := held_mails(mail_stack)) == 3 else None, "they are held")
+    until(lambda: texts(mail_stack, many) == ["line 0", "line 1"], "the agent sees the first ones")
+    assert sorted({letter["reason"] for letter in held}) == [
+        "held: more than 2 mails in 10 minutes",
+        "held: the sender is not verified",
+    ]
+    assert texts(mail_stack, boss) == []
+    for letter in held:
+        assert mail_stack.command("dead", "replay", letter["id"]).returncode == 0
+    until(lambda: len(texts(mail_stack, many)) == 4, "the agent sees the others")
+    until(lambda: texts(mail_stack, boss) == ["[sender not verified]\nUrgent\n\npay here"], "with its mark")
+    assert held_mails(mail_stack) == []
+
+
+def held_mails(stack: Stack) -> list[dict[str, Any]]:
+    return [letter for letter in dead_mails(stack) if letter["reason"].startswith("held")]
+
+
+def test_mail_that_fails_is_refused_and_an_answer_of_ours_is_not(mail_stack: Stack, changed: Change) -> None:
+    changed({"unverified": "refuse"})
+    consumer = "refuse@example.org"
+    mail_stack.agent_mails(consumer, subject="Order", text=SENT)
+    [mail] = until(lambda: mail_stack.mails_to(consumer), "she has it")
+    failed = b"Authentication-Results: mail.sandbox.invalid; dmarc=fail header.from=example.org\r\n"
+    deliver(mail_stack, failed + plain("pay\r\n", f"From: {consumer}", "Message-ID: <f1@x>", subject=""), consumer)
+    until(lambda: outcomes(mail_stack, "refused") == 1, "it is counted")
+    answers(mail_stack, mail, "spoofed", "By a forwarder, which breaks DMARC.")
+    until(lambda: texts(mail_stack, consumer), "the agent sees the answer")
+    assert texts(mail_stack, consumer) == ["[sender not verified]\nRe: Order\n\nBy a forwarder, which breaks DMARC."]
+
+
+def test_a_mail_goes_on_as_an_email_and_as_a_text_where_that_is_refused(mail_stack: Stack, changed: Change) -> None:
+    changed({"to": "email"})
+    consumer = "rich@example.org"
+    raw = html("<p>Hello <b>you</b><script>x()</script><img src='https://t.example/p.gif'></p>", f"From: {consumer}")
+    deliver(mail_stack, raw, consumer)
+    until(lambda: seen(mail_stack, consumer), "the agent sees it")
+    [got] = seen(mail_stack, consumer)
+    assert (got["to"], got["text"]) == (CARE, "Re: Your order 17\n\nHello you")
+    assert got["parts"] == {"text": "Hello you", "html": "<p>Hello <b>you</b></p>"}
+    assert mail_stack.violations() == []
+    mail_stack.control(digital_channels={"emails": "refuse"})
+    deliver(mail_stack, plain("Again\r\n", f"From: {consumer}", "Message-ID: <again@x>"), consumer)
+    until(lambda: len(seen(mail_stack, consumer)) == 2, "the agent sees it all the same")
+    again = seen(mail_stack, consumer)[1]
+    assert (again["parts"], again["text"]) == ({}, "Re: Your order 17\n\nAgain")

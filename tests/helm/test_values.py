@@ -31,6 +31,10 @@ ELSEWHERE: dict[str, tuple[Json, object]] = {
         {"secrets": {"env": {"DCBRIDGE_TOKEN_KEY": "other"}}},
         {"secretKeyRef": {"name": "dcbridge-secrets", "key": "other"}},
     ),
+    "token_key_before": (
+        {"secrets": {"env": {"DCBRIDGE_TOKEN_KEY_BEFORE": "earlier"}}},
+        {"secretKeyRef": {"name": "dcbridge-secrets", "key": "earlier"}},
+    ),
     "journal": ({"service": {"journal": {"storage": "emptyDir"}}}, "/var/lib/dcbridge/journal"),
     "journal_limit": ({"service": {"journal": {"megabytes": 3}}}, "3145728"),
     "redis_ca_file": ({"redis": {"tls": {"secretName": "tls", "ca": "a.crt"}}}, "/run/secrets/redis/a.crt"),

@@ -6,11 +6,13 @@ import asyncio
 import smtplib
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 import pytest
 from redis.asyncio import Redis
 
@@ -18,9 +20,10 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
 from dcbridge.ledger import Ledger
 from dcbridge.mail.reader import name_of
+from dcbridge.mail.reply_tokens import ReplyTokens
 from dcbridge.providers.callback import mail_task_id
 from dcbridge.runtime.metrics import Metrics
-from dcbridge.settings.process import Settings
+from dcbridge.settings.process import DAY, Settings
 from dcbridge.store.connection import connect
 from service.mail.main import MailListener
 from service.mail.session import MOST_COMMANDS, MOST_MISTAKES, Rules, Session
@@ -38,6 +41,7 @@ providers: {mail: {kind: smtp, host: mail.example.com}}
 channels:
   company.com: {type: email, provider: mail, inbound: {addresses: [care@company.com, shop@company.com], per_sender: 5}}
   other.example: {type: email, provider: mail, inbound: {addresses: [hello@other.example]}}
+  third.example: {type: email, provider: mail, inbound: {addresses: [x@third.example], reply_reference: local_part}}
 """
 CARE, OTHER, SENDER = "care@company.com", "hello@other.example", "ana@example.org"
 
@@ -45,8 +49,8 @@ CARE, OTHER, SENDER = "care@company.com", "hello@other.example", "ana@example.or
 class MailIn:
     """A listener, and what it has stored."""
 
-    def __init__(self, listener: MailListener, ledger: Ledger, metrics: Metrics) -> None:
-        self.listener, self.ledger, self.metrics = listener, ledger, metrics
+    def __init__(self, listener: MailListener, ledger: Ledger, metrics: Metrics, key: bytes) -> None:
+        self.listener, self.ledger, self.metrics, self.key = listener, ledger, metrics, key
         self.port = listener.port
 
     def outcomes(self, channel: str) -> dict[str, float]:
@@ -74,7 +78,7 @@ async def mail_in(redis_url: str, **settings: Any) -> AsyncIterator[MailIn]:
     serving = asyncio.create_task(listener.serve())
     await asyncio.sleep(0)
     try:
-        yield MailIn(listener, ledger, metrics)
+        yield MailIn(listener, ledger, metrics, told.reply_keys[0])
     finally:
         listener.stop()
         await serving
@@ -146,6 +150,22 @@ async def test_the_same_mail_again_is_known(lmtp: MailIn) -> None:
 
     await in_thread(send)
     assert lmtp.outcomes("company.com") == {"accepted": 1.0, "repeated": 1.0}
+
+
+async def test_a_reference_in_place_of_a_mailbox_is_taken(lmtp: MailIn) -> None:
+    now, ref = time.time(), "0123456789abcdef01234567"
+    tokens = ReplyTokens([lmtp.key])
+    good = tokens.mailbox("r", ref, now + DAY, "x@third.example", whole_local_part=True)
+    over = tokens.mailbox("r", ref, now - 2 * DAY, "x@third.example", whole_local_part=True)
+    forged = ReplyTokens([b"another key of 16"]).mailbox("r", ref, now + DAY, "x@third.example", whole_local_part=True)
+    elsewhere = good.replace("third.example", "company.com")
+    recipients = [f"RCPT TO:<{one}>\r\n".encode() for one in (good, over, forged, elsewhere, "nobody@third.example")]
+    written = [HELLO, f"MAIL FROM:<{SENDER}>\r\n".encode(), *recipients, b"DATA\r\n", plain("x\r\n") + b".\r\n", QUIT]
+    said = await in_thread(lambda: replies(lmtp.port, *written))
+    codes = [line[:3] for line in said if line[3:4] == b" "]
+    assert codes == [b"220", b"250", b"250", b"250", b"550", b"550", b"550", b"550", b"354", b"250", b"221"]
+    stored = await lmtp.ledger.tasks.entry(mail_task_id("third.example", name_of(plain("x\r\n"))))
+    assert orjson.loads(stored.payload)["to"] == good
 
 
 async def test_it_comes_again_while_redis_is_away(own_redis: EmbeddedRedis) -> None:

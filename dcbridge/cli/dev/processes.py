@@ -104,6 +104,7 @@ channels:
     inbound:
       addresses: [{mailbox}]
       authserv_id: mail.sandbox.invalid
+      reply_reference: plus
 
 subscribers:
   sandbox:
