@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import httpx
 import structlog
@@ -20,13 +21,14 @@ from redis.exceptions import RedisError
 
 from dcbridge.errors import AccountFault, SendError, Unreachable
 from dcbridge.genesys import envelope, shapes
-from dcbridge.genesys.authentication import Credentials
 from dcbridge.genesys.envelope import Reading
 from dcbridge.json_values import json_value
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.tokens import Stored, Vault
-from dcbridge.oauth2 import Granted, read_grant
+from dcbridge.oauth2 import Granted, MailCredentials, read_grant
 from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.problems import ConfigurationError, Problem
+from dcbridge.settings.process import Settings
 from dcbridge.transport.sender import Sender
 from dcbridge.transport.tokens import BETWEEN, SOON, Fresh, KeptToken, nothing_taken
 
@@ -55,12 +57,27 @@ class Operation:
         return f"{self.interface}.{self.name}"
 
 
+class Asking(Protocol):
+    """Who asks for tokens, and how: at Genesys, or at a company that has mailboxes."""
+
+    @property
+    def grant(self) -> str: ...
+    @property
+    def refresh_token(self) -> str: ...
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells its tokens from those of others."""
+
+    def by_refresh(self, token: str) -> httpx.Request: ...
+    def first(self) -> httpx.Request | None: ...
+
+
 class SharedToken:
     """The token of one set of credentials, the same for all processes."""
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: Asking,
         ledger: Ledger,
         vault: Vault,
         sender: Sender,
@@ -69,13 +86,14 @@ class SharedToken:
         *,
         lock: float = LOCK,
         quiet: bool = False,
+        counted: bool = True,
     ) -> None:
-        """`quiet`: a command says in its own words what a worker logs."""
+        """`quiet`: a command says in its own words what a worker logs. `counted`: among the tokens of Genesys."""
         self._credentials, self._ledger, self._vault, self._sender = credentials, ledger, vault, sender
         self._metrics, self._lock, self._clock = metrics, lock, clock
         self._log = _NO_LOG if quiet else log
-        c = credentials
-        self.id = vault.name(c.base_url, c.grant, c.client_id, c.username, c.refresh_token)
+        self.id = vault.name(*credentials.identity)
+        self._counted = counted
         self._kept = KeptToken(self._renewed, clock)
         self._sealed: dict[str, bytes] = {}  # the present token -> as it lies in Redis
 
@@ -148,10 +166,38 @@ class SharedToken:
         try:
             granted = read_grant(await self._sender.http(request))
         except SendError as error:
-            self._metrics.token_grants.labels(grant, error.outcome).inc()
+            self._count(grant, error.outcome)
             raise
-        self._metrics.token_grants.labels(grant, "granted").inc()
+        self._count(grant, "granted")
         return granted
+
+    def _count(self, grant: str, outcome: str) -> None:
+        if self._counted:
+            self._metrics.token_grants.labels(grant, outcome).inc()
+
+
+class MailTokens:
+    """The tokens of mailboxes, for one process: what Google and Microsoft take in place of a password."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, sender: Sender, metrics: Metrics) -> None:
+        self._settings, self._ledger, self._sender, self._metrics = settings, ledger, sender, metrics
+        self._tokens: dict[tuple[str, ...], SharedToken] = {}
+
+    def of(self, credentials: MailCredentials) -> SharedToken:
+        """The same one for the same credentials. Raises ConfigurationError where it cannot be shared."""
+        if self._settings.token_key_is_random:
+            what = "is not set, and the tokens of oauth2 are encrypted with it; set the same value in every process"
+            raise ConfigurationError([Problem("DCBRIDGE_TOKEN_KEY", 0, what)])
+        if credentials.identity not in self._tokens:
+            vault = Vault(self._settings.token_key.get_secret_value().encode())
+            self._tokens[credentials.identity] = SharedToken(
+                credentials, self._ledger, vault, self._sender, self._metrics, counted=False
+            )
+        return self._tokens[credentials.identity]
+
+    async def close(self) -> None:
+        for token in self._tokens.values():
+            await token.close()
 
 
 class Interfaces:

@@ -50,6 +50,50 @@ def grant_request(
     return httpx.Request("POST", url, headers=sent, content=urlencode(named).encode())
 
 
+@dataclass(frozen=True, slots=True)
+class MailCredentials:
+    """Who asks for the tokens of a mailbox. Without a refresh token, the client speaks for itself.
+
+    Id and secret stand in the form, as Google and Microsoft write it in their pages.
+    """
+
+    token_url: str
+    client_id: str
+    client_secret: str = field(default="", repr=False)
+    refresh_token: str = field(default="", repr=False)
+    scope: str = ""
+
+    @property
+    def grant(self) -> str:
+        return "refresh_token" if self.refresh_token else "client_credentials"
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells its tokens from those of others."""
+        return self.token_url, self.grant, self.client_id, self.scope, self.refresh_token
+
+    def by_refresh(self, token: str) -> httpx.Request:
+        """A new token for a refresh token."""
+        return self._ask({"grant_type": "refresh_token", "refresh_token": token})
+
+    def first(self) -> httpx.Request | None:
+        """A token from what is configured alone."""
+        return self.by_refresh(self.refresh_token) if self.refresh_token else self._ask({"grant_type": self.grant})
+
+    def _ask(self, form: Mapping[str, str]) -> httpx.Request:
+        secret = {"client_secret": self.client_secret} if self.client_secret else {}
+        scope = {"scope": self.scope} if self.scope else {}
+        return grant_request(self.token_url, self.client_id, "", {**form, **secret, **scope})
+
+
+def xoauth2(username: str, token: str) -> bytes:
+    """What SASL's XOAUTH2 sends, before base64.
+
+    https://developers.google.com/workspace/gmail/imap/xoauth2-protocol (2026-11)
+    """
+    return f"user={username}\1auth=Bearer {token}\1\1".encode()
+
+
 def read_grant(answer: httpx.Response) -> Granted:
     """Raises Throttled, Unreachable or AccountFault; its code begins with "login: "."""
     said = json_object(answer.content)

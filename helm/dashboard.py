@@ -269,6 +269,23 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             (("sum by (channel, outcome) (rate(dcbridge_mails_total{B}[5m]))", "{{channel}} {{outcome}}"),),
         ),
         Panel(
+            "IMAP mailboxes", "short",
+            "Seconds since the server answered, what waits and the age of the oldest, what is left, errors.",
+            (
+                (
+                    "time() - max by (channel, mailbox) (dcbridge_mailbox_contact_timestamp_seconds{B})",
+                    "{{channel}} {{mailbox}} seconds since contact",
+                ),
+                ("max by (channel, mailbox) (dcbridge_mailbox_waiting{B})", "{{channel}} {{mailbox}} waiting"),
+                ("max by (channel, mailbox) (dcbridge_mailbox_lag_seconds{B})", "{{channel}} {{mailbox}} lag"),
+                ("max by (channel, mailbox) (dcbridge_mailbox_left{B})", "{{channel}} {{mailbox}} left"),
+                (
+                    "sum by (channel, mailbox, what) (rate(dcbridge_mailbox_errors_total{B}[5m]))",
+                    "{{channel}} {{mailbox}} {{what}}",
+                ),
+            ),
+        ),
+        Panel(
             "Genesys' other interfaces", "ops", "Tokens asked for, requests, and fields seen for the first time.",
             (
                 (

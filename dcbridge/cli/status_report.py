@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dcbridge.cli.mailbox_status import MailboxStatus, mailboxes
 from dcbridge.cli.terminal import Session, format_age, utc
 from dcbridge.ledger.reports import books as ledger_books
 from dcbridge.ledger.reports import conversations, overview
@@ -70,6 +71,7 @@ class Status:
     journal: JournalHere | None
     problems: Sequence[str]
     stranded: Sequence[Stranded]
+    mailboxes: Sequence[MailboxStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ async def look(session: Session, wanted: Wanted) -> Status:
     newest = await session.ledger.dead_letters.newest()
     journal = _journal(session.settings)
     stranded = await _stranded(session, now, books)
+    looked_into = [one for one in await mailboxes(session, now.at) if wanted.has_channel(one.channel_id, providers_of)]
     return Status(
         redis=session.settings.redis_place,
         overview=now,
@@ -114,8 +117,13 @@ async def look(session: Session, wanted: Wanted) -> Status:
         tokens=_tokens(session.settings, lanes.heads),
         newest_letter_age=max(0.0, now.at - newest) if newest else 0.0,
         journal=journal,
-        problems=[*_problems(now, books, lanes, journal, stranded), *await _unsafe(session)],
+        problems=[
+            *_problems(now, books, lanes, journal, stranded),
+            *(one.problem for one in looked_into if one.problem),
+            *await _unsafe(session),
+        ],
         stranded=stranded,
+        mailboxes=looked_into,
     )
 
 
@@ -272,6 +280,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "queues": [asdict(queue) for queue in now.queues],
         "providers": [asdict(provider) for provider in status.providers],
         "channels": [_channel(status, one) for one in status.channels],
+        "mailboxes": [asdict(one) for one in status.mailboxes],
         "unconfigured": [asdict(one) for one in status.stranded],
         "lanes": {
             "count": status.lanes.count,

@@ -68,6 +68,7 @@ def screen(status: Status, before: Status | None = None) -> Group:
         [_queues(status.overview.queues)],
         [_providers(status.providers, status.overview.at)] if status.providers else [],
         _channels(status),
+        [_mailboxes(status)] if status.mailboxes else [],
         _lanes(status),
         [_rest(status)],
     ]
@@ -148,6 +149,13 @@ def _pace(pace: Pace) -> list[str]:
 
 def _night(quiet: Quiet) -> list[str]:
     return [f"{quiet.messages:,} in quiet hours, the first for {format_age(quiet.opens_in)}"] if quiet.messages else []
+
+
+def _mailboxes(status: Status) -> Table:
+    table = _table("mailboxes", "name", "looked into", "waiting", "left", "state", right=(3, 4))
+    for one in status.mailboxes:
+        _row(table, one.cells, "red" if one.problem else "")
+    return table
 
 
 def _channels(status: Status) -> list[RenderableType]:

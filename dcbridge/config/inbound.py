@@ -7,14 +7,15 @@ from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
+from dcbridge.config.imap import ImapMailbox
 from dcbridge.providers.mailboxes import own_mailbox
-from dcbridge.settings.types import Model
+from dcbridge.settings.types import Model, Name
 
 Mailbox = Annotated[str, AfterValidator(own_mailbox)]
 
 
 class Inbound(Model):
-    """Mail to an email channel: `dcbridge mail-in` takes it for these mailboxes."""
+    """Mail to an email channel: `dcbridge mail-in` takes it for these mailboxes, or fetches it from them."""
 
     addresses: tuple[Mailbox, ...] = Field(
         min_length=1, description="Mailboxes whose mail is for this channel; what stands behind a + is ignored."
@@ -46,8 +47,15 @@ class Inbound(Model):
         " mailbox and a bounce find it: none; behind a + in the mailbox; or in place of what stands before the @, where"
         " your mail system brings all mail of the domain here.",
     )
-    per_sender: int = Field(30, ge=1, description="Mails a minute of one sender; more are answered 451.")
-    per_minute: int = Field(300, ge=1, description="Mails a minute to this channel; more are answered 451.")
+    per_sender: int = Field(
+        30, ge=1, description="Mails a minute of one sender; more are answered 451, or wait in their mailbox."
+    )
+    per_minute: int = Field(
+        300, ge=1, description="Mails a minute to this channel; more are answered 451, or wait in their mailbox."
+    )
+    imap: dict[Name, ImapMailbox] = Field(
+        {}, max_length=50, description="Mailboxes on IMAP servers whose mail is for this channel, by names of your own."
+    )
 
 
 class _HasInbound(Protocol):

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.genesys import Auth, Genesys
+from dcbridge.config.imap import ImapMailbox
 from dcbridge.config.inbound import Inbound
 from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
@@ -26,6 +27,7 @@ from dcbridge.config.routing import Slow, Switch
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
 from dcbridge.providers import KINDS
+from dcbridge.providers.oauth2 import OAuth2Fields
 from dcbridge.settings.process import PREFIX, Settings
 
 EXAMPLE = """\
@@ -129,6 +131,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("channels.*id*.quiet_hours", QuietHours),
     ("channels.*id*.quiet_hours.times", QuietTimes),
     ("channels.*id*.inbound", Inbound),
+    ("channels.*id*.inbound.imap.*name*", ImapMailbox),
+    ("channels.*id*.inbound.imap.*name*.oauth2", OAuth2Fields),
     ("genesys", Genesys),
     ("genesys.auth", Auth),
     ("subscribers.*name*", Subscriber),

@@ -40,6 +40,11 @@ class Credentials:
     redirect_uri: str = ""
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """What tells its tokens from those of others."""
+        return self.base_url, self.grant, self.client_id, self.username, self.refresh_token
+
+    @property
     def headers(self) -> dict[str, str]:
         return {"Accept": "application/json", **({"x-api-key": self.key} if self.key else {})}
 

@@ -24,6 +24,7 @@ from dcbridge.ledger.layout import Layout
 from dcbridge.ledger.leases import Leases, Worker
 from dcbridge.ledger.lookups import Lookups
 from dcbridge.ledger.lua import ledger_script
+from dcbridge.ledger.mailboxes import Mailboxes
 from dcbridge.ledger.messages import Messages, NewMessage, lane_of
 from dcbridge.ledger.pacing import Pacing
 from dcbridge.ledger.patience import Patience
@@ -99,6 +100,7 @@ class Ledger:
         self.layout = Layout(script)
         self.leases = Leases(script, worker)
         self.lookups = Lookups(script, keep)
+        self.mailboxes = Mailboxes(script)
         self.messages = Messages(script, keep)
         self.pacing = Pacing(script, worker.name)
         self.pauses = Pauses(script)

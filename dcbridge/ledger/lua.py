@@ -30,6 +30,7 @@ FILES = (
         "pieces",
         "uploads",
         "threads",
+        "mailboxes",
         "tasks",
         "sessions",
         "dead_letters",
@@ -43,7 +44,8 @@ FILES = (
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
 APART = frozenset(
-    {"threads", "uploads", "lookups", "receipts", "dead_letters", "events", "consent", "quiet", "tokens", "sweep"}
+    {"threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "events", "consent", "quiet", "tokens"}
+    | {"sweep"}
 )
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 

@@ -119,6 +119,24 @@ class Metrics:
         self.mails = Counter(
             "dcbridge_mails", "Mails for our mailboxes, by what became of them.", ["channel", "outcome"], registry=r
         )
+        of_mailbox = ["channel", "mailbox"]
+        self.mailbox_contact = Gauge(
+            "dcbridge_mailbox_contact_timestamp_seconds",
+            "When the server of a mailbox has answered last, seconds since 1970; from the process that looks into it.",
+            of_mailbox, registry=r,
+        )  # fmt: skip
+        self.mailbox_waiting = Gauge(
+            "dcbridge_mailbox_waiting", "Mails found in a mailbox and not stored yet.", of_mailbox, registry=r
+        )
+        self.mailbox_left = Gauge(
+            "dcbridge_mailbox_left", "Mails in a mailbox that are not taken now.", of_mailbox, registry=r
+        )
+        self.mailbox_lag = Gauge(
+            "dcbridge_mailbox_lag_seconds", "Age of the oldest mail that waits in a mailbox.", of_mailbox, registry=r
+        )
+        self.mailbox_errors = Counter(
+            "dcbridge_mailbox_errors", "What went wrong with a mailbox, by what.", [*of_mailbox, "what"], registry=r
+        )
         self.consent = Counter(
             "dcbridge_consent", "Words of consumers about consent, and messages that were refused for want of it.",
             ["channel", "outcome"], registry=r,

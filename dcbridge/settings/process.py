@@ -156,12 +156,16 @@ class Settings(BaseSettings):
     mail_operator_port: Port = Field(
         8083, description="Port for health and metrics of `dcbridge mail-in`, on the address of the operator port."
     )
-    mail_protocol: Annotated[Literal["lmtp", "smtp"], BeforeValidator(_lower)] = Field(
+    mail_protocol: Annotated[Literal["lmtp", "smtp", "none"], BeforeValidator(_lower)] = Field(
         "lmtp",
         description="What your mail system speaks to `dcbridge mail-in`: LMTP, which answers for each recipient,"
-        " or SMTP.",
+        " or SMTP; with none, mail comes from IMAP mailboxes alone.",
     )
-    mail_limit: int = Field(25 << 20, ge=1 << 16, description="Bytes that one mail may have; a larger one gets 552.")
+    mail_limit: int = Field(
+        25 << 20,
+        ge=1 << 16,
+        description="Bytes that one mail may have; a larger one gets 552, or stays in its mailbox.",
+    )
     mail_memory: int = Field(
         200 << 20, ge=1 << 20, description="Bytes of mails that are being received at one time; more are answered 451."
     )

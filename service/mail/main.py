@@ -1,4 +1,4 @@
-"""The process of `dcbridge mail-in`: the listener for mail and the operator's port, until SIGTERM."""
+"""The process of `dcbridge mail-in`: the listener for mail, IMAP mailboxes and the operator's port, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from dcbridge.settings.problems import ConfigurationError, Problem
 from dcbridge.settings.process import Settings
 from dcbridge.store.connection import connect
 from dcbridge.store.durability import Durable
+from service.imap import pollers
 from service.mail.session import Rules, Session
 from service.mail.taker import LedgerTaker
 from service.mail.wire import CHUNK, Closed, Room, Wire
@@ -39,13 +40,17 @@ def run(settings: Settings, configuration: Configuration) -> None:
     if not any(channel.inbound for channel in configuration.channels.values()):
         what = "no email channel has `inbound` with its mailboxes, so there is no mail to take"
         raise ConfigurationError([Problem("channels", 0, what)])
+    if settings.mail_protocol == "none" and not pollers.places(configuration):
+        what = "is none, and no channel has `inbound.imap`, so there is no mail to take"
+        raise ConfigurationError([Problem("DCBRIDGE_MAIL_PROTOCOL", 0, what)])
     uvloop.run(serve(settings, configuration))
 
 
 class MailListener:
     """One address. `serve` runs until `stop` has been called and the last connection has ended."""
 
-    def __init__(self, settings: Settings, taker: LedgerTaker, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, taker: LedgerTaker, metrics: Metrics, room: Room | None = None) -> None:
+        """`room`: for mails of all ways in; of its own where none is given."""
         self._settings, self._taker, self._metrics = settings, taker, metrics
         self._rules = Rules(
             lmtp=settings.mail_protocol == "lmtp",
@@ -53,7 +58,7 @@ class MailListener:
             most=settings.mail_limit,
             timeout=settings.mail_timeout,
             tls=_tls(settings),
-            room=Room(settings.mail_memory),
+            room=room or Room(settings.mail_memory),
         )
         self._socket = bind(settings.mail_host, settings.mail_port, "DCBRIDGE_MAIL_PORT")
         self.port: int = self._socket.getsockname()[1]
@@ -126,8 +131,11 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         except (RedisError, OSError, TimeoutError):
             return False
 
-    mail = MailListener(settings, LedgerTaker(settings, configuration, ledger, metrics), metrics)
-    metrics.connections.labels("mail").set_function(partial(len, mail.connections))
+    room, ending = Room(settings.mail_memory), asyncio.Event()
+    mail = None
+    if settings.mail_protocol != "none":
+        mail = MailListener(settings, LedgerTaker(settings, configuration, ledger, metrics), metrics, room)
+        metrics.connections.labels("mail").set_function(partial(len, mail.connections))
     reload = Reload(settings.config, os.environ, configuration, metrics, settings.reload_every)
     scrape = Scrape(metrics, redis, settings, configuration, lambda: reload.configuration.subscribers)
     operator = Listener(
@@ -139,19 +147,39 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
         ended=metrics.ended_by("operator"),
     )
     stop = stopped_by_signal()
-    servers = [asyncio.create_task(mail.serve()), asyncio.create_task(operator.serve())]
+    ways = [asyncio.create_task(mail.serve())] if mail else []
+    if pollers.places(configuration):
+        ways.append(asyncio.create_task(pollers.run(settings, configuration, ledger, metrics, room, ending)))
+    pages = asyncio.create_task(operator.serve())
     reloading = asyncio.create_task(keep_reloading(reload))
-    log.info("mail_in_started", mail_port=mail.port, protocol=settings.mail_protocol, redis=settings.redis_place)
+    log.info(
+        "mail_in_started", mail_port=mail.port if mail else None, protocol=settings.mail_protocol,
+        mailboxes=len(pollers.places(configuration)), redis=settings.redis_place,
+    )  # fmt: skip
     await log_redis_problems(redis, settings)
     tune_gc()
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopping, *servers], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([stopping, pages, *ways], return_when=asyncio.FIRST_COMPLETED)
     log.info("mail_in_stops")
-    mail.stop()
-    await servers[0]
+    ending.set()
+    if mail:
+        mail.stop()
+    await _ended(ways)
     operator.stop()
-    await servers[1]
+    await pages
     stopping.cancel()
     reloading.cancel()
     await redis.aclose()
     log.info("mail_in_stopped")
+
+
+async def _ended(ways: list[asyncio.Task[None]]) -> None:
+    """What is being received is stored; what takes longer comes again."""
+    if not ways:
+        return
+    _, late = await asyncio.wait(ways, timeout=DRAIN + 1.0)
+    for way in late:
+        way.cancel()
+    for result in await asyncio.gather(*ways, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
