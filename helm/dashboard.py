@@ -43,7 +43,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Dead letters", "short", "What nobody could read or take, kept for a replay.",
-            (("max(dcbridge_dead_letters{B})", "kept"),),
+            (
+                ("max(dcbridge_dead_letters{B})", "kept"),
+                ("max(dcbridge_work_items{B})", "with an agent, as a work item"),
+            ),
         ),
         Panel(
             "Set aside", "short", "Entries and receipts that this version cannot read.",

@@ -25,6 +25,7 @@ from sandbox.controls import Controls
 from sandbox.digital_channels import Messages
 from sandbox.mail import MailServer
 from sandbox.media import Media
+from sandbox.openmedia import Openmedia
 from sandbox.sms_company import SmsCompany
 from sandbox.subscriber import Subscriber
 from sandbox.wires import build
@@ -70,6 +71,7 @@ def build_app(config: SandboxConfig) -> Starlette:
         Route(f"{channel}/media", media.upload, methods=["POST"]),
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
         *(Authentication(world, config.genesys).routes() if config.genesys else ()),
+        *(Openmedia(world, config.genesys).routes() if config.genesys else ()),
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
         *Controls(world, companies).routes(),
         *files.routes(world),

@@ -30,6 +30,7 @@ class GenesysAccount:
     password: str = field(default="", repr=False)
     refresh_token: str = field(default="", repr=False)
     redirect_uri: str = "https://bridge.example.com/signed-in"
+    open_media_service: str = "bridge-tasks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,7 @@ class Controls:
             "/sandbox/agent/email": self.agent_email,
             "/sandbox/agent/raw": self.agent_raw,
             "/sandbox/interaction": self.interaction,
+            "/sandbox/item/done": self.item_done,
             "/sandbox/consumer/sms": self.consumer_sms,
             "/sandbox/consumer/mail": self.consumer_mail,
             "/sandbox/control": self.control,
@@ -71,6 +72,7 @@ class Controls:
             "/sandbox/sms": lambda request: [sms.view() for sms in self.world.sms.values()],
             "/sandbox/mail": lambda request: [mail.view() for mail in self.world.mails],
             "/sandbox/written": lambda request: [mail.view() for mail in self.world.written],
+            "/sandbox/items": lambda request: [item.view() for item in self.world.items.values()],
             "/sandbox/heard": lambda request: list(self.world.heard.values()),
             "/sandbox/control": lambda request: self.world.switches.view(),
             "/sandbox/setting": lambda request: self.setting(),
@@ -150,6 +152,15 @@ class Controls:
             message.state = "accepted" if 200 <= answer.status < 300 else "refused"
             self.world.tell("agent", message)
         return {"status": answer.status, "body": answer.body.decode("utf-8", "replace"), "ms": answer.ms}
+
+    async def item_done(self, asked: dict[str, Any]) -> object:
+        """An agent finishes a work item."""
+        item = self.world.items.get(_text(asked, "external"))
+        if item is None or item.state != "open":
+            raise WrongError("external: the externalId of an open work item")
+        item.state = "gone"
+        self.world.tell("item", item)
+        return item.view()
 
     async def interaction(self, asked: dict[str, Any]) -> object:
         """One batch of one event, or of those in "events"; ids that are not given are new."""

@@ -74,10 +74,11 @@ class Messages:
             return Response(status_code=500)
         if mode == "slow":
             await asyncio.sleep(delay)
-        if mode == "500":
-            answer = error(500, "told to fail")
-            self._note(request, started, 500, body, answer, "told to fail")
-            return Response(answer, 500, media_type="application/json")
+        if mode == "500" or (mode == "refuse_text" and b'"Text"' in body):
+            status = 500 if mode == "500" else 400
+            answer = error(status, "told to fail")
+            self._note(request, started, status, body, answer, "told to fail")
+            return Response(answer, status, media_type="application/json")
         try:
             answer, status = self._apply(request, body, mode), 200
         except BrokenRuleError as broken:

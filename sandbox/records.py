@@ -156,6 +156,22 @@ class Interaction:
 
 
 @dataclass(slots=True)
+class WorkItem:
+    """A work item of Genesys. `state`: open, stopped (by the bridge, with a `reason`), gone (finished by an agent)."""
+
+    seq: int
+    at: float
+    id: str
+    external: str
+    data: dict[str, str]
+    state: str = "open"
+    reason: str = ""
+
+    def view(self) -> object:
+        return self
+
+
+@dataclass(slots=True)
 class HeardEvent:
     """An event that it was told of. `status` of the last answer, 0 for none; `open` requests still wait for one."""
 

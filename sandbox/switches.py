@@ -6,8 +6,9 @@ import random
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-MODES = ("ok", "500", "silent", "slow", "late", "refuse_batch", "lost_answer")
+MODES = ("ok", "500", "silent", "slow", "late", "refuse_batch", "refuse_text", "lost_answer")
 QUESTIONS = ("ok", "429", "500", "silent")
+GENESYS_MODES = ("ok", "500", "silent", "lost_answer", "refuse_fields")
 SUBSCRIBER_MODES = ("well", "slow", "failing", "throttling", "dead", "gone")
 
 
@@ -16,8 +17,8 @@ class DigitalChannelsSwitch:
     """`mode` holds for `count` requests to /channels/<id>/messages (None: until changed).
 
     500 refuses; silent never answers; slow applies and answers after `delay` seconds; late applies at once
-    and answers after `delay`; refuse_batch answers 400 to more than one message in a request; lost_answer
-    applies the request and resets the connection.
+    and answers after `delay`; refuse_batch answers 400 to more than one message in a request, refuse_text to
+    what a consumer writes; lost_answer applies the request and resets the connection.
     `ids` is the shape of the answer's ids: strings, objects or alternate (both are documented).
     `emails`: whether a consumer's message of type Email is taken, or refused (refuse).
     """
@@ -89,8 +90,8 @@ class SubscriberSwitch:
 
 @dataclass(slots=True)
 class GenesysSwitch:
-    """Interfaces beside Digital Channels. `mode`: ok, 500, silent or lost_answer, for `count` requests (None: until
-    changed); `token_life` in seconds, of tokens that are given from now on.
+    """Interfaces beside Digital Channels. `mode`: ok, 500, silent, lost_answer or refuse_fields, for `count` requests
+    (None: until changed); `token_life` in seconds, of tokens that are given from now on.
     """
 
     mode: str = "ok"
@@ -139,7 +140,7 @@ def _check(name: str, group: object, key: str, value: object) -> None:
     if key not in known:
         raise ValueError(f"{name}.{key}: unknown; one of {', '.join(known)}")
     if key == "mode":
-        allowed = value in (SUBSCRIBER_MODES if name == "subscriber" else MODES)
+        allowed = value in {"subscriber": SUBSCRIBER_MODES, "genesys": GENESYS_MODES}.get(name, MODES)
     elif key == "questions":
         allowed = value in QUESTIONS
     elif key == "ids":

@@ -27,6 +27,7 @@ from sandbox.records import (
     SentByConsumer,
     Sms,
     Violation,
+    WorkItem,
 )
 from sandbox.switches import Switches
 
@@ -101,6 +102,7 @@ class World:
         self.media: OrderedDict[tuple[str, str], tuple[str, str, bytes]] = OrderedDict()
         self.files: OrderedDict[str, Any] = OrderedDict()  # of sandbox.files: what the page shows
         self.tries: Counter[str] = Counter()  # of magic addresses that change their mind
+        self.items: OrderedDict[str, WorkItem] = OrderedDict()  # by externalId
         self.given: object | None = None  # tokens of authentication.py
         self.opted_out: set[tuple[str, str]] = set()  # provider and number of consumers who wrote STOP
 
@@ -178,6 +180,12 @@ class World:
         if len(self.heard) > KEPT:
             self.heard.popitem(last=False)
 
+    def keep_item(self, item: WorkItem) -> None:
+        self.items[item.external] = item
+        if len(self.items) > KEPT:
+            self.items.popitem(last=False)
+        self.tell("item", item)
+
     def violation(self, who: str, rule: str, detail: str = "") -> None:
         found = Violation(self.next_seq(), time.time(), who, rule, detail)
         self.violations.append(found)
@@ -215,6 +223,7 @@ class World:
             "written": _tail(self.written, count),
             "interaction": _tail(self.interactions, count),
             "event": _last(self.heard, count),
+            "item": _last(self.items, count),
             "violation": _tail(self.violations, count),
             "wire": _tail(self.exchanges, count),
         }

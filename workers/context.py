@@ -37,6 +37,7 @@ from dcbridge.transport.accounts import Accounts
 from dcbridge.transport.sender import Sender
 from workers.binds import Binds
 from workers.files import Files
+from workers.letters import LettersOf
 from workers.payloads import Payloads
 from workers.sinks import Sinks
 
@@ -145,10 +146,10 @@ async def open_context(
         )
         accounts = Accounts(sender)
         stack.push_async_callback(accounts.close)
-        sinks = Sinks(configuration.subscribers, configuration.public_url)
-        stack.push_async_callback(sinks.close)
         ledger = Ledger.of(settings, redis, worker=worker, patience=Patience(refused=settings.lease))
         providers = configuration.build_providers()
+        sinks = Sinks(configuration.subscribers, configuration.public_url, LettersOf(ledger, providers))
+        stack.push_async_callback(sinks.close)
         yield WorkerContext(
             settings=settings,
             configuration=configuration,

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import structlog
+from redis.exceptions import RedisError
 
 from dcbridge.config.models import Breaker
 from dcbridge.errors import AccountFault, Gone, Refused, SendError, Throttled
@@ -60,6 +61,8 @@ async def _attempt(
     except MissingClient:
         await _not_delivered(ctx, delivery_id, claim, claimed, subscriber, AccountFault("client not installed"))
         return
+    except RedisError:  # of the ledger, which a sink may ask: the delivery comes back when its lease has ended
+        raise
     except Exception:
         await _internal_error(ctx, delivery_id, claim)
         return

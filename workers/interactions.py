@@ -40,7 +40,10 @@ async def split(ctx: WorkerContext) -> None:
         await pending.write()
 
 
-_EXPECTED = {"subscriber.recovered", "subscriber.enabled", "consent.stopped", "consent.started"}
+_EXPECTED = {
+    *("subscriber.recovered", "subscriber.enabled", "consent.stopped", "consent.started"),
+    *("dead_letter.replayed", "dead_letter.dropped", "dead_letter.handled"),
+}
 
 
 class _Pending:

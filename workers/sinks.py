@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from dcbridge.events.sinks import Sink, Subscriber, open_sink
+from dcbridge.events.sinks import Letters, Sink, Subscriber, open_sink
 
 
 @dataclass(slots=True)
@@ -22,9 +22,9 @@ class _Open:
 class Sinks:
     """For one event loop."""
 
-    def __init__(self, subscribers: Mapping[str, Subscriber], public_url: str) -> None:
+    def __init__(self, subscribers: Mapping[str, Subscriber], public_url: str, letters: Letters) -> None:
         self.subscribers: Mapping[str, Subscriber] = dict(subscribers)
-        self._public_url = public_url
+        self._public_url, self._letters = public_url, letters
         self._open: dict[str, _Open] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -33,7 +33,7 @@ class Sinks:
         """The subscriber's sink, for one delivery. Raises KeyError for a name that is not configured."""
         found = self._open.get(name)
         if found is None:
-            found = _Open(open_sink(name, self.subscribers[name], self._public_url), asyncio.Event())
+            found = _Open(open_sink(name, self.subscribers[name], self._public_url, self._letters), asyncio.Event())
             self._open[name] = found
         found.under_way += 1
         found.idle.clear()

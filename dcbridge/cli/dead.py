@@ -341,4 +341,6 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
         "reason": letter.reason,
         "at": utc(letter.at),
         "bytes": letter.size,
+        **({"work_item": f"open since {utc(letter.item_opened)}"} if letter.item_opened else {}),
+        **({"work_item": f"ended by an agent at {utc(letter.handled)}"} if letter.handled else {}),
     }

@@ -24,6 +24,7 @@ from dcbridge.settings.types import is_loopback
 EVENTS = (
     "STARTED", "FINISHED", "interaction.gap", "subscriber.failing", "subscriber.recovered", "subscriber.disabled",
     "subscriber.enabled", "delivery.dead", "consent.stopped", "consent.started",
+    "dead_letter.written", "dead_letter.replayed", "dead_letter.dropped", "dead_letter.handled",
 )  # fmt: skip
 SECRET_LENGTH = 16  # characters; a shorter one is for a bridge on this computer itself
 

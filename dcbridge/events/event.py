@@ -132,10 +132,13 @@ def _written(content: Mapping[str, object]) -> bytes:
 
 
 def lane(name: str, subscriber: Subscriber, event: Event) -> str:
-    """What an event waits in: its interaction's deliveries to an ordered subscriber; "" where it waits for none."""
-    if not subscriber.ordered or not event.interaction:
+    """What an event waits in: the deliveries of its interaction, or of its dead letter, to an ordered subscriber."""
+    if not subscriber.in_order:
         return ""
-    return lane_of("events", name, event.endpoint, event.interaction)
+    if event.interaction:
+        return lane_of("events", name, event.endpoint, event.interaction)
+    letter = event.fields.get("letter") if event.own else None
+    return lane_of("events", name, "dead letter", letter) if isinstance(letter, str) else ""
 
 
 def read(event_id: str, stored: bytes) -> StoredEvent:

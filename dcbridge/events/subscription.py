@@ -91,7 +91,9 @@ class Subscriber(Model):
     pace: EventPace = Field(EventPace(), description="Limits of this subscriber, shared by all workers.")
     longest_pause: SomeSeconds = Field(3600.0, le=DAY, description="Seconds for which a Retry-After is kept at most.")
     ordered: bool = Field(
-        False, description="Whether an event waits until the one before it, of the same interaction, is delivered."
+        False,
+        description="Whether an event waits until the one before it, of the same interaction or dead letter, is"
+        " delivered. A sink of kind openmedia always has that.",
     )
     disable_after: Seconds = Field(
         5 * DAY, description="Seconds after which it is disabled if every delivery failed; 0 is never."
@@ -100,7 +102,9 @@ class Subscriber(Model):
 
     def wants(self, event: Event) -> bool:
         """Does this event pass the filters? Capitals and small letters are the same. `on` is not asked."""
-        named = {name.casefold() for name in self.events}
+        named = {name.casefold() for name in self.events or self.sink.only}
+        if self.sink.only and not event.own:
+            return False  # whatever a webhook calls it
         if event.own:
             asked = event.name.casefold() in named
         else:
@@ -109,8 +113,15 @@ class Subscriber(Model):
             return asked  # about dcbridge: it has neither media nor subtype
         return asked and _among(event.media, self.media) and _among(event.subtype, self.subtypes)
 
+    @property
+    def in_order(self) -> bool:
+        return self.ordered or self.sink.in_order
+
     @model_validator(mode="after")
     def _sense(self) -> Self:
+        if self.sink.only and any(name.casefold() not in self.sink.only for name in self.events):
+            known = ", ".join(self.sink.only)
+            refuse((("events",), f"should be some of {known} for a sink of kind {self.sink.kind}, or left out"))
         if self.envelope == "cloudevents-binary" and isinstance(self.sink, RedisStream):
             refuse(
                 (("envelope",), "should not be cloudevents-binary for a redis-stream, whose entries have no headers")

@@ -42,6 +42,7 @@ from dcbridge.ledger.threads import Threads
 from dcbridge.ledger.tokens import Tokens
 from dcbridge.ledger.unconfigured import Unconfigured
 from dcbridge.ledger.uploads import Uploads
+from dcbridge.ledger.work_items import WorkItems
 from dcbridge.settings.process import DAY, Settings
 from dcbridge.store.durability import Durable
 
@@ -116,6 +117,7 @@ class Ledger:
         self.unconfigured = Unconfigured(script, keep)
         self.threads = Threads(script)
         self.uploads = Uploads(script)
+        self.work_items = WorkItems(script)
         self.deliveries = Deliveries(script, keep, self.tasks)
 
     @classmethod

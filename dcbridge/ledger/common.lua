@@ -103,4 +103,7 @@ local function dead_letter(id, what, channel, reason, raw, keep_ms)
   redis.call('ZADD', 'dcb:dead', now, id)
   forget_dead_letters(keep_ms)
   redis.call('HINCRBY', 'dcb:counts', 'dead', 1)
+  if what ~= K.delivery then -- that one has delivery.dead; an event about it might end as it did, without an end
+    aside.emit('dead_letter.written', 'letter', id, 'kind', what, 'channel', channel, 'reason', reason, 'at', now)
+  end
 end

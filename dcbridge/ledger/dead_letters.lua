@@ -8,10 +8,16 @@ function verbs.dead_letter()
   return 'new'
 end
 
-local function dead_letter_ends(id, count)
+-- `how`: replayed or dropped.
+local function dead_letter_ends(id, how)
+  local f = redis.call('HMGET', 'dcb:dead:' .. id, 'what', 'channel', 'at')
   redis.call('DEL', 'dcb:dead:' .. id)
   redis.call('ZREM', 'dcb:dead', id)
-  redis.call('HINCRBY', 'dcb:counts', count, 1)
+  redis.call('ZREM', 'dcb:work-items', id)
+  redis.call('HINCRBY', 'dcb:counts', 'dead_' .. how, 1)
+  if f[1] ~= K.delivery then
+    emit('dead_letter.' .. how, 'letter', id, 'kind', f[1] or '', 'channel', f[2] or '', 'at', f[3] or 0)
+  end
 end
 
 -- @verb replay id verb argument… -> new|why nothing was done
@@ -25,7 +31,7 @@ function verbs.replay()
   local answer = verbs[ARGV[1]]()
   for _, word in ipairs(type(answer) == 'table' and answer or {answer}) do
     if word == 'new' then
-      dead_letter_ends(id, 'dead_replayed')
+      dead_letter_ends(id, 'replayed')
       return 'new'
     end
   end
@@ -37,7 +43,7 @@ function verbs.dead_letters_drop()
   local found = 0
   for i = each.from, #ARGV do
     if redis.call('EXISTS', 'dcb:dead:' .. each.id) == 1 then
-      dead_letter_ends(each.id, 'dead_dropped')
+      dead_letter_ends(each.id, 'dropped')
       if string.sub(each.id, 1, 2) == 't-' then blobs.end_with(string.sub(each.id, 3)) end
       found = found + 1
     end

@@ -18,7 +18,7 @@ from dcbridge.ledger.tasks import NewTask
 
 _CHUNK = 500  # letters looked at in one round trip
 UNREADABLE = "unreadable"  # what a letter holds that this version cannot read
-_FIELDS = ("what", "channel", "reason", "at")
+_FIELDS = ("what", "channel", "reason", "at", "item", "handled")
 
 
 # Why a callback is a dead letter that holds what a consumer wrote to a number of nobody's.
@@ -35,6 +35,8 @@ class DeadLetter:
     reason: str
     at: float
     size: int
+    item_opened: float = 0.0  # an agent has it as a work item since then; 0 for none
+    handled: float = 0.0  # an agent ended that work item then; 0 where nobody did
 
     @property
     def what(self) -> str:
@@ -145,9 +147,14 @@ class DeadLetters:
 def _letter(letter_id: str, fields: Sequence[bytes | None] | Exception, size: int) -> DeadLetter | None:
     if isinstance(fields, Exception):
         return DeadLetter(letter_id, UNREADABLE, "", "its key is of another type", 0.0, 0)
-    what, channel, reason, at = [(value or b"").decode(errors="replace") for value in fields]
+    what, channel, reason, at, item, handled = [(value or b"").decode(errors="replace") for value in fields]
     if not at:
         return None
     if not re.fullmatch(r"[0-9]{1,14}", at):  # more would be beyond every date
         return DeadLetter(letter_id, UNREADABLE, channel, "its time is no number", 0.0, size)
-    return DeadLetter(letter_id, what, channel, reason, int(at) / 1000, size)
+    opened = item.split(" ")[1] if item.count(" ") == 2 else ""
+    return DeadLetter(letter_id, what, channel, reason, int(at) / 1000, size, _seconds(opened), _seconds(handled))
+
+
+def _seconds(written: str) -> float:
+    return int(written) / 1000 if re.fullmatch(r"[0-9]{1,14}", written) else 0.0

@@ -34,6 +34,7 @@ FILES = (
         "tasks",
         "sessions",
         "dead_letters",
+        "work_items",
         "deliveries",
         "events",
         "consent",
@@ -43,10 +44,8 @@ FILES = (
     *("announced", "sweep", "run"),
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
-APART = frozenset(
-    {"threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "events", "consent", "quiet", "tokens"}
-    | {"sweep"}
-)
+_OF_MESSAGES = {"threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items"}
+APART = frozenset(_OF_MESSAGES | {"events", "consent", "quiet", "tokens", "sweep"})
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 

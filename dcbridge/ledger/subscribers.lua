@@ -34,6 +34,8 @@ local function emit(name, ...)
   redis.call('HINCRBY', 'dcb:counts', 'own_' .. string.gsub(name, '%.', '_'), 1)
 end
 
+aside.emit = emit -- for common.lua, which stands before
+
 local function is_off(name)
   return redis.call('HEXISTS', 'dcb:s:' .. name, 'off') == 1
 end

@@ -23,6 +23,7 @@ _RARE = (
     "breaker_opened", "redelivered_late", "switched", "doubled", "doubled_possible", "provider_slow",
     "own_subscriber_disabled", "own_subscriber_enabled", "own_subscriber_failing", "own_subscriber_recovered",
     "own_delivery_dead", "own_interaction_gap", "own_consent_stopped", "own_consent_started",
+    "own_dead_letter_written", "own_dead_letter_replayed", "own_dead_letter_dropped", "own_dead_letter_handled",
     "gap_finished_first", "gap_repeated", "gap_never_finished", "gap_never_started",
 )  # fmt: skip
 
@@ -333,12 +334,14 @@ class _BooksCollector(Collector):
             costs.add_metric([provider, currency], float(amount))
         dead = gauge("dead_letters", "Dead letters kept.", ())
         dead.add_metric([], self._books.dead_letters)
+        items = gauge("work_items", "Dead letters that an agent has as a work item.", ())
+        items.add_metric([], self._books.work_items)
         aside = gauge("set_aside", "Entries and receipts that this version cannot read.", ())
         aside.add_metric([], self._books.set_aside)
         batches = gauge("interaction_batches", "Interaction batches that wait to be split into events.", ())
         batches.add_metric([], self._books.interaction_batches)
         of_channels = [total, flight, difference, by_provider, provider_flight, oldest, waiting, late]
-        return [*of_channels, queued, tasks, events, costs, dead, aside, batches]
+        return [*of_channels, queued, tasks, events, costs, dead, items, aside, batches]
 
 
 class _OverviewCollector(Collector):

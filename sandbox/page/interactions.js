@@ -32,6 +32,22 @@ export function drawHeard(rows) {
   if (!rows.length) at("heard").append(make("li", { class: "empty", text: "No deliveries yet." }));
 }
 
+const ENDS = { gone: "finished by the agent", Resolved: "resolved by dcbridge", Discarded: "discarded by dcbridge" };
+
+export function drawItems(rows) {
+  at("items").replaceChildren(...rows.map((one) => make("li", {},
+    clock(one.at), make("strong", { text: one.data.Subject ?? one.external, title: JSON.stringify(one.data, null, 1) }),
+    make("span", { text: [one.data.From, one.data.Text].filter(Boolean).join(": ").slice(0, 200) }),
+    one.state === "open" ? make("button", { class: "quiet", type: "button", text: "Done", "data-item": one.external })
+      : make("span", { class: "pill good", text: ENDS[one.state] ?? ENDS[one.reason] ?? one.state }))));
+  if (!rows.length) at("items").append(make("li", { class: "empty", text: "What dcbridge cannot carry becomes a work item. Write from a phone to a number that no channel has." }));
+}
+
+at("items").addEventListener("click", (event) => {
+  const external = event.target.dataset.item;
+  if (external) post("/sandbox/item/done", { external });
+});
+
 at("subscriber-mode").addEventListener("change", (event) => post("/sandbox/control", { subscriber: { mode: event.target.value } }));
 
 at("start").addEventListener("click", async () => {

@@ -29,6 +29,7 @@ def subscriber(kind: str = "http", **more: Any) -> Subscriber:
     return Subscriber.model_validate({"sink": {"kind": kind, **WHOLE[kind]}, **more})
 
 
+LETTER = an_event(name="dead_letter.written", own=True, interaction="", media="", subtype="", endpoint="")
 GAP = an_event(name="interaction.gap", own=True)
 DISABLED = an_event(name="subscriber.disabled", own=True, interaction="", media="", subtype="", endpoint="")
 
@@ -62,6 +63,10 @@ DISABLED = an_event(name="subscriber.disabled", own=True, interaction="", media=
         ({"subtypes": ["inboundnew"]}, an_event(), True),
         ({"subtypes": ["Outbound"]}, an_event(), False),
         ({"events": ["STARTED"], "media": ["chat"], "subtypes": ["SMS"]}, an_event(), False),
+        ({"kind": "openmedia"}, LETTER, True),
+        ({"kind": "openmedia"}, an_event(name="dead_letter.written"), False),  # a webhook may call its event anything
+        ({"kind": "openmedia"}, GAP, False),
+        ({"kind": "openmedia", "events": ["dead_letter.dropped"]}, LETTER, False),
         ({"on": "no"}, an_event(), True),  # `on` is asked by whoever makes the deliveries
     ],
 )
@@ -151,7 +156,7 @@ def test_a_good_one() -> None:
         (
             "  crm: {sink: {kind: htpp}}",
             [
-                "subscribers.crm.sink.kind: should be one of http, redis-stream, amqp, nats, kafka,"
+                "subscribers.crm.sink.kind: should be one of http, redis-stream, amqp, nats, openmedia, kafka,"
                 ' and is something else; did you mean "http"?'
             ],
         ),

@@ -21,6 +21,7 @@ from dcbridge.ledger.lua import ledger_script, verbs
 from dcbridge.ledger.tokens import Vault
 from dcbridge.ledger.uploads import Due, Uploaded
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
+from dcbridge.ledger.work_items import DueItem
 from dcbridge.messages import MessageStatus, UpdateStatus
 from tests.ledger.ledger_bench import CHANNEL, KEEP, new_message
 
@@ -114,6 +115,9 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.dead_letters.put_batch("l-3", "two", "main", "trace", b"{}"),
     lambda it: it.dead_letters.put_delivery("l-4", EVENT, CRM, "lane", b"1 1 {}"),
     lambda it: it.dead_letters.drop(["l-5", "l-6"]),
+    lambda it: it.work_items.opened("l-1", 1, CRM),
+    lambda it: it.work_items.due(5, 60.0),
+    lambda it: it.work_items.seen(DueItem("l-1", 1, CRM), "gone"),
     lambda it: it.script.record("aside", f"m:{REF}", "why", ""),  # as read_claim and Receipts.take do
     lambda it: it.asides.put_back(f"m:{REF}"),
     lambda it: it.asides.drop([f"m:{REF}", "t:c-1"]),

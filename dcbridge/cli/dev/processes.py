@@ -128,15 +128,28 @@ subscribers:
       waits: [2, 4, 8, 16, 32]
 """
 
+_WORK_ITEMS = """\
+  work-items:
+    sink:
+      kind: openmedia
+      url: http://127.0.0.1:{page}/nexus/v3
+      service: bridge-tasks
+      api_key: file:genesys_api_key
+      show: [address, text]
+    retry:
+      waits: [2, 4, 8, 16, 32]
+"""
+
 MAILBOX = "care@company.com"  # where consumers write to
 NUMBER = "+15557650123"  # what the sandbox's SMS provider calls our channel
 
 
-def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = "") -> None:
+def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = "", *, items: bool = False) -> None:
     """Make the folder, its secrets and its bridge.yaml where they are missing; the ports may change.
 
-    `kinds` are companies that are added to bridge.yaml; `spare` is one that takes over from Twilio. All of it is its
-    user's alone, also what an earlier version made. Raises NotOurFolder and CannotAdd.
+    `kinds` are companies that are added to bridge.yaml; `spare` is one that takes over from Twilio. `items`:
+    with a subscriber that makes work items of dead letters. All of it is its user's alone, also what an earlier version
+    made. Raises NotOurFolder and CannotAdd.
     """
     make_private_folder(folder, holds="app_secret")
     write_private(folder / ".gitignore", "*\n")
@@ -156,7 +169,7 @@ def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = 
         path = folder / name
         if not path.exists():
             write_private(path, value + "\n")
-    text = _YAML.format(
+    text = (_YAML + (_WORK_ITEMS if items else "")).format(
         public=ports.bridge_at or ports.public,
         page=ports.page,
         digital_channels_at=ports.digital_channels_at or ports.page,

@@ -108,7 +108,7 @@ class _Running:
 
         self._previous = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            prepare(self._folder, self._ports, self._kinds, self._spare)
+            prepare(self._folder, self._ports, self._kinds, self._spare, items=True)
             password = read(self._folder, "redis_password")
             self._redis = EmbeddedRedis(self._folder / "redis", free_port(), password)
             self._redis.start()

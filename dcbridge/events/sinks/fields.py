@@ -25,6 +25,8 @@ class SinkFields(Model, ABC):
     kind: str = Field(description="Which sink.")
     timeout: SomeSeconds = Field(15.0, description="Seconds for one attempt, connecting included.")
 
+    only: ClassVar[tuple[str, ...]] = ()  # events that it understands, where it does not take any
+    in_order: ClassVar[bool] = False  # whether it needs those of one dead letter one after the other
     example: ClassVar[Mapping[str, object]]  # fields that suffice: on the reference page, and tested for every kind
 
     @classmethod

@@ -16,6 +16,7 @@ from dcbridge.events.sinks.fields import SinkFields
 from dcbridge.events.sinks.http import Http, HttpSink
 from dcbridge.events.sinks.kafka import Kafka, KafkaSink
 from dcbridge.events.sinks.nats import Nats, NatsSink
+from dcbridge.events.sinks.openmedia import Openmedia, OpenmediaSink
 from dcbridge.events.sinks.options import SinkOptions
 from dcbridge.events.sinks.redis_stream import RedisStream, RedisStreamSink
 
@@ -38,6 +39,7 @@ KINDS: Mapping[str, Kind] = {
     "redis-stream": Kind(RedisStream, RedisStreamSink),
     "amqp": Kind(Amqp, AmqpSink, client="aio_pika"),
     "nats": Kind(Nats, NatsSink, client="nats"),
+    "openmedia": Kind(Openmedia, OpenmediaSink),
     "kafka": Kind(Kafka, KafkaSink, client="confluent_kafka"),
 }
 

@@ -125,6 +125,7 @@ class Books:
     counts: dict[str, int]
     dead_letters: int
     interaction_batches: int  # that wait to be split
+    work_items: int = 0  # dead letters that an agent has as a task
     set_aside: int = 0  # entries and receipts that this version cannot read
     subscribers: tuple[SubscriberBooks, ...] = ()
     costs: Mapping[tuple[str, str], Decimal] = field(default_factory=dict)  # by provider and currency
@@ -173,6 +174,7 @@ async def read(redis: Redis) -> Books:
             pipe.zcard(f"dcb:tasks:{task}")
         pipe.hgetall("dcb:costs")
         pipe.hgetall("dcb:counts")
+        pipe.zcard("dcb:work-items")
         pipe.zcard("dcb:dead")
         pipe.xlen("dcb:interactions")
         pipe.zcard("dcb:aside")
@@ -183,12 +185,13 @@ async def read(redis: Redis) -> Books:
         channels=tuple([one async for one in _channels(redis, sorted(names), now.at)]),
         queued=dict(zip(QUEUES, rows[:waits], strict=True)),
         tasks={"callback": rows[waits], "consumer": rows[waits + 1]},
-        counts={k.decode(): _number(v) for k, v in rows[-4].items()},
+        counts={k.decode(): _number(v) for k, v in rows[-5].items()},
         dead_letters=rows[-3],
+        work_items=rows[-4],
         interaction_batches=rows[-2],
         set_aside=rows[-1],
         subscribers=await read_subscribers(redis),
-        costs=_costs(rows[-5]),
+        costs=_costs(rows[-6]),
     )
 
 

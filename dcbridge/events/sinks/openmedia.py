@@ -1,0 +1,187 @@
+"""Dead letters as work items of Genesys' Openmedia API: a task for an agent, made once and ended with its letter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import httpx
+from pydantic import AfterValidator, Field
+
+from dcbridge.errors import SendError
+from dcbridge.events.sinks.base import Event
+from dcbridge.events.sinks.fields import TlsFields, server_url, shown
+from dcbridge.events.sinks.options import SinkOptions
+from dcbridge.events.sinks.places import web_address
+from dcbridge.genesys import envelope, openmedia
+from dcbridge.genesys.openmedia import Item, Service
+from dcbridge.ledger.dead_letters import NO_CHANNEL
+from dcbridge.ledger.fields import Kind
+from dcbridge.settings.types import HeaderSecret
+
+if TYPE_CHECKING:
+    from dcbridge.transport.sender import Sender
+
+WRITTEN, REPLAYED, DROPPED, HANDLED = (f"dead_letter.{word}" for word in ("written", "replayed", "dropped", "handled"))
+TEST = "subscriber.test"
+ANSWER_LIMIT = 64 * 1024  # bytes
+_MUCH = 100  # characters of what a reason says
+
+Shown = Literal["address", "text"]
+_OF_CONSUMERS = (Kind.CALLBACK, Kind.CONSUMER, Kind.MAIL)
+
+
+def _subject(kind: str, reason: str) -> str:
+    if kind == Kind.CALLBACK and NO_CHANNEL in reason:
+        return "A message to a number or address that no channel has"
+    return {
+        Kind.CALLBACK.value: "A provider's callback that could not be read",
+        Kind.CONSUMER.value: "A consumer's message that Digital Channels refused",
+        Kind.MAIL.value: "An email that could not be read, or that no channel has the address of",
+    }.get(kind, f"Could not be processed: {kind}")
+
+
+def _base(value: str) -> str:
+    url = server_url(value, ("https", "http"), "https://digital.example.com/nexus/v3").rstrip("/")
+    if "?" in url or "#" in url or "@" in url:
+        raise ValueError("should have no user, query or fragment")
+    return url
+
+
+class Openmedia(TlsFields):
+    """A service of open media, whose routing gives each item to an agent."""
+
+    only: ClassVar[tuple[str, ...]] = (WRITTEN, REPLAYED, DROPPED, HANDLED)
+    in_order: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, object]] = {
+        "url": "https://digital.example.com/nexus/v3",
+        "service": "bridge-tasks",
+        "api_key": "${GENESYS_API_KEY}",
+    }
+
+    kind: Literal["openmedia"] = Field(description="This kind of sink.")
+    url: Annotated[str, AfterValidator(_base)] = Field(description="URL of the Openmedia API, up to /nexus/v3.")
+    service: str = Field(
+        min_length=1, max_length=100, pattern=r"^[^\s/?#]+$", description="Name of the open media service."
+    )
+    api_key: HeaderSecret = Field(description="Sent as x-api-key.")
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = Field(
+        _OF_CONSUMERS,
+        description="Kinds of dead letters that become items.",
+        json_schema_extra={"default": "callback, consumer and mail: those that hold what a consumer wrote"},
+    )
+    show: tuple[Shown, ...] = Field(
+        (), description="What of the dead letter the agent sees: address and text are the consumer's."
+    )
+
+    @classmethod
+    def same_place(cls, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        return web_address(_base(one["url"])) == web_address(_base(other["url"])) and cls._equal("service", one, other)
+
+    @property
+    def place(self) -> str:
+        return shown(self.url)
+
+
+class OpenmediaSink:
+    """One service. A repetition of a delivery finds the item that it made, by its externalId."""
+
+    def __init__(self, fields: Openmedia, options: SinkOptions) -> None:
+        self._fields, self._options = fields, options
+        self._service = Service(fields.url, fields.service)
+        self._sender: Sender | None = None
+
+    async def deliver(self, event: Event) -> bool:
+        """True where there was an item already. Raises a SendError."""
+        if event.name == TEST:
+            external = f"dcb-test-{event.id.replace('_', '-')}"
+            openmedia.created(
+                await self._ask(self._create(external, event.received_at, {"Subject": "A test of dcbridge"}))
+            )
+            await self._stop(external, "Discarded", "a test")
+            return False
+        letter, kind = _text(event, "letter"), _text(event, "kind")
+        if not letter or kind not in self._fields.kinds:
+            return False
+        at = int(_text(event, "at") or 0)
+        external = openmedia.external_id(letter, at)
+        match event.name:
+            case "dead_letter.written":
+                return await self._open_item(event, letter, at, external)
+            case "dead_letter.replayed":
+                await self._end_item(external, "Resolved", "processed after all")
+            case "dead_letter.dropped":
+                await self._end_item(external, "Discarded", "dropped by an operator")
+        return False
+
+    async def look(self, letter: str, at: int) -> Item | SendError:
+        """What has become of an item. Raises a SendError where there is no answer."""
+        return openmedia.what_became(await self._ask(self._service.look(openmedia.external_id(letter, at))))
+
+    async def close(self) -> None:
+        if self._sender:
+            await self._sender.close()
+
+    async def _open_item(self, event: Event, letter: str, at: int, external: str) -> bool:
+        letters = self._options.letters
+        content = await letters.content(letter, at) if letters else None
+        if letters and content is None:
+            return False  # it has left meanwhile
+        kind, reason = _text(event, "kind"), _text(event, "reason")[:_MUCH]
+        least = {"Subject": _subject(kind, reason), "Letter": letter}
+        data = {**least, "Kind": kind, "Reason": reason, "Channel": _text(event, "channel")}
+        if content and "address" in self._fields.show:
+            data["From"] = content.address
+        if content and "text" in self._fields.show:
+            data["Text"] = content.text
+        written = datetime.fromtimestamp(at / 1000, UTC)
+        answer = await self._ask(self._create(external, written, {name: one for name, one in data.items() if one}))
+        if answer.http == 400:  # a property that the service does not take must not cost the agent the task
+            answer = await self._ask(self._create(external, written, least))
+        openmedia.created(answer)
+        if letters:
+            await letters.item_opened(letter, at, self._options.subscriber)
+        return answer.http == 409
+
+    async def _end_item(self, external: str, reason: str, words: str) -> None:
+        answer = await self._ask(self._service.update(external, {"State": words}))
+        if answer.http == 404:
+            return  # it is not there, or not any more
+        if not answer.good and answer.http != 400:  # a state that cannot be written must not keep the item open
+            raise answer.error()
+        await self._stop(external, reason, words)
+
+    async def _stop(self, external: str, reason: str, words: str) -> None:
+        openmedia.stopped(await self._ask(self._service.stop(external, reason, words)))
+
+    def _create(self, external: str, at: datetime, data: Mapping[str, str]) -> httpx.Request:
+        return self._service.create(external, at.timestamp(), data)
+
+    async def _ask(self, request: httpx.Request) -> envelope.Reading:
+        request.headers["x-api-key"] = self._fields.api_key.get_secret_value()
+        request.headers["Accept"] = "application/json"
+        return envelope.read(await self._open().http(request))
+
+    def _open(self) -> Sender:
+        """Made with the first event, as for webhooks."""
+        if self._sender is None:
+            from dcbridge.transport.sender import Sender
+
+            whole = self._fields.timeout
+            self._sender = Sender(
+                connect_timeout=min(5.0, whole / 3),
+                pool_timeout=min(5.0, whole / 3),
+                write_timeout=whole,
+                read_timeout=whole,
+                whole_timeout=whole,
+                connections=self._options.in_flight,
+                answer_limit=ANSWER_LIMIT,
+                tls=self._fields.tls(),
+            ).open()
+        return self._sender
+
+
+def _text(event: Event, name: str) -> str:
+    value = event.fields.get(name)
+    return value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
