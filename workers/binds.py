@@ -37,6 +37,7 @@ LEASE = 10.0  # seconds for which a worker may hold a session without saying so 
 LOOK = 2.0
 FIRST, MOST = 1.0, 60.0  # seconds between two tries to bind
 NO_LIMIT = 10_000  # requests in flight
+UNDECIDED = 5.0  # seconds for which it is not said whether something is a repetition; then the SMSC keeps it
 UNSURE = 10_000  # arrivals of which nobody knows whether they were stored
 
 
@@ -97,7 +98,7 @@ class Binds:
                 await asyncio.sleep(LOOK)
                 continue
             try:
-                session = await self._opened(provider)
+                session_id, session = await self._opened(provider)
             except SendError as error:
                 self._why[provider.name] = error
                 log.error("session_not_bound", provider=provider.name, outcome=error.outcome, code=error.code)
@@ -108,10 +109,10 @@ class Binds:
                 wait = min(MOST, wait * 2)
                 continue
             wait = FIRST
-            await self._while_bound(provider, session)
+            await self._while_bound(provider, session_id, session)
 
-    async def _opened(self, provider: Smpp) -> Session:
-        """Bound, with the lease kept meanwhile."""
+    async def _opened(self, provider: Smpp) -> tuple[str, Session]:
+        """Its name, and the session: bound, with the lease kept meanwhile."""
         settings, account = self._settings, provider.session
         session_id = secrets.token_hex(8)
         unsure: OrderedDict[str, str] = OrderedDict()
@@ -121,9 +122,15 @@ class Binds:
         async def store(unit: bytes) -> int:
             return await self._store(provider, session_id, unsure, unit)
 
+        unread: list[str] = []  # by the ledger: that the SMSC has read the answer to them
+
         async def confirmed(units: Sequence[bytes]) -> None:
+            unread.extend(_digest(provider.name, unit) for unit in units)
+            del unread[:-UNSURE]
             with suppress(RedisError, OSError):
-                await self._ledger.once.sessions.read(session_id, [_digest(provider.name, unit) for unit in units])
+                told = tuple(unread)
+                await self._ledger.once.sessions.read(session_id, told)
+                del unread[: len(told)]
 
         opening = asyncio.create_task(
             Session.open(
@@ -140,9 +147,9 @@ class Binds:
         except BaseException:
             opening.cancel()
             raise
-        return opening.result()
+        return session_id, opening.result()
 
-    async def _while_bound(self, provider: Smpp, session: Session) -> None:
+    async def _while_bound(self, provider: Smpp, session_id: str, session: Session) -> None:
         self._sender.smpp.hold(provider.session, session)
         self._why.pop(provider.name, None)
         self._metrics.sessions.labels(provider.name).set(1)
@@ -151,20 +158,25 @@ class Binds:
         with suppress(RedisError, OSError):  # whoever waits for the account to work again need not wait for a probe
             await self._ledger.once.pacing.record_success(provider.name, "")
         try:
-            while not session.closed.is_set() and await self._may(provider, up=True):
+            while not session.closed.is_set() and await self._may(provider, up=True, session=session_id):
                 with suppress(TimeoutError):
                     await asyncio.wait_for(session.closed.wait(), LOOK)
         finally:
             self._sender.smpp.hold(provider.session, None)
             self._metrics.sessions.labels(provider.name).set(0)
             await session.close()
+            with suppress(RedisError, OSError):
+                async with asyncio.timeout(LOOK):
+                    await self._ledger.once.sessions.ended(provider.name, session_id)
         log.warning("session_ended", provider=provider.name, why=session.why)
 
-    async def _may(self, provider: Smpp, *, up: bool) -> bool:
+    async def _may(self, provider: Smpp, *, up: bool, session: str = "") -> bool:
         """Whether this worker may hold a session. While Redis is away it keeps what it has, and takes nothing new."""
         try:
             async with asyncio.timeout(LOOK):
-                may, bound = await self._ledger.once.sessions.hold(provider.name, provider.session.binds, LEASE, up=up)
+                may, bound = await self._ledger.once.sessions.hold(
+                    provider.name, provider.session.binds, LEASE, up=up, session=session
+                )
         except (RedisError, OSError):
             return up
         self._bound[provider.name] = bound - up
@@ -195,9 +207,14 @@ class Binds:
             pack(name, callback),
             secrets.token_hex(16),
         )
+        until = time.monotonic() + UNDECIDED
         try:
-            async with asyncio.timeout(self._settings.redis_timeout):
-                new = await self._ledger.once.sessions.arrive(digest, session, task)
+            while True:
+                async with asyncio.timeout(self._settings.redis_timeout):
+                    found = await self._ledger.once.sessions.arrive(name, LEASE, digest, session, task)
+                if found != "wait" or time.monotonic() >= until:
+                    break
+                await asyncio.sleep(0.1)
         except (RedisError, OSError) as error:
             unsure[digest] = task_id
             while len(unsure) > UNSURE:
@@ -205,7 +222,11 @@ class Binds:
             self._metrics.session_arrivals.labels(name, "refused").inc()
             log.warning("arrival_not_stored", provider=name, error=type(error).__name__)
             return TEMPORARY
-        self._metrics.session_arrivals.labels(name, "accepted" if new else "repeated").inc()
+        if found == "wait":
+            self._metrics.session_arrivals.labels(name, "refused").inc()
+            log.warning("arrival_not_decided", provider=name)
+            return TEMPORARY
+        self._metrics.session_arrivals.labels(name, "accepted" if found == "new" else "repeated").inc()
         return OK
 
 

@@ -4,11 +4,20 @@
 --   dcb:bound:<provider>   worker -> ms until which it is believed to be bound
 --   dcb:arrived:<digest>   session -> how often these bytes arrived in it and are stored, while the SMSC may not have read
 --                          the answer; kept for ten minutes
+--   dcb:sessions:<provider>  session -> ms until which its connection is believed to be there
 --
 -- A message of an account with sessions is claimed by any worker. One that holds no session passes it on to the queue that
 -- only those look at who hold one.
 
--- @verb bind_hold provider worker binds ttl_ms up -> {1 where it may hold a session, how many are bound}
+local function session_lives(provider, session, ttl)
+  local key = 'dcb:sessions:' .. provider
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
+  redis.call('ZADD', key, now + ttl, session)
+  redis.call('PEXPIRE', key, ttl * 2)
+end
+
+-- `session`: that which is bound now, or ""
+-- @verb bind_hold provider worker binds ttl_ms up session -> {1 where it may hold a session, how many are bound}
 function verbs.bind_hold()
   local held, up = 'dcb:binds:' .. a.provider, 'dcb:bound:' .. a.provider
   local ttl = tonumber(a.ttl_ms)
@@ -22,6 +31,7 @@ function verbs.bind_hold()
   if may and a.up == '1' then
     redis.call('ZADD', up, now + ttl, a.worker)
     redis.call('PEXPIRE', up, ttl * 2)
+    if a.session ~= '' then session_lives(a.provider, a.session, ttl) end
   else
     redis.call('ZREM', up, a.worker)
   end
@@ -51,19 +61,32 @@ function verbs.pass_on()
   return S.accepted
 end
 
--- @verb arrive digest session keep_ms id job lane payload trace -> new|again
+-- @verb session_ended provider session -> ok
+function verbs.session_ended()
+  redis.call('ZREM', 'dcb:sessions:' .. a.provider, a.session)
+  return 'ok'
+end
+
+-- @verb arrive digest session keep_ms id job lane payload trace provider ttl_ms -> new|again|wait
 -- What an SMSC sends again after a session broke, because it never read our answer, is known by its bytes: SMPP has no id
--- for it. The same bytes in one session are a consumer who writes the same twice.
+-- for it. The same bytes in one session are a consumer who writes the same twice. So are the same bytes in another session
+-- whose answer was read, which is known soon as long as that session is there: until then nobody can tell ("wait").
 function verbs.arrive()
+  session_lives(a.provider, a.session, tonumber(a.ttl_ms))
   if redis.call('EXISTS', 'dcb:t:' .. a.id) == 1 then return 'again' end
-  local key = 'dcb:arrived:' .. a.digest
+  local key, wait = 'dcb:arrived:' .. a.digest, false
   local all = redis.call('HGETALL', key)
   for i = 1, #all, 2 do
     if all[i] ~= a.session then
-      if redis.call('HINCRBY', key, all[i], -1) <= 0 then redis.call('HDEL', key, all[i]) end
-      return 'again'
+      if redis.call('ZSCORE', 'dcb:sessions:' .. a.provider, all[i]) then
+        wait = true
+      else
+        if redis.call('HINCRBY', key, all[i], -1) <= 0 then redis.call('HDEL', key, all[i]) end
+        return 'again'
+      end
     end
   end
+  if wait then return 'wait' end
   redis.call('HINCRBY', key, a.session, 1)
   redis.call('PEXPIRE', key, tonumber(a.keep_ms))
   tasks.put(a.id, a.job, a.lane, a.payload, a.trace, '')

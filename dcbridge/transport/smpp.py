@@ -253,8 +253,7 @@ class Session:
             except OutcomeUnknown:
                 self._end("enquire_link is not answered")
                 return
-            if answered:
-                await self._arrivals.confirmed(answered)
+            await self._arrivals.confirmed(answered)
 
     def _end(self, why: str) -> None:
         """The connection is no more. Whoever waits learns that nobody knows."""

@@ -252,6 +252,69 @@ async def test_what_it_has_read_the_answer_of_is_no_repetition(side: Side) -> No
     assert await side.arrived() == [HELLO, HELLO]
 
 
+async def test_the_same_words_in_two_sessions_are_two_messages(side: Side) -> None:
+    """A consumer writes the same twice within a second, and the SMSC takes its sessions in turn."""
+    workers = [await side.worker(name, 2) for name in ("first", "second")]
+    await until(lambda: all(map(bound, workers)))
+    for smsc in side.smscs:
+        smsc.say(Command.DELIVER_SM, 1, HELLO)
+    await until(lambda: [smsc.statuses(Command.DELIVER_SM_RESP) for smsc in side.smscs] == [[0], [0]])
+    assert await side.arrived() == [HELLO, HELLO]
+
+
+async def test_what_a_broken_session_has_not_read_and_another_one_brings_is_one(side: Side) -> None:
+    workers = [await side.worker(name, 2) for name in ("first", "second")]
+    await until(lambda: all(map(bound, workers)))
+    side.smscs[0].say(Command.DELIVER_SM, 1, HELLO)
+    await until(lambda: side.smscs[0].statuses(Command.DELIVER_SM_RESP) == [0])
+    side.smscs[0].writer.transport.abort()
+    side.smscs[1].say(Command.DELIVER_SM, 1, HELLO)
+    await until(lambda: side.smscs[1].statuses(Command.DELIVER_SM_RESP) == [0])
+    assert await side.arrived() == [HELLO]
+
+
+async def test_while_it_cannot_be_told_whether_it_is_a_repetition_the_smsc_keeps_it(
+    redis: Redis, redis_server: EmbeddedRedis
+) -> None:
+    """A session that hangs: whether its answer was read is known when it ends."""
+
+    async def hangs(smsc: Smsc, header: Header, body: bytes) -> None:
+        if smsc is not made[0]:
+            await answers(smsc, header, body)
+
+    async with listening(hangs) as (port, made), AsyncExitStack() as stack:
+        side = Side(redis, redis_server.url, port, made, stack)
+        workers = [await side.worker(name, 2, read_timeout=9.0, lease=30.0) for name in ("first", "second")]
+        await until(lambda: all(map(bound, workers)))
+        made[0].say(Command.DELIVER_SM, 1, HELLO)
+        await until(lambda: made[0].statuses(Command.DELIVER_SM_RESP) == [0])
+        made[1].say(Command.DELIVER_SM, 1, HELLO)
+        await until(lambda: made[1].statuses(Command.DELIVER_SM_RESP) == [pdu.TEMPORARY])
+        assert await side.arrived() == [HELLO]
+        made[0].writer.transport.abort()
+        made[1].say(Command.DELIVER_SM, 2, HELLO)
+        await until(lambda: made[1].statuses(Command.DELIVER_SM_RESP) == [pdu.TEMPORARY, 0])
+        assert await side.arrived() == [HELLO]
+
+
+async def test_an_answer_that_was_read_while_redis_was_away_is_remembered(own_redis: EmbeddedRedis) -> None:
+    """Otherwise the same words in another session, minutes later, would be taken for a repetition."""
+    async with Redis.from_url(own_redis.url) as redis, beside(redis, own_redis.url) as side:
+        worker = await side.worker("first", redis_timeout=0.5)
+        await until(lambda: bound(worker))
+        side.smscs[0].say(Command.DELIVER_SM, 1, HELLO)
+        await until(lambda: side.smscs[0].statuses(Command.DELIVER_SM_RESP) == [0])
+        own_redis.stop()
+        asked = len(side.smscs[0].statuses(Command.ENQUIRE_LINK))
+        await until(lambda: len(side.smscs[0].statuses(Command.ENQUIRE_LINK)) > asked + 1)
+        own_redis.start()
+        async with asyncio.timeout(20):
+            while True:
+                if not await redis.keys("dcb:arrived:*"):
+                    break
+                await asyncio.sleep(0.05)
+
+
 async def test_while_redis_is_away_the_smsc_keeps_what_it_has(own_redis: EmbeddedRedis) -> None:
     async with Redis.from_url(own_redis.url) as redis, beside(redis, own_redis.url) as side:
         worker = await side.worker("first", redis_timeout=0.5)
@@ -298,7 +361,7 @@ async def test_what_may_have_been_stored_is_stored_under_the_same_name(side: Sid
     """The answer of Redis was lost: the SMSC sends it again in the same session."""
     worker = await side.worker("first")
     sessions, task = worker.ledger.sessions, NewTask("b-1", "callback", "", b"x")
-    assert [await sessions.arrive("digest", "s1", task), await sessions.arrive("digest", "s1", task)] == [True, False]
+    assert [await sessions.arrive("acme", 9.0, "digest", "s1", task) for _ in range(2)] == ["new", "again"]
 
 
 def test_a_lease_outlives_two_looks() -> None:
