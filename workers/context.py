@@ -22,6 +22,7 @@ from dcbridge.config.inbound import domains
 from dcbridge.config.loader import load
 from dcbridge.config.models import Channel, Configuration
 from dcbridge.digital_channels import DigitalChannels
+from dcbridge.interfaces import MailTokens
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.consent import OTHER_KEY, ConsumerTokens, OtherKey
 from dcbridge.ledger.fields import MessageEntry
@@ -144,10 +145,15 @@ async def open_context(
                 connections=settings.concurrency + 50,
             )
         )
-        accounts = Accounts(sender)
-        stack.push_async_callback(accounts.close)
         ledger = Ledger.of(settings, redis, worker=worker, patience=Patience(refused=settings.lease))
         providers = configuration.build_providers()
+        mail_tokens = MailTokens(settings, ledger, sender, metrics)
+        stack.push_async_callback(mail_tokens.close)
+        for provider in providers.values():
+            if provider.shared_login is not None:
+                mail_tokens.of(provider.shared_login)  # a key that is missing is found now
+        accounts = Accounts(sender, shared=mail_tokens.of)
+        stack.push_async_callback(accounts.close)
         sinks = Sinks(configuration.subscribers, configuration.public_url, LettersOf(ledger, providers))
         stack.push_async_callback(sinks.close)
         yield WorkerContext(

@@ -18,6 +18,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict
 
 from dcbridge.messages import AgentMessage, ConsumerMessage, Cost, DeliveryUpdate, MessageStatus
+from dcbridge.oauth2 import MailCredentials
 from dcbridge.providers.phone import Senders
 from dcbridge.smpp.pdu import Bind
 
@@ -106,6 +107,7 @@ class MailRequest:
     ask_dsn: bool
     timeout: float  # seconds for all steps before the content, and again for the content and its answer
     provider_id: str  # names this copy to `parse_response`: the server's own queue id is free text
+    token: str = field(default="", repr=False)  # of XOAUTH2, in place of the password
 
 
 MailStep = Literal["connect", "auth", "mail", "rcpt", "data", "done"]
@@ -360,6 +362,7 @@ class Provider(Protocol):
     senders: Senders  # what an sms channel's number may be
     status_lookup: StatusLookup | None  # None: it cannot be asked, and the channel's policies apply
     login: TokenLogin | SigningLogin | None  # None: what `build_request` writes is all that a request shows
+    shared_login: MailCredentials | None  # how the `token` of a MailRequest is got; it serves all processes
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
         """How many requests this message takes. The same message always gives the same parts.
@@ -411,6 +414,7 @@ class Adapter:
     senders: Senders
     status_lookup: StatusLookup | None = None
     login: TokenLogin | SigningLogin | None = None
+    shared_login: MailCredentials | None = None
 
     def key_wanted(self, callback: Callback) -> httpx.Request | None:
         return None

@@ -39,6 +39,7 @@ from dcbridge.providers.base import (
     Turn,
 )
 from dcbridge.providers.delivery_status import Outcome, Report, own_message_id, read_report
+from dcbridge.providers.oauth2 import OAuth2Fields
 from dcbridge.providers.shared_secret import OneOrMore
 from dcbridge.providers.smtp_codes import error_of, verdict_of
 from dcbridge.settings.types import Secret
@@ -54,7 +55,10 @@ class SmtpFields(Fields):
     )
     verify_certificate: bool = Field(True, description="Whether the server's certificate must be valid for its host.")
     username: str = Field("", description="User name for AUTH; without it, there is no login.")
-    password: SecretStr = Field(SecretStr(""), description="Password for AUTH.")
+    password: SecretStr = Field(SecretStr(""), description="Password for AUTH; or `oauth2`.")
+    oauth2: OAuth2Fields | None = Field(
+        None, description="How a token for AUTH XOAUTH2 is got, for servers that take no password."
+    )
     local_hostname: str | None = Field(
         None, pattern=r"^[\x21-\x7e]+$", description="Name in EHLO; without it, the host's own full name."
     )
@@ -86,6 +90,8 @@ class SmtpFields(Fields):
     def _no_password_in_the_clear(self) -> SmtpFields:
         if self.username and self.security == "none":
             raise ValueError("username needs security starttls or tls: a password does not travel in the clear")
+        if self.oauth2 and (not self.username or self.password.get_secret_value()):
+            raise ValueError("oauth2 needs username, and stands in the place of password")
         return self
 
     def doubts(self) -> Iterator[tuple[str, str]]:
@@ -123,6 +129,7 @@ class Smtp(Adapter):
         self._fields = fields
         # A report that nobody could bring us would keep each message waiting for it.
         self._last: dict[bool, tuple[AgentMessage, bytes] | None] = {True: None, False: None}
+        self.shared_login = fields.oauth2.credentials() if fields.oauth2 else None
         self._ask_dsn = fields.dsn == "auto" and bool(fields.callback_secret)
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:

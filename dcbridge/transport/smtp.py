@@ -6,6 +6,7 @@ Nothing here is logged, and no error carries what the server said: it may quote 
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import re
 import socket
@@ -18,6 +19,7 @@ from aiosmtplib.response import SMTPResponse
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Unreachable
 from dcbridge.messages import Reason
+from dcbridge.oauth2 import xoauth2
 from dcbridge.providers.base import MailAnswer, MailRequest, MailStep
 from dcbridge.transport.tls import client_context, tls_word
 
@@ -94,6 +96,8 @@ class _Transaction:
         except UnicodeError:
             raise Unreachable("dns") from None
         if request.username:
+            if request.token:
+                return await self._with_token()
             if not client.supported_auth_methods:
                 raise AccountFault("AUTH is not offered")
             try:
@@ -101,6 +105,23 @@ class _Transaction:
             except aiosmtplib.SMTPResponseException as error:
                 return self._said("auth", error)
         return None
+
+    async def _with_token(self) -> MailAnswer | None:
+        """AUTH XOAUTH2. What is wrong with a token comes as a question, 334 with JSON in base64: an empty line asks for
+        the reply to the command.
+        """
+        client, request = self._client, self._request
+        if "xoauth2" not in client.server_auth_methods:
+            raise AccountFault("AUTH XOAUTH2 is not offered")
+        coded = base64.b64encode(xoauth2(request.username, request.token))
+        reply = await client.execute_command(b"AUTH", b"XOAUTH2", coded)
+        if reply.code == aiosmtplib.SMTPStatus.auth_continue:
+            reply = await client.execute_command(b"")
+        if reply.code == aiosmtplib.SMTPStatus.auth_successful:
+            return None
+        if not 400 <= reply.code < 600:
+            raise Unreachable("not SMTP")
+        return self._answer("auth", reply.code, reply.message)
 
     async def _envelope(self) -> MailAnswer | None:
         """MAIL and RCPT and the word DATA; an answer where the server says no."""

@@ -87,14 +87,14 @@ class Play:
         self.restarts += 1
         self.all_arrive()
 
+    def _goes_on(self, before: int) -> None:
+        until(lambda: self._stored() > before or self._stored() >= self.sent, "it goes on", 120.0, 0.001)
+
     def kill(self, count: int, kills: int) -> None:
         self.last = count
         self.put(count)
         for _ in range(kills):
-            before = self._stored()
-            until(
-                lambda before=before: self._stored() > before or self._stored() >= self.sent, "it goes on", 120.0, 0.001
-            )
+            self._goes_on(self._stored())
             time.sleep(random.uniform(0, 0.02))
             self._stack.kill("mail-in")
             self.kills += 1

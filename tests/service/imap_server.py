@@ -192,7 +192,7 @@ class Connection:
         first, _, last = numbers.partition(":")
         if not 1 <= int(first) <= int(last) <= len(self._seen):
             return False
-        tests = {
+        tests: dict[str, Callable[[Letter], bool]] = {
             "UNSEEN": lambda one: "\\Seen" not in one.flags, "UNDELETED": lambda one: "\\Deleted" not in one.flags,
             "UNKEYWORD $dcbridge": lambda one: "$dcbridge" not in one.flags,
         }  # fmt: skip
