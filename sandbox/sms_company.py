@@ -53,6 +53,8 @@ class SmsCompany:
     async def send(self, request: Request) -> Response:
         started = time.perf_counter()
         body = await request.body()
+        if (listed := self.wire.listed(request, body)) is not None:
+            return note(self.world, self.wire, request, started, body, listed)
         outcome = await self.take(lambda: self.wire.submitted(request, body))
         if isinstance(outcome, RefusedError):
             refused = Reply(401, b"") if outcome is SWITCHED_OFF else self.wire.refused(outcome)

@@ -48,7 +48,7 @@ def options(
 
 app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, replay, drop.")
 app.add_typer(aside.app, name="aside", short_help="Entries that this version cannot read: list, show, back, drop.")
-app.add_typer(consent.app, name="consent", short_help="Consumers who opted out: show, add, lift, export, import.")
+app.add_typer(consent.app, name="consent", short_help="Consumers who opted out: show, add, lift, export, import, sync.")
 app.add_typer(events.app, name="events")
 app.add_typer(provider.app, name="provider", short_help="Several providers of one channel: list, drain, prefer, clear.")
 app.add_typer(subscribers.app, name="subscribers")

@@ -22,14 +22,13 @@ from dcbridge.cli.terminal import (
     utc,
 )
 from dcbridge.config.models import Configuration
-from dcbridge.errors import Refused
 from dcbridge.ledger.consent import NOW, OTHER_KEY, ConsumerTokens, OptOut, OtherKey, is_token
-from dcbridge.providers.phone import to_e164
+from dcbridge.providers.phone import is_dialable
 from dcbridge.settings.problems import did_you_mean
 from dcbridge.settings.process import Settings
 
 app = typer.Typer(
-    help="Consumers who opted out: show, add, lift, export, import.", no_args_is_help=True, rich_markup_mode=None
+    help="Consumers who opted out: show, add, lift, export, import, sync.", no_args_is_help=True, rich_markup_mode=None
 )
 
 NumberArgument = Annotated[
@@ -78,6 +77,26 @@ def import_all(
 ) -> None:
     """Add the opt-outs of an export that was made with the same DCBRIDGE_TOKEN_KEY. Those that are known stay."""
     raise _run(config, lambda session, tokens: _import(session, tokens, file))
+
+
+@app.command("sync")
+def sync_all(
+    provider: Annotated[
+        str | None, typer.Option(help="Only the list of this provider. Default: of every one that has a list.")
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Add what is missing here. Without it nothing is written.")
+    ] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Compare the opt-outs with the lists of providers that have one: aws-sms and telnyx. Counts, and never a number.
+
+    Exit code 1 if some are missing here, or a list could not be read.
+    """
+    from dcbridge.cli.consent_sync import sync  # what sends requests takes long to load
+
+    raise _run(config, lambda session, tokens: sync(session, tokens, provider, apply=apply, as_json=as_json))
 
 
 # ---------------------------------------------------------------- the work
@@ -130,7 +149,7 @@ def _places(
     for channel_id, scope in scopes.items():
         if channel in (None, channel_id):
             key = configuration.consumer_key(channel_id, number)
-            if _is_number(key):
+            if is_dialable(key):
                 found.setdefault(scope, (tokens.of(key), channel_id))
     if not found:
         say_error("what was given is not a telephone number; write it with its country code, such as +16504661149")
@@ -153,15 +172,6 @@ def _is_kept(configuration: Configuration, channel: str) -> bool:
             f"the opt-outs of channel {channel} are left to its provider; ask there, or set consent.enforce to always"
         )
     return False
-
-
-def _is_number(key: str) -> bool:
-    """Whether it can be dialled from another country; "whatsapp:" may stand before it."""
-    try:
-        to_e164(key.rpartition(":")[2])
-    except Refused:
-        return False
-    return True
 
 
 async def _show(session: Session, tokens: ConsumerTokens, number: str, channel: str | None, as_json: bool) -> int:

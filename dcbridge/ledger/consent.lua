@@ -57,6 +57,24 @@ function verbs.consent_import()
   return fresh
 end
 
+-- @verb consent_found scope dry (token words)… -> {how many were not known, of how many a START is later}
+-- Those of a provider's own list. With dry nothing is written. No event, as above.
+function verbs.consent_found()
+  local fresh, late = 0, 0
+  for i = each.from, #ARGV, each.size do
+    if redis.call('HEXISTS', 'dcb:stop:' .. a.scope, each.token) == 0 then
+      local started = redis.call('GET', 'dcb:start:' .. a.scope .. ':' .. each.token)
+      if started and tonumber(started) >= last_stop(each.words) then
+        late = late + 1
+      else
+        fresh = fresh + 1
+        if a.dry ~= '1' then redis.call('HSET', 'dcb:stop:' .. a.scope, each.token, each.words) end
+      end
+    end
+  end
+  return {fresh, late}
+end
+
 -- @verb consent_key fingerprint -> same|other
 -- Tokens of another key name nobody: opt-outs would be there and would stop nothing.
 function verbs.consent_key()

@@ -150,6 +150,27 @@ class Consent:
                 fresh += await self._script.record("consent_import", scope, *flat)
         return fresh
 
+    async def found(self, opt_outs: Sequence[OptOut], *, dry: bool) -> tuple[int, int]:
+        """Those of a provider's list: how many were not known, and of how many a later START was heard, which stay out.
+
+        `dry`: nothing is written.
+        """
+        fresh = late = 0
+        by_scope: dict[str, list[OptOut]] = {}
+        for one in opt_outs:
+            by_scope.setdefault(one.scope, []).append(one)
+        for scope, some in by_scope.items():
+            for few in slices(some, SLICE):
+                flat = [text for one in few for text in (one.token, _written(one))]
+                added, passed = await self._script.record("consent_found", scope, int(dry), *flat)
+                fresh, late = fresh + added, late + passed
+        return fresh, late
+
+    async def tokens(self, scope: str) -> AsyncIterator[str]:
+        """Of all who opted out within one scope."""
+        async for token, _ in self._redis.hscan_iter(f"dcb:stop:{scope}", count=SLICE):
+            yield token.decode(errors="replace")
+
 
 def _written(one: OptOut) -> str:
     return f"{order_of(round(one.at.timestamp() * 1000))} {one.by} {one.proof}"

@@ -15,11 +15,21 @@ import httpx
 import orjson
 from pydantic import Field, StringConstraints
 
-from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, RouteRefused, Throttled, Unreadable, UnreadableEvent
+from dcbridge.errors import (
+    AccountFault,
+    OutcomeUnknown,
+    Refused,
+    RouteRefused,
+    SendError,
+    Throttled,
+    Unreadable,
+    UnreadableEvent,
+)
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers import http_words, segmentation, sns
 from dcbridge.providers.base import Adapter, Answer, Callback, Can, Part, Submission, Turn, named_by
-from dcbridge.providers.http_words import a_text, an_object, code, codes, json_object, reasons
+from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, reasons
+from dcbridge.providers.opt_outs import ListedOptOut, OptOutPage, moment
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.posts import Posts
 from dcbridge.providers.sigv4 import SigV4Login
@@ -58,6 +68,11 @@ class AwsSmsFields(SmsFields):
         gt=0,
         allow_inf_nan=False,
         description="Seconds by which the time of a notification may differ from now.",
+    )
+    opt_out_list: str = Field(
+        "Default",
+        pattern=r"^[A-Za-z0-9_:/-]{1,256}$",
+        description="Opt-out list of the numbers that messages are sent from, for `dcbridge consent sync`.",
     )
     base_url: CompanyUrl | None = Field(None, description="URL of the API; by default that of the region.")
     sns_url: CompanyUrl | None = Field(None, description="URL of SNS; by default that of the region.")
@@ -127,6 +142,7 @@ class AwsSms(Adapter):
         self._sns = fields.sns_url or f"https://sns.{fields.region}.amazonaws.com"
         target = (b"X-Amz-Target", b"PinpointSMSVoiceV2.SendTextMessage")
         self._posts = Posts(httpx.URL(f"{url}/"), [(b"Content-Type", b"application/x-amz-json-1.0"), target])
+        self.opt_out_list = AwsOptOuts(httpx.URL(f"{url}/"), fields.opt_out_list)
         secret, session = fields.secret_access_key.get_secret_value(), fields.session_token
         token = session.get_secret_value() if session else ""
         self.login: SigV4Login = SigV4Login(fields.access_key_id, secret, token, fields.region, "sms-voice")
@@ -158,16 +174,7 @@ class AwsSms(Adapter):
             if not _ID.fullmatch(provider_id):
                 raise Unreadable(f"HTTP {answer.status_code}")
             return Submission(provider_id)
-        # "com.amazonaws…#ValidationException:http://…": the word between
-        kind = code(re.split(r"[#:]", a_text(said.get("__type")).partition("#")[2] or a_text(said.get("__type")))[0])
-        reason = code(a_text(said.get("Reason"))[:40]) or kind
-        fields = said.get("Fields")
-        if reason == "FIELD_VALIDATION_FAILED" and isinstance(fields, list):
-            named = {a_text(an_object(one).get("Name")) for one in fields}
-            reason = "DestinationPhoneNumber" if named == {"DestinationPhoneNumber"} else reason
-        raise http_words.error_of(
-            answer, reason if reason in _CODES or kind not in _CODES else kind, _CODES, trusted=True
-        )
+        raise _error_of(answer, said)
 
     def key_wanted(self, callback: Callback) -> httpx.Request:
         return sns.certificate_request(callback, self._sns, self._fields.topic_arns)
@@ -210,3 +217,39 @@ class AwsSms(Adapter):
             raise UnreadableEvent("no id or no text")
         sender, to = a_text(event.get("originationNumber")), a_text(event.get("destinationNumber"))
         return consumer_message(self.name, self._fields, provider_id, sender, to, text)
+
+
+class AwsOptOuts:
+    """https://docs.aws.amazon.com/pinpoint/latest/apireference_smsvoicev2/API_DescribeOptedOutNumbers.html"""
+
+    PAGE = 100  # AWS gives no more
+
+    def __init__(self, url: httpx.URL, name: str) -> None:
+        target = (b"X-Amz-Target", b"PinpointSMSVoiceV2.DescribeOptedOutNumbers")
+        self._posts = Posts(url, [(b"Content-Type", b"application/x-amz-json-1.0"), target])
+        self._name = name
+
+    def page_request(self, page: str) -> httpx.Request:
+        body = {"OptOutListName": self._name, "MaxResults": self.PAGE} | ({"NextToken": page} if page else {})
+        return self._posts.with_body(orjson.dumps(body))
+
+    def parse_page(self, answer: httpx.Response) -> OptOutPage:
+        said = json_object(answer.content)
+        if not answer.is_success:
+            raise _error_of(answer, said)
+        if not isinstance(said.get("OptedOutNumbers"), list):
+            raise Unreadable("no list")
+        found = [an_object(one) for one in a_list(said["OptedOutNumbers"])]
+        rows = [ListedOptOut(a_text(one.get("OptedOutNumber")), moment(one.get("OptedOutTimestamp"))) for one in found]
+        return OptOutPage(rows, a_text(said.get("NextToken"))[:1024])
+
+
+def _error_of(answer: httpx.Response, said: Mapping[str, object]) -> SendError:
+    # "com.amazonaws…#ValidationException:http://…": the word between
+    kind = code(re.split(r"[#:]", a_text(said.get("__type")).partition("#")[2] or a_text(said.get("__type")))[0])
+    reason = code(a_text(said.get("Reason"))[:40]) or kind
+    fields = said.get("Fields")
+    if reason == "FIELD_VALIDATION_FAILED" and isinstance(fields, list):
+        named = {a_text(an_object(one).get("Name")) for one in fields}
+        reason = "DestinationPhoneNumber" if named == {"DestinationPhoneNumber"} else reason
+    return http_words.error_of(answer, reason if reason in _CODES or kind not in _CODES else kind, _CODES, trusted=True)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dcbridge.messages import AgentMessage, ConsumerMessage, Cost, DeliveryUpdate, MessageStatus
 from dcbridge.oauth2 import MailCredentials
+from dcbridge.providers.opt_outs import OptOutList
 from dcbridge.providers.phone import Senders
 from dcbridge.smpp.pdu import Bind
 
@@ -361,6 +362,7 @@ class Provider(Protocol):
     can: Can
     senders: Senders  # what an sms channel's number may be
     status_lookup: StatusLookup | None  # None: it cannot be asked, and the channel's policies apply
+    opt_out_list: OptOutList | None  # None: it keeps none that can be asked for
     login: TokenLogin | SigningLogin | None  # None: what `build_request` writes is all that a request shows
     shared_login: MailCredentials | None  # how the `token` of a MailRequest is got; it serves all processes
 
@@ -413,6 +415,7 @@ class Adapter:
     can: Can
     senders: Senders
     status_lookup: StatusLookup | None = None
+    opt_out_list: OptOutList | None = None
     login: TokenLogin | SigningLogin | None = None
     shared_login: MailCredentials | None = None
 

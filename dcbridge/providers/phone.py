@@ -134,6 +134,14 @@ def address_key(address: str, default_region: str | None = None) -> str:
     return prefix + (_MOBILE_MARK.sub("", digits) if number else digits.casefold())
 
 
+def is_dialable(key: str) -> bool:
+    """Whether an `address_key` is a number, with or without "whatsapp:", that can be dialled from another country."""
+    try:
+        return bool(to_e164(key.rpartition(":")[2]))
+    except Refused:
+        return False
+
+
 def same_address(ours: str, theirs: str) -> bool:
     """True for two spellings of one number, or of one mailbox."""
     return address_key(ours) == address_key(theirs)

@@ -39,6 +39,7 @@ from dcbridge.providers.base import (
     named_by,
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object
+from dcbridge.providers.opt_outs import ListedOptOut, OptOutPage, moment
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.prices import price
 from dcbridge.providers.sms_fields import MmsFields, consumer_message, sms_parts
@@ -124,6 +125,7 @@ class Telnyx(Adapter):
         self._reports = callback_url(public_url, name, "events")
         self._headers = [(b"Authorization", b"Bearer " + self._secret), (b"Content-Type", b"application/json")]
         self._url = httpx.URL(f"{fields.base_url}/v2/messages")
+        self.opt_out_list = TelnyxOptOuts(f"{fields.base_url}/v2/messaging_optouts", self._headers)
         self._key = Ed25519PublicKey.from_public_bytes(_base64(fields.public_key))
         self.account = f"{self._url} {fields.public_key}"
 
@@ -224,6 +226,33 @@ class Telnyx(Adapter):
         return consumer_message(
             self.name, self._fields, a_text(payload["id"]), sender, to, text, tuple(filter(None, media))
         )
+
+
+class TelnyxOptOuts:
+    """https://developers.telnyx.com/api-reference/opt-out-management/list-opt-outs"""
+
+    PAGE = 100
+
+    def __init__(self, url: str, headers: list[tuple[bytes, bytes]]) -> None:
+        self._url, self._headers = url, headers
+
+    def page_request(self, page: str) -> httpx.Request:
+        query = {"page[number]": page or "1", "page[size]": str(self.PAGE)}
+        return httpx.Request("GET", self._url, params=query, headers=self._headers)
+
+    def parse_page(self, answer: httpx.Response) -> OptOutPage:
+        said = json_object(answer.content)
+        if not answer.is_success:
+            raise http_words.error_of(answer, _error(said), _CODES)
+        if not isinstance(said.get("data"), list):
+            raise Unreadable("no list")
+        found = [an_object(one) for one in a_list(said["data"])]
+        rows = [
+            ListedOptOut(a_text(one.get("to")), moment(one.get("created_at")), a_text(one.get("from"))) for one in found
+        ]
+        number, pages = (an_object(said.get("meta")).get(name) for name in ("page_number", "total_pages"))
+        more = isinstance(number, int) and isinstance(pages, int) and 0 < number < pages and bool(rows)
+        return OptOutPage(rows, str(int(str(number)) + 1) if more else "")
 
 
 def _data(callback: Callback) -> dict[str, object]:

@@ -82,6 +82,32 @@ class AwsSmsWire(PlainWire):
         self.world.counts["sns.confirmed"] += 1 if right else 0
         return Response(b"<ConfirmSubscriptionResponse/>", 200 if right else 400, media_type="text/xml")
 
+    def listed(self, request: Request, body: bytes) -> Reply | None:
+        """https://docs.aws.amazon.com/pinpoint/latest/apireference_smsvoicev2/API_DescribeOptedOutNumbers.html"""
+        if request.headers.get("x-amz-target") != "PinpointSMSVoiceV2.DescribeOptedOutNumbers":
+            return None
+        try:
+            self._check(request, body)
+            said = orjson.loads(body)
+            known = isinstance(said, dict) and not set(said) - {"OptOutListName", "MaxResults", "NextToken"}
+            first, most = (int(said.get("NextToken", "0")), said.get("MaxResults", 100)) if known else (0, 0)
+        except RefusedError as refused:
+            return self.refused(refused)
+        except ValueError:
+            known, first, most = False, 0, 0
+        if not known or not isinstance(most, int) or not 1 <= most <= 100:
+            return self.refused(RefusedError(400, 400, "ValidationException"))
+        if said.get("OptOutListName") != "Default":
+            return self.refused(RefusedError(400, 400, "ResourceNotFoundException"))
+        numbers = sorted(number for name, number in self.world.opted_out if name == self.name)
+        rows = [
+            {"OptedOutNumber": number, "OptedOutTimestamp": round(time.time(), 3), "EndUserOptedOut": True}
+            for number in numbers[first : first + most]
+        ]
+        more = {"NextToken": str(first + most)} if first + most < len(numbers) else {}
+        answer = {"OptOutListName": "Default", "OptedOutNumbers": rows, **more}
+        return Reply(200, orjson.dumps(answer), content_type="application/x-amz-json-1.0")
+
     def submitted(self, request: Request, body: bytes) -> Submitted:
         self._check(request, body)
         try:

@@ -82,6 +82,9 @@ class Wire(Protocol):
     def routes(self) -> Sequence[Route]:
         """What the company has beside `send_path`: lists, single messages."""
 
+    def listed(self, request: Request, body: bytes) -> Reply | None:
+        """The answer to a request at `send_path` that asks for a list; None: it is none, but a message."""
+
     def submitted(self, request: Request, body: bytes) -> Submitted:
         """The message of a request, checked more strictly than by the company. Raises RefusedError."""
 
@@ -115,6 +118,9 @@ class PlainWire:
 
     def routes(self) -> Sequence[Route]:
         return ()
+
+    def listed(self, request: Request, body: bytes) -> Reply | None:
+        return None
 
     def wrong_answer(self, body: bytes) -> str:
         return "a callback is answered without a body" if body else ""

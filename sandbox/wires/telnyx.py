@@ -50,7 +50,28 @@ class TelnyxWire(PlainWire):
         return str(uuid.uuid4())
 
     def routes(self) -> Sequence[Route]:
-        return [Route("/telnyx-media/{file_id}", self.file, methods=["GET"])]
+        return [
+            Route("/telnyx-media/{file_id}", self.file, methods=["GET"]),
+            Route("/v2/messaging_optouts", self.opt_outs, methods=["GET"]),
+        ]
+
+    async def opt_outs(self, request: Request) -> Response:
+        """https://developers.telnyx.com/api-reference/opt-out-management/list-opt-outs"""
+        if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
+            return Response(b'{"errors": [{"code": "10009"}]}', 401)
+        page, size = (request.query_params.get(f"page[{name}]", "") for name in ("number", "size"))
+        right = set(request.query_params) <= {"page[number]", "page[size]"} and page.isdecimal() and size.isdecimal()
+        if not right or not 1 <= int(size) <= 250 or int(page) < 1:
+            return Response(b'{"errors": [{"code": "10015"}]}', 400)
+        numbers = sorted(number for name, number in self.world.opted_out if name == self.name)
+        first, now = (int(page) - 1) * int(size), datetime.now(UTC).isoformat()
+        rows = [
+            {"to": number, "from": None, "messaging_profile_id": None, "keyword": "STOP", "created_at": now}
+            for number in numbers[first : first + int(size)]
+        ]
+        pages = -(-len(numbers) // int(size))
+        meta = {"page_number": int(page), "page_size": int(size), "total_results": len(numbers), "total_pages": pages}
+        return Response(orjson.dumps({"data": rows, "meta": meta}), media_type="application/json")
 
     async def file(self, request: Request) -> Response:
         """A consumer's file. Telnyx asks for no login: its links are secret."""

@@ -70,7 +70,7 @@ AT_REDIS = [
     "subscribers list", "subscribers list --json", "resume twilio", "subscribers enable sandbox",
     "subscribers disable sandbox",
     "consent show +16504661149", "consent add +16504661149", "consent lift +16504661149", "consent export",
-    "consent import -",
+    "consent import -", "consent sync",
     "provider list", "provider list --json", "provider drain twilio", "provider prefer twilio", "provider clear twilio",
     "drill twilio", "drill twilio --json",
     "genesys login", "genesys check", "shapes", "shapes --json",

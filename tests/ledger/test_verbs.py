@@ -124,6 +124,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.consent.stop("brand", "token", 1, "keyword", "SM1"),
     lambda it: it.consent.start("brand", "token", 2, "keyword"),
     lambda it: it.consent.put([OptOut("brand", "token", datetime.now(UTC), "keyword", "")]),
+    lambda it: it.consent.found([OptOut("brand", "token", datetime.now(UTC), "provider", "")], dry=True),
     lambda it: it.consent.require_key("fingerprint"),
     lambda it: it.quiet.announce({CHANNEL: "f1"}),
     lambda it: it.quiet.hold(REF, "t", 2e9, 1e9, fingerprint="f1", how="wait", detail="quiet hours"),

@@ -33,6 +33,7 @@ from dcbridge.errors import (
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers.aws_sms import AwsSms, AwsSmsFields
 from dcbridge.providers.base import Callback, Turn
+from dcbridge.providers.opt_outs import ListedOptOut
 from tests.providers.recorder import recording
 
 TOPIC, OTHER = "arn:aws:sns:eu-west-1:123456789012:sms", "arn:aws:sns:eu-west-1:123456789012:inbound"
@@ -84,6 +85,43 @@ def test_the_request_is_the_one_that_awss_library_writes(fields: dict[str, Any])
     assert (their.method, their.path, orjson.loads(their.body)) == (one.method, one.path, orjson.loads(one.body))
     for name in ("content-type", "x-amz-target", "x-amz-security-token"):
         assert one.headers.get(name) == their.headers.get(name)
+
+
+def test_the_list_of_opt_outs_is_asked_for_and_read_as_awss_library_does() -> None:
+    from botocore.session import get_session
+
+    row = {"OptedOutNumber": "+16504661149", "OptedOutTimestamp": 1769781600.123, "EndUserOptedOut": True}
+    pages = [{"OptedOutNumbers": [row], "NextToken": "to/ken=="}, {"OptedOutNumbers": [row]}]
+    said = iter([*pages, *pages])
+    with recording(lambda _: next(said)) as (url, arrived):
+        client = get_session().create_client(
+            "pinpoint-sms-voice-v2", "eu-west-1", endpoint_url=url, aws_access_key_id="AKIA1",
+            aws_secret_access_key="s/e+cret",
+        )  # fmt: skip
+        made = [
+            client.describe_opted_out_numbers(OptOutListName="Default", MaxResults=100, **more)
+            for more in ({}, {"NextToken": "to/ken=="})
+        ]
+        client.close()
+        ours, following, rows = aws(base_url=url), "", list[ListedOptOut]()
+        listing = ours.opt_out_list
+        assert listing is not None
+        with httpx.Client() as http:
+            for _ in pages:
+                page = listing.parse_page(
+                    http.send(ours.login.signed(listing.page_request(following), 1_790_000_000.0))
+                )
+                following = page.following
+                rows += page.rows
+    assert following == ""
+    for their, one in zip(arrived[:2], arrived[2:], strict=True):
+        assert (their.method, their.path, orjson.loads(their.body)) == (one.method, one.path, orjson.loads(one.body))
+        for name in ("content-type", "x-amz-target"):
+            assert one.headers.get(name) == their.headers.get(name)
+    theirs = [one for page in made for one in page["OptedOutNumbers"]]
+    assert [(one.number, one.at) for one in rows] == [
+        (one["OptedOutNumber"], one["OptedOutTimestamp"].timestamp()) for one in theirs
+    ]
 
 
 @pytest.mark.parametrize("token", [None, "t/o+ken=="])

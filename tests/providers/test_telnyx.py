@@ -28,6 +28,7 @@ from dcbridge.errors import (
 )
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
 from dcbridge.providers.base import Callback, Turn
+from dcbridge.providers.opt_outs import ListedOptOut
 from dcbridge.providers.telnyx import Telnyx, TelnyxFields
 
 KEY = SigningKey(b"k" * 32)
@@ -88,6 +89,70 @@ def test_a_text_of_more_than_ten_sms_goes_in_several_requests(text: str, parts: 
     pieces = telnyx().parts(message(text))
     assert len(pieces) == parts
     assert "".join(piece.text for piece in pieces) == text
+
+
+def test_the_list_of_opt_outs_is_asked_for_and_read_as_telnyxs_library_does() -> None:
+    from telnyx import Telnyx as Sdk
+
+    listing, asked = telnyx().opt_out_list, list[httpx.Request]()
+    assert listing is not None
+    row = {
+        "to": "+16504661149",
+        "from": "+12025550123",
+        "created_at": "2026-01-30T14:00:00.123+00:00",
+        "keyword": "STOP",
+    }
+    pages = [{"data": [row], "meta": {"page_number": n, "total_pages": 2}} for n in (1, 2)]
+
+    def answer(one: httpx.Request) -> httpx.Response:
+        asked.append(one)
+        return httpx.Response(200, json=pages[len(asked) - 1])
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        theirs = list(Sdk(api_key="KEY0123", http_client=http).messaging_optouts.list(page_number=1, page_size=100))
+    following, ours = "", list[ListedOptOut]()
+    for one, said in zip(asked, pages, strict=True):
+        request = listing.page_request(following)
+        assert (request.method, request.url.path) == (one.method, one.url.path)
+        assert sorted(request.url.params.multi_items()) == sorted(one.url.params.multi_items())
+        assert request.headers["authorization"] == one.headers["authorization"]
+        page = listing.parse_page(httpx.Response(200, json=said))
+        ours += page.rows
+        following = page.following
+    assert following == ""
+    assert [(one.number, one.sender) for one in ours] == [(one.to, one.from_) for one in theirs]
+    assert [one.at for one in ours] == [one.created_at.timestamp() for one in theirs if one.created_at]
+
+
+@pytest.mark.parametrize(
+    ("body", "rows", "following"),
+    [
+        ({"data": []}, [], ""),
+        ({"data": [], "meta": {"page_number": 1, "total_pages": 9}}, [], ""),  # nothing, and it would go on
+        ({"data": [{}, None, 7], "meta": {"page_number": 1, "total_pages": 2}}, [("", None)] * 3, "2"),
+        ({"data": [{"to": 7, "created_at": 7}], "meta": {"page_number": "1", "total_pages": 2}}, [("7", 7.0)], ""),
+        ({"data": [{"to": "+1", "created_at": "x"}], "meta": []}, [("+1", None)], ""),
+        ({"data": [{"to": "+1", "created_at": "2026-01-30"}], "meta": {"page_number": 2, "total_pages": 2}},
+         [("+1", 1769731200.0)], ""),
+        ({"data": [{"created_at": "9999-12-31T23:59:59-23:00"}]}, [("", None)], ""),
+    ],
+)  # fmt: skip
+def test_a_page_of_opt_outs(body: object, rows: list[tuple[str, float | None]], following: str) -> None:
+    listing = telnyx().opt_out_list
+    assert listing is not None
+    page = listing.parse_page(httpx.Response(200, json=body))
+    assert ([(one.number, one.at) for one in page.rows], page.following) == (rows, following)
+
+
+@pytest.mark.parametrize(("status", "body", "error"), [
+    (200, b"", Unreadable), (200, b"[]", Unreadable), (200, b'{"data": {}}', Unreadable), (429, b"{}", Throttled),
+    (401, b'{"errors": [{"code": "10009"}]}', AccountFault), (500, b"", OutcomeUnknown), (404, b"", Refused),
+])  # fmt: skip
+def test_what_is_no_page_of_opt_outs(status: int, body: bytes, error: type[SendError]) -> None:
+    listing = telnyx().opt_out_list
+    assert listing is not None
+    with pytest.raises(error):
+        listing.parse_page(httpx.Response(status, content=body))
 
 
 def errors(*codes: object) -> dict[str, object]:
