@@ -59,7 +59,12 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     metrics = Metrics()
     journal = open_journal(settings, metrics)
     redis = connect(settings)
-    ledger = Ledger.of(settings, redis, Durable(settings))
+    bucket = None
+    if settings.blob_bucket:  # else it is never loaded
+        from dcbridge.transport.s3 import bucket_of
+
+        bucket = bucket_of(settings)
+    ledger = Ledger.of(settings, redis, Durable(settings), store=bucket)
     layout = ledger.layout
     reached = await _reaches(layout)
     inbox = Inbox(ledger, settings, journal)
@@ -130,6 +135,8 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     if journal is not None:
         await journal.close()
     await ctx.keys.close()
+    if bucket is not None:
+        await bucket.close()
     await redis.aclose()
     log.info("process_stopped" if place else "service_stopped")
     if looking.done() and not looking.cancelled() and (refused := looking.exception()):

@@ -35,6 +35,7 @@ from dcbridge.settings.problems import ConfigurationError, Problem
 from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from dcbridge.transport.accounts import Accounts
+from dcbridge.transport.s3 import bucket_of
 from dcbridge.transport.sender import Sender
 from workers.binds import Binds
 from workers.files import Files
@@ -145,7 +146,11 @@ async def open_context(
                 connections=settings.concurrency + 50,
             )
         )
-        ledger = Ledger.of(settings, redis, worker=worker, patience=Patience(refused=settings.lease))
+        bucket = bucket_of(settings)
+        if bucket is not None:
+            stack.push_async_callback(bucket.close)
+        patience = Patience(refused=settings.lease)
+        ledger = Ledger.of(settings, redis, worker=worker, patience=patience, store=bucket)
         providers = configuration.build_providers()
         mail_tokens = MailTokens(settings, ledger, sender, metrics)
         stack.push_async_callback(mail_tokens.close)

@@ -33,6 +33,7 @@ TOGETHER = 12  # files that are in memory at once
 FOR_AGENTS = 4  # of them: consumers' files that come slowly hold up no file of an agent's
 MAILS = 3  # that are read at once: each with all that is in it, whatever DCBRIDGE_MAIL_LIMIT lets in
 FETCH_SECONDS = 10.0
+KEPT_SECONDS = 3.0  # that a file of an agent's may take from where it is kept, or to there
 CACHED = DAY  # seconds for which an agent's file is kept
 HOSTS = 100  # of providers, whose connections are kept apart
 KNOWN = 1000  # files whose size and type are remembered
@@ -207,11 +208,15 @@ class Files:
     async def of_agent(self, channel_id: str, media_id: str) -> bytes:
         """An agent's file, from Digital Channels or from where it is kept meanwhile. Raises a SendError."""
         name = cached_as(channel_id, media_id)
-        data = await self._ledger.blobs.get(name)
+        data = None
+        with suppress(OSError, TimeoutError):  # where it is kept is away: it is read from where it came from
+            async with asyncio.timeout(KEPT_SECONDS):
+                data = await self._ledger.blobs.get(name)
         if data is None:
             data = await self._download(channel_id, media_id)
-            with suppress(NoRoom, RedisError, OSError):  # it is asked for again
-                await self._ledger.once.blobs.put(data, keep=CACHED, blob_id=name)
+            with suppress(NoRoom, RedisError, OSError, TimeoutError):  # it is asked for again
+                async with asyncio.timeout(KEPT_SECONDS):
+                    await self._ledger.once.blobs.put(data, keep=CACHED, blob_id=name)
         self._facts[name] = Facts(len(data), type_of(data[:ENOUGH]))
         while len(self._facts) > KNOWN:
             self._facts.popitem(last=False)

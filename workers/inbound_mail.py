@@ -72,7 +72,11 @@ async def _read(ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim
     channel = ctx.channel(channel_id)
     if channel is None or channel.inbound is None:
         return await _dead(ctx, task_id, claim, claimed, "the channel takes no mail")
-    raw = await ctx.ledger.blobs.get(stored["blob"])
+    try:
+        raw = await ctx.ledger.blobs.get(stored["blob"])
+    except OSError as error:  # the folder or the bucket is away
+        log.warning("blob_not_read", error=type(error).__name__, attempt=claimed.entry.attempts)
+        raise Deferred("blob not read") from None
     if raw is None:
         return await _dead(ctx, task_id, claim, claimed, "the mail is not kept any more")
     # In a thread: the worst mail takes a second, and other jobs of this process go on meanwhile.
@@ -207,6 +211,9 @@ async def _keep_files(ctx: WorkerContext, task_id: str, mail: Mail) -> None:
         except (NoRoom, ValueError):
             ctx.metrics.faults.labels("no_room", "").inc()
             log.error("mail_file_not_kept", bytes=len(data))
+        except OSError as error:  # all of the mail is read again
+            log.warning("blob_not_written", error=type(error).__name__)
+            raise Deferred("blob not written") from None
 
 
 def mailbox_key(sender: Address) -> str:

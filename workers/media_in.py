@@ -98,7 +98,7 @@ async def _one(
     """
     async with ctx.files.room("consumers"):
         try:
-            data = await (_fetched(ctx, claimed, provider, url) if name is None else _kept(ctx, url))
+            data = await (_fetched(ctx, claimed, provider, url) if name is None else _kept(ctx, claimed, url))
             kind = type_of(data[:ENOUGH])
             if kind.mimetype not in ctx.configuration.media.types:
                 raise Withheld("wrong type")
@@ -129,8 +129,14 @@ def _age(claimed: TaskClaim) -> float:
     return time.time() - (claimed.entry.accepted_at or 0) / 1000
 
 
-async def _kept(ctx: WorkerContext, url: str) -> bytes:
-    data = await ctx.ledger.blobs.get(url.removeprefix(BLOB))
+async def _kept(ctx: WorkerContext, claimed: TaskClaim, url: str) -> bytes:
+    try:
+        data = await ctx.ledger.blobs.get(url.removeprefix(BLOB))
+    except OSError as error:
+        log.warning("blob_not_read", error=type(error).__name__, attempt=claimed.entry.attempts)
+        if _age(claimed) > TRIED_FOR:
+            raise Withheld("unreachable") from None
+        raise Deferred("blob not read") from None
     if data is None:
         raise Withheld("expired")
     if len(data) > ctx.configuration.media.most:

@@ -237,14 +237,14 @@ def check(
     ] = False,
     bind: Annotated[bool, typer.Option("--bind", help="Bind and unbind once at each SMSC instead.")] = False,
 ) -> None:
-    """Check bridge.yaml, the environment variables, the journal folder and Redis.
+    """Check bridge.yaml, the environment variables, the journal folder, the bucket and Redis.
 
     With --media: upload one pixel for the first channel, read it and delete it, signed in each way that there is.
     Exit code 1 if the ways that are configured do not work.
     With --bind: bind and unbind once at each SMSC; one that allows no more sessions than the workers hold refuses that.
 
     Exit code 0: all is well; 1: Redis is away or could lose messages; 2: the configuration is wrong.
-    Nothing is changed, except for test keys in Redis, which are deleted or expire.
+    Nothing is changed, except for test keys in Redis and a test object in the bucket, which are deleted or expire.
     """
     from dcbridge.cli.check import check_redis
     from dcbridge.cli.journal_check import journal_problems, journal_warnings
@@ -268,11 +268,17 @@ def check(
     for warning in [*(f"redis: {one}" for one in notes), *journal_warnings(settings)]:
         err.print(f"warning: {warning}", style="yellow", markup=False)
     problems = [*journal_problems(settings), *(f"redis: {one}" for one in of_redis if one not in NOTES)]
+    if settings.blob_bucket:
+        from dcbridge.cli.bucket_check import check_bucket
+
+        problems += [f"bucket: {one}" for one in asyncio.run(check_bucket(settings))]
     for problem in problems:
         err.print(f"error: {problem}", style="red", markup=False)
     if problems:
         raise typer.Exit(1)
     safe = "append-only file on, fsync on every write, no eviction"
+    if settings.blob_bucket:
+        out.print("ok: bucket: an object was written, read and deleted", markup=False)
     out.print(f"ok: {settings.redis_place}: writable, {'every command allowed' if of_redis else safe}", markup=False)
 
 

@@ -14,7 +14,7 @@ from typing import Self
 from redis.asyncio import Redis
 
 from dcbridge.ledger.asides import Asides
-from dcbridge.ledger.blobs import BlobRoom, Blobs
+from dcbridge.ledger.blobs import BlobRoom, Blobs, BlobStore
 from dcbridge.ledger.consent import Consent
 from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.deliveries import Deliveries
@@ -67,7 +67,8 @@ class Ledger:
     `keep`, `keep_dead`, `keep_events`: seconds for which finished entries, dead letters and events are kept. After
     `partner_within` a missing STARTED or FINISHED is a gap. `durable`: see Batch. `worker`: a name for the claims of
     this process; without one a claim ends with its lease alone. `silence`: seconds without a heartbeat after which a
-    worker counts as dead. `room`: for files.
+    worker counts as dead. `room`: for files; `store`: for
+    large ones, in place of its folder.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class Ledger:
         silence: float = 10.0,
         patience: Patience | None = None,
         room: BlobRoom | None = None,
+        store: BlobStore | None = None,
     ) -> None:
         self.redis = redis
-        self._room = room or BlobRoom()
+        self._room, self._store = room or BlobRoom(), store
         self._keep = Retention(ms(keep), ms(keep_dead), ms(keep_events), ms(partner_within))
         self._worker = Worker(worker, ms(silence))
         self._open(Script(redis, ledger_script(), durable, patience))
@@ -94,7 +96,7 @@ class Ledger:
         keep, worker = self._keep, self._worker
         self.script = script
         self.asides = Asides(script)
-        self.blobs = Blobs(script, self._room)
+        self.blobs = Blobs(script, self._room, self._store)
         self.consent = Consent(script)
         self.dead_letters = DeadLetters(script, keep)
         self.events = Events(script, keep)
@@ -128,6 +130,7 @@ class Ledger:
         durable: Durable | None = None,
         worker: str = "",
         patience: Patience | None = None,
+        store: BlobStore | None = None,
     ) -> Self:
         """The ledger of a process, kept as long as its settings say."""
         return cls(
@@ -141,6 +144,7 @@ class Ledger:
             silence=settings.worker_silence,
             patience=patience,
             room=BlobRoom(settings.blob_memory, settings.blob_folder, settings.blob_folder_limit),
+            store=store,
         )
 
     @cached_property

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 of one request with a body and without a query.
+"""AWS Signature Version 4 of one request without a query; its body is known, or streamed and named by its hash.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-_SIGNED = ("content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target")
+_HASH = "x-amz-content-sha256"  # which S3 asks for, and which stands for the body
+_SIGNED = ("content-type", "host", _HASH, "x-amz-date", "x-amz-security-token", "x-amz-target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class SigV4Login:
             request.headers["X-Amz-Security-Token"] = self.session_token
         named = {name: request.headers[name].strip() for name in _SIGNED if name in request.headers}
         names, lines = ";".join(named), "".join(f"{name}:{value}\n" for name, value in named.items())
-        body = hashlib.sha256(request.content).hexdigest()
+        body = named.get(_HASH) or hashlib.sha256(request.content).hexdigest()
         canonical = f"{request.method}\n{request.url.raw_path.decode()}\n\n{lines}\n{names}\n{body}"
         scope = f"{moment[:8]}/{self.region}/{self.service}/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"

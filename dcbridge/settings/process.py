@@ -20,6 +20,7 @@ from dcbridge.settings.problems import ConfigurationError, Path, Problem, did_yo
 from dcbridge.settings.redis_url import read_address
 
 PREFIX = "DCBRIDGE_"
+_BUCKET = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?", re.ASCII)
 DAY = 86400.0  # seconds
 
 # Time between the last byte of a provider's answer and the ledger's word for it, seconds.
@@ -80,7 +81,20 @@ class Settings(BaseSettings):
         description="Folder for larger files, and for those that would exceed DCBRIDGE_BLOB_MEMORY: the same one for"
         " the service and all workers. It contains what consumers and agents sent.",
     )
-    blob_folder_limit: int = Field(10 << 30, ge=1 << 20, description="Bytes that the files in that folder may take.")
+    blob_folder_limit: int = Field(
+        10 << 30, ge=1 << 20, description="Bytes that the files in that folder, or in the bucket, may take."
+    )
+    blob_bucket: str = Field(
+        "",
+        description="Bucket in place of that folder, of anything that speaks S3: https://bucket.s3.eu-west-1.amazonaws.com"
+        " or https://minio.internal:9000/bucket, with a path behind it where others use it as well.",
+    )
+    blob_bucket_region: str = Field("us-east-1", description="Region of the bucket.")
+    blob_bucket_key_id: str = Field("", description="Access key id that may use it.")
+    blob_bucket_secret: SecretStr = Field(SecretStr(""), description="Secret access key of that id.")
+    blob_bucket_session_token: SecretStr = Field(
+        SecretStr(""), description="Session token, of credentials for a while."
+    )
 
     service_processes: int = Field(
         1,
@@ -287,7 +301,7 @@ class Settings(BaseSettings):
             )
         if self.public_port and self.public_port == self.operator_port and self._hosts_meet():
             complaints.append((("operator_port",), "should differ from public_port, or listen on another address"))
-        complaints += self._about_tls() + self._about_mail()
+        complaints += self._about_tls() + self._about_mail() + self._about_blobs()
         refuse(*complaints)
         return self
 
@@ -316,6 +330,25 @@ class Settings(BaseSettings):
         ]
         if self.mail_memory < self.mail_limit:
             complaints.append((("mail_memory",), f"should be at least mail_limit ({self.mail_limit} bytes)"))
+        return complaints
+
+    def _about_blobs(self) -> list[tuple[Path, str]]:
+        if not self.blob_bucket:
+            return []
+        complaints: list[tuple[Path, str]] = []
+        if not _BUCKET.fullmatch(self.blob_bucket):
+            complaints.append((("blob_bucket",), "should be https://host/path, without a user, a query or a fragment"))
+        if not re.fullmatch(r"[0-9a-z-]{1,40}", self.blob_bucket_region, re.ASCII):
+            complaints.append((("blob_bucket_region",), "should be the name of a region, such as eu-west-1"))
+        if not re.fullmatch(r"[!-~]{0,128}", self.blob_bucket_key_id, re.ASCII):
+            complaints.append((("blob_bucket_key_id",), "should be an access key id, without spaces"))
+        if self.blob_folder:
+            complaints.append((("blob_folder",), "should be unset where blob_bucket is set: files are in one place"))
+        given = {
+            "blob_bucket_key_id": self.blob_bucket_key_id,
+            "blob_bucket_secret": self.blob_bucket_secret.get_secret_value(),
+        }
+        complaints += [((name,), "is missing: blob_bucket needs an access key") for name in given if not given[name]]
         return complaints
 
     def _hosts_meet(self) -> bool:

@@ -122,7 +122,12 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     """As `run`, in a loop that is there already."""
     metrics = Metrics()
     redis = connect(settings)
-    ledger = Ledger.of(settings, redis, Durable(settings))
+    bucket = None
+    if settings.blob_bucket:  # else it is never loaded
+        from dcbridge.transport.s3 import bucket_of
+
+        bucket = bucket_of(settings)
+    ledger = Ledger.of(settings, redis, Durable(settings), store=bucket)
 
     async def ready() -> bool:
         try:
@@ -169,6 +174,8 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     await pages
     stopping.cancel()
     reloading.cancel()
+    if bucket is not None:
+        await bucket.close()
     await redis.aclose()
     log.info("mail_in_stopped")
 

@@ -35,6 +35,14 @@ ELSEWHERE: dict[str, tuple[Json, object]] = {
         {"secrets": {"env": {"DCBRIDGE_TOKEN_KEY_BEFORE": "earlier"}}},
         {"secretKeyRef": {"name": "dcbridge-secrets", "key": "earlier"}},
     ),
+    "blob_bucket_secret": (
+        {"secrets": {"env": {"DCBRIDGE_BLOB_BUCKET_SECRET": "bucket"}}},
+        {"secretKeyRef": {"name": "dcbridge-secrets", "key": "bucket"}},
+    ),
+    "blob_bucket_session_token": (
+        {"secrets": {"env": {"DCBRIDGE_BLOB_BUCKET_SESSION_TOKEN": "session"}}},
+        {"secretKeyRef": {"name": "dcbridge-secrets", "key": "session"}},
+    ),
     "journal": ({"service": {"journal": {"storage": "emptyDir"}}}, "/var/lib/dcbridge/journal"),
     "journal_limit": ({"service": {"journal": {"megabytes": 3}}}, "3145728"),
     "redis_ca_file": ({"redis": {"tls": {"secretName": "tls", "ca": "a.crt"}}}, "/run/secrets/redis/a.crt"),

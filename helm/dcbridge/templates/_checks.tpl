@@ -79,6 +79,7 @@ access_key api_key api_key_secret api_secret auth_token bearer callback_secret c
 {{- $elsewhere := dict
   "config" "config" "redis_url" "redis.url or redis.urlKey" "token_key" "secrets.env.DCBRIDGE_TOKEN_KEY"
   "token_key_before" "secrets.env.DCBRIDGE_TOKEN_KEY_BEFORE"
+  "blob_bucket_secret" "secrets.env.DCBRIDGE_BLOB_BUCKET_SECRET" "blob_bucket_session_token" "secrets.env.DCBRIDGE_BLOB_BUCKET_SESSION_TOKEN"
   "journal" "service.journal.storage" "journal_limit" "service.journal.megabytes"
   "redis_ca_file" "redis.tls.ca" "redis_client_certificate" "redis.tls.certificate" "redis_client_key" "redis.tls.key"
 -}}
