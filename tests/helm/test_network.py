@@ -30,7 +30,7 @@ OUTSIDE = {
     "the cloud's own": "169.254.169.254",
     "an address inside (6)": "fd00::7",
 }
-PORTS = {53, 80, 443, 465, 587, 25, 5432, 6379, 6380, 8025, 8080, 8081, 8082, 8090, 26379}
+PORTS = {24, 25, 53, 80, 143, 443, 465, 587, 993, 5432, 6379, 6380, 8024, 8025, 8080, 8081, 8082, 8083, 8090, 26379}
 Arrow = tuple[str, str, int]
 
 
@@ -149,6 +149,20 @@ TABLE = {
     | among(*(("worker", place, WORLD) for place in ("the internet", "the internet (6)")))
     | among(*(("service", place, {443}) for place in ("the internet", "the internet (6)")))
     | among(("worker", "a mail server inside", {25})),
+    # A mail system inside, and mailboxes outside.
+    "mail-in": NAMES
+    | anyone("service", {8080})
+    | among(("mail-in", "names", {53}), ("a mail server inside", "mail-in", {8024}))
+    | among(("prometheus", "service", {8081}), ("prometheus", "worker", {8082}), ("prometheus", "mail-in", {8083}))
+    | among(*(("worker", place, WORLD) for place in ("the internet", "the internet (6)")))
+    | among(*(("service", place, {443}) for place in ("the internet", "the internet (6)")))
+    | among(*(("mail-in", place, {143, 443, 993}) for place in ("the internet", "the internet (6)")))
+    | {
+        (part, place, port)
+        for part in ("service", "worker", "check", "mail-in")
+        for place in [*NEIGHBOURS, *OUTSIDE]
+        for port in (6379, 26379)
+    },
     # Nothing leaves the namespace.
     "values-trial": NAMES
     | among(("test", "names", {53}), ("sandbox", "names", {53}))
@@ -193,6 +207,18 @@ def test_without_policies_everything_does() -> None:
     found = set(Net(objects("strict-cluster")).arrows())
     assert ("a stranger", "worker", 8082) in found
     assert ("service", "the cloud's own", 80) in found
+
+
+def test_mail_comes_from_nobody_unless_somebody_is_named() -> None:
+    found = objects(over(values("mail-in"), {"networkPolicy": {"mailFrom": []}}))
+    assert not [arrow for arrow in Net(found).arrows() if arrow[1:] == ("mail-in", 8024)]
+
+
+def test_without_mailboxes_mail_in_reaches_redis_alone() -> None:
+    config = over(values("mail-in")["config"], {})
+    del config["channels"]["company.com"]["inbound"]["imap"]
+    found = Net(objects({**values("mail-in"), "config": config}))
+    assert {arrow[2] for arrow in found.arrows() if arrow[0] == "mail-in"} == {53, 6379, 26379}
 
 
 def test_nobody_means_nobody() -> None:

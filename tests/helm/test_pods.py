@@ -10,6 +10,7 @@ import pytest
 
 from dcbridge.runtime.server import Listener
 from dcbridge.settings.process import Settings
+from service.mail.main import DRAIN
 from tests.helm.charts import (
     CHART,
     FILES,
@@ -35,7 +36,7 @@ def spec_of(name: str, pod: str) -> Json:
 
 def test_the_table_has_every_kind_of_pod() -> None:
     parts = {component(meta["labels"]) for name in FILES for _, meta, _ in pods(objects(name))}
-    assert parts == {"service", "worker", "check", "test", "redis", "sandbox"}
+    assert parts == {"service", "worker", "mail-in", "check", "test", "redis", "sandbox"}
 
 
 @pytest.mark.parametrize(("name", "pod"), EVERY)
@@ -66,7 +67,7 @@ def test_what_stays_is_asked_three_different_questions(name: str, pod: str) -> N
         assert set(PROBES) <= set(container)
         startup, liveness, readiness = (container[probe] for probe in PROBES)
         assert startup["failureThreshold"] * startup["periodSeconds"] >= 60
-        if container["name"] in ("service", "worker"):
+        if container["name"] in ("service", "worker", "mail-in"):
             assert startup["httpGet"]["path"] == liveness["httpGet"]["path"] == "/healthz"
             assert readiness["httpGet"]["path"] == "/readyz"
             assert {probe["httpGet"]["port"] for probe in (startup, liveness, readiness)} == {"operator"}
@@ -91,6 +92,33 @@ def test_the_time_to_end_adds_up(drain: float, pause: int) -> None:
     assert workers["terminationGracePeriodSeconds"] == math.ceil(drain) + 10
 
 
+def test_mail_in_has_its_port_its_certificate_and_the_time_to_end() -> None:
+    found = objects("mail-in")
+    spec = the("Deployment", "dcbridge-mail-in", found)["spec"]["template"]["spec"]
+    last_answers = inspect.signature(Listener.__init__).parameters["graceful"].default
+    assert spec["terminationGracePeriodSeconds"] >= 8 + DRAIN + 1 + last_answers
+    [container] = spec["containers"]
+    assert container["args"] == ["mail-in"]
+    told = environment(container)
+    assert told["DCBRIDGE_MAIL_HOST"] == told["DCBRIDGE_WORKER_HOST"]
+    assert (told["DCBRIDGE_MAIL_CONNECTIONS"], told["DCBRIDGE_MAIL_LIMIT"]) == ("50", "33554432")
+    assert (told["DCBRIDGE_MAIL_CERTIFICATE"], told["DCBRIDGE_MAIL_KEY"]) == (
+        "/run/secrets/mail/tls.crt", "/run/secrets/mail/tls.key",
+    )  # fmt: skip
+    assert {"name": "mail-tls", "mountPath": "/run/secrets/mail", "readOnly": True} in container["volumeMounts"]
+    service = the("Service", "dcbridge-mail", found)["spec"]
+    assert (service["type"], service["ports"][0]["port"]) == ("LoadBalancer", 24)
+    worker = the("Deployment", "dcbridge-worker-main", found)["spec"]["template"]["spec"]["containers"][0]
+    assert "DCBRIDGE_MAIL_KEY" not in environment(worker), "which has no such file"
+
+
+def test_mail_in_that_fetches_alone_has_no_port() -> None:
+    found = objects(over(values("mail-in"), {"mailIn": {"settings": {"mail_protocol": "none"}}}))
+    [container] = the("Deployment", "dcbridge-mail-in", found)["spec"]["template"]["spec"]["containers"]
+    assert [port["name"] for port in container["ports"]] == ["operator"]
+    assert not [o for o in found if (o["kind"], o["metadata"]["name"]) == ("Service", "dcbridge-mail")]
+
+
 def test_a_part_that_drains_longer_than_others_gets_longer() -> None:
     found = objects("everything")
     service = the("StatefulSet", "bridge-service", found)["spec"]["template"]["spec"]
@@ -110,7 +138,7 @@ def test_every_workload_has_its_budget_and_what_runs_in_numbers_is_spread(name: 
         labels = o["spec"]["template"]["metadata"]["labels"]
         assert len([b for b in budgets if b.items() <= labels.items()]) == 1
         assert o["spec"]["selector"]["matchLabels"].items() <= labels.items()
-        if component(labels) in ("service", "worker") and name != "strict-cluster":
+        if component(labels) in ("service", "worker", "mail-in") and name != "strict-cluster":
             spread = o["spec"]["template"]["spec"]["topologySpreadConstraints"]
             assert {c["topologyKey"] for c in spread} == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
             assert all(c["labelSelector"]["matchLabels"].items() <= labels.items() for c in spread)

@@ -117,13 +117,20 @@ def test_a_process_takes_the_environment_that_it_is_given(name: str) -> None:
             texts["DCBRIDGE_REDIS_URL"] = "rediss://redis.example.com:6379/0"
         for path in ("CA_FILE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):  # they have to be there to be accepted
             texts.pop(f"DCBRIDGE_REDIS_{path}", None)
+        for path in ("CERTIFICATE", "KEY"):
+            texts.pop(f"DCBRIDGE_MAIL_{path}", None)
         settings, warnings = read_settings(texts)
         assert not [w for w in warnings if "REDIS_PASSWORD" not in str(w)], pod
         assert (settings.operator_host, settings.log_format) == ("0.0.0.0", "json")  # noqa: S104 (compared, not bound)
 
 
 def test_what_values_say_of_defaults_is_what_the_program_says() -> None:
-    chosen = {"operator_host", "worker_host", "log_format"}  # in a pod whoever asks comes from outside, and reads JSON
+    chosen = {
+        "operator_host",
+        "worker_host",
+        "mail_host",
+        "log_format",
+    }  # in a pod whoever asks comes from outside, and reads JSON
     for name, value in yaml.safe_load((CHART / "values.yaml").read_text())["settings"].items():
         assert (getattr(Settings(), name) == value) != (name in chosen)
     assert (

@@ -8,7 +8,25 @@
 {{- include "dcbridge.checkSettings" . -}}
 {{- include "dcbridge.checkRedis" . -}}
 {{- include "dcbridge.checkWorkers" . -}}
+{{- include "dcbridge.checkMailIn" . -}}
 {{- include "dcbridge.checkSurroundings" . -}}
+{{- end -}}
+
+{{/* "yes" where a channel takes mail, "imap" where one has mailboxes on servers. */}}
+{{- define "dcbridge.mailIn" -}}
+{{- $found := "" -}}
+{{- range $_, $channel := (get (.Values.config | default dict) "channels" | default dict) -}}
+  {{- with get ($channel | default dict) "inbound" -}}
+    {{- if .imap -}}{{- $found = "imap" -}}{{- else -}}{{- $found = $found | default "yes" -}}{{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- $found -}}
+{{- end -}}
+
+{{- define "dcbridge.checkMailIn" -}}
+{{- if and .Values.mailIn.enabled (not (include "dcbridge.mailIn" .)) -}}
+  {{- fail "mailIn.enabled: no channel of config has inbound, so there is no mail to take" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "dcbridge.checkConfig" -}}
@@ -83,7 +101,11 @@ access_key api_key api_key_secret api_secret auth_token bearer callback_secret c
   "journal" "service.journal.storage" "journal_limit" "service.journal.megabytes"
   "redis_ca_file" "redis.tls.ca" "redis_client_certificate" "redis.tls.certificate" "redis_client_key" "redis.tls.key"
 -}}
-{{- $places := dict "settings" .Values.settings "service.settings" .Values.service.settings -}}
+{{- if .Values.mailIn.tls.secretName -}}
+  {{- $_ := set $elsewhere "mail_certificate" "mailIn.tls.certificate" -}}
+  {{- $_ := set $elsewhere "mail_key" "mailIn.tls.key" -}}
+{{- end -}}
+{{- $places := dict "settings" .Values.settings "service.settings" .Values.service.settings "mailIn.settings" .Values.mailIn.settings -}}
 {{- range $name, $worker := .Values.workers -}}
   {{- $_ := set $places (printf "workers.%s.settings" $name) (($worker | default dict).settings | default dict) -}}
 {{- end -}}
