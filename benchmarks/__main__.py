@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from benchmarks import beside_bullmq, door, drain, events, machine, media, relay, smpp, updates, whole
+from benchmarks import beside_bullmq, door, drain, events, machine, mails, media, relay, smpp, updates, whole
 from benchmarks.machine import Noise
 from benchmarks.stage import CannotRun, leave_nothing_running
 from benchmarks.table import Line, markdown, text
@@ -27,6 +27,7 @@ ROWS: dict[str, tuple[Measure, Measure]] = {
     "drain": (drain.measure, partial(drain.measure, size=drain.SMALL)),
     "updates": (updates.measure, partial(updates.measure, size=updates.SMALL)),
     "events": (events.measure, partial(events.measure, size=events.SMALL)),
+    "mails": (mails.measure, partial(mails.measure, size=mails.SMALL)),
     "media": (media.measure, partial(media.measure, size=media.SMALL)),
     "smpp": (smpp.measure, partial(smpp.measure, size=smpp.SMALL)),
     "bullmq": (beside_bullmq.measure, partial(beside_bullmq.measure, size=beside_bullmq.SMALL)),

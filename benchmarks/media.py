@@ -45,7 +45,7 @@ class Size:
 SMALL = Size(picture=100_000, together=20)
 
 
-class _FarSide(asyncio.Protocol):
+class FarSide(asyncio.Protocol):
     """A company with pictures, and a Digital Channels that takes all and keeps nothing."""
 
     picture = b""
@@ -60,13 +60,13 @@ class _FarSide(asyncio.Protocol):
             if not whole:
                 return
             self._head = b""
-            self._begin(head)
+            self.begin(head)
         self._left -= len(data)
         if self._left <= 0:
             self._left = 0
             self._transport.write(self._reply)
 
-    def _begin(self, head: bytes) -> None:
+    def begin(self, head: bytes) -> None:
         length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         self._left = int(length[0].partition(b":")[2]) if length else 0
         if head.startswith(b"GET "):
@@ -81,8 +81,8 @@ class _FarSide(asyncio.Protocol):
 
 def _serve(port: int, size: int) -> None:
     async def serve() -> None:
-        _FarSide.picture = b"\xff\xd8\xff" + bytes(size - 3)
-        server = await asyncio.get_running_loop().create_server(_FarSide, "127.0.0.1", port, backlog=1024)
+        FarSide.picture = b"\xff\xd8\xff" + bytes(size - 3)
+        server = await asyncio.get_running_loop().create_server(FarSide, "127.0.0.1", port, backlog=1024)
         await server.serve_forever()
 
     uvloop.run(serve())

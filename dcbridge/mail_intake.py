@@ -55,7 +55,7 @@ async def store(
     if await ledger.tasks.entry(task_id):
         return StoredMail(task_id, "repeated", trace)
     blob = await ledger.blobs.put(raw, keep=keep, task=task_id, blob_id=task_id)
-    payload = orjson.dumps({"blob": blob, "from": envelope.sender, "to": envelope.to})
+    payload = orjson.dumps({"blob": blob, "from": envelope.sender, "to": envelope.to, "size": len(raw)})
     lane = mail_lane(channel_id, envelope.sender or envelope.lane)
     [fresh] = await ledger.tasks.put([NewTask(task_id, "mail", lane, payload, trace, channel_id)])
     return StoredMail(task_id, "accepted" if fresh else "repeated", trace)

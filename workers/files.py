@@ -32,6 +32,8 @@ from dcbridge.transport.tls import client_context
 TOGETHER = 12  # files that are in memory at once
 FOR_AGENTS = 4  # of them: consumers' files that come slowly hold up no file of an agent's
 MAILS = 3  # that are read at once: each with all that is in it, whatever DCBRIDGE_MAIL_LIMIT lets in
+SMALL_MAIL = 1 << 20  # bytes up to which a mail is one of many that are read at once
+SMALL_MAILS = 24
 FETCH_SECONDS = 10.0
 KEPT_SECONDS = 3.0  # that a file of an agent's may take from where it is kept, or to there
 CACHED = DAY  # seconds for which an agent's file is kept
@@ -99,7 +101,7 @@ class Files:
         self._metrics = metrics
         self._stack, self._ledger, self._configuration = stack, ledger, configuration
         self._most = configuration.media.most
-        places = {"consumers": TOGETHER - FOR_AGENTS, "agents": FOR_AGENTS, "mails": MAILS}
+        places = {"consumers": TOGETHER - FOR_AGENTS, "agents": FOR_AGENTS, "mails": MAILS, "small mails": SMALL_MAILS}
         self._rooms = {whose: _Room(most, settings) for whose, most in places.items()}
         self._senders: dict[str, Sender] = {}
         self._facts: OrderedDict[str, Facts] = OrderedDict()
@@ -108,7 +110,7 @@ class Files:
             settings.token_key.get_secret_value().encode(), configuration.public_url, configuration.channels
         )
 
-    def room(self, whose: Literal["consumers", "agents", "mails"]) -> AbstractAsyncContextManager[None]:
+    def room(self, whose: Literal["consumers", "agents", "mails", "small mails"]) -> AbstractAsyncContextManager[None]:
         """For one file in memory. Raises Deferred where there will be none soon."""
         return self._rooms[whose].place()
 

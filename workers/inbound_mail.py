@@ -28,6 +28,7 @@ from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
 from workers import failures, threads
 from workers.context import WorkerContext
+from workers.files import SMALL_MAIL
 from workers.media_in import BLOB, MOST
 
 log = structlog.get_logger()
@@ -56,8 +57,10 @@ async def read_mail(ctx: WorkerContext, task_id: str) -> None:
     channel_id = claimed.entry.channel_id
     with structlog.contextvars.bound_contextvars(message=task_id, trace=claimed.entry.trace_id, channel=channel_id):
         try:
-            async with ctx.files.room("mails"):
-                await _read(ctx, task_id, claim, claimed, channel_id)
+            stored = orjson.loads(claimed.entry.payload)
+            small = stored.get("size", SMALL_MAIL + 1) <= SMALL_MAIL  # one that an earlier version stored says nothing
+            async with ctx.files.room("small mails" if small else "mails"):
+                await _read(ctx, task_id, claim, claimed, channel_id, stored)
         except Deferred as error:  # many large ones at once would take all memory
             delay = failures.wait(ctx.configuration.retry, claimed.entry.attempts)
             await ctx.ledger.tasks.retry(task_id, claim, delay, error.code)
@@ -67,8 +70,9 @@ async def read_mail(ctx: WorkerContext, task_id: str) -> None:
             await _dead(ctx, task_id, claim, claimed, "internal error")
 
 
-async def _read(ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, channel_id: str) -> None:
-    stored = orjson.loads(claimed.entry.payload)
+async def _read(
+    ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, channel_id: str, stored: Mapping[str, Any]
+) -> None:
     channel = ctx.channel(channel_id)
     if channel is None or channel.inbound is None:
         return await _dead(ctx, task_id, claim, claimed, "the channel takes no mail")

@@ -2,6 +2,7 @@
 --
 --   dcb:thread:<digest>    Message-IDs of both sides, the newest first
 --   dcb:shingles:<digest>  hashes of words that we sent, the newest first
+--   dcb:mails-of:<digest>  tasks of the mails that came in the last minutes
 
 -- @verb thread_add thread id keep_ms shingle… -> 1
 function verbs.thread_add()
@@ -17,4 +18,13 @@ function verbs.thread_add()
   redis.call('LTRIM', said, 0, 79)
   redis.call('PEXPIRE', said, a.keep_ms)
   return 1
+end
+
+-- Counts a mail once, however often its task runs.
+-- @verb thread_mail thread task within_ms -> count
+function verbs.thread_mail()
+  local key = 'dcb:mails-of:' .. a.thread
+  redis.call('SADD', key, a.task)
+  if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, a.within_ms) end
+  return redis.call('SCARD', key)
 end

@@ -34,19 +34,7 @@ class Threads:
 
     async def mails_of(self, thread: str, task_id: str, within: float) -> int:
         """How many mails of a consumer came in the last `within` seconds, this one included, which is counted once."""
-        key, redis = f"dcb:mails-of:{thread}", self._script.redis
-
-        async def count() -> int:
-            async with redis.pipeline(transaction=True) as together:
-                together.sadd(key, task_id)
-                together.pttl(key)
-                together.scard(key)
-                _, left, found = await together.execute()
-            if left < 0:
-                await redis.pexpire(key, ms(within))
-            return int(found)
-
-        return await self._script.outlast(count)
+        return int(await self._script.record("thread_mail", thread, task_id, ms(within)))
 
     async def remember_sent(self, ref: str, sealed: bytes) -> None:
         """The mailbox that an email of ours went to, which only `ReplyTokens` can read."""

@@ -100,7 +100,12 @@ class Wire:
                     if end >= 0:
                         self._ahead += mail[end + len(_END) :]
                         del mail[end + 2 :]
-                        return wrong or bytes(mail.replace(b"\r\n.", b"\r\n"))[2:]
+                        if wrong:
+                            return wrong
+                        if b"\r\n." in mail:
+                            mail = mail.replace(b"\r\n.", b"\r\n")
+                        del mail[:2]
+                        return bytes(mail)
                     if wrong:
                         held.give_back()
                         del mail[:-4]

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchmarks import door, drain, media, profile, relay, smpp, updates, whole
+from benchmarks import door, drain, mails, media, profile, relay, smpp, updates, whole
 from benchmarks.stage import Process, Sample, Stage, Wrong, cold
 from benchmarks.table import Line
 from tests import warm
@@ -70,6 +70,10 @@ def test_the_door_beside_two_servers_with_less_to_do_by_the_command(tmp_path: Pa
         line.ratios if line.beside else [] for line in (*once, loop, sync)
     ]
     assert written["machine"] in done.stdout
+
+
+def test_mails_of_consumers_beside_a_bare_mail_server(tmp_path: Path) -> None:
+    all_told(mails.measure(tmp_path, 1, replace(mails.SMALL, launch=warmly)))
 
 
 def test_pictures_of_consumers(tmp_path: Path) -> None:
@@ -273,6 +277,6 @@ def test_two_profiles_are_one_table() -> None:
 
 def test_the_command_line_and_the_page_know_the_same_rows() -> None:
     known = set(re.findall(r'^    "([a-z]+)": \(', (ROOT / "benchmarks/__main__.py").read_text(), re.MULTILINE))
-    rows = {"door", "relay", "slow", "two", "whole", "drain", "updates", "events", "media", "smpp", "bullmq"}
+    rows = {"door", "relay", "slow", "two", "whole", "drain", "updates", "events", "mails", "media", "smpp", "bullmq"}
     assert known == rows
     assert {row for row in known if f"`{row}`" in PAGE} == known
