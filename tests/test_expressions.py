@@ -24,23 +24,27 @@ FUNCTIONS = {"compile", "match", "fullmatch", "search", "split", "findall", "fin
 # What the text is made of: characters that the expressions name, and what a backtracking engine would try again.
 LETTERS = ["a", "A", "0", " ", "\n", "/", "?", "@", ":", ".", "-", "+", "(", "<", ">", '"', "{", "=", ";", "_", "|"]
 PAIRS = ["://", "a.", "0-", "0 ", "a@", "@.", "a/", "/?", "?/", ":0", "$${", "${a", "<a", "a>", "+4", "\r\n", ". ", "é"]
+USED_RE = re.compile(rf"\b(\w+)\.({'|'.join(sorted(FUNCTIONS))})\b")
+CALLED_RE = re.compile(r"\bre\.|\bpattern\b")
 IMPORTS_RE = re.compile(r"^\s*(?:import|from) re\b", re.MULTILINE)
 TRIES = 3  # of which the quickest counts
 SIZE = 2_000  # characters of the short text; the long one has four times as many
 
 
-def _calls(tree: ast.Module) -> Iterator[tuple[int, tuple[str, ...], str | bytes, int]]:
+def _calls(source: str) -> Iterator[tuple[int, tuple[str, ...], str | bytes, int]]:
     """Line, functions, expression and flags of each call of re, and of each `pattern=` of a field."""
+    tree = ast.parse(source)  # each of pytest's workers goes through all of the code: walk no more of it than is needed
     named = {
         node.value.lineno: node.targets[0].id
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
     used: dict[str, list[str]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.attr in FUNCTIONS:
-            used.setdefault(node.value.id, []).append(node.attr)
-    for node in ast.walk(tree):
+    for name, function in USED_RE.findall(source):
+        used.setdefault(name, []).append(function)
+    lines = source.splitlines()
+    within = (top for top in tree.body if CALLED_RE.search("\n".join(lines[top.lineno - 1 : top.end_lineno])))
+    for node in itertools.chain.from_iterable(map(ast.walk, within)):
         if not isinstance(node, ast.Call):
             continue
         for keyword in node.keywords:
@@ -69,7 +73,7 @@ def _expressions() -> Iterator[Any]:
             name, source = path.relative_to(ROOT).as_posix(), path.read_text()
             if not IMPORTS_RE.search(source) and "pattern=" not in source:
                 continue
-            for line, functions, text, flags in _calls(ast.parse(source)):
+            for line, functions, text, flags in _calls(source):
                 module = importlib.import_module(name.removesuffix(".py").replace("/", ".")) if flags < 0 else None
                 expression = getattr(module, str(text)) if module else re.compile(text, flags)
                 yield pytest.param(expression, functions, id=f"{name}:{line}")
