@@ -109,8 +109,9 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
     stack.sandbox("reset", {})
     stack.control(**USUAL)
     stack.control(**WORLDS[point.world])
-    stack.close_breakers()
-    load = Load(stack)
+    for left in ("dcb:breaker:*", "dcb:stop:*"):
+        stack.forget(left)
+    load = Load(stack, point.consent)
     victim, watch, lost_at = stack.pid(point.part), None, 0.0
     try:
         stack.line.arm(victim, point.name, point.nth, cell.fault)
@@ -157,6 +158,7 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
         lost = victim if cell.fault in (KILL, STALL, CLASH) else 0
         sure = not lost and point.world != "reset"
         outcome.findings = load.look(lost, lost_at, sure=sure)
+        outcome.findings.violations += load.look_at_consent()
     return outcome
 
 

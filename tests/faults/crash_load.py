@@ -15,9 +15,10 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from dcbridge.cli.dev.companies import COMPANIES
 from dcbridge.ledger.reports.books import Books
 from dcbridge.providers.segmentation import split
-from tests.faults.crash_stack import CrashStack
+from tests.faults.crash_stack import CONFIRMED, CONFIRMS, CrashStack
 from tests.stack import SMS, until
 
 CONVERSATIONS, EACH = 4, 3  # agent messages
@@ -26,6 +27,7 @@ PICTURE = {
     "type": "image/png",
     "data": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==",
 }
+OPTED_OUT = "15005550004"  # whom the sandbox's Twilio refuses to send to
 WAIT = 60.0  # seconds for the bridge to take one message, restarts included
 
 
@@ -67,9 +69,13 @@ class Findings:
 class Load:
     """Some conversations at once, each message of one written when the one before it was taken."""
 
-    def __init__(self, stack: CrashStack) -> None:
-        """`texts` and `pieces` by messageId: what the agent wrote, and the parts in which the provider gets it."""
-        self.stack = stack
+    def __init__(self, stack: CrashStack, consent: str = "") -> None:
+        """`consent` as of a Point. `texts` and `pieces` by messageId: what the agent wrote, and the parts in which the
+        provider gets it.
+        """
+        self.stack, self._consent = stack, consent
+        self.stopped = OPTED_OUT if consent == "refuses" else stack.new_number()
+        self.refused = stack.new_id()
         self.agents = {
             stack.new_number(): [stack.new_id() for _ in range(EACH)] for _conversation in range(CONVERSATIONS)
         }
@@ -100,6 +106,8 @@ class Load:
         if not only_first:
             for number, texts in self.consumers.items():
                 self._start(self._consumer, number, texts)
+            if self._consent:
+                self._start(self._stop)
 
     def _start(self, work: Any, *arguments: object) -> None:
         def run() -> None:
@@ -126,6 +134,39 @@ class Load:
             picture = {"file": PICTURE} if text == texts[0] else {}
             made = self._post("consumer/sms", {"from": number, "text": text, **picture})
             assert made["state"] == "taken", made
+
+    def _stop(self) -> None:
+        """A consumer opts out, or the provider says that one has."""
+        if self._consent == "STOP":
+            made = self._post("consumer/sms", {"from": f"+{self.stopped}", "text": "STOP", "provider": CONFIRMS})
+            assert made["state"] == "taken", made
+        else:
+            made = self._post("agent/sms", {"to": self.stopped, "text": "refused", "messageId": self.refused})
+            assert made["state"] == "accepted", made
+
+    def look_at_consent(self) -> list[str]:
+        """After all else: who opted out is written to no more, and was answered once."""
+        if not self._consent:
+            return []
+        stack, wrong = self.stack, list[str]()
+        channel = COMPANIES[CONFIRMS].channel if self._consent == "STOP" else SMS
+        asked, late = stack.state()["counts"]["sms.requests"], stack.new_id()
+        self._post("agent/sms", {"to": self.stopped, "text": "too late", "messageId": late, "channel": channel})
+        until(lambda: self._statuses(late), "a message to who opted out has ended", WAIT)
+        if self._statuses(late) != ["Failed"]:
+            wrong.append(f"after an opt-out a message was {self._statuses(late)}")
+        if stack.state()["counts"]["sms.requests"] != asked:
+            wrong.append("after an opt-out the provider was asked to send")
+        said = [sms["body"] for sms in stack.state()["sms"] if sms["to"] == f"+{self.stopped}"]
+        if said != ([CONFIRMED] if self._consent == "STOP" else []):
+            wrong.append(f"a consumer who opted out got {len(said)} messages")
+        if self._consent == "refuses" and self._statuses(self.refused) != ["Failed"]:
+            wrong.append(f"a message that was refused is {self._statuses(self.refused)}")
+        return wrong
+
+    def _statuses(self, message_id: str) -> list[str]:
+        mine = [one for one in self.stack.state()["agent"] if one["message_id"] == message_id]
+        return [receipt["status"] for one in mine for receipt in one["receipts"].values()]
 
     def _watch(self) -> None:
         """The books have to balance at every moment, also in the middle of a crash."""
@@ -222,7 +263,7 @@ class Load:
         now = next((c for c in books.channels if c.channel_id == SMS), None)
         then = next((c for c in self._before.channels if c.channel_id == SMS), None)
         assert now is not None
-        found.accepted = now.accepted - (then.accepted if then else 0)
+        found.accepted = now.accepted - (then.accepted if then else 0) - (self._consent == "refuses")
         found.not_accepted = len(self.texts) - found.accepted
         found.not_terminal = found.accepted - (now.delivered - (then.delivered if then else 0))
         found.books_difference = max(self._worst, books.difference)

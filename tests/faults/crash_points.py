@@ -28,6 +28,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qs
 
 import httpx
+import structlog
 
 Call = tuple[Any, ...]  # the arguments of a wrapped call, `self` first
 WORKER, SERVICE = "worker", "service"
@@ -64,7 +65,8 @@ class Point:
     alone: bool = False  # one message first, the others when the fault has happened
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    routes: bool = False  # its channel has two providers
+    routes: bool = False  # its channel has two providers, and opt-outs are kept
+    consent: str = ""  # a consumer writes "STOP", or the provider "refuses" a message for one who did
     clash: bool = False  # nothing is sent yet, and another one may be sending when the process wakes up
     says: str = ""
 
@@ -155,6 +157,16 @@ def _only(kind: str) -> Callable[[Call, Any], str]:
     return lambda call, _result: str(call[1]) if str(call[1]).startswith(kind) else ""
 
 
+def _heard(call: Call, _result: Any = None) -> str:
+    """The callback whose STOP is kept."""
+    return _DOING.get() if call[4] == "keyword" else ""
+
+
+def _learnt(call: Call, _result: Any = None) -> str:
+    """The message that the provider refused for an opt-out."""
+    return str(structlog.contextvars.get_contextvars().get("message", "")) if call[4] == "provider" else ""
+
+
 _MESSAGES = "dcbridge.ledger.messages:Messages."
 _LEDGER_RECEIPTS = "dcbridge.ledger.receipts:Receipts."
 _TASKS = "dcbridge.ledger.tasks:Tasks."
@@ -163,6 +175,7 @@ _TAKE = "workers.worker:RelayWorker._take"
 _INBOX = "service.journal.inbox:Inbox.put"
 _RECEIPTS = "dcbridge.digital_channels:DigitalChannels.post_receipts"
 _POST = "dcbridge.digital_channels:DigitalChannels.post_consumer_message"
+_OPT_OUT = "dcbridge.ledger.consent:Consent.stop"
 _UPLOAD = "dcbridge.ledger.uploads:Uploads.note"
 
 POINTS = (
@@ -222,6 +235,10 @@ POINTS = (
           world="off", reply="retry", says="the first of two providers refused the account"),
     Point("switched, not sent", WORKER, _MESSAGES + "retry", "after", "ref", _switched, nth=1, routes=True,
           world="off", says="the first of two providers refused the account, and the second is not spoken to yet"),
+    Point("STOP kept, not confirmed", WORKER, _OPT_OUT, "after", "task", _heard, nth=1, routes=True, consent="STOP",
+          only=(KILL, TERM, STALL, REPLY, RESTART), says="its callback is not done, and the answer not queued"),
+    Point("opt-out learnt, not noted", WORKER, _OPT_OUT, "before", "ref", _learnt, nth=1, routes=True,
+          consent="refuses", only=(KILL, TERM, STALL, REPLY, RESTART), says="by the code of a refused message"),
 )  # fmt: skip
 
 # What a witness has to tell of: every effect in the outside worlds, and every note of one.

@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.faults.crash_points import SERVICE, WORKER
 from tests.faults.redis_proxy import RedisProxy
 from tests.stack import SETTINGS, SMS, Stack, quiet_port, until
@@ -23,6 +25,7 @@ SHORT = {"DCBRIDGE_WORKER_SILENCE": "2"}  # seconds; beside what tests/stack.py 
 GRACE = 2.0  # seconds that an unknown outcome waits for a callback
 LAUNCHER = "tests.faults.crash_points"
 SPARE = "telnyx"  # the second provider
+CONFIRMS, CONFIRMED = "vonage", "You will get no more messages."  # for whom dcbridge answers STOP, and what it says
 RELIEF = "relief"  # a second worker, which takes over
 PARTS = {SERVICE: "serve", WORKER: "worker"}
 
@@ -93,7 +96,7 @@ class Line:
 
 class CrashStack(Stack):
     """`short`: waits and leases as tests/stack.py has them, and processes that start warm; else the product's own.
-    `routes`: the channel has a second provider.
+    `routes`: the channel has a second provider, and opt-outs are kept.
     """
 
     def __init__(self, *, short: bool = True, routes: bool = False) -> None:
@@ -103,8 +106,12 @@ class CrashStack(Stack):
             settings=SHORT,
             sandbox={"callback_tries": 60, "slow_answer": 0.6},
             channels={SMS: channel | ({"providers": ["twilio", SPARE]} if routes else {})},
-            companies=(SPARE,) if routes else (),
+            companies=(SPARE, CONFIRMS) if routes else (),
         )
+        if routes:
+            path = self.folder / "bridge.yaml"
+            consent = {"enforce": "always", "answers": {"stop": CONFIRMED}}
+            path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"consent": consent}))
         if not short:
             self.environ = {name: value for name, value in self.environ.items() if name not in {**SETTINGS, **SHORT}}
         self.proxies = {part: RedisProxy(self.redis.port) for part in PARTS}
@@ -135,10 +142,10 @@ class CrashStack(Stack):
         if super_folder is not None:
             super_folder.cleanup()
 
-    def close_breakers(self) -> None:
-        """What a cell before this one has opened."""
+    def forget(self, pattern: str) -> None:
+        """What a cell before this one has left: its breakers, its opt-outs."""
         with self.ledger() as connection:
-            for key in connection.scan_iter("dcb:breaker:*"):
+            for key in connection.scan_iter(pattern):
                 connection.delete(key)
 
     def pid(self, part: str) -> int:
