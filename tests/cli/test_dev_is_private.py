@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
 from dcbridge.cli.dev.private_files import NotOurFolder, make_private_folder, tighten, write_private
@@ -139,7 +141,8 @@ def guarded(tmp_path: Path) -> Iterator[EmbeddedRedis]:
 
 @pytest.mark.parametrize("password", [None, "", "the-passwor", "the-password "])
 def test_redis_does_nothing_without_its_password(guarded: EmbeddedRedis, password: str | None) -> None:
-    with redis.Redis(port=guarded.port, password=password) as stranger:
+    once = Retry(NoBackoff(), 0)  # else the client tries a wrong password again, for seconds
+    with redis.Redis(port=guarded.port, password=password, retry=once) as stranger:
         for command in (("SET", "a", "b"), ("PING",), ("KEYS", "*"), ("CONFIG", "GET", "requirepass"), ("FLUSHALL",)):
             with pytest.raises((redis.AuthenticationError, redis.ResponseError)):
                 stranger.execute_command(*command)
