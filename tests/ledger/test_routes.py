@@ -263,6 +263,17 @@ async def test_a_message_with_one_part_taken_stays(bench: RouteBench) -> None:
     assert await bench.via(ref) == "a"
 
 
+async def test_a_message_with_one_part_taken_is_no_probe_of_another_provider(bench: RouteBench) -> None:
+    await bench.several("a", "b")
+    ref = await bench.new()
+    assert await bench.via(ref) == "a"
+    assert await bench.taken(ref, part=0, count=2) == "next"
+    assert await bench.finished()  # nothing but the part keeps it with its provider
+    await bench.open_breaker("b")
+    await bench.pass_time(6)  # the probe is due
+    assert await bench.via(ref) == "a"
+
+
 # ---------------------------------------------------------------- what an operator wants
 
 
