@@ -70,6 +70,8 @@ def test_shingles_are_few_and_say_nothing() -> None:
         ("mx.company.com", ["MX.company.com; dkim=pass"], "none"),
         ("mx.company.com", ["evil.example; dmarc=pass", "mx.company.com; dmarc=fail"], "fail"),
         ("mx.company.com", ["mx.company.com; dmarc=fail", "mx.company.com; dmarc=pass"], "fail"),
+        ("mx.company.com", ["mx.company.com; dkim=pass", "mx.company.com; dmarc=fail"], "fail"),
+        ("mx.company.com", ["mx.company.com; dkim=pass", "evil.example; dmarc=fail"], "none"),
         ("mx.company.com", ["mx.company.com (a; dmarc=pass (b; dmarc=pass) c); dmarc=fail"], "fail"),
         ("mx.company.com", ["evil.example; dmarc=fail"], "none"),
         ("mx.company.com", [], "none"),
