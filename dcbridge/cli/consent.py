@@ -51,7 +51,7 @@ def show(
 
 @app.command()
 def add(number: NumberArgument, channel: ChannelOption = None, config: ConfigOption = None) -> None:
-    """Opt a consumer out, who said so elsewhere: by telephone, by letter, to an agent."""
+    """Opt a consumer out who said so by telephone, by letter, to an agent."""
     raise _run(config, lambda session, tokens: _change(session, tokens, typed(number), channel, stop=True))
 
 
@@ -75,7 +75,10 @@ def import_all(
     file: Annotated[typer.FileText, typer.Argument(help='What export printed. "-" reads standard input.')],
     config: ConfigOption = None,
 ) -> None:
-    """Add the opt-outs of an export that was made with the same DCBRIDGE_TOKEN_KEY. Those that are known stay."""
+    """Add the opt-outs of an export. Those that are known stay.
+
+    The export was made with the same DCBRIDGE_TOKEN_KEY.
+    """
     raise _run(config, lambda session, tokens: _import(session, tokens, file))
 
 
@@ -90,7 +93,9 @@ def sync_all(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Compare the opt-outs with the lists of providers that have one: aws-sms and telnyx. Counts, and never a number.
+    """Compare the opt-outs with the lists of providers that have one.
+
+    These are aws-sms and telnyx. It shows counts, and never a number.
 
     Exit code 1 if some are missing here, or a list could not be read.
     """

@@ -24,9 +24,10 @@ app = typer.Typer(
 
 @app.command()
 def login(config: ConfigOption = None) -> None:
-    """Sign in once with a browser, for the grant authorization_code; every process uses and renews the token then.
+    """Sign in once with a browser, for the grant authorization_code.
 
-    Prints an address. Open it, sign in, and paste the address that the browser ends at; it may show an error there.
+    Every process uses and renews the token then. Prints an address. Open it, sign in, and paste the address that the
+    browser ends at; it may show an error there.
     """
     raise _run(config, _login)
 

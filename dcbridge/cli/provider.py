@@ -48,7 +48,7 @@ ByOption = Annotated[str, typer.Option("--by", help="Who wants it. Default: the 
 def drain(
     name: NameArgument, lasts: ForOption = "2h", why: WhyOption = "", by: ByOption = "", config: ConfigOption = None
 ) -> None:
-    """Send nothing new through a provider while another one of the channel is available.
+    """Send nothing new through a provider while another is available.
 
     Conversations leave it as well. What it has, or may have, stays with it. A channel without another provider goes on.
     """

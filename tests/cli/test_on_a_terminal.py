@@ -104,6 +104,17 @@ async def test_the_list_of_commands_is_told_in_whole_sentences(session: Session,
     assert [line for line in listed if not line.endswith((".", "?"))] == []
 
 
+def test_no_sentence_of_a_list_of_commands_is_cut_on_eighty_columns() -> None:
+    root = typer.main.get_command(app)
+    cut = {
+        f"{name}: {line}"
+        for name, command in [("dcbridge", root), *every_command()]
+        for line in command.get_help(command.context_class(command, info_name=name, terminal_width=80)).splitlines()
+        if line.endswith("...") and "Usage:" not in line
+    }
+    assert cut == set()
+
+
 def test_every_option_says_what_it_does() -> None:
     silent = [
         f"{name} {parameter.name}"
