@@ -277,6 +277,16 @@ async def test_a_message_with_one_part_taken_is_no_probe_of_another_provider(ben
 # ---------------------------------------------------------------- what an operator wants
 
 
+async def test_a_conversation_whose_provider_is_away_does_not_go_to_a_drained_one(bench: RouteBench) -> None:
+    await bench.several("a", "b")
+    ref = await bench.new("m-1")
+    assert await bench.via(ref) == "a"
+    assert await bench.takes(ref, "a") == "sent"
+    await bench.ledger.routes.steer("b", "drain", 7200.0, "ann", "")
+    await bench.open_breaker("a")
+    assert await bench.via(await bench.new("m-2")) == "parked"
+
+
 async def test_a_drained_one_gets_nothing_while_another_can_be_spoken_to(bench: RouteBench) -> None:
     await bench.several("a", "b")
     first = await bench.new("m-1")
