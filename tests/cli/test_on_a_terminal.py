@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -105,10 +106,10 @@ async def test_the_list_of_commands_is_told_in_whole_sentences(session: Session,
 
 
 def test_no_sentence_of_a_list_of_commands_is_cut_on_eighty_columns() -> None:
-    root = typer.main.get_command(app)
+    every: list[tuple[str, Any]] = [("dcbridge", typer.main.get_command(app)), *every_command()]
     cut = {
         f"{name}: {line}"
-        for name, command in [("dcbridge", root), *every_command()]
+        for name, command in every
         for line in command.get_help(command.context_class(command, info_name=name, terminal_width=80)).splitlines()
         if line.endswith("...") and "Usage:" not in line
     }
