@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -57,6 +58,22 @@ SLOW = ("faults/test_soak.py", "helm/test_running.py", "benchmarks/", "faults/",
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help=f"leave out {', '.join(SLOW)}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In a fresh clone one process compiles what each of pytest's workers would compile at the same moment."""
+    workers = 0 if hasattr(config, "workerinput") else config.getoption("numprocesses", default=None) or 0
+    if workers > 1 and not config.option.collectonly and _is_fresh(config.args):
+        given = [*config.invocation_params.args, "--numprocesses=0", "--collect-only", "-qq"]
+        # Whether that goes well, each worker says again.
+        subprocess.run([sys.executable, "-m", "pytest", *given], capture_output=True, check=False)
+
+
+def _is_fresh(places: list[str]) -> bool:
+    """Most of these tests have not been imported since they were written."""
+    given = [Path(place.partition("::")[0]) for place in places]
+    tests = [path for place in given for path in (place.rglob("test_*.py") if place.is_dir() else [place])]
+    return 2 * sum(any(path.parent.glob(f"__pycache__/{path.stem}.*-pytest-*.pyc")) for path in tests) < len(tests)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
