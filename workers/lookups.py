@@ -88,7 +88,7 @@ class Question:
 
     async def send(self, request: Request) -> Answer:
         self.spoken.set()
-        return await self.ctx.sender.send(request)
+        return await self.ctx.accounts.send(self.provider, request)  # signed, where it has to be
 
     @property
     def entry(self) -> ClaimedMessage:
