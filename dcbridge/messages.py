@@ -170,6 +170,9 @@ class Cost:
         return f"{self.provider} {self.currency} {self.units} {self.segments}"
 
 
+Suppression = Literal["bounce", "complaint", "unsubscribe"]
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryUpdate:
     """What a provider says became of a message that it took (DLR, bounce, event).
@@ -191,6 +194,7 @@ class DeliveryUpdate:
     recipients: tuple[str, ...] = field(default=(), repr=False)
     pieces: int = 1  # of how many SMS of the part, each of which is reported by itself, this is one
     cost: Cost | None = None  # of the whole part
+    suppress: Suppression | None = None  # why this consumer should get no more emails
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,17 +18,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox import consumer_mail, files
+from sandbox import consumer_mail, files, mail_company
 from sandbox.authentication import Authentication
 from sandbox.config import SandboxConfig
 from sandbox.controls import Controls
 from sandbox.digital_channels import Messages
 from sandbox.mail import MailServer
+from sandbox.mail_company import MailCompany
 from sandbox.media import Media
 from sandbox.openmedia import Openmedia
 from sandbox.sms_company import SmsCompany
 from sandbox.subscriber import Subscriber
-from sandbox.wires import build
+from sandbox.wires import MAIL_KINDS, build, build_mail
 from sandbox.world import World
 
 PAGE = Path(__file__).parent / "page"
@@ -42,8 +43,16 @@ POLICY = (
 def build_app(config: SandboxConfig) -> Starlette:
     """The app; its lifespan starts and stops the mail server. `app.state.world` is what it remembers."""
     world = World(config)
+    accounts = config.all_accounts()
     companies = {
-        name: SmsCompany(world, name, build(world, name, account)) for name, account in config.all_accounts().items()
+        name: SmsCompany(world, name, build(world, name, account))
+        for name, account in accounts.items()
+        if account.kind not in MAIL_KINDS
+    }
+    posts = {
+        name: MailCompany(world, name, build_mail(world, name, account))
+        for name, account in accounts.items()
+        if account.kind in MAIL_KINDS
     }
     messages, media = Messages(world), Media(world)
     mail = MailServer(world)
@@ -67,6 +76,7 @@ def build_app(config: SandboxConfig) -> Starlette:
     channel = "/nexus/v3/channels/{channel_id}"
     routes = [
         *(route for company in companies.values() for route in company.routes()),
+        *(route for company in posts.values() for route in company.routes()),
         Route(f"{channel}/messages", messages.post, methods=["POST"]),
         Route(f"{channel}/media", media.upload, methods=["POST"]),
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
@@ -74,6 +84,7 @@ def build_app(config: SandboxConfig) -> Starlette:
         *(Openmedia(world, config.genesys).routes() if config.genesys else ()),
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
         *Controls(world, companies).routes(),
+        *mail_company.routes(posts),
         *files.routes(world),
         *consumer_mail.routes(world),
         _file("/", "index.html", "text/html"),

@@ -110,12 +110,13 @@ class Controls:
         subject = asked.get("subject", "")
         if not isinstance(subject, str):
             raise WrongError("subject: a string")
-        body = webhooks.email_body(self.world, recipients, subject, text, html, reply_to, message_id)
+        channel = _text(asked, "channel") if "channel" in asked else self.world.config.email_channel
+        body = webhooks.email_body(self.world, recipients, subject, text, html, reply_to, message_id, channel)
         file = _file(asked)
         if file is None:
             return await self._send(body, asked)
         media_id = str(uuid.uuid4())
-        self.world.media[(self.world.config.email_channel, media_id)] = (_name(asked), file.mimetype, file.data)
+        self.world.media[(channel, media_id)] = (_name(asked), file.mimetype, file.data)
         body["attachments"] = [{"url": f"genesys://nexus/{media_id}"}]
         return await self._send(body, asked, files.shown(files.keep(self.world, file)))
 
@@ -269,6 +270,7 @@ class Controls:
                     "media": self.companies[name].wire.carries_media,
                 }
                 for name, one in self.world.accounts.items()
+                if name in self.companies
             ],
             "email_channel": config.email_channel,
             "email_sender": config.email_sender,

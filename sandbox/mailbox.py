@@ -35,6 +35,10 @@ class Mail:
     authenticated: bool = False
     encrypted: bool = False
     reports: list[int] = field(default_factory=list)  # the bridge's answers to delivery reports; 0 is none
+    provider: str = ""  # the account of an email company, by its name in bridge.yaml
+    sid: str = ""  # the company's id
+    reference: str = ""  # of the bridge, which the company sends back
+    events: list[str] = field(default_factory=list)  # what the company told of it
 
     def parsed(self) -> EmailMessage:
         return message_from_bytes(self.raw, policy=policy.SMTPUTF8)
@@ -58,6 +62,8 @@ class Mail:
             "authenticated": self.authenticated,
             "encrypted": self.encrypted,
             "reports": self.reports,
+            "provider": self.provider,
+            "events": self.events,
             "size": len(self.raw),
             "headers": [[name, str(value)] for name, value in message.items()],
             "subject": str(message.get("subject", "")),

@@ -10,15 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from urllib.parse import urldefrag
 
-import aiohttp
-import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox import files
+from sandbox.calls import ANSWER_LIMIT, deliver
 from sandbox.connection import reset
 from sandbox.magic import BEHAVIOURS, DELIVERED, OPTED_OUT, START_WORDS, STOP_WORDS, Behaviour, Refusal
 from sandbox.records import SentByConsumer, Sms
@@ -28,9 +26,7 @@ from sandbox.wires.replies import note
 from sandbox.wires.smpp import CODES, SmppWire
 from sandbox.world import World
 
-ANSWER_LIMIT = 15.0
 SWITCHED_OFF = RefusedError(401, 20003, "the account is refused")  # a wire words its own 401
-BETWEEN_TRIES = 0.5
 AGAIN_AFTER = 0.3  # seconds from a deliver_sm that was not stored to the next try
 FINAL = frozenset(("delivered", "undelivered", "failed", "canceled"))
 
@@ -214,33 +210,7 @@ class SmsCompany:
         """The bridge's last answer; (0, b"") is none."""
         if self.session is not None:
             return await self.session.deliver(call), b""
-        world = self.world
-        url, _ = urldefrag(call.url)
-        public = world.config.public_url
-        where = world.config.bridge_url + url.removeprefix(public) if public and url.startswith(public) else url
-        status, answered = 0, b""
-        for attempt in range(max(call.tries, world.config.callback_tries)):
-            if attempt:
-                await asyncio.sleep(BETWEEN_TRIES * attempt)
-            started = time.perf_counter()
-            status, answered = 0, b""
-            try:
-                async with asyncio.timeout(ANSWER_LIMIT):
-                    response = await world.client.request(
-                        call.method, where, content=call.body or None, headers=dict(call.headers)
-                    )
-                status, answered = response.status_code, response.content
-            except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError):
-                pass
-            path = url.partition("://")[2].partition("/")[2]
-            world.exchange(
-                self.wire.who, False, call.method, f"/{path}", started, status, call.body, answered, self.wire.proof
-            )
-            if 200 <= status < 300:
-                return status, answered
-        if 400 <= status < 500:
-            world.violation(self.wire.who, "a callback that is signed right is taken", f"answered {status}")
-        return status, answered
+        return await deliver(self.world, self.wire.who, self.wire.proof, call)
 
 
 class Session:

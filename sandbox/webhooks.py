@@ -61,9 +61,10 @@ def email_body(
     html: str | None,
     reply_to: dict[str, str] | None,
     message_id: str | None,
+    channel_id: str = "",
 ) -> dict[str, Any]:
     channel: dict[str, Any] = {
-        "id": world.config.email_channel,
+        "id": channel_id or world.config.email_channel,
         "type": "email",
         "from": {"id": world.config.email_sender, "name": "Contact centre"},
         "to": to,

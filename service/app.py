@@ -15,6 +15,7 @@ from dcbridge.media.links import PATH
 from service import callbacks, webhooks
 from service.endpoint import Endpoint, ServiceContext
 from service.media import MediaLinks
+from service.posted_mail import MAIL_WITHIN, PostedMails
 
 _MESSAGES, _INTERACTIONS, _CALLBACKS = "/webhooks/messages/", "/webhooks/interactions/", "/callbacks/"
 
@@ -24,7 +25,11 @@ def build(ctx: ServiceContext) -> ASGIApp:
     deadlines = Deadlines(ctx.settings.answer_within)
     messages = Endpoint(ctx, "messages_webhook", webhooks.messages, deadlines)
     interactions = Endpoint(ctx, "interactions_webhook", webhooks.interactions, deadlines)
-    callback = Endpoint(ctx, "provider_callback", callbacks.callback, deadlines)
+    callback = _Callbacks(
+        ctx,
+        Endpoint(ctx, "provider_callback", callbacks.callback, deadlines),
+        Endpoint(ctx, "provider_mail", PostedMails(ctx).take, Deadlines(MAIL_WITHIN)),
+    )
 
     media = MediaLinks(ctx, deadlines)
 
@@ -49,7 +54,7 @@ def build(ctx: ServiceContext) -> ASGIApp:
     )
     # A redirect is documented nowhere for a webhook, and its Location would be what the Host header says.
     every.router.redirect_slashes = False
-    posts: dict[str, tuple[Endpoint, dict[str, str]]] = {
+    posts: dict[str, tuple[ASGIApp, dict[str, str]]] = {
         **{_MESSAGES + name: (messages, {"endpoint": name}) for name in ctx.configuration.endpoints},
         **{_INTERACTIONS + name: (interactions, {"endpoint": name}) for name in ctx.configuration.interactions},
         **{
@@ -61,10 +66,23 @@ def build(ctx: ServiceContext) -> ASGIApp:
     return _KnownFirst(posts, every)
 
 
+class _Callbacks:
+    """Consumers' mail is no callback that could be stored whole."""
+
+    def __init__(self, ctx: ServiceContext, callback: Endpoint, mail: Endpoint) -> None:
+        self._providers, self._callback, self._mail = ctx.providers, callback, mail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = scope["path_params"]
+        provider = self._providers.get(names["provider"])
+        mail = names["kind"] == "inbound" and provider is not None and provider.can.mail and scope["method"] == "POST"
+        await (self._mail if mail else self._callback)(scope, receive, send)
+
+
 class _KnownFirst:
     """What is configured is found by its path, without a walk through all routes; the rest is Starlette's."""
 
-    def __init__(self, posts: dict[str, tuple[Endpoint, dict[str, str]]], every: ASGIApp) -> None:
+    def __init__(self, posts: dict[str, tuple[ASGIApp, dict[str, str]]], every: ASGIApp) -> None:
         self._posts, self._every = posts, every
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -37,8 +37,16 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
         raise Refusal(405, "method not allowed", "method not allowed", {"Allow": "GET, HEAD, POST"})
     limit = min(ctx.settings.body_limit, provider.can.callbacks[kind] or ctx.settings.body_limit)
     raw = await request.body(limit)
-    called = await _with_key(ctx, provider, _callback(ctx, request, kind, raw, secret))
+    called = await with_key(ctx, provider, callback_of(ctx, request, kind, raw, secret))
     received, proof = _verified(ctx, request, provider, called, limit)
+    return await stored(ctx, request, provider, received, proof, secret, len(raw))
+
+
+async def stored(
+    ctx: ServiceContext, request: Request, provider: Provider, received: Callback, proof: str, secret: str, size: int
+) -> Outcome:
+    """Keep a verified callback, and answer it. `size`: bytes as they came."""
+    kind = received.kind
     answer = provider.callback_response(received)
     sent = Answer(answer.status, answer.body, dict(answer.headers), answer.content_type)
     if received.method == "OPTIONS":  # it says nothing that has to be kept
@@ -46,7 +54,7 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
     # A provider that has neither a proof nor an id of its own gets no deduplication: the same words are two messages.
     event = proof or provider.event_id(received) or uuid.uuid4().hex
     digest = hashlib.blake2b(f"{provider.name}\0{kind}\0{event}".encode(), digest_size=12).hexdigest()
-    stored = Callback(
+    kept = Callback(
         kind=received.kind,
         method=received.method,
         url=received.url,
@@ -54,18 +62,18 @@ async def callback(ctx: ServiceContext, request: Request) -> Outcome:
         headers={name: values for name, values in received.headers.items() if _is_stored(name, values, secret)},
         body=received.body,
     )
-    task = NewTask(f"b-{digest}", "callback", lane_for(provider, received), pack(provider.name, stored), request.trace)
+    task = NewTask(f"b-{digest}", "callback", lane_for(provider, received), pack(provider.name, kept), request.trace)
     word = await ctx.inbox.put(task)
-    return Outcome(sent, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": len(raw)})
+    return Outcome(sent, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": size})
 
 
-async def _with_key(ctx: ServiceContext, provider: Provider, called: Callback) -> Callback:
+async def with_key(ctx: ServiceContext, provider: Provider, called: Callback) -> Callback:
     """Raises Refusal 401, or 503 where the key cannot be had: the provider calls again."""
     try:
         wanted = provider.key_wanted(called)
         return called if wanted is None else replace(called, key=await ctx.keys.get(wanted))
     except BadCallback as error:
-        raise _refused(ctx, provider, error) from None
+        raise refused(ctx, provider, error) from None
     except NoKey:
         ctx.metrics.signatures.labels("callback", provider.name, "no key").inc()
         raise Refusal(503, "no key", "the key cannot be fetched; send it again", RETRY_AFTER) from None
@@ -88,23 +96,23 @@ def _verified(
         readable = replace(received, body=unpacked(request.encodings, received.body, limit))
     except BadCallback as error:
         if not received.body or "content-encoding" not in received.headers:
-            raise _refused(ctx, provider, error) from None
+            raise refused(ctx, provider, error) from None
         try:
             readable = replace(received, body=unpacked(request.encodings, received.body, limit))
             proof = provider.verify(readable)
         except (BadCallback, Refusal):
-            raise _refused(ctx, provider, error) from None
+            raise refused(ctx, provider, error) from None
     ctx.metrics.signatures.labels("callback", provider.name, "valid").inc()
     return readable, proof
 
 
-def _refused(ctx: ServiceContext, provider: Provider, error: BadCallback) -> Refusal:
+def refused(ctx: ServiceContext, provider: Provider, error: BadCallback) -> Refusal:
     ctx.metrics.signatures.labels("callback", provider.name, error.kind).inc()
     log.warning("signature_refused", provider=provider.name, why=error.kind)
     return Refusal(401, "signature refused", "the signature is missing or wrong")
 
 
-def _callback(ctx: ServiceContext, request: Request, kind: CallbackKind, body: bytes, secret: str) -> Callback:
+def callback_of(ctx: ServiceContext, request: Request, kind: CallbackKind, body: bytes, secret: str) -> Callback:
     """The URL is the configured public one: what the app sees behind an ingress is not what was signed."""
     scope = request.scope
     path = scope.get("raw_path") or scope["path"].encode()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,9 +15,10 @@ import uvloop
 from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
-from dcbridge.http.connections import public_connections
+from dcbridge.http.connections import Limits, public_connections
 from dcbridge.ledger import Ledger, probe
 from dcbridge.ledger.layout import Layout, WrongLayout, require_sync
+from dcbridge.providers.base import Provider
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
@@ -36,6 +39,13 @@ from service.report import Report
 from service.supervisor import Place
 
 log = structlog.get_logger()
+
+
+def _limits(settings: Settings, providers: Mapping[str, Provider]) -> Limits:
+    """Where companies post mail, there is room for it while it is received."""
+    usual = settings.limits(public_connections(settings.connections))
+    mail = any(one.can.mail for one in providers.values())
+    return replace(usual, bodies=usual.bodies + settings.mail_memory) if mail else usual
 
 
 def run(settings: Settings, configuration: Configuration) -> None:
@@ -93,7 +103,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
         settings.public_host,
         settings.public_port,
         setting="DCBRIDGE_PUBLIC_PORT",
-        limits=settings.limits(public_connections(settings.connections)),
+        limits=_limits(settings, ctx.providers),
         ended=metrics.ended_by("public"),
         bound=place.public if place else None,
     )

@@ -181,7 +181,7 @@ class Stack:
         told = yaml.safe_load(path.read_text())
         told["retry"] = RETRY
         for name, channel in told["channels"].items():
-            if "mail-in" not in self._wanted:
+            if "mail-in" not in self._wanted and name == EMAIL:
                 channel.pop("inbound", None)
             channel.update({"unknown_grace": 0.5, **channels.get(name, {})})
             if "providers" in channel:

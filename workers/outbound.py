@@ -217,6 +217,8 @@ async def _send_part(
     else:
         ctx.metrics.sends.labels(provider.name, "taken").inc()
         ctx.metrics.send_seconds.labels(provider.name).observe(time.monotonic() - began)
+    if taken.message_id and claimed.entry.to_id:
+        await threads.remember_renamed(ctx, channel, claimed.entry.channel_id, claimed.entry.to_id, taken.message_id)
     cost = _count(ctx, claimed.entry.channel_id, provider.name, part.text, taken.cost) if sms else taken.cost
     delivered = understood and channel.delivered_when == "taken" and part.number + 1 == part.count
     state = await ctx.ledger.messages.submitted(

@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import httpx
+
 from dcbridge.config.models import Channel
 from dcbridge.ledger.threads import KEEP
 from dcbridge.mail import shingles
 from dcbridge.mail.html import to_text
 from dcbridge.messages import Address, AgentMessage
 from dcbridge.providers.base import MailRequest, Request
+from dcbridge.providers.email_fields import MESSAGE_ID
 from dcbridge.providers.mail_message import alternatives
 from workers.context import WorkerContext
 
@@ -67,10 +70,15 @@ async def answered_by(ctx: WorkerContext, message: AgentMessage, channel: Channe
 
 async def remember_ours(ctx: WorkerContext, message: AgentMessage, channel: Channel, request: Request) -> None:
     """Before it is sent, so that no answer comes earlier."""
-    if channel.inbound is None or not isinstance(request, MailRequest):
+    if channel.inbound is None:
+        return
+    if isinstance(request, MailRequest):
+        message_id = request.provider_id.partition(">")[0].removeprefix("<")
+    else:
+        message_id = request.extensions.get(MESSAGE_ID, "") if isinstance(request, httpx.Request) else ""
+    if not message_id:
         return
     text, html = alternatives(message)
-    message_id = request.provider_id.partition(">")[0].removeprefix("<")
     thread = thread_of(ctx, message.channel_id, message.to.id)
     await ctx.ledger.threads.add(thread, message_id, shingles.of_text(text or to_text(html)))
     if channel.inbound.reply_reference != "off":
@@ -90,6 +98,14 @@ async def answered_copy(ctx: WorkerContext, channel_id: str, mailboxes: Iterable
         channel, _, mailbox = said.partition("\0")
         return ref, mailbox if channel == channel_id else ""
     return "", ""
+
+
+async def remember_renamed(
+    ctx: WorkerContext, channel: Channel, channel_id: str, mailbox: str, message_id: str
+) -> None:
+    """The Message-ID under which a company sends our email, where that is one of its own."""
+    if channel.inbound is not None and _ID.fullmatch(message_id):
+        await ctx.ledger.threads.add(thread_of(ctx, channel_id, mailbox), message_id)
 
 
 async def remember_theirs(ctx: WorkerContext, channel_id: str, mailbox: str, message_id: str) -> None:

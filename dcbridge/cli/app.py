@@ -76,9 +76,9 @@ def dev(
         str,
         typer.Option(
             "--with",
-            help="SMS companies beside Twilio, separated by commas:"
-            " africastalking, aws-sms, azure-sms, bandwidth, http, infobip, messagebird, plivo, sinch, smpp, telnyx,"
-            " vonage."
+            help="Companies beside Twilio and the mail server, separated by commas:"
+            " africastalking, aws-sms, azure-email, azure-sms, bandwidth, http, infobip, mailgun, messagebird, plivo,"
+            " postmark, sendgrid, ses, sinch, smpp, telnyx, vonage."
             " They stay in bridge.yaml.",
         ),
     ] = "",

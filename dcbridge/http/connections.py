@@ -34,6 +34,7 @@ class Limits:
     body: float = 7.0  # from the end of the head to the end of the body; and to take an answer
     idle: float = 30.0  # between two requests
     connections: int = USUAL
+    bodies: int = BODIES  # bytes of all bodies that are not whole yet
 
 
 class Connection(Protocol):
@@ -89,7 +90,7 @@ class Connections:
 
     def make_memory(self) -> None:
         """Where bodies that are not whole yet hold too much, the largest gives way."""
-        while self.bodies > BODIES:
+        while self.bodies > self.limits.bodies:
             largest = max([*self._new, *self._answered], key=lambda one: one.holds)
             self.remove(largest)
             largest.give_up()

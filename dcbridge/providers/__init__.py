@@ -6,14 +6,19 @@ from collections.abc import Callable
 
 from dcbridge.providers.africastalking import AfricasTalking
 from dcbridge.providers.aws_sms import AwsSms
+from dcbridge.providers.azure_email import AzureEmail
 from dcbridge.providers.azure_sms import AzureSms
 from dcbridge.providers.bandwidth import Bandwidth
 from dcbridge.providers.base import Adapter, Fields, Provider
 from dcbridge.providers.http import Http
 from dcbridge.providers.infobip import Infobip
+from dcbridge.providers.mailgun import Mailgun
 from dcbridge.providers.messagebird import MessageBird
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.plivo import Plivo
+from dcbridge.providers.postmark import Postmark
+from dcbridge.providers.sendgrid import SendGrid
+from dcbridge.providers.ses import Ses
 from dcbridge.providers.sinch import Sinch
 from dcbridge.providers.smpp import Smpp
 from dcbridge.providers.smtp import Smtp
@@ -24,12 +29,17 @@ from dcbridge.providers.vonage import Vonage
 KINDS: dict[str, type[Adapter]] = {
     "africastalking": AfricasTalking,
     "aws-sms": AwsSms,
+    "azure-email": AzureEmail,
     "azure-sms": AzureSms,
     "bandwidth": Bandwidth,
     "http": Http,
     "infobip": Infobip,
+    "mailgun": Mailgun,
     "messagebird": MessageBird,
     "plivo": Plivo,
+    "postmark": Postmark,
+    "sendgrid": SendGrid,
+    "ses": Ses,
     "sinch": Sinch,
     "smpp": Smpp,
     "smtp": Smtp,

@@ -3,11 +3,8 @@
 https://learn.microsoft.com/en-us/rest/api/communication/sms/sms/send
 https://learn.microsoft.com/en-us/rest/api/communication/authentication
 https://learn.microsoft.com/en-us/azure/event-grid/communication-services-telephony-sms-events
-https://learn.microsoft.com/en-us/azure/event-grid/end-point-validation-event-grid-events-schema
-https://learn.microsoft.com/en-us/azure/event-grid/end-point-validation-cloud-events-schema
 
-Event Grid signs nothing: each callback carries our secret in its path. A subscription begins with a handshake: a POST
-in its own schema, OPTIONS with CloudEvents.
+Events come by Event Grid (`event_grid`), which signs nothing: each callback carries our secret in its path.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ from pydantic import AfterValidator, Field
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
-from dcbridge.providers import http_words, segmentation, shared_secret
+from dcbridge.providers import event_grid, http_words, segmentation, shared_secret
 from dcbridge.providers.base import (
     Adapter,
     Answer,
@@ -41,7 +38,7 @@ from dcbridge.providers.base import (
     Unread,
     named_by,
 )
-from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, json_value, reasons
+from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, reasons
 from dcbridge.providers.phone import Senders
 from dcbridge.providers.posts import Posts
 from dcbridge.providers.sms_fields import SmsFields, consumer_message, sms_parts
@@ -52,7 +49,7 @@ MOST_SMS = 10  # in one request; Azure takes 2,048 characters
 _OUR_IDS = uuid.UUID("6c0b1a52-6f0f-5d3a-9a34-0e5b8f2b7d11")  # the namespace of repeatabilityRequestId
 
 
-def _key(value: Secret) -> Secret:
+def base64_key(value: Secret) -> Secret:
     try:
         base64.b64decode(value.get_secret_value(), validate=True)
     except (binascii.Error, ValueError):
@@ -66,7 +63,9 @@ class AzureSmsFields(SmsFields):
     senders = SENDERS
 
     base_url: CompanyUrl = Field(description="Endpoint of the resource, https://….communication.azure.com.")
-    access_key: Annotated[Secret, AfterValidator(_key)] = Field(description="Access key of the resource, in base64.")
+    access_key: Annotated[Secret, AfterValidator(base64_key)] = Field(
+        description="Access key of the resource, in base64."
+    )
     callback_secret: Annotated[shared_secret.PathSecrets, Field(min_length=1)] = Field(
         description="Secret in the path of callbacks; during a rotation several."
     )
@@ -89,10 +88,8 @@ _ERRORS = {
 }
 _STATUSES = {"delivered": UpdateStatus.DELIVERED, "failed": UpdateStatus.FAILED}
 _REPORT, _RECEIVED = "Microsoft.Communication.SMSDeliveryReportReceived", "Microsoft.Communication.SMSReceived"
-_VALIDATION = "Microsoft.EventGrid.SubscriptionValidationEvent"
 _ID = re.compile(r"[0-9A-Za-z._-]{1,200}", re.ASCII)
 _DETAIL = re.compile(r"\b[2459][0-9]{3}\b", re.ASCII)
-_ECHO = re.compile(r"[0-9A-Za-z.-]{1,200}", re.ASCII)  # a validation code, or a host
 
 
 class AzureSms(Adapter):
@@ -158,31 +155,20 @@ class AzureSms(Adapter):
         return hashlib.blake2b(callback.body, digest_size=16).hexdigest()  # each event in it has an id
 
     def callback_response(self, callback: Callback) -> CallbackAnswer:
-        """Of a handshake what it asks for."""
-        origin = callback.header("webhook-request-origin")
-        if callback.method == "OPTIONS":
-            right = _ECHO.fullmatch(origin)
-            allowed = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"} if right else {}
-            return CallbackAnswer(200, headers=allowed)
-        for event in _events(callback):
-            asked = a_text(an_object(an_object(event).get("data")).get("validationCode"))
-            if an_object(event).get("eventType") == _VALIDATION and _ECHO.fullmatch(asked):
-                return CallbackAnswer(200, orjson.dumps({"validationResponse": asked}), "application/json")
-        return CallbackAnswer(200)
+        return event_grid.response(callback)
 
     def parse_callback(self, callback: Callback) -> Sequence[ConsumerMessage | DeliveryUpdate | Unread]:
-        events = [one for one in _events(callback) if _type(one) != _VALIDATION]
-        if not events and not _events(callback):
+        events = [one for one in event_grid.events(callback) if event_grid.type_of(one) != event_grid.VALIDATION]
+        if not events and not event_grid.events(callback):
             raise UnreadableEvent("no event")
         return http_words.each(events, self._event, lambda event: [event])
 
     def _event(self, event: Mapping[str, object]) -> ConsumerMessage | DeliveryUpdate:
-        # "MessageId" in older events, "messageId" in others, and "Tag" beside "messageId" in some.
-        data = {name.lower(): value for name, value in an_object(event.get("data")).items()}
-        if _type(event) == _RECEIVED:
+        data = event_grid.data_of(event)
+        if event_grid.type_of(event) == _RECEIVED:
             return self._consumer_message(event, data)
         provider_id, word = a_text(data.get("messageid")), a_text(data.get("deliverystatus")).lower()
-        if _type(event) != _REPORT or not _ID.fullmatch(provider_id) or not word:
+        if event_grid.type_of(event) != _REPORT or not _ID.fullmatch(provider_id) or not word:
             raise UnreadableEvent("no event of a message")
         status, reason = _STATUSES.get(word, UpdateStatus.SENT), None
         found = _DETAIL.search(a_text(data.get("deliverystatusdetails"))[:200])
@@ -214,14 +200,3 @@ class HmacLogin:
         shown = f"HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature={signature}"
         request.headers.update({"x-ms-date": date, "x-ms-content-sha256": body, "Authorization": shown})
         return request
-
-
-def _events(callback: Callback) -> Sequence[object]:
-    """A list in Event Grid's schema, a list or a single one as CloudEvents."""
-    said = json_value(callback.body)
-    return [said] if isinstance(said, dict) and said else a_list(said)
-
-
-def _type(event: object) -> str:
-    said = an_object(event)
-    return a_text(said.get("eventType")) or a_text(said.get("type"))

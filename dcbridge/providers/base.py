@@ -88,6 +88,7 @@ class Submission:
 
     provider_id: str
     cost: Cost | None = None
+    message_id: str = ""  # under which an email leaves, without its brackets, where the company says which
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +268,9 @@ class Can:
     named_by_id: bool = False
     # Seconds from the first request for a part in which a second one with the same key is not a second message.
     idempotent_for: float = 0.0
+    # Of a company that posts consumers' mail to `inbound` (`BringsMail`): how many times as large as the mail its
+    # request may be. 0: it brings none.
+    mail: float = 0.0
     handshake: bool = False  # OPTIONS asks whether its callbacks are welcome (CloudEvents' HTTP webhook, 4)
     # Who keeps to a consumer's STOP, and answers it: the provider, or dcbridge.
     opt_out: Literal["theirs", "ours"] = "ours"
@@ -350,6 +354,29 @@ class HasMedia(HasLogin, Protocol):
         token or a signature is added where the request is sent, if it is marked (`sms_fields.WITH_LOGIN`).
 
         None for a URL that is not on a host of this provider's. What the host answers is a file or one redirect.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class PostedMail:
+    """A consumer's mail as a company hands it on. `sender`: MAIL FROM, None where it does not say.
+
+    `recipients`: the mailboxes that it came to, as the envelope has them.
+    """
+
+    raw: bytes = field(repr=False)
+    sender: str | None = field(repr=False)
+    recipients: tuple[str, ...] = field(repr=False)
+
+
+@runtime_checkable
+class BringsMail(Protocol):
+    """A provider that posts what consumers write to our mailboxes, one request for each mail."""
+
+    def mails(self, callback: Callback) -> Sequence[PostedMail] | None:
+        """The mail of a verified callback; None for one that is no mail and is kept as any other.
+
+        Raises UnreadableEvent where there is no mail in it, such as where a webhook is set up to send its text alone.
         """
 
 

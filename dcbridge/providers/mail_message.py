@@ -99,10 +99,10 @@ def write(
         _text("Subject", message.subject),
         f"Date: {format_datetime(datetime.fromtimestamp(at, UTC))}",
         f"Message-ID: {message_id}",
-        *_threading(thread),
+        *(f"{name}: {_FOLD.join(value.split())}" for name, value in more_headers(thread)),
     ]
     body = EmailMessage(policy.SMTP)
-    text, html = (_UNENCODABLE.sub("\ufffd", written) for written in alternatives(message))
+    text, html = map(writable, alternatives(message))
     if text:
         body.set_content(text, charset="utf-8", cte=_encoding(text))
     if html and text:
@@ -133,11 +133,21 @@ def _with_files(written: bytes, files: Sequence[MediaFile], stands_for: Sequence
     yield written
 
 
-def _threading(thread: Sequence[str]) -> list[str]:
+def more_headers(thread: Sequence[str]) -> Iterator[tuple[str, str]]:
     """By which her mail program puts this email to those that it goes on from (RFC 5322, 3.6.4)."""
-    if not thread:
-        return []
-    return [f"In-Reply-To: <{thread[-1]}>", "References: " + _FOLD.join(f"<{one}>" for one in thread)]
+    if thread:
+        yield "In-Reply-To", f"<{thread[-1]}>"
+        yield "References", " ".join(f"<{one}>" for one in thread)
+
+
+def writable(text: str) -> str:
+    """A text as UTF-8 can write it."""
+    return _UNENCODABLE.sub("\ufffd", text)
+
+
+def one_line(value: str) -> str:
+    """A subject: line ends and other control characters become a space."""
+    return _UNPRINTABLE.sub(" ", value).strip()
 
 
 # The standard library folds names wrongly now and then: Python 3.11 wrote the comma between two
@@ -178,7 +188,7 @@ def _with_tail(header: str, between: str, tail: str) -> str:
 
 def _text(name: str, value: str) -> str:
     """A header of words, on one line or folded: line ends and other control characters become a space."""
-    value = _UNPRINTABLE.sub(" ", value).strip()
+    value = one_line(value)
     header = f"{name}: "
     return header + value if _PLAIN.fullmatch(value) and "=?" not in value else _with_words(header, value)
 

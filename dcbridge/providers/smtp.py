@@ -21,8 +21,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from dcbridge.errors import Refused, UnreadableEvent
-from dcbridge.messages import Address, AgentMessage, DeliveryUpdate, Reason, message_ref
+from dcbridge.errors import UnreadableEvent
+from dcbridge.messages import Address, AgentMessage, DeliveryUpdate
 from dcbridge.providers import mail_message, phone, shared_secret
 from dcbridge.providers.base import (
     Adapter,
@@ -39,6 +39,7 @@ from dcbridge.providers.base import (
     Turn,
 )
 from dcbridge.providers.delivery_status import Outcome, Report, own_message_id, read_report
+from dcbridge.providers.email_fields import email_parts, ends, message_id_of
 from dcbridge.providers.oauth2 import OAuth2Fields
 from dcbridge.providers.shared_secret import OneOrMore
 from dcbridge.providers.smtp_codes import error_of, verdict_of
@@ -133,25 +134,13 @@ class Smtp(Adapter):
         self._ask_dsn = fields.dsn == "auto" and bool(fields.callback_secret)
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
-        if message.type != "Email":
-            raise Refused("not an email", reason=Reason.UNSUPPORTED)
-        text, html = mail_message.alternatives(message)
-        if not text and not html and not message.media:
-            if any(content.text.strip() for content in message.contents):
-                raise Refused("no text and no html", reason=Reason.UNSUPPORTED)
-            raise Refused("empty content", reason=Reason.INVALID_STRUCTURE)
-        return [Part(0, 1, text or html)]
+        return email_parts(message)
 
     def build_request(self, turn: Turn) -> MailRequest:
         message = turn.message
-        sender = mail_message.mailbox_of(message.sender)
-        recipient = mail_message.mailbox_of(message.to)
-        if sender is None:
-            raise Refused("no sender address", reason=Reason.INVALID_STRUCTURE)
-        if recipient is None:
-            raise Refused("no recipient address", reason=Reason.INVALID_DESTINATION)
+        sender, recipient = ends(message)
         fields = self._fields
-        message_id = f"<{message_ref(message.channel_id, message.message_id)}@{sender.domain}>"
+        message_id = message_id_of(message, sender)
         return MailRequest(
             host=fields.host,
             port=fields.port,

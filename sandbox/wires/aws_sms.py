@@ -6,24 +6,20 @@ https://docs.aws.amazon.com/sns/latest/dg/sns-verify-signature-of-message.html
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import is_gsm7, measure
 from sandbox.wires.base import E164, SENDER, Call, PlainWire, RefusedError, Reply, Submitted
+from sandbox.wires.signatures import check_sigv4
+from sandbox.wires.sns import Topic
 from sandbox.world import World
 
 FIELDS = {
@@ -32,11 +28,7 @@ FIELDS = {
 }  # fmt: skip
 STATUSES = {"queued": "TEXT_QUEUED", "sent": "TEXT_SENT", "delivered": "TEXT_DELIVERED"}
 ERRORS = {30005: "TEXT_INVALID", 30007: "TEXT_CARRIER_BLOCKED", 30008: "TEXT_UNKNOWN"}  # of an event
-LONGEST, OLDEST = 1600, 300  # characters; seconds
-_SHOWN = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=([A-Z0-9]+)/(\d{8}/[a-z0-9-]+/sms-voice/aws4_request),"
-    r" SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})"
-)
+LONGEST = 1600  # characters
 
 
 class AwsSmsWire(PlainWire):
@@ -46,41 +38,14 @@ class AwsSmsWire(PlainWire):
     send_path = "/aws/"
 
     def __init__(self, world: World, name: str, account: Account) -> None:
-        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
         self.world, self.name, self.account = world, name, account
-        key = load_pem_private_key(account.secrets["private_key"].encode(), None)
-        assert isinstance(key, RSAPrivateKey)
-        self._key, self._topic = key, account.secrets["topic_arn"]
-        self._certificate = f"/SimpleNotificationService-{hashlib.md5(self._pem()).hexdigest()}.pem"  # noqa: S324
-
-    def _pem(self) -> bytes:
-        """A certificate of its own, the same each time."""
-        from cryptography import x509
-        from cryptography.hazmat.primitives.hashes import SHA256
-        from cryptography.hazmat.primitives.serialization import Encoding
-
-        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
-        made = x509.CertificateBuilder(name, name, self._key.public_key(), 1)
-        dated = made.not_valid_before(datetime(2026, 1, 1, tzinfo=UTC)).not_valid_after(
-            datetime(2090, 1, 1, tzinfo=UTC)
-        )
-        return dated.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
+        self._topic = Topic(world, account.secrets["private_key"], account.secrets["topic_arn"], "/sns")
 
     def new_id(self) -> str:
         return str(uuid.uuid4())
 
     def routes(self) -> Sequence[Route]:
-        return (Route("/sns" + self._certificate, self._give, methods=["GET"]), Route("/sns/", self._confirmed))
-
-    async def _give(self, request: Request) -> Response:
-        return Response(self._pem(), media_type="application/x-pem-file")
-
-    async def _confirmed(self, request: Request) -> Response:
-        right = request.query_params.get("Action") == "ConfirmSubscription" and request.query_params.get("Token")
-        self.world.counts["sns.confirmed"] += 1 if right else 0
-        return Response(b"<ConfirmSubscriptionResponse/>", 200 if right else 400, media_type="text/xml")
+        return self._topic.routes()
 
     def listed(self, request: Request, body: bytes) -> Reply | None:
         """https://docs.aws.amazon.com/pinpoint/latest/apireference_smsvoicev2/API_DescribeOptedOutNumbers.html"""
@@ -132,24 +97,9 @@ class AwsSmsWire(PlainWire):
         return Submitted(to, sender, text, measure(text)[1], url, orjson.dumps(context).decode())
 
     def _check(self, request: Request, body: bytes) -> None:
-        """The signature, as it was made."""
-        shown = _SHOWN.fullmatch(request.headers.get("authorization", ""))
-        if shown is None:
-            raise RefusedError(403, 20003, "MissingAuthenticationTokenException")
-        key_id, scope, names, given = shown.groups()
-        lines = "".join(f"{name}:{request.headers.get(name, '')}\n" for name in names.split(";"))
-        digest = hashlib.sha256(body).hexdigest()
-        canonical = f"{request.method}\n{request.url.path}\n{request.url.query}\n{lines}\n{names}\n{digest}"
-        moment = request.headers.get("x-amz-date", "")
-        text = f"AWS4-HMAC-SHA256\n{moment}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        key = f"AWS4{self.account.secrets['secret_access_key']}".encode()
-        for word in scope.split("/"):
-            key = hmac.digest(key, word.encode(), "sha256")
-        right = hmac.compare_digest(hmac.digest(key, text.encode(), "sha256").hex(), given)
-        old = abs(time.time() - datetime.strptime(moment, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()) > OLDEST
-        whole = {"host", "x-amz-date", "x-amz-target"} <= set(names.split(";"))
-        if not right or old or not whole or key_id != self.account.secrets["access_key_id"]:
-            raise RefusedError(403, 20003, "InvalidSignatureException")
+        kept = self.account.secrets
+        signed = {"host", "x-amz-date", "x-amz-target"}
+        check_sigv4(request, body, "sms-voice", kept["access_key_id"], kept["secret_access_key"], signed)
 
     def error(self, code: int) -> str:
         return ERRORS.get(code, "TEXT_UNKNOWN")
@@ -182,27 +132,11 @@ class AwsSmsWire(PlainWire):
             "messageStatusDescription": "sandbox", "context": orjson.loads(sms.reference),
             "totalMessageParts": sms.segments, "totalMessagePrice": 0.00581 * sms.segments, "totalCarrierFee": 0.0,
         }  # fmt: skip
-        return [self._call(sms.callback_url, message)]
+        return [self._topic.publish(sms.callback_url, message)]
 
     def write(self, sent: SentByConsumer) -> Sequence[Call]:
         message = {
             "originationNumber": sent.sender, "destinationNumber": sent.to, "messageKeyword": "KEYWORD_1",
             "messageBody": sent.text, "previousPublishedMessageId": str(uuid.uuid4()), "inboundMessageId": sent.sid,
         }  # fmt: skip
-        return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", message)]
-
-    def _call(self, url: str, message: Mapping[str, object]) -> Call:
-        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-        from cryptography.hazmat.primitives.hashes import SHA256
-
-        said = {
-            "Type": "Notification", "MessageId": str(uuid.uuid4()), "TopicArn": self._topic,
-            "Message": orjson.dumps(message).decode(),
-            "Timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        }  # fmt: skip
-        text = "".join(f"{name}\n{said[name]}\n" for name in sorted(said))
-        signature = base64.b64encode(self._key.sign(text.encode(), PKCS1v15(), SHA256())).decode()
-        certificate = f"https://sns.eu-west-1.amazonaws.com{self._certificate}"
-        whole = {**said, "SignatureVersion": "2", "Signature": signature, "SigningCertURL": certificate}
-        headers = {"Content-Type": "text/plain; charset=UTF-8", "x-amz-sns-message-type": "Notification"}
-        return Call(url, orjson.dumps(whole), headers, tries=3)
+        return [self._topic.publish(f"{self.world.config.bridge_url}/callbacks/{self.name}/events", message)]

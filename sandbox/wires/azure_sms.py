@@ -7,8 +7,6 @@ https://learn.microsoft.com/en-us/azure/event-grid/communication-services-teleph
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +20,7 @@ from sandbox.config import Account
 from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
 from sandbox.wires.base import E164, SENDER, Call, PlainWire, RefusedError, Reply, Submitted
+from sandbox.wires.signatures import OLDEST, check_azure
 from sandbox.world import World
 
 FIELDS, RECIPIENT = (
@@ -30,7 +29,7 @@ FIELDS, RECIPIENT = (
 )
 ERRORS = {30005: 4004, 30007: 4005, 30008: 9999, 21610: 4007}  # of a report
 REPEATED = 202  # of a request that was accepted before
-LONGEST, OLDEST = 2048, 300.0  # characters; seconds
+LONGEST = 2048  # characters
 
 
 class AzureSmsWire(PlainWire):
@@ -50,7 +49,7 @@ class AzureSmsWire(PlainWire):
         return f"Outgoing_{datetime.now(UTC):%Y%m%d%H%M}{uuid.uuid4()}"
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
-        self._check(request, body)
+        check_azure(request, body, self._key)
         try:
             said = orjson.loads(body)
         except orjson.JSONDecodeError as wrong:
@@ -76,21 +75,6 @@ class AzureSmsWire(PlainWire):
                 raise RefusedError(202, REPEATED, sms.sid)
         url = self._events if options.get("enableDeliveryReport") is True else ""
         return Submitted(to, sender, text, measure(text)[1], url, f"{key} {tag}")
-
-    def _check(self, request: Request, body: bytes) -> None:
-        """The signature, as it was made."""
-        shown, date = request.headers.get("authorization", ""), request.headers.get("x-ms-date", "")
-        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        text = f"{request.method}\n{path}\n{date};{request.headers['host']};{digest}"
-        right = base64.b64encode(hmac.digest(self._key, text.encode(), "sha256")).decode()
-        scheme = "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature="
-        if not hmac.compare_digest(shown.encode(), f"{scheme}{right}".encode()):
-            raise RefusedError(401, 20003, "The signature is wrong")
-        if request.headers.get("x-ms-content-sha256") != digest:
-            raise RefusedError(401, 20003, "x-ms-content-sha256 is wrong")
-        if abs(time.time() - parsedate_to_datetime(date).timestamp()) > OLDEST:
-            raise RefusedError(401, 20003, "x-ms-date is too long ago")
 
     def error(self, code: int) -> str:
         return str(ERRORS.get(code, 9999))

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sandbox.wires.base import RefusedError, Reply, Wire
+from sandbox.wires.mail_base import MailWire
 from sandbox.world import World
 
 WRONG_LOGIN = 20003  # of a company that answers it with HTTP 200
@@ -13,7 +14,7 @@ WRONG_LOGIN = 20003  # of a company that answers it with HTTP 200
 
 def note(
     world: World,
-    wire: Wire,
+    wire: Wire | MailWire,
     request: Request,
     started: float,
     body: bytes,

@@ -61,7 +61,7 @@ class LedgerTaker:
             return "451 4.7.1 too many mails at once; send it again"
         return ""
 
-    async def take(self, raw: bytes, sender: str, mailboxes: list[str]) -> list[str]:
+    async def take(self, raw: bytes, sender: str | None, mailboxes: list[str]) -> list[str]:
         """Store a mail once for each channel; an answer for each recipient."""
         channels = [self._channel_of(mailbox) or "" for mailbox in mailboxes]
         name = await asyncio.to_thread(name_of, raw)

@@ -20,9 +20,11 @@ from dcbridge.cli.dev.companies import COMPANIES, accounts
 from dcbridge.providers import KINDS
 from sandbox.config import Account, SandboxConfig
 from sandbox.magic import NUMBERS
+from sandbox.mailbox import Mail, Recipient
 from sandbox.records import SentByConsumer
 from sandbox.wires import KINDS as WIRES
-from sandbox.wires import build
+from sandbox.wires import MAIL_KINDS as MAIL_WIRES
+from sandbox.wires import build, build_mail
 from sandbox.wires.base import Call, Wire
 from sandbox.world import World
 from tests.stack import EMAIL, SMS, Stack, until
@@ -30,6 +32,7 @@ from tests.stack import EMAIL, SMS, Stack, until
 ROOT = Path(__file__).parent.parent.parent
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 PICTURE = {"type": "image/png", "data": PIXEL}
+POSTS = sorted(kind for kind, adapter in KINDS.items() if "email" in adapter.can.channel_types and kind != "smtp")
 TEXTERS = sorted(kind for kind, adapter in KINDS.items() if "sms" in adapter.can.channel_types)
 PICTURED = [kind for kind in TEXTERS if hasattr(KINDS[kind], "media_request")]  # carry files, in both directions
 SIGNED = sorted(kind for kind in TEXTERS if KINDS[kind].can.callbacks)
@@ -64,7 +67,7 @@ def test_a_kind_is_whole(kind: str) -> None:
     assert re.search(rf"^\| \[.+\]\(docs/providers/{kind}\.md\) \|", readme, re.MULTILINE), (
         "it has no row in the README"
     )
-    assert kind in WIRES or kind == "smtp", "it has no wire in the sandbox"
+    assert kind in WIRES or kind in MAIL_WIRES or kind == "smtp", "it has no wire in the sandbox"
     assert kind in COMPANIES or kind in ("smtp", "twilio"), "dcbridge dev cannot add it"
     for heading in ("bridge.yaml", "Known gaps", "What was verified, and against what"):
         assert f"## {heading}\n" in page.read_text()
@@ -267,12 +270,16 @@ def inbound(stack: Stack, kind: str) -> Call:
     return wire.write(sent)[0]
 
 
-def wire_of(stack: Stack, kind: str) -> Wire:
+def world(stack: Stack) -> World:
     config = SandboxConfig(
         app_secret="", contact_center_id="", twilio_account_sid="AC1", twilio_auth_token="x", mail_callback_secret="",
         bridge_url=stack.public,
     )  # fmt: skip
-    return build(World(config), kind, account(stack, kind))
+    return World(config)
+
+
+def wire_of(stack: Stack, kind: str) -> Wire:
+    return build(world(stack), kind, account(stack, kind))
 
 
 def post(stack: Stack, call: Call) -> int:
@@ -281,8 +288,122 @@ def post(stack: Stack, call: Call) -> int:
     ).status_code
 
 
+def mails(stack: Stack, kind: str, to: str, **more: object) -> str:
+    """An agent's email through this company; its messageId."""
+    told = {"channel": account(stack, kind).channel, "to": [{"id": to, "name": 'Ana, "Ruiz"'}], "wait": True,
+            "subject": f"Größe & {kind}", "text": "Grüße – 1 € 😀", **more}  # fmt: skip
+    made = stack.sandbox("agent/email", told)
+    assert made["state"] == "accepted"
+    return str(made["messageId"])
+
+
+def posted(stack: Stack, kind: str, *boxes: str) -> dict[str, dict[str, Any]]:
+    """What becomes of emails to these mailboxes, by what stands before their @."""
+    sent = {to: mails(stack, kind, to) for to in boxes}
+    channel = account(stack, kind).channel
+    return {to.partition("@")[0]: stack.receipt(one, to, channel) for to, one in sent.items()}
+
+
+def mailbox(local: str = "ana") -> str:
+    return f"{local}@{secrets.token_hex(4)}.example.com"
+
+
+@pytest.mark.parametrize("kind", POSTS)
+def test_an_email_goes_out_whole_and_in_its_thread(stack: Stack, kind: str) -> None:
+    to, channel = mailbox(), account(stack, kind).channel
+    for more in ({"html": "<p>Grüße</p>", "replyTo": {"id": "help@company.com"}}, {"subject": ""}):
+        assert stack.receipt(mails(stack, kind, to, **more), to, channel)["status"] == "Delivered"
+    first, second = stack.mails_to(to)
+    assert (first["provider"], first["subject"], first["text"].strip()) == (kind, f"Größe & {kind}", "Grüße – 1 € 😀")
+    assert (first["html"].strip(), first["reply_to"]) == ("<p>Grüße</p>", "help@company.com")
+    assert account(stack, kind).number in first["from"]
+    named, answers = ({name.lower(): value for name, value in one["headers"]} for one in (first, second))
+    assert (answers["in-reply-to"] == named["message-id"]) is (kind != "azure-email")  # which names it too late
+
+
+@pytest.mark.parametrize("kind", POSTS)
+def test_an_email_fails_with_its_reason(stack: Stack, kind: str) -> None:
+    found = posted(stack, kind, *map(mailbox, ("bounce", "policy", "suppressed", "toobig")))
+    assert {one["status"] for one in found.values()} == {"Failed"}
+    reasons = {local: [reason["code"] for reason in one["reasons"]] for local, one in found.items()}
+    assert (reasons["bounce"], reasons["policy"]) == ([530], [350])
+    assert reasons["suppressed"] in ([350], [530])
+    assert reasons["toobig"] in ([510], [520])
+
+
+@pytest.mark.parametrize("kind", POSTS)
+def test_whatever_happens_to_an_email_it_is_sent_once(stack: Stack, kind: str) -> None:
+    odd = ("slow", "early", "twice", "reversed", "reset", "busy", "sick", "complains", "greylist")
+    boxes = [mailbox(local) for local in odd]
+    found = posted(stack, kind, *boxes)
+    assert {local: (one["status"], one["repeated"]) for local, one in found.items()} == dict.fromkeys(
+        odd, ("Delivered", 0)
+    )
+    assert [len(stack.mails_to(to)) for to in boxes] == [1] * len(odd)
+
+
+MAIL_UNSIGNED: dict[str, Callable[[Call], Call]] = {
+    "azure-email": lambda call: replace(call, url=call.url[:-1] + ("0" if call.url[-1] != "0" else "1")),
+    "mailgun": lambda call: replace(call, body=call.body.replace(b'"token":"', b'"token":"0')),
+    "postmark": lambda call: replace(call, url=call.url[:-1] + ("0" if call.url[-1] != "0" else "1")),
+    "sendgrid": lambda call: replace(call, body=call.body + b" "),
+    "ses": lambda call: replace(call, body=call.body.replace(b'"Message":"', b'"Message":" ')),
+}
+
+
+@pytest.mark.parametrize("kind", POSTS)
+def test_an_unsigned_event_is_refused_and_its_twin_is_taken(stack: Stack, kind: str) -> None:
+    wire = build_mail(world(stack), kind, account(stack, kind))
+    reference = "" if kind in ("azure-email", "mailgun") else "{}"
+    sent = Mail(1, 0.0, "care@company.com", [Recipient(mailbox())], b"", sid=wire.new_id(), reference=reference)
+    [call] = wire.tell(sent, "delivered")
+    bad = MAIL_UNSIGNED[kind](call)
+    assert bad != call
+    assert [post(stack, bad), post(stack, call)] == [401, 200]
+
+
+BRINGERS = [kind for kind in POSTS if KINDS[kind].can.mail]
+
+
+@pytest.mark.parametrize("kind", BRINGERS)
+def test_a_mail_that_a_company_posts_reaches_the_agent_once(stack: Stack, kind: str) -> None:
+    care, channel = account(stack, kind).number, account(stack, kind).channel
+    sender = f"ana-{secrets.token_hex(4)}@example.com"
+    raw = (
+        f"From: Ana <{sender}>\r\nTo: {care}\r\nSubject: Order 17\r\nMessage-ID: <{secrets.token_hex(8)}@a.example>\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n\r\nGrüße, Tuesday?\r\n"
+    )
+    told = {"provider": kind, "from": sender, "to": care, "raw": raw}
+    assert [stack.sandbox("consumer/posted-mail", told)["status"] for _ in range(2)] == [200, 200]
+    # What comes to a mailbox that nobody has is taken and not kept: it would be posted again for days.
+    assert stack.sandbox("consumer/posted-mail", {**told, "to": "nobody@example.com"})["status"] == 200
+
+    def seen() -> list[dict[str, str]]:
+        return [one for one in stack.state()["seen"] if one["sender"] == sender]
+
+    until(seen, "the agent sees it")
+    stack.settled()
+    assert [(one["text"], one["channel_id"]) for one in seen()] == [("Order 17\n\nGrüße, Tuesday?", channel)]
+
+
+@pytest.mark.parametrize("kind", BRINGERS)
+def test_a_mail_without_proof_is_refused_and_its_twin_is_taken(stack: Stack, kind: str) -> None:
+    wire, token = build_mail(world(stack), kind, account(stack, kind)), b'"token"\r\n\r\n'
+    call = wire.write(b"Subject: x\r\n\r\nx", "a@b.example", "c@d.example")
+    assert call is not None
+    bad = MAIL_UNSIGNED[kind](call)
+    if kind == "mailgun":
+        bad = replace(call, body=call.body.replace(token, token + b"0"))
+    assert [post(stack, bad), post(stack, call)] == [401, 200]
+
+
 def test_no_secret_of_a_company_is_written_anywhere(stack: Stack) -> None:
-    kept = [secret for kind in TEXTERS for name, secret in account(stack, kind).secrets.items() if len(secret) > 20]
+    kept = [
+        secret
+        for kind in (*TEXTERS, *POSTS)
+        for name, secret in account(stack, kind).secrets.items()
+        if len(secret) > 20
+    ]
     assert len(kept) > 2
     said = "".join(map(stack.said, ("service", "worker"))) + stack.metrics("service") + stack.metrics("worker")
     with stack.ledger() as connection:

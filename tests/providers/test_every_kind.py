@@ -6,6 +6,7 @@ What is drawn is what the company says, damaged in one place: plain nonsense is 
 from __future__ import annotations
 
 import contextlib
+import hmac
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,14 +30,20 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "africastalking": {"username": "acme", "api_key": "k", "callback_secret": PATH_SECRET},
     "aws-sms": {"region": "eu-west-1", "access_key_id": "AKIA1", "secret_access_key": "s", "configuration_set": "c",
                 "topic_arns": [TOPIC]},
+    "azure-email": {"base_url": "https://x.example", "access_key": "a2V5", "callback_secret": PATH_SECRET},
     "azure-sms": {"base_url": "https://x.example", "access_key": "a2V5", "callback_secret": PATH_SECRET},
     "bandwidth": {"account_id": "1", "application_id": "2", "client_id": "3", "client_secret": "4",
                   "callback_secret": PATH_SECRET},
     "http": ACME,
     "http, by query": KANNEL,
     "infobip": {"base_url": "https://x.example", "api_key": "k", "callback_secret": PATH_SECRET},
+    "mailgun": {"domain": "x.example", "api_key": "k", "signing_keys": "s"},
     "messagebird": {"api_key": "bk_eu1_k", "signature_secret": "whsec_a2V5"},
     "plivo": {"auth_id": "MA1", "auth_token": "t"},
+    "postmark": {"server_token": "t", "callback_secret": PATH_SECRET},
+    "sendgrid": {"api_key": "k", "callback_secret": PATH_SECRET},
+    "ses": {"region": "eu-west-1", "access_key_id": "AKIA1", "secret_access_key": "s", "configuration_set": "c",
+            "topic_arns": [TOPIC]},
     "sinch": {"project_id": "1", "key_id": "2", "key_secret": "3", "callback_secret": PATH_SECRET,
               "base_url": "https://x.example"},
     "smpp": {"host": "smpp.example.com", "system_id": "x", "reasons": {"0x411": 350}},
@@ -46,6 +53,12 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "vonage": {"api_key": "k", "api_secret": "s", "signature_secret": "t"},
 }  # fmt: skip
 REF = "0123456789abcdef01234567.0"
+
+
+def mailgun_code(key: str) -> str:
+    return hmac.digest(b"k", f"callback {key}".encode(), "sha256").hex()[:32]
+
+
 ENDS = {"from": "16504661149", "to": "12025550123"}
 # What each company calls with, and what it answers: whole, to be damaged.
 GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
@@ -65,6 +78,12 @@ GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
                       "destinationNumber": "+12025550123", "messageBody": "x"})],
         [{"MessageId": "m-1"}, {"__type": "ValidationException", "Reason": "FIELD_VALIDATION_FAILED", "Fields": [
             {"Name": "DestinationPhoneNumber"}]}],
+    ),
+    "azure-email": (
+        [[{"id": "e", "eventType": "Microsoft.Communication.EmailDeliveryReportReceived", "data": {
+            "messageId": "m-1", "status": "Bounced", "recipient": "ana@example.com",
+            "deliveryStatusDetails": {"statusMessage": "550 5.1.1 no"}}}]],
+        [{"id": "m-1", "status": "Running"}, {"error": {"code": "BadRequest"}}],
     ),
     "azure-sms": (
         [[{"id": "e", "eventType": "Microsoft.Communication.SMSDeliveryReportReceived", "data": {
@@ -95,6 +114,14 @@ GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
         [{"messages": [{"messageId": REF, "status": {"groupId": 1, "id": 26}}]}, {"errorCode": "E400"},
          {"requestError": {"serviceException": {"messageId": "BAD_REQUEST"}}}],
     ),
+    "mailgun": (
+        [{"signature": {"timestamp": "1", "token": "t" * 50, "signature": "0" * 64}, "event-data": {
+            "event": "failed", "severity": "permanent", "reason": "bounce", "recipient": "ana@example.com",
+            "delivery-status": {"code": 550, "message": "5.1.1 no", "enhanced-code": "5.1.1"},
+            "message": {"headers": {"message-id": "a@b"}}, "user-variables": {
+                "dcbridge": f"{REF} {mailgun_code(REF)}"}}}],
+        [{"id": "<a@b>", "message": "Queued"}, {"message": "try again after 7 seconds"}],
+    ),
     "messagebird": (
         [{"type": "sms.failed", "data": {"sms_id": "sms_1", "metadata": {"dcbridge": REF}, "error": {"code": "unknown"},
                                          "cost": {"amount": "0.01", "currency_code": "EUR"}, "segments": {"count": 1}}},
@@ -107,6 +134,28 @@ GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
         [{"MessageUUID": "m-1", "Status": "undelivered", "ErrorCode": "50", "PartInfo": "1 of 2", "m": REF},
          {"MessageUUID": "m-1", "From": "16504661149", "To": "12025550123", "Text": "x", "Media0": "https://m"}],
         [{"message_uuid": ["m-1"]}, {"error": "x"}],
+    ),
+    "postmark": (
+        [{"RecordType": "Bounce", "Type": "HardBounce", "MessageID": "m-1", "Email": "ana@example.com", "Metadata": {
+            "dcbridge": REF}},
+         {"RecordType": "SubscriptionChange", "SuppressSending": True, "SuppressionReason": "SpamComplaint",
+          "Recipient": "ana@example.com", "Metadata": {"dcbridge": REF}}],
+        [{"ErrorCode": 0, "MessageID": "m-1"}, {"ErrorCode": 406, "Message": "x"}],
+    ),
+    "sendgrid": (
+        [[{"event": "bounce", "type": "bounce", "status": "5.1.1", "reason": "550 5.1.1 no", "dcbridge": REF,
+           "sg_message_id": "m.1", "email": "ana@example.com"},
+          {"event": "dropped", "reason": "Bounced Address", "dcbridge": REF, "sg_message_id": "m.1"}]],
+        [{"errors": [{"field": "from", "message": "x"}]}],
+    ),
+    "ses": (
+        [{"Type": "Notification", "TopicArn": TOPIC, "MessageId": "e", "Message": orjson.dumps(one).decode(),
+          "SignatureVersion": "1", "Signature": "A" * 344, "Timestamp": "2026-11-26T12:00:00Z",
+          "SigningCertURL": f"https://x/SimpleNotificationService-{'0' * 32}.pem"}
+         for one in ({"eventType": "Bounce", "mail": {"messageId": "m-1", "destination": ["ana@example.com"], "tags": {
+             "dcbridge": [REF[:-2]]}}, "bounce": {"bounceType": "Permanent", "bounceSubType": "General",
+             "bouncedRecipients": [{"status": "5.1.1", "diagnosticCode": "smtp; 550 5.1.1 no"}]}},)],
+        [{"MessageId": "m-1"}, {"__type": "MessageRejected", "message": "x"}],
     ),
     "sinch": (
         [{"type": "recipient_delivery_report_sms", "batch_id": "m-1", "status": "Failed", "code": 417,
@@ -191,11 +240,13 @@ def test_every_kind_is_here() -> None:
     "name",
     [
         "africastalking",
+        "azure-email",
         "azure-sms",
         "bandwidth",
         "infobip",
         "messagebird",
         "plivo",
+        "sendgrid",
         "sinch",
         "telnyx",
         "twilio",

@@ -1,4 +1,4 @@
-"""SMS companies that `dcbridge dev --with …` adds: each has an account, a channel and secrets that the sandbox knows.
+"""Companies that `dcbridge dev --with …` adds: each has an account, a channel and secrets that the sandbox knows.
 
 A company is added to bridge.yaml once; what else stands in the file is left as it is. The sandbox plays each provider
 of bridge.yaml whose kind is in the table and whose name is that kind.
@@ -39,6 +39,7 @@ class Company:
     secrets: Mapping[str, Callable[[], str]]
     values: Mapping[str, str] = field(default_factory=dict)
     derived: Mapping[str, Callable[[Mapping[str, str]], str]] = field(default_factory=dict)  # files made of the secrets
+    email: bool = False  # `number` is a mailbox
 
     def account(self, kind: str, folder: Path) -> Account:
         """As the sandbox plays it."""
@@ -70,6 +71,24 @@ def _public_key(kept: Mapping[str, str]) -> str:
     return base64.b64encode(private.public_key().public_bytes_raw()).decode()
 
 
+def _ec_key() -> str:
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def _ec_public_key(kept: Mapping[str, str]) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    public = load_pem_private_key(kept["private_key"].encode(), None).public_key()
+    return base64.b64encode(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+
+
+def _base64_key() -> str:
+    return base64.b64encode(secrets.token_bytes(64)).decode()
+
+
 COMPANIES: dict[str, Company] = {
     "africastalking": Company(
         channel="5550200011",
@@ -98,6 +117,17 @@ COMPANIES: dict[str, Company] = {
         secrets={"secret_access_key": _secret, "private_key": _rsa_key},
         values={"access_key_id": "AKIASANDBOX0001", "topic_arn": "arn:aws:sns:eu-west-1:123456789012:sms"},
     ),
+    "azure-email": Company(
+        channel="azure-email.company.com",
+        number="care@azure-email.company.com",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    access_key: file:azure-email_access_key
+    callback_secret: file:azure-email_callback_secret
+""",
+        secrets={"access_key": _base64_key, "callback_secret": _secret},
+        email=True,
+    ),
     "azure-sms": Company(
         channel="5550200007",
         number="+15557650207",
@@ -107,7 +137,7 @@ COMPANIES: dict[str, Company] = {
     callback_secret: file:azure-sms_callback_secret
 """,
         secrets={
-            "access_key": lambda: base64.b64encode(secrets.token_bytes(64)).decode(),
+            "access_key": _base64_key,
             "callback_secret": _secret,
         },
     ),
@@ -189,6 +219,19 @@ COMPANIES: dict[str, Company] = {
 """,
         secrets={"api_key": _secret, "callback_secret": _secret},
     ),
+    "mailgun": Company(
+        channel="mailgun.company.com",
+        number="care@mailgun.company.com",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    domain: {domain}
+    api_key: file:mailgun_api_key
+    signing_keys: file:mailgun_signing_keys
+""",
+        secrets={"api_key": _secret, "signing_keys": _secret},
+        values={"domain": "mailgun.company.com"},
+        email=True,
+    ),
     "messagebird": Company(
         channel="5550200010",
         number="+15557650210",
@@ -212,6 +255,45 @@ COMPANIES: dict[str, Company] = {
 """,
         secrets={"auth_token": _secret},
         values={"auth_id": "MASANDBOX00000000001"},
+    ),
+    "postmark": Company(
+        channel="postmark.company.com",
+        number="care@postmark.company.com",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    server_token: file:postmark_server_token
+    callback_secret: file:postmark_callback_secret
+""",
+        secrets={"server_token": _secret, "callback_secret": _secret},
+        email=True,
+    ),
+    "sendgrid": Company(
+        channel="sendgrid.company.com",
+        number="care@sendgrid.company.com",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    api_key: file:sendgrid_api_key
+    public_key: file:sendgrid_public_key
+""",
+        secrets={"api_key": _secret, "private_key": _ec_key},
+        derived={"public_key": _ec_public_key},
+        email=True,
+    ),
+    "ses": Company(
+        channel="ses.company.com",
+        number="care@ses.company.com",
+        fields="""\
+    base_url: http://127.0.0.1:{page}/ses
+    sns_url: http://127.0.0.1:{page}/ses/sns
+    region: eu-west-1
+    access_key_id: {access_key_id}
+    secret_access_key: file:ses_secret_access_key
+    configuration_set: dcbridge
+    topic_arns: ["{topic_arn}"]
+""",
+        secrets={"secret_access_key": _secret, "private_key": _rsa_key},
+        values={"access_key_id": "AKIASANDBOX0002", "topic_arn": "arn:aws:sns:eu-west-1:123456789012:mail"},
+        email=True,
     ),
     "sinch": Company(
         channel="5550200006",
@@ -281,6 +363,16 @@ _CHANNEL = """\
     number: "{number}"
     unknown_grace: 3
 """
+_EMAIL_CHANNEL = """\
+  {channel}:
+    type: email
+    provider: {kind}
+    number: {number}
+    delivered_when: confirmed
+    unknown_grace: 3
+    inbound:
+      addresses: [{number}]
+"""
 
 
 def add(folder: Path, kinds: list[str], page: int, smsc: int) -> None:
@@ -302,7 +394,8 @@ def add(folder: Path, kinds: list[str], page: int, smsc: int) -> None:
         if kind in (_read(text).get("providers") or {}):
             continue
         provider = f"  {kind}:\n    kind: {kind}\n" + company.fields.format(page=page, smsc=smsc, **company.values)
-        channel = _CHANNEL.format(channel=company.channel, kind=kind, number=company.number)
+        lines = _EMAIL_CHANNEL if company.email else _CHANNEL
+        channel = lines.format(channel=company.channel, kind=kind, number=company.number)
         write_private(path, _below(_below(text, "providers", provider), "channels", channel))
 
 

@@ -71,7 +71,7 @@
 
 {{/* The fields of bridge.yaml that hold a secret, at whatever depth. */}}
 {{- define "dcbridge.secretFields" -}}
-access_key api_key api_key_secret api_secret auth_token bearer callback_secret client_secret headers key_secret password previous_auth_tokens private_key refresh_token retired_secrets secret secret_access_key secrets session_token signature_secret signing_keys token
+access_key api_key api_key_secret api_secret auth_token bearer callback_secret client_secret headers key_secret password previous_auth_tokens private_key refresh_token retired_secrets secret secret_access_key secrets server_token session_token signature_secret signing_keys token
 {{- end -}}
 
 {{/* (list $ path value secret): below a secret field every text is a reference. */}}

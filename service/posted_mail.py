@@ -1,0 +1,87 @@
+"""Consumers' mail that a company posts: verified, stored as a blob, and only then answered 200.
+
+It goes the way of a mail that comes by LMTP (`service.mail.taker`), and not through Redis or the journal: whoever posts
+it keeps it, and posts it again for hours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import structlog
+
+from dcbridge.errors import BadCallback, UnreadableEvent
+from dcbridge.providers.base import BringsMail, Callback, CallbackKind, PostedMail, Provider
+from service.answer import RETRY_AFTER, Answer, Refusal
+from service.callbacks import callback_of, refused, stored, with_key
+from service.endpoint import Outcome, ServiceContext
+from service.mail.taker import LedgerTaker
+from service.mail.wire import Room
+from service.request import Request
+
+log = structlog.get_logger()
+
+MAIL_WITHIN = 40.0  # seconds; whoever posts a mail waits that long
+FORM = 1 << 16  # bytes of a request beside its mail
+IN_MEMORY = 2  # times that a request is there while its mail is taken out of it
+
+
+class PostedMails:
+    """For one process. Memory for requests under way is bounded, as for mail by LMTP."""
+
+    def __init__(self, ctx: ServiceContext) -> None:
+        self._room = Room(ctx.settings.mail_memory)
+        self._taker = LedgerTaker(ctx.settings, ctx.configuration, ctx.ledger, ctx.metrics)
+
+    async def take(self, ctx: ServiceContext, request: Request) -> Outcome:
+        """POST /callbacks/{provider}/inbound, and the same with a secret behind it."""
+        provider = ctx.providers[request.names["provider"]]
+        secret = request.names.get("secret", "")
+        if secret and not provider.can.secret_in_path:
+            raise Refusal(404, "unknown provider", "no such provider or callback")
+        if request.encodings:
+            raise Refusal(415, "encoded", "a mail is posted without Content-Encoding")
+        limit = int(ctx.settings.mail_limit * provider.can.mail) + FORM
+        length = int(request.length) if request.length.isascii() and request.length.isdigit() else limit
+        with self._room.hold() as held:
+            if not held.take(min(length, limit) * IN_MEMORY):
+                raise Refusal(503, "no room", "too much mail at once; send it again", RETRY_AFTER)
+            kind = cast(CallbackKind, request.names["kind"])
+            raw = await request.body(limit)
+            called = await with_key(ctx, provider, callback_of(ctx, request, kind, raw, secret))
+            return await self._taken(ctx, request, provider, called, secret)
+
+    async def _taken(
+        self, ctx: ServiceContext, request: Request, provider: Provider, called: Callback, secret: str
+    ) -> Outcome:
+        assert isinstance(provider, BringsMail)
+        try:
+            proof = await asyncio.to_thread(provider.verify, called)
+        except BadCallback as error:
+            raise refused(ctx, provider, error) from None
+        ctx.metrics.signatures.labels("callback", provider.name, "valid").inc()
+        try:
+            mails = await asyncio.to_thread(provider.mails, called)
+        except UnreadableEvent as error:
+            # It is posted again for hours: time to set the webhook up as it has to be.
+            ctx.metrics.faults.labels("callback_unreadable", provider.name).inc()
+            log.error("posted_mail_unreadable", provider=provider.name, why=error.kind)
+            raise Refusal(503, "unreadable", "no mail in it; send it again", RETRY_AFTER) from None
+        if mails is None:
+            return await stored(ctx, request, provider, called, proof, secret, len(called.body))
+        words = [await self._store(mail) for mail in mails]
+        return Outcome(Answer(200, b""), ", ".join(words) or "none", {"kind": "inbound", "bytes": len(called.body)})
+
+    async def _store(self, mail: PostedMail) -> str:
+        """ "accepted", or "unknown mailbox" where it is for none of ours. Raises Refusal 503."""
+        refusals = {to: self._taker.refusal(to, mail.sender or "") for to in dict.fromkeys(mail.recipients)}
+        ours = [to for to, why in refusals.items() if not why]
+        if any(why.startswith("4") for why in refusals.values()):
+            raise Refusal(503, "too many", "too many mails at once; send it again", RETRY_AFTER)
+        if not ours:
+            return "unknown mailbox"
+        answers = await self._taker.take(mail.raw, mail.sender, ours)
+        if not all(answer.startswith("250") for answer in answers):
+            raise Refusal(503, "unavailable", "not stored; send it again", RETRY_AFTER)
+        return "accepted"
