@@ -56,6 +56,8 @@ class SandboxConfig:
     accounts: Mapping[str, Account] = field(default_factory=dict)  # beside Twilio's, by their names in bridge.yaml
     channels: Mapping[str, str] = field(default_factory=dict)  # others that Digital Channels has: id to sms or email
 
+    carriers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # channel id to the accounts that serve it
+
     genesys: GenesysAccount | None = None  # without one, there is no interface beside Digital Channels
 
     hosts: tuple[str, ...] = ()  # names under which it is asked, beside localhost and addresses

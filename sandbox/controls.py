@@ -266,6 +266,7 @@ class Controls:
                     "name": name,
                     "who": self.companies[name].wire.who,
                     "channel": one.channel,
+                    "carriers": [c for c in config.carriers.get(one.channel, ()) if c in self.companies] or [name],
                     "number": one.number,
                     "media": self.companies[name].wire.carries_media,
                 }

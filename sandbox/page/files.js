@@ -12,10 +12,25 @@ function picture(url) {
   const image = make("img", { alt: "a file" });
   const link = make("a", { href: url, target: "_blank", rel: "noopener" }, image);
   image.addEventListener("error", () => link.replaceChildren(make("span", { text: "a file" })));
+  image.addEventListener("load", () => {
+    const list = image.closest("ol");
+    if (list?.dataset.end === "yes") list.scrollTop = list.scrollHeight;
+  });
   image.src = url;
   drawn.set(url, link);
   if (drawn.size > 400) drawn.delete(drawn.keys().next().value);
   return link;
+}
+
+// A picture makes its list longer while it loads: whoever has read to the end stays there, until they scroll up.
+export function stayAtTheEnd(list) {
+  let last = 0;
+  list.dataset.end = "yes";
+  list.addEventListener("scroll", () => {
+    if (list.scrollHeight - list.scrollTop - list.clientHeight < 60) list.dataset.end = "yes";
+    else if (list.scrollTop < last - 1) list.dataset.end = "no";
+    last = list.scrollTop;
+  });
 }
 
 // A bubble with its text and its pictures.

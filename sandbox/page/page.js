@@ -2,7 +2,7 @@
 // Data reaches the document through textContent only.
 
 import { at, clock, make, post, pretty } from "./document.js";
-import { attachment, bubble } from "./files.js";
+import { attachment, bubble, stayAtTheEnd } from "./files.js";
 import * as mail from "./mail.js";
 import { drawHeard, drawInteractions, drawItems, forgetInteraction } from "./interactions.js";
 
@@ -37,18 +37,19 @@ const PHONE_STATES = {
   undelivered: ["bad", "✕ never arrived"], failed: ["bad", "✕ failed"],
 };
 
-function meta(record, [kind, words, why]) {
-  return make("div", { class: "meta" }, clock(record.at), make("span", { class: `state ${kind}`, text: words }), why && make("span", { class: "why", text: why }));
+function meta(record, [kind, words, why], carrier) {
+  return make("div", { class: "meta" }, clock(record.at), carrier, make("span", { class: `state ${kind}`, text: words }), why && make("span", { class: "why", text: why }));
 }
 
 // --- conversations ---------------------------------------------------------------------------
 
 const isSms = (record) => record.type !== "Email";
 const current = () => digits(at("number").value);
-const company = () => setting.companies.find((one) => one.name === at("company").value) ?? { name: "", who: "", channel: "", number: "" };
+const company = () => setting.companies.find((one) => one.name === at("company").value) ?? { name: "", who: "", channel: "", number: "", carriers: [] };
+const whoIs = (name) => setting.companies.find((one) => one.name === name)?.who ?? name;
 
 function fill(list, records, draw, nothing) {
-  const near = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+  const near = list.dataset.end === "yes" || list.scrollHeight - list.scrollTop - list.clientHeight < 60;
   const before = Number(list.dataset.newest ?? 0);
   list.replaceChildren(...records.map((record) => {
     const node = draw(record);
@@ -80,19 +81,24 @@ function drawThread() {
 function drawPhone() {
   const number = current();
   at("phone-number").textContent = `+${number}`;
-  const { name, who, number: ours, media } = company();
+  const { name, who, channel, number: ours, media, carriers } = company();
   at("phone-attach").hidden = !media;
-  at("phone-from").textContent = `${ours} (${who})`;
-  const got = [...seen.sms.values()].filter((one) => one.provider === name && digits(one.to) === number);
-  const wrote = [...seen.consumer.values()].filter((one) => one.provider === name && digits(one.sender) === number);
+  at("phone-from").textContent = carriers.length > 1 ? carriers.map(whoIs).join(", ") : `${ours} (${who})`;
+  // A company that serves the channel may have a channel of its own as well: that number is another conversation.
+  const others = setting.companies.filter((one) => one.channel !== channel).map((one) => one.number);
+  const here = (one, ours) => carriers.includes(one.provider) && (one.provider === name || !others.includes(ours));
+  const got = [...seen.sms.values()].filter((one) => here(one, one.from) && digits(one.to) === number);
+  const wrote = [...seen.consumer.values()].filter((one) => here(one, one.to) && digits(one.sender) === number);
+  // Several companies serve the channel: each message says which one carried it, and under which number of ours.
+  const carried = (one, ours) => carriers.length > 1 && make("span", { class: "carrier", text: `${whoIs(one.provider)} ${ours}` });
   fill(at("texts"), last([...got, ...wrote]), (one) => {
     if (!one.sid || one.answer !== undefined) {
       const state = { sending: ["wait", "sending"], taken: ["good", "✓ sent"], refused: ["bad", "✕ not accepted", `dcbridge answered: ${one.answer}`] }[one.state];
-      return make("li", { class: "said mine" }, bubble(one.text, one.media), meta(one, state));
+      return make("li", { class: "said mine" }, bubble(one.text, one.media), meta(one, state, carried(one, one.to)));
     }
     const [kind, words] = PHONE_STATES[one.status] ?? ["wait", one.status];
     const look = kind === "bad" ? "never" : one.status === "delivered" ? "" : "on-its-way";
-    return make("li", { class: `said ${look}` }, bubble(one.body, one.media), meta(one, [kind, words, one.provider_code && `provider code ${one.provider_code}`]));
+    return make("li", { class: `said ${look}` }, bubble(one.body, one.media), meta(one, [kind, words, one.provider_code && `provider code ${one.provider_code}`], carried(one, one.from)));
   }, "No messages yet.");
 }
 
@@ -327,4 +333,5 @@ mail.init({ seen, setting: () => setting, live: () => live, fill, receiptState, 
 tabs(["tab-sms", "tab-email", "tab-interactions"], (tab) => { document.querySelector("main").dataset.view = tab; });
 tabs(["tab-requests", "tab-violations"]);
 sendOnEnter(at("sms-text"));
+for (const id of ["thread", "texts"]) stayAtTheEnd(at(id));
 connect();

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dcbridge.cli.dev.companies import COMPANIES, CannotAdd, accounts
+from dcbridge.cli.dev.companies import COMPANIES, CannotAdd, accounts, carriers
 from dcbridge.cli.dev.processes import Ports, prepare
 from dcbridge.config.loader import load
 from dcbridge.providers import KINDS
@@ -61,6 +61,8 @@ def test_a_spare_company_stands_second_to_twilio_and_stays_there(tmp_path: Path)
     assert load(tmp_path / "bridge.yaml", {}).channels["0123456789"].providers == ("twilio", "telnyx")
     prepare(tmp_path, Ports())
     assert (tmp_path / "bridge.yaml").read_text() == once
+    assert carriers(tmp_path)["0123456789"] == ("twilio", "telnyx")
+    assert carriers(tmp_path)[COMPANIES["telnyx"].channel] == ("telnyx",)
     prepare(tmp_path, Ports(page=18090))  # the file is written anew
     assert told(tmp_path)["channels"]["0123456789"]["providers"] == ["twilio", "telnyx"]
 

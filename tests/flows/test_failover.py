@@ -31,6 +31,11 @@ def stack(shared_stack: Stack) -> Iterator[Stack]:
             connection.delete(f"dcb:breaker:{provider}", f"dcb:steer:{provider}")
 
 
+def test_the_page_is_told_which_companies_serve_a_channel(stack: Stack) -> None:
+    told = {one["name"]: one["carriers"] for one in stack.sandbox("setting")["companies"]}
+    assert told == {FIRST: [FIRST, SECOND], SECOND: [SECOND]}
+
+
 def went(stack: Stack, number: str) -> list[str]:
     """The companies that took something for this consumer, in order."""
     return [sms["provider"] for sms in stack.texts_to(number)]

@@ -446,6 +446,14 @@ def accounts(folder: Path) -> tuple[dict[str, Account], dict[str, str]]:
     return found, {str(name): str(one.get("type")) for name, one in channels.items() if isinstance(one, dict)}
 
 
+def carriers(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The providers of each channel of bridge.yaml, the first one first."""
+    path = folder / "bridge.yaml"
+    channels = (_read(path.read_text()) if path.exists() else {}).get("channels") or {}
+    told = {str(name): one for name, one in channels.items() if isinstance(one, dict)}
+    return {name: tuple(map(str, one.get("providers") or [one.get("provider", "")])) for name, one in told.items()}
+
+
 def _read(text: str) -> dict[str, Any]:
     told = yaml.safe_load(text)
     return told if isinstance(told, dict) else {}

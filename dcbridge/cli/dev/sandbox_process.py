@@ -49,6 +49,7 @@ def main(arguments: list[str]) -> None:
         smtp_port=mail,
         accounts=accounts,
         channels=channels,
+        carriers=companies.carriers(folder),
         genesys=_genesys(folder),
     )
     told = json.loads(arguments[4]) if len(arguments) > 4 else {}
