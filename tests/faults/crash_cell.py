@@ -36,6 +36,7 @@ WORLDS: Mapping[str, Mapping[str, Mapping[str, object]]] = {
     "slow": {"sms": {"p_slow": 1.0}},
     "silent": {"sms": {"p_slow": 1.0, "callbacks": False}},  # for one message alone, until its callbacks are missed
     "off": {"sms": {"off": ["twilio"]}},  # the first of two providers
+    "reported": {"sms": {"status_delay": 0.5}},  # what was sent is written down
     "late": {"digital_channels": {"mode": "late", "delay": 0.6}},
     "reset": {"sms": {"p_reset": 1.0, "seed": 1}},  # this seed: the connection is reset, and the message not taken
 }
@@ -99,8 +100,10 @@ def _of_the_suite() -> Iterator[Cell]:
 
 def quarter(number: int) -> list[Cell]:
     """A quarter of the suite's cells, 0 to 3. The other cells are left to `python -m tests.faults.crash_matrix`."""
-    cells = list(_of_the_suite())[number::QUARTERS]
-    return sorted(cells, key=lambda cell: cell.point.routes)  # a bridge for the one kind, and then for the other
+    every = list(_of_the_suite())
+    cells = [cell for cell in every if not cell.point.smpp][number::QUARTERS]
+    cells += [cell for cell in every if cell.point.smpp] if number == QUARTERS - 1 else []
+    return sorted(cells, key=lambda cell: (cell.point.routes, bool(cell.point.smpp)))  # a bridge for each kind in turn
 
 
 def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
@@ -111,6 +114,7 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
     stack.control(**WORLDS[point.world])
     for left in ("dcb:breaker:*", "dcb:stop:*"):
         stack.forget(left)
+    stack.speak(point.smpp)
     load = Load(stack, point.consent)
     victim, watch, lost_at = stack.pid(point.part), None, 0.0
     try:
@@ -237,6 +241,8 @@ class Watch:
                 return [self.stack.ref(one) for one in self.subject.split()]
             case "ref" | "refs":
                 return self.subject.split()
+            case "report":
+                return [self.load.first_ref]
             case _:
                 return []
 
@@ -297,6 +303,8 @@ class Watch:
                 return bool(now) and all(posted != (None,) for posted in now)
             case "webhook":
                 return bool(now == "accepted")
+            case "report":
+                return bool(now[0] == b"delivered")
             case "callback":
                 return not {one["text"] for one in self._before} & {one["text"] for one in now}
             case _:
@@ -325,10 +333,11 @@ class Bridges:
             self._running = None
 
     def play(self, cell: Cell) -> Outcome:
-        if self._running is not None and self._running.routes != cell.point.routes:
+        routes, smpp = cell.point.routes, bool(cell.point.smpp)
+        if self._running is not None and (self._running.routes, self._running.smpp) != (routes, smpp):
             self.__exit__()
         if self._running is None:
-            self._running = CrashStack(short=self._short, routes=cell.point.routes).__enter__()
+            self._running = CrashStack(short=self._short, routes=routes, smpp=smpp).__enter__()
         outcome = play(self._running, cell)
         if outcome.wrong():
             self.__exit__()

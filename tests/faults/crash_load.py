@@ -80,7 +80,7 @@ class Load:
             stack.new_number(): [stack.new_id() for _ in range(EACH)] for _conversation in range(CONVERSATIONS)
         }
         # Amid the last conversation, in two parts, which are the same at each provider that is there.
-        long = "" if stack.routes else [*self.agents.values()][-1][1]
+        long = "" if stack.routes or stack.smpp else [*self.agents.values()][-1][1]
         self.texts = {one: _text(one, long=one == long) for ids in self.agents.values() for one in ids}
         self.pieces = {one: split(text) for one, text in self.texts.items()}
         self.consumers = {
@@ -126,13 +126,15 @@ class Load:
 
     def _agent(self, number: str, ids: list[str]) -> None:
         for one in ids:
-            made = self._post("agent/sms", {"to": number, "text": self.texts[one], "messageId": one})
+            asked = {"channel": self.stack.channel, "to": number, "text": self.texts[one], "messageId": one}
+            made = self._post("agent/sms", asked)
             assert made["state"] == "accepted", made
 
     def _consumer(self, number: str, texts: list[str]) -> None:
         for text in texts:
-            picture = {"file": PICTURE} if text == texts[0] else {}
-            made = self._post("consumer/sms", {"from": number, "text": text, **picture})
+            picture = {"file": PICTURE} if text == texts[0] and not self.stack.smpp else {}
+            asked = {"provider": self.stack.consumers_at, "from": number, "text": text, **picture}
+            made = self._post("consumer/sms", asked)
             assert made["state"] == "taken", made
 
     def _stop(self) -> None:
@@ -200,7 +202,14 @@ class Load:
     # ------------------------------------------------------------ what became of it
 
     def ref_of(self, text: str) -> str:
-        return next(self.stack.ref(one) for one, pieces in self.pieces.items() if text in pieces)
+        return next(self._ref(one) for one, pieces in self.pieces.items() if text in pieces)
+
+    @property
+    def first_ref(self) -> str:
+        return self._ref(next(iter(self.texts)))
+
+    def _ref(self, message_id: str) -> str:
+        return self.stack.ref(message_id, self.stack.channel)
 
     def witnessed(self) -> list[dict[str, Any]]:
         with self.stack.witness.open("rb") as lines:
@@ -239,7 +248,7 @@ class Load:
             receipts = list(mine[one]["receipts"].values()) if one in mine else []
             found.not_one_receipt += [receipt["status"] for receipt in receipts] != ["Delivered"]
             again = sum(receipt["repeated"] for receipt in receipts)
-            if again == 1 and unknown.receipt(one, self.stack.ref(one)):
+            if again == 1 and unknown.receipt(one, self._ref(one)):
                 found.receipts_repeated_unknown += 1
             else:
                 found.receipts_repeated += again
@@ -248,7 +257,7 @@ class Load:
         seen = Counter(words(one["text"]) for one in state["seen"])
         with_a_link = {words(one["text"]) for one in state["seen"] if "/m/" in one["text"]}
         for number, texts in self.consumers.items():
-            found.agent_never_saw += texts[0] not in with_a_link
+            found.agent_never_saw += not self.stack.smpp and texts[0] not in with_a_link
             for text in texts:
                 found.agent_never_saw += not seen[text]
                 if seen[text] == 2 and unknown.posts > 0:
@@ -260,8 +269,8 @@ class Load:
         found.agent_saw_twice += max(0, found.posted_twice_unknown - unknown.posts)
 
     def _balance(self, books: Books, found: Findings) -> None:
-        now = next((c for c in books.channels if c.channel_id == SMS), None)
-        then = next((c for c in self._before.channels if c.channel_id == SMS), None)
+        now = next((c for c in books.channels if c.channel_id == self.stack.channel), None)
+        then = next((c for c in self._before.channels if c.channel_id == self.stack.channel), None)
         assert now is not None
         found.accepted = now.accepted - (then.accepted if then else 0) - (self._consent == "refuses")
         found.not_accepted = len(self.texts) - found.accepted

@@ -30,6 +30,9 @@ from urllib.parse import parse_qs
 import httpx
 import structlog
 
+from dcbridge.providers.callback import unpack
+from dcbridge.smpp import pdu
+
 Call = tuple[Any, ...]  # the arguments of a wrapped call, `self` first
 WORKER, SERVICE = "worker", "service"
 KILL, TERM, STALL, CLASH, REPLY, REPLIES, RESTART = "KILL", "TERM", "STALL", "CLASH", "REPLY", "REPLIES", "RESTART"
@@ -67,6 +70,7 @@ class Point:
     without: tuple[str, ...] = ()
     routes: bool = False  # its channel has two providers, and opt-outs are kept
     consent: str = ""  # a consumer writes "STOP", or the provider "refuses" a message for one who did
+    smpp: Literal["", "consumers", "reports"] = ""  # consumers write over SMPP; agents as well, and it reports on them
     clash: bool = False  # nothing is sent yet, and another one may be sending when the process wakes up
     says: str = ""
 
@@ -140,6 +144,17 @@ def _message_id(call: Call, _result: Any) -> str:
     return str(call[1][0].message_id)
 
 
+def _arrival(*, is_report: bool) -> Callable[[Call, Any], str]:
+    """What comes in an SMPP session: reports, or what consumers write."""
+
+    def subject(call: Call, _result: Any) -> str:
+        task, unit = call[5], unpack(call[5].payload)[1].body
+        kind = pdu.read_message(unit[pdu.HEADER :]).esm_class & pdu.TYPE
+        return str(task.id) if (kind == pdu.RECEIPT) == is_report else ""
+
+    return subject
+
+
 def _inbound(call: Call, _result: Any) -> str:
     """A consumer's SMS as it arrives. Status callbacks have no lane, and do not count."""
     return str(call[1].id) if call[1].lane else ""
@@ -172,6 +187,7 @@ _LEDGER_RECEIPTS = "dcbridge.ledger.receipts:Receipts."
 _TASKS = "dcbridge.ledger.tasks:Tasks."
 _SEND = "dcbridge.transport.sender:Sender.send"
 _TAKE = "workers.worker:RelayWorker._take"
+_ARRIVE = "dcbridge.ledger.sessions:Sessions.arrive"
 _INBOX = "service.journal.inbox:Inbox.put"
 _RECEIPTS = "dcbridge.digital_channels:DigitalChannels.post_receipts"
 _POST = "dcbridge.digital_channels:DigitalChannels.post_consumer_message"
@@ -239,6 +255,13 @@ POINTS = (
           only=(KILL, TERM, STALL, REPLY, RESTART), says="its callback is not done, and the answer not queued"),
     Point("opt-out learnt, not noted", WORKER, _OPT_OUT, "before", "ref", _learnt, nth=1, routes=True,
           consent="refuses", only=(KILL, TERM, STALL, REPLY, RESTART), says="by the code of a refused message"),
+    # An SMSC waits for the answer of the session in which it said something: nobody takes over from one that stalls.
+    Point("deliver_sm before write", WORKER, _ARRIVE, "before", "callback", _arrival(is_report=False), reply="arrive",
+          smpp="consumers", without=(STALL,)),
+    Point("deliver_sm not acknowledged", WORKER, _ARRIVE, "after", "callback", _arrival(is_report=False),
+          smpp="consumers", without=(STALL,), says="stored, and the SMSC has no answer"),
+    Point("report not acknowledged", WORKER, _ARRIVE, "after", "report", _arrival(is_report=True), nth=1, alone=True,
+          world="reported", smpp="reports", without=(STALL,), says="stored, and the SMSC has no answer"),
 )  # fmt: skip
 
 # What a witness has to tell of: every effect in the outside worlds, and every note of one.

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from dcbridge.cli.dev.companies import COMPANIES
 from tests.faults.crash_points import SERVICE, WORKER
 from tests.faults.redis_proxy import RedisProxy
 from tests.stack import SETTINGS, SMS, Stack, quiet_port, until
@@ -26,6 +27,7 @@ GRACE = 2.0  # seconds that an unknown outcome waits for a callback
 LAUNCHER = "tests.faults.crash_points"
 SPARE = "telnyx"  # the second provider
 CONFIRMS, CONFIRMED = "vonage", "You will get no more messages."  # for whom dcbridge answers STOP, and what it says
+SMSC = COMPANIES["smpp"].channel
 RELIEF = "relief"  # a second worker, which takes over
 PARTS = {SERVICE: "serve", WORKER: "worker"}
 
@@ -96,17 +98,19 @@ class Line:
 
 class CrashStack(Stack):
     """`short`: waits and leases as tests/stack.py has them, and processes that start warm; else the product's own.
-    `routes`: the channel has a second provider, and opt-outs are kept.
+    `routes`: the channel has a second provider, and opt-outs are kept. `smpp`: there is an SMSC beside it, with a
+    channel of its own.
     """
 
-    def __init__(self, *, short: bool = True, routes: bool = False) -> None:
-        self.warm, self.routes = short, routes
+    def __init__(self, *, short: bool = True, routes: bool = False, smpp: bool = False) -> None:
+        self.warm, self.routes, self.smpp = short, routes, smpp
+        self.speak("")
         channel: dict[str, object] = {"outcome_unknown": "resend", "unknown_grace": GRACE}
         super().__init__(
             settings=SHORT,
             sandbox={"callback_tries": 60, "slow_answer": 0.6},
-            channels={SMS: channel | ({"providers": ["twilio", SPARE]} if routes else {})},
-            companies=(SPARE, CONFIRMS) if routes else (),
+            channels={SMS: channel | ({"providers": ["twilio", SPARE]} if routes else {}), SMSC: channel},
+            companies=(SPARE, CONFIRMS) if routes else ("smpp",) if smpp else (),
         )
         if routes:
             path = self.folder / "bridge.yaml"
@@ -130,6 +134,11 @@ class CrashStack(Stack):
             "-m", LAUNCHER, "--witness", str(self.witness), "--set", f"DCBRIDGE_WORKER_PORT={port}", "--", "worker"
         ]  # fmt: skip
         self._ready[RELIEF] = f"http://127.0.0.1:{port}/readyz"
+
+    def speak(self, smpp: str) -> None:
+        """Who speaks over SMPP, as in `Point.smpp`; the others do it through Twilio."""
+        self.channel = SMSC if smpp == "reports" else SMS
+        self.consumers_at = "smpp" if smpp else "twilio"
 
     @property
     def witness(self) -> Path:
