@@ -11,6 +11,7 @@ from dataclasses import replace
 import orjson
 import structlog
 
+from dcbridge.config.senders import mark_of
 from dcbridge.errors import SendError, UnreadableEvent
 from dcbridge.ledger import NewPiece, NewTask, TaskClaim, lane_of
 from dcbridge.ledger.consent import order_of
@@ -154,15 +155,18 @@ def _piece(name: str, event: ConsumerMessage, channel_id: str, consumer: str, la
 
 
 async def _stay(ctx: WorkerContext, provider: str, events: Sequence[object]) -> None:
-    """What agents answer goes through the provider that the consumers of these messages wrote through."""
+    """What agents answer goes through the provider that the consumers of these messages wrote through, and comes from
+    the number that they wrote to.
+    """
     for event in events:
         if not isinstance(event, ConsumerMessage):
             continue
         channel_id = ctx.configuration.channel_of(provider, event.to.id)
         channel = ctx.channel(channel_id) if channel_id is not None else None
-        if channel_id is not None and channel is not None and len(channel.providers) > 1:
+        if channel_id is not None and channel is not None and (len(channel.providers) > 1 or channel.senders):
             consumer = consumer_id(event.sender.id, channel.default_region)
-            await ctx.ledger.routes.stick(channel_id, lane_of(channel_id, consumer), provider)
+            mark = mark_of(event.to.id) if channel.senders else ""
+            await ctx.ledger.routes.stick(channel_id, lane_of(channel_id, consumer), provider, mark)
 
 
 async def _aside(ctx: WorkerContext, provider: str, callback: Callback, one: Unread) -> None:

@@ -35,7 +35,9 @@ def answer_to(ctx: WorkerContext, channel_id: str, said: ConsumerMessage, word: 
     text = getattr(ctx.configuration.consent.answers, word)
     if not text or ctx.providers[said.provider].can.opt_out == "theirs":
         return None
-    payload = orjson.dumps({"to": said.sender.id, "text": text, "named": _named(said), "provider": said.provider})
+    payload = orjson.dumps(
+        {"to": said.sender.id, "from": said.to.id, "text": text, "named": _named(said), "provider": said.provider}
+    )
     return NewTask(task_id_of(message_ref(channel_id, _named(said))), "confirm", "", payload, trace, channel_id)
 
 
@@ -82,10 +84,11 @@ def _message(claimed: TaskClaim, channel: Channel, provider: str) -> AgentMessag
     stored = orjson.loads(claimed.entry.payload)
     channel_id = claimed.entry.channel_id
     to = Address(stored["to"])
+    number = stored.get("from") if channel.senders else channel.number_at(provider)
     return AgentMessage(
         channel_id=channel_id,
         message_id=stored["named"],
-        sender=Address(channel.number_at(provider) or channel_id),
+        sender=Address(number or channel_id),
         to=to,
         recipients=(to,),
         type="Text",

@@ -165,7 +165,7 @@ async def _about_outcome(q: Question) -> None:
 
 async def _message(q: Question) -> tuple[AgentMessage, tuple[MediaFile, ...]]:
     """As it was sent: with links in its text, or with its files."""
-    message = stored_message(q.ref, q.claimed, q.channel, q.provider.name)
+    message, _ = stored_message(q.ref, q.claimed, q.channel, q.provider.name)
     return await with_media(q.ctx, q.channel, q.provider, message, q.claimed)
 
 

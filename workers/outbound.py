@@ -12,6 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from dcbridge.config.models import Channel
+from dcbridge.config.senders import Choice, choose
 from dcbridge.errors import Refused, SendError, Unreadable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import MessageClaim
@@ -65,7 +66,7 @@ async def _send(ctx: WorkerContext, ref: str, claim: str, held: AsyncExitStack) 
         if await ctx.binds.is_elsewhere(provider):
             await ctx.ledger.sessions.pass_on(ref, claim, provider.name)
             return True
-        part, request, media = await _prepare(ctx, ref, claim, claimed, channel, provider, held)
+        part, request, media, choice = await _prepare(ctx, ref, claim, claimed, channel, provider, held)
     except SendError as error:
         if isinstance(error, Refused) and error.reason == Reason.UNSUPPORTED:
             error.switch = "route"  # another one may carry it
@@ -82,7 +83,9 @@ async def _send(ctx: WorkerContext, ref: str, claim: str, held: AsyncExitStack) 
         return False
     sms = channel.type == "sms" and not media
     try:
-        await _send_part(ctx, ref, claim, claimed, channel, provider, part, request, since, sms=sms)
+        await _send_part(
+            ctx, ref, claim, claimed, channel, provider, part, request, since, sms=sms, sender=choice.words
+        )
     except _ClaimLost:
         return False
     return True
@@ -100,11 +103,11 @@ async def _prepare(
     channel: Channel,
     provider: Provider,
     held: AsyncExitStack,
-) -> tuple[Part, Request, tuple[MediaFile, ...]]:
+) -> tuple[Part, Request, tuple[MediaFile, ...], Choice]:
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
     await ctx.accounts.ready(provider)
     shared = await ctx.payloads.shared(ref, claimed)
-    message = stored_message(ref, claimed, channel, provider.name, shared.copies if shared else ())
+    message, choice = stored_message(ref, claimed, channel, provider.name, shared.copies if shared else ())
     message, media = await with_media(ctx, channel, provider, message, claimed, held)
     message, return_path = threads.with_reply_to(ctx, message, channel, claimed.entry.accepted_at or 0)
     thread = await threads.answered_by(ctx, message, channel)
@@ -112,16 +115,16 @@ async def _prepare(
     attached = any(file.data for file in media)
     if shared is not None and (shared.large or attached):
         async with shared.turn:  # the first writes it, and the others find it written
-            parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, mail)
+            parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, mail, choice)
     elif attached:
-        parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, mail)
+        parts, request = await asyncio.to_thread(_written, provider, message, claimed, media, mail, choice)
     else:
-        parts, request = _written(provider, message, claimed, media, mail)
+        parts, request = _written(provider, message, claimed, media, mail, choice)
     await threads.remember_ours(ctx, message, channel, request)
     number = claimed.entry.part
     if len(parts) > 1 and number == 0:
         await ctx.ledger.messages.parts(ref, claim, len(parts))
-    return parts[number], request, media
+    return parts[number], request, media, choice
 
 
 def _written(
@@ -130,12 +133,14 @@ def _written(
     claimed: MessageClaim,
     media: tuple[MediaFile, ...],
     mail: threads.Threading,
+    choice: Choice,
 ) -> tuple[Sequence[Part], Request]:
     """All parts, and the request for the one whose turn it is."""
     parts, number = provider.parts(message), claimed.entry.part
     if number >= len(parts):
         raise Refused("no such part")
-    return parts, provider.build_request(turn_of(message, parts[number], claimed, media, mail))
+    turn = turn_of(message, parts[number], claimed, media, mail)
+    return parts, provider.build_request(replace(turn, template=choice.template) if choice.template else turn)
 
 
 def turn_of(
@@ -153,18 +158,32 @@ def turn_of(
 
 def stored_message(
     ref: str, claimed: MessageClaim, channel: Channel, provider: str, copies: Sequence[AgentMessage] = ()
-) -> AgentMessage:
-    """The message that an entry holds, from our number as the provider knows it. `copies`: what is read already."""
+) -> tuple[AgentMessage, Choice]:
+    """The message that an entry holds, from our number as the provider knows it, and why from this one. `copies`: what
+    is read already. Raises Refused (350).
+    """
     index = int(ref.partition("-")[2] or "0")
     if index < len(copies):
         message = copies[index]
     else:
         message = payloads.read_stored(claimed.entry.payload, index, claimed.entry.message_id, claimed.entry.trace_id)
-    number = channel.number_at(provider)
+    choice = Choice(channel.number_at(provider))
+    if channel.senders or channel.by_country:
+        choice = choose(
+            channel.senders,
+            channel.by_country,
+            usual=choice.number,
+            provider=provider,
+            to=message.to.id,
+            region=channel.default_region,
+            kept=claimed.entry.sender_kept,
+            text=message.text,
+        )
+    number = choice.number
     if number is None and channel.default_region is None:
-        return message
+        return message, choice
     sender = Address(number, message.sender.name) if number is not None else message.sender
-    return replace(message, sender=sender, region=channel.default_region)
+    return replace(message, sender=sender, region=channel.default_region), choice
 
 
 async def _send_part(
@@ -179,6 +198,7 @@ async def _send_part(
     since: float,
     *,
     sms: bool,
+    sender: str,
 ) -> None:
     """`since`: when it was claimed. Raises _ClaimLost where that may be too long ago, and nothing was written."""
     began = time.monotonic()
@@ -231,6 +251,7 @@ async def _send_part(
         confirm_within=ctx.look_after(channel, provider.name),
         provider=provider.name,
         cost=cost,
+        sender=sender,
     )
     info_line_in_context(
         "message_sent",

@@ -144,6 +144,7 @@ async def _message(session: Session, ref: str) -> Life | None:
         "consumer": _consumer(session.settings, entry),
         "attempts": entry.total_attempts,
         "provider": _provider(entry),
+        "sent from": _sent_from(entry),
         "doubled": f"{entry.doubled_by} delivered it as well" if entry.doubled_by else "",
         "waits behind": f"{place.in_lane} in its conversation" if place.in_lane else "",
         "held back": _held_back(entry, provider if place.is_parked else "", place.breaker_why),
@@ -196,6 +197,20 @@ _WHY = {
     "drill": "by a drill",
     "beside": "beside a drill",
 }
+
+
+_WHY_FROM = {
+    "w": "the consumer wrote to it",
+    "c": "the rule of the country",
+    "k": "the conversation is with it",
+    "p": "chosen from the pool",
+}
+
+
+def _sent_from(entry: MessageEntry) -> str:
+    """The number that it came from, and why, where the channel had a choice."""
+    letter, _, number = entry.sent_from.partition(" ")
+    return f"{number}: {_WHY_FROM.get(letter, letter)}" if number else ""
 
 
 def _provider(entry: MessageEntry) -> str:

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 from phonenumbers import SUPPORTED_REGIONS
 
+from dcbridge.config import sender_checks
 from dcbridge.config.inbound import base_of
 from dcbridge.events.sinks import targets
 from dcbridge.events.sinks.kinds import missing
 from dcbridge.mail.reply_tokens import LONGEST, LONGEST_LOCAL
-from dcbridge.providers import ANY_SENDERS, KINDS
+from dcbridge.providers import KINDS
 from dcbridge.providers.mailboxes import own_mailbox
-from dcbridge.providers.phone import Senders, address_key, own_number
+from dcbridge.providers.phone import address_key, own_number
 from dcbridge.settings.problems import Path, counted, did_you_mean, shape
 from dcbridge.settings.types import is_loopback
 
@@ -52,6 +53,8 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
             names = ", ".join(endpoints)
             yield Finding((*path, "endpoint"), "is missing, and there are several endpoints", f"choose from {names}")
         yield from _carried(path, channel, providers)
+        its = list(dict.fromkeys(name for _, name in _providers_of(channel)))
+        yield from (Finding(*one) for one in sender_checks.check(channel_id, channel, its, providers))
     yield from _numbers(channels, providers)
     yield from _inbound(channels)
     yield from _secrets(tree)
@@ -124,39 +127,36 @@ def _numbers(
     for channel_id, channel in channels.items():
         given = channel.get("number")
         number = given if isinstance(given, str) and given else channel_id
-        path: Path = ("channels", channel_id, "number")
         if channel.get("type") == "email" and number is given:
-            yield from _mailbox(path, number)
+            yield from _mailbox(("channels", channel_id, "number"), number)
         if channel.get("type") != "sms":
             continue
         region = channel.get("default_region")
         if region is not None and region not in SUPPORTED_REGIONS:
             continue  # refused by its field
-        numbers, told = channel.get("numbers"), set[str]()
+        told = set[str]()
         for _, name in _providers_of(channel) or [((), "None")]:
-            own = numbers.get(name) if isinstance(numbers, Mapping) else None
-            at = ("channels", channel_id, "numbers", name) if isinstance(own, str) else path
-            written = own if isinstance(own, str) else number
-            try:
-                spelled = own_number(written, region, _senders(name, providers))
-            except ValueError as error:
-                if str(error) in told:
+            for at, written, given in sender_checks.written(channel, channel_id, name):
+                try:
+                    spelled = own_number(written, region, sender_checks.senders_of(name, providers))
+                except ValueError as error:
+                    if str(error) in told:
+                        continue
+                    told.add(str(error))
+                    if given:
+                        yield Finding(at, str(error))
+                    else:  # a provider may have a sender of its own, and nobody need answer
+                        why = f"is not given, and the channel id, which stands in for it, {error}"
+                        yield Finding(("channels", channel_id), f"number {why}", fatal=False)
                     continue
-                told.add(str(error))
-                if isinstance(own, str) or number is given:
-                    yield Finding(at, str(error))
-                else:  # a provider may have a sender of its own, and nobody need answer
-                    why = f"is not given, and the channel id, which stands in for it, {error}"
-                    yield Finding(("channels", channel_id), f"number {why}", fatal=False)
-                continue
-            if re.search(r"[A-Za-z]", spelled) and ":" not in spelled:  # the name of a sender is answered by nobody
-                continue
-            other = first.setdefault((name, address_key(spelled)), channel_id)
-            if other != channel_id:
-                what = (
-                    f'has the number of channel "{other}" at the same provider: what a consumer answers is for either'
-                )
-                yield Finding(at, what, "give each channel a number of its own")
+                if re.search(r"[A-Za-z]", spelled) and ":" not in spelled:  # the name of a sender is answered by nobody
+                    continue
+                other = first.setdefault((name, address_key(spelled)), channel_id)
+                if other != channel_id:
+                    why = "at the same provider: what a consumer answers is for either"
+                    yield Finding(
+                        at, f'has the number of channel "{other}" {why}', "give each channel a number of its own"
+                    )
 
 
 _ROOM = LONGEST_LOCAL - LONGEST - 1  # bytes of a mailbox before a + and a reference
@@ -207,11 +207,6 @@ _NOT_BUILT = {
 def _way_to_genesys(path: Path, to: object) -> Iterator[Finding]:
     if isinstance(to, str) and to in _NOT_BUILT:
         yield Finding((*path, "to"), f"is {to}, which is not built: it {_NOT_BUILT[to]}", "use text or email")
-
-
-def _senders(name: str, providers: Mapping[str, Mapping[str, Any]]) -> Senders:
-    kind = providers.get(name, {}).get("kind")
-    return KINDS[kind].senders if isinstance(kind, str) and kind in KINDS else ANY_SENDERS
 
 
 def _mailbox(path: Path, written: str) -> Iterator[Finding]:

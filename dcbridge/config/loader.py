@@ -30,6 +30,7 @@ from dcbridge.config.models import (
     Retry,
 )
 from dcbridge.config.routing import Slow, Switch
+from dcbridge.config.senders import Country
 from dcbridge.config.yaml_mistakes import MERGE_KEY, mistake, open_quote, swallows_a_line
 from dcbridge.errors import SendError
 from dcbridge.events.sinks import KINDS as SINKS
@@ -156,7 +157,7 @@ class _Reading:
         if path in _fields_without_a_name(tree):
             self._name_is_missing(path)
             return
-        if details["loc"][-1:] == ("[key]",):
+        if details["loc"][-1:] == ("[key]",) and len(path) == 2:
             self.tell(path, _KEYS.get(path[0], "is not a name"))
             return
         what, suggestion = explain(details, _known_keys(path[:-1], tree), _description(path, tree))
@@ -357,6 +358,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("channels", "*", "retry"): Retry,
     ("channels", "*", "pace"): Pace,
     ("channels", "*", "switch"): Switch,
+    ("channels", "*", "by_country", "*"): Country,
     ("subscribers", "*"): Subscriber,
     ("subscribers", "*", "retry"): Schedule,
     ("subscribers", "*", "pace"): EventPace,

@@ -17,14 +17,14 @@ from dcbridge.config.inbound import Inbound, base_of, mailboxes
 from dcbridge.config.media import ChannelMedia, Media
 from dcbridge.config.quiet_hours import QuietHours
 from dcbridge.config.routing import Slow, Switch, with_both
+from dcbridge.config.senders import Country, Destination, Sender, all_spelled
 from dcbridge.config.windows import ahead, written
 from dcbridge.events.sinks import Subscriber
-from dcbridge.providers import ANY_SENDERS, KINDS, build
+from dcbridge.providers import KINDS, build
 from dcbridge.providers.base import Fields, Provider
 from dcbridge.providers.http import json_literal, texts
 from dcbridge.providers.lookup import keepers
-from dcbridge.providers.mailboxes import own_mailbox
-from dcbridge.providers.phone import address_key, own_number
+from dcbridge.providers.phone import address_key
 from dcbridge.settings.problems import Path, Problem, did_you_mean, kind_is_missing, other, refuse, shape
 from dcbridge.settings.process import DAY
 from dcbridge.settings.types import (
@@ -181,6 +181,12 @@ class Channel(Model):
     numbers: dict[Name, str] = Field(
         {}, description="Its number at a provider, by the provider's name, where that is not `number`."
     )
+    senders: tuple[Sender, ...] = Field(
+        (), max_length=200, description="Its numbers instead of `number`, where it has several: a pool."
+    )
+    by_country: dict[Destination, Country] = Field(
+        {}, description="What counts for a country of consumers, in two letters, or for all `others`."
+    )
     endpoint: str | None = Field(
         None,
         description="Name of the endpoint that its webhooks arrive at.",
@@ -263,27 +269,16 @@ class Channel(Model):
         """Numbers as they are sent from, for all who read them; `config.checks` refuses one that cannot be."""
         if not isinstance(value, Mapping):
             return value
-        value = with_both(value)
-        numbers = value.get("numbers")
-        if isinstance(numbers, Mapping):
-            value = {**value, "numbers": {name: _spelled(value, number) for name, number in numbers.items()}}
-        return {**value, "number": _spelled(value, value["number"])} if "number" in value else value
+        return all_spelled(with_both(value))
 
     def number_at(self, provider: str) -> str | None:
         """What it is called at one of its providers; None: by the channel id."""
         return self.numbers.get(provider, self.number)
 
-
-def _spelled(channel: Mapping[str, Any], number: Any) -> Any:
-    region = channel.get("default_region")
-    if not isinstance(number, str) or not number:
-        return number
-    try:
-        if channel.get("type") == "email":
-            return own_mailbox(number)
-        return own_number(number, region if isinstance(region, str) else None, ANY_SENDERS)
-    except ValueError:
-        return number
+    def numbers_at(self, provider: str) -> tuple[str | None, ...]:
+        """All that it is called there: its pool, or the one of `number_at`."""
+        pool = tuple(one.number for one in self.senders if one.provider in (None, provider))
+        return pool if self.senders else (self.number_at(provider),)
 
 
 class Configuration(Model):
@@ -348,7 +343,8 @@ class Configuration(Model):
             theirs = all(one is not None and KINDS[one.kind].can.opt_out == "theirs" for one in accounts)
             if channel.type != "sms" or how.enforce == "never" or (how.enforce == "auto" and theirs):
                 continue
-            number = address_key(channel.number or channel_id, channel.default_region)
+            first = channel.senders[0].number if channel.senders else channel.number  # one opt-out for the whole pool
+            number = address_key(first or channel_id, channel.default_region)
             found[channel_id] = {"brand": "brand", "channel": f"channel/{channel_id}"}.get(
                 how.scope, f"sender/{number}"
             )
@@ -366,8 +362,9 @@ class Configuration(Model):
         found: dict[tuple[str, str], str] = {}
         for channel_id, channel in self.channels.items():
             for provider in channel.providers:
-                key = address_key(channel.number_at(provider) or channel_id, channel.default_region)
-                found.setdefault((provider, key), channel_id)
+                for number in channel.numbers_at(provider):
+                    key = address_key(number or channel_id, channel.default_region)
+                    found.setdefault((provider, key), channel_id)
         return found
 
     def endpoint_of(self, channel_id: str) -> str:
@@ -434,7 +431,8 @@ class Configuration(Model):
             return f"{name} {written(its.pace, more)} {written(own)}{asked}"
 
         channels = {
-            channel_id: account(one.provider, one.pace, one.confirm_within) + one.switch.among(one.providers)
+            channel_id: account(one.provider, one.pace, one.confirm_within)
+            + one.switch.among(one.providers, pool=bool(one.senders))
             for channel_id, one in self.channels.items()
         }
         for one in self.channels.values():  # each by itself, where a channel has a choice

@@ -24,6 +24,7 @@ from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
 from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.routing import Slow, Switch
+from dcbridge.config.senders import Country, Sender, TextTemplate
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
 from dcbridge.providers import KINDS
@@ -119,6 +120,9 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("endpoints.*name* and interactions.*name*", Endpoint),
     ("channels.*id*", Channel),
     ("channels.*id*.switch", Switch),
+    ("channels.*id*.senders", Sender),
+    ("channels.*id*.by_country.*country*", Country),
+    ("channels.*id*.by_country.*country*.templates", TextTemplate),
     ("retry and channels.*id*.retry", Retry),
     ("pace of providers.*name* and channels.*id*", Pace),
     ("breaker", Breaker),

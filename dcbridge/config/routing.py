@@ -34,12 +34,12 @@ class Switch(Model):
         """As routes.lua reads them; "-" where nothing is a reason."""
         return "".join(REASONS[reason] for reason in dict.fromkeys(self.on)) or "-"
 
-    def among(self, providers: Sequence[str]) -> str:
-        """As pacing.lua reads it; "" for a channel that has no choice."""
+    def among(self, providers: Sequence[str], *, pool: bool) -> str:
+        """As pacing.lua reads it; "" for a channel that has no choice. `pool`: it has several numbers."""
         if len(providers) < 2:
-            return ""
+            return " pool" if pool else ""
         after, stay = (min(seconds * 1000, 9e14) for seconds in (self.after, self.stay))
-        return f" via {after:.0f} {stay:.0f} {self.letters} {' '.join(providers)}"
+        return f" via {after:.0f} {stay:.0f} {self.letters}{'P' if pool else ''} {' '.join(providers)}"
 
 
 class Slow(Model):

@@ -223,6 +223,10 @@ class MessageEntry(_Shared):
     chosen_for = number(
         "vn", "the attempt that this one was chosen for; another one is of a process that does not choose"
     )
+    sender_kept = text(
+        "fk", "of a channel with several numbers what its conversation remembered when it was claimed first"
+    )
+    sent_from = text("fs", "the number that it was sent from, behind a letter that says why (config/senders.py)")
     tried = text("vr", "those that it was tried at in this round")
     throttled_since = moment("vt", "since when this one has put it off")
     parked_provider = text("vp", "one of those it left that says it has it, while another one has been asked")

@@ -231,6 +231,7 @@ function verbs.claim()
     redis.call('HINCRBY', key, F.attempts, 1)
     local attempt, limits = redis.call('HINCRBY', key, F.total_attempts, 1), limits_of(f[6])
     if limits and limits.via then routes.claimed(ref, f[6], known[7], attempt, f[2]) end
+    if limits and limits.pool then routes.keep_sender(key, f[2]) end
     if redis.call('HSETNX', key, F.began_at, now) == 0 then redis.call('HSET', key, F.attempt_began_at, now) end
     redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
   else
@@ -266,7 +267,7 @@ function routes.charged(ref, part, words)
   redis.pcall('HINCRBY', 'dcb:costs', sum, units) -- a sum of more than 64 bits stays as it was
 end
 
--- @verb submitted ref token part count provider_id delivered confirm_ms keep_ms provider cost -> State|next|stale
+-- @verb submitted ref token part count provider_id delivered confirm_ms keep_ms provider cost sender -> State|next|stale
 -- A worker that was given up for dead and answers after all still brings a fact: the provider has this part.
 function verbs.submitted()
   local ref, token, part, count = a.ref, a.token, tonumber(a.part), tonumber(a.count)
@@ -281,6 +282,7 @@ function verbs.submitted()
     note('dcb:m:' .. ref, 'update', part, status, became, 'late answer')
     return became
   end
+  if a.sender ~= '' then routes.sent_from(ref, f[7], a.sender) end
   release_slot(ref, f[5])
   provider_took(ref, f[5], f[7])
   remember_id(ref, part, f[5], a.provider_id)

@@ -101,11 +101,12 @@ class Messages:
         confirm_within: float,
         provider: str = "",
         cost: Cost | None = None,
+        sender: str = "",
     ) -> str:
-        """The provider took one part: "next", "sent", "delivered", or "stale"."""
+        """The provider took one part: "next", "sent", "delivered", or "stale". `sender`: as senders.py writes it."""
         answer = await self._script.record(
             "submitted", ref, token, part, count, provider_id, int(delivered), ms(confirm_within), self._keep.ended_ms,
-            provider, cost.words if cost else "",
+            provider, cost.words if cost else "", sender,
         )  # fmt: skip
         return word(answer)
 

@@ -4,7 +4,7 @@
 --                          provider's, then the channel's own; 0 is no limit. " asked <name> <ms>" follows where
 --                          it is to be remembered whose an id of the account is: the provider under whose name that
 --                          is kept, and for how long. Written by workers at start.
---                          Behind that: routes.lua. A subscriber of events is a channel and a provider named
+--                          Behind that: routes.lua, or " pool" of a channel with several numbers. A subscriber of events is a channel and a provider named
 --                          "subscribers/<name>".
 --   dcb:tat:<key>          when the next message in turn may go (GCRA's theoretical arrival time), ms
 --   dcb:flight:<key>       id -> ms when its lease ends, while its request is under way
@@ -35,6 +35,7 @@ local function read_limits(channel)
   return {
     provider = w[1],
     via = via, -- nil: it has no choice
+    pool = w[at] == 'pool' or (via and string.find(w[at + 3], 'P', 1, true)) or nil, -- it has several numbers
     slow = slow,
     keeper = w[8] == 'asked' and (w[9] or w[1]) or nil, -- one word alone: written by an older version
     known = tonumber(w[10]), -- nil: written by an older version

@@ -5,6 +5,8 @@
 --                          first letters of routing.py's words), and the providers in their order; and each of these has a
 --                          line "providers/<provider>", which ends in " slow <ms> <share> <share> <messages>"
 --   dcb:sticky:<lane>      the provider of the last exchange of a conversation
+--   dcb:sender:<lane>      of a channel with several numbers the mark of one (senders.py): "w" of that which the consumer wrote
+--                          to, "s" of that which was sent from
 --   dcb:steer:<provider>   what an operator wants: how (drain or prefer), until, at, by, why
 --   dcb:with:<provider>/<channel>   ref -> ms accepted, of those in the provider's books that have not ended
 --   dcb:books:<channel>    has "<provider>|<state>" as well
@@ -345,9 +347,38 @@ function routes.stick(channel, lane, provider)
   return true
 end
 
--- @verb stick channel lane provider -> 1|0
--- The consumer wrote through this provider. 0 where the channel has no choice.
+-- ---------------------------------------------------------------- which number a conversation stays with
+
+routes.SENDER_STAYS = 2592000000 -- ms; 30 days
+
+-- What is remembered when a message is claimed first is what all its attempts are given.
+function routes.keep_sender(key, lane)
+  local kept = lane ~= '' and redis.pcall('GET', 'dcb:sender:' .. lane)
+  redis.call('HSETNX', key, F.sender_kept, type(kept) == 'string' and kept or '-')
+end
+
+-- words: a letter of senders.py, the mark of the number or "-", and the number.
+function routes.sent_from(ref, lane, words)
+  local why, mark, number = string.match(words, '^(%l) (%S+) (.+)$')
+  if not why then return end
+  redis.call('HSET', 'dcb:m:' .. ref, F.sent_from, why .. ' ' .. number)
+  if mark == '-' or lane == '' then return end
+  local key = 'dcb:sender:' .. lane
+  local kept = redis.pcall('GET', key)
+  if type(kept) == 'string' and string.sub(kept, 1, 1) == 'w' and (why == 'w' or string.sub(kept, 2) == mark) then
+    redis.call('PEXPIRE', key, routes.SENDER_STAYS)
+  else
+    redis.call('SET', key, (why == 'w' and 'w' or 's') .. mark, 'PX', routes.SENDER_STAYS)
+  end
+end
+
+-- @verb stick channel lane provider sender -> 1|0
+-- The consumer wrote through this provider, to the number with this mark ("": the channel has no others). 0 where the
+-- channel has one provider.
 function verbs.stick()
+  if a.sender ~= '' then
+    redis.call('SET', 'dcb:sender:' .. a.lane, 'w' .. a.sender, 'PX', routes.SENDER_STAYS)
+  end
   return routes.stick(a.channel, a.lane, a.provider) and 1 or 0
 end
 

@@ -68,9 +68,11 @@ class Routes:
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    async def stick(self, channel: str, lane: str, provider: str) -> bool:
-        """The conversation of this lane goes on through this provider; False where its channel has no choice."""
-        return bool(await self._script.record("stick", channel, lane, provider))
+    async def stick(self, channel: str, lane: str, provider: str, sender: str = "") -> bool:
+        """The conversation of this lane goes on through this provider, and from the number with this mark; False where
+        its channel has one provider.
+        """
+        return bool(await self._script.record("stick", channel, lane, provider, sender))
 
     async def unstick(self, lane: str) -> bool:
         """The conversation is over; False where it stayed with none."""

@@ -133,6 +133,7 @@ class AwsSms(Adapter):
         callbacks={"events": http_words.MOST_FORM},
         opt_out="theirs",
         opt_out_codes=frozenset({"DESTINATION_PHONE_NUMBER_OPTED_OUT"}),
+        templates=True,
     )
     senders = SENDERS
 
@@ -164,6 +165,8 @@ class AwsSms(Adapter):
             body["MessageType"] = fields.message_type
         if fields.validity_period is not None:
             body["TimeToLive"] = fields.validity_period
+        if one := turn.template:
+            body["DestinationCountryParameters"] = {"IN_ENTITY_ID": one.entity_id, "IN_TEMPLATE_ID": one.id}
         return self._posts.with_body(orjson.dumps(body))
 
     def parse_response(self, answer: Answer) -> Submission:

@@ -55,6 +55,14 @@ class MediaFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """The registered text that a message is, where its country asks for that (India: DLT)."""
+
+    entity_id: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """A part of a message whose turn it is. The same turn gives the same request, byte for byte, on every attempt."""
 
@@ -66,6 +74,7 @@ class Turn:
     media: tuple[MediaFile, ...] = ()  # of the message, with its first part
     thread: tuple[str, ...] = ()  # Message-IDs that an email goes on from, the oldest first, without their brackets
     return_path: str = ""  # envelope sender of an email by which a report finds it; "" for the provider's own
+    template: Template | None = None
 
     @property
     def key(self) -> str:
@@ -277,6 +286,7 @@ class Can:
     window: int = 0  # requests in flight at one time where `pace` says nothing; 0: no limit
     opt_out_codes: frozenset[str] = frozenset()  # with which it refuses a message to a consumer who opted out
     media: MediaLimits | None = None  # None: it carries no files of agents
+    templates: bool = False  # it passes on which registered text a message is
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ class Infobip(Adapter):
         callbacks={"status": None, "inbound": None},
         secret_in_path=True,
         media=MediaLimits(10, _MMS, {"image/": _MMS, "audio/": _MMS, "video/": _MMS, "text/vcard": _MMS}),
+        templates=True,
     )
     senders = SENDERS
 
@@ -132,8 +133,14 @@ class Infobip(Adapter):
             "content": {"text": text},
             "webhooks": {"delivery": self._reports, "contentType": "application/json"},
         }
+        options: dict[str, object] = {}
         if fields.validity_period is not None:
-            message["options"] = {"validityPeriod": {"amount": fields.validity_period, "timeUnit": "SECONDS"}}
+            options["validityPeriod"] = {"amount": fields.validity_period, "timeUnit": "SECONDS"}
+        if one := turn.template:
+            india = {"contentTemplateId": one.id, "principalEntityId": one.entity_id}
+            options["regional"] = {"indiaDlt": india}
+        if options:
+            message["options"] = options
         url = self._url
         if turn.media and turn.part.number == 0:
             url = self._mms

@@ -142,6 +142,19 @@ def is_dialable(key: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=8192)
+def country_of(e164: str) -> str | None:
+    """The country of a number, in two letters, by its country code alone where our data does not know the number; None
+    for a number of no country.
+    """
+    parsed = _parsed(e164, None)
+    if parsed is None or parsed.country_code is None:
+        return None
+    region = phonenumbers.region_code_for_number(parsed)
+    region = region or phonenumbers.region_code_for_country_code(parsed.country_code)
+    return region if region in phonenumbers.SUPPORTED_REGIONS else None
+
+
 def same_address(ours: str, theirs: str) -> bool:
     """True for two spellings of one number, or of one mailbox."""
     return address_key(ours) == address_key(theirs)

@@ -92,6 +92,7 @@ class Plivo(Adapter):
         units=segmentation.room(MOST_SMS, gsm7=True),
         callbacks={"status": MOST_FORM, "inbound": MOST_FORM},
         media=MediaLimits(MOST_MEDIA, _MMS, dict.fromkeys(_TYPES, _MMS)),
+        templates=True,
     )
     senders = SENDERS
 
@@ -120,6 +121,8 @@ class Plivo(Adapter):
             body["text"] = http_words.writable(turn.part.text)
         if files:
             body["media_urls"] = [file.url for file in files]
+        if turn.template:
+            body |= {"dlt_entity_id": turn.template.entity_id, "dlt_template_id": turn.template.id}
         return self._posts.with_body(orjson.dumps(body))
 
     def parse_response(self, answer: Answer) -> Submission:

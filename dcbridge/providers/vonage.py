@@ -145,6 +145,7 @@ class Vonage(Adapter):
         units=segmentation.room(MOST_SMS, gsm7=True),
         callbacks={"status": MOST_FORM, "inbound": MOST_FORM},
         secret_in_path=True,
+        templates=True,
     )
     senders = SENDERS
 
@@ -179,6 +180,8 @@ class Vonage(Adapter):
         }
         if fields.validity_period is not None:
             form["ttl"] = str(fields.validity_period * 1000)
+        if turn.template:
+            form |= {"entity-id": turn.template.entity_id, "content-id": turn.template.id}
         return httpx.Request(
             "POST", self._url, headers=self._headers, content=urlencode(form, errors="replace").encode()
         )

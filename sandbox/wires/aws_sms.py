@@ -24,7 +24,7 @@ from sandbox.world import World
 
 FIELDS = {
     "DestinationPhoneNumber", "OriginationIdentity", "MessageBody", "ConfigurationSetName", "Context", "MessageType",
-    "TimeToLive",
+    "TimeToLive", "DestinationCountryParameters",
 }  # fmt: skip
 STATUSES = {"queued": "TEXT_QUEUED", "sent": "TEXT_SENT", "delivered": "TEXT_DELIVERED"}
 ERRORS = {30005: "TEXT_INVALID", 30007: "TEXT_CARRIER_BLOCKED", 30008: "TEXT_UNKNOWN"}  # of an event

@@ -24,7 +24,7 @@ from sandbox.wires.base import E164, SENDER, Call, PlainWire, RefusedError, Repl
 from sandbox.wires.media import MOST, ConsumerFiles, urls
 from sandbox.world import World
 
-FIELDS = {"src", "dst", "text", "type", "url", "method"}
+FIELDS = {"src", "dst", "text", "type", "url", "method", "dlt_entity_id", "dlt_template_id"}
 STATUSES = {"queued": "queued", "sent": "sent", "delivered": "delivered"}  # others: undelivered
 ERRORS = {30005: 50, 30007: 30, 30008: 1000, 21610: 200, 21211: 50}  # of a report
 

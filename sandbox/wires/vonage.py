@@ -27,7 +27,19 @@ from sandbox.wires.media import ConsumerFiles
 from sandbox.world import World
 
 FIELDS = frozenset(
-    ("from", "to", "text", "type", "client-ref", "status-report-req", "ttl", "callback", "message-class")
+    (
+        "from",
+        "to",
+        "text",
+        "type",
+        "client-ref",
+        "status-report-req",
+        "ttl",
+        "callback",
+        "message-class",
+        "entity-id",
+        "content-id",
+    )
 )
 STATUSES = {"queued": "accepted", "sent": "buffered", "delivered": "delivered"}  # others: failed
 ERRORS = {30005: "11", 30007: "6", 30008: "1"}  # of a delivery receipt

@@ -23,7 +23,7 @@ from dcbridge.errors import (
     UnreadableEvent,
 )
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus
-from dcbridge.providers.base import Callback, Turn, Unread
+from dcbridge.providers.base import Callback, Template, Turn, Unread
 from dcbridge.providers.infobip import Infobip, InfobipFields
 from tests.providers.recorder import Heard, recording
 
@@ -51,6 +51,17 @@ def loopback() -> Iterator[tuple[str, list[Heard]]]:
     """An address to send to, and what arrived there."""
     with recording(lambda _: rejected(1, 26)) as both:
         yield both
+
+
+def test_the_ids_of_a_registered_text_are_those_that_infobips_library_writes() -> None:
+    from infobip_api_client import SmsIndiaDltOptions, SmsRegionalOptions
+
+    ids = SmsIndiaDltOptions(content_template_id="1707", principal_entity_id="1601")
+    said, ours = message(), infobip(base_url="https://x.example", validity_period=600)
+    written = ours.build_request(Turn(said, ours.parts(said)[0], 0.0, template=Template("1601", "1707")))
+    options = orjson.loads(written.content)["messages"][0]["options"]
+    assert options["regional"] == SmsRegionalOptions(india_dlt=ids).to_dict()
+    assert options["validityPeriod"] == {"amount": 600, "timeUnit": "SECONDS"}
 
 
 @pytest.mark.parametrize(
