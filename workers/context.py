@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 from redis.asyncio import Redis
@@ -67,6 +67,7 @@ class WorkerContext:
     metrics: Metrics
     binds: Binds
     reply_tokens: ReplyTokens
+    openings: quiet_hours.Openings = field(default_factory=quiet_hours.Openings)
     mail_domains: frozenset[str] = frozenset()  # of the mailboxes of our channels
 
     def channel(self, channel_id: str) -> Channel | None:

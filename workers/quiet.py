@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from dcbridge.config.quiet_hours import QuietHours
+from dcbridge.config.quiet_hours import Openings, QuietHours
 from dcbridge.ledger import MessageClaim, lane_of
 from dcbridge.messages import ConsumerMessage
 from dcbridge.providers.phone import consumer_id
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 _SENT = {"begun": "begun", "answer": "answer", "send": "sent"}  # what a hold says of one that goes -> what is counted
 
 
-def opens(quiet: QuietHours, consumer: str, now: float) -> float:
+def opens(quiet: QuietHours, consumer: str, now: float, openings: Openings) -> float:
     """Seconds since 1970 when a message may go to this consumer: `now`, or later. `consumer`: as `consumer_key`."""
     region, zones = zones_of(consumer)
     if not zones:
@@ -28,7 +28,7 @@ def opens(quiet: QuietHours, consumer: str, now: float) -> float:
     elif len(zones) > 1 and region in quiet.zones:
         zones = (quiet.zones[region],)
     at = datetime.fromtimestamp(now, UTC)
-    opening = quiet.opens(at, zones)
+    opening = openings.of(quiet, at, zones)
     return opening.timestamp() if opening > at else now
 
 
@@ -40,7 +40,8 @@ async def held(ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim) 
     if quiet is None:
         return False
     now = time.time()
-    at = opens(quiet, ctx.configuration.consumer_key(channel_id, claimed.entry.to_id), now)
+    consumer = ctx.configuration.consumer_key(channel_id, claimed.entry.to_id)
+    at = opens(quiet, consumer, now, ctx.openings)
     if at <= now:
         return False
     until = f"{datetime.fromtimestamp(at, UTC):%Y-%m-%dT%H:%MZ}"

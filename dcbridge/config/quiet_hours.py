@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -129,7 +129,7 @@ class QuietHours(Model):
         description="Seconds after a consumer's message in which messages to them are sent all the same; 0: never.",
     )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Another one where something else would be decided."""
         return blake2b(self.model_dump_json().encode(), digest_size=6).hexdigest()
@@ -157,6 +157,30 @@ class QuietHours(Model):
 def fingerprints(channels: Mapping[str, Any]) -> dict[str, str]:
     """Channel id -> the fingerprint of its quiet hours, of the channels that have some."""
     return {name: one.quiet_hours.fingerprint for name, one in channels.items() if one.quiet_hours is not None}
+
+
+class Openings:
+    """When quiet hours end, as one process has worked it out: of many zones and times that takes a while, so it is kept
+    until then.
+    """
+
+    MOST = 4096
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, tuple[str, ...]], tuple[datetime, datetime]] = {}
+
+    def of(self, quiet: QuietHours, at: datetime, zones: tuple[str, ...]) -> datetime:
+        """As `QuietHours.opens`."""
+        key = quiet.fingerprint, zones
+        since, until = self._known.get(key, (at, at))
+        if since <= at < until:
+            return until
+        until = quiet.opens(at, zones)
+        if until > at:
+            if len(self._known) >= self.MOST:
+                self._known.clear()
+            self._known[key] = (at, until)
+        return until
 
 
 class _Spans(dict[tuple[str, date], tuple[tuple[datetime, datetime], ...]]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ import pytest
 
 from dcbridge.config.loader import parse
 from dcbridge.config.models import Configuration
-from dcbridge.config.quiet_hours import HORIZON, QuietHours
+from dcbridge.config.quiet_hours import HORIZON, Openings, QuietHours
 from dcbridge.providers.zones import zones_of
 from dcbridge.settings.problems import ConfigurationError
 
@@ -72,6 +72,22 @@ def test_when_it_may_be_written(
     times: list[dict[str, Any]], moment: datetime, zones: list[str], opens: datetime | None
 ) -> None:
     assert quiet(*times).opens(moment, zones) == (opens or moment).astimezone(UTC)
+
+
+def test_an_end_that_is_known_is_kept_until_then() -> None:
+    openings, night = Openings(), quiet(NIGHT)
+    evening, morning = at("2026-11-26T22:00"), at("2026-11-27T08:00")
+    assert openings.of(night, evening, (BERLIN,)) == morning
+    for later, end in (
+        (1, morning),
+        (10, evening + timedelta(hours=10)),
+        (24, morning + timedelta(days=1)),
+        (-2, None),
+    ):
+        moment = evening + timedelta(hours=later)
+        assert openings.of(night, moment, (BERLIN,)) == (end or moment)
+    assert openings.of(quiet({"from": "21:00", "to": "09:00"}), evening, (BERLIN,)) == at("2026-11-27T09:00")
+    assert openings.of(night, evening, (CALIFORNIA,)) == evening
 
 
 @pytest.mark.parametrize(

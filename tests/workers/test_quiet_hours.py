@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
-from dcbridge.config.quiet_hours import QuietHours
+from dcbridge.config.quiet_hours import Openings, QuietHours
 from dcbridge.ledger.reports import conversations, overview
 from dcbridge.ledger.reports.books import read
 from tests.ledger.ledger_bench import Bench
@@ -143,7 +143,7 @@ async def held(side: FarSide, message_id: str, **changes: Any) -> str:
 def test_whose_zone_counts(given: dict[str, Any], to: str, waits: bool) -> None:
     hours = {"zone": "America/Los_Angeles", "times": [around_now(ZONES[CALIFORNIA])]} | given
     now = time.time()
-    assert (quiet.opens(QuietHours.model_validate(hours), to, now) > now) == waits
+    assert (quiet.opens(QuietHours.model_validate(hours), to, now, Openings()) > now) == waits
 
 
 async def test_what_waits_is_in_order_and_holds_up_nobody_else(opened: Open) -> None:
