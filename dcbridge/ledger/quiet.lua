@@ -73,6 +73,8 @@ function verbs.quiet_hold()
   redis.call('ZADD', 'dcb:line:' .. line, place_of(known), ref)
   redis.call('ZADD', 'dcb:lines', 'NX', till, line)
   redis.call('ZADD', 'dcb:open:' .. channel, 'XX', till, ref) -- since when it could have gone
+  -- An older version knows no such line: after a rollback it finds the message due, a minute late.
+  redis.call('ZADD', 'dcb:due', math.min(look_at_latest(known), till + LOOK_LATE), 'm:' .. ref)
   note(key, 'quiet', string.format('%.0f', till))
   return 'waits'
 end
