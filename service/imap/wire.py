@@ -66,6 +66,7 @@ class Wire:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeout: float) -> None:
         """`timeout`: seconds that the server may be silent while something is expected of it."""
         self._reader, self._writer, self._timeout = reader, writer, timeout
+        self._below: asyncio.StreamWriter | None = None
         self._ahead = bytearray()  # read and not looked at
 
     @property
@@ -127,10 +128,13 @@ class Wire:
         if transport is None:
             raise Away("tls")
         protocol.connection_made(transport)
+        self._below = self._writer  # which closes the connection when nothing refers to it any more
         self._reader, self._writer = reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
     def close(self) -> None:
         self._writer.close()
+        if self._below is not None:
+            self._below.close()
 
     async def _line(self) -> bytes:
         """Without its end."""

@@ -361,7 +361,7 @@ def install(gate: Gate) -> None:
     for what, (at, subject) in WATCHED.items():
         _watch(gate, what, at, subject)
     for point in POINTS:
-        _guard(gate, point)
+        guard(gate, point)
     _wrap(_TASKS + "claim", _remember)
 
 
@@ -385,7 +385,7 @@ def _watch(gate: Gate, what: str, at: str, subject: Callable[[Call, Any], str]) 
     _wrap(at, around)
 
 
-def _guard(gate: Gate, point: Point) -> None:
+def guard(gate: Gate, point: Point) -> None:
     async def before(original: Callable[..., Awaitable[Any]], call: Call, named: dict[str, Any]) -> Any:
         await gate.passes(point, point.subject(call, None))
         return await original(*call, **named)

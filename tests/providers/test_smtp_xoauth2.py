@@ -132,7 +132,7 @@ async def test_a_token_serves_all_processes(redis: Redis, redis_server: Embedded
         ]
     keys = await redis.keys("dcb:token:*")
     assert len(keys) == 1
-    stored = b"".join((await redis.hgetall(keys[0])).values())
+    stored = repr(await redis.hgetall(keys[0])).encode()
     assert all(secret not in stored for secret in (b"t-1", b"r-1")), "encrypted"
 
 

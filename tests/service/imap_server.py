@@ -39,6 +39,8 @@ class Server:
     folders: dict[str, list[Letter]] = field(default_factory=dict)
     flags: str = "\\Seen \\Deleted \\*"
     read_only: bool = False
+    implicit: bool = True  # TLS from the first byte; else STARTTLS, without which nothing else is allowed
+    context: ssl.SSLContext | None = None
     tokens: set[str] = field(default_factory=lambda: {TOKEN})
     commands: list[str] = field(default_factory=list)
     bad: list[str] = field(default_factory=list)
@@ -77,14 +79,25 @@ class Connection:
     def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.server, self._reader, self.writer = server, reader, writer
         self.tag = ""
+        self._encrypted = server.implicit
         self._seen: list[Letter] | None = None  # what this client knows of the folder
 
     async def say(self, text: str | bytes) -> None:
         self.writer.write((text.encode() if isinstance(text, str) else text) + b"\r\n")
         await self.writer.drain()
 
+    async def _starttls(self, words: str) -> bool:
+        if words or self.server.implicit or self._encrypted:
+            return False
+        assert self.server.context is not None
+        await self._ok("go ahead")
+        await self.writer.start_tls(self.server.context)
+        self._encrypted = True
+        return True
+
     async def run(self) -> None:
-        await self.say(f"* OK [CAPABILITY {self.server.capabilities}] ready")
+        offered = self.server.capabilities if self._encrypted else "IMAP4rev1 STARTTLS LOGINDISABLED"
+        await self.say(f"* OK [CAPABILITY {offered}] ready")
         while line := await self._line():
             self.tag, _, words = line.partition(" ")
             self.server.commands.append(words)
@@ -95,7 +108,8 @@ class Connection:
                 await self.say("* BYE")
                 await self.say(f"{self.tag} OK bye")
                 return
-            handle = getattr(self, f"_{verb.lower()}", None)
+            allowed = self._encrypted or verb == "STARTTLS"
+            handle = getattr(self, f"_{verb.lower()}", None) if allowed else None
             if handle is None or not await handle(words[len(verb) + 1 :]):
                 self.server.bad.append(words)
                 await self.say(f"{self.tag} BAD what?")
@@ -271,6 +285,7 @@ async def imap_server(folder: Path, server: Server | None = None) -> AsyncIterat
     server = server or Server()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*self_signed(folder, "imap"))
+    server.context = context
     tasks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -286,7 +301,9 @@ async def imap_server(folder: Path, server: Server | None = None) -> AsyncIterat
             tasks.discard(task)
             writer.close()
 
-    listening = await asyncio.start_server(connected, "127.0.0.1", server.port or 0, ssl=context)
+    listening = await asyncio.start_server(
+        connected, "127.0.0.1", server.port or 0, ssl=context if server.implicit else None
+    )
     server.port = listening.sockets[0].getsockname()[1]
     try:
         yield server

@@ -143,6 +143,31 @@ async def test_a_mail_is_stored_and_then_marked(
     assert server.folders.keys() <= {"Done &- dusted"}
 
 
+async def test_a_connection_that_begins_in_the_clear(redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path) -> None:
+    async with imap_server(tmp_path, Server(implicit=False)) as server:
+        server.put(MAILS[0])
+        async with looked_into(redis_server.url, server, security="starttls") as looked:
+            await looked.until_stored(MAILS[0])
+        assert (server.commands[0], server.bad) == ("STARTTLS", [])
+
+
+@pytest.mark.parametrize("said", [b"", b"* OK injected\r\n"])
+async def test_without_encryption_nobody_logs_in(
+    redis: Redis, redis_server: EmbeddedRedis, tmp_path: Path, said: bytes
+) -> None:
+    """STARTTLS is refused, or something is said in the clear behind its answer."""
+
+    async def instead(words: str, tag: str, connection: Connection) -> bool:
+        await connection.say(f"{tag} {'OK' if said else 'NO'} so".encode() + b"\r\n" * bool(said) + said.rstrip())
+        return True
+
+    async with imap_server(tmp_path, Server(implicit=False, instead=instead)) as server:
+        async with looked_into(redis_server.url, server, security="starttls") as looked:
+            await until(lambda: looked.errors() != {})
+            assert looked.errors().keys() <= {"tls", "starttls refused"}
+        assert {command.partition(" ")[0] for command in server.commands} == {"STARTTLS"}
+
+
 async def test_of_mail_that_is_marked_or_old_nothing_is_asked(server: Server, redis_server: EmbeddedRedis) -> None:
     server.put(*MAILS[:3])
     server.letters[0].flags.add("\\Seen")
