@@ -180,6 +180,8 @@ class Stack:
         path = self.folder / "bridge.yaml"
         told = yaml.safe_load(path.read_text())
         told["retry"] = RETRY
+        for name in channels:
+            told["channels"].setdefault(name, {})
         for name, channel in told["channels"].items():
             if "mail-in" not in self._wanted and name == EMAIL:
                 channel.pop("inbound", None)

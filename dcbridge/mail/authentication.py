@@ -1,8 +1,8 @@
 """What the receiving mail system found out about the sender (RFC 8601): only of the one that is trusted by name.
 
 Anybody may write an Authentication-Results field into a mail. The one that counts is the first from the top that names
-the trusted system and says something of DMARC: a system adds its own above what came in, and filters of one system add a
-field each. What stands below is never looked at, so nobody can take a "fail" away.
+the trusted system and says something of DMARC: a system adds its own above what came in, and filters of one system add
+a field each. What stands below is never looked at, so nobody can take a "fail" away.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ export function attachment(fileId, textId) {
       const bytes = new Uint8Array(await file.arrayBuffer());
       let binary = "";
       for (let begin = 0; begin < bytes.length; begin += 0x8000) binary += String.fromCharCode(...bytes.subarray(begin, begin + 0x8000));
-      return { file: { type: file.type, data: btoa(binary) } };
+      return { file: { type: file.type, name: file.name, data: btoa(binary) } };
     },
   };
 }

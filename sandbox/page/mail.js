@@ -85,11 +85,11 @@ function talkTo(mailbox) {
   person = mailbox;
   if (mailbox) {
     at("email-to").value = mailbox;
-    const subjects = [...emails().filter((one) => one.recipients.some((to) => key(to) === mailbox))].sort(bySeq).map((one) => one.subject);
-    const subject = subjects.at(-1);
-    if (subject && (!at("email-subject").value || at("email-subject").value === suggested || at("email-subject").defaultValue === at("email-subject").value)) {
+    const subject = emails().filter((one) => one.recipients.some((to) => key(to) === mailbox)).sort(bySeq).at(-1)?.subject;
+    const field = at("email-subject"); // what somebody has just written there stays
+    if (subject && ["", suggested, field.defaultValue, ...emails().map((one) => one.subject)].includes(field.value)) {
       suggested = /^re:/i.test(subject) ? subject : `Re: ${subject}`;
-      at("email-subject").value = suggested;
+      field.value = suggested;
     }
   }
   page.redraw("correspondents", "letters");
