@@ -205,7 +205,10 @@ class Violation:
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and its answer. `inward`: the bridge called the sandbox. Status 0 is no answer."""
+    """One request and its answer. `inward`: the bridge called the sandbox. Status 0 is no answer.
+
+    `code` is what the protocol itself calls the answer, where `status` only says how HTTP would call it.
+    """
 
     seq: int
     at: float
@@ -218,6 +221,7 @@ class Exchange:
     check: str  # what was verified, "" where nothing was
     sent: bytes
     answered: bytes
+    code: str = ""
 
     def view(self) -> object:
         return {
@@ -228,6 +232,7 @@ class Exchange:
             "method": self.method,
             "path": self.path,
             "status": self.status,
+            "code": self.code,
             "ms": round(self.ms, 1),
             "check": self.check,
             "sent": self.sent[:SHOWN_BODY].decode("utf-8", "replace"),

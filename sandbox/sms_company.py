@@ -237,7 +237,7 @@ class Session:
                     status = await self._smsc.deliver(call.body)
                     await asyncio.sleep(AGAIN_AFTER if status else 0)
         answer = 200 if status == 0 else 0
-        self._note(False, "deliver_sm", started, answer, call.body, b"", self._wire.proof)
+        self._note(False, "deliver_sm", started, status if status >= 0 else None, call.body, b"", self._wire.proof)
         return answer
 
     async def _submitted(self, body: bytes) -> tuple[int, str] | None:
@@ -248,20 +248,22 @@ class Session:
             self._violated(wrong.rule)
             return wrong.status, ""
         if outcome is None:
-            self._note(True, "submit_sm", started, 0, body, b"", self._wire.login)
+            self._note(True, "submit_sm", started, None, body, b"", self._wire.login)
             return None
         if isinstance(outcome, RefusedError):
             self._world.counts[f"sms.refused.{outcome.code}"] += 1
             status = CODES.get(outcome.code, 0x45)
-            self._note(True, "submit_sm", started, 400, body, f"0x{status:02X}".encode(), self._wire.login)
+            self._note(True, "submit_sm", started, status, body, b"", self._wire.login)
             return status, ""
-        self._note(True, "submit_sm", started, 200, body, outcome.sid.encode(), self._wire.login)
+        self._note(True, "submit_sm", started, 0, body, outcome.sid.encode(), self._wire.login)
         return 0, outcome.sid
 
     def _violated(self, rule: str) -> None:
         self._world.violation(self._wire.who, rule, "")
 
     def _note(
-        self, inward: bool, what: str, started: float, status: int, sent: bytes, answered: bytes, check: str
+        self, inward: bool, what: str, started: float, status: int | None, sent: bytes, answered: bytes, check: str
     ) -> None:
-        self._world.exchange(self._wire.who, inward, "SMPP", f"/{what}", started, status, sent, answered, check)
+        """`status` is the command_status, None for no answer."""
+        http, code = (0, "") if status is None else (400 if status else 200, f"0x{status:02X}")
+        self._world.exchange(self._wire.who, inward, "SMPP", what, started, http, sent, answered, check, code)

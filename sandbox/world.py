@@ -203,11 +203,23 @@ class World:
         sent: bytes,
         answered: bytes,
         check: str = "",
+        code: str = "",
     ) -> None:
         """Note one request and its answer. `started` is time.perf_counter() at its beginning."""
         ms = (time.perf_counter() - started) * 1000
         made = Exchange(
-            self.next_seq(), time.time(), who, inward, method, path, status, ms, check, sent[:65536], answered[:65536]
+            self.next_seq(),
+            time.time(),
+            who,
+            inward,
+            method,
+            path,
+            status,
+            ms,
+            check,
+            sent[:65536],
+            answered[:65536],
+            code,
         )
         self.exchanges.append(made)
         self.tell("wire", made)

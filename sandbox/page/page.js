@@ -162,7 +162,7 @@ function addRequest(one) {
     make("span", { class: "path", text: one.path, title: one.path }),
     make("span", { class: "check", text: check }),
     make("span", { class: "ms", text: `${one.ms < 10 ? one.ms.toFixed(1) : Math.round(one.ms)} ms` }),
-    make("span", { class: `pill ${statusKind(one.status, one.method)}`, text: one.status || "none" })));
+    make("span", { class: `pill ${statusKind(one.status, one.method)}`, text: one.code || one.status || "none" })));
   row.addEventListener("toggle", () => {
     if (!row.open || row.childElementCount > 1) return;
     row.append(make("div", { class: "bodies" },

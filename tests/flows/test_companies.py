@@ -97,6 +97,14 @@ def test_a_message_fails_with_its_reason(stack: Stack, kind: str, says: str) -> 
     assert [reason["code"] for reason in receipt["reasons"]] == [magic.reason]
 
 
+def test_the_wire_shows_an_smscs_commands_and_what_they_are_answered_with(stack: Stack) -> None:
+    [magic] = [one for one in NUMBERS if one.says == BAD[2]]
+    for number in (stack.new_number(), magic.number):
+        stack.receipt(send(stack, "smpp", number, "Hello"), channel=account(stack, "smpp").channel)
+    shown = {(one["path"], one["code"]) for one in stack.state()["wire"] if one["method"] == "SMPP"}
+    assert shown == {("submit_sm", "0x00"), ("submit_sm", "0x0B"), ("deliver_sm", "0x00")}
+
+
 @pytest.mark.parametrize("kind", TEXTERS)
 def test_a_long_text_arrives_whole(stack: Stack, kind: str) -> None:
     """Delivered is said when every part of it is."""
