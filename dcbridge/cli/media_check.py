@@ -51,7 +51,7 @@ async def try_media(settings: Settings, configuration: Configuration) -> AsyncIt
                     channel_id, "pixel.png", "image/png", PIXEL
                 )).id))  # fmt: skip
             except SendError as error:
-                why = f"{error.outcome} {error.code}".strip()
+                why = _words(error)
             yield Tried("media_signature", value, not why, value == configuration.digital_channels.media_signature, why)
         if not uploaded:
             return
@@ -87,8 +87,15 @@ async def _read_and_delete(client: Client, channel_id: str, media_id: str) -> st
             return "other bytes came back"
         await client.delete(channel_id, media_id)
     except SendError as error:
-        return f"{error.outcome} {error.code}".strip()
+        return _words(error)
     return ""
+
+
+def _words(error: SendError) -> str:
+    """What Digital Channels answered; without an answer, what became of the request."""
+    if error.code.startswith("http "):
+        return f"answered with HTTP {error.code.removeprefix('http ')}"
+    return f"{error.outcome} {error.code}".strip()
 
 
 async def _forget(client: Client, channel_id: str, media_id: str) -> None:

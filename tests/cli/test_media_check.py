@@ -37,7 +37,7 @@ async def test_each_way_to_sign_is_tried(upload: str, empty: str) -> None:
         ("empty_signature", empty),
     ]
     assert [one.value for one in found if one.is_set] == ["raw_body", "empty"]
-    assert {one.why for one in found if not one.works} == {"account_fault http 401"}
+    assert {one.why for one in found if not one.works} == {"answered with HTTP 401"}
     assert store.files == {}
     assert len(store.deleted) >= 1
 
@@ -46,7 +46,7 @@ async def test_one_that_takes_nothing_and_one_that_changes_a_file() -> None:
     store = Store(uploads=[Response(status_code=415) for _ in UPLOADS])
     found = await tried(store)
     assert [one.works for one in found] == [False] * len(UPLOADS)
-    assert {one.why for one in found} == {"refused http 415", "account_fault http 401"}
+    assert {one.why for one in found} == {"answered with HTTP 415", "answered with HTTP 401"}
     store = Store()
 
     class Changing(dict[str, tuple[str, str, bytes]]):
