@@ -15,12 +15,14 @@ from dcbridge.errors import AccountFault, Refused, SendError
 from dcbridge.ledger.blobs import FEW as FEW_FILES
 from dcbridge.ledger.uploads import FEW as FEW_UPLOADS
 from dcbridge.ledger.uploads import Due
+from dcbridge.settings.process import DAY
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
 _Look = Callable[[WorkerContext], Awaitable[bool]]
 
+GIVE_UP = 7 * DAY  # seconds for which a deletion may be refused; then the file stays at Digital Channels
 EVERY = 1.0  # seconds between two looks, where a look finds little
 
 
@@ -60,9 +62,10 @@ async def delete_uploads(ctx: WorkerContext) -> bool:
 
 async def _delete(ctx: WorkerContext, due: Sequence[Due]) -> bool:
     """False where Digital Channels is to be left alone for a while."""
-    refused_channels = set[str]()
+    refused_channels = dict[str, str]()  # and why
     for file in due:
         if file.channel_id in refused_channels:
+            await _refused(ctx, file, refused_channels[file.channel_id])
             continue
         try:
             await ctx.digital_channels.delete(file.channel_id, file.media_id)
@@ -70,7 +73,8 @@ async def _delete(ctx: WorkerContext, due: Sequence[Due]) -> bool:
             log.info("media_not_deleted", channel=file.channel_id, code=error.code)
         except AccountFault as error:  # of this channel: it has another secret by now, say
             log.warning("media_not_deleted", channel=file.channel_id, outcome=error.outcome, code=error.code)
-            refused_channels.add(file.channel_id)
+            refused_channels[file.channel_id] = error.code
+            await _refused(ctx, file, error.code)
             continue
         except SendError as error:
             log.warning("media_not_deleted", channel=file.channel_id, outcome=error.outcome, code=error.code)
@@ -78,3 +82,10 @@ async def _delete(ctx: WorkerContext, due: Sequence[Due]) -> bool:
         ctx.metrics.media.labels("in", "deleted").inc()
         await ctx.ledger.uploads.deleted([file])
     return True
+
+
+async def _refused(ctx: WorkerContext, file: Due, code: str) -> None:
+    """As of a channel that is removed, or has another secret by now: it comes again, and one day no more."""
+    if await ctx.ledger.uploads.refused(file, GIVE_UP):
+        log.error("media_left", channel=file.channel_id, code=code, media=file.media_id)
+        ctx.metrics.media.labels("in", "left").inc()

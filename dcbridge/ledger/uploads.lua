@@ -1,6 +1,7 @@
 -- ---------------------------------------------------------------- uploads: a consumer's files at Digital Channels
 --
 --   dcb:uploads            "<channel> <id of a file>" -> ms when it is deleted there
+--   dcb:uploads-refused    the same -> ms of the first time that its deletion was refused
 --   dcb:uploads-of:<task>  place of a file in the message -> what became of it, so that it is uploaded once
 
 local AGAIN = 600000 -- ms until somebody else tries to delete what a process was about to
@@ -25,6 +26,24 @@ end
 
 -- @verb uploads_deleted member… -> 1
 function verbs.uploads_deleted()
-  for i = each.from, #ARGV, each.size do redis.call('ZREM', 'dcb:uploads', each.member) end
+  for i = each.from, #ARGV, each.size do
+    redis.call('ZREM', 'dcb:uploads', each.member)
+    redis.call('ZREM', 'dcb:uploads-refused', each.member)
+  end
   return 1
+end
+
+-- @verb uploads_refused give_up_ms member… -> {member…}
+-- -> those whose deletion has been refused for so long that they are forgotten.
+function verbs.uploads_refused()
+  local left = {}
+  for i = each.from, #ARGV, each.size do
+    redis.call('ZADD', 'dcb:uploads-refused', 'NX', now, each.member)
+    if now - tonumber(redis.call('ZSCORE', 'dcb:uploads-refused', each.member)) >= tonumber(a.give_up_ms) then
+      left[#left + 1] = each.member
+      redis.call('ZREM', 'dcb:uploads', each.member)
+      redis.call('ZREM', 'dcb:uploads-refused', each.member)
+    end
+  end
+  return left
 end

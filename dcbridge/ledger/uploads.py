@@ -60,6 +60,10 @@ class Uploads:
         found = [member.decode().partition(" ") for member in await self._script.call("uploads_due", FEW)]
         return [Due(channel_id, media_id) for channel_id, _, media_id in found]
 
+    async def refused(self, file: Due, give_up: float) -> bool:
+        """Its deletion was refused; whether it has been for `give_up` seconds, and is forgotten."""
+        return bool(await self._script.call("uploads_refused", ms(give_up), file.member))
+
     async def deleted(self, files: Iterable[Due]) -> None:
         if members := [file.member for file in files]:
             await self._script.record("uploads_deleted", *members)

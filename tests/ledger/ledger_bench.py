@@ -96,6 +96,7 @@ class Bench:
         "dcb:blob-files",
         "dcb:pieces",
         "dcb:uploads",
+        "dcb:uploads-refused",
     ]
     VALUES: ClassVar[list[str]] = ["dcb:receipts-woken:*"]
     ENDS: ClassVar[list[str]] = ["dcb:m:*", "dcb:t:*", "dcb:receipts-woken:*", "dcb:dead:*", "dcb:batch:*"]

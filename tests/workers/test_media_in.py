@@ -316,6 +316,42 @@ async def test_an_uploaded_file_is_deleted_when_its_time_is_over(media: MediaSid
     assert await bench.keys("dcb:uploads") == []
 
 
+async def test_one_whose_deletion_is_refused_for_a_week_is_forgotten(media: MediaSide) -> None:
+    """As of a channel that is removed: nobody knows its secret any more."""
+    media.pictures["ME1"] = lambda _: Response(PIXEL)
+    await media.posted(media.place("ME1"))
+    bench = Bench(media.side.redis)
+    await bench.pass_time(30 * 86400 + 1)
+    media.store.empty_signature = "path"  # which the bridge is not told
+    for seconds in (0, 700, 6 * 86400):
+        await bench.pass_time(seconds)
+        await delete_uploads(media.side.context)
+        assert {"dcb:uploads", "dcb:uploads-refused"} <= {*await bench.keys("dcb:uploads*")}
+    assert media.counted("left") == 0
+    await bench.pass_time(86400)
+    await delete_uploads(media.side.context)
+    assert (media.counted("left"), len(media.store.files)) == (1, 1)
+    asked = len(media.store.wrong)
+    await bench.pass_time(700)
+    await delete_uploads(media.side.context)
+    assert len(media.store.wrong) == asked
+    assert [key for key in await bench.keys("dcb:uploads*") if "of:" not in key] == []
+
+
+async def test_one_that_was_refused_for_a_while_is_deleted_and_nothing_is_left_of_it(media: MediaSide) -> None:
+    media.pictures["ME1"] = lambda _: Response(PIXEL)
+    await media.posted(media.place("ME1"))
+    bench = Bench(media.side.redis)
+    await bench.pass_time(30 * 86400 + 1)
+    media.store.empty_signature = "path"
+    await delete_uploads(media.side.context)
+    media.store.empty_signature = "empty"
+    await bench.pass_time(700)
+    await delete_uploads(media.side.context)
+    assert (len(media.store.deleted), media.store.files) == (1, {})
+    assert [key for key in await bench.keys("dcb:uploads*") if "of:" not in key] == []
+
+
 @pytest.mark.parametrize(
     ("written", "says"),
     [
