@@ -50,6 +50,10 @@ def doubts(
     for name, account in configuration.providers.items():
         for field, what in account.fields.doubts():
             yield ("providers", name, *field.split(".")), what, ""
+    for channel_id, channel in configuration.channels.items():
+        for name, mailbox in channel.inbound.imap.items() if channel.inbound is not None else ():
+            for field, what in mailbox.doubts():
+                yield ("channels", channel_id, "inbound", "imap", name, field), what, ""
 
 
 def _nights(configuration: Configuration) -> Iterator[tuple[Path, str, str]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from dcbridge.providers.oauth2 import OAuth2Fields
-from dcbridge.settings.problems import refuse
+from dcbridge.settings.problems import Path, refuse
 from dcbridge.settings.types import Model, Secret
 
 LONGEST_IDLE = 1740.0  # seconds: RFC 2177 has servers that log out after half an hour
@@ -97,3 +97,19 @@ class ImapMailbox(Model):
         """(field, what) of each that is allowed and still deserves a look."""
         if not self.verify_certificate:
             yield "verify_certificate", "is false: a server in between can read mails and login; set it to true"
+
+
+def shared(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Path, str, str]]:
+    """(path, what, suggestion) of each folder that is named twice: a mail in it would be taken for either."""
+    first: dict[tuple[str, str, str], str] = {}
+    for channel_id, channel in channels.items():
+        inbound = channel.get("inbound")
+        mailboxes = inbound.get("imap") if isinstance(inbound, Mapping) else None
+        for name, told in mailboxes.items() if isinstance(mailboxes, Mapping) else ():
+            if not isinstance(told, Mapping):
+                continue
+            host, username = (str(told.get(field, "")).lower() for field in ("host", "username"))
+            other = first.setdefault((host, username, str(told.get("folder", "INBOX"))), f"{channel_id}.{name}")
+            if other != f"{channel_id}.{name}":
+                path: Path = ("channels", channel_id, "inbound", "imap", name)
+                yield path, f'is the folder of "{other}" as well', "name each folder once"

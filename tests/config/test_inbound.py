@@ -56,3 +56,45 @@ def test_one_channel_has_all_references_of_a_domain() -> None:
     text = CONFIGURATION.replace("MORE", ", reply_reference: local_part")
     text = text.replace("[OTHER]", "[hello@Company.com], reply_reference: local_part")
     assert 'is local_part for channel "company.com" of this domain as well' in refusal(text)
+
+
+BOX = "host: imap.example.com, username: care"
+OAUTH2 = "oauth2: {token_url: https://example.com/token, client_id: id}"
+
+
+@pytest.mark.parametrize(
+    ("box", "says"),
+    [
+        (f"{BOX}, password: geheim", ""),
+        (f"{BOX}, {OAUTH2}, after: 'move:Taken', since: 2026-12-01, security: starttls", ""),
+        (BOX, "password: is missing: a mailbox needs password or oauth2"),
+        (f"{BOX}, password: geheim, {OAUTH2}", "keep one of them"),
+        (f"{BOX}, password: geheim, after: read", "should be seen, flag, delete or move:<folder>"),
+        (f"{BOX}, password: geheim, after: 'move:'", "should be seen, flag, delete or move:<folder>"),
+        (f"{BOX}, password: geheim, after: 'move:INBOX'", "moves to the folder that is looked into"),
+        (f"{BOX}, password: geheim, poll_every: 1800", "poll_every"),
+        (f"{BOX}, password: geheim, security: none", "security"),
+        (f'{BOX}, password: geheim, folder: "a\\r\\nb"', "should have no control characters"),
+        (f"{BOX}, {OAUTH2.replace('https', 'http')}", "should begin with https://"),
+    ],
+)
+def test_a_mailbox_on_an_imap_server(box: str, says: str) -> None:
+    text = CONFIGURATION.replace("OTHER", "hello@other.example").replace("MORE", f", imap: {{care: {{{box}}}}}")
+    found = refusal(text)
+    assert says in found
+    assert bool(says) == bool(found)
+    assert "geheim" not in found
+
+
+def test_a_folder_belongs_to_one_channel() -> None:
+    box = f", imap: {{one: {{{BOX}, password: geheim}}}}"
+    text = CONFIGURATION.replace("MORE", box).replace("[OTHER]", f"[hello@other.example]{box}")
+    assert 'is the folder of "company.com.one" as well' in refusal(text)
+    assert refusal(text.replace("username: care", "username: care, folder: A", 1)) == ""
+
+
+def test_a_certificate_that_is_not_checked_deserves_a_look() -> None:
+    box = f"{BOX}, password: geheim, verify_certificate: false"
+    text = CONFIGURATION.replace("OTHER", "hello@other.example").replace("MORE", f", imap: {{one: {{{box}}}}}")
+    found = [warning for warning in parse(text, {}).warnings if "verify_certificate" in warning.path]
+    assert [one.path for one in found] == ["channels.company.com.inbound.imap.one.verify_certificate"]
