@@ -146,11 +146,11 @@ class Messages:
         self, channel_id: str, message: dict[str, Any], channel: dict[str, Any], sender: str, to: str, where: str
     ) -> _Text:
         """What a consumer's email would look like after the documented webhook of an agent's: nothing documents it."""
+        if self.world.channels[channel_id] != "email" or self.world.switches.digital_channels.emails == "refuse":
+            raise BrokenRuleError(400, f"{where}.type Email is not taken from this channel")
         self._extras(message, ("channel", "type", "subject", "content"), f"{where}.")
         self._extras(channel, ("from", "to"), f"{where}.channel.")
         content = message.get("content")
-        if self.world.channels[channel_id] != "email" or self.world.switches.digital_channels.emails == "refuse":
-            raise BrokenRuleError(400, f"{where}.type Email is not taken from this channel")
         if not isinstance(content, list) or not content:
             raise BrokenRuleError(400, f"{where}.content is a non-empty list")
         parts = {}
