@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Iterator, Mapping
@@ -51,11 +52,16 @@ def _render(given: str, upgrade: bool, name: str) -> dict[str, str]:
 
 
 def objects(given: Mapping[str, Any] | str, name: str = RELEASE) -> list[Json]:
-    """Every object of one rendering; a text is a name of the table."""
-    texts = render(values(given) if isinstance(given, str) else given, name=name)
+    """Every object of one rendering, to do with as one likes; a text is a name of the table."""
+    given = values(given) if isinstance(given, str) else given
+    return copy.deepcopy(_objects(json.dumps(given, sort_keys=True), name))
+
+
+@functools.cache
+def _objects(given: str, name: str) -> list[Json]:
     return [
         found
-        for path, text in sorted(texts.items())
+        for path, text in sorted(render(json.loads(given), name=name).items())
         if path.endswith(".yaml")
         for found in yaml.load_all(text, Loader=LOADER)
         if found is not None

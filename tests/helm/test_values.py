@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -58,6 +59,11 @@ ELSEWHERE: dict[str, tuple[Json, object]] = {
 }
 
 
+@functools.cache
+def described() -> Json:
+    return Settings.model_json_schema()["properties"]  # type: ignore[no-any-return]
+
+
 def told(given: Json, part: str) -> dict[str, Any]:
     kind, name = ("Deployment", f"dcbridge-{part}")
     [container] = the(kind, name, objects(given))["spec"]["template"]["spec"]["containers"]
@@ -66,7 +72,7 @@ def told(given: Json, part: str) -> dict[str, Any]:
 
 def another(name: str) -> tuple[Any, str]:
     """A value that no default has, as values say it and as the environment does."""
-    field = Settings.model_json_schema()["properties"][name]
+    field = described()[name]
     if "enum" in field:
         word = next(word for word in field["enum"] if word != field.get("default"))
         return word, word
