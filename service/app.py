@@ -11,11 +11,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dcbridge.http.deadlines import Deadlines
+from dcbridge.mail.unsubscribe import PATH as UNSUBSCRIBE
 from dcbridge.media.links import PATH
 from service import callbacks, webhooks
 from service.endpoint import Endpoint, ServiceContext
 from service.media import MediaLinks
 from service.posted_mail import MAIL_WITHIN, PostedMails
+from service.unsubscribe import Unsubscribe
 
 _MESSAGES, _INTERACTIONS, _CALLBACKS = "/webhooks/messages/", "/webhooks/interactions/", "/callbacks/"
 
@@ -45,6 +47,7 @@ def build(ctx: ServiceContext) -> ASGIApp:
     every = Starlette(
         routes=[
             Route(PATH + "{token}", media, methods=["GET", "HEAD"]),
+            Route(UNSUBSCRIBE + "{token}", Unsubscribe(ctx, deadlines), methods=["GET", "HEAD", "POST"]),
             Route(_MESSAGES + "{endpoint}", messages, methods=["POST"]),
             Route(_INTERACTIONS + "{endpoint}", interactions, methods=["POST"]),
             Route(_CALLBACKS + "{provider}/{kind}", callback, methods=["GET", "POST", "OPTIONS"]),

@@ -237,6 +237,9 @@ async def _apply(ctx: WorkerContext, update: DeliveryUpdate, entry: MessageEntry
             locating.says_so(ctx, update, entry),
             update.cost,
         )
+    if entry and update.suppress:
+        order = order_of(claimed.entry.accepted_at or 0)
+        await consent.suppress(ctx, entry.channel_id, entry.to_id, update, order)
     if entry.to_id:
         order = order_of(claimed.entry.accepted_at or 0)
         await consent.learn(ctx, entry.channel_id, update.provider, entry.to_id, update.detail, order)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import structlog
 
+from dcbridge.config.models import Channel
 from dcbridge.ledger import MessageClaim, NewTask
 from dcbridge.ledger.consent import NOW, By, order_of
-from dcbridge.messages import ConsumerMessage, Reason, is_piece
+from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, is_piece
 from dcbridge.settings.process import DAY
 from workers import confirmations
 from workers.context import WorkerContext
@@ -64,6 +65,22 @@ async def learn(ctx: WorkerContext, channel_id: str, provider: str, to_id: str, 
         return
     if code in ctx.providers[provider].can.opt_out_codes:
         await record(ctx, channel_id, to_id, "stop", order, "provider", code)
+
+
+def unsubscribe_link(ctx: WorkerContext, message: AgentMessage, channel: Channel) -> str:
+    """For the List-Unsubscribe field of an email to this recipient; "" where the channel wants none."""
+    if channel.suppress is None or not channel.suppress.link or ctx.unsubscribe_links is None:
+        return ""
+    return ctx.unsubscribe_links.url(message.channel_id, token_of(ctx, message.to.id, message.channel_id))
+
+
+async def suppress(ctx: WorkerContext, channel_id: str, to_id: str, update: DeliveryUpdate, order: int) -> None:
+    """An email company says why a consumer should get no more emails: kept, where that is a reason of the channel's."""
+    channel, address = ctx.channel(channel_id), to_id or next(iter(update.recipients), "")
+    if channel is None or channel.suppress is None or update.suppress is None or not address:
+        return
+    if channel_id in ctx.configuration.consent_scopes and channel.suppress.counts(update.suppress):
+        await record(ctx, channel_id, address, "stop", order, update.suppress, update.detail)
 
 
 async def record(ctx: WorkerContext, channel_id: str, address: str, said: str, order: int, by: By, proof: str) -> str:

@@ -28,6 +28,7 @@ from dcbridge.ledger.consent import OTHER_KEY, ConsumerTokens, OtherKey
 from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.patience import Patience
 from dcbridge.mail.reply_tokens import ReplyTokens
+from dcbridge.mail.unsubscribe import UnsubscribeLinks
 from dcbridge.providers.base import Provider, StatusLookup
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
@@ -68,6 +69,7 @@ class WorkerContext:
     binds: Binds
     reply_tokens: ReplyTokens
     openings: quiet_hours.Openings = field(default_factory=quiet_hours.Openings)
+    unsubscribe_links: UnsubscribeLinks | None = None  # where a channel has them
     mail_domains: frozenset[str] = frozenset()  # of the mailboxes of our channels
 
     def channel(self, channel_id: str) -> Channel | None:
@@ -180,8 +182,16 @@ async def open_context(
             metrics=metrics,
             binds=Binds(settings, ledger, sender, providers, configuration.windows(), metrics),
             reply_tokens=ReplyTokens(settings.reply_keys),
+            unsubscribe_links=_unsubscribe_links(settings, configuration),
             mail_domains=domains(configuration.channels),
         )
+
+
+def _unsubscribe_links(settings: Settings, configuration: Configuration) -> UnsubscribeLinks | None:
+    if not any(one.suppress and one.suppress.link for one in configuration.channels.values()):
+        return None
+    key = settings.token_key.get_secret_value().encode()
+    return UnsubscribeLinks(key, configuration.public_url, configuration.channels)
 
 
 _SHARED: ContextVar[WorkerContext] = ContextVar("context")

@@ -111,7 +111,7 @@ async def _prepare(
     message, media = await with_media(ctx, channel, provider, message, claimed, held)
     message, return_path = threads.with_reply_to(ctx, message, channel, claimed.entry.accepted_at or 0)
     thread = await threads.answered_by(ctx, message, channel)
-    mail = threads.Threading(thread, return_path)
+    mail = threads.Threading(thread, return_path, consent.unsubscribe_link(ctx, message, channel))
     attached = any(file.data for file in media)
     if shared is not None and (shared.large or attached):
         async with shared.turn:  # the first writes it, and the others find it written
@@ -153,7 +153,16 @@ def turn_of(
     """The turn of one part of a message that is claimed, for sending it or a status lookup."""
     entry = claimed.entry
     began_at = entry.unknown_since or entry.attempt_began_at or entry.began_at or 0
-    return Turn(message, part, (entry.accepted_at or 0) / 1000, began_at / 1000, media, mail.thread, mail.return_path)
+    return Turn(
+        message,
+        part,
+        (entry.accepted_at or 0) / 1000,
+        began_at / 1000,
+        media,
+        mail.thread,
+        mail.return_path,
+        unsubscribe=mail.unsubscribe,
+    )
 
 
 def stored_message(

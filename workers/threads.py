@@ -29,10 +29,11 @@ def thread_of(ctx: WorkerContext, channel_id: str, mailbox: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Threading:
-    """How an email and what answers it find each other. `thread`, `return_path`: as in a Turn."""
+    """How an email and what answers it find each other. `thread`, `return_path`, `unsubscribe`: as in a Turn."""
 
     thread: tuple[str, ...] = ()
     return_path: str = ""
+    unsubscribe: str = ""
 
 
 NO_THREAD = Threading()

@@ -149,6 +149,8 @@ def serve(config: ConfigOption = None) -> None:
     from service.main import run
 
     settings, configuration = read_all(config)
+    if missing := _link_key_is_missing(settings, configuration):
+        raise refused([missing])
     with _process(settings):
         run(settings, configuration)
 
@@ -179,6 +181,11 @@ def _known_queues(queues: list[str] | None) -> list[str]:
 def _missing_keys(settings: Settings, configuration: Configuration) -> list[str]:
     found = [of.key_is_missing(settings, configuration) for of in (consent, genesys)]
     return [one for one in [*found, _reply_key_is_missing(settings, configuration)] if one]
+
+
+def _link_key_is_missing(settings: Settings, configuration: Configuration) -> str:
+    links = any(one.suppress and one.suppress.link for one in configuration.channels.values())
+    return consent.key_is_missing(settings, configuration) if links else ""
 
 
 def _reply_key_is_missing(settings: Settings, configuration: Configuration) -> str:

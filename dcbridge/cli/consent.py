@@ -22,7 +22,7 @@ from dcbridge.cli.terminal import (
     utc,
 )
 from dcbridge.config.models import Configuration
-from dcbridge.ledger.consent import NOW, OTHER_KEY, ConsumerTokens, OptOut, OtherKey, is_token
+from dcbridge.ledger.consent import BYS, NOW, OTHER_KEY, ConsumerTokens, OptOut, OtherKey, is_token
 from dcbridge.providers.phone import is_dialable
 from dcbridge.settings.problems import did_you_mean
 from dcbridge.settings.process import Settings
@@ -294,6 +294,6 @@ def _opt_out(line: Any) -> OptOut | None:
     if not all(isinstance(text, str) and text.isprintable() and len(text) <= 200 for text in texts):
         return None
     scope, token, by, proof = texts
-    if not scope or not is_token(token) or at.timestamp() < 0 or by not in ("", "keyword", "provider", "operator"):
+    if not scope or not is_token(token) or at.timestamp() < 0 or (by and by not in BYS):
         return None
     return OptOut(scope, token, at, by, proof)

@@ -168,6 +168,9 @@ def _inbound(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
     first: dict[str, str] = {}
     by_domain: dict[str, str] = {}
     for channel_id, channel in channels.items():
+        if channel.get("suppress") is not None and channel.get("type") == "sms":
+            what = "is for channels of type email"
+            yield Finding(("channels", channel_id, "suppress"), what, "leave it out: of SMS see `consent`")
         inbound = channel.get("inbound")
         if not isinstance(inbound, Mapping):
             continue

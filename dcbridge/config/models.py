@@ -18,6 +18,7 @@ from dcbridge.config.media import ChannelMedia, Media
 from dcbridge.config.quiet_hours import QuietHours
 from dcbridge.config.routing import Slow, Switch, with_both
 from dcbridge.config.senders import Country, Destination, Sender, all_spelled
+from dcbridge.config.suppress import Suppress
 from dcbridge.config.windows import ahead, written
 from dcbridge.events.sinks import Subscriber
 from dcbridge.providers import KINDS, build
@@ -263,6 +264,10 @@ class Channel(Model):
         None, description="What consumers write to an email channel; without it, their mail is not taken."
     )
 
+    suppress: Suppress | None = Field(
+        None, description="Which consumers an email channel writes to no more; without it, none is left out."
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _in_one_spelling(cls, value: Any) -> Any:
@@ -341,6 +346,8 @@ class Configuration(Model):
         for channel_id, channel in self.channels.items():
             accounts = [self.providers.get(name) for name in channel.providers]
             theirs = all(one is not None and KINDS[one.kind].can.opt_out == "theirs" for one in accounts)
+            if channel.type == "email" and channel.suppress is not None:
+                found[channel_id] = "brand" if how.scope == "brand" else f"channel/{channel_id}"
             if channel.type != "sms" or how.enforce == "never" or (how.enforce == "auto" and theirs):
                 continue
             first = channel.senders[0].number if channel.senders else channel.number  # one opt-out for the whole pool

@@ -11,19 +11,23 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from dcbridge.ledger.script import Script, slices, word
 
-By = Literal["keyword", "provider", "operator"]
+By = Literal["keyword", "provider", "operator", "unsubscribe", "bounce", "complaint"]
+BYS: frozenset[str] = frozenset(get_args(By))
 
 OTHER_KEY = (
     "is not the one that the opt-outs in Redis were stored with: they would stop no message. Set the earlier key again"
 )
 MOST_PROOF = 128  # characters of a provider's id
 SLICE = 500
-_STORED = re.compile(rb"([0-9]{1,16}) (keyword|provider|operator) ([!-~]*)( [0-9]{1,16})?")
+_STORED = re.compile(rb"([0-9]{1,16}) (keyword|provider|operator|unsubscribe|bounce|complaint) ([!-~]*)( [0-9]{1,16})?")
 _KEY = re.compile(r"[0-9a-f]{32}")
+
+
+_WHY = {"bounce": "mailbox unknown since", "complaint": "reported as spam", "unsubscribe": "unsubscribed"}
 
 
 class OtherKey(Exception):
@@ -43,7 +47,7 @@ class OptOut:
     @property
     def detail(self) -> str:
         """Why a message is not sent, as a receipt says it."""
-        return f"opted out {self.at:%Y-%m-%d}"
+        return f"{_WHY.get(self.by, 'opted out')} {self.at:%Y-%m-%d}"
 
 
 class ConsumerTokens:

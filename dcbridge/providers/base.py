@@ -75,6 +75,7 @@ class Turn:
     thread: tuple[str, ...] = ()  # Message-IDs that an email goes on from, the oldest first, without their brackets
     return_path: str = ""  # envelope sender of an email by which a report finds it; "" for the provider's own
     template: Template | None = None
+    unsubscribe: str = ""  # a link for this email's List-Unsubscribe field
 
     @property
     def key(self) -> str:

@@ -100,7 +100,7 @@ def email_of(turn: Turn) -> Email:
         text,
         html,
         message_id_of(message, sender),
-        tuple(mail_message.more_headers(turn.thread)),
+        tuple(mail_message.more_headers(turn.thread, turn.unsubscribe)),
     )
 
 
@@ -111,7 +111,9 @@ def as_mime(turn: Turn) -> tuple[bytes, MailAddress, str]:
     """
     sender, recipient = ascii_ends(turn.message)
     message_id = message_id_of(turn.message, sender)
-    content = mail_message.write(turn.message, sender, recipient, message_id, turn.accepted_at, turn.media, turn.thread)
+    content = mail_message.write(
+        turn.message, sender, recipient, message_id, turn.accepted_at, turn.media, turn.thread, turn.unsubscribe
+    )
     return content, recipient, message_id
 
 

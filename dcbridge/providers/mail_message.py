@@ -24,6 +24,7 @@ from typing import Literal
 import idna
 
 from dcbridge.errors import Refused
+from dcbridge.mail.unsubscribe import fields_of as unsubscribe_fields
 from dcbridge.messages import Address, AgentMessage, Reason
 from dcbridge.providers.base import MediaFile
 
@@ -77,6 +78,7 @@ def write(
     at: float,
     files: Sequence[MediaFile] = (),
     thread: Sequence[str] = (),
+    unsubscribe: str = "",
 ) -> bytes:
     """The whole message with CRLF line ends; in ASCII unless the sender's or this recipient's mailbox is not.
 
@@ -99,7 +101,7 @@ def write(
         _text("Subject", message.subject),
         f"Date: {format_datetime(datetime.fromtimestamp(at, UTC))}",
         f"Message-ID: {message_id}",
-        *(f"{name}: {_FOLD.join(value.split())}" for name, value in more_headers(thread)),
+        *(f"{name}: {_FOLD.join(value.split())}" for name, value in more_headers(thread, unsubscribe)),
     ]
     body = EmailMessage(policy.SMTP)
     text, html = map(writable, alternatives(message))
@@ -133,11 +135,12 @@ def _with_files(written: bytes, files: Sequence[MediaFile], stands_for: Sequence
     yield written
 
 
-def more_headers(thread: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """By which her mail program puts this email to those that it goes on from (RFC 5322, 3.6.4)."""
+def more_headers(thread: Sequence[str], unsubscribe: str = "") -> Iterator[tuple[str, str]]:
+    """By which her mail program puts this email to those that it goes on from (RFC 5322, 3.6.4), and unsubscribes."""
     if thread:
         yield "In-Reply-To", f"<{thread[-1]}>"
         yield "References", " ".join(f"<{one}>" for one in thread)
+    yield from unsubscribe_fields(unsubscribe)
 
 
 def writable(text: str) -> str:

@@ -167,12 +167,19 @@ class Smtp(Adapter):
         plain = sender.addr_spec.isascii() and recipient.addr_spec.isascii()
         before, content = self._last[plain] or (None, b"")
         together = before is not None and before.recipients is message.recipients
+        if turn.unsubscribe:  # each copy has a link of its own
+            return self._written(turn, sender, recipient, message_id)
         if before and together and replace(before, to=message.to, index=message.index) == message:
             return content
-        content = mail_message.write(message, sender, recipient, message_id, turn.accepted_at, turn.media, turn.thread)
+        content = self._written(turn, sender, recipient, message_id)
         if len(message.recipients) > 1:
             self._last[plain] = (message, content)
         return content
+
+    def _written(self, turn: Turn, sender: MailAddress, recipient: MailAddress, message_id: str) -> bytes:
+        return mail_message.write(
+            turn.message, sender, recipient, message_id, turn.accepted_at, turn.media, turn.thread, turn.unsubscribe
+        )
 
     def parse_response(self, answer: Answer) -> Submission:
         assert isinstance(answer, MailAnswer)

@@ -42,7 +42,8 @@ BAD = ("undelivered: the number does not exist", "undelivered: the carrier filte
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with Stack(companies=tuple(COMPANIES)) as running:
+    suppress = {COMPANIES[kind].channel: {"suppress": {"link": True}} for kind in POSTS}
+    with Stack(companies=tuple(COMPANIES), channels=suppress) as running:
         yield running
         assert running.violations() == []
 
@@ -368,6 +369,50 @@ def test_an_unsigned_event_is_refused_and_its_twin_is_taken(stack: Stack, kind: 
     bad = MAIL_UNSIGNED[kind](call)
     assert bad != call
     assert [post(stack, bad), post(stack, call)] == [401, 200]
+
+
+def outcome(stack: Stack, kind: str, to: str) -> tuple[str, list[int]]:
+    receipt = stack.receipt(mails(stack, kind, to), to, account(stack, kind).channel)
+    return receipt["status"], [reason["code"] for reason in receipt["reasons"]]
+
+
+@pytest.mark.parametrize("kind", POSTS)
+def test_a_bounced_mailbox_gets_no_more_emails(stack: Stack, kind: str) -> None:
+    gone, refusing = mailbox("bounce"), mailbox("policy")
+    assert outcome(stack, kind, gone) == ("Failed", [530])
+    assert outcome(stack, kind, refusing) == ("Failed", [350])
+    assert outcome(stack, kind, gone) == ("Failed", [350])
+    assert outcome(stack, kind, refusing) == ("Failed", [350])
+    assert [len(stack.mails_to(to)) for to in (gone, refusing)] == [1, 2]  # the second was tried again
+
+
+@pytest.mark.parametrize("kind", POSTS[:2])
+def test_who_reports_an_email_as_spam_gets_no_more(stack: Stack, kind: str) -> None:
+    to = mailbox("complains")
+    assert outcome(stack, kind, to) == ("Delivered", [])
+    if kind == "azure-email":  # which tells nothing of complaints
+        return
+    until(lambda: outcome(stack, kind, to) == ("Failed", [350]), "the complaint counts")
+
+
+@pytest.mark.parametrize("kind", POSTS)
+def test_who_unsubscribes_by_the_link_gets_no_more(stack: Stack, kind: str) -> None:
+    to = mailbox()
+    assert outcome(stack, kind, to) == ("Delivered", [])
+    fields = {name.lower(): value for name, value in stack.mails_to(to)[0]["headers"]}
+    assert fields["list-unsubscribe-post"] == "List-Unsubscribe=One-Click"
+    link = fields["list-unsubscribe"].replace("\n", "").strip("<> ")
+    assert to not in link
+    for _ in range(2):  # what scanners do changes nothing
+        assert "<button>" in stack.client.get(link).text
+        assert stack.client.head(link).status_code == 200
+    assert stack.client.post(link[:-1] + ("A" if link[-1] != "A" else "B")).status_code == 404
+    assert outcome(stack, kind, to) == ("Delivered", [])
+    form = {"List-Unsubscribe": "One-Click"}
+    assert [stack.client.post(link, data=form).status_code for _ in range(2)] == [200, 200]
+    assert outcome(stack, kind, to) == ("Failed", [350])
+    token = link.rpartition("/")[2]
+    assert token not in "".join(map(stack.said, ("service", "worker")))
 
 
 BRINGERS = [kind for kind in POSTS if KINDS[kind].can.mail]
