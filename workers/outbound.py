@@ -66,19 +66,21 @@ async def _send(ctx: WorkerContext, ref: str, claim: str, held: AsyncExitStack) 
         if await ctx.binds.is_elsewhere(provider):
             await ctx.ledger.sessions.pass_on(ref, claim, provider.name)
             return True
+        await ctx.accounts.ready(provider)
+        since = await _kept(ctx, ref, claim, claimed, since)  # a login may take a while, and files as long again
         part, request, media, choice = await _prepare(ctx, ref, claim, claimed, channel, provider, held)
+        if media:  # a message that is read anew would read them again, and take as long
+            since = await _kept(ctx, ref, claim, claimed, since)
     except SendError as error:
         if isinstance(error, Refused) and error.reason == Reason.UNSUPPORTED:
             error.switch = "route"  # another one may carry it
         await failures.record_failure(ctx, ref, claim, claimed, error, answered=False)
         return True
+    except _ClaimLost:
+        return False
     except Exception:
         await _internal_error(ctx, ref, claim)
         return True
-    if media and ctx.claim_may_be_lost(since):  # reading its files may take a while, and would take it again
-        since = time.monotonic()
-        if not (await ctx.ledger.messages.claim(ref, claim, ctx.settings.lease)).ours:
-            return True
     if ctx.claim_may_be_lost(since):
         return False
     sms = channel.type == "sms" and not media
@@ -95,6 +97,20 @@ class _ClaimLost(Exception):
     """Nothing was written, and the message may have moved on: it has to be claimed and read again."""
 
 
+async def _kept(ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, since: float) -> float:
+    """When the message was claimed last: now, where it was long ago. Raises _ClaimLost."""
+    if not ctx.claim_may_be_lost(since):
+        return since
+    since = time.monotonic()
+    try:
+        again = await ctx.ledger.messages.claim(ref, claim, ctx.settings.lease)
+    except (RedisError, OSError):
+        raise _ClaimLost from None
+    if not again.ours or again.entry.total_attempts != claimed.entry.total_attempts:
+        raise _ClaimLost
+    return since
+
+
 async def _prepare(
     ctx: WorkerContext,
     ref: str,
@@ -105,7 +121,6 @@ async def _prepare(
     held: AsyncExitStack,
 ) -> tuple[Part, Request, tuple[MediaFile, ...], Choice]:
     """Everything before the request is on the wire. Raises a SendError where it cannot be built."""
-    await ctx.accounts.ready(provider)
     shared = await ctx.payloads.shared(ref, claimed)
     message, choice = stored_message(ref, claimed, channel, provider.name, shared.copies if shared else ())
     message, media = await with_media(ctx, channel, provider, message, claimed, held)
@@ -215,13 +230,7 @@ async def _send_part(
 
     async def turn() -> None:
         nonlocal began
-        if ctx.claim_may_be_lost(since):
-            try:
-                again = await ctx.ledger.messages.claim(ref, claim, ctx.settings.lease)
-            except (RedisError, OSError):
-                raise _ClaimLost from None
-            if not again.ours or again.entry.total_attempts != claimed.entry.total_attempts:
-                raise _ClaimLost
+        await _kept(ctx, ref, claim, claimed, since)
         began = time.monotonic()
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import orjson
@@ -13,8 +14,12 @@ from starlette.responses import Response
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.providers import build
 from dcbridge.providers.bandwidth import BandwidthFields
-from dcbridge.providers.base import HasMedia
-from tests.workers.media_side import PIXEL, MediaSide, media_side
+from dcbridge.providers.base import HasMedia, Provider
+from tests.ledger.ledger_bench import Bench
+from tests.workers.media_side import MEDIA_ID, PIXEL, MediaSide, media_side
+from tests.workers.test_media_out import accepted
+from workers import outbound
+from workers.reconciler import sweep
 
 
 class TokenServer:
@@ -42,15 +47,18 @@ async def media(redis: Redis, redis_server: EmbeddedRedis) -> AsyncIterator[Medi
         yield opened
 
 
+def bandwidth(media: MediaSide) -> Provider:
+    fields = {"account_id": "55", "application_id": "a", "client_id": "c", "client_secret": "s",
+              "callback_secret": "0123456789abcdef", "base_url": f"{media.url}/2010-04-01",
+              "token_url": f"{media.url}/2010-04-01/token"}  # fmt: skip
+    return build("twilio", "bandwidth", BandwidthFields.model_validate(fields), media.url)
+
+
 @pytest.fixture
 def company(media: MediaSide) -> TokenServer:
     found = TokenServer()
     media.side.provider.usual = found.answer
-    fields = {"account_id": "55", "application_id": "a", "client_id": "c", "client_secret": "s",
-              "callback_secret": "0123456789abcdef", "base_url": f"{media.url}/2010-04-01",
-              "token_url": f"{media.url}/2010-04-01/token"}  # fmt: skip
-    model = BandwidthFields.model_validate(fields)
-    media.side.context.providers["twilio"] = build("twilio", "bandwidth", model, media.url)
+    media.side.context.providers["twilio"] = bandwidth(media)
     return found
 
 
@@ -76,3 +84,33 @@ async def test_a_file_waits_while_there_is_no_token(media: MediaSide, company: T
     company.away = True
     assert await media.posted(f"{media.url}/2010-04-01/1.png") == []
     assert company.shown == []
+
+
+async def test_a_slow_login_and_a_slow_file_together_do_not_outlast_the_claim(
+    redis: Redis, redis_server: EmbeddedRedis
+) -> None:
+    """Each takes less than a lease: the message was never sent, so its outcome must not become unknown."""
+    async with media_side(redis, redis_server.url, worker_silence=1.0) as media:
+        media.store.files[MEDIA_ID] = ("cat.png", "image/png", PIXEL)
+        bench, ctx, slow = Bench(redis), media.side.context, 0.7 * media.side.context.settings.lease
+        sent: list[bytes] = []
+
+        async def company(request: Request) -> Response:
+            if request.url.path.endswith("/token"):
+                await asyncio.sleep(0.6 * ctx.settings.worker_silence)
+                await bench.pass_time(slow)
+                return Response(orjson.dumps({"access_token": "t-1", "token_type": "bearer"}))
+            sent.append(await request.body())
+            return Response(orjson.dumps({"id": "m-1"}), 202)
+
+        async def agents(request: Request) -> Response:
+            if request.method == "GET":
+                await bench.pass_time(slow)
+                await sweep(ctx)
+            return await media.store.answer(request)
+
+        media.side.provider.usual, media.side.agents.usual = company, agents
+        ctx.providers["twilio"] = bandwidth(media)
+        ref = await accepted(media, text="Our offer")
+        await outbound.send(ctx, ref)
+        assert ((await media.side.entry(ref)).state, len(sent)) == ("sent", 1)
