@@ -77,8 +77,8 @@ def dev(
         typer.Option(
             "--with",
             help="Companies beside Twilio and the mail server, separated by commas:"
-            " africastalking, aws-sms, azure-email, azure-sms, bandwidth, http, infobip, mailgun, messagebird, plivo,"
-            " postmark, sendgrid, ses, sinch, smpp, telnyx, vonage."
+            " africastalking, aws-sms, azure-email, azure-sms, bandwidth, clickatell, http, infobip, mailgun,"
+            " messagebird, plivo, postmark, sendgrid, ses, sinch, smpp, telnyx, vonage."
             " They stay in bridge.yaml.",
         ),
     ] = "",

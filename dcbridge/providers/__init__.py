@@ -10,6 +10,7 @@ from dcbridge.providers.azure_email import AzureEmail
 from dcbridge.providers.azure_sms import AzureSms
 from dcbridge.providers.bandwidth import Bandwidth
 from dcbridge.providers.base import Adapter, Fields, Provider
+from dcbridge.providers.clickatell import Clickatell
 from dcbridge.providers.http import Http
 from dcbridge.providers.infobip import Infobip
 from dcbridge.providers.mailgun import Mailgun
@@ -32,6 +33,7 @@ KINDS: dict[str, type[Adapter]] = {
     "azure-email": AzureEmail,
     "azure-sms": AzureSms,
     "bandwidth": Bandwidth,
+    "clickatell": Clickatell,
     "http": Http,
     "infobip": Infobip,
     "mailgun": Mailgun,

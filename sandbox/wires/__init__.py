@@ -11,6 +11,7 @@ from sandbox.wires.azure_email import AzureEmailWire
 from sandbox.wires.azure_sms import AzureSmsWire
 from sandbox.wires.bandwidth import BandwidthWire
 from sandbox.wires.base import Wire
+from sandbox.wires.clickatell import ClickatellWire
 from sandbox.wires.http import HttpWire
 from sandbox.wires.infobip import InfobipWire
 from sandbox.wires.mail_base import MailWire
@@ -32,6 +33,7 @@ KINDS: dict[str, Callable[[World, str, Account], Wire]] = {
     "aws-sms": AwsSmsWire,
     "azure-sms": AzureSmsWire,
     "bandwidth": BandwidthWire,
+    "clickatell": ClickatellWire,
     "http": HttpWire,
     "infobip": InfobipWire,
     "messagebird": MessageBirdWire,

@@ -254,6 +254,7 @@ UNSIGNED: dict[str, Callable[[Call], Call]] = {
     "aws-sms": lambda call: replace(call, body=call.body.replace(b'"Message":"', b'"Message":" ')),
     "azure-sms": without_secret,
     "bandwidth": without_header("Authorization"),
+    "clickatell": without_secret,
     "http": without_header("X-Company-Signature"),
     "infobip": without_secret,
     "messagebird": without_header("webhook-signature"),

@@ -34,6 +34,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "azure-sms": {"base_url": "https://x.example", "access_key": "a2V5", "callback_secret": PATH_SECRET},
     "bandwidth": {"account_id": "1", "application_id": "2", "client_id": "3", "client_secret": "4",
                   "callback_secret": PATH_SECRET},
+    "clickatell": {"api_key": "k", "callback_secret": PATH_SECRET},
     "http": ACME,
     "http, by query": KANNEL,
     "infobip": {"base_url": "https://x.example", "api_key": "k", "callback_secret": PATH_SECRET},
@@ -98,6 +99,13 @@ GOOD: Mapping[str, tuple[list[Any], list[Any]]] = {
           {"type": "message-received", "to": "+12025550123", "message": {
               "id": "m-1", "from": "+16504661149", "text": "x", "media": ["https://m"]}}]],
         [{"id": "m-1"}, {"type": "request-validation", "fieldErrors": [{"fieldName": "to"}]}],
+    ),
+    "clickatell": (
+        [{"event": {"messageStatusUpdate": [{"messageId": "m-1", "statusCode": 29, "clientMessageId": REF}]}},
+         {"event": {"moText": [{"messageId": "m-1", **ENDS, "content": "%00x", "charset": "UTF-16BE"}]}}],
+        [{"messages": [{"apiMessageId": "m-1", "accepted": True, "error": None}], "error": None},
+         {"messages": [{"apiMessageId": None, "accepted": False, "error": {"code": 25}}], "error": None},
+         {"messages": [], "error": {"code": 1}}],
     ),
     "http": (
         [{"reports": [{"status": "failed", "error": "filtered", "id": "a-1", "reference": REF}]},
@@ -241,6 +249,7 @@ def test_every_kind_is_here() -> None:
     [
         "africastalking",
         "azure-email",
+        "clickatell",
         "azure-sms",
         "bandwidth",
         "infobip",
@@ -261,7 +270,7 @@ def test_a_base_url_that_is_none_is_refused_at_the_start(name: str, url: str) ->
         KINDS[name].fields_model.model_validate({**FIELDS[name], "base_url": url})
 
 
-@pytest.mark.parametrize("name", ["africastalking", "infobip", "messagebird", "telnyx"])
+@pytest.mark.parametrize("name", ["africastalking", "clickatell", "infobip", "messagebird", "telnyx"])
 @pytest.mark.parametrize("key", ["k\n", " k", "k\r\nX-A: b", "\xa0k", "k\0"])
 def test_a_key_that_fits_no_header_is_refused_at_the_start(name: str, key: str) -> None:
     """With one no request can be written; and what fails while it is written may have arrived."""

@@ -161,6 +161,7 @@ async def consumer_writes(one: Company, kind: str, text: str) -> None:
         ("aws-sms", "signed", "signed", "TEXT_INVALID"),
         ("azure-sms", "signed", "secret in the path", "4004"),
         ("bandwidth", "token", "password", "4720"),
+        ("clickatell", "API key", "secret in the path", "29"),
         ("http", "key", "signed", "no_such_number"),
         ("infobip", "API key", "secret in the path", "1"),
         ("messagebird", "API key", "signed", "invalid_destination"),

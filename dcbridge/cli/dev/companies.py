@@ -156,6 +156,16 @@ COMPANIES: dict[str, Company] = {
         secrets={"client_secret": _secret, "callback_secret": _secret},
         values={"account_id": "5500001", "application_id": "93de2206", "client_id": "BWDBID-1"},
     ),
+    "clickatell": Company(
+        channel="5550200012",
+        number="+15557650212",
+        fields="""\
+    base_url: http://127.0.0.1:{page}
+    api_key: file:clickatell_api_key
+    callback_secret: file:clickatell_callback_secret
+""",
+        secrets={"api_key": _secret, "callback_secret": _secret},
+    ),
     "http": Company(
         channel="5550200004",
         number="+15557650204",
