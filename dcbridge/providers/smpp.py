@@ -18,7 +18,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from dcbridge import gsm7
 from dcbridge.errors import BadSignature, Refused, Unreadable, UnreadableEvent
-from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, piece_of
+from dcbridge.messages import AgentMessage, ConsumerMessage, DeliveryUpdate, Reason, UpdateStatus, piece_of
 from dcbridge.providers import segmentation
 from dcbridge.providers.base import (
     Adapter,
@@ -241,7 +241,9 @@ class Smpp(Adapter):
         except BadPdu:
             raise UnreadableEvent("not SMPP") from None
         sort = message.esm_class & pdu.TYPE
-        if sort in (pdu.RECEIPT, _INTERMEDIATE):
+        if sort == _INTERMEDIATE:  # it is still tried, whatever the state is of what was tried so far
+            return [replace(self._update(message), status=UpdateStatus.SENT, reason=None)]
+        if sort == pdu.RECEIPT or (not sort and _is_receipt(message)):
             return [self._update(message)]
         if sort:
             raise UnreadableEvent("an acknowledgement of a handset")
@@ -281,6 +283,11 @@ class Smpp(Adapter):
 
     def callback_response(self, callback: Callback) -> CallbackAnswer:
         return CallbackAnswer(200)
+
+
+def _is_receipt(message: Message) -> bool:
+    """One that does not say so. A consumer can write the text of a receipt, but not its parameters."""
+    return {Tag.RECEIPTED_MESSAGE_ID, Tag.MESSAGE_STATE} <= message.parameters.keys()
 
 
 def _written(piece: str, alphabet: str) -> tuple[int, bytes]:

@@ -38,6 +38,8 @@ def _of_class(coding: int) -> int:
         return BINARY if coding & 0x04 else DEFAULT
     if coding & 0xF0 in (0x10, 0x20, 0x30):  # general, with a class
         return {0x00: DEFAULT, 0x04: BINARY, 0x08: UCS2}.get(coding & 0x0C, BINARY)
+    if coding & 0xF0 in (0xC0, 0xD0, 0xE0):  # something waits, as a voice mail does
+        return UCS2 if coding & 0xF0 == 0xE0 else DEFAULT
     return coding
 
 

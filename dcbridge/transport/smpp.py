@@ -58,7 +58,8 @@ class Session:
     ) -> None:
         self._reader, self._writer, self._arrivals = reader, writer, arrivals
         self._window, self._timeout, self._sequence = asyncio.Semaphore(window), timeout, 0
-        self._waiting: dict[int, asyncio.Future[tuple[Header, bytes]]] = {}
+        self._waiting: dict[int, tuple[Command, asyncio.Future[tuple[Header, bytes]]]] = {}
+        self._unanswered: dict[int, bytes] = {}  # deliver_sm by its number in the session
         self._arriving: set[asyncio.Task[None]] = set()
         self._answered: list[bytes] = []  # deliver_sm whose answer is written
         self._unwritten = bytearray()
@@ -148,7 +149,7 @@ class Session:
     async def _ask_for(self, command: Command, body: bytes = b"") -> tuple[Header, bytes]:
         sequence, loop = self._next(), asyncio.get_running_loop()
         answer: asyncio.Future[tuple[Header, bytes]] = loop.create_future()
-        self._waiting[sequence] = answer
+        self._waiting[sequence] = command, answer
         late = loop.call_later(self._timeout, _too_late, answer)
         try:
             self._write(pdu.unit(command, sequence, body))
@@ -205,15 +206,20 @@ class Session:
             self._end(why)
 
     def _take_answer(self, header: Header, body: bytes) -> None:
-        waiting = self._waiting.get(header.sequence)
-        if waiting is None or waiting.done():
-            self._arrivals.odd("unexpected_response")  # late, for the second time, or of a number that was never used
+        command, waiting = self._waiting.get(header.sequence, (None, None))
+        fits = command is not None and header.command in (command | Command.GENERIC_NACK, Command.GENERIC_NACK)
+        if waiting is None or waiting.done() or not fits:
+            # Late, for the second time, of a number that was never used, or of another request: whose own may come.
+            self._arrivals.odd("unexpected_response")
         else:
             waiting.set_result((header, body))
 
     def _take_request(self, header: Header, unit: bytes) -> None:
         match header.command:
+            case Command.DELIVER_SM if self._unanswered.get(header.sequence) == unit:
+                self._arrivals.odd("repeated_request")  # it could not wait: the answer to the first is that to both
             case Command.DELIVER_SM if len(self._arriving) < MOST_ARRIVING:
+                self._unanswered[header.sequence] = unit
                 task = asyncio.create_task(self._arrive(header.sequence, unit))
                 self._arriving.add(task)
                 task.add_done_callback(self._arriving.discard)
@@ -230,7 +236,11 @@ class Session:
                 self._write(pdu.unit(Command.GENERIC_NACK, header.sequence, status=pdu.INVALID_COMMAND))
 
     async def _arrive(self, sequence: int, unit: bytes) -> None:
-        status = await self._arrivals.store(unit)
+        try:
+            status = await self._arrivals.store(unit)
+        finally:
+            if self._unanswered.get(sequence) is unit:
+                del self._unanswered[sequence]
         self._write(pdu.unit(Command.DELIVER_SM_RESP, sequence, b"\0", status))
         if status == pdu.OK and not self.closed.is_set():
             self._answered.append(unit)
@@ -264,7 +274,7 @@ class Session:
             return
         self.why = why
         self.closed.set()
-        for waiting in self._waiting.values():
+        for _, waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(OutcomeUnknown("connection lost"))
         self._writer.close()

@@ -126,14 +126,19 @@ class Load:
 
     def _agent(self, number: str, ids: list[str]) -> None:
         for one in ids:
-            asked = {"channel": self.stack.channel, "to": number, "text": self.texts[one], "messageId": one}
+            asked: dict[str, object] = {
+                "channel": self.stack.channel,
+                "to": number,
+                "text": self.texts[one],
+                "messageId": one,
+            }
             made = self._post("agent/sms", asked)
             assert made["state"] == "accepted", made
 
     def _consumer(self, number: str, texts: list[str]) -> None:
         for text in texts:
             picture = {"file": PICTURE} if text == texts[0] and not self.stack.smpp else {}
-            asked = {"provider": self.stack.consumers_at, "from": number, "text": text, **picture}
+            asked: dict[str, object] = {"provider": self.stack.consumers_at, "from": number, "text": text, **picture}
             made = self._post("consumer/sms", asked)
             assert made["state"] == "taken", made
 

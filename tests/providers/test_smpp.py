@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -240,11 +241,31 @@ def test_an_err_may_have_a_reason(err: str, reason: int, detail: str) -> None:
         (b"ID: 17 Stat: DELIVRD", "17"),
         (b"stat:DELIVRD id:17", "17"),
         (b"id:17 stat:DELIVRD text:id:18 stat:UNDELIV", "17"),
+        (b"id:17 sub:1 dlvrd:1 submit date:20261126120000 done date:26-11-26 12:00 stat:DELIVRD err:0", "17"),
+        (b"id:17 submit date:2611261200301 done date: stat:DELIVRD", "17"),
+        (b"Id:17\r\nStat:DELIVRD\r\nErr:000\0", "17"),
+        ("id:17 stat:DELIVRD text:Grüße".encode("latin-1"), "17"),
     ],
 )
 def test_a_receipt_is_read_in_whatever_order(written: bytes, message_id: str) -> None:
     update = update_of(receipt(text=written))
     assert (update.provider_id, update.status) == (message_id, UpdateStatus.DELIVERED)
+
+
+@pytest.mark.parametrize("stat", ["UNDELIV", "DELETED", "ENROUTE", "DELIVRD", "REJECTD"])
+def test_a_report_on_the_way_ends_nothing(stat: str) -> None:
+    update = update_of(receipt("17", stat, "005", esm_class=0x20), reasons={"005": 530})
+    assert (update.provider_id, update.status, update.reason) == ("17", UpdateStatus.SENT, None)
+
+
+def test_a_receipt_that_does_not_say_so_is_one_by_its_parameters_alone() -> None:
+    parameters = {Tag.RECEIPTED_MESSAGE_ID: b"17\0", Tag.MESSAGE_STATE: b"\x02"}
+    for changes in ({"esm_class": 0}, {"esm_class": 0, "text": b""}, {"esm_class": 0x03, "text": b""}):
+        assert update_of(receipt("17", **changes, parameters=parameters)).status == UpdateStatus.DELIVERED
+    written = receipt("17", esm_class=0)
+    for forged in (written, replace(written, parameters={Tag.MESSAGE_STATE: b"\x02"})):
+        [said] = smpp().parse_callback(callback(forged))
+        assert isinstance(said, ConsumerMessage)
 
 
 def consumer(raw: bytes = b"Hello", coding: int = 0, esm_class: int = 0, **changes: Any) -> ConsumerMessage:

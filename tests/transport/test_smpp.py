@@ -219,6 +219,19 @@ async def test_a_late_answer_and_a_second_one_and_one_of_no_request_are_counted(
 
 
 @pytest.mark.parametrize(
+    "command", [Command.ENQUIRE_LINK_RESP, Command.DELIVER_SM_RESP, Command.UNBIND_RESP, 0x80000103]
+)
+async def test_an_answer_to_something_else_is_not_that_of_a_message(command: int) -> None:
+    async def confuses(smsc: Smsc, header: Header, body: bytes) -> None:
+        smsc.say(command, header.sequence, b"wrong\0", 0x08)
+        await answers(smsc, header, body)
+
+    async with bound(confuses) as both:
+        assert await both.session.submit(BODY) == SmppAnswer(0, "id-2")
+        assert both.here.odd == ["unexpected_response"]
+
+
+@pytest.mark.parametrize(
     ("command", "status", "body", "said"),
     [
         (Command.SUBMIT_SM_RESP, 0x58, b"", SmppAnswer(0x58, "")),
@@ -279,6 +292,27 @@ async def test_what_arrives_is_answered_after_it_is_stored() -> None:
         [(header, _)] = both.smsc.heard
         assert (header.command, header.sequence, header.status) == (Command.DELIVER_SM_RESP, 7, 0)
         assert both.here.stored == [pdu.unit(Command.DELIVER_SM, 7, deliver())]
+
+
+async def test_a_deliver_sm_that_comes_again_before_its_answer_is_one() -> None:
+    async with bound() as both:
+        both.here.gate = asyncio.Event()
+        for sequence, text in ((7, b"Hello"), (7, b"Hello"), (8, b"Hello"), (7, b"other"), (7, b"Hello")):
+            both.smsc.say(Command.DELIVER_SM, sequence, deliver(text))
+        await both.until(lambda: both.here.odd)
+        both.here.gate.set()
+        await both.until(lambda: len(both.smsc.statuses(Command.DELIVER_SM_RESP)) == 4)
+        both.smsc.say(Command.DELIVER_SM, 7, deliver())  # answered before: the consumer wrote it again
+        await both.until(lambda: len(both.here.stored) == 5)
+        assert both.here.odd == ["repeated_request"]
+
+
+async def test_a_storm_of_questions_is_answered_and_messages_go_meanwhile() -> None:
+    async with bound() as both:
+        both.smsc.writer.write(b"".join(pdu.unit(Command.ENQUIRE_LINK, n + 1) for n in range(10_000)))
+        assert (await both.session.submit(BODY)).status == 0
+        await both.until(lambda: len(both.smsc.statuses(Command.ENQUIRE_LINK_RESP)) == 10_000)
+        assert (both.here.odd, both.session.closed.is_set()) == ([], False)
 
 
 async def test_what_cannot_be_stored_stays_with_the_smsc() -> None:
