@@ -133,7 +133,7 @@ def _places(
     channels = list(scopes)
     if row.sender:
         channel = configuration.channel_of(provider, row.sender)
-        channels = [channel] if channel in scopes else []
+        channels = [channel] if channel is not None and channel in scopes else []
     found: dict[str, str] = {}
     for channel in channels:
         key = configuration.consumer_key(channel, row.number)
