@@ -151,7 +151,7 @@ def _mail(number: int) -> bytes:
 
 
 def main() -> int:
-    found = play(int(sys.argv[1]) if len(sys.argv) > 1 else 400, kills=8)
+    found = play(int(sys.argv[1]) if len(sys.argv) > 1 else 400, kills=10)
     sys.stdout.write(f"{found}\n")
     return 1 if found.lost or found.twice or found.unmarked else 0
 

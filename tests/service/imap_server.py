@@ -59,11 +59,12 @@ class Server:
         return [letter.uid for letter in self.letters[-len(mails) :]]
 
     def renumber(self) -> None:
-        """Another UIDVALIDITY: the same mails with other UIDs."""
+        """Another UIDVALIDITY: the same UIDs, each for another mail."""
         self.validity += 1
-        self.next_uid += 1000
-        for letter in self.letters:
-            letter.uid, self.next_uid = self.next_uid, self.next_uid + 1
+        uids = [letter.uid for letter in self.letters]
+        for letter, uid in zip(self.letters, reversed(uids), strict=True):
+            letter.uid = uid
+        self.letters.reverse()
 
     def flagged(self, flag: str) -> int:
         return sum(flag in letter.flags for letter in self.letters)
