@@ -30,6 +30,7 @@ def stack() -> Iterator[Stack]:
             "CN": {"refuse": True},
             "IN": {"sender": "ACMEIN", "entity_id": "1601", "templates": [{"id": "1707", "text": ORDER}]},
         }
+        told["consent"] = {"answers": {"stop": "ACME: no more messages."}}
         path.write_text(yaml.safe_dump(told))
         running.start("sandbox", "service", "worker")
         yield running
@@ -47,8 +48,8 @@ def senders(stack: Stack, to: str) -> list[str]:
     return [one["from"] for one in stack.texts_to(to)]
 
 
-def writes(stack: Stack, sender: str, to: str) -> None:
-    said = {"provider": "plivo", "from": f"+{sender}", "to": to, "text": "Hi", "wait": True}
+def writes(stack: Stack, sender: str, to: str, text: str = "Hi") -> None:
+    said = {"provider": "plivo", "from": f"+{sender}", "to": to, "text": text, "wait": True}
     before = len(stack.state()["seen"])
     assert stack.sandbox("consumer/sms", said)["state"] == "taken"
     until(lambda: len(stack.state()["seen"]) > before, "the agent sees it")
@@ -97,3 +98,14 @@ def test_a_country_has_a_sender_and_texts_of_its_own_or_is_refused(
         assert reason["code"] == 350
         why = "text fits no template of country IN" if to.startswith("91") else "country CN is refused"
         assert why in stack.command("trace", receipt["id"]).stdout
+
+
+def test_a_stop_is_answered_from_the_number_that_it_came_to_and_counts_for_the_pool(stack: Stack) -> None:
+    ana = stack.new_number()
+    writes(stack, ana, POOL[2], "STOP")
+    until(lambda: stack.texts_to(ana), "it is answered")
+    assert senders(stack, ana) == [POOL[2]]
+    writes(stack, ana, POOL[0])
+    receipt = send(stack, ana)
+    assert (receipt["status"], receipt["reasons"][0]["code"]) == ("Failed", 350)
+    assert senders(stack, ana) == [POOL[2]]
