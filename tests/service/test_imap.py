@@ -242,7 +242,7 @@ async def test_a_mail_that_the_server_does_not_let_be_marked_is_taken_once(
     server.put(MAILS[0])
     for owner in ("one", "two"):
         async with looked_into(redis_server.url, server, owner=owner) as looked:
-            await until(lambda looked=looked: looked.errors() == {"not marked": 1.0})  # type: ignore[misc]
+            await until(lambda looked=looked: looked.errors().get("not marked", 0.0) >= 1.0)  # type: ignore[misc]
             server.put(MAILS[1 if owner == "one" else 2])
             await looked.until_stored(MAILS[1 if owner == "one" else 2])
     fetched = [command for command in server.commands if "BODY.PEEK[]" in command]
@@ -373,7 +373,13 @@ async def test_a_login_that_is_refused_is_not_tried_again_soon(
     server.capabilities = capabilities
     async with looked_into(redis_server.url, server, login, **told) as looked:
         await until(lambda: looked.errors() == {"login refused": 1.0})
-        note = (await looked.ledger.mailboxes.notes([looked.place.id], time.time()))[looked.place.id]
+        name = looked.place.id
+
+        async def is_noted() -> bool:
+            return name in await looked.ledger.mailboxes.notes([name], time.time())
+
+        await until(is_noted)
+        note = (await looked.ledger.mailboxes.notes([name], time.time()))[name]
         assert (note.error, note.contact_age) == ("login refused", None)
         await asyncio.sleep(0.3)
     assert server.connections == 1, "companies lock accounts for less"
