@@ -124,10 +124,7 @@ class RouteMachine(LedgerMachine):
     @rule(pick=PICK, left=st.sampled_from(LEFT), back=st.booleans())
     def sent_again_when_its_provider_is_left(self, pick: int, left: str, back: bool) -> None:
         """What random steps seldom reach: no answer, it shall be sent again, and now another provider is better."""
-        if all(one.token or one.has for one in self.sent):
-            self.accept(CONSUMERS[pick % len(CONSUMERS)])
-        fresh = [at for at, one in enumerate(self.sent) if not one.token and not one.has]
-        at = fresh[pick % len(fresh)]
+        at = self.fresh(pick)
         self.claim(at)
         one = self.sent[at]
         if not one.token:
@@ -144,6 +141,25 @@ class RouteMachine(LedgerMachine):
         if back and not one.token:
             self.come_back(one.at)
             self.claim(at)
+
+    @rule(pick=PICK, switch=st.sampled_from(SWITCHES[:3]))
+    def sent_through_another(self, pick: int, switch: str) -> None:
+        """It certainly was not taken: it leaves the books of its provider for those of another."""
+        at = self.fresh(pick)
+        self.claim(at)
+        one = self.sent[at]
+        if one.token:
+            self.do(self.bench.fails(one.ref, switch, delay=1.0))
+            one.token = ""
+            self.do(self.bench.pass_time(2))
+            self.claim(at)
+
+    def fresh(self, pick: int) -> int:
+        """Where one stands that may be claimed."""
+        if all(one.token or one.has for one in self.sent):
+            self.accept(CONSUMERS[pick % len(CONSUMERS)])
+        fresh = [at for at, one in enumerate(self.sent) if not one.token and not one.has]
+        return fresh[pick % len(fresh)]
 
     def leave(self, provider: str, how: str) -> None:
         if how == "breaker":
