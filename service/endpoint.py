@@ -23,6 +23,7 @@ from dcbridge.settings.process import Settings
 from service.answer import RETRY_AFTER, Answer, Refusal, plain
 from service.journal.inbox import Inbox
 from service.keys import Keys
+from service.presence import Presence
 from service.request import Request
 
 log = structlog.get_logger()
@@ -40,6 +41,7 @@ class ServiceContext:
     tokens: Tokens
     metrics: Metrics
     keys: Keys = field(default_factory=Keys)
+    presence: Presence = field(default_factory=Presence)
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ async def signature_header(ctx: ServiceContext, request: Request, name: str) -> 
 def not_signed(ctx: ServiceContext, name: str, wrong: str) -> Refusal:
     """Counted and logged; the sender is told nothing of what is wrong."""
     ctx.metrics.signatures.labels("webhook", name, wrong).inc()
+    ctx.presence.refused(name, wrong)
     log.warning("signature_refused", endpoint=name, why=wrong)
     return Refusal(401, "signature refused", "X-Hub-Signature is missing or wrong")
 
@@ -123,5 +126,6 @@ def not_signed(ctx: ServiceContext, name: str, wrong: str) -> Refusal:
 def signed(ctx: ServiceContext, name: str, places: Iterable[int]) -> None:
     """Counts a right signature, and the place of each secret that was needed."""
     ctx.metrics.signatures.labels("webhook", name, "valid").inc()
+    ctx.presence.signed(name)
     for place in places:
         ctx.metrics.secret_uses.labels(name, str(place)).inc()

@@ -35,6 +35,7 @@ from service.journal.folders import prepare
 from service.journal.inbox import Inbox
 from service.journal.journal import open_journal
 from service.operator import keep_reloading, operator_listener, stopped_by_signal
+from service.presence import keep_telling, say_goodbye
 from service.report import Report
 from service.supervisor import Place
 
@@ -120,7 +121,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
         asyncio.get_running_loop().add_reader(place.supervisor, stop.set)
     looking = asyncio.create_task(_look_at(layout, reached, stop))
     servers = [asyncio.create_task(public.serve()), asyncio.create_task(operator.serve())]
-    beside = [asyncio.create_task(inbox.drain())]
+    beside = [asyncio.create_task(inbox.drain()), asyncio.create_task(keep_telling(ctx.presence, ledger))]
     if place:
         log.info("process_started", process=f"service-{place.number}")
     else:
@@ -147,6 +148,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     await ctx.keys.close()
     if bucket is not None:
         await bucket.close()
+    await say_goodbye(ctx.presence, ledger)
     await redis.aclose()
     log.info("process_stopped" if place else "service_stopped")
     if looking.done() and not looking.cancelled() and (refused := looking.exception()):

@@ -14,7 +14,9 @@ from dcbridge.ledger.reports import conversations, overview
 from dcbridge.ledger.reports.books import Books, ChannelBooks
 from dcbridge.ledger.reports.conversations import Head, Lanes
 from dcbridge.ledger.reports.overview import Overview, Provider
+from dcbridge.ledger.services import Service, together
 from dcbridge.runtime.logs import Tokens
+from dcbridge.settings.problems import counted
 from dcbridge.settings.process import Settings
 from dcbridge.store.connection import NOTES, redis_problems
 
@@ -23,6 +25,7 @@ LATELY = 120.0  # seconds for which a worker that was killed is worth a word; RQ
 NEW = 30.0  # seconds that a worker must be older than the store, to have seen another one
 NEWS = 86400.0  # seconds for which a store that was empty is worth a word
 STEP = 5.0  # seconds of a step back of Redis' clock that are worth a word
+RECENT = 1800.0  # seconds for which refused signatures, new dead letters and several versions are worth a word
 LATE = 60.0  # seconds that a receipt may be owed, or a job may wait, before that is worth a word
 
 
@@ -72,6 +75,7 @@ class Status:
     problems: Sequence[str]
     stranded: Sequence[Stranded]
     mailboxes: Sequence[MailboxStatus]
+    services: Sequence[Service]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ async def look(session: Session, wanted: Wanted) -> Status:
     newest = await session.ledger.dead_letters.newest()
     journal = _journal(session.settings)
     stranded = await _stranded(session, now, books)
+    services = await session.ledger.services.all()
+    recent = len(await session.ledger.dead_letters.ids(now.at - RECENT)) if newest else 0
     looked_into = [one for one in await mailboxes(session, now.at) if wanted.has_channel(one.channel_id, providers_of)]
     return Status(
         redis=session.settings.redis_place,
@@ -118,12 +124,15 @@ async def look(session: Session, wanted: Wanted) -> Status:
         newest_letter_age=max(0.0, now.at - newest) if newest else 0.0,
         journal=journal,
         problems=[
+            *_of_services(services, now),
             *_problems(now, books, lanes, journal, stranded),
+            *_of_letters(recent),
             *(one.problem for one in looked_into if one.problem),
             *await _unsafe(session),
         ],
         stranded=stranded,
         mailboxes=looked_into,
+        services=services,
     )
 
 
@@ -251,6 +260,37 @@ def _problems(
     return found
 
 
+def _of_services(services: list[Service], now: Overview) -> list[str]:
+    found = []
+    if not any(not one.silent for one in services):
+        found.append("no service is running: webhooks and callbacks get no answer")
+    found += [
+        f"service {one.name}: last heartbeat {format_age(one.last_heard)} ago; killed, or it cannot reach Redis"
+        for one in services
+        if one.silent and one.last_heard < LATELY
+    ]
+    found += [
+        f"{endpoint}: {counted(seen.refused, 'webhook')} refused since {utc(seen.refused_since)[:19]}Z ({seen.why}),"
+        " and none accepted since then; see docs/runbooks/invalid-signatures.md"
+        for endpoint, seen in together(services).items()
+        if seen.refused and now.at - seen.refused_at < RECENT
+    ]
+    old = [one for one in services if not one.silent and now.at - one.started > RECENT]
+    versions = {one.version for one in old} | {
+        one.version for one in now.workers if one.version and not one.silent and one.alive_for > RECENT
+    }
+    if len(versions) > 1:
+        found.append(f"several versions run: {', '.join(sorted(versions))}; finish the upgrade")
+    return found
+
+
+def _of_letters(recent: int) -> list[str]:
+    """Of the last half hour, as the alert rule has it."""
+    if not recent:
+        return []
+    return [f"{counted(recent, 'dead letter')} written in the last {format_age(RECENT)}; see dcbridge dead list"]
+
+
 def code_words(why: str) -> str:
     """Why a breaker is open; a number by itself would say nothing."""
     return f"code {why}" if why.isdecimal() else why
@@ -276,6 +316,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "redis": status.redis,
         "problems": list(status.problems),
         "suspended": now.suspended,
+        "services": [asdict(service) for service in status.services],
         "workers": [asdict(worker) for worker in now.workers],
         "queues": [asdict(queue) for queue in now.queues],
         "providers": [asdict(provider) for provider in status.providers],

@@ -64,6 +64,7 @@ def screen(status: Status, before: Status | None = None) -> Group:
     """The whole of it: what is wrong first, then what runs, then what waits."""
     parts: list[list[RenderableType]] = [
         _headlines(status, before),
+        [_services(status)],
         [_workers(status.overview.workers)],
         [_queues(status.overview.queues)],
         [_providers(status.providers, status.overview.at)] if status.providers else [],
@@ -88,6 +89,17 @@ def _headlines(status: Status, before: Status | None) -> list[RenderableType]:
 
 def _accepted(status: Status) -> int:
     return sum(one.accepted for one in status.books.channels)
+
+
+def _services(status: Status) -> Table:
+    table = _table("services", "up for", "heartbeat", "version", right=(1, 2))
+    for one in status.services:
+        up_for = format_age(max(0.0, status.overview.at - one.started))
+        cells = (one.name, up_for, f"{format_age(one.last_heard)} ago", one.version)
+        _row(table, cells, "red" if one.silent else "")
+    if not status.services:
+        _row(table, ("none",), "red")
+    return table
 
 
 def _workers(workers: Sequence[Worker]) -> Table:

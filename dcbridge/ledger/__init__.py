@@ -33,6 +33,7 @@ from dcbridge.ledger.quiet import Quiet
 from dcbridge.ledger.receipts import Receipts
 from dcbridge.ledger.routes import Routes
 from dcbridge.ledger.script import Retention, Script, ms
+from dcbridge.ledger.services import Services
 from dcbridge.ledger.sessions import Sessions
 from dcbridge.ledger.shapes import Shapes
 from dcbridge.ledger.subscribers import Subscribers
@@ -110,6 +111,7 @@ class Ledger:
         self.quiet = Quiet(script, keep)
         self.receipts = Receipts(script, keep)
         self.routes = Routes(script)
+        self.services = Services(script)
         self.sessions = Sessions(script, worker)
         self.shapes = Shapes(script)
         self.subscribers = Subscribers(script)

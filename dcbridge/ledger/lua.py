@@ -40,12 +40,13 @@ FILES = (
         "consent",
         "quiet",
         "tokens",
+        "services",
     ),
     *("announced", "sweep", "run"),
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
 _OF_MESSAGES = {"threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items"}
-APART = frozenset(_OF_MESSAGES | {"events", "consent", "quiet", "tokens", "sweep"})
+APART = frozenset(_OF_MESSAGES | {"events", "consent", "quiet", "tokens", "services", "sweep"})
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,10 @@ from typer.testing import CliRunner
 from dcbridge.cli.app import app
 from dcbridge.cli.dev.processes import Ports, environment, prepare
 from dcbridge.config.loader import load
+from dcbridge.ledger import Ledger
 from dcbridge.ledger.jobs import QUEUES
+from dcbridge.ledger.services import Service
+from dcbridge.runtime.metrics import VERSION
 from dcbridge.settings.process import read_settings
 from dcbridge.store.connection import connect_sync
 from tests.ledger.ledger_bench import Bench
@@ -121,7 +125,14 @@ class Session(Bench):
         )
         cast(Any, worker).register_birth()
         await self.redis.set(f"dcb:alive:{worker._claims_as}", 1, px=600_000)
+        await self.serves()
         return worker
+
+    async def serves(self, version: str = VERSION, **more: Any) -> Service:
+        """A service that says that it lives, and does nothing."""
+        service = Service("host-1", version, time.time(), **more)
+        await Ledger(self.redis, keep=60, keep_dead=60).services.here(service)
+        return service
 
     async def everything(self) -> dict[str, object]:
         """Every key and its value, to see that nothing changed."""

@@ -54,6 +54,7 @@ async def test_all_is_well(session: Session) -> None:
 
 
 async def test_without_a_worker_it_says_so(session: Session) -> None:
+    await session.serves()
     assert await problems(session) == ["no worker is running: messages are accepted and wait"]
     await session.hires("outbound")
     assert await problems(session) == ["no worker serves receipts, inbound, events"]

@@ -18,6 +18,7 @@ from dcbridge.ledger.deliveries import Failure
 from dcbridge.ledger.events import NewEvent
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.lua import ledger_script, verbs
+from dcbridge.ledger.services import Service
 from dcbridge.ledger.tokens import Vault
 from dcbridge.ledger.uploads import Due, Uploaded
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
@@ -149,6 +150,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.routes.drill("acme", 0.01, 60.0, "ann", "why"),
     lambda it: it.routes.end_drill("acme"),
     lambda it: it.sweep.run(),
+    lambda it: it.services.here(Service("host-1", "0.1.0", 1.0)),
     lambda it: it.sessions.hold("acme", 1, 1.0, up=True),
     lambda it: it.sessions.release("acme"),
     lambda it: it.sessions.ended("acme", "session"),
