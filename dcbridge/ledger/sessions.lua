@@ -74,19 +74,19 @@ end
 function verbs.arrive()
   session_lives(a.provider, a.session, tonumber(a.ttl_ms))
   if redis.call('EXISTS', 'dcb:t:' .. a.id) == 1 then return 'again' end
-  local key, wait = 'dcb:arrived:' .. a.digest, false
+  local key, unsure = 'dcb:arrived:' .. a.digest, false
   local all = redis.call('HGETALL', key)
   for i = 1, #all, 2 do
     if all[i] ~= a.session then
       if redis.call('ZSCORE', 'dcb:sessions:' .. a.provider, all[i]) then
-        wait = true
+        unsure = true
       else
         if redis.call('HINCRBY', key, all[i], -1) <= 0 then redis.call('HDEL', key, all[i]) end
         return 'again'
       end
     end
   end
-  if wait then return 'wait' end
+  if unsure then return 'wait' end
   redis.call('HINCRBY', key, a.session, 1)
   redis.call('PEXPIRE', key, tonumber(a.keep_ms))
   tasks.put(a.id, a.job, a.lane, a.payload, a.trace, '')

@@ -141,6 +141,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.mailboxes.stored("channel/main", 7, 1),
     lambda it: it.mailboxes.release("channel/main", "one"),
     lambda it: it.threads.add("thread", "1@example.org", [1, 2]),
+    lambda it: it.threads.mails_of("thread", "c-1", 60.0),
     lambda it: it.uploads.refused(Due(CHANNEL, "media"), 60.0),
     lambda it: it.uploads.deleted([Due(CHANNEL, "media")]),
     lambda it: it.routes.stick(CHANNEL, "lane", "acme"),
