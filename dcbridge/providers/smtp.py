@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from dcbridge.errors import UnreadableEvent
-from dcbridge.messages import Address, AgentMessage, DeliveryUpdate
+from dcbridge.messages import Address, AgentMessage, DeliveryUpdate, Reason
 from dcbridge.providers import mail_message, phone, shared_secret
 from dcbridge.providers.base import (
     Adapter,
@@ -218,6 +218,7 @@ class Smtp(Adapter):
             detail=verdict.code,
             first_ref=ours[1] if ours and not ref else "",
             recipients=recipients if ours and not ref else (),
+            suppress="bounce" if verdict.reason is Reason.INVALID_DESTINATION else None,
         )
 
 

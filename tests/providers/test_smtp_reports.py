@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcbridge.errors import BadSignature, UnreadableEvent
-from dcbridge.messages import Address, AgentMessage, Content, DeliveryUpdate, Reason, UpdateStatus
+from dcbridge.messages import Address, AgentMessage, Content, DeliveryUpdate, Reason, Suppression, UpdateStatus
 from dcbridge.providers.base import Callback, Turn
 from dcbridge.providers.smtp import Smtp, SmtpFields
 
@@ -160,7 +160,9 @@ def test_a_report_is_read(
     action: str, status: str, diagnostic: str, update: UpdateStatus, reason: Reason | None, detail: str
 ) -> None:
     body = report(recipient(action, status, diagnostic))
-    assert smtp().parse_callback(callback(body)) == [DeliveryUpdate("post", "", update, REF, 0, reason, detail)]
+    gone: Suppression | None = "bounce" if reason is Reason.INVALID_DESTINATION else None
+    [said] = smtp().parse_callback(callback(body))
+    assert said == DeliveryUpdate("post", "", update, REF, 0, reason, detail, suppress=gone)
 
 
 def test_each_recipient_of_a_report_is_an_update() -> None:
