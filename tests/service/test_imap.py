@@ -286,7 +286,7 @@ async def test_mails_of_one_sender_wait_and_those_of_others_do_not(server: Serve
 LINE = b"x" * 65_000
 HOSTILE: dict[str, Callable[[str], list[bytes]]] = {
     "a line without end": lambda tag: [LINE] * 6,
-    "lines without end": lambda tag: [b"* OK " + LINE] * 80,
+    "lines without end": lambda tag: [*[b"* OK " + LINE] * 80, tag.encode() + b" OK done"],
     "what is no number": lambda tag: [b"* SEARCH 1 two"],
     "a number of 40 digits": lambda tag: [b"* SEARCH " + b"9" * 40],
     "more than there is": lambda tag: [b"* SEARCH" + b" 7" * 9],
