@@ -62,7 +62,7 @@ class Services:
 
     async def gone(self, name: str) -> None:
         """It stops by itself."""
-        await cast(Awaitable[int], self._script.redis.hdel("dcb:services", name))
+        await self._script.redis.hdel("dcb:services", name)
 
     async def all(self) -> list[Service]:
         """Those that spoke within the last hour, by name."""

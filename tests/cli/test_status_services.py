@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any, cast
 
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.services import SILENT, Service, Signatures, together
@@ -24,7 +25,8 @@ async def test_without_a_service_it_says_so(session: Session) -> None:
 
 async def test_a_service_that_was_killed_is_named_and_forgotten(session: Session) -> None:
     await session.hires()
-    name, said = next(iter((await session.redis.hgetall("dcb:services")).items()))
+    stored: dict[bytes, bytes] = await cast(Any, session.redis.hgetall("dcb:services"))
+    name, said = next(iter(stored.items()))
     at, _, words = said.partition(b" ")
     await session.redis.hset("dcb:services", b"another", b"%d %s" % (int(at) - int(SILENT + 5) * 1000, words))
     [problem] = await problems(session)

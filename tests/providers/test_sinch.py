@@ -57,7 +57,13 @@ def test_both_requests_are_those_that_sinchs_library_writes(text: str, files: tu
 
     def answer(heard: Heard) -> object:
         token = {"access_token": "t-1", "token_type": "bearer", "expires_in": 3600, "scope": ""}
-        batch = {"id": "m-1", "to": ["16504661149"], "from": "12025550123", "body": TEXT, "type": "mt_text"}
+        batch: dict[str, object] = {
+            "id": "m-1",
+            "to": ["16504661149"],
+            "from": "12025550123",
+            "body": TEXT,
+            "type": "mt_text",
+        }
         batch |= {"body": {"url": FILES[0].url}, "type": "mt_media"} if files else {}
         return token if heard.path == "/oauth2/token" else batch
 
