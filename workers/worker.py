@@ -170,6 +170,7 @@ class RelayWorker(BaseWorker):
                 await self._changed.wait()
                 continue
             try:
+                idle = not self._running  # before it is asked: what ends meanwhile may have queued more
                 # Both at once: they meet in one fsync, and who waits for a job does not wait for the books of RQ.
                 jobs, told = await asyncio.gather(
                     self._take(take, room, b"", names), self._flush(redis), return_exceptions=True
@@ -179,9 +180,10 @@ class RelayWorker(BaseWorker):
                 if isinstance(told, BaseException) and not jobs:
                     raise told
                 if not jobs and self._burst:
-                    if not self._running:
+                    if idle:
                         return worked
-                    await self._changed.wait()
+                    if self._running:
+                        await self._changed.wait()
                     continue
                 if jobs is None:  # suspended; a blocking pop would not look
                     with suppress(TimeoutError):

@@ -36,7 +36,8 @@ end
 function verbs.mailbox_stored()
   local key = 'dcb:mailbox-stored:' .. a.name
   redis.call('ZADD', key, now, a.mail)
-  redis.call('ZREMRANGEBYRANK', key, 0, -1 - tonumber(a.most))
+  local over = redis.call('ZCARD', key) - tonumber(a.most)
+  if over > 0 then redis.call('ZPOPMIN', key, over) end
   redis.call('PEXPIRE', key, a.keep_ms)
   return 'ok'
 end

@@ -109,7 +109,10 @@ class CrashStack(Stack):
         super().__init__(
             settings=SHORT,
             sandbox={"callback_tries": 60, "slow_answer": 0.6},
-            channels={SMS: channel | ({"providers": ["twilio", SPARE]} if routes else {}), SMSC: channel},
+            channels={
+                SMS: channel | ({"providers": ["twilio", SPARE]} if routes else {}),
+                **({SMSC: channel} if smpp else {}),
+            },
             companies=(SPARE, CONFIRMS) if routes else ("smpp",) if smpp else (),
         )
         if routes:

@@ -103,7 +103,7 @@ def test_the_wire_shows_an_smscs_commands_and_what_they_are_answered_with(stack:
     for number in (stack.new_number(), magic.number):
         stack.receipt(send(stack, "smpp", number, "Hello"), channel=account(stack, "smpp").channel)
     shown = {(one["path"], one["code"]) for one in stack.state()["wire"] if one["method"] == "SMPP"}
-    assert shown == {("submit_sm", "0x00"), ("submit_sm", "0x0B"), ("deliver_sm", "0x00")}
+    assert shown >= {("submit_sm", "0x00"), ("submit_sm", "0x0B"), ("deliver_sm", "0x00")}  # and of the rows before
 
 
 @pytest.mark.parametrize("kind", TEXTERS)
@@ -407,7 +407,8 @@ def test_who_unsubscribes_by_the_link_gets_no_more(stack: Stack, kind: str) -> N
     for _ in range(2):  # what scanners do changes nothing
         assert "<button>" in stack.client.get(link).text
         assert stack.client.head(link).status_code == 200
-    assert stack.client.post(link[:-1] + ("A" if link[-1] != "A" else "B")).status_code == 404
+    changed = link[:-9] + ("A" if link[-9] != "A" else "B") + link[-8:]
+    assert stack.client.post(changed).status_code == 404
     assert outcome(stack, kind, to) == ("Delivered", [])
     form = {"List-Unsubscribe": "One-Click"}
     assert [stack.client.post(link, data=form).status_code for _ in range(2)] == [200, 200]

@@ -132,6 +132,7 @@ def test_after_that_nothing_is_left_of_anybody() -> None:
     short = {
         "DCBRIDGE_RETENTION_DAYS": SHORT,
         "DCBRIDGE_DEAD_LETTER_DAYS": SHORT,
+        "DCBRIDGE_EVENT_DAYS": SHORT,
         "DCBRIDGE_CALLBACK_DEDUPE_DAYS": SHORT,
     }
     waits = {channel: {"confirm_within": CONFIRM} for channel in (SMS, EMAIL)}
@@ -147,7 +148,8 @@ def test_after_that_nothing_is_left_of_anybody() -> None:
         stack.redis.start()
         until(lambda: stack.sandbox("counts")["seen"] == 2, "the agent sees what waited in the journal")
         until(lambda: not journalled(stack), "the journal is emptied")
-        known = [*for_ever(), re.compile("dcb:alive:.+|dcb:probe")]  # these are of processes that live
+        # These are of processes that live; the stream of events is empty in the end, and stays.
+        known = [*for_ever(), re.compile("dcb:alive:.+|dcb:probe|dcb:services|dcb:interactions")]
         assert len(known) >= 7
         hours = re.compile("dcb:id:.+")  # a provider's id and our reference: as long as an update may come
 
@@ -160,6 +162,7 @@ def test_after_that_nothing_is_left_of_anybody() -> None:
                 until(lambda: not left_over(), "all that ends has ended")
             except AssertionError as late:
                 raise AssertionError(f"{late}: {left_over()}") from None
+            assert connection.xlen("dcb:interactions") == 0
             assert leaks(database(connection)) == []
             ids = list(connection.scan_iter("dcb:id:*"))
             assert ids

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dcbridge.ledger.reports.books import Books
-from tests.stack import SMS, Stack, until
+from tests.stack import Stack, until
 
 ELSEWHERE = "+15550009999"
 
@@ -126,7 +126,6 @@ def test_a_dead_letter_of_another_kind_makes_none(stack: Stack) -> None:
     until(lambda: stack.books().counts.get("own_dead_letter_written", 0) > before, "there is a letter")
     writes(stack, "To have something to wait for", to=ELSEWHERE)
     assert one_item(stack)["data"]["Kind"] == "callback"
-    assert stack.entry(stack.agent_writes(stack.new_number()), SMS)
 
 
 def test_the_subscriber_is_tested_by_an_item_that_is_stopped_at_once(stack: Stack) -> None:

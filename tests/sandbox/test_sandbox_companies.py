@@ -25,6 +25,7 @@ from dcbridge.cli.dev.processes import Ports, prepare
 from dcbridge.config.loader import load
 from dcbridge.errors import SendError
 from dcbridge.messages import Address, AgentMessage
+from dcbridge.providers import KINDS
 from dcbridge.providers.base import Provider, TokenLogin, Turn
 from tests.sandbox.two_worlds import Heard, Worlds, two_worlds
 
@@ -40,8 +41,11 @@ class Company:
 
     def request(self, text: str = "Hello") -> httpx.Request:
         """What dcbridge sends."""
-        to = Address(CONSUMER[1:])
-        said = AgentMessage("c", f"m-{text}", Address(SENDER), to, (to,), "Text", text)
+        to, sender = Address(CONSUMER[1:]), Address(SENDER)
+        said = AgentMessage("c", f"m-{text}", sender, to, (to,), "Text", text)
+        if "email" in self.provider.can.channel_types:
+            to, sender = Address("ana@mail.com"), Address("no-reply@company.com")
+            said = AgentMessage("c", f"m-{text}", sender, to, (to,), "Email", text, "Your order")
         made = self.provider.build_request(Turn(said, self.provider.parts(said)[0], time.time()))
         assert isinstance(made, httpx.Request)
         if self.token:
@@ -118,7 +122,7 @@ def with_unknown_field(request: httpx.Request) -> httpx.Request:
 
 
 def unauthorized(request: httpx.Request) -> httpx.Request:
-    name = next((one for one in ("authorization", "apikey") if one in request.headers), "")
+    name = next((one for one in ("authorization", "apikey", "x-postmark-server-token") if one in request.headers), "")
     if not name:
         return edited('"key":"', '"key":"x')(request)
     headers = {**request.headers, name: request.headers[name][:-2] + "=="}
@@ -126,6 +130,18 @@ def unauthorized(request: httpx.Request) -> httpx.Request:
 
 
 DIGITS = CONSUMER[1:]
+EMAILS = sorted(kind for kind, adapter in KINDS.items() if "email" in adapter.can.channel_types and kind in COMPANIES)
+TEXTERS = sorted(COMPANIES.keys() - {*EMAILS, "smpp"})  # an SMSC is not spoken to by HTTP
+
+
+@pytest.mark.parametrize("kind", EMAILS)
+async def test_an_email_without_a_right_login_is_refused_and_its_twin_is_taken(tmp_path: Path, kind: str) -> None:
+    async with company(tmp_path, kind) as one:
+        assert not await one.answer(unauthorized(one.request()))
+        assert not one.worlds.world.mails
+        assert await one.answer(one.request())
+        assert len(one.worlds.world.mails) == 1
+        await one.worlds.settled()
 
 
 @pytest.mark.parametrize(
@@ -138,7 +154,7 @@ DIGITS = CONSUMER[1:]
     ],
     ids=["login", "unknown field", "no number", "no text"],
 )
-@pytest.mark.parametrize("kind", sorted(set(COMPANIES) - {"smpp"}))  # whose SMSC is not spoken to by HTTP
+@pytest.mark.parametrize("kind", TEXTERS)
 async def test_a_wrong_request_is_refused_and_its_twin_is_taken(
     tmp_path: Path, kind: str, damage: Callable[[httpx.Request], httpx.Request]
 ) -> None:

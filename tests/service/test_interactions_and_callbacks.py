@@ -25,7 +25,7 @@ def batch(operation: str | None = "op-1", *events: tuple[str, str]) -> dict[str,
 
 async def kept(client: ServiceClient) -> list[bytes]:
     entries: Any = await client.redis.xrange("dcb:interactions")
-    return [fields[b"body"] for _, fields in entries]
+    return [fields[b"body"] for _, fields in entries if b"body" in fields]  # others are events of dcbridge's own
 
 
 # ---------------------------------------------------------------- interactions
