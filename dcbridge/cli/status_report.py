@@ -110,7 +110,7 @@ async def look(session: Session, wanted: Wanted) -> Status:
     journal = _journal(session.settings)
     stranded = await _stranded(session, now, books)
     services = await session.ledger.services.all()
-    recent = len(await session.ledger.dead_letters.ids(now.at - RECENT)) if newest else 0
+    recent = await session.ledger.dead_letters.count(now.at - RECENT) if newest else 0
     looked_into = [one for one in await mailboxes(session, now.at) if wanted.has_channel(one.channel_id, providers_of)]
     return Status(
         redis=session.settings.redis_place,

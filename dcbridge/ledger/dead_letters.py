@@ -84,6 +84,10 @@ class DeadLetters:
         found = cast(list[bytes], await self._redis.zrangebyscore("dcb:dead", low, "+inf"))
         return [one.decode() for one in (reversed(found) if newest_first else found)]
 
+    async def count(self, since: float) -> int:
+        """Those that were written since then, in seconds since 1970."""
+        return int(await self._redis.zcount("dcb:dead", int(since * 1000), "+inf"))
+
     async def newest(self) -> float | None:
         """When the newest was written, in seconds since 1970."""
         found: Any = await self._redis.zrange("dcb:dead", -1, -1, withscores=True)
