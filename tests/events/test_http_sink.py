@@ -24,7 +24,8 @@ from dcbridge.errors import (
     Throttled,
     Unreachable,
 )
-from dcbridge.events.sinks.http import ANSWER_LIMIT, Http
+from dcbridge.events.sinks.http import Http
+from dcbridge.events.sinks.web import ANSWER_LIMIT
 from tests.certificates import self_signed
 from tests.events.receivers import (
     OK,

@@ -23,6 +23,7 @@ from dcbridge.events.sinks.fields import TlsFields, server_url, shown
 from dcbridge.events.sinks.options import SinkOptions
 from dcbridge.events.sinks.places import web_address
 from dcbridge.events.sinks.signing import SigningSecret, key_of, signature
+from dcbridge.events.sinks.web import open_sender
 from dcbridge.settings.problems import Path, refuse
 from dcbridge.settings.types import Secret
 from dcbridge.transport.ssrf import Allowed, Guard, literal, network_of, plain
@@ -53,8 +54,6 @@ def _webhook_url(value: SecretStr) -> SecretStr:
         raise ValueError("should be a whole URL: https://, a host and a path") from None
     return value
 
-
-ANSWER_LIMIT = 64 * 1024  # bytes that are read, so that the connection can be used again
 
 # Wrong credentials, path or method: true of every event, so that one is enough to stop and ask a person. A redirect is
 # one of these: it is not followed, because nobody judged where it leads.
@@ -153,20 +152,7 @@ class HttpSink:
     def _open(self) -> Sender:
         """Made with the first event: certificates that cannot be read are a failed attempt and not a dead worker."""
         if self._sender is None:
-            from dcbridge.transport.sender import Sender  # aiohttp costs a process that only reads the fields
-
-            whole = self._fields.timeout
-            self._sender = Sender(
-                connect_timeout=min(5.0, whole / 3),
-                pool_timeout=min(5.0, whole / 3),
-                write_timeout=whole,
-                read_timeout=whole,
-                whole_timeout=whole,
-                connections=self._options.in_flight,
-                answer_limit=ANSWER_LIMIT,
-                tls=self._fields.tls(),
-                guard=self._guard,
-            ).open()
+            self._sender = open_sender(self._fields, self._options, self._guard)
         return self._sender
 
     def _request(self, event: Event) -> httpx.Request:

@@ -14,8 +14,10 @@ from dcbridge.events.sinks.base import Event
 from dcbridge.events.sinks.fields import TlsFields, server_url, shown
 from dcbridge.events.sinks.options import SinkOptions
 from dcbridge.events.sinks.places import web_address
+from dcbridge.events.sinks.web import open_sender
 from dcbridge.genesys import envelope, openmedia
 from dcbridge.genesys.openmedia import Item, Service
+from dcbridge.json_values import a_text
 from dcbridge.ledger.dead_letters import NO_CHANNEL
 from dcbridge.ledger.fields import Kind
 from dcbridge.settings.types import HeaderSecret
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 WRITTEN, REPLAYED, DROPPED, HANDLED = (f"dead_letter.{word}" for word in ("written", "replayed", "dropped", "handled"))
 TEST = "subscriber.test"
-ANSWER_LIMIT = 64 * 1024  # bytes
 _MUCH = 100  # characters of what a reason says
 
 Shown = Literal["address", "text"]
@@ -166,22 +167,9 @@ class OpenmediaSink:
     def _open(self) -> Sender:
         """Made with the first event, as for webhooks."""
         if self._sender is None:
-            from dcbridge.transport.sender import Sender
-
-            whole = self._fields.timeout
-            self._sender = Sender(
-                connect_timeout=min(5.0, whole / 3),
-                pool_timeout=min(5.0, whole / 3),
-                write_timeout=whole,
-                read_timeout=whole,
-                whole_timeout=whole,
-                connections=self._options.in_flight,
-                answer_limit=ANSWER_LIMIT,
-                tls=self._fields.tls(),
-            ).open()
+            self._sender = open_sender(self._fields, self._options)
         return self._sender
 
 
 def _text(event: Event, name: str) -> str:
-    value = event.fields.get(name)
-    return value if isinstance(value, str) else str(value) if isinstance(value, int) else ""
+    return a_text(event.fields.get(name))
