@@ -43,6 +43,8 @@ local_recipient_maps =
 transport_maps = texthash:{folder}/transport
 default_transport = error:5.4.4 nothing leaves this machine
 smtputf8_enable = {smtputf8}
+recipient_delimiter = +
+{virtual}
 delay_warning_time = 1s
 minimal_backoff_time = 2s
 maximal_backoff_time = 3s
@@ -79,6 +81,7 @@ retry unix - - n - - error
 anvil unix - - n - 1 anvil
 postlog unix-dgram n - n - 1 postlogd
 lmtp unix - - n - - lmtp
+virtual unix - n n - - virtual
 deliver unix - n n - - pipe
   flags=X user={user} argv=/usr/bin/wc
 refuse unix - n n - - pipe
@@ -114,17 +117,20 @@ class Postfix:
         *,
         smtputf8: bool = True,
         lmtp: Mapping[str, int] | None = None,
+        maildirs: Mapping[str, Path] | None = None,
     ) -> None:
         """`callback_url` is where the recipe posts reports, `secret` what it shows there. `lmtp`: domains whose mail
-        goes to a port of this computer.
+        goes to a port of this computer. `maildirs`: mailboxes, and where their mail is put for the account `mail`.
         """
         self._kept = tempfile.TemporaryDirectory(prefix="pfx-", ignore_cleanup_errors=True)
         self.folder = Path(self._kept.name)
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._configure(callback_url, secret, smtputf8, lmtp or {})
+        self._configure(callback_url, secret, smtputf8, lmtp or {}, maildirs or {})
 
-    def _configure(self, callback_url: str, secret: str, smtputf8: bool, lmtp: Mapping[str, int]) -> None:
+    def _configure(
+        self, callback_url: str, secret: str, smtputf8: bool, lmtp: Mapping[str, int], maildirs: Mapping[str, Path]
+    ) -> None:
         folder, user = self.folder, pwd.getpwnam(USER)
         folder.chmod(0o755)
         for name in ("queue", "data", "kept"):
@@ -132,7 +138,7 @@ class Postfix:
         shutil.chown(folder / "data", "postfix")
         os.chown(folder / "kept", user.pw_uid, user.pw_gid)
         told = {"folder": folder, "port": self.port, "user": USER, "smtputf8": "yes" if smtputf8 else "no"}
-        (folder / "main.cf").write_text(_MAIN.format(**told))
+        (folder / "main.cf").write_text(_MAIN.format(**told, virtual=self._virtual(maildirs)))
         (folder / "master.cf").write_text(_MASTER.format(**told))
         own = "".join(f"{domain} lmtp:inet:127.0.0.1:{to}\n" for domain, to in lmtp.items())
         (folder / "transport").write_text(_TRANSPORT + own)
@@ -146,6 +152,20 @@ class Postfix:
         config.touch(mode=0o600)
         config.write_text(f'url = "{callback_url}"\nheader = "Authorization: Bearer {secret}"\n')
         os.chown(config, user.pw_uid, user.pw_gid)
+
+    def _virtual(self, maildirs: Mapping[str, Path]) -> str:
+        """Its own delivery into Maildirs, which an IMAP server reads."""
+        if not maildirs:
+            return ""
+        mail = pwd.getpwnam("mail")
+        there = "".join(f"{mailbox} {path.relative_to('/')}/\n" for mailbox, path in maildirs.items())
+        (self.folder / "mailboxes").write_text(there)
+        domains = ", ".join(sorted({mailbox.rpartition("@")[2] for mailbox in maildirs}))
+        return (
+            f"virtual_mailbox_domains = {domains}\nvirtual_mailbox_maps = texthash:{self.folder}/mailboxes\n"
+            f"virtual_mailbox_base = /\nvirtual_minimum_uid = 1\n"
+            f"virtual_uid_maps = static:{mail.pw_uid}\nvirtual_gid_maps = static:{mail.pw_gid}\n"
+        )
 
     def __enter__(self) -> Self:
         with (self.folder / "start.log").open("wb") as log:
