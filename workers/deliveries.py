@@ -8,7 +8,7 @@ from dataclasses import replace
 import structlog
 from redis.exceptions import RedisError
 
-from dcbridge.config.models import Breaker
+from dcbridge.config.accounts import Breaker
 from dcbridge.errors import AccountFault, Gone, Refused, SendError, Throttled
 from dcbridge.events.event import read
 from dcbridge.events.sinks import Event, MissingClient, Subscriber

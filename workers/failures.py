@@ -7,7 +7,8 @@ import time
 
 import structlog
 
-from dcbridge.config.models import Channel, Retry
+from dcbridge.config.accounts import Retry
+from dcbridge.config.models import Channel
 from dcbridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
 from dcbridge.ledger import MessageClaim
 from workers.context import WorkerContext

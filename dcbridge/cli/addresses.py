@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from dcbridge.cli.terminal import out, print_json
-from dcbridge.config.models import Configuration, ProviderAccount
+from dcbridge.config.accounts import ProviderAccount
+from dcbridge.config.models import Configuration
 from dcbridge.printable import printable
 from dcbridge.providers import KINDS
 from dcbridge.providers.base import callback_url

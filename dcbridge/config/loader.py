@@ -16,19 +16,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from dcbridge.config.accounts import Breaker, Pace, ProviderAccount, Retry
 from dcbridge.config.checks import SECRET_LENGTH, check
 from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.doubts import doubts
-from dcbridge.config.models import (
-    Breaker,
-    Channel,
-    Configuration,
-    DigitalChannels,
-    Endpoint,
-    Pace,
-    ProviderAccount,
-    Retry,
-)
+from dcbridge.config.models import Channel, Configuration, DigitalChannels, Endpoint
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.senders import Country
 from dcbridge.config.yaml_mistakes import MERGE_KEY, mistake, open_quote, swallows_a_line

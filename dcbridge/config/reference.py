@@ -16,12 +16,13 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from dcbridge.config.accounts import Breaker, Pace, Retry
 from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.genesys import Auth, Genesys
 from dcbridge.config.imap import ImapMailbox
 from dcbridge.config.inbound import Inbound
 from dcbridge.config.media import ChannelMedia, Media, Scan
-from dcbridge.config.models import Breaker, Channel, Configuration, DigitalChannels, Endpoint, Pace, Retry
+from dcbridge.config.models import Channel, Configuration, DigitalChannels, Endpoint
 from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.senders import Country, Sender, TextTemplate

@@ -15,7 +15,7 @@ import orjson
 import pytest
 import redis as sync
 
-from dcbridge.config.models import ProviderAccount
+from dcbridge.config.accounts import ProviderAccount
 from dcbridge.ledger import NewTask
 from dcbridge.ledger.fields import Kind
 from dcbridge.providers.base import Callback

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dcbridge.config.models import Channel, Retry
+from dcbridge.config.accounts import Retry
+from dcbridge.config.models import Channel
 from dcbridge.settings.process import Settings
 from tests.stack import SETTINGS
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcbridge import errors
-from dcbridge.config.models import Retry
+from dcbridge.config.accounts import Retry
 from tests.ledger.ledger_bench import Bench, new_message
 from tests.workers.far_side import SMS, TAKEN, FarSide, Reply, hang_up, saying
 from workers import outbound
