@@ -12,7 +12,6 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol
 
 import httpx
@@ -22,6 +21,7 @@ from redis.exceptions import RedisError
 from dcbridge.errors import AccountFault, SendError, Unreachable
 from dcbridge.genesys import envelope, shapes
 from dcbridge.genesys.envelope import Reading
+from dcbridge.genesys.operations import Operation
 from dcbridge.json_values import json_value
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.tokens import Stored, Vault
@@ -31,6 +31,8 @@ from dcbridge.settings.problems import ConfigurationError, Problem
 from dcbridge.settings.process import Settings
 from dcbridge.transport.sender import Sender
 from dcbridge.transport.tokens import BETWEEN, SOON, Fresh, KeptToken, nothing_taken
+
+__all__ = ["Interfaces", "MailTokens", "Operation", "SharedToken"]
 
 log = structlog.get_logger()
 
@@ -42,19 +44,6 @@ LOCK = 15.0  # seconds for which one process may renew a token; one that was kil
 PATIENCE = 5.0  # seconds that the others wait for it
 AFTER_FAILURE = 1.0  # seconds from a renewal that failed to the next one, of any process
 NO_LOGIN = "login: sign in with `dcbridge genesys login`"
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One call of an interface, such as openmedia and create: for metrics, the log, and what its answers look like."""
-
-    interface: str
-    name: str
-    bearer: bool = False  # it wants a token besides the API key
-
-    @property
-    def full_name(self) -> str:
-        return f"{self.interface}.{self.name}"
 
 
 class Asking(Protocol):

@@ -22,7 +22,8 @@ from dcbridge.config.inbound import domains
 from dcbridge.config.loader import load
 from dcbridge.config.models import Channel, Configuration
 from dcbridge.digital_channels import DigitalChannels
-from dcbridge.interfaces import MailTokens
+from dcbridge.genesys.operations import Client
+from dcbridge.interfaces import Interfaces, MailTokens
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.consent import OTHER_KEY, ConsumerTokens, OtherKey
 from dcbridge.ledger.fields import MessageEntry
@@ -162,7 +163,11 @@ async def open_context(
                 mail_tokens.of(provider.shared_login)  # a key that is missing is found now
         accounts = Accounts(sender, shared=mail_tokens.of)
         stack.push_async_callback(accounts.close)
-        sinks = Sinks(configuration.subscribers, configuration.public_url, LettersOf(ledger, providers))
+
+        def client(key: str, connections: Sender) -> Client:
+            return Interfaces(key, None, connections, ledger, metrics)
+
+        sinks = Sinks(configuration.subscribers, configuration.public_url, LettersOf(ledger, providers), client)
         stack.push_async_callback(sinks.close)
         yield WorkerContext(
             settings=settings,

@@ -32,6 +32,9 @@ class LettersOf:
             return None
         return read_content(found.kind, raw, self._providers)
 
+    async def trace(self, letter: str) -> str:
+        return await self._ledger.dead_letters.trace(letter)
+
     async def item_opened(self, letter: str, at: int, subscriber: str) -> None:
         await self._ledger.work_items.opened(letter, at, subscriber)
 

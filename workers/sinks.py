@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from dcbridge.events.sinks import Letters, Sink, Subscriber, open_sink
+from dcbridge.events.sinks import Letters, OpenClient, Sink, Subscriber, open_sink
 
 
 @dataclass(slots=True)
@@ -22,9 +22,11 @@ class _Open:
 class Sinks:
     """For one event loop."""
 
-    def __init__(self, subscribers: Mapping[str, Subscriber], public_url: str, letters: Letters) -> None:
+    def __init__(
+        self, subscribers: Mapping[str, Subscriber], public_url: str, letters: Letters, client: OpenClient
+    ) -> None:
         self.subscribers: Mapping[str, Subscriber] = dict(subscribers)
-        self._public_url, self._letters = public_url, letters
+        self._public_url, self._letters, self._client = public_url, letters, client
         self._open: dict[str, _Open] = {}
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -33,7 +35,8 @@ class Sinks:
         """The subscriber's sink, for one delivery. Raises KeyError for a name that is not configured."""
         found = self._open.get(name)
         if found is None:
-            found = _Open(open_sink(name, self.subscribers[name], self._public_url, self._letters), asyncio.Event())
+            sink = open_sink(name, self.subscribers[name], self._public_url, self._letters, self._client)
+            found = _Open(sink, asyncio.Event())
             self._open[name] = found
         found.under_way += 1
         found.idle.clear()

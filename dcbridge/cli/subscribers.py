@@ -128,9 +128,17 @@ async def _test(session: Session, name: str) -> int:
         fields={"subscriber": name},
         own=True,
     )
+    from dcbridge.interfaces import Interfaces
+    from dcbridge.runtime.metrics import Metrics
+
     began = time.monotonic()
     try:
-        sink = open_sink(name, subscriber, session.configuration.public_url)
+        sink = open_sink(
+            name,
+            subscriber,
+            session.configuration.public_url,
+            client=lambda key, sender: Interfaces(key, None, sender, session.ledger, Metrics()),
+        )
         try:
             await sink.deliver(event)
         finally:

@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from dcbridge.ledger.fields import Kind
+from dcbridge.ledger.fields import Kind, TaskEntry
 from dcbridge.ledger.messages import NewMessage, words_of
 from dcbridge.ledger.script import Retention, Script, word
 from dcbridge.ledger.tasks import NewTask
 
 _CHUNK = 500  # letters looked at in one round trip
+_OF_TASK = "t-"  # a letter's id begins so, and goes on with the id of the task
 UNREADABLE = "unreadable"  # what a letter holds that this version cannot read
 _FIELDS = ("what", "channel", "reason", "at", "item", "handled")
 
@@ -108,6 +109,14 @@ class DeadLetters:
     async def raw(self, letter_id: str) -> bytes | None:
         """The bytes as they came: private."""
         return await cast(Awaitable[bytes | None], self._redis.hget(f"dcb:dead:{letter_id}", "raw"))
+
+    async def trace(self, letter_id: str) -> str:
+        """The trace id of the task whose dead letter it is; "" for none, or where the task is forgotten."""
+        if not letter_id.startswith(_OF_TASK):
+            return ""
+        key = f"dcb:t:{letter_id.removeprefix(_OF_TASK)}"
+        found = await cast(Awaitable[bytes | None], self._redis.hget(key, TaskEntry.trace_id.wire))
+        return (found or b"").decode(errors="replace")
 
     async def seconds_left(self, letter_id: str) -> float:
         """How long the letter will be kept."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 from redis.asyncio import Redis
+from starlette.types import Receive, Scope, Send
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, SendError
 from dcbridge.events.sinks import Event, Subscriber, open_sink
@@ -18,9 +19,14 @@ from dcbridge.events.sinks.openmedia import OpenmediaSink
 from dcbridge.events.sinks.options import Content
 from dcbridge.genesys.envelope import read
 from dcbridge.genesys.openmedia import Item, external_id, what_became
+from dcbridge.genesys.operations import Client
+from dcbridge.interfaces import Interfaces
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.fields import Kind
+from dcbridge.ledger.tasks import NewTask
 from dcbridge.ledger.work_items import DueItem
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.transport.sender import Sender
 from sandbox.app import build_app
 from sandbox.config import GenesysAccount
 from sandbox.world import World
@@ -40,6 +46,9 @@ class Letters:
     async def content(self, letter: str, at: int) -> Content | None:
         return None if letter == "t-gone" else Content(**EVERYTHING)
 
+    async def trace(self, letter: str) -> str:
+        return f"trace-of-{letter}"
+
     async def item_opened(self, letter: str, at: int, subscriber: str) -> None:
         self.opened.append((letter, at, subscriber))
 
@@ -49,20 +58,32 @@ class Side:
     world: World
     url: str
     letters: Letters
+    ledger: Ledger
+    metrics: Metrics = field(default_factory=Metrics)
+    traces: list[str] = field(default_factory=list)
+
+    def client(self, key: str, sender: Sender) -> Client:
+        return Interfaces(key, None, sender, self.ledger, self.metrics)
 
     def sink(self, **changes: Any) -> OpenmediaSink:
         fields = {"kind": "openmedia", "url": f"{self.url}/nexus/v3", "service": "bridge-tasks", "api_key": "the-key"}
         subscriber = Subscriber.model_validate({"sink": fields | {"timeout": 2} | changes})
-        sink = open_sink("tasks", subscriber, "https://bridge.example.com", self.letters)
+        sink = open_sink("tasks", subscriber, "https://bridge.example.com", self.letters, self.client)
         assert isinstance(sink, OpenmediaSink)
         return sink
 
 
 @pytest.fixture
-async def side() -> AsyncIterator[Side]:
+async def side(redis: Redis) -> AsyncIterator[Side]:
     app = build_app(replace(CONFIG, genesys=GenesysAccount(api_key="the-key")))
-    async with listening(app) as url:
-        yield Side(app.state.world, url, Letters())
+    traces: list[str] = []
+
+    async def traced(scope: Scope, receive: Receive, send: Send) -> None:
+        traces.extend(value.decode() for name, value in scope.get("headers", ()) if name == b"x-b3-traceid")
+        await app(scope, receive, send)
+
+    async with listening(traced) as url:
+        yield Side(app.state.world, url, Letters(), Ledger(redis, keep=60, keep_dead=60), traces=traces)
 
 
 def tells(name: str = "written", letter: str = "t-1", kind: str = Kind.CONSUMER, **more: object) -> Event:
@@ -88,6 +109,14 @@ async def test_one_letter_is_one_item_however_often_it_is_told(side: Side) -> No
     }  # fmt: skip
     assert side.letters.opened == [("t-1", AT, "tasks")] * 2
     assert list(side.world.violations) == []
+
+
+async def test_its_requests_are_counted_traced_and_learnt_from(side: Side) -> None:
+    await carried(side, tells(), tells("dropped"))
+    assert sorted(await side.ledger.shapes.all()) == ["openmedia.create", "openmedia.stop", "openmedia.update"]
+    taken = {"operation": "openmedia.create", "outcome": "taken"}
+    assert side.metrics.registry.get_sample_value("dcbridge_genesys_requests_total", taken) == 1
+    assert side.traces == ["trace-of-t-1"] * 3
 
 
 @pytest.mark.parametrize(
@@ -209,6 +238,12 @@ def test_a_mistake_is_named(changes: dict[str, Any], says: str) -> None:
     whole = {"sink": sink} | changes | ({"sink": sink | changes["sink"]} if "sink" in changes else {})
     with pytest.raises(ValidationError, match=says):
         Subscriber.model_validate(whole)
+
+
+async def test_a_letter_of_a_task_has_its_trace(redis: Redis) -> None:
+    ledger = Ledger(redis, keep=60, keep_dead=60)
+    await ledger.tasks.put([NewTask("c-1", "consumer", "", b"{}", "the-trace")])
+    assert [await ledger.dead_letters.trace(one) for one in ("t-c-1", "t-c-2", "c-1")] == ["the-trace", "", ""]
 
 
 async def test_a_second_miss_ends_a_letter_and_one_does_not(redis: Redis) -> None:

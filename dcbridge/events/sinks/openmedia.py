@@ -15,18 +15,22 @@ from dcbridge.events.sinks.fields import TlsFields, server_url, shown
 from dcbridge.events.sinks.options import SinkOptions
 from dcbridge.events.sinks.places import web_address
 from dcbridge.events.sinks.web import open_sender
-from dcbridge.genesys import envelope, openmedia
+from dcbridge.genesys import openmedia
+from dcbridge.genesys.envelope import Reading
 from dcbridge.genesys.openmedia import Item, Service
+from dcbridge.genesys.operations import Operation
 from dcbridge.json_values import a_text
 from dcbridge.ledger.dead_letters import NO_CHANNEL
 from dcbridge.ledger.fields import Kind
 from dcbridge.settings.types import HeaderSecret
 
 if TYPE_CHECKING:
+    from dcbridge.genesys.operations import Client
     from dcbridge.transport.sender import Sender
 
 WRITTEN, REPLAYED, DROPPED, HANDLED = (f"dead_letter.{word}" for word in ("written", "replayed", "dropped", "handled"))
 TEST = "subscriber.test"
+CREATE, LOOK, UPDATE, STOP = (Operation("openmedia", name) for name in ("create", "look", "update", "stop"))
 _MUCH = 100  # characters of what a reason says
 
 Shown = Literal["address", "text"]
@@ -92,13 +96,14 @@ class OpenmediaSink:
         self._fields, self._options = fields, options
         self._service = Service(fields.url, fields.service)
         self._sender: Sender | None = None
+        self._client: Client | None = None
 
     async def deliver(self, event: Event) -> bool:
         """True where there was an item already. Raises a SendError."""
         if event.name == TEST:
             external = f"dcb-test-{event.id.replace('_', '-')}"
             openmedia.created(
-                await self._ask(self._create(external, event.received_at, {"Subject": "A test of dcbridge"}))
+                await self._ask(CREATE, self._create(external, event.received_at, {"Subject": "A test of dcbridge"}))
             )
             await self._stop(external, "Discarded", "a test")
             return False
@@ -107,24 +112,26 @@ class OpenmediaSink:
             return False
         at = int(_text(event, "at") or 0)
         external = openmedia.external_id(letter, at)
+        trace = await self._trace(letter)
         match event.name:
             case "dead_letter.written":
-                return await self._open_item(event, letter, at, external)
+                return await self._open_item(event, letter, at, external, trace)
             case "dead_letter.replayed":
-                await self._end_item(external, "Resolved", "processed after all")
+                await self._end_item(external, "Resolved", "processed after all", trace)
             case "dead_letter.dropped":
-                await self._end_item(external, "Discarded", "dropped by an operator")
+                await self._end_item(external, "Discarded", "dropped by an operator", trace)
         return False
 
     async def look(self, letter: str, at: int) -> Item | SendError:
         """What has become of an item. Raises a SendError where there is no answer."""
-        return openmedia.what_became(await self._ask(self._service.look(openmedia.external_id(letter, at))))
+        request = self._service.look(openmedia.external_id(letter, at))
+        return openmedia.what_became(await self._ask(LOOK, request, await self._trace(letter)))
 
     async def close(self) -> None:
         if self._sender:
             await self._sender.close()
 
-    async def _open_item(self, event: Event, letter: str, at: int, external: str) -> bool:
+    async def _open_item(self, event: Event, letter: str, at: int, external: str, trace: str) -> bool:
         letters = self._options.letters
         content = await letters.content(letter, at) if letters else None
         if letters and content is None:
@@ -137,38 +144,43 @@ class OpenmediaSink:
         if content and "text" in self._fields.show:
             data["Text"] = content.text
         written = datetime.fromtimestamp(at / 1000, UTC)
-        answer = await self._ask(self._create(external, written, {name: one for name, one in data.items() if one}))
+        whole = self._create(external, written, {name: one for name, one in data.items() if one})
+        answer = await self._ask(CREATE, whole, trace)
         if answer.http == 400:  # a property that the service does not take must not cost the agent the task
-            answer = await self._ask(self._create(external, written, least))
+            answer = await self._ask(CREATE, self._create(external, written, least), trace)
         openmedia.created(answer)
         if letters:
             await letters.item_opened(letter, at, self._options.subscriber)
         return answer.http == 409
 
-    async def _end_item(self, external: str, reason: str, words: str) -> None:
-        answer = await self._ask(self._service.update(external, {"State": words}))
+    async def _end_item(self, external: str, reason: str, words: str, trace: str) -> None:
+        answer = await self._ask(UPDATE, self._service.update(external, {"State": words}), trace)
         if answer.http == 404:
             return  # it is not there, or not any more
         if not answer.good and answer.http != 400:  # a state that cannot be written must not keep the item open
             raise answer.error()
-        await self._stop(external, reason, words)
+        await self._stop(external, reason, words, trace)
 
-    async def _stop(self, external: str, reason: str, words: str) -> None:
-        openmedia.stopped(await self._ask(self._service.stop(external, reason, words)))
+    async def _stop(self, external: str, reason: str, words: str, trace: str = "") -> None:
+        openmedia.stopped(await self._ask(STOP, self._service.stop(external, reason, words), trace))
 
     def _create(self, external: str, at: datetime, data: Mapping[str, str]) -> httpx.Request:
         return self._service.create(external, at.timestamp(), data)
 
-    async def _ask(self, request: httpx.Request) -> envelope.Reading:
-        request.headers["x-api-key"] = self._fields.api_key.get_secret_value()
-        request.headers["Accept"] = "application/json"
-        return envelope.read(await self._open().http(request))
+    async def _trace(self, letter: str) -> str:
+        return await self._options.letters.trace(letter) if self._options.letters else ""
 
-    def _open(self) -> Sender:
+    async def _ask(self, operation: Operation, request: httpx.Request, trace: str = "") -> Reading:
+        return await self._open().send(operation, request, trace)
+
+    def _open(self) -> Client:
         """Made with the first event, as for webhooks."""
-        if self._sender is None:
+        if self._client is None:
+            if self._options.client is None:
+                raise RuntimeError("this sink needs a client of Genesys' interfaces")
             self._sender = open_sender(self._fields, self._options)
-        return self._sender
+            self._client = self._options.client(self._fields.api_key.get_secret_value(), self._sender)
+        return self._client
 
 
 def _text(event: Event, name: str) -> str:
