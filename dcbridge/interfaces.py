@@ -12,12 +12,13 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, Self
 
 import httpx
 import structlog
 from redis.exceptions import RedisError
 
+from dcbridge.config.genesys import Genesys
 from dcbridge.errors import AccountFault, SendError, Unreachable
 from dcbridge.genesys import envelope, shapes
 from dcbridge.genesys.envelope import Reading
@@ -195,6 +196,18 @@ class Interfaces:
     def __init__(self, key: str, token: SharedToken | None, sender: Sender, ledger: Ledger, metrics: Metrics) -> None:
         """`key`: sent as x-api-key, "" for none."""
         self._key, self._token, self._sender, self._ledger, self._metrics = key, token, sender, ledger, metrics
+
+    @classmethod
+    def of(cls, genesys: Genesys, settings: Settings, sender: Sender, ledger: Ledger, metrics: Metrics) -> Self:
+        """Those of bridge.yaml. Raises ConfigurationError where the token cannot be shared."""
+        credentials, token = genesys.credentials(), None
+        if credentials is not None:
+            if settings.token_key_is_random:
+                what = "is not set, and the tokens of genesys.auth are encrypted with it; set the same value everywhere"
+                raise ConfigurationError([Problem("DCBRIDGE_TOKEN_KEY", 0, what)])
+            vault = Vault(settings.token_key.get_secret_value().encode())
+            token = SharedToken(credentials, ledger, vault, sender, metrics)
+        return cls(genesys.key, token, sender, ledger, metrics)
 
     async def send(self, operation: Operation, request: httpx.Request, trace_id: str = "") -> Reading:
         """The answer, whatever it says. Raises a SendError where there is none, or no token for it."""

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
+from dcbridge.config.genesys import Genesys
 from dcbridge.errors import AccountFault, SendError, Unreachable
 from dcbridge.genesys.authentication import Credentials
 from dcbridge.interfaces import NO_LOGIN, Interfaces, Operation, SharedToken
@@ -32,6 +33,8 @@ from dcbridge.ledger import Ledger
 from dcbridge.ledger.tokens import SETTLED, Vault
 from dcbridge.oauth2 import read_grant
 from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.problems import ConfigurationError
+from dcbridge.settings.process import read_settings
 from dcbridge.transport.sender import Sender
 from sandbox.app import build_app
 from sandbox.config import GenesysAccount
@@ -346,3 +349,24 @@ async def test_authlibs_server_gives_tokens_to_our_requests(
                 read_grant(await side.sender.http(credentials.by_refresh("unknown")))
         with pytest.raises(AccountFault, match="login: invalid_client"):
             read_grant(await side.sender.http(wrong))
+
+
+async def test_the_interfaces_of_a_worker_are_those_of_the_configuration(side: Side) -> None:
+    auth = {"grant": "client_credentials", "client_id": "dcbridge", "client_secret": "the-client-secret"}
+    genesys = Genesys.model_validate({"base_url": side.url, "api_key": "the-api-key", "auth": auth})
+    redis = {"DCBRIDGE_REDIS_URL": "redis://localhost"}
+    shared = read_settings(redis | {"DCBRIDGE_TOKEN_KEY": "0123456789abcdef"})[0]
+    interfaces = Interfaces.of(genesys, shared, side.sender, side.ledger, side.metrics)
+    assert (await interfaces.send(WHOAMI, side.asks())).good
+    await interfaces.close()
+    with pytest.raises(ConfigurationError, match="DCBRIDGE_TOKEN_KEY: is not set"):
+        Interfaces.of(genesys, read_settings(redis)[0], side.sender, side.ledger, side.metrics)
+    without = genesys.model_copy(update={"auth": None})
+    assert not (await Interfaces.of(without, read_settings(redis)[0], *_of(side)).send(KEY_ONLY, side.asks())).good
+
+
+KEY_ONLY = Operation("authentication", "userinfo")
+
+
+def _of(side: Side) -> tuple[Sender, Ledger, Metrics]:
+    return side.sender, side.ledger, side.metrics

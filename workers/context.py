@@ -71,6 +71,7 @@ class WorkerContext:
     reply_tokens: ReplyTokens
     openings: quiet_hours.Openings = field(default_factory=quiet_hours.Openings)
     unsubscribe_links: UnsubscribeLinks | None = None  # where a channel has them
+    interfaces: Interfaces | None = None  # where bridge.yaml has `genesys`
     mail_domains: frozenset[str] = frozenset()  # of the mailboxes of our channels
 
     def channel(self, channel_id: str) -> Channel | None:
@@ -163,6 +164,10 @@ async def open_context(
                 mail_tokens.of(provider.shared_login)  # a key that is missing is found now
         accounts = Accounts(sender, shared=mail_tokens.of)
         stack.push_async_callback(accounts.close)
+        interfaces = None
+        if configuration.genesys is not None:
+            interfaces = Interfaces.of(configuration.genesys, settings, sender, ledger, metrics)
+            stack.push_async_callback(interfaces.close)
 
         def client(key: str, connections: Sender) -> Client:
             return Interfaces(key, None, connections, ledger, metrics)
@@ -188,6 +193,7 @@ async def open_context(
             binds=Binds(settings, ledger, sender, providers, configuration.windows(), metrics),
             reply_tokens=ReplyTokens(settings.reply_keys),
             unsubscribe_links=_unsubscribe_links(settings, configuration),
+            interfaces=interfaces,
             mail_domains=domains(configuration.channels),
         )
 
