@@ -111,6 +111,26 @@ def message_ref(channel_id: str, message_id: str, index: int = 0) -> str:
     return f"{digest}-{index}" if index else digest
 
 
+_OWN = "own/"
+
+
+def own_books(channel_id: str) -> str:
+    """In whose books messages of dcbridge's own on a channel are, and what their entries say that their channel is. No
+    channel id has a slash.
+    """
+    return _OWN + channel_id
+
+
+def is_own(books: str) -> bool:
+    """Whether these books are of messages of dcbridge's own."""
+    return books.startswith(_OWN)
+
+
+def channel_of(books: str) -> str:
+    """The channel id behind the name of its books, the agents' or its own messages'."""
+    return books.removeprefix(_OWN)
+
+
 MOST_PIECES = 255  # of one long SMS: they are counted in 8 bits
 
 

@@ -219,6 +219,19 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel(
+            "Messages of dcbridge's own", "short", "What was caused in an hour, and what keyword rules answered.",
+            (
+                (
+                    "sum by (channel, result) (increase(dcbridge_own_messages_total{B}[1h]))",
+                    "{{channel}} {{result}}",
+                ),
+                (
+                    "sum by (channel, rule, result) (increase(dcbridge_answers_total{B}[1h]))",
+                    "{{channel}} {{rule}} {{result}}",
+                ),
+            ),
+        ),
+        Panel(
             "SMPP sessions", "short", "Bound at each SMSC, and units that wait for their answer.",
             (
                 ("sum by (provider) (dcbridge_sessions{B})", "{{provider}} bound"),

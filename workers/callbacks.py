@@ -24,7 +24,7 @@ from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, p
 from dcbridge.providers.phone import consumer_id
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
-from workers import consent, locating, quiet
+from workers import answers, consent, locating, quiet
 from workers.confirmations import task_id_of
 from workers.context import WorkerContext
 
@@ -63,12 +63,13 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
             else:
                 await _dead(ctx, task_id, claim, claimed, "its confirmation was not accepted", name, keep)
             return
-        answers = await consent.hear(ctx, events, claimed.entry.accepted_at or 0, claimed.entry.trace_id)
-        await ctx.ledger.tasks.put([*tasks, *answers])
-        for piece in pieces:
-            await ctx.ledger.tasks.put_piece(piece, ctx.settings.piece_wait, keep)
+        confirmations = await consent.hear(ctx, events, claimed.entry.accepted_at or 0, claimed.entry.trace_id)
         await _stay(ctx, name, events)
         await quiet.hear(ctx, name, events, claimed.entry.accepted_at or 0)
+        answered = await _after_answers(ctx, name, events, claimed.entry.trace_id)
+        await ctx.ledger.tasks.put([*(task for task in tasks if task.id not in answered), *confirmations])
+        for piece in pieces:
+            await ctx.ledger.tasks.put_piece(piece, ctx.settings.piece_wait, keep)
         for one in unread:
             await _aside(ctx, name, callback, one)
         if await _apply_all(ctx, [event for event in events if isinstance(event, DeliveryUpdate)], claimed):
@@ -76,6 +77,20 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
         else:
             wait = locating.WAITS[claimed.entry.attempts - 1]
             await ctx.ledger.tasks.retry(task_id, claim, wait, "id not known yet")
+
+
+async def _after_answers(ctx: WorkerContext, name: str, events: Sequence[object], trace: str) -> frozenset[str]:
+    """Answer what a rule fits; ids of the consumers' messages that are not for the agent.
+
+    All of it is queued before the callback is done: what a crash leaves undone is done when it is read again, and what
+    was queued is queued once.
+    """
+    if not ctx.configuration.own_channels:
+        return frozenset()
+    heard = [event for event in events if isinstance(event, ConsumerMessage)]
+    return frozenset(
+        [consumer_task_id(name, one.provider_id) for one in heard if not await answers.answer(ctx, name, one, trace)]
+    )
 
 
 async def _followed(ctx: WorkerContext, name: str, callback: Callback) -> str | None:

@@ -21,6 +21,7 @@ from dcbridge.config.checks import SECRET_LENGTH, check
 from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.doubts import doubts
 from dcbridge.config.models import Channel, Configuration, DigitalChannels, Endpoint
+from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.senders import Country
 from dcbridge.config.yaml_mistakes import MERGE_KEY, mistake, open_quote, swallows_a_line
@@ -349,6 +350,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("channels", "*"): Channel,
     ("channels", "*", "retry"): Retry,
     ("channels", "*", "pace"): Pace,
+    ("channels", "*", "own_messages"): OwnMessages,
     ("channels", "*", "switch"): Switch,
     ("channels", "*", "by_country", "*"): Country,
     ("subscribers", "*"): Subscriber,

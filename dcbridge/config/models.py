@@ -12,16 +12,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, model_validator
 
 from dcbridge.config.accounts import Breaker, Pace, ProviderAccount, Retry
+from dcbridge.config.answers import MOST_RULES, AnswerRule
 from dcbridge.config.consent import Consent
 from dcbridge.config.genesys import Genesys
 from dcbridge.config.inbound import Inbound, base_of, mailboxes
 from dcbridge.config.media import ChannelMedia, Media
-from dcbridge.config.quiet_hours import QuietHours
+from dcbridge.config.own_messages import OwnMessages
+from dcbridge.config.quiet_hours import QuietHours, fingerprints
 from dcbridge.config.routing import Slow, Switch, with_both
 from dcbridge.config.senders import Country, Destination, Sender, all_spelled
 from dcbridge.config.suppress import Suppress
 from dcbridge.config.windows import ahead, written
 from dcbridge.events.sinks import Subscriber
+from dcbridge.messages import own_books
 from dcbridge.providers import KINDS, build
 from dcbridge.providers.base import Provider
 from dcbridge.providers.http import json_literal, texts
@@ -197,6 +200,15 @@ class Channel(Model):
 
     suppress: Suppress | None = Field(
         None, description="Which consumers an email channel writes to no more; without it, none is left out."
+    )
+
+    answers: tuple[AnswerRule, ...] = Field(
+        (),
+        max_length=MOST_RULES,
+        description="What consumers of an sms channel are answered at once, by what they write.",
+    )
+    own_messages: OwnMessages | None = Field(
+        None, description="Limits of answers and of what triggers cause; without it, the usual ones."
     )
 
     @model_validator(mode="before")
@@ -377,12 +389,23 @@ class Configuration(Model):
             for name in one.providers if len(one.providers) > 1 else ():
                 within = max(other.confirm_within for other in self.channels.values() if name in other.providers)
                 channels[f"providers/{name}"] = f"{account(name, Pace(), within)} {self.slow.words}"
+        channels |= {own_books(channel_id): channels[channel_id] for channel_id in self.own_channels}
         subscribers = {
             f"subscribers/{name}": f"subscribers/{name} {written(one.pace)} {written(Pace())}"
             for name, one in self.subscribers.items()
             if one.on
         }
         return channels | subscribers
+
+    @cached_property
+    def own_channels(self) -> frozenset[str]:
+        """Ids of the channels on which dcbridge sends messages of its own."""
+        return frozenset(name for name, one in self.channels.items() if one.answers or one.own_messages)
+
+    def quiet_fingerprints(self) -> dict[str, str]:
+        """Of the quiet hours of each channel, by its books."""
+        found = fingerprints(self.channels)
+        return found | {own_books(name): found[name] for name in self.own_channels if name in found}
 
     def windows(self) -> dict[str, int]:
         """Requests in flight at one time of each account, 0 for no limit."""

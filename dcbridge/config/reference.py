@@ -17,12 +17,14 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from dcbridge.config.accounts import Breaker, Pace, Retry
+from dcbridge.config.answers import AnswerRule
 from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.genesys import Auth, Genesys
 from dcbridge.config.imap import ImapMailbox
 from dcbridge.config.inbound import Inbound
 from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Channel, Configuration, DigitalChannels, Endpoint
+from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.senders import Country, Sender, TextTemplate
@@ -135,6 +137,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("channels.*id*.media", ChannelMedia),
     ("channels.*id*.quiet_hours", QuietHours),
     ("channels.*id*.quiet_hours.times", QuietTimes),
+    ("channels.*id*.answers", AnswerRule),
+    ("channels.*id*.own_messages", OwnMessages),
     ("channels.*id*.inbound", Inbound),
     ("channels.*id*.inbound.imap.*name*", ImapMailbox),
     ("channels.*id*.inbound.imap.*name*.oauth2", OAuth2Fields),

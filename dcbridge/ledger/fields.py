@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, ClassVar, Generic, Self, TypeVar, overload
 
-from dcbridge.messages import UpdateStatus
+from dcbridge.messages import UpdateStatus, channel_of, is_own
 
 T = TypeVar("T")
 
@@ -147,6 +147,10 @@ def flag(wire: str, says: str) -> Field[bool]:
     return Field(wire, says, lambda value: value is not None, is_number=True)
 
 
+def _channel(value: bytes | None) -> str:
+    return channel_of(_text(value))
+
+
 def content(wire: str, says: str) -> Field[bytes]:
     """Bytes as they came, b"" where there are none."""
     return Field(wire, says, lambda value: value or b"")
@@ -182,7 +186,9 @@ class _Shared(Entry):
 
     __slots__ = ()
     state = text("s", "one of the states")
-    channel_id = text("ch", "the channel; of a delivery `subscribers/` and its subscriber")
+    channel_id = Field(
+        "ch", "the channel, behind `own/` of an own message; of a delivery `subscribers/` and its subscriber", _channel
+    )
     lane = text("ln", "the lane in which it waits for those before it, empty for none")
     trace_id = text("tr", "the trace id of the webhook or callback that brought it")
     accepted_at = number("at", "when it was accepted; of a delivery when its event was received")
@@ -256,6 +262,13 @@ class MessageEntry(_Shared):
     lookup_lease_ends = moment("qe", "when that claim ends")
     lookup_failures = number("qf", "lookups in a row that failed")
     lookup_is_probe = flag("qp", "the lookup is the probe of an open breaker")
+    cause = text("oc", "of an own message what caused it; its beginning")
+    content_mark = text("om", "of an own message that a trigger caused a digest of what it was called with")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether no agent wrote it."""
+        return is_own(_text(self.hash.get(MessageEntry.channel_id.wire.encode())))
 
 
 class ClaimedMessage(MessageEntry):

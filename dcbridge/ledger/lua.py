@@ -31,6 +31,7 @@ FILES = (
         "uploads",
         "threads",
         "mailboxes",
+        "own",
         "tasks",
         "sessions",
         "dead_letters",
@@ -45,7 +46,7 @@ FILES = (
     *("announced", "sweep", "run"),
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
-_OF_MESSAGES = {"threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items"}
+_OF_MESSAGES = {"own", "threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items"}
 APART = frozenset(_OF_MESSAGES | {"events", "consent", "quiet", "tokens", "services", "sweep"})
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 

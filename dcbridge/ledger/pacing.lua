@@ -40,7 +40,7 @@ local function read_limits(channel)
     keeper = w[8] == 'asked' and (w[9] or w[1]) or nil, -- one word alone: written by an older version
     known = tonumber(w[10]), -- nil: written by an older version
     {key = 'p-' .. w[1], rate = tonumber(w[2]), burst = tonumber(w[3]), cap = tonumber(w[4])},
-    {key = 'c-' .. channel, rate = tonumber(w[5]), burst = tonumber(w[6]), cap = tonumber(w[7])},
+    {key = 'c-' .. string.gsub(channel, '^own/', ''), rate = tonumber(w[5]), burst = tonumber(w[6]), cap = tonumber(w[7])},
   }
 end
 

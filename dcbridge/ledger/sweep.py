@@ -7,6 +7,7 @@ import secrets
 from dcbridge.ledger.entries import Decision, Swept
 from dcbridge.ledger.leases import Worker
 from dcbridge.ledger.script import Retention, Script
+from dcbridge.messages import channel_of
 
 SWEEP = 500  # members that one sweep looks at
 
@@ -29,7 +30,10 @@ class Sweep:
         found = [tuple(one.decode(errors="replace") for one in row) for row in rows]
         return Swept(
             looked=int(seen[0]),
-            decisions=[Decision(member[:1], member[2:], *facts) for member, *facts in found],
+            decisions=[
+                Decision(member[:1], member[2:], state, channel_of(books), provider)
+                for member, state, books, provider in found
+            ],
             ahead=int(seen[1]) / 1000,
             store=seen[2].decode(errors="replace"),
             latest=int(seen[3]) / 1000,

@@ -142,6 +142,14 @@ class Metrics:
             "dcbridge_consent", "Words of consumers about consent, and messages that were refused for want of it.",
             ["channel", "outcome"], registry=r,
         )  # fmt: skip
+        self.own_messages = Counter(
+            "dcbridge_own_messages", "Messages of dcbridge's own, by what became of them when they were caused.",
+            ["channel", "result"], registry=r,
+        )  # fmt: skip
+        self.answers = Counter(
+            "dcbridge_answers", "Consumer messages that a rule of `answers` fitted, by its first words.",
+            ["channel", "rule", "result"], registry=r,
+        )  # fmt: skip
         self.quiet_hours = Counter(
             "dcbridge_quiet_hours", "Messages whose turn came in quiet hours, by what became of them.",
             ["channel", "outcome"], registry=r,

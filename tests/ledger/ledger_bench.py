@@ -8,10 +8,11 @@ from typing import Any, ClassVar, cast
 import orjson
 from redis.asyncio import Redis
 
-from dcbridge.ledger import Decision, Ledger, NewMessage
+from dcbridge.ledger import Decision, Ledger, NewMessage, lane_of
 from dcbridge.ledger.blobs import BlobRoom
+from dcbridge.ledger.own import NewOwn
 from dcbridge.ledger.reports.books import read
-from dcbridge.messages import message_ref
+from dcbridge.messages import message_ref, own_books
 
 CHANNEL = "0123456789"
 CONSUMER = "16504661149"
@@ -63,6 +64,29 @@ def new_message(message_id: str = "m-1", **changes: Any) -> NewMessage:
         "time_to_live": 3600.0,
     }
     return NewMessage(**(fields | changes))
+
+
+def new_own(message_id: str = "own-1", **changes: Any) -> NewOwn:
+    """A message of dcbridge's own; `changes` are fields of NewOwn."""
+    fields: dict[str, Any] = {
+        "ref": message_ref(CHANNEL, message_id),
+        "books": own_books(CHANNEL),
+        "message_id": message_id,
+        "to_id": CONSUMER,
+        "lane": lane_of(CHANNEL, CONSUMER),
+        "payload": PAYLOAD,
+        "trace_id": "trace",
+        "time_to_live": 300.0,
+        "cause": f"answer {message_id}",
+        "content_mark": "",
+        "scope": "",
+        "token": "t" * 32,
+        "a_day": 10,
+        "repeats": 10,
+        "same": "same",
+        "repeats_within": 600.0,
+    }
+    return NewOwn(**(fields | changes))
 
 
 def copies_of(message_id: str, *recipients: str, **changes: Any) -> list[NewMessage]:

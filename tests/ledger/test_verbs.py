@@ -24,7 +24,7 @@ from dcbridge.ledger.uploads import Due, Uploaded
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 from dcbridge.ledger.work_items import DueItem
 from dcbridge.messages import MessageStatus, UpdateStatus
-from tests.ledger.ledger_bench import CHANNEL, KEEP, new_message
+from tests.ledger.ledger_bench import CHANNEL, KEEP, new_message, new_own
 
 REF, TASK = new_message().ref, NewTask("c-1", "consumer", "", b"{}")
 EVENT, CRM = f"evt_{1:024x}", "crm"
@@ -32,6 +32,7 @@ DELIVERY = f"{EVENT}-{CRM}"
 FAILED = Failure("500", None, "sick", True, 1, 1.0, 1.0, 0.0)
 VAULT = Vault(b"0123456789abcdef")
 REPORTED = MessageStatus("SM", UpdateStatus.SENT)
+OWN = new_own()
 
 
 class Recording(Redis):
@@ -70,6 +71,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.messages.settle(REF, "fail"),
     lambda it: it.messages.confirm_over(REF, "", ""),
     lambda it: it.messages.update(REF, 0, "delivered", "SM", "", "", 1.0),
+    lambda it: it.own.put(OWN),
     lambda it: it.unconfigured.strand(REF, "t"),
     lambda it: it.unconfigured.give_up("nobody"),
     lambda it: it.unconfigured.remember(["nobody", "another"], "main"),

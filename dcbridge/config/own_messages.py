@@ -1,0 +1,29 @@
+"""Messages of dcbridge's own on one channel: how many one consumer gets at most, and for how long they are tried."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from dcbridge.settings.process import DAY
+from dcbridge.settings.types import Model, SomeSeconds
+
+SEGMENTS = 3  # SMS of one such message at most
+REPEATS_WITHIN = 600.0  # seconds
+
+
+class OwnMessages(Model):
+    """Answers, and what a trigger causes. A channel that has neither sends none."""
+
+    a_day: int = Field(10, ge=1, le=100, description="Such messages that one consumer gets in 24 hours at most.")
+    repeats: int = Field(
+        2,
+        ge=1,
+        le=20,
+        description="Times that one consumer gets the same text in ten minutes at most: two machines that answer each"
+        " other stop there.",
+    )
+    time_to_live: SomeSeconds = Field(
+        300.0,
+        le=DAY,
+        description="Seconds in which the provider must accept an answer; one that is late is not sent.",
+    )

@@ -1,0 +1,40 @@
+-- ---------------------------------------------------------------- messages of dcbridge's own
+--
+--   dcb:own:<channel>:<token>          how many of them one consumer got in the last day
+--   dcb:own:<channel>:<token>:<same>   how often one text of them, in the last minutes
+--
+-- The channel of such an entry is "own/<channel>", and so are its books: no agent wrote it, and no receipt is owed. A worker of
+-- an older version knows no such channel, and leaves it to one that does (unconfigured.lua).
+
+-- Counts one more within a time that begins with the first. -> whether it is more than `most`
+local function is_too_many(key, most, within)
+  if tonumber(redis.call('GET', key) or '0') >= tonumber(most) then return true end
+  if redis.call('INCR', key) == 1 then redis.call('PEXPIRE', key, within) end
+  return false
+end
+
+-- @verb own_put ref books message_id to lane payload trace ttl_ms cause mark scope token a_day day_ms repeats same same_ms -> new|again|other|stopped|day_cap|repeated
+function verbs.own_put()
+  local key, books, ttl = 'dcb:m:' .. a.ref, a.books, tonumber(a.ttl_ms)
+  local known = redis.call('HMGET', key, F.state, F.content_mark)
+  if known[1] then
+    if (known[2] or '') ~= a.mark then return 'other' end
+    redis.call('HINCRBY', 'dcb:books:' .. books, 'again', 1)
+    return 'again'
+  end
+  if a.scope ~= '' and redis.call('HEXISTS', 'dcb:stop:' .. a.scope, a.token) == 1 then return 'stopped' end
+  local counted = 'dcb:own:' .. string.sub(books, 5) .. ':' .. a.token
+  if tonumber(redis.call('GET', counted) or '0') >= tonumber(a.a_day) then return 'day_cap' end
+  if is_too_many(counted .. ':' .. a.same, a.repeats, a.same_ms) then return 'repeated' end
+  is_too_many(counted, a.a_day, a.day_ms)
+  redis.call('HSET', key, F.state, S.accepted, F.channel_id, books, F.message_id, a.message_id, F.sender_id, '', F.to_id, a.to,
+    F.lane, a.lane, F.trace_id, a.trace, F.accepted_at, now, F.attempts, 0, F.part, 0, F.expires_at, now + ttl,
+    F.payload_ref, a.ref, F.cause, a.cause)
+  if a.mark ~= '' then redis.call('HSET', key, F.content_mark, a.mark) end
+  redis.call('SET', 'dcb:p:' .. a.ref, a.payload)
+  redis.call('HINCRBY', 'dcb:books:' .. books, 'accepted', 1)
+  redis.call('ZADD', 'dcb:open:' .. books, now, a.ref)
+  redis.call('SADD', 'dcb:channels', books)
+  lane_push(a.lane, 'm:' .. a.ref, {books, now, now + ttl, 0, '0'})
+  return 'new'
+end

@@ -1,0 +1,68 @@
+"""Messages of dcbridge's own, as they enter the ledger (own.lua). From then on they are as an agent's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dcbridge.ledger.script import Retention, Script, ms, word
+from dcbridge.settings.process import DAY
+
+MOST_CAUSE = 64  # characters that an entry keeps of it
+
+
+@dataclass(frozen=True, slots=True)
+class NewOwn:
+    """One message to one consumer. `books`: as `dcbridge.messages.own_books`. `scope`: of the opt-outs, "" for none.
+
+    `token`: what stands for the consumer. `same`: a digest of the text, which goes `repeats` times in `repeats_within`.
+    """
+
+    ref: str
+    books: str
+    message_id: str
+    to_id: str = field(repr=False)
+    lane: str
+    payload: bytes = field(repr=False)
+    trace_id: str
+    time_to_live: float  # seconds
+    cause: str
+    content_mark: str
+    scope: str
+    token: str
+    a_day: int
+    repeats: int
+    same: str
+    repeats_within: float
+
+
+class Own:
+    """Those of one ledger."""
+
+    def __init__(self, script: Script, keep: Retention) -> None:
+        self._script, self._keep = script, keep
+
+    async def put(self, new: NewOwn) -> str:
+        """new; again, or "other" where it was written with another content; stopped, day_cap or repeated where it was
+        not written.
+        """
+        answer = await self._script.record(
+            "own_put",
+            new.ref,
+            new.books,
+            new.message_id,
+            new.to_id,
+            new.lane,
+            new.payload,
+            new.trace_id,
+            ms(new.time_to_live),
+            new.cause[:MOST_CAUSE],
+            new.content_mark,
+            new.scope,
+            new.token,
+            new.a_day,
+            ms(DAY),
+            new.repeats,
+            new.same,
+            ms(new.repeats_within),
+        )
+        return word(answer)

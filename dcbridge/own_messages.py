@@ -1,0 +1,104 @@
+"""Messages of dcbridge's own: an answer, or what a trigger causes. No agent wrote them, and no receipt is owed.
+
+In all else they are as an agent's: entry, lane, adapter, delivery updates. Their books are those of the channel id with
+`own/` before it, so that they never mix with the agents'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from dcbridge.config.models import Configuration
+from dcbridge.config.own_messages import REPEATS_WITHIN, SEGMENTS, OwnMessages
+from dcbridge.ledger import Ledger, lane_of
+from dcbridge.ledger.consent import ConsumerTokens
+from dcbridge.ledger.own import NewOwn
+from dcbridge.messages import message_ref, own_books
+from dcbridge.providers.segmentation import segments
+
+Reason = Literal["", "not_configured", "empty", "too_long", "opted_out", "day_cap", "repeated", "other_content"]
+_REASONS: dict[str, Reason] = {
+    "stopped": "opted_out", "day_cap": "day_cap", "repeated": "repeated", "other": "other_content",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What became of it. `again`: this cause was heard before, and its message is the one that there is."""
+
+    outcome: Literal["queued", "again", "refused"]
+    message_id: str  # "own-…", by which `dcbridge trace` knows it
+    ref: str = ""  # of its entry
+    reason: Reason = ""  # it was refused
+
+    @property
+    def sent(self) -> bool:
+        """Whether there is such a message, now or from an earlier call."""
+        return self.outcome != "refused"
+
+
+def own_id(cause: str) -> str:
+    """The id of the message that this causes."""
+    return f"own-{hashlib.blake2b(cause.encode(errors='replace'), digest_size=12, person=b'dcbridge-own').hexdigest()}"
+
+
+async def queue(
+    ledger: Ledger,
+    configuration: Configuration,
+    tokens: ConsumerTokens,
+    *,
+    channel: str,
+    consumer: str,
+    text: str,
+    cause: str,
+    trace: str = "",
+    time_to_live: float | None = None,
+    content_mark: str = "",
+) -> Said:
+    """Write it down, once for each `cause`. `consumer`: as Digital Channels writes the number, without a plus.
+
+    `content_mark`: where the same cause may come with other contents, a digest of these; then it is refused.
+    """
+    message_id = own_id(cause)
+    ref = message_ref(channel, message_id)
+    configured = configuration.channel(channel)
+    if configured is None or configured.type != "sms" or channel not in configuration.own_channels:
+        return Said("refused", message_id, ref, "not_configured")
+    if not text.strip():
+        return Said("refused", message_id, ref, "empty")
+    if segments(text) > SEGMENTS:
+        return Said("refused", message_id, ref, "too_long")
+    own = configured.own_messages or OwnMessages()
+    payload = {
+        "type": "Text",
+        "text": text,
+        "channel": {"id": channel, "from": {"id": configured.number or channel}, "to": {"id": consumer}},
+    }
+    same = hashlib.blake2b(text.encode(errors="replace"), digest_size=9).hexdigest()
+    outcome = await ledger.own.put(
+        NewOwn(
+            ref=ref,
+            books=own_books(channel),
+            message_id=message_id,
+            to_id=consumer,
+            lane=lane_of(channel, consumer),
+            payload=orjson.dumps(payload),
+            trace_id=trace,
+            time_to_live=own.time_to_live if time_to_live is None else time_to_live,
+            cause=cause,
+            content_mark=content_mark,
+            scope=configuration.consent_scopes.get(channel, ""),
+            token=tokens.of(configuration.consumer_key(channel, consumer)),
+            a_day=own.a_day,
+            repeats=own.repeats,
+            same=same,
+            repeats_within=REPEATS_WITHIN,
+        )
+    )
+    if outcome in ("new", "again"):
+        return Said("queued" if outcome == "new" else "again", message_id, ref)
+    return Said("refused", message_id, ref, _REASONS[outcome])
