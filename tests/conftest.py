@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -22,8 +21,8 @@ settings.register_profile("dcbridge", deadline=None, suppress_health_check=[Heal
 settings.register_profile("thorough", settings.get_profile("dcbridge"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dcbridge"))
 
-# A process that a test starts finds what another one has compiled. So does each of pytest's workers: to rewrite the
-# assertions of all test files takes longer than to run many of them.
+# A process that a test starts finds what another one has compiled, and the next run finds this one's test files: to
+# rewrite the assertions of them all takes longer than to run many of them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
@@ -47,9 +46,8 @@ if "TMPDIR" not in os.environ and _is_good_for_files(IN_MEMORY):
 
 # Everything here speaks with this computer. A list of all the world's authorities is read in 50 ms, for each client
 # and each process anew; one of a single authority in none. Who wants to be trusted brings his own.
-if "PYTEST_XDIST_WORKER" not in os.environ:  # or there is one already
-    _folder = tempfile.TemporaryDirectory(prefix="dcbridge-authority-")
-    os.environ["SSL_CERT_FILE"] = str(self_signed(Path(_folder.name), "authority")[0])
+_folder = tempfile.TemporaryDirectory(prefix="dcbridge-authority-")
+os.environ["SSL_CERT_FILE"] = str(self_signed(Path(_folder.name), "authority")[0])
 
 ROOT = Path(__file__).parent
 # Whole bridges that are broken, watched or measured; the longest first.
@@ -58,22 +56,6 @@ SLOW = ("faults/test_soak.py", "helm/test_running.py", "benchmarks/", "faults/",
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help=f"leave out {', '.join(SLOW)}")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """In a fresh clone one process compiles what each of pytest's workers would compile at the same moment."""
-    workers = 0 if hasattr(config, "workerinput") else config.getoption("numprocesses", default=None) or 0
-    if workers > 1 and not config.option.collectonly and _is_fresh(config.args):
-        given = [*config.invocation_params.args, "--numprocesses=0", "--collect-only", "-qq"]
-        # Whether that goes well, each worker says again.
-        subprocess.run([sys.executable, "-m", "pytest", *given], capture_output=True, check=False)
-
-
-def _is_fresh(places: list[str]) -> bool:
-    """Most of these tests have not been imported since they were written."""
-    given = [Path(place.partition("::")[0]) for place in places]
-    tests = [path for place in given for path in (place.rglob("test_*.py") if place.is_dir() else [place])]
-    return 2 * sum(any(path.parent.glob(f"__pycache__/{path.stem}.*-pytest-*.pyc")) for path in tests) < len(tests)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

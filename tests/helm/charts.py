@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import helm_python as helm
 import yaml
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,9 +22,17 @@ FILES = {path.stem: path for path in [*sorted(CHART.glob("ci/*.yaml")), CHART / 
 WORKLOADS = ("Deployment", "StatefulSet")
 
 
+def engine() -> Any:
+    """Helm's own engine. Its Go runtime has threads, which a process forked later would miss: nothing imports it before
+    a test needs it."""
+    import helm_python
+
+    return helm_python
+
+
 def values(name: str) -> Json:
     """One of the table, read as Helm reads it."""
-    found: Json = helm.values_from_yaml(FILES[name].read_text(encoding="utf-8"))
+    found: Json = engine().values_from_yaml(FILES[name].read_text(encoding="utf-8"))
     return found
 
 
@@ -39,16 +46,17 @@ def over(below: Json, above: Mapping[str, Any]) -> Json:
 
 
 def render(given: Mapping[str, Any], *, upgrade: bool = False, name: str = RELEASE) -> dict[str, str]:
-    """Path of a template → its text. Raises helm.HelmError."""
+    """Path of a template → its text. Raises engine().HelmError."""
     return _render(json.dumps(given, sort_keys=True), upgrade, name)
 
 
 @functools.cache
 def _render(given: str, upgrade: bool, name: str) -> dict[str, str]:
-    with helm.Chart.load(CHART) as chart:
-        return chart.render(
+    with engine().Chart.load(CHART) as chart:
+        written: dict[str, str] = chart.render(
             json.loads(given), name=name, namespace=NAMESPACE, is_install=not upgrade, is_upgrade=upgrade
         )
+    return written
 
 
 def objects(given: Mapping[str, Any] | str, name: str = RELEASE) -> list[Json]:

@@ -19,7 +19,6 @@ from helm import dashboard
 from tests.helm.charts import CHART, NAMESPACE, ROOT, Json, objects, over, the, values
 from tests.test_docs import exported
 
-ALL_ON = over(values("everything"), {"monitoring": {"rules": {"runbookBase": ""}}})
 BRIDGE = f"{NAMESPACE}/bridge"
 # Counters that are born with their first event: nothing is wrong where they are missing.
 BORN_LATE = {
@@ -32,8 +31,13 @@ BORN_LATE = {
 
 
 @functools.cache
+def all_on() -> Json:
+    return over(values("everything"), {"monitoring": {"rules": {"runbookBase": ""}}})
+
+
+@functools.cache
 def alerts() -> tuple[Json, ...]:
-    [group] = the("PrometheusRule", "bridge", objects(ALL_ON))["spec"]["groups"]
+    [group] = the("PrometheusRule", "bridge", objects(all_on()))["spec"]["groups"]
     return tuple(group["rules"])
 
 
@@ -41,11 +45,11 @@ def queries() -> Iterator[tuple[str, str]]:
     """(where, expression) of everything that is asked of Prometheus."""
     for alert in alerts():
         yield alert["alert"], alert["expr"]
-    shown = json.loads(the("ConfigMap", "bridge-dashboard", objects(ALL_ON))["data"]["dcbridge.json"])
+    shown = json.loads(the("ConfigMap", "bridge-dashboard", objects(all_on()))["data"]["dcbridge.json"])
     for panel in shown["panels"]:
         for target in panel.get("targets", []):
             yield f"panel {panel['title']}", target["expr"]
-    for found in objects(ALL_ON):
+    for found in objects(all_on()):
         if found["kind"] == "ScaledObject":
             for trigger in found["spec"]["triggers"]:
                 yield f"scaling by {trigger['name']}", trigger["metadata"]["query"]
@@ -147,7 +151,7 @@ def test_the_address_of_runbooks_and_the_thresholds_are_values() -> None:
             }
         }
     }
-    [group] = the("PrometheusRule", "bridge", objects(over(ALL_ON, given)))["spec"]["groups"]
+    [group] = the("PrometheusRule", "bridge", objects(over(all_on(), given)))["spec"]["groups"]
     text = json.dumps(group)
     assert "https://wiki.example.com/dcbridge/books-out-of-balance.md" in text
     assert "< 2.5" in text
@@ -185,7 +189,7 @@ def test_every_figure_is_on_the_dashboard_or_in_an_alert_or_said_not_to_be() -> 
 
 
 def test_workers_scale_on_age_and_on_depth_with_what_is_under_way() -> None:
-    [scaled] = [o["spec"] for o in objects(ALL_ON) if o["kind"] == "ScaledObject"]
+    [scaled] = [o["spec"] for o in objects(all_on()) if o["kind"] == "ScaledObject"]
     by = {trigger["name"]: trigger["metadata"]["query"] for trigger in scaled["triggers"]}
     assert metrics_of(by["oldest"]) == {"dcbridge_oldest_queued_seconds"}
     assert metrics_of(by["depth"]) == {"dcbridge_queued_jobs", "dcbridge_running_jobs"}
@@ -202,7 +206,7 @@ promtool = pytest.mark.skipif(
 @pytest.fixture
 def rules(tmp_path: Path) -> Path:
     path = tmp_path / "rules.yaml"
-    path.write_text(yaml.safe_dump({"groups": the("PrometheusRule", "bridge", objects(ALL_ON))["spec"]["groups"]}))
+    path.write_text(yaml.safe_dump({"groups": the("PrometheusRule", "bridge", objects(all_on()))["spec"]["groups"]}))
     return path
 
 

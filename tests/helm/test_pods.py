@@ -25,13 +25,7 @@ from tests.helm.charts import (
     values,
 )
 
-EVERY = [(name, pod) for name in FILES for pod, _, _ in pods(objects(name))]
-STAYING = [(name, pod) for name, pod in EVERY if pod.partition("/")[0] in WORKLOADS]
 PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
-
-
-def spec_of(name: str, pod: str) -> Json:
-    return next(spec for found, _, spec in pods(objects(name)) if found == pod)
 
 
 def test_the_table_has_every_kind_of_pod() -> None:
@@ -39,17 +33,21 @@ def test_the_table_has_every_kind_of_pod() -> None:
     assert parts == {"service", "worker", "mail-in", "check", "test", "redis", "sandbox"}
 
 
-@pytest.mark.parametrize(("name", "pod"), EVERY)
-def test_a_pod_meets_the_restricted_standard_and_has_no_token(name: str, pod: str) -> None:
-    spec = spec_of(name, pod)
-    assert spec["automountServiceAccountToken"] is False
+@pytest.mark.parametrize("name", FILES)
+def test_a_pod_meets_the_restricted_standard_and_has_no_token(name: str) -> None:
+    for pod, _, spec in pods(objects(name)):
+        meets_the_restricted_standard(spec, pod, ids_are_given=name == "strict-cluster")
+
+
+def meets_the_restricted_standard(spec: Json, pod: str, *, ids_are_given: bool) -> None:
+    assert spec["automountServiceAccountToken"] is False, pod
     assert spec["enableServiceLinks"] is False
     assert not {"hostNetwork", "hostPID", "hostIPC", "initContainers"} & set(spec)
     assert all({"configMap", "secret", "emptyDir"} & set(volume) for volume in spec["volumes"])
     around = spec["securityContext"]
     assert around["runAsNonRoot"] is True
     assert around["seccompProfile"] == {"type": "RuntimeDefault"}
-    if name != "strict-cluster":  # there the cluster gives out the ids
+    if not ids_are_given:  # by the cluster
         assert around["runAsUser"] > 0
     for container in spec["containers"]:
         own = container["securityContext"]
@@ -61,9 +59,11 @@ def test_a_pod_meets_the_restricted_standard_and_has_no_token(name: str, pod: st
             assert set(amounts) == {"cpu", "memory"}
 
 
-@pytest.mark.parametrize(("name", "pod"), STAYING)
-def test_what_stays_is_asked_three_different_questions(name: str, pod: str) -> None:
-    for container in spec_of(name, pod)["containers"]:
+@pytest.mark.parametrize("name", FILES)
+def test_what_stays_is_asked_three_different_questions(name: str) -> None:
+    staying = [spec for pod, _, spec in pods(objects(name)) if pod.partition("/")[0] in WORKLOADS]
+    assert staying
+    for container in [container for spec in staying for container in spec["containers"]]:
         assert set(PROBES) <= set(container)
         startup, liveness, readiness = (container[probe] for probe in PROBES)
         assert startup["failureThreshold"] * startup["periodSeconds"] >= 60
@@ -148,15 +148,16 @@ def test_every_workload_has_its_budget_and_what_runs_in_numbers_is_spread(name: 
         assert [o for o in found if o["kind"] in WORKLOADS and budget == o["spec"]["selector"]["matchLabels"]]
 
 
-@pytest.mark.parametrize(("name", "pod"), EVERY)
-def test_no_two_workloads_select_each_others_pods(name: str, pod: str) -> None:
-    labels = next(meta["labels"] for found, meta, _ in pods(objects(name)) if found == pod)
-    claimed = [
-        f"{o['kind']}/{o['metadata']['name']}"
-        for o in objects(name)
-        if o["kind"] in WORKLOADS and o["spec"]["selector"]["matchLabels"].items() <= labels.items()
-    ]
-    assert claimed == ([pod] if pod.partition("/")[0] in WORKLOADS else [])
+@pytest.mark.parametrize("name", FILES)
+def test_no_two_workloads_select_each_others_pods(name: str) -> None:
+    found = objects(name)
+    for pod, meta, _ in pods(found):
+        claimed = [
+            f"{o['kind']}/{o['metadata']['name']}"
+            for o in found
+            if o["kind"] in WORKLOADS and o["spec"]["selector"]["matchLabels"].items() <= meta["labels"].items()
+        ]
+        assert claimed == ([pod] if pod.partition("/")[0] in WORKLOADS else [])
 
 
 def test_one_deployment_for_each_worker_with_its_queues() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import helm_python as helm
 import jsonschema
 import kubernetes_validate as kubernetes  # type: ignore[import-untyped]  # ships no types
 import pytest
 import yaml
 
-from tests.helm.charts import CHART, FILES, RELEASE, Json, objects, over, render, the, values
+from tests.helm.charts import CHART, FILES, RELEASE, Json, engine, objects, over, render, the, values
 
 OLDEST, NEWEST = "1.30", "1.37"
 CRDS: dict[str, Json] = yaml.safe_load((CHART.parent.parent / "tests/helm/crds.yaml").read_text(encoding="utf-8"))
@@ -80,7 +79,7 @@ def test_an_object_one_word_away_is_refused(kind: str, path: list[Any], value: o
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 @pytest.mark.parametrize("name", FILES)
 def test_lint_has_nothing_to_say(name: str, version: str) -> None:
-    report = helm.lint(CHART, values(name), strict=True, kube_version=f"v{version}.0", namespace="messages")
+    report = engine().lint(CHART, values(name), strict=True, kube_version=f"v{version}.0", namespace="messages")
     assert (report["total_charts_linted"], report["errors"], report["messages"]) == (1, [], [])
 
 

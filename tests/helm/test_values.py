@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
-import helm_python as helm
 import pytest
 import yaml
 from pydantic import BaseModel, SecretStr
@@ -19,10 +18,8 @@ from dcbridge.ledger.jobs import QUEUES
 from dcbridge.providers import KINDS
 from dcbridge.settings.process import PREFIX, Settings, read_settings
 from helm import reference
-from tests.helm.charts import CHART, FILES, ROOT, Json, environment, objects, over, pods, render, the, values
+from tests.helm.charts import CHART, FILES, ROOT, Json, engine, environment, objects, over, pods, render, the, values
 from tests.helm.trial import secret
-
-MINIMAL = values("minimal")
 
 # Settings that the chart gives from values of its own: what to set, and what a process is then told.
 ELSEWHERE: dict[str, tuple[Json, object]] = {
@@ -60,6 +57,11 @@ ELSEWHERE: dict[str, tuple[Json, object]] = {
 
 
 @functools.cache
+def minimal() -> Json:
+    return values("minimal")
+
+
+@functools.cache
 def described() -> Json:
     return Settings.model_json_schema()["properties"]  # type: ignore[no-any-return]
 
@@ -88,9 +90,9 @@ def test_every_setting_reaches_the_processes(name: str) -> None:
     if name in ELSEWHERE:
         given, expected = ELSEWHERE[name]
         part = "worker-main" if name == "concurrency" else "service"
-        assert told(over(MINIMAL, given), part)[variable] == expected
-        with pytest.raises(helm.HelmError, match=r"use [a-zA-Z.]+"):
-            render(over(MINIMAL, {"settings": {name: another(name)[0]}}))
+        assert told(over(minimal(), given), part)[variable] == expected
+        with pytest.raises(engine().HelmError, match=r"use [a-zA-Z.]+"):
+            render(over(minimal(), {"settings": {name: another(name)[0]}}))
         return
     value, text = another(name)
     own = {"settings": {name: value}}
@@ -101,13 +103,13 @@ def test_every_setting_reaches_the_processes(name: str) -> None:
         ("worker-main", {"workers": {"main": own}}),
         ("worker-main", {"workerDefaults": own}),
     ):
-        found = told(over(MINIMAL, given), part)[variable]
+        found = told(over(minimal(), given), part)[variable]
         # The names of the chart's own Service stand before the given ones.
         assert (found.rpartition(",")[2] if name == "operator_hosts" else found) == text
 
 
 def test_a_setting_of_a_part_goes_before_that_of_all() -> None:
-    given = over(MINIMAL, {"settings": {"lease": 60}, "workers": {"main": {"settings": {"lease": 90}}}})
+    given = over(minimal(), {"settings": {"lease": 60}, "workers": {"main": {"settings": {"lease": 90}}}})
     assert told(given, "service")["DCBRIDGE_LEASE"] == "60"
     assert told(given, "worker-main")["DCBRIDGE_LEASE"] == "90"
 
@@ -226,9 +228,9 @@ MISTAKES: dict[str, Json] = yaml.safe_load((ROOT / "tests/helm/mistakes.yaml").r
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_named_in_clear_words(mistake: str) -> None:
-    render(MINIMAL)
-    with pytest.raises(helm.HelmError) as refused:
-        render(over(MINIMAL, MISTAKES[mistake]["values"]))
+    render(minimal())
+    with pytest.raises(engine().HelmError) as refused:
+        render(over(minimal(), MISTAKES[mistake]["values"]))
     assert MISTAKES[mistake]["words"] in str(refused.value)
     assert "0123456789abcdef" not in str(refused.value)
 
@@ -243,16 +245,16 @@ def test_a_key_that_yaml_may_have_rewritten_is_refused_until_it_is_confirmed(sec
     """As `-f` reads them. With `--set` a key stays what it was."""
     written = {"channels": "{type: sms, provider: acme-sms, number: '+15557650199'}",
                "endpoints": "{secrets: ['${A}']}", "providers": "{kind: smtp, host: a}"}  # fmt: skip
-    given: Json = helm.values_from_yaml(
+    given: Json = engine().values_from_yaml(
         f"config: {{{section}: {{{key}: {written[section]}}}}}\nsecrets: {{env: {{A: a}}}}"
     )
     [became] = given["config"][section]
     with pytest.raises(
-        helm.HelmError, match=rf"config\.{section}: the (channel id|name) .*; write it in quotes"
+        engine().HelmError, match=rf"config\.{section}: the (channel id|name) .*; write it in quotes"
     ) as refused:
-        render(over(MINIMAL, given))
+        render(over(minimal(), given))
     assert became in str(refused.value)
-    render(over(MINIMAL, given | {"quotedKeys": [became]}))
+    render(over(minimal(), given | {"quotedKeys": [became]}))
 
 
 @pytest.mark.parametrize(
@@ -260,13 +262,13 @@ def test_a_key_that_yaml_may_have_rewritten_is_refused_until_it_is_confirmed(sec
 )
 def test_a_key_that_yaml_leaves_alone_is_taken(key: str) -> None:
     channel = f"{{config: {{channels: {{{key}: {{type: sms, provider: acme-sms, number: '+15557650199'}}}}}}}}"
-    render(over(MINIMAL, helm.values_from_yaml(channel)))
-    render(over(MINIMAL, helm.values_from_yaml("{config: {channels: {'342391': {type: sms, provider: acme-sms}}}}")
-        | {"quotedKeys": ["342391"]}))  # fmt: skip
+    render(over(minimal(), engine().values_from_yaml(channel)))
+    mixed = engine().values_from_yaml("{config: {channels: {'342391': {type: sms, provider: acme-sms}}}}")
+    render(over(minimal(), mixed | {"quotedKeys": ["342391"]}))
 
 
 def test_an_escaped_variable_is_none() -> None:
-    render(over(MINIMAL, {"config": {"channels": {"0123456789": {"endpoint": "$${NAME}"}}}}))
+    render(over(minimal(), {"config": {"channels": {"0123456789": {"endpoint": "$${NAME}"}}}}))
 
 
 def test_the_queues_are_those_of_the_program() -> None:
