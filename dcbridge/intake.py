@@ -9,7 +9,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.genesys import payloads
 from dcbridge.ledger import NewMessage
 from dcbridge.ledger.intake import Intake, NewDeadLetter
-from dcbridge.messages import Reason, message_ref
+from dcbridge.messages import Reason, is_own, message_ref
 
 UNCONFIGURED_TTL = 3600.0  # seconds; such a message ends at once, so nothing waits for it
 ELSEWHERE = "530 the channel belongs to another endpoint than "  # and the endpoint that it came to
@@ -60,7 +60,7 @@ def read(configuration: Configuration, endpoint: str, body: bytes, trace: str) -
 def _copies(configuration: Configuration, one: payloads.Incoming, problem: payloads.Problem | None) -> list[NewMessage]:
     """One for each recipient; nothing where no receipt could name the message."""
     channel_id = one.channel_id
-    if not channel_id:
+    if not channel_id or is_own(channel_id):
         return []
     channel = configuration.channel(channel_id)
     time_to_live = channel.time_to_live if channel else UNCONFIGURED_TTL

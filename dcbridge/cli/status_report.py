@@ -15,6 +15,7 @@ from dcbridge.ledger.reports.books import Books, ChannelBooks
 from dcbridge.ledger.reports.conversations import Head, Lanes
 from dcbridge.ledger.reports.overview import Overview, Provider
 from dcbridge.ledger.services import Service, together
+from dcbridge.messages import channel_of
 from dcbridge.runtime.logs import Tokens
 from dcbridge.settings.problems import counted
 from dcbridge.settings.process import Settings
@@ -138,7 +139,8 @@ async def look(session: Session, wanted: Wanted) -> Status:
 
 async def _stranded(session: Session, now: Overview, books: Books) -> list[Stranded]:
     """Of channels that no worker knows, or that are not in the bridge.yaml of this command."""
-    names = {one.channel_id for one in books.channels if one.channel_id not in session.configuration.channels}
+    known = session.configuration.channels
+    names = {one.channel_id for one in books.channels if channel_of(one.channel_id) not in known}
     names |= now.unconfigured.keys()
     open_ones = {one.channel_id: one for one in books.channels if one.channel_id in names and one.in_flight}
     few = dict(sorted(open_ones.items(), key=lambda item: -item[1].oldest_age)[:CHANNELS])
@@ -154,7 +156,7 @@ async def _stranded(session: Session, now: Overview, books: Books) -> list[Stran
 
 def _chosen(books: Books, wanted: Wanted, providers_of: Mapping[str, Sequence[str]]) -> list[ChannelBooks]:
     """The channels that are asked for. A channel that nobody has written to yet has nothing to tell."""
-    found = [one for one in books.channels if wanted.has_channel(one.channel_id, providers_of)]
+    found = [one for one in books.channels if wanted.has_channel(channel_of(one.channel_id), providers_of)]
     return sorted(found, key=lambda one: (-max(one.oldest_age, one.oldest_receipt_age), one.channel_id))
 
 

@@ -138,6 +138,8 @@ async def _message(session: Session, ref: str) -> Life | None:
     facts = {
         "message": ref,
         "state": entry.state,
+        "what": "a message of dcbridge's own" if entry.is_own else "",
+        "caused by": entry.cause,
         "channel": entry.channel_id,
         "message id": entry.message_id,
         "trace id": entry.trace_id,

@@ -263,6 +263,7 @@ class MessageEntry(_Shared):
     lookup_failures = number("qf", "lookups in a row that failed")
     lookup_is_probe = flag("qp", "the lookup is the probe of an open breaker")
     cause = text("oc", "of an own message what caused it; its beginning")
+    kept_for = number("ok", "of an own message the ms for which it is remembered after its end")
     content_mark = text("om", "of an own message that a trigger caused a digest of what it was called with")
 
     @property

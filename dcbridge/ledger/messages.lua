@@ -39,7 +39,9 @@ finish = function(ref, state, reason, detail, receipt, keep_ms)
   local key = 'dcb:m:' .. ref
   local f = redis.call('HMGET', key, F.channel_id, F.lane, F.state, F.lookups, F.line, F.slot, F.booked_by)
   if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
-  if string.sub(f[1], 1, 4) == 'own/' then receipt = '' end -- no agent wrote it
+  if string.sub(f[1], 1, 4) == 'own/' then -- no agent wrote it
+    receipt, keep_ms = '', redis.call('HGET', key, F.kept_for) or keep_ms
+  end
   if f[7] then routes.ended(ref, f[1], f[7], state, detail) end
   redis.call('HSET', key, F.state, state, F.reason, reason, F.detail, detail, F.ended_at, now, F.receipt_status, receipt)
   redis.call('HDEL', key, F.token, F.lease_ends)

@@ -13,7 +13,7 @@ local function is_too_many(key, most, within)
   return false
 end
 
--- @verb own_put ref books message_id to lane payload trace ttl_ms cause mark scope token a_day day_ms repeats same same_ms -> new|again|other|stopped|day_cap|repeated
+-- @verb own_put ref books message_id to lane payload trace ttl_ms cause mark scope token a_day day_ms repeats same same_ms keep_ms -> new|again|other|stopped|day_cap|repeated
 function verbs.own_put()
   local key, books, ttl = 'dcb:m:' .. a.ref, a.books, tonumber(a.ttl_ms)
   local known = redis.call('HMGET', key, F.state, F.content_mark)
@@ -29,7 +29,7 @@ function verbs.own_put()
   is_too_many(counted, a.a_day, a.day_ms)
   redis.call('HSET', key, F.state, S.accepted, F.channel_id, books, F.message_id, a.message_id, F.sender_id, '', F.to_id, a.to,
     F.lane, a.lane, F.trace_id, a.trace, F.accepted_at, now, F.attempts, 0, F.part, 0, F.expires_at, now + ttl,
-    F.payload_ref, a.ref, F.cause, a.cause)
+    F.payload_ref, a.ref, F.cause, a.cause, F.kept_for, a.keep_ms)
   if a.mark ~= '' then redis.call('HSET', key, F.content_mark, a.mark) end
   redis.call('SET', 'dcb:p:' .. a.ref, a.payload)
   redis.call('HINCRBY', 'dcb:books:' .. books, 'accepted', 1)

@@ -64,5 +64,6 @@ class Own:
             new.repeats,
             new.same,
             ms(new.repeats_within),
+            self._keep.ended_ms,
         )
         return word(answer)

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from dcbridge.ledger.reports.books import Books, SubscriberBooks, together
 from dcbridge.ledger.reports.overview import Overview
+from dcbridge.messages import channel_of
 from dcbridge.runtime.summed import summed
 
 VERSION = version("dcbridge")
@@ -292,8 +293,8 @@ class Metrics:
 class _BooksCollector(Collector):
     def __init__(self, books: Books, channels: Container[str]) -> None:
         self._books = books
-        known = [c for c in books.channels if c.channel_id in channels]
-        strays = [c for c in books.channels if c.channel_id not in channels]
+        known = [c for c in books.channels if channel_of(c.channel_id) in channels]
+        strays = [c for c in books.channels if channel_of(c.channel_id) not in channels]
         self._channels = [*known, together("(unknown)", strays)] if strays else known
 
     def collect(self) -> Iterable[Metric]:

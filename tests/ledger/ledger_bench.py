@@ -123,7 +123,7 @@ class Bench:
         "dcb:uploads-refused",
     ]
     VALUES: ClassVar[list[str]] = ["dcb:receipts-woken:*"]
-    ENDS: ClassVar[list[str]] = ["dcb:m:*", "dcb:t:*", "dcb:receipts-woken:*", "dcb:dead:*", "dcb:batch:*"]
+    ENDS: ClassVar[list[str]] = ["dcb:m:*", "dcb:t:*", "dcb:receipts-woken:*", "dcb:dead:*", "dcb:batch:*", "dcb:own:*"]
 
     def __init__(self, redis: Redis, room: BlobRoom | None = None) -> None:
         self.redis = redis

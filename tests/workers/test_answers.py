@@ -15,11 +15,16 @@ from dcbridge.config.answers import AnswerRule
 from dcbridge.config.consent import Consent
 from dcbridge.config.own_messages import OwnMessages
 from dcbridge.ledger.reports.books import read
-from dcbridge.messages import own_books
+from dcbridge.messages import message_ref, own_books
+from dcbridge.own_messages import Said
 from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, FarSide, far_side
 from tests.workers.test_reconciler_and_inbound import inbound_callback, read_one, status_callback
-from workers import outbound
+from workers import outbound, receipts
+from workers.answers import Heard, Registry, filled
+from workers.context import WorkerContext
+from workers.own_messages import say
+from workers.reconciler import sweep
 
 CONSUMER = "16504661149"
 HOURS = {"when": ["hours", "Opening hours"], "say": "8 to 18."}
@@ -80,3 +85,118 @@ async def test_an_answer_is_sent_once_and_owes_no_receipt(side: FarSide) -> None
     assert SMS not in books or books[SMS].accepted == 0
     assert await for_the_agent(side) == 1
     assert not side.agents.messages
+
+
+async def test_what_stops_at_the_answer_is_not_for_the_agent(side: FarSide) -> None:
+    await read_one(side, inbound_callback(text="ADDRESS+please"))
+    assert (len(await own_refs(side)), await for_the_agent(side)) == (1, 0)
+    await read_one(side, inbound_callback(text="the+address", sid="SM2"), "b-2")
+    assert (len(await own_refs(side)), await for_the_agent(side)) == (1, 1)
+
+
+async def test_a_stop_comes_before_any_answer_and_after_it_there_is_none(side: FarSide) -> None:
+    """What would have stopped at the answer goes to the agent, since there was no answer."""
+    await read_one(side, inbound_callback(text="hours"))
+    [waiting] = await own_refs(side)
+    await read_one(side, inbound_callback(text="STOP", sid="SM2"), "b-2")
+    await read_one(side, inbound_callback(text="address", sid="SM3"), "b-3")
+    assert (await own_refs(side), await for_the_agent(side)) == ([waiting], 3)
+    await outbound.send(side.context, waiting)
+    assert ((await side.entry(waiting)).reason, side.provider.heard) == ("350", [])
+
+
+async def test_two_machines_that_answer_each_other_come_to_an_end(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    rule = {"when": ["hours", "address"], "say": "x", "then": "stop"}
+    async with answering(redis, redis_server, rule, repeats=2) as side:
+        for n in range(4):
+            await read_one(side, inbound_callback(text="hours", sid=f"SM{n}"), f"b-{n}")
+        assert (len(await own_refs(side)), await for_the_agent(side)) == (2, 2)
+        other = await say(side.context, channel=SMS, consumer="16504661148", text="x", cause="of another consumer")
+        assert other.outcome == "queued"
+
+
+async def test_a_consumer_gets_so_many_a_day(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    async with answering(redis, redis_server, a_day=3) as side:
+        for n in range(5):
+            said = await own(side, f"text {n}", f"cause {n}")
+            assert (said.outcome, said.reason) == (("queued", "") if n < 3 else ("refused", "day_cap"))
+        assert (await own(side, "text 0", "cause 0")).outcome == "again"
+        assert not [key for key in await Bench(side.redis).keys("dcb:own:*") if await side.redis.ttl(key) < 0]
+        await Bench(side.redis).pass_time(86_401)
+        assert (await own(side, "text 9", "cause 9")).outcome == "queued"
+
+
+async def own(side: FarSide, text: str, cause: str, channel: str = SMS) -> Said:
+    return await say(side.context, channel=channel, consumer=CONSUMER, text=text, cause=cause)
+
+
+async def test_what_is_refused_is_not_written(side: FarSide) -> None:
+    assert (await own(side, " ", "1")).reason == "empty"
+    assert (await own(side, "ê" * 202, "2")).reason == "too_long"
+    assert (await own(side, "x", "3", "fails")).reason == "not_configured"
+    assert (await own(side, "x", "4", "nowhere")).reason == "not_configured"
+    assert await own_refs(side) == []
+
+
+async def test_it_keeps_its_place_in_the_conversation(side: FarSide) -> None:
+    first = await side.accept("m-1")
+    said = await own(side, "between", "cause")
+    last = await side.accept("m-2")
+    for ref in (last, said.ref, first, said.ref, last):
+        await outbound.send(side.context, ref)
+    assert [one.split(b"Body=")[1].split(b"&")[0] for one in side.provider.heard][1] == b"between"
+    assert len(side.provider.heard) == 3
+
+
+async def test_an_answer_that_is_late_is_not_sent(side: FarSide) -> None:
+    said = await own(side, "late", "cause")
+    await Bench(side.redis).pass_time(301)
+    await sweep(side.context)
+    entry = await side.entry(said.ref)
+    assert (entry.state, entry.reason, entry.receipt_status, side.provider.heard) == ("failed", "305", "", [])
+    assert await side.difference() == 0
+
+
+async def test_placeholders_and_actions_are_those_of_the_registry(side: FarSide) -> None:
+    asked: list[str] = []
+
+    async def wait(ctx: WorkerContext, heard: Heard, argument: str) -> str | None:
+        asked.append(f"{heard.channel_id} {argument}")
+        return {"sales": "4 minutes"}.get(argument)
+
+    async def breaks(ctx: WorkerContext, heard: Heard, argument: str) -> str | None:
+        raise ValueError(argument)
+
+    registry = Registry({"wait": wait, "breaks": breaks})
+    heard = Heard("c-1", SMS, CONSUMER, "WAIT")
+    assert await filled(side.context, heard, "About {wait:sales}.", registry) == "About 4 minutes."
+    for unknown in ("{wait:service}", "{breaks:x}", "{other:x}"):
+        assert await filled(side.context, heard, f"About {unknown}.", registry) is None
+    assert asked == [f"{SMS} sales", f"{SMS} service"]
+
+
+async def test_what_an_older_worker_does_with_it_is_put_right(side: FarSide) -> None:
+    """It knows no channel of this name, leaves what it claims, and would owe a receipt for what ends."""
+    said = await own(side, "x", "cause")
+    claim = side.context.ledger.leases.token()
+    claimed = await side.context.ledger.messages.claim(said.ref, claim, 60.0)
+    assert (claimed.ours, claimed.entry.hash[b"ch"]) == (True, b"own/0123456789")
+    await side.context.ledger.unconfigured.strand(said.ref, claim)
+    await Bench(side.redis).pass_time(10)
+    await sweep(side.context)
+    await outbound.send(side.context, said.ref)
+    assert (await side.entry(said.ref)).state == "sent"
+    books = own_books(SMS)
+    await side.redis.hset(f"dcb:m:{said.ref}", mapping={"rs": "Delivered"})
+    await side.redis.zadd(f"dcb:receipts:{books}", {said.ref: 1})
+    await receipts.post(side.context, books)
+    assert (side.agents.messages, await side.redis.zcard(f"dcb:receipts:{books}")) == ([], 0)
+
+
+async def test_operators_see_what_caused_it(side: FarSide) -> None:
+    said = await own(side, "x", "answer c-1")
+    text = side.context.metrics.render(await read(side.redis), side.context.configuration.channels).decode()
+    assert 'dcbridge_books_total{channel="own/0123456789",state="accepted"} 1.0' in text
+    assert 'dcbridge_own_messages_total{channel="0123456789",result="queued"} 1.0' in text
+    assert "(unknown)" not in text.split("dcbridge_books_total")[2]
+    assert said.ref == message_ref(SMS, said.message_id)
