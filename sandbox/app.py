@@ -29,6 +29,7 @@ from sandbox.media import Media
 from sandbox.openmedia import Openmedia
 from sandbox.sms_company import SmsCompany
 from sandbox.subscriber import Subscriber
+from sandbox.user_data import DataManagement
 from sandbox.wires import MAIL_KINDS, build, build_mail
 from sandbox.world import World
 
@@ -82,6 +83,7 @@ def build_app(config: SandboxConfig) -> Starlette:
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
         *(Authentication(world, config.genesys).routes() if config.genesys else ()),
         *(Openmedia(world, config.genesys).routes() if config.genesys else ()),
+        *(DataManagement(world, config.genesys).routes() if config.genesys else ()),
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
         *Controls(world, companies).routes(),
         *mail_company.routes(posts),

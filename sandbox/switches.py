@@ -91,12 +91,15 @@ class SubscriberSwitch:
 @dataclass(slots=True)
 class GenesysSwitch:
     """Interfaces beside Digital Channels. `mode`: ok, 500, silent, lost_answer or refuse_fields, for `count` requests
-    (None: until changed); `token_life` in seconds, of tokens that are given from now on.
+    (None: until changed); `token_life` in seconds, of tokens that are given from now on. An export lacks the oldest
+    `omitted` messages, and has `invented` ones that the bridge never saw.
     """
 
     mode: str = "ok"
     count: int | None = None
     token_life: float = 43199.0
+    omitted: int = 0
+    invented: int = 0
 
 
 class Switches:
@@ -155,7 +158,7 @@ def _check(name: str, group: object, key: str, value: object) -> None:
         allowed = isinstance(value, bool)
     elif key in ("count", "status_delay") and value is None:
         allowed = True
-    elif key in ("count", "seed"):
+    elif key in ("count", "seed", "omitted", "invented"):
         allowed = isinstance(value, int)
     else:
         allowed = isinstance(value, int | float) and value >= 0

@@ -42,7 +42,7 @@ FLOORS = (
     ("transport",),
     ("events",),
     ("config",),
-    ("intake", "mail_intake", "own_messages", "digital_channels", "runtime"),
+    ("intake", "mail_intake", "own_messages", "digital_channels", "reconcile", "runtime"),
     ("replay", "interfaces"),
     ("cli",),
 )

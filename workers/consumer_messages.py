@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ from workers.context import WorkerContext
 
 log = structlog.get_logger()
 
+LONGEST_ID, MOST_IDS = 100, 20  # of a message's ids that are kept
 CONSUMER_TIME_TO_LIVE = DAY  # seconds a consumer's message is tried before it becomes a dead letter
 
 
@@ -69,7 +70,9 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         except SendError as error:
             await _not_posted(ctx, task_id, claim, claimed, orjson.dumps(stored), error, keep)
             return True
-        await ctx.ledger.tasks.done(task_id, claim, keep)
+        genesys = ctx.configuration.genesys
+        kept = _kept(ids) if genesys and genesys.keep_message_ids else ""
+        await ctx.ledger.tasks.done(task_id, claim, keep, ids=kept)
         ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
         info_line_in_context("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
         return True
@@ -91,6 +94,12 @@ async def _post(
                 ctx.metrics.consumer_messages.labels(channel_id, "email_refused").inc()
         text = "\n\n".join(filter(None, (email["subject"], text)))
     return await ctx.digital_channels.post_consumer_message(channel_id, stored["from"], text, trace, found.others)
+
+
+def _kept(ids: Sequence[str]) -> str:
+    """As `posted_ids` has them; an id that could not be told from others there is as good as none."""
+    fit = [one for one in ids if len(one) <= LONGEST_ID and one.isprintable() and " " not in one]
+    return " ".join(fit[:MOST_IDS]) or "-"
 
 
 def _read(entry: TaskEntry) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dcbridge.cli import aside, consent, dead, events, genesys, provider, subscribers
+from dcbridge.cli import aside, consent, dead, events, genesys, provider, reconcile, subscribers
 from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 from dcbridge.config.models import Configuration
 from dcbridge.ledger.jobs import QUEUES
@@ -53,6 +53,7 @@ app.add_typer(events.app, name="events")
 app.add_typer(provider.app, name="provider", short_help="Several providers of one channel: list, drain, prefer, clear.")
 app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(genesys.app, name="genesys")
+app.command(short_help="Compare our messages with what Genesys exported.")(reconcile.reconcile)
 
 
 def main() -> None:

@@ -62,6 +62,12 @@ class Genesys(Model):
     api_key: HeaderSecret | None = Field(None, description="Sent as x-api-key with every request.")
     auth: Auth | None = Field(None, description="Where interfaces need a token: how it is got.")
 
+    keep_message_ids: bool = Field(
+        False,
+        description="Whether the ids that Digital Channels gives to consumer messages are kept, for"
+        " `dcbridge reconcile`.",
+    )
+
     def url(self, own: str | None, path: str) -> str:
         """Where one of them begins."""
         return own or f"{self.base_url}{path}"

@@ -290,6 +290,9 @@ class TaskEntry(_Shared):
     payload = content("p", "its content, until it is done; a delivery's is its event")
     replayed = flag("rp", "an operator asked for this delivery")
     piece_count = number("n", "of how many pieces a consumer's long message consists")
+    posted_ids = text(
+        "di", "of a consumer's message the ids that Digital Channels gave it, if asked to keep them; `-` for none"
+    )
     pieces_here = number("g", "how many of them have come")
 
 

@@ -79,7 +79,7 @@ function tasks.leave(id, state, keep_ms)
   lane_leave(f[1], 't:' .. id)
 end
 
--- @verb task_done id token keep_ms why -> done|stale
+-- @verb task_done id token keep_ms why ids -> done|stale
 -- "stale" where it has ended. Nobody's claim is asked: what a worker that was given up for dead has done is done, and must
 -- not be done again.
 function verbs.task_done()
@@ -89,6 +89,7 @@ function verbs.task_done()
     local key = 'dcb:t:' .. a.id
     note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'nothing', 0, a.why)
   end
+  if (a.ids or '') ~= '' then redis.call('HSET', 'dcb:t:' .. a.id, F.posted_ids, a.ids) end
   tasks.leave(a.id, T.done, a.keep_ms)
   blobs.end_with(a.id)
   return T.done

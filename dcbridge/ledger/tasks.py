@@ -71,11 +71,11 @@ class Tasks:
         answer = await self._script.record("task_claim", task_id, token, ms(lease))
         return await read_claim(self._script, f"t:{task_id}", answer, TaskEntry)
 
-    async def done(self, task_id: str, token: str, keep: float, why_nothing: str = "") -> str:
+    async def done(self, task_id: str, token: str, keep: float, why_nothing: str = "", ids: str = "") -> str:
         """Whoever says so: a worker given up for dead as well. `keep`: seconds for which the same id is recognised.
-        `why_nothing`: in a few words of ours, why there was nothing to do.
+        `why_nothing`: in a few words of ours, why there was nothing to do. `ids`: of `posted_ids`.
         """
-        return word(await self._script.record("task_done", task_id, token, ms(keep), why_nothing))
+        return word(await self._script.record("task_done", task_id, token, ms(keep), why_nothing, ids))
 
     async def retry(self, task_id: str, token: str, delay: float, code: str) -> str:
         return word(await self._script.record("task_retry", task_id, token, ms(delay), code))

@@ -1,11 +1,16 @@
-"""Dead letters become work items of Genesys: once each, as long as the letter is there, and ended by either side."""
+"""Dead letters become work items of Genesys: once each, as long as the letter is there, and ended by either side. And
+both sides' books are compared, before any test has forgotten what the sandbox had.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import yaml
 
 from dcbridge.ledger.reports.books import Books
 from tests.stack import Stack, until
@@ -15,7 +20,12 @@ ELSEWHERE = "+15550009999"
 
 @pytest.fixture(scope="module")
 def shared_stack() -> Iterator[Stack]:
-    with Stack(items=True) as running:
+    made = Stack(items=True)
+    path = made.folder / "bridge.yaml"
+    told = yaml.safe_load(path.read_text())
+    told["genesys"] = {"base_url": f"http://127.0.0.1:{made.ports.page}", "keep_message_ids": True}
+    path.write_text(yaml.safe_dump(told))
+    with made as running:
         yield running
 
 
@@ -57,6 +67,31 @@ def refused(stack: Stack, text: str) -> str:
     until(lambda: items(stack), "it is a work item")
     stack.control(digital_channels={"mode": "ok"})
     return number
+
+
+def test_both_books_are_compared_and_name_what_is_missing_on_each_side(stack: Stack) -> None:
+    """The sandbox's Digital Channels exports what it really has, but for one message, and one that it made up."""
+    began = f"{datetime.now(UTC) - timedelta(seconds=120):%Y-%m-%dT%H:%M:%SZ}"
+    numbers = [stack.new_number() for _ in range(3)]
+    sent = [stack.agent_writes(number) for number in numbers]
+    for number in numbers:
+        stack.sandbox("consumer/sms", {"from": f"+{number}", "to": "+15557650123", "text": "Hello", "wait": True})
+    until(lambda: len(stack.state()["seen"]) == 3, "the agent sees them")
+    balanced(stack)
+    file = stack.folder / "export.jsonl"
+
+    def compares() -> Any:
+        file.write_bytes(stack.client.get(f"http://127.0.0.1:{stack.ports.page}/sandbox/export").content)
+        said = stack.command("reconcile", str(file), "--json", "--since", began, "--until", "2099-01-01")
+        return said.returncode, json.loads(said.stdout)
+
+    code, told = compares()
+    assert (code, told["both"]["count"], told["differs"]) == (0, 6, False)
+    stack.control(genesys={"omitted": 1, "invented": 1})
+    code, told = compares()
+    assert (code, told["both"]["count"], told["ambiguous"]["count"]) == (1, 5, 0)
+    assert [one["id"] for one in told["only_ours"]["messages"]] == [sent[0]]
+    assert [one["id"] for one in told["only_theirs"]["messages"]] == ["invented-0"]
 
 
 def test_a_text_to_an_unknown_number_becomes_a_task_of_an_agent(stack: Stack) -> None:

@@ -97,7 +97,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.tasks.claim("c-1", "t", 60.0),
     lambda it: it.tasks.retry("c-1", "t", 1.0, "c"),
     lambda it: it.tasks.dead("c-1", "t", "c", b"raw", 1.0),
-    lambda it: it.tasks.done("b-1", "t", 1.0),
+    lambda it: it.tasks.done("b-1", "t", 1.0, ids="id-1 id-2"),
     lambda it: it.subscribers.announce({CRM: 100.0}),
     lambda it: it.events.put_batch("one", "main", "trace", b"{}"),
     lambda it: it.events.take("t", 10.0, 5),

@@ -1,0 +1,90 @@
+"""`dcbridge reconcile`: four sets, an exit code, and the line and field of what cannot be read."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from dcbridge.ledger import NewTask
+from tests.cli.session import Session
+from tests.ledger.ledger_bench import CHANNEL
+
+
+async def three_of_each(session: Session) -> list[dict[str, Any]]:
+    """Three messages of agents and three of consumers; what Genesys would export of them."""
+    for number in range(3):
+        await session.put(f"m-{number}")
+        name = f"c-{number}"
+        await session.ledger.tasks.put([NewTask(name, "consumer", "", b"{}", channel_id=CHANNEL)])
+        await session.ledger.tasks.claim(name, "mine", 60.0)
+        await session.ledger.tasks.done(name, "mine", 600.0, ids=f"posted-{number}")
+    at = time.time() * 1000
+    names = [f"{word}-{number}" for word in ("m", "posted") for number in range(3)]
+    return [{"ixnId": f"i-{name}", "externalId": name, "channelId": CHANNEL, "startDate": at} for name in names]
+
+
+async def compares(session: Session, rows: list[dict[str, Any]], *more: str) -> Any:
+    session.folder.joinpath("a.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    period = ("--since", "1h", "--until", "2099-01-01")
+    return await session.types("reconcile", str(session.folder / "a.jsonl"), *period, *more)
+
+
+async def test_both_sides_have_the_same(session: Session) -> None:
+    rows = await three_of_each(session)
+    said = await compares(session, rows)
+    assert (said.code, said.err) == (0, "")
+    assert "both: 6" in said.out
+    assert "Both sides have the same messages." in said.out
+
+
+async def test_one_message_is_missing_on_each_side(session: Session) -> None:
+    rows = await three_of_each(session)
+    del rows[1]
+    rows.append(rows[0] | {"ixnId": "i-new", "externalId": "m-new"})
+    said = await compares(session, rows)
+    assert said.code == 1
+    assert "The two sides differ." in said.out
+    told = await compares(session, rows, "--json")
+    assert told.code == 1
+    sets = {name: [one["id"] for one in told.json[name]["messages"]] for name in ("only_ours", "only_theirs")}
+    assert sets == {"only_ours": ["m-1"], "only_theirs": ["m-new"]}
+    assert (told.json["both"]["count"], told.json["ambiguous"]["count"]) == (5, 0)
+    assert all(word in said.out for word in ("m-1", "m-new", "i-new", "a.jsonl:6"))
+
+
+async def test_a_message_without_an_id_is_ambiguous_and_what_was_not_posted_is_none(session: Session) -> None:
+    rows = await three_of_each(session)
+    for name, ids in (("c-none", "-"), ("c-before", ""), ("c-two", "posted-3 posted-4")):
+        await session.ledger.tasks.put([NewTask(name, "consumer", "", b"{}", channel_id=CHANNEL)])
+        await session.ledger.tasks.claim(name, "mine", 60.0)
+        await session.ledger.tasks.done(name, "mine", 600.0, ids=ids)
+    await session.ledger.tasks.put([NewTask("c-waits", "consumer", "", b"{}", channel_id=CHANNEL)])
+    await session.put("m-own", ref="own-0123456789abcdef01234567")
+    told = await compares(session, rows, "--json")
+    assert [one["ref"] for one in told.json["ambiguous"]["messages"]] == ["c-none"]
+    assert sorted(one["id"] for one in told.json["only_ours"]["messages"]) == ["posted-3", "posted-4"]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"externalId": "m-1"}, "error: a.jsonl:7: ixnId: should be a text"),
+        ({"ixnId": "i", "startDate": "canary-text"}, "error: a.jsonl:7: startDate: should be a time"),
+    ],
+)
+async def test_bad_input_names_the_line_and_the_field(session: Session, row: dict[str, Any], says: str) -> None:
+    rows = await three_of_each(session)
+    said = await compares(session, [*rows, row])
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(says)
+
+
+async def test_a_file_that_is_not_there_and_a_period_without_length(session: Session, tmp_path: Path) -> None:
+    said = await session.types("reconcile", str(tmp_path / "none.jsonl"))
+    assert (said.code, said.err) == (2, "error: none.jsonl: cannot be read (FileNotFoundError)\n")
+    said = await session.types("reconcile", str(tmp_path / "none.jsonl"), "--since", "1h", "--until", "2h")
+    assert (said.code, said.err) == (2, "error: --since should be before --until\n")
