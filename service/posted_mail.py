@@ -7,6 +7,7 @@ it keeps it, and posts it again for hours.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import cast
 
 import structlog
@@ -17,7 +18,7 @@ from service.answer import RETRY_AFTER, Answer, Refusal
 from service.callbacks import callback_of, refused, stored, with_key
 from service.endpoint import Outcome, ServiceContext
 from service.mail.taker import LedgerTaker
-from service.mail.wire import Room
+from service.posted_room import PostedRoom, Posting
 from service.request import Request
 
 log = structlog.get_logger()
@@ -28,10 +29,10 @@ IN_MEMORY = 2  # times that a request is there while its mail is taken out of it
 
 
 class PostedMails:
-    """For one process. Memory for requests under way is bounded, as for mail by LMTP."""
+    """For one process. Memory for requests under way is bounded, and who shows no secret gets it last."""
 
     def __init__(self, ctx: ServiceContext) -> None:
-        self._room = Room(ctx.settings.mail_memory)
+        self._room = PostedRoom(ctx.settings.mail_memory)
         self._taker = LedgerTaker(ctx.settings, ctx.configuration, ctx.ledger, ctx.metrics)
 
     async def take(self, ctx: ServiceContext, request: Request) -> Outcome:
@@ -44,22 +45,30 @@ class PostedMails:
             raise Refusal(415, "encoded", "a mail is posted without Content-Encoding")
         limit = int(ctx.settings.mail_limit * provider.can.mail) + FORM
         length = int(request.length) if request.length.isascii() and request.length.isdigit() else limit
-        with self._room.hold() as held:
-            if not held.take(min(length, limit) * IN_MEMORY):
-                raise Refusal(503, "no room", "too much mail at once; send it again", RETRY_AFTER)
-            kind = cast(CallbackKind, request.names["kind"])
-            raw = await request.body(limit)
-            called = await with_key(ctx, provider, callback_of(ctx, request, kind, raw, secret))
-            return await self._taken(ctx, request, provider, called, secret)
+        kind = cast(CallbackKind, request.names["kind"])
+        head = callback_of(ctx, request, kind, b"", secret)
+        assert isinstance(provider, BringsMail)
+        try:
+            proven = provider.proven_by_head(head)
+        except BadCallback as error:
+            await request.body(limit, keep=False)  # or the sender would not read the answer
+            raise refused(ctx, provider, error) from None
+        async with self._room.hold(proven=proven) as posting:
+            if proven:
+                await posting.take(min(length, limit) * IN_MEMORY)
+            raw = await request.body(limit, room=None if proven else lambda size: posting.take(size * IN_MEMORY))
+            called = await with_key(ctx, provider, replace(head, body=raw))
+            return await self._taken(ctx, request, provider, called, secret, posting)
 
     async def _taken(
-        self, ctx: ServiceContext, request: Request, provider: Provider, called: Callback, secret: str
+        self, ctx: ServiceContext, request: Request, provider: Provider, called: Callback, secret: str, posting: Posting
     ) -> Outcome:
         assert isinstance(provider, BringsMail)
         try:
             proof = await asyncio.to_thread(provider.verify, called)
         except BadCallback as error:
             raise refused(ctx, provider, error) from None
+        posting.believed()
         ctx.metrics.signatures.labels("callback", provider.name, "valid").inc()
         try:
             mails = await asyncio.to_thread(provider.mails, called)

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import time
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -45,8 +46,11 @@ class Request:
         if not _TRACE.match(self.trace):
             self.trace = f"{_random.getrandbits(128):032x}"
 
-    async def body(self, limit: int, *, keep: bool = True) -> bytes:
-        """The raw bytes, and a note of when they had come; with `keep` off they are read and dropped.
+    async def body(
+        self, limit: int, *, keep: bool = True, room: Callable[[int], Awaitable[None]] | None = None
+    ) -> bytes:
+        """The raw bytes, and a note of when they had come; with `keep` off they are read and dropped. `room` is asked
+        before so many bytes are kept, and may raise.
 
         Raises Refusal 413 as soon as they are known to be too many, ClientDisconnect where the sender left.
         """
@@ -64,6 +68,8 @@ class Request:
             if size > limit:
                 raise _too_large(limit)
             if keep:
+                if room is not None and piece:
+                    await room(len(piece))
                 pieces.append(piece)
         self.arrived = time.monotonic()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -384,6 +384,13 @@ class PostedMail:
 class BringsMail(Protocol):
     """A provider that posts what consumers write to our mailboxes, one request for each mail."""
 
+    def proven_by_head(self, head: Callback) -> bool:
+        """Before the body is read, which is b"" here: whether the request shows a secret already. False where only
+        its body can prove it.
+
+        Raises BadCallback for one that is refused whatever its body says.
+        """
+
     def mails(self, callback: Callback) -> Sequence[PostedMail] | None:
         """The mail of a verified callback; None for one that is no mail and is kept as any other.
 

@@ -170,6 +170,10 @@ class Postmark(Adapter):
         shared_secret.check(callback, self._fields.callback_secret)
         return ""
 
+    def proven_by_head(self, head: Callback) -> bool:
+        self.verify(head)
+        return True
+
     def event_id(self, callback: Callback) -> str:
         return hashlib.blake2b(callback.body, digest_size=16).hexdigest()  # with its own id, or its time
 

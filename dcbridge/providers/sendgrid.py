@@ -216,6 +216,14 @@ class SendGrid(Adapter):
         check_signature(callback, self._keys, self._fields.signature_age)
         return ""
 
+    def proven_by_head(self, head: Callback) -> bool:
+        """A secret; or a signature, which says nothing before the body is there."""
+        if head.secret or not self._keys:
+            self.verify(head)
+            return True
+        _shown(head, self._fields.signature_age)
+        return False
+
     def event_id(self, callback: Callback) -> str:
         return hashlib.blake2b(callback.body, digest_size=16).hexdigest()  # each event in it has an id
 
@@ -270,16 +278,7 @@ def check_signature(callback: Callback, keys: Sequence[EllipticCurvePublicKey], 
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
     from cryptography.hazmat.primitives.hashes import SHA256
 
-    signature, moment = callback.header(SIGNATURE), callback.header(TIMESTAMP)
-    if not signature or not moment:
-        raise BadSignature("missing")
-    if not _DER.fullmatch(signature):
-        raise BadSignature("not a signature")
-    http_words.check_time(moment, age)
-    try:
-        raw = base64.b64decode(signature, validate=True)
-    except (binascii.Error, ValueError):
-        raise BadSignature("not a signature") from None
+    raw, moment = _shown(callback, age)
     signed = moment.encode() + callback.body
     for key in keys:
         try:
@@ -288,6 +287,20 @@ def check_signature(callback: Callback, keys: Sequence[EllipticCurvePublicKey], 
             continue
         return
     raise BadSignature("no key matches")
+
+
+def _shown(callback: Callback, age: float) -> tuple[bytes, str]:
+    """The signature and its time, as the headers have them. Raises BadSignature."""
+    signature, moment = callback.header(SIGNATURE), callback.header(TIMESTAMP)
+    if not signature or not moment:
+        raise BadSignature("missing")
+    if not _DER.fullmatch(signature):
+        raise BadSignature("not a signature")
+    http_words.check_time(moment, age)
+    try:
+        return base64.b64decode(signature, validate=True), moment
+    except (binascii.Error, ValueError):
+        raise BadSignature("not a signature") from None
 
 
 def _address(mailbox: MailAddress) -> dict[str, str]:

@@ -180,6 +180,9 @@ class Ses(Adapter):
     def follow(self, callback: Callback) -> httpx.Request | None:
         return sns.confirmation_request(callback, self._sns)
 
+    def proven_by_head(self, head: Callback) -> bool:
+        return False  # the signature is in the notification
+
     def event_id(self, callback: Callback) -> str:
         return a_text(sns.said(callback).get("MessageId"))
 

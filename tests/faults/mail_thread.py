@@ -1,6 +1,6 @@
 """One conversation by email between an agent and a consumer, whose mailbox and ours are Dovecot's, and Postfix between.
 
-python -m tests.faults.mail_thread FOLDER        # the headers, and pictures of the agent's desk in FOLDER
+python -m tests.faults.mail_thread FOLDER        # the headers, and pictures of the agent's page in FOLDER
 
 1. The agent writes in a browser, with a picture. Postfix delivers it into the consumer's mailbox.
 2. Her mail program, Python's imaplib and smtplib, answers as Gmail does, with a picture. Postfix delivers the answer
@@ -100,7 +100,7 @@ async def _until(found: Callable[[], object], what: str) -> None:
 
 
 async def talk(page: Page, consumer: Consumer, picture: Path, folder: Path) -> list[str]:
-    """The conversation; what the agent's desk shows of it."""
+    """The conversation; what the agent's page shows of it."""
     await page.run("document.getElementById('tab-email').click()")
     await page.attach("email-file", picture)
     await page.write("email-form", email_to=ANA, email_subject="Your order 17", email_text=FIRST)
