@@ -394,7 +394,7 @@ class BringsMail(Protocol):
     def mails(self, callback: Callback) -> Sequence[PostedMail] | None:
         """The mail of a verified callback; None for one that is no mail and is kept as any other.
 
-        Raises UnreadableEvent where there is no mail in it, such as where a webhook is set up to send its text alone.
+        Raises UnreadableEvent where there is no mail in it.
         """
 
 

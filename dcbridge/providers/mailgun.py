@@ -44,8 +44,9 @@ from dcbridge.providers.email_fields import (
     recipients_of,
     with_message_id,
 )
-from dcbridge.providers.http_words import a_text, an_object, code, codes, json_object
+from dcbridge.providers.http_words import a_text, an_object, code, codes, json_object, json_value
 from dcbridge.providers.phone import Senders
+from dcbridge.providers.rebuilt_mail import rebuilt, with_missing
 from dcbridge.providers.shared_secret import OneOrMore
 from dcbridge.settings.types import CompanyUrl, HeaderSecret, Secret
 
@@ -100,6 +101,7 @@ _FAILED: Mapping[str, tuple[Reason, Suppression | None]] = {
 }
 _AGAIN = re.compile(r"try again after ([0-9]{1,6}) second", re.ASCII | re.IGNORECASE)
 _ID = re.compile(r"<([!-;=?A-~]{1,240}@[!-;=?-~]{1,250})>", re.ASCII)
+_FILE = re.compile(r"attachment-[0-9]{1,3}", re.ASCII)
 _TOKEN = re.compile(r"[0-9A-Za-z]{16,100}", re.ASCII)
 _SIGNATURE = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
@@ -189,12 +191,13 @@ class Mailgun(Adapter):
         return a_text(an_object(json_object(callback.body).get("event-data")).get("id"))
 
     def mails(self, callback: Callback) -> Sequence[PostedMail]:
-        """Of a route whose URL ends in "mime": only then the raw mail is there."""
+        """Of a route whose URL ends in "mime" the raw mail; of another one that is written of its parts."""
         form = _form(callback)
         to = recipients_of(*_said(form, "recipient").split(",")[:MOST_RECIPIENTS])
-        if "body-mime" not in form or not to:
-            raise UnreadableEvent("no raw mail, or no recipient")
-        return [PostedMail(bytes(form["body-mime"]), _said(form, "sender") if "sender" in form else None, to)]
+        if not to or not ("body-mime" in form or "message-headers" in form):
+            raise UnreadableEvent("neither body-mime nor message-headers, or no recipient")
+        raw = bytes(form["body-mime"]) if "body-mime" in form else _rebuilt(form, _files(callback))
+        return [PostedMail(raw, _said(form, "sender") if "sender" in form else None, to)]
 
     def parse_callback(self, callback: Callback) -> Sequence[DeliveryUpdate]:
         event = an_object(json_object(callback.body).get("event-data"))
@@ -222,7 +225,12 @@ class Mailgun(Adapter):
         ]  # fmt: skip
 
 
-_OF_A_ROUTE = frozenset(("timestamp", "token", "signature", "recipient", "sender", "body-mime"))
+_OF_A_ROUTE = frozenset(
+    (
+        *("timestamp", "token", "signature", "recipient", "sender", "body-mime"),
+        *("message-headers", "from", "subject", "body-plain", "body-html"),
+    )
+)
 
 
 def _form(callback: Callback) -> dict[str, bytes | memoryview]:
@@ -237,6 +245,24 @@ def _form(callback: Callback) -> dict[str, bytes | memoryview]:
 
 def _said(form: Mapping[str, bytes | memoryview], name: str) -> str:
     return bytes(form.get(name, b""))[:20_000].decode("utf-8", "replace").strip()
+
+
+def _rebuilt(form: Mapping[str, bytes | memoryview], files: Sequence[tuple[str, str, bytes]]) -> bytes:
+    """https://documentation.mailgun.com/docs/mailgun/user-manual/receive-forward-store/#parsed-messages-parameters"""
+    said = json_value(bytes(form["message-headers"]))
+    pairs = [one for one in said if isinstance(one, list) and len(one) == 2] if isinstance(said, list) else []
+    headers = [(a_text(name), a_text(value)) for name, value in pairs]
+    own = {"From": _said(form, "from"), "Subject": _said(form, "subject")}
+    text, html = (bytes(form.get(name, b"")).decode("utf-8", "replace") for name in ("body-plain", "body-html"))
+    return rebuilt(with_missing(headers, own), text, html, files)
+
+
+def _files(callback: Callback) -> list[tuple[str, str, bytes]]:
+    """Of a form in which files can stand: name, type, bytes."""
+    if http_words.is_form(callback):
+        return []
+    fields = multipart.fields_of(callback.body, multipart.boundary_of(callback.header("content-type")))
+    return [(one.filename, one.kind, bytes(one.value)) for one in fields if _FILE.fullmatch(one.name)]
 
 
 def _failure(event: Mapping[str, object]) -> tuple[Reason, str, Suppression | None]:

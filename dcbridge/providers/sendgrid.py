@@ -23,6 +23,7 @@ import orjson
 from pydantic import AfterValidator, Field, model_validator
 
 from dcbridge.errors import AccountFault, BadSignature, Refused, RouteRefused, Throttled, Unreadable, UnreadableEvent
+from dcbridge.mail.charsets import decode
 from dcbridge.messages import AgentMessage, DeliveryUpdate, Reason, Suppression, UpdateStatus
 from dcbridge.providers import http_words, multipart, shared_secret
 from dcbridge.providers.base import (
@@ -50,6 +51,7 @@ from dcbridge.providers.email_fields import (
 )
 from dcbridge.providers.http_words import a_list, a_text, an_object, code, codes, json_object, json_value
 from dcbridge.providers.phone import Senders
+from dcbridge.providers.rebuilt_mail import header_lines, rebuilt, with_missing
 from dcbridge.providers.shared_secret import OneOrMore
 from dcbridge.settings.types import CompanyUrl, HeaderSecret
 
@@ -139,6 +141,7 @@ _DROPPED: Mapping[str, tuple[str, Reason, Suppression | None]] = {
     "expired": ("expired", Reason.EXPIRED, None),
 }
 _ID = re.compile(r"[0-9A-Za-z_-]{1,100}", re.ASCII)
+_FILE = re.compile(r"attachment[0-9]{1,3}", re.ASCII)
 _DER = re.compile(r"[A-Za-z0-9+/]{80,100}={0,2}", re.ASCII)  # of a signature over P-256
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
@@ -228,18 +231,16 @@ class SendGrid(Adapter):
         return hashlib.blake2b(callback.body, digest_size=16).hexdigest()  # each event in it has an id
 
     def mails(self, callback: Callback) -> Sequence[PostedMail]:
-        """Of Inbound Parse, which has to post the raw mail: what it makes of one leaves some out."""
-        form = {
-            field.name: field
-            for field in multipart.fields_of(callback.body, multipart.boundary_of(callback.header("content-type")))
-            if field.name in ("email", "envelope")
-        }
+        """Of Inbound Parse: the raw mail, where it is set up to post that; else one that is written of its parts."""
+        boundary = multipart.boundary_of(callback.header("content-type"))
+        form = {field.name: field for field in multipart.fields_of(callback.body, boundary)}
         envelope = json_object(form["envelope"].text.encode("utf-8", "replace")) if "envelope" in form else {}
         to = recipients_of(*a_list(envelope.get("to"))[:MOST_RECIPIENTS])
-        if "email" not in form or not to:
-            raise UnreadableEvent("no raw mail, or no envelope")
+        if not to or not ("email" in form or "headers" in form):
+            raise UnreadableEvent("neither email nor headers, or no envelope")
+        raw = bytes(form["email"].value) if "email" in form else _rebuilt(form)
         sender = envelope.get("from")
-        return [PostedMail(bytes(form["email"].value), sender if isinstance(sender, str) else None, to)]
+        return [PostedMail(raw, sender if isinstance(sender, str) else None, to)]
 
     def parse_callback(self, callback: Callback) -> Sequence[DeliveryUpdate | Unread]:
         said = json_value(callback.body)
@@ -270,6 +271,24 @@ class SendGrid(Adapter):
             self.name, provider_id if _ID.fullmatch(provider_id) else "", status, ref, part, reason, detail,
             recipients=recipients_of(event.get("email")), suppress=stop,
         )  # fmt: skip
+
+
+def _rebuilt(form: Mapping[str, multipart.Field]) -> bytes:
+    """https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/setting-up-the-inbound-parse-webhook"""
+    charsets = json_object(bytes(form["charsets"].value)) if "charsets" in form else {}
+    about = json_object(bytes(form["attachment-info"].value)) if "attachment-info" in form else {}
+
+    def text(name: str) -> str:
+        return decode(bytes(form[name].value), a_text(charsets.get(name))) if name in form else ""
+
+    files = []
+    for name, field in form.items():
+        if _FILE.fullmatch(name):
+            said = an_object(about.get(name))
+            kind = a_text(said.get("type")) or field.kind
+            files.append((a_text(said.get("filename")) or field.filename, kind, bytes(field.value)))
+    own = {name: text(name.lower()) for name in ("From", "To", "Cc", "Subject")}
+    return rebuilt(with_missing(header_lines(text("headers")), own), text("text"), text("html"), files)
 
 
 def check_signature(callback: Callback, keys: Sequence[EllipticCurvePublicKey], age: float) -> None:

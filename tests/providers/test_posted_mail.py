@@ -135,6 +135,76 @@ def test_postmarks_mail_without_its_bytes_is_written_again_the_same_each_time() 
     assert b"\nBcc" not in first
 
 
+HEADERS = [
+    ("From", "Ana <ana@example.com>"), ("To", CARE), ("Subject", "Order 17"), ("In-Reply-To", "<ours@company.com>"),
+    ("Message-ID", "<7@example.com>"), ("Content-Type", "multipart/mixed; boundary=x"), ("X", "a\r\n b"),
+]  # fmt: skip
+PICTURE = b"\x89PNG\r\n--x\r\n"
+
+
+def with_files(fields: dict[str, bytes], name: str) -> tuple[str, bytes]:
+    """A form with a picture in it."""
+    kind, body = as_form(fields)
+    line = body[: body.find(b"\r\n")]
+    head = f'Content-Disposition: form-data; name="{name}"; filename="map.png"\r\nContent-Type: image/png\r\n\r\n'
+    return kind, body.removesuffix(b"--\r\n") + b"\r\n" + head.encode() + PICTURE + b"\r\n" + line + b"--\r\n"
+
+
+def parsed(name: str, **fields: bytes) -> Callback:
+    """Of a webhook that is not set up to post the raw mail."""
+    block = "".join(f"{key}: {value}\r\n" for key, value in HEADERS).encode()
+    if name == "sendgrid":
+        said = {
+            "headers": block, "from": b"x@y.example", "text": "Grüße".encode("latin-1"), "html": b"<p>x</p>",
+            "envelope": orjson.dumps({"to": [CARE], "from": ANA}), "charsets": b'{"text": "iso-8859-1"}',
+            "attachment-info": b'{"attachment1": {"filename": "way.png", "type": "image/png"}}',
+        }  # fmt: skip
+        kind, body = with_files(said | fields, "attachment1")
+        return posted(body, kind)
+    moment = str(int(time.time())).encode()
+    signature = hmac.digest(b"sign", moment + b"t" * 50, "sha256").hex().encode()
+    said = {
+        "recipient": CARE.encode(), "sender": ANA.encode(), "from": b"x@y.example", "body-plain": "Grüße".encode(),
+        "body-html": b"<p>x</p>", "message-headers": orjson.dumps(HEADERS), "timestamp": moment, "token": b"t" * 50,
+        "signature": signature, "attachment-count": b"1",
+    }  # fmt: skip
+    kind, body = with_files(said | fields, "attachment-1")
+    return posted(body, kind)
+
+
+@pytest.mark.parametrize("name", ["sendgrid", "mailgun"])
+def test_a_mail_that_comes_in_parts_is_written_again_the_same_each_time(name: str) -> None:
+    [first], [again] = (provider(name).mails(parsed(name)) for _ in range(2))
+    assert (first.raw, first.sender, first.recipients) == (again.raw, ANA, (CARE,))
+    mail = read(first.raw)
+    assert mail.sender is not None
+    assert (mail.sender.id, mail.sender.name, mail.subject) == (ANA, "Ana", "Order 17")
+    assert (mail.whole, mail.in_reply_to, mail.message_id) == ("Grüße", ("ours@company.com",), "7@example.com")
+    [file] = mail.files
+    assert (file.name, file.kind, file.part.content()) == (
+        "way.png" if name == "sendgrid" else "map.png", "image/png", PICTURE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("sendgrid", {"headers": b"\xff:" * 9999}), ("sendgrid", {"headers": b" " * 99_999}),
+        ("sendgrid", {"charsets": b"[1]", "attachment-info": b'{"attachment1": 3}'}),
+        ("sendgrid", {"charsets": b'{"text": "no-such-charset"}'}), ("sendgrid", {"text": b"\xed\xa0\x80\x00"}),
+        ("sendgrid", {"attachment-info": b'{"attachment1": {"filename": "a\\r\\nBcc: x", "type": "text/x; y=\\"z"}}'}),
+        ("mailgun", {"message-headers": b"[[]]"}), ("mailgun", {"message-headers": b'{"a": 1}'}),
+        ("mailgun", {"message-headers": b'[["Subject", 7], ["a\\nBcc", "x"], 3]'}),
+        ("mailgun", {"body-html": b"\xff\x00", "subject": b"a\r\nBcc: x"}),
+    ],
+)  # fmt: skip
+def test_a_mail_in_odd_parts_is_read(name: str, fields: dict[str, bytes]) -> None:
+    [mail] = provider(name).mails(parsed(name, **fields))
+    assert read(mail.raw).files[0].part.content() == PICTURE
+    assert b"\nBcc" not in mail.raw
+    assert name_of(mail.raw)
+
+
 def test_a_form_is_read_as_it_was_written() -> None:
     kind, body = written({"a": "ü"}, ("file", "x.eml", "message/rfc822", RAW))
     assert [(one.name, one.filename, one.kind, bytes(one.value)) for one in fields_of(body, boundary_of(kind))] == [
