@@ -7,6 +7,7 @@ life or when it has ended; the others use the old one while it lives, and wait f
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import secrets
 import time
@@ -209,32 +210,49 @@ class Interfaces:
             token = SharedToken(credentials, ledger, vault, sender, metrics)
         return cls(genesys.key, token, sender, ledger, metrics)
 
+    def through(self, sender: Sender) -> Self:
+        """The same, with connections of their own. Their token is closed with the first."""
+        return type(self)(self._key, self._token, sender, self._ledger, self._metrics)
+
     async def send(self, operation: Operation, request: httpx.Request, trace_id: str = "") -> Reading:
         """The answer, whatever it says. Raises a SendError where there is none, or no token for it."""
-        request.headers.setdefault("Accept", "application/json")
-        if self._key:
-            request.headers["x-api-key"] = self._key
-        if trace_id:
-            request.headers["X-B3-TraceId"] = trace_id
-        try:
-            answer = await self._answer(operation, request)
-        except SendError as error:
-            self._metrics.interface_requests.labels(operation.full_name, error.outcome).inc()
-            raise
+        answer = await self._asked(operation, request, trace_id)
         reading = envelope.read(answer)
         outcome = "taken" if reading.good else f"http_{reading.http}" if reading.http >= 300 else str(reading.said)
         self._metrics.interface_requests.labels(operation.full_name, outcome).inc()
         await self._learn(operation, answer)
         return reading
 
-    async def _answer(self, operation: Operation, request: httpx.Request) -> httpx.Response:
+    async def exchange(self, operation: Operation, request: httpx.Request) -> httpx.Response:
+        """As `send`, where the answer is none of the envelope's forms, and may be held back for long."""
+        answer = await self._asked(operation, request, soon=False)
+        outcome = "taken" if answer.is_success else f"http_{answer.status_code}"
+        self._metrics.interface_requests.labels(operation.full_name, outcome).inc()
+        await self._learn(operation, answer)
+        return answer
+
+    async def _asked(
+        self, operation: Operation, request: httpx.Request, trace_id: str = "", *, soon: bool = True
+    ) -> httpx.Response:
+        request.headers.setdefault("Accept", "application/json")
+        if self._key:
+            request.headers["x-api-key"] = self._key
+        if trace_id:
+            request.headers["X-B3-TraceId"] = trace_id
+        try:
+            return await self._answer(operation, request, SOON if soon else math.inf)
+        except SendError as error:
+            self._metrics.interface_requests.labels(operation.full_name, error.outcome).inc()
+            raise
+
+    async def _answer(self, operation: Operation, request: httpx.Request, within: float) -> httpx.Response:
         if not operation.bearer:
             return await self._sender.http(request)
         if self._token is None:
             raise AccountFault("login: genesys.auth is not set")
         token, began = await self._token.token(), time.monotonic()
         answer = await self._sender.http(_with(request, token))
-        if answer.status_code != 401 or time.monotonic() - began > SOON:
+        if answer.status_code != 401 or time.monotonic() - began > within:
             return answer
         another = await self._token.another_soon(token)
         return await self._sender.http(_with(request, another)) if another else answer

@@ -316,6 +316,14 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel(
+            "Statistics of the contact centre", "short", "Values that are watched, their age, and what the watch does.",
+            (
+                ("max by (watch) (dcbridge_genesys_statistic{B})", "{{watch}}"),
+                ("max by (watch) (dcbridge_genesys_statistic_age_seconds{B})", "{{watch}} age"),
+                ("sum by (step) (increase(dcbridge_genesys_statistics_steps_total{B}[5m]))", "{{step}}"),
+            ),
+        ),
+        Panel(
             "Consent", "ops", "STOP, START and HELP of consumers, and messages refused for an opt-out.",
             (("sum by (channel, outcome) (rate(dcbridge_consent_total{B}[5m]))", "{{channel}} {{outcome}}"),),
         ),

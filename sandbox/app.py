@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from sandbox import consumer_mail, files, mail_company
 from sandbox.authentication import Authentication
-from sandbox.config import SandboxConfig
+from sandbox.config import GenesysAccount, SandboxConfig
 from sandbox.controls import Controls
 from sandbox.digital_channels import Messages
 from sandbox.mail import MailServer
@@ -28,6 +28,7 @@ from sandbox.mail_company import MailCompany
 from sandbox.media import Media
 from sandbox.openmedia import Openmedia
 from sandbox.sms_company import SmsCompany
+from sandbox.statistics import Statistics
 from sandbox.subscriber import Subscriber
 from sandbox.user_data import DataManagement
 from sandbox.wires import MAIL_KINDS, build, build_mail
@@ -81,9 +82,7 @@ def build_app(config: SandboxConfig) -> Starlette:
         Route(f"{channel}/messages", messages.post, methods=["POST"]),
         Route(f"{channel}/media", media.upload, methods=["POST"]),
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
-        *(Authentication(world, config.genesys).routes() if config.genesys else ()),
-        *(Openmedia(world, config.genesys).routes() if config.genesys else ()),
-        *(DataManagement(world, config.genesys).routes() if config.genesys else ()),
+        *(_genesys(world, config.genesys) if config.genesys else ()),
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
         *Controls(world, companies).routes(),
         *mail_company.routes(posts),
@@ -100,6 +99,17 @@ def build_app(config: SandboxConfig) -> Starlette:
     app = Starlette(routes=routes, lifespan=lifespan)
     app.state.world = world
     return app
+
+
+def _genesys(world: World, account: GenesysAccount) -> list[Route]:
+    """Interfaces beside Digital Channels."""
+    tokens = Authentication(world, account)
+    return [
+        *tokens.routes(),
+        *Openmedia(world, account).routes(),
+        *Statistics(world, account, tokens).routes(),
+        *DataManagement(world, account).routes(),
+    ]
 
 
 def _client() -> httpx.AsyncClient:

@@ -78,7 +78,7 @@ class Controls:
             "/sandbox/setting": lambda request: self.setting(),
         }
         return [
-            *(Route(path, _taking_json(act), methods=["POST"]) for path, act in posts.items()),
+            *(Route(path, taking_json(act), methods=["POST"]) for path, act in posts.items()),
             *(Route(path, _giving_json(act), methods=["GET"]) for path, act in gets.items()),
             Route("/sandbox/events", self.events, methods=["GET"]),
         ]
@@ -337,7 +337,7 @@ def _for_another_page(request: Request) -> bool:
     return request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
 
 
-def _taking_json(act: Callable[[dict[str, Any]], Awaitable[object]]) -> Callable[[Request], Awaitable[Response]]:
+def taking_json(act: Callable[[dict[str, Any]], Awaitable[object]]) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return _json({"error": "Content-Type is application/json"}, 415)

@@ -102,6 +102,35 @@ class GenesysSwitch:
     invented: int = 0
 
 
+POLLS = ("ok", "unknown_client", "401", "drip", "drop", "none")
+
+
+@dataclass(slots=True)
+class StatisticsSwitch:
+    """Statistics and their notifications. A connect is held for `held` seconds; `interval`: until the next one.
+
+    `polls` is what becomes of `count` connects (None: until changed): ok, unknown_client, 401, drip (a byte a second),
+    drop (no answer), none (no client is wanted any more). `events_on`: which answer carries events, connect or
+    subscribe. `payload`: nested in {"name", "topic", "data"} with {"value": 5}, or flat.
+    """
+
+    held: float = 20.0
+    interval: float = 0.0
+    polls: str = "ok"
+    count: int | None = None
+    events_on: str = "connect"
+    payload: str = "nested"
+
+    def take_poll(self) -> str:
+        """For the connect at hand; counts it."""
+        mode = self.polls
+        if mode != "ok" and self.count is not None:
+            self.count -= 1
+            if self.count <= 0:
+                self.polls, self.count = "ok", None
+        return mode
+
+
 class Switches:
     def __init__(self) -> None:
         self.digital_channels = DigitalChannelsSwitch()
@@ -109,6 +138,7 @@ class Switches:
         self.mail = MailSwitch()
         self.subscriber = SubscriberSwitch()
         self.genesys = GenesysSwitch()
+        self.statistics = StatisticsSwitch()
         self.random = random.Random(self.sms.seed)
 
     def turn(self, wanted: dict[str, Any]) -> None:
@@ -135,6 +165,7 @@ class Switches:
             "mail": self.mail,
             "subscriber": self.subscriber,
             "genesys": self.genesys,
+            "statistics": self.statistics,
         }
 
 
@@ -144,6 +175,12 @@ def _check(name: str, group: object, key: str, value: object) -> None:
         raise ValueError(f"{name}.{key}: unknown; one of {', '.join(known)}")
     if key == "mode":
         allowed = value in {"subscriber": SUBSCRIBER_MODES, "genesys": GENESYS_MODES}.get(name, MODES)
+    elif key == "polls":
+        allowed = value in POLLS
+    elif key == "events_on":
+        allowed = value in ("connect", "subscribe")
+    elif key == "payload":
+        allowed = value in ("nested", "flat")
     elif key == "questions":
         allowed = value in QUESTIONS
     elif key == "ids":

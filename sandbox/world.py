@@ -104,6 +104,8 @@ class World:
         self.tries: Counter[str] = Counter()  # of magic addresses that change their mind
         self.items: OrderedDict[str, WorkItem] = OrderedDict()  # by externalId
         self.given: object | None = None  # tokens of authentication.py
+        self.floor: object | None = None  # what statistics.py says of the contact centre
+        self.sessions: dict[str, object] = {}  # of cometd.py, by path
         self.opted_out: set[tuple[str, str]] = set()  # provider and number of consumers who wrote STOP
 
     def reset(self) -> None:

@@ -19,6 +19,7 @@ from dcbridge.cli.app import app
 from dcbridge.config.loader import parse
 from dcbridge.ledger.reports.books import Books, ChannelBooks, ProviderBooks
 from dcbridge.ledger.reports.overview import Overview
+from dcbridge.ledger.signals import Signal
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import PREFIX, Settings
 
@@ -42,7 +43,9 @@ def exported() -> set[str]:
     provider = ProviderBooks(**of_provider | {"name": "acme"})
     channel = ChannelBooks(**nothing | {"channel_id": "0123456789", "providers": (provider,)})
     books = Books((channel,), {"outbound": 0}, {"callback": 0}, {"unknown": 0}, 0, 0)
-    text = Metrics().render(books, {"0123456789"}, Overview(0.0, (), (), (), {}, suspended=False)).decode()
+    signals = {"sales-wait": Signal(1.0, 0.0, True)}
+    rendered = Metrics().render(books, {"0123456789"}, Overview(0.0, (), (), (), {}, suspended=False), signals=signals)
+    text = rendered.decode()
     return {name for name in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE) if not name.endswith("_created")}
 
 

@@ -44,6 +44,7 @@ FLOORS = (
     ("config",),
     ("intake", "mail_intake", "own_messages", "digital_channels", "reconcile", "runtime"),
     ("replay", "interfaces"),
+    ("notifications",),
     ("cli",),
 )
 

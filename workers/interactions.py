@@ -43,6 +43,7 @@ async def split(ctx: WorkerContext) -> None:
 _EXPECTED = {
     *("subscriber.recovered", "subscriber.enabled", "consent.stopped", "consent.started"),
     *("dead_letter.replayed", "dead_letter.dropped", "dead_letter.handled"),
+    *("statistic.crossed", "statistics.available"),
 }
 
 

@@ -46,6 +46,7 @@ from workers.cleaning import keep_cleaning
 from workers.context import WorkerContext, install, open_context
 from workers.job_data import LARGEST, RefusedJob, read_job, shown_id
 from workers.reconciler import keep_sweeping
+from workers.signals import keep_watching
 from workers.work_items import keep_asking
 
 log = structlog.get_logger()
@@ -119,6 +120,7 @@ class RelayWorker(BaseWorker):
                 helpers.append(asyncio.create_task(keep_cleaning(ctx)))
                 helpers.append(asyncio.create_task(ctx.binds.keep()))
                 helpers.append(asyncio.create_task(keep_asking(ctx)))
+                helpers.append(asyncio.create_task(keep_watching(ctx)))
                 helpers.append(asyncio.create_task(reload.keep_looking(ctx.change)))
                 worked = await self._loop(ctx, queue_side)
                 await self._drain()

@@ -26,6 +26,7 @@ EVENTS = (
     "STARTED", "FINISHED", "interaction.gap", "subscriber.failing", "subscriber.recovered", "subscriber.disabled",
     "subscriber.enabled", "delivery.dead", "consent.stopped", "consent.started",
     "dead_letter.written", "dead_letter.replayed", "dead_letter.dropped", "dead_letter.handled",
+    "statistic.crossed", "statistics.unavailable", "statistics.available",
 )  # fmt: skip
 SECRET_LENGTH = 16  # characters; a shorter one is for a bridge on this computer itself
 

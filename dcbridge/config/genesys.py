@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from dcbridge.config.statistics import Statistics
 from dcbridge.genesys.authentication import Credentials, Grant
 from dcbridge.settings.problems import refuse
 from dcbridge.settings.types import HeaderSecret, Model, Secret, Url
@@ -61,6 +62,13 @@ class Genesys(Model):
     base_url: Url = Field(description="URL of the interfaces, without a path: https://gapi-use1.genesyscloud.com.")
     api_key: HeaderSecret | None = Field(None, description="Sent as x-api-key with every request.")
     auth: Auth | None = Field(None, description="Where interfaces need a token: how it is got.")
+    statistics: Statistics | None = Field(None, description="Statistics that are watched; without it, none is.")
+
+    @model_validator(mode="after")
+    def _token_for_statistics(self) -> Self:
+        if (one := self.statistics) is not None and one.watch and one.mode != "engagement" and self.auth is None:
+            refuse((("auth",), f"is missing: statistics with the mode {one.mode} need a token"))
+        return self
 
     keep_message_ids: bool = Field(
         False,

@@ -28,6 +28,7 @@ from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.senders import Country, Sender, TextTemplate
+from dcbridge.config.statistics import Crossed, Statistics, Watch, WatchedObject
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
 from dcbridge.providers import KINDS
@@ -144,6 +145,10 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("channels.*id*.inbound.imap.*name*.oauth2", OAuth2Fields),
     ("genesys", Genesys),
     ("genesys.auth", Auth),
+    ("genesys.statistics", Statistics),
+    ("genesys.statistics.watch.*name*", Watch),
+    ("genesys.statistics.watch.*name*.object", WatchedObject),
+    ("genesys.statistics.watch.*name*.crossed", Crossed),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

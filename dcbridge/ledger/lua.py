@@ -41,13 +41,14 @@ FILES = (
         "consent",
         "quiet",
         "tokens",
+        "signals",
         "services",
     ),
     *("announced", "sweep", "run"),
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
 _OF_MESSAGES = {"own", "threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items"}
-APART = frozenset(_OF_MESSAGES | {"events", "consent", "quiet", "tokens", "services", "sweep"})
+APART = frozenset(_OF_MESSAGES | {"events", "consent", "quiet", "tokens", "signals", "services", "sweep"})
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 

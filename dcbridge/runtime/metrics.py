@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 
@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from dcbridge.ledger.reports.books import Books, SubscriberBooks, together
 from dcbridge.ledger.reports.overview import Overview
+from dcbridge.ledger.signals import Signal
 from dcbridge.messages import channel_of
 from dcbridge.runtime.summed import summed
 
@@ -25,6 +26,7 @@ _RARE = (
     "own_subscriber_disabled", "own_subscriber_enabled", "own_subscriber_failing", "own_subscriber_recovered",
     "own_delivery_dead", "own_interaction_gap", "own_consent_stopped", "own_consent_started",
     "own_dead_letter_written", "own_dead_letter_replayed", "own_dead_letter_dropped", "own_dead_letter_handled",
+    "own_statistic_crossed", "own_statistics_unavailable", "own_statistics_available",
     "gap_finished_first", "gap_repeated", "gap_never_finished", "gap_never_started",
 )  # fmt: skip
 
@@ -163,6 +165,11 @@ class Metrics:
             "dcbridge_genesys_requests", "Requests to Genesys' other interfaces, by what became of them.",
             ["operation", "outcome"], registry=r,
         )  # fmt: skip
+        self.statistics = Counter(
+            "dcbridge_genesys_statistics_steps",
+            "What happened to the watch over statistics: sessions, subscriptions, failures, states of the service.",
+            ["step"], registry=r,
+        )  # fmt: skip
         self.new_fields = Counter(
             "dcbridge_genesys_new_fields", "Fields of their answers that were never seen before.", ["operation"],
             registry=r,
@@ -272,12 +279,15 @@ class Metrics:
         redis_problems: int = 0,
         exposed: int = 0,
         others: Sequence[bytes] = (),
+        signals: Mapping[str, Signal] | None = None,
+        fresh_for: float = 0.0,
     ) -> bytes:
         """The text exposition, with the books and the overview where Redis could be read.
 
         Channels that are not configured are added up as "(unknown)": a label is never data. Subscribers that are
         not configured any more are left out. `redis_problems`, `exposed`: how many things about Redis would lose
-        messages, and let others read them. `others`: what other processes of the service count.
+        messages, and let others read them. `others`: what other processes of the service count. `signals`: statistics
+        that are watched, whose values are good for `fresh_for` seconds.
         """
         self.redis_up.set(int(books is not None))
         text = summed([self.text(), *others]) if others else self.text()
@@ -287,6 +297,8 @@ class Metrics:
             extra.register(_SubscribersCollector([one for one in books.subscribers if one.name in subscribers]))
         if overview is not None:
             extra.register(_OverviewCollector(overview, channels, redis_problems, exposed))
+        if signals:
+            extra.register(_SignalsCollector(signals, fresh_for))
         return text + generate_latest(extra)
 
 
@@ -416,6 +428,24 @@ class _OverviewCollector(Collector):
         suspended.add_metric([], int(now.suspended))
         of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way, slow, late, drained, quiet]
         return [queued, running, workers, *of_providers, redis_problems, exposed, ahead, suspended]
+
+
+class _SignalsCollector(Collector):
+    def __init__(self, signals: Mapping[str, Signal], fresh_for: float) -> None:
+        self._signals, self._fresh_for = signals, fresh_for
+
+    def collect(self) -> Iterable[Metric]:
+        value = GaugeMetricFamily(
+            "dcbridge_genesys_statistic", "Value of a statistic that is watched, while it is fresh.", labels=["watch"]
+        )
+        age = GaugeMetricFamily(
+            "dcbridge_genesys_statistic_age_seconds", "Age of the value of a statistic.", labels=["watch"]
+        )
+        for name, one in self._signals.items():
+            age.add_metric([name], one.age)
+            if (fresh := one.fresh(self._fresh_for)) is not None:
+                value.add_metric([name], fresh)
+        return [value, age]
 
 
 class _SubscribersCollector(Collector):

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
+from dcbridge.ledger import signals
 from dcbridge.ledger.reports import books, overview
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
@@ -41,6 +42,7 @@ class Scrape:
         self._metrics, self._redis, self._settings, self._configuration = metrics, redis, settings, configuration
         self._unsafe, self._looked = 0, float("-inf")
         self._exposed = len(redis_warnings(settings))
+        self._statistics = configuration.genesys.statistics if configuration.genesys else None
         metrics.begin_at_zero(configuration.providers, configuration.channels)
 
     async def __call__(self) -> bytes:
@@ -48,6 +50,7 @@ class Scrape:
         try:
             found = await books.read(self._redis)
             now = await overview.read(self._redis, self._configuration.providers, by_worker=False)
+            watched = await signals.read(self._redis, self._statistics.names) if self._statistics else None
             await self._look_at_safety()
         except (RedisError, OSError):
             return self._metrics.render(None, others=others)
@@ -59,6 +62,8 @@ class Scrape:
             redis_problems=self._unsafe,
             exposed=self._exposed,
             others=others,
+            signals=watched,
+            fresh_for=self._statistics.fresh_for if self._statistics else 0.0,
         )
 
     async def _look_at_safety(self) -> None:

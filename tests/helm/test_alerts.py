@@ -27,6 +27,7 @@ BORN_LATE = {
     "dcbridge_errors_total",
     "dcbridge_ledger_events_total",
     "dcbridge_deliveries_total",
+    "dcbridge_genesys_statistic_age_seconds",  # where statistics are watched
 }
 
 

@@ -19,6 +19,7 @@ from dcbridge.ledger.events import NewEvent
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.lua import ledger_script, verbs
 from dcbridge.ledger.services import Service
+from dcbridge.ledger.signals import Lead, NewSignal
 from dcbridge.ledger.tokens import Vault
 from dcbridge.ledger.uploads import Due, Uploaded
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
@@ -31,6 +32,15 @@ EVENT, CRM = f"evt_{1:024x}", "crm"
 DELIVERY = f"{EVENT}-{CRM}"
 FAILED = Failure("500", None, "sick", True, 1, 1.0, 1.0, 0.0)
 VAULT = Vault(b"0123456789abcdef")
+
+
+def lead_of(ledger: Ledger) -> Lead:
+    """The same one each time."""
+    lead = ledger.signals.lead("some")
+    lead.token = "the-lead"
+    return lead
+
+
 REPORTED = MessageStatus("SM", UpdateStatus.SENT)
 OWN = new_own()
 
@@ -57,6 +67,13 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.tokens.put(VAULT, "t", "access", 1.0, 1.0, "refresh"),
     lambda it: it.tokens.drop("t", b"access"),
     lambda it: it.shapes.note("openmedia.create", [("data", "object")]),
+    lambda it: lead_of(it).hold(15.0),
+    lambda it: it.signals.watch(lead_of(it), ["a", "b"]),
+    lambda it: it.signals.put(lead_of(it), [NewSignal("a", 1.5, 1.0, 1.0, 0.5), NewSignal("b", None)]),
+    lambda it: it.signals.available(lead_of(it), ()),
+    lambda it: it.signals.unavailable(lead_of(it), "service", ["a"]),
+    lambda it: it.signals.read("a", "b"),
+    lambda it: lead_of(it).end(),
     lambda it: it.layout.raise_it(),
     lambda it: it.leases.heartbeat(),
     lambda it: it.pacing.announce({CHANNEL: "acme 0 0 0 0 0 0", "another": "acme 0 0 0 0 0 0"}),

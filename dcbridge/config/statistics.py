@@ -1,0 +1,152 @@
+"""Statistics of the contact centre: which ones are watched, how, and for how long a value is good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from dcbridge.genesys.statistics import Watched
+from dcbridge.settings.problems import refuse
+from dcbridge.settings.types import Model, Name, Seconds, SomeSeconds, Url
+
+MOST_WATCHES = 50
+MINUTE, DAY = 60.0, 86400.0
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Queue = Annotated[str, StringConstraints(pattern=r"^[^\s,\x00-\x1f][^,\x00-\x1f]*$", max_length=200)]
+Mode = Literal["notifications", "peek", "engagement"]
+
+
+class WatchedObject(Model):
+    """Of what it is a statistic."""
+
+    type: Text = Field(description="Type of the object at Stat Server, such as Queue, RoutePoint or Agent.")
+    id: Text = Field(description="Id of the object at Stat Server.")
+
+
+class Crossed(Model):
+    """When `statistic.crossed` is told."""
+
+    above: float = Field(allow_inf_nan=False, description="A value above this one is told to subscribers.")
+    back_below: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="A value of this or less is told after that: one below `above` keeps quiet about a value that moves"
+        " around it.",
+        json_schema_extra={"default": "`above`"},
+    )
+
+    @property
+    def below(self) -> float:
+        return self.above if self.back_below is None else self.back_below
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.below > self.above:
+            refuse((("back_below",), "is more than above"))
+        return self
+
+
+class Watch(Model):
+    """One statistic of one object."""
+
+    name: Text | None = Field(None, description="Name of the statistic, as your contact centre has configured it.")
+    definition: dict[str, str | int | float | bool] | None = Field(
+        None,
+        min_length=1,
+        max_length=30,
+        description="What it is instead of `name`, in Stat Server's words; with the mode notifications only.",
+    )
+    object: WatchedObject = Field(description="Of what it is a statistic: `type` and `id`.")
+    crossed: Crossed | None = Field(None, description="When `statistic.crossed` is told; without it, never.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.name is None) == (self.definition is None):
+            what = "is missing" if self.name is None else "stands beside definition: keep one of the two"
+            refuse((("name",), what))
+        return self
+
+    @property
+    def watched(self) -> Watched:
+        return Watched(self.object.type, self.object.id, self.name or "", self.definition or {})
+
+
+class Statistics(Model):
+    """Which statistics are watched, by one process for all."""
+
+    base_url: Url | None = Field(
+        None,
+        description="URL of the Statistics API, /statistics/v3 included.",
+        json_schema_extra={"default": "`base_url` of `genesys` with /statistics/v3"},
+    )
+    mode: Mode = Field(
+        "notifications",
+        description="How values are got: by a subscription and CometD; by asking again and again (peek); or by asking"
+        " Engagement, which needs the API key alone.",
+    )
+    every: SomeSeconds = Field(
+        30.0,
+        ge=15,
+        le=3600,
+        description="Seconds between two requests of the modes peek and engagement, and of `waits`; 15 at least.",
+    )
+    fresh_for: SomeSeconds = Field(
+        MINUTE,
+        le=DAY,
+        description="Seconds for which a value is good. An older one is never said to a consumer, and holds nothing.",
+    )
+    age_by: Literal["timestamp", "received"] = Field(
+        "timestamp",
+        description="Since when a value is that old: since its timestamp, where it has one; or since it was received,"
+        " for a Stat Server whose timestamps say when a value last changed.",
+    )
+    watch: dict[Name, Watch] = Field({}, max_length=MOST_WATCHES, description="What is watched, by your names.")
+    waits: tuple[Queue, ...] = Field(
+        (), max_length=MOST_WATCHES, description="Virtual queues whose estimated wait is asked of Engagement."
+    )
+
+    @property
+    def watched(self) -> Mapping[str, Watched]:
+        return {name: one.watched for name, one in self.watch.items()}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all values that there can be."""
+        return (*self.watch, *map(wait_name, self.waits))
+
+    @model_validator(mode="after")
+    def _sense(self) -> Self:
+        asked = bool(self.waits) or self.mode != "notifications"
+        refuse(
+            *([(("watch",), "is empty, and so is waits: nothing is watched")] if not self.names else ()),
+            *(
+                (("watch", name, "definition"), f"cannot be asked for with the mode {self.mode}; write a name")
+                for name, one in self.watch.items()
+                if one.definition and self.mode != "notifications"
+            ),
+            *(
+                [(("fresh_for",), f"should be more than every ({self.every:g} seconds)")]
+                if asked and self.fresh_for <= self.every
+                else ()
+            ),
+        )
+        return self
+
+
+class HoldWhile(Model):
+    """While a statistic is above a value, messages of a channel wait."""
+
+    statistic: Name = Field(description="Name of a watch of genesys.statistics.")
+    above: float = Field(allow_inf_nan=False, description="Messages wait while the value is above this one.")
+    answers_within: Seconds = Field(
+        3600.0,
+        description="Seconds after a consumer's message in which messages to them are sent all the same; 0: never.",
+    )
+
+
+def wait_name(queue: str) -> str:
+    """What the estimated wait of a virtual queue is called among the watches, none of which has a slash."""
+    return f"ewt/{queue}"
