@@ -27,13 +27,13 @@ class WatchedObject(Model):
 
 
 class Crossed(Model):
-    """When `statistic.crossed` is told."""
+    """When `statistic.crossed` is sent."""
 
-    above: float = Field(allow_inf_nan=False, description="A value above this one is told to subscribers.")
+    above: float = Field(allow_inf_nan=False, description="A value above this one is reported to subscribers.")
     back_below: float | None = Field(
         None,
         allow_inf_nan=False,
-        description="A value of this or less is told after that: one below `above` keeps quiet about a value that moves"
+        description="A value of this or less is reported after that: one below `above` keeps quiet about a value that moves"
         " around it.",
         json_schema_extra={"default": "`above`"},
     )
@@ -60,7 +60,7 @@ class Watch(Model):
         description="What it is instead of `name`, in Stat Server's words; with the mode notifications only.",
     )
     object: WatchedObject = Field(description="Of what it is a statistic: `type` and `id`.")
-    crossed: Crossed | None = Field(None, description="When `statistic.crossed` is told; without it, never.")
+    crossed: Crossed | None = Field(None, description="When `statistic.crossed` is sent; without it, never.")
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
