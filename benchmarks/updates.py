@@ -15,7 +15,7 @@ import orjson
 from redis.asyncio import Redis
 
 from benchmarks.messages import CHANNEL
-from benchmarks.stage import SECRET, Stage, Wrong
+from benchmarks.stage import SECRET, Launch, Stage, Wrong, cold
 from benchmarks.table import Line, column
 from dcbridge.ledger import Ledger, NewTask
 from dcbridge.messages import message_ref
@@ -40,6 +40,7 @@ class Size:
 
     updates: int = 10_000
     batch: int = 100
+    launch: Launch = cold
 
 
 SMALL = Size(updates=200, batch=20)
@@ -79,7 +80,7 @@ async def _told(stage: Stage, refs: Sequence[str], batch: int) -> None:
 
 def _run(folder: Path, size: Size, batch: int) -> dict[str, float]:
     """One worker, from its first update to its last."""
-    with Stage(folder) as stage:
+    with Stage(folder, launch=size.launch) as stage:
         written = (folder / "bridge.yaml").read_text().replace("\nchannels:\n", _BULK.format(secret=SECRET))
         (folder / "bridge.yaml").write_text(written.replace("    provider: twilio\n", "    provider: bulk\n"))
         stage.start_worlds(0)

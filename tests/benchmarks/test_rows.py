@@ -50,7 +50,7 @@ def all_told(lines: list[Line], runs: int = 1) -> None:
 
 
 def test_updates_in_batches_beside_one_in_a_callback(tmp_path: Path) -> None:
-    lines = updates.measure(tmp_path, 1, updates.SMALL)
+    lines = updates.measure(tmp_path, 1, replace(updates.SMALL, launch=warmly))
     all_told([replace(line, what=line.what.replace("20 in", "100 in")) for line in lines])
 
 

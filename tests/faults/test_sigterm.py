@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.faults.sigterm_loop import terminate_again_and_again
 
-RESTARTS = 12
+RESTARTS = 6
 
 
 def test_restarts_of_the_only_worker_lose_and_repeat_nothing() -> None:
-    report = terminate_again_and_again(RESTARTS, workers=1, rate=15)
+    report = terminate_again_and_again(RESTARTS, workers=1, rate=10)
     assert report.faults == [], str(report)
     assert report.exits == {0: RESTARTS}
     assert report.drained > 0
