@@ -22,6 +22,7 @@ from dcbridge.config.answers import AnswerRule, fitting, pieces
 from dcbridge.messages import ConsumerMessage, is_piece
 from dcbridge.providers.callback import consumer_task_id
 from dcbridge.providers.phone import consumer_id
+from workers import waits
 from workers.context import WorkerContext
 from workers.own_messages import say
 
@@ -60,7 +61,7 @@ class Registry:
     listeners: Sequence[Listener] = ()
 
 
-REGISTRY = Registry()
+REGISTRY = Registry(resolvers={"wait": waits.of_statistic, "ewt": waits.of_queue})
 
 
 async def answer(

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
 
+from dcbridge.config.statistics import no_wait, no_watch
 from dcbridge.settings.types import Model
 
 MOST_RULES = 20
@@ -31,7 +32,11 @@ class Placeholder(NamedTuple):
     problem: Callable[[str, Mapping[str, Any]], str]
 
 
-PLACEHOLDERS: dict[str, Placeholder] = {}
+LONGEST_WAIT = len("23 h 59 min")
+PLACEHOLDERS: dict[str, Placeholder] = {
+    "wait": Placeholder(LONGEST_WAIT, no_watch),  # a statistic in seconds
+    "ewt": Placeholder(LONGEST_WAIT, no_wait),  # a virtual queue
+}
 ACTIONS: tuple[str, ...] = ()  # fields of AnswerRule: what is done, by a function of that name in workers/answers.py
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -33,8 +33,8 @@ class Crossed(Model):
     back_below: float | None = Field(
         None,
         allow_inf_nan=False,
-        description="A value of this or less is reported after that: one below `above` keeps quiet about a value that moves"
-        " around it.",
+        description="A value of this or less is reported after that: one below `above` is for a value that moves around"
+        " it.",
         json_schema_extra={"default": "`above`"},
     )
 
@@ -150,3 +150,21 @@ class HoldWhile(Model):
 def wait_name(queue: str) -> str:
     """What the estimated wait of a virtual queue is called among the watches, none of which has a slash."""
     return f"ewt/{queue}"
+
+
+def no_watch(name: str, tree: Mapping[str, Any]) -> str:
+    """Why there is no statistic of this name in bridge.yaml as read; "" where there is one."""
+    return _problem(name, "watch", tree)
+
+
+def no_wait(queue: str, tree: Mapping[str, Any]) -> str:
+    """Why there is no estimated wait of this queue; "" where there is one."""
+    return _problem(queue, "waits", tree)
+
+
+def _problem(name: str, field: str, tree: Mapping[str, Any]) -> str:
+    found: Any = tree
+    for key in ("genesys", "statistics"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    listed = found.get(field) if isinstance(found, Mapping) else None
+    return "" if name in (listed or ()) else f"genesys.statistics.{field} does not name it"
