@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
+from tests import warm
 from tests.certificates import self_signed
 
 # No test measures time, and a shared machine has none to spare.
@@ -82,6 +83,13 @@ def pytest_collection_finish() -> None:
     """What was collected stays until the end: Python's garbage collector need not look through it again and again."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Before tests/parallel.py forks."""
+    if session.config.option.numprocesses > 1 and any(_is_slow(item.path) for item in session.items):
+        warm.share()
 
 
 def _is_slow(path: Path) -> bool:

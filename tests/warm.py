@@ -15,8 +15,9 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 ROOT = Path(__file__).parent.parent
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -74,6 +75,14 @@ class Warm:
         if self._process.exitcode is None:
             raise subprocess.TimeoutExpired("a warm process", timeout or 0.0)
         return self._process.exitcode
+
+
+def share() -> None:
+    """Start what warm processes are forked from, for all processes that are forked from this one: each would start one
+    of its own, and import everything."""
+    forkserver.ensure_running()
+    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server.ensure_running = lambda: None  # it looks after a child, and is nobody else's
 
 
 def can(command: Sequence[str]) -> bool:
