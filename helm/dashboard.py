@@ -219,8 +219,9 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel(
-            "Messages of dcbridge's own", "short", "What was caused in an hour, and what keyword rules answered.",
+            "Messages of dcbridge's own", "short", "What was caused in an hour, by triggers and by keyword rules.",
             (
+                ("sum by (trigger, result) (increase(dcbridge_triggers_total{B}[1h]))", "{{trigger}} {{result}}"),
                 (
                     "sum by (channel, result) (increase(dcbridge_own_messages_total{B}[1h]))",
                     "{{channel}} {{result}}",

@@ -13,13 +13,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from dcbridge.http.deadlines import Deadlines
 from dcbridge.mail.unsubscribe import PATH as UNSUBSCRIBE
 from dcbridge.media.links import PATH
-from service import callbacks, webhooks
+from service import callbacks, triggers, webhooks
 from service.endpoint import Endpoint, ServiceContext
 from service.media import MediaLinks
 from service.posted_mail import MAIL_WITHIN, PostedMails
 from service.unsubscribe import Unsubscribe
 
 _MESSAGES, _INTERACTIONS, _CALLBACKS = "/webhooks/messages/", "/webhooks/interactions/", "/callbacks/"
+_TRIGGERS = "/triggers/"
 
 
 def build(ctx: ServiceContext) -> ASGIApp:
@@ -33,6 +34,7 @@ def build(ctx: ServiceContext) -> ASGIApp:
         Endpoint(ctx, "provider_mail", PostedMails(ctx).take, Deadlines(MAIL_WITHIN)),
     )
 
+    trigger = Endpoint(ctx, "trigger", triggers.Triggers(ctx).call, deadlines)
     media = MediaLinks(ctx, deadlines)
 
     async def http_error(request: Request, error: Exception) -> Response:
@@ -50,6 +52,7 @@ def build(ctx: ServiceContext) -> ASGIApp:
             Route(UNSUBSCRIBE + "{token}", Unsubscribe(ctx, deadlines), methods=["GET", "HEAD", "POST"]),
             Route(_MESSAGES + "{endpoint}", messages, methods=["POST"]),
             Route(_INTERACTIONS + "{endpoint}", interactions, methods=["POST"]),
+            Route(_TRIGGERS + "{name}", trigger, methods=["POST"]),
             Route(_CALLBACKS + "{provider}/{kind}", callback, methods=["GET", "POST", "OPTIONS"]),
             Route(_CALLBACKS + "{provider}/{kind}/{secret}", callback, methods=["GET", "POST", "OPTIONS"]),
         ],
@@ -60,6 +63,7 @@ def build(ctx: ServiceContext) -> ASGIApp:
     posts: dict[str, tuple[ASGIApp, dict[str, str]]] = {
         **{_MESSAGES + name: (messages, {"endpoint": name}) for name in ctx.configuration.endpoints},
         **{_INTERACTIONS + name: (interactions, {"endpoint": name}) for name in ctx.configuration.interactions},
+        **{_TRIGGERS + name: (trigger, {"name": name}) for name in ctx.configuration.triggers},
         **{
             f"{_CALLBACKS}{name}/{kind}": (callback, {"provider": name, "kind": kind})
             for name, provider in ctx.providers.items()

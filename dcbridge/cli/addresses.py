@@ -32,6 +32,8 @@ def addresses(configuration: Configuration) -> Iterator[Address]:
     for what, names in (("messages", configuration.endpoints), ("interactions", configuration.interactions)):
         for name in names:
             yield Address("Digital Channels", what, f"{base}/webhooks/{what}/{name}", f"signed with {name}'s secret")
+    for name in configuration.triggers:
+        yield Address("trigger", name, f"{base}/triggers/{name}", "signed as Standard Webhooks has it")
     for name, account in configuration.providers.items():
         yield from _callbacks(base, name, account)
 

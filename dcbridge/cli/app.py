@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dcbridge.cli import aside, consent, dead, events, genesys, provider, reconcile, subscribers
+from dcbridge.cli import aside, consent, dead, events, genesys, provider, reconcile, subscribers, trigger
 from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 from dcbridge.config.models import Configuration
 from dcbridge.ledger.jobs import QUEUES
@@ -54,6 +54,7 @@ app.add_typer(provider.app, name="provider", short_help="Several providers of on
 app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(genesys.app, name="genesys")
 app.command(short_help="Compare our messages with what Genesys exported.")(reconcile.reconcile)
+app.command(short_help="Call a trigger, to try it.")(trigger.trigger)
 
 
 def main() -> None:
@@ -181,12 +182,22 @@ def _known_queues(queues: list[str] | None) -> list[str]:
 
 def _missing_keys(settings: Settings, configuration: Configuration) -> list[str]:
     found = [of.key_is_missing(settings, configuration) for of in (consent, genesys)]
-    return [one for one in [*found, _reply_key_is_missing(settings, configuration)] if one]
+    found += [of(settings, configuration) for of in (_reply_key_is_missing, _own_key_is_missing)]
+    return [one for one in found if one]
 
 
 def _link_key_is_missing(settings: Settings, configuration: Configuration) -> str:
     links = any(one.suppress and one.suppress.link for one in configuration.channels.values())
     return consent.key_is_missing(settings, configuration) if links else ""
+
+
+def _own_key_is_missing(settings: Settings, configuration: Configuration) -> str:
+    if not settings.token_key_is_random or not configuration.own_channels:
+        return ""
+    return (
+        "DCBRIDGE_TOKEN_KEY: is not set, and messages of dcbridge's own are counted for each consumer by it; set the"
+        " same value in every process"
+    )
 
 
 def _reply_key_is_missing(settings: Settings, configuration: Configuration) -> str:

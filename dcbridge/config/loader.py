@@ -24,6 +24,7 @@ from dcbridge.config.models import Channel, Configuration, DigitalChannels, Endp
 from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.senders import Country
+from dcbridge.config.triggers import Trigger
 from dcbridge.config.yaml_mistakes import MERGE_KEY, mistake, open_quote, swallows_a_line
 from dcbridge.errors import SendError
 from dcbridge.events.sinks import KINDS as SINKS
@@ -334,6 +335,7 @@ _KEYS: dict[str | int, str] = {
     "endpoints": "a name has 1 to 64 small letters, digits and -",
     "interactions": "a name has 1 to 64 small letters, digits and -",
     "providers": "a name has 1 to 64 small letters, digits and -",
+    "triggers": "a name has 1 to 64 small letters, digits and -",
     "subscribers": "a name has 1 to 64 small letters, digits and -",
 }
 
@@ -353,6 +355,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("channels", "*", "own_messages"): OwnMessages,
     ("channels", "*", "switch"): Switch,
     ("channels", "*", "by_country", "*"): Country,
+    ("triggers", "*"): Trigger,
     ("subscribers", "*"): Subscriber,
     ("subscribers", "*", "retry"): Schedule,
     ("subscribers", "*", "pace"): EventPace,
@@ -365,6 +368,7 @@ def _fields_without_a_name(tree: Mapping[str, Tree]) -> set[Path]:
         "endpoints": list(Endpoint.model_fields),
         "interactions": list(Endpoint.model_fields),
         "channels": list(Channel.model_fields),
+        "triggers": list(Trigger.model_fields),
         "subscribers": list(Subscriber.model_fields),
         "providers": ["kind", *(name for one in KINDS.values() for name in one.fields_model.model_fields)],
     }

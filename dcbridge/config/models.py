@@ -22,6 +22,7 @@ from dcbridge.config.quiet_hours import QuietHours, fingerprints
 from dcbridge.config.routing import Slow, Switch, with_both
 from dcbridge.config.senders import Country, Destination, Sender, all_spelled
 from dcbridge.config.suppress import Suppress
+from dcbridge.config.triggers import Trigger
 from dcbridge.config.windows import ahead, written
 from dcbridge.events.sinks import Subscriber
 from dcbridge.messages import own_books
@@ -250,6 +251,9 @@ class Configuration(Model):
     slow: Slow = Field(Slow(), description="When the delivery updates of one of several providers are slow.")
     consent: Consent = Field(Consent(), description="What follows from a consumer's STOP.")
     media: Media = Field(Media(), description="Files of consumers and agents.")
+    triggers: dict[Name, Trigger] = Field(
+        {}, description="Texts that systems outside cause, by name: POST /triggers/{name}."
+    )
     genesys: Genesys | None = Field(None, description="Genesys' web interfaces beside Digital Channels.")
 
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
@@ -400,7 +404,9 @@ class Configuration(Model):
     @cached_property
     def own_channels(self) -> frozenset[str]:
         """Ids of the channels on which dcbridge sends messages of its own."""
-        return frozenset(name for name, one in self.channels.items() if one.answers or one.own_messages)
+        triggered = {one.channel for one in self.triggers.values()}
+        its = {name for name, one in self.channels.items() if one.answers or one.own_messages}
+        return frozenset(its | (triggered & self.channels.keys()))
 
     def quiet_fingerprints(self) -> dict[str, str]:
         """Of the quiet hours of each channel, by its books."""

@@ -29,6 +29,7 @@ from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.senders import Country, Sender, TextTemplate
 from dcbridge.config.statistics import Crossed, Statistics, Watch, WatchedObject
+from dcbridge.config.triggers import Trigger
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
 from dcbridge.providers import KINDS
@@ -143,6 +144,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("channels.*id*.inbound", Inbound),
     ("channels.*id*.inbound.imap.*name*", ImapMailbox),
     ("channels.*id*.inbound.imap.*name*.oauth2", OAuth2Fields),
+    ("triggers.*name*", Trigger),
     ("genesys", Genesys),
     ("genesys.auth", Auth),
     ("genesys.statistics", Statistics),

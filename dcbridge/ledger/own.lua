@@ -2,6 +2,7 @@
 --
 --   dcb:own:<channel>:<token>          how many of them one consumer got in the last day
 --   dcb:own:<channel>:<token>:<same>   how often one text of them, in the last minutes
+--   dcb:trigger:<name>                 how many calls of a trigger were taken in the last minute
 --
 -- The channel of such an entry is "own/<channel>", and so are its books: no agent wrote it, and no receipt is owed. A worker of
 -- an older version knows no such channel, and leaves it to one that does (unconfigured.lua).
@@ -37,4 +38,12 @@ function verbs.own_put()
   redis.call('SADD', 'dcb:channels', books)
   lane_push(a.lane, 'm:' .. a.ref, {books, now, now + ttl, 0, '0'})
   return 'new'
+end
+
+-- @verb own_admit trigger per_minute -> ms
+-- 0 where one more call of a trigger may be taken; else how long to wait.
+function verbs.own_admit()
+  local key = 'dcb:trigger:' .. a.trigger
+  if not is_too_many(key, a.per_minute, 60000) then return 0 end
+  return math.max(1, redis.call('PTTL', key))
 end

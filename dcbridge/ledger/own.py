@@ -67,3 +67,7 @@ class Own:
             self._keep.ended_ms,
         )
         return word(answer)
+
+    async def admit(self, trigger: str, per_minute: int) -> float:
+        """0 where one more call of a trigger may be taken; else seconds to wait."""
+        return int(await self._script.record("own_admit", trigger, per_minute)) / 1000

@@ -149,6 +149,10 @@ class Metrics:
             "dcbridge_own_messages", "Messages of dcbridge's own, by what became of them when they were caused.",
             ["channel", "result"], registry=r,
         )  # fmt: skip
+        self.triggers = Counter(
+            "dcbridge_triggers", "Calls of triggers whose signature is right, by what became of them.",
+            ["trigger", "result"], registry=r,
+        )  # fmt: skip
         self.answers = Counter(
             "dcbridge_answers", "Consumer messages that a rule of `answers` fitted, by its first words.",
             ["channel", "rule", "result"], registry=r,

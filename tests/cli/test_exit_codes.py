@@ -52,6 +52,7 @@ NOT_THERE = [
     "provider drain nobody", "provider prefer nobody", "provider clear nobody", "provider drain twilio", "drill nobody",
     "drill twilio", "drill twilio --share 1%",
     "aside show m:none", "aside show m:none --json", "aside back m:none", "aside drop m:none",
+    "trigger nobody --to +16504661149",
 ]  # fmt: skip
 WRONG = [
     "", "nothing", "books extra", "books --limit 0", "books --nothing", "dead", "dead nothing", "dead show",
@@ -61,7 +62,7 @@ WRONG = [
     "mail-in extra", "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
     "provider", "provider drain", "provider prefer", "provider clear", "drill",
     "genesys", "genesys login", "genesys check", "genesys nothing",
-    "fail", "aside", "aside show", "aside back", "aside drop",
+    "fail", "aside", "aside show", "aside back", "aside drop", "trigger", "trigger textback",
     "consent", "consent show", "consent add", "consent lift", "consent import", "consent show +16504661149",
 ]  # fmt: skip
 AT_REDIS = [
@@ -88,6 +89,7 @@ CONFIGURED = [
     "worker --burst",
     "subscribers test sandbox",
     "events tail",
+    "trigger textback --to +16504661149",
 ]
 ELSEWHERE = {
     "addresses",
@@ -100,6 +102,7 @@ ELSEWHERE = {
     "check",
     "events tail",
     "subscribers test",
+    "trigger",
 }
 
 

@@ -112,3 +112,36 @@ def test_a_channel_without_any_of_it_is_announced_as_before() -> None:
     assert read("provider: a").limits().keys() == {"1", "mail"}
     assert answers("{when: [a], say: x}").limits().keys() == {"1", "mail", "own/1"}
     assert answers("{when: [a], say: x}").limits()["own/1"] == answers("{when: [a], say: x}").limits()["1"]
+
+
+SECRET = "whsec_" + "A" * 43 + "="
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("{text: x, secrets: [S]}", "triggers.t.channel: is missing"),
+        ("{channel: '1', secrets: [S]}", "triggers.t.text: is missing"),
+        ("{channel: '1', text: x}", "triggers.t.secrets: is missing"),
+        ("{channel: '1', text: x, secrets: []}", "triggers.t.secrets: should not be empty"),
+        ("{channel: '1', text: x, secrets: [whsec_c2hvcnQ=]}", "triggers.t.secrets[0]: should hold 24 to 64 bytes"),
+        ("{channel: '1', text: x, secrets: [a-secret-of-letters]}", "triggers.t.secrets[0]: should begin with whsec_"),
+        ("{channel: '9', text: x, secrets: [S]}", "triggers.t.channel: is no channel"),
+        ("{channel: mail, text: x, secrets: [S]}", "triggers.t.channel: is a channel of type email"),
+        ("{channel: '1', text: '{a', secrets: [S]}", "triggers.t.text: has a { that is no placeholder: write {name}"),
+        ("{channel: '1', text: '{wait:x}', secrets: [S]}", "triggers.t.text: has a placeholder {wait:…}"),
+        (f"{{channel: '1', text: '{'ê' * 202}', secrets: [S]}}", "triggers.t.text: takes 4 SMS, and 3 are the most"),
+        ("{channel: '1', text: x, secrets: [S], per_minute: 0}", "triggers.t.per_minute: should be at least 1"),
+        ("{channel: '1', text: x, secrets: [S], tolerance: 7200}", "triggers.t.tolerance: should be at most"),
+    ],
+)
+def test_a_trigger_that_cannot_be_called_is_refused_where_it_stands(given: str, says: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        read("provider: a", f"triggers: {{t: {given.replace('S]', SECRET + ']')}}}\n")
+    found = [str(problem) for problem in refused.value.problems]
+    assert any(says in one for one in found), found
+
+
+def test_a_trigger_makes_its_channel_one_of_own_messages() -> None:
+    found = read("provider: a", f"triggers: {{t: {{channel: '1', text: 'Hi {{name}}', secrets: [{SECRET}]}}}}\n")
+    assert (found.own_channels, found.triggers["t"].variables) == (frozenset({"1"}), frozenset({"name"}))

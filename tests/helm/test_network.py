@@ -227,6 +227,17 @@ def test_nobody_means_nobody() -> None:
     assert not [arrow for arrow in found if arrow[2] in (8081, 8082)]
 
 
+def test_calls_of_triggers_are_let_in_where_there_are_some() -> None:
+    config = values("everything")["config"] | {
+        "triggers": {"textback": {"secrets": ["file:/run/secrets/dcbridge/textback"]}}
+    }
+    for one in objects({**values("everything"), "config": config}):
+        if one["kind"] == "Ingress":
+            assert one["spec"]["rules"][0]["http"]["paths"][-1]["path"] == "/triggers/"
+        if one["kind"] == "HTTPRoute":
+            assert one["spec"]["rules"][0]["matches"][-1]["path"]["value"] == "/triggers/"
+
+
 @pytest.mark.parametrize("name", ["everything", "sentinel"])
 def test_an_ingress_and_a_route_reach_the_public_port_and_the_public_paths_alone(name: str) -> None:
     found = objects(name)

@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
@@ -47,3 +47,16 @@ def signature(keys: Iterable[bytes], event_id: str, timestamp: int, body: bytes)
     signed = b"%s.%d.%s" % (event_id.encode(), timestamp, body)
     made = (base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode() for key in keys)
     return " ".join(f"v1,{one}" for one in made)
+
+
+MOST_SIGNATURES = 16  # of one request that are looked at; a sender that rotates its secrets gives a few
+
+
+def place_of_key(keys: Sequence[bytes], message_id: str, timestamp: int, given: str, body: bytes) -> int | None:
+    """Which of the keys made one of the signatures in a webhook-signature; None where none did."""
+    found = [one.removeprefix("v1,").encode("latin-1", "replace") for one in given.split() if one.startswith("v1,")]
+    for place, key in enumerate(keys):
+        right = signature([key], message_id, timestamp, body).removeprefix("v1,").encode()
+        if any(hmac.compare_digest(right, one) for one in found[:MOST_SIGNATURES]):
+            return place
+    return None
