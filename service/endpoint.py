@@ -23,6 +23,7 @@ from dcbridge.settings.process import Settings
 from service.answer import RETRY_AFTER, Answer, Refusal, plain
 from service.journal.inbox import Inbox
 from service.keys import Keys
+from service.mail_buckets import MailBuckets
 from service.presence import Presence
 from service.request import Request
 
@@ -41,6 +42,7 @@ class ServiceContext:
     tokens: Tokens
     metrics: Metrics
     keys: Keys = field(default_factory=Keys)
+    mail_buckets: MailBuckets = field(default_factory=MailBuckets)
     presence: Presence = field(default_factory=Presence)
 
 

@@ -146,6 +146,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
     if journal is not None:
         await journal.close()
     await ctx.keys.close()
+    await ctx.mail_buckets.close()
     if bucket is not None:
         await bucket.close()
     await say_goodbye(ctx.presence, ledger)

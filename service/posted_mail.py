@@ -79,18 +79,35 @@ class PostedMails:
             raise Refusal(503, "unreadable", "no mail in it; send it again", RETRY_AFTER) from None
         if mails is None:
             return await stored(ctx, request, provider, called, proof, secret, len(called.body))
-        words = [await self._store(mail) for mail in mails]
+        words = [await self._store(ctx, provider, mail, posting) for mail in mails]
         return Outcome(Answer(200, b""), ", ".join(words) or "none", {"kind": "inbound", "bytes": len(called.body)})
 
-    async def _store(self, mail: PostedMail) -> str:
-        """ "accepted", or "unknown mailbox" where it is for none of ours. Raises Refusal 503."""
+    async def _store(self, ctx: ServiceContext, provider: Provider, mail: PostedMail, posting: Posting) -> str:
+        """ "accepted"; "unknown mailbox" where it is for none of ours, "repeated" where it has left its bucket.
+
+        Raises Refusal 503, or 413 for what lies in a bucket and is too large.
+        """
+        assert isinstance(provider, BringsMail)
         refusals = {to: self._taker.refusal(to, mail.sender or "") for to in dict.fromkeys(mail.recipients)}
         ours = [to for to, why in refusals.items() if not why]
         if any(why.startswith("4") for why in refusals.values()):
             raise Refusal(503, "too many", "too many mails at once; send it again", RETRY_AFTER)
         if not ours:
             return "unknown mailbox"
-        answers = await self._taker.take(mail.raw, mail.sender, ours)
+        raw, buckets, store = mail.raw, ctx.mail_buckets, provider.mail_store
+        if mail.stored and store is not None:
+            most = ctx.settings.mail_limit
+
+            async def room(size: int) -> None:
+                await posting.take(size * IN_MEMORY)
+
+            found = await buckets.fetch(ctx.metrics, provider.name, store, mail.stored, most, room)
+            if found is None:
+                return "repeated"
+            raw = found
+        answers = await self._taker.take(raw, mail.sender, ours)
         if not all(answer.startswith("250") for answer in answers):
             raise Refusal(503, "unavailable", "not stored; send it again", RETRY_AFTER)
+        if mail.stored and store is not None and store.delete:
+            await buckets.delete(provider.name, store, mail.stored)
         return "accepted"

@@ -21,6 +21,7 @@ from dcbridge.messages import AgentMessage, ConsumerMessage, Cost, DeliveryUpdat
 from dcbridge.oauth2 import MailCredentials
 from dcbridge.providers.opt_outs import OptOutList
 from dcbridge.providers.phone import Senders
+from dcbridge.providers.sigv4 import SigV4Login
 from dcbridge.smpp.pdu import Bind
 
 
@@ -369,20 +370,34 @@ class HasMedia(HasLogin, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class MailStore:
+    """A bucket in which a company puts the mails that it tells of. `url`: without a slash at the end."""
+
+    url: str
+    login: SigV4Login
+    delete: bool  # what is stored here as well
+
+
+@dataclass(frozen=True, slots=True)
 class PostedMail:
     """A consumer's mail as a company hands it on. `sender`: MAIL FROM, None where it does not say.
 
-    `recipients`: the mailboxes that it came to, as the envelope has them.
+    `recipients`: the mailboxes that it came to, as the envelope has them. `stored`: where it is below the provider's
+    `mail_store`, as a URL writes it; `raw` is b"" then.
     """
 
     raw: bytes = field(repr=False)
     sender: str | None = field(repr=False)
     recipients: tuple[str, ...] = field(repr=False)
+    stored: str = field(default="", repr=False)
 
 
 @runtime_checkable
 class BringsMail(Protocol):
     """A provider that posts what consumers write to our mailboxes, one request for each mail."""
+
+    @property
+    def mail_store(self) -> MailStore | None: ...
 
     def proven_by_head(self, head: Callback) -> bool:
         """Before the body is read, which is b"" here: whether the request shows a secret already. False where only
@@ -463,6 +478,7 @@ class Adapter:
     opt_out_list: OptOutList | None = None
     login: TokenLogin | SigningLogin | None = None
     shared_login: MailCredentials | None = None
+    mail_store: MailStore | None = None
 
     def key_wanted(self, callback: Callback) -> httpx.Request | None:
         return None

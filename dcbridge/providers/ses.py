@@ -13,11 +13,12 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Self
+from urllib.parse import quote
 
 import httpx
 import orjson
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, RouteRefused, Throttled, Unreadable, UnreadableEvent
 from dcbridge.messages import AgentMessage, DeliveryUpdate, Reason, Suppression, UpdateStatus
@@ -27,6 +28,7 @@ from dcbridge.providers.base import (
     Answer,
     Callback,
     Can,
+    MailStore,
     MediaLimits,
     Part,
     PostedMail,
@@ -72,8 +74,23 @@ class SesFields(EmailFields):
         allow_inf_nan=False,
         description="Seconds by which the time of a notification may differ from now.",
     )
+    mail_bucket: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])?$",
+        description="S3 bucket in which a receipt rule puts consumers' mail; that of others is refused.",
+    )
+    mail_delete: bool = Field(False, description="Whether a mail is deleted from that bucket when dcbridge has it.")
+    mail_bucket_url: CompanyUrl | None = Field(
+        None, description="URL of that bucket; by default that of its name in the region."
+    )
     base_url: CompanyUrl | None = Field(None, description="URL of the API; by default that of the region.")
     sns_url: CompanyUrl | None = Field(None, description="URL of SNS; by default that of the region.")
+
+    @model_validator(mode="after")
+    def _of_a_bucket(self) -> Self:
+        if not self.mail_bucket and (self.mail_delete or self.mail_bucket_url):
+            raise ValueError("mail_bucket is missing: mail_delete and mail_bucket_url are about it")
+        return self
 
 
 # The type of an error.
@@ -110,6 +127,7 @@ _BOUNCES: Mapping[tuple[str, str], tuple[Reason, Suppression | None]] = {
     ("Transient", "ContentRejected"): (Reason.NOT_ALLOWED, None),
     ("Transient", "CustomTimeoutExceeded"): (Reason.EXPIRED, None),
 }
+_OBJECT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,1024}")
 _ID = re.compile(r"[0-9A-Za-z-]{1,100}", re.ASCII)
 _TAG = "dcbridge"
 
@@ -140,6 +158,12 @@ class Ses(Adapter):
         token = session.get_secret_value() if session else ""
         self.login: SigV4Login = SigV4Login(fields.access_key_id, secret, token, fields.region, "ses")
         self.account = f"{self._url} {fields.topic_arns[0].split(':')[4]}"
+        if bucket := fields.mail_bucket:
+            host = f"s3.{fields.region}.amazonaws.com"
+            # A certificate of AWS is for one label before the host.
+            usual = f"https://{host}/{bucket}" if "." in bucket else f"https://{bucket}.{host}"
+            login = SigV4Login(fields.access_key_id, secret, token, fields.region, "s3")
+            self.mail_store = MailStore(fields.mail_bucket_url or usual, login, fields.mail_delete)
 
     def parts(self, message: AgentMessage) -> Sequence[Part]:
         return email_parts(message)
@@ -187,7 +211,7 @@ class Ses(Adapter):
         return a_text(sns.said(callback).get("MessageId"))
 
     def mails(self, callback: Callback) -> Sequence[PostedMail] | None:
-        """Of a receipt rule whose action is SNS; None for what confirms its subscription."""
+        """Of a receipt rule whose action is SNS, or S3 with a topic; None for what confirms its subscription."""
         message = sns.said(callback)
         if message.get("Type") != sns.NOTIFICATION:
             return None
@@ -195,20 +219,35 @@ class Ses(Adapter):
         receipt, mail = an_object(event.get("receipt")), an_object(event.get("mail"))
         to = recipients_of(*a_list(receipt.get("recipients"))[:MOST_RECIPIENTS])
         content = a_text(event.get("content"))
+        action, sender = an_object(receipt.get("action")), mail.get("source")
+        envelope = sender if isinstance(sender, str) else None
+        if not content and a_text(action.get("type")) == "S3":
+            if not to:
+                raise UnreadableEvent("no recipient")
+            return [PostedMail(b"", envelope, to, self._object(action))]
         if not content:
             if a_text(message.get("Message")).startswith("Successfully validated SNS topic"):
                 return ()
             raise UnreadableEvent("no content: a receipt rule has to hand it on in the notification")
         raw = content.encode("utf-8", "replace")
-        if a_text(an_object(receipt.get("action")).get("encoding")).upper() == "BASE64":
+        if a_text(action.get("encoding")).upper() == "BASE64":
             try:
                 raw = base64.b64decode(content, validate=True)
             except (binascii.Error, ValueError):
                 raise UnreadableEvent("content is no base64") from None
         if not to:
             raise UnreadableEvent("no recipient")
-        sender = mail.get("source")
-        return [PostedMail(raw, sender if isinstance(sender, str) else None, to)]
+        return [PostedMail(raw, envelope, to)]
+
+    def _object(self, action: Mapping[str, object]) -> str:
+        """Where a mail is in the bucket."""
+        bucket, key = a_text(action.get("bucketName")), a_text(action.get("objectKey"))
+        if not self._fields.mail_bucket or bucket != self._fields.mail_bucket:
+            raise UnreadableEvent("stored in a bucket that is not mail_bucket")
+        # httpx takes "." and ".." out of a path.
+        if not _OBJECT.fullmatch(key) or not {".", ".."}.isdisjoint(key.split("/")):
+            raise UnreadableEvent("no key of an object")
+        return quote(key, safe="/-_.~")
 
     def parse_callback(self, callback: Callback) -> Sequence[DeliveryUpdate]:
         message = sns.said(callback)

@@ -37,6 +37,7 @@ MOST = 128 << 20  # bytes of an object; none of ours is as large
 _CODE = re.compile(rb"<Code>([A-Za-z0-9]{1,64})</Code>")
 FAR = 60.0  # seconds by which two clocks may differ, where that is not why a request is refused
 _EMPTY = hashlib.sha256(b"").hexdigest()
+_ENCRYPTED = "x-amz-meta-x-amz-"  # what a client wrote of a key of its own
 _SKEWED = "RequestTimeTooSkewed"
 
 T = TypeVar("T")
@@ -44,6 +45,10 @@ T = TypeVar("T")
 
 class BucketAway(OSError):
     """What the bucket did not do. Says nothing of where it is, or of what was to be kept."""
+
+
+class ObjectTooLarge(Exception):
+    """It has more bytes than are wanted."""
 
 
 class _Again(Exception):
@@ -114,6 +119,35 @@ class S3Blobs:
                     self._missing(httpx.Response(answer.status, headers=head, content=await answer.whole()))
                     return None
                 return await answer.whole()
+
+        return await self._tried(get)
+
+    async def fetch(self, name: str, most: int, room: Callable[[int], Awaitable[None]]) -> bytes | None:
+        """As `read`, of an object that others wrote. `room` is asked before so many more bytes are kept, and may raise.
+
+        Raises ObjectTooLarge above `most` bytes, and BucketAway.
+        """
+        held = 0
+
+        async def get() -> bytes | None:
+            nonlocal held
+            async with self._opened().stream(self._request("GET", name), MOST) as answer:
+                if answer.status != 200:
+                    head = [(one.encode(), value.encode()) for one, value in answer.headers.items()]
+                    self._missing(httpx.Response(answer.status, headers=head, content=await answer.whole()))
+                    return None
+                if any(one.startswith(_ENCRYPTED) for one in answer.headers):
+                    raise BucketAway("encrypted by who wrote it")
+                came, pieces = 0, []
+                async for piece in answer.pieces():
+                    came += len(piece)
+                    if came > most:
+                        raise ObjectTooLarge
+                    if came > held:
+                        await room(came - held)
+                        held = came
+                    pieces.append(piece)
+                return b"".join(pieces)
 
         return await self._tried(get)
 

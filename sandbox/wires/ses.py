@@ -7,14 +7,17 @@ https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-exampl
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 import secrets
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email import message_from_bytes
 
 import orjson
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.config import Account
@@ -26,6 +29,9 @@ from sandbox.wires.sns import Topic
 from sandbox.world import World
 
 FIELDS = {"Destination", "Content", "EmailTags", "ConfigurationSetName"}
+MOST_NOTIFIED = 150 << 10  # bytes of a mail that a notification can hold
+MOST_OBJECTS = 20
+_BUCKET = "/ses/bucket"
 _TAG = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _MESSAGE_ID = re.compile(rb"(?im)^message-id:.*\r\n")
 
@@ -39,12 +45,29 @@ class SesWire:
         self.world, self.name, self.account = world, name, account
         self._topic = Topic(world, account.secrets["private_key"], account.secrets["topic_arn"], "/ses/sns")
         self._url = f"{world.config.bridge_url}/callbacks/{name}"
+        self._bucket: OrderedDict[str, bytes] = OrderedDict()
 
     def new_id(self) -> str:
         return f"0100{secrets.token_hex(6)}-{secrets.token_hex(4)}-4444-8888-{secrets.token_hex(6)}-000000"
 
     def routes(self) -> Sequence[Route]:
-        return self._topic.routes()
+        return (*self._topic.routes(), Route(_BUCKET + "/{key:path}", self._object, methods=["GET", "DELETE"]))
+
+    async def _object(self, request: Request) -> Response:
+        """Of the bucket in which a receipt rule puts mail."""
+        kept, signed = self.account.secrets, {"host", "x-amz-content-sha256", "x-amz-date"}
+        try:
+            check_sigv4(request, b"", "s3", kept["access_key_id"], kept["secret_access_key"], signed)
+        except RefusedError:
+            return Response(b"<Error><Code>SignatureDoesNotMatch</Code></Error>", 403, media_type="application/xml")
+        key = request.path_params["key"]
+        if request.method == "DELETE":
+            self.world.counts["bucket.deleted"] += 1
+            self._bucket.pop(key, None)
+            return Response(status_code=204)
+        if key not in self._bucket:
+            return Response(b"<Error><Code>NoSuchKey</Code></Error>", 404, media_type="application/xml")
+        return Response(self._bucket[key], media_type="binary/octet-stream")
 
     def submitted(self, request: Request, body: bytes) -> Posted:
         kept = self.account.secrets
@@ -84,12 +107,21 @@ class SesWire:
         return [self._topic.publish(f"{self._url}/status", {**about, "mail": common})]
 
     def write(self, raw: bytes, sender: str, to: str) -> Call | None:
-        """Of a receipt rule whose action is the topic."""
-        said = {
-            "notificationType": "Received", "content": base64.b64encode(raw).decode(),
-            "mail": {"source": sender, "messageId": "x", "destination": [to]},
-            "receipt": {"recipients": [to], "action": {"type": "SNS", "encoding": "BASE64"}},
+        """Of a receipt rule whose action is the topic; of one whose action is the bucket, where a mail is too large."""
+        said: dict[str, object] = {
+            "notificationType": "Received", "mail": {"source": sender, "messageId": "x", "destination": [to]}
         }  # fmt: skip
+        action: dict[str, object] = {"type": "SNS", "encoding": "BASE64", "topicArn": self.account.secrets["topic_arn"]}
+        if len(raw) > MOST_NOTIFIED:
+            key = f"inbound/{hashlib.sha256(raw).hexdigest()[:40]}"
+            self._bucket[key] = raw
+            while len(self._bucket) > MOST_OBJECTS:
+                self._bucket.popitem(last=False)
+            place = {"bucketName": "sandbox-mails", "objectKeyPrefix": "inbound", "objectKey": key}
+            action = {"type": "S3", "topicArn": self.account.secrets["topic_arn"], **place}
+        else:
+            said["content"] = base64.b64encode(raw).decode()
+        said["receipt"] = {"recipients": [to], "action": action}
         return self._topic.publish(f"{self._url}/inbound", said)
 
 

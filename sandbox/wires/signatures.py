@@ -17,7 +17,7 @@ from sandbox.wires.base import RefusedError
 
 OLDEST = 300.0  # seconds
 _SHOWN = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=([A-Z0-9]+)/(\d{8}/[a-z0-9-]+/([a-z-]+)/aws4_request),"
+    r"AWS4-HMAC-SHA256 Credential=([A-Z0-9]+)/(\d{8}/[a-z0-9-]+/([a-z0-9-]+)/aws4_request),"
     r" SignedHeaders=([a-z0-9;-]+), Signature=([0-9a-f]{64})"
 )
 

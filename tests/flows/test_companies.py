@@ -441,6 +441,22 @@ def test_a_mail_that_a_company_posts_reaches_the_agent_once(stack: Stack, kind: 
     assert [(one["text"], one["channel_id"]) for one in seen()] == [("Order 17\n\nGrüße, Tuesday?", channel)]
 
 
+def test_a_mail_that_lies_in_a_bucket_reaches_the_agent_once(stack: Stack) -> None:
+    sender, care = f"ana-{secrets.token_hex(4)}@example.com", account(stack, "ses").number
+    head = f"From: {sender}\r\nTo: {care}\r\nSubject: A large one\r\nMessage-ID: <{secrets.token_hex(8)}@a.example>\r\n"
+    raw = f"{head}\r\nTuesday?\r\n" + ("and much more " * 9 + "\r\n") * 1800
+    told = {"provider": "ses", "from": sender, "to": care, "raw": raw}
+    assert len(raw) > 150 << 10
+    assert [stack.sandbox("consumer/posted-mail", told)["status"] for _ in range(2)] == [200, 200]
+
+    def seen() -> list[str]:
+        return [one["text"] for one in stack.state()["seen"] if one["sender"] == sender]
+
+    until(seen, "the agent sees it")
+    stack.settled()
+    assert [text.split("\n")[:3] for text in seen()] == [["A large one", "", "Tuesday?"]]
+
+
 @pytest.mark.parametrize("kind", BRINGERS)
 def test_a_mail_without_proof_is_refused_and_its_twin_is_taken(stack: Stack, kind: str) -> None:
     wire, token = build_mail(world(stack), kind, account(stack, kind)), b'"token"\r\n\r\n'

@@ -146,4 +146,5 @@ async def open_service(
             yield ServiceClient(ctx, redis, http)
     finally:
         await ctx.keys.close()
+        await ctx.mail_buckets.close()
         await redis.aclose()

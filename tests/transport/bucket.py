@@ -91,7 +91,8 @@ class FakeBucket:
             return "XAmzContentSHA256Mismatch"
         if request.headers.get("x-amz-security-token") != self.token or (self.token and names[-1][-5:] != "token"):
             return "InvalidToken"
-        signed: Any = AWSRequest(request.method, str(request.url), headers={n: request.headers[n] for n in names})
+        url = str(request.url.replace(path="")) + request.scope["raw_path"].decode()  # as it was asked for
+        signed: Any = AWSRequest(request.method, url, headers={n: request.headers[n] for n in names})
         signed.context["timestamp"] = request.headers["x-amz-date"]
         auth = S3SigV4Auth(Credentials(KEY_ID, SECRET, self.token), "s3", REGION)
         right = auth.signature(auth.string_to_sign(signed, auth.canonical_request(signed)), signed)

@@ -300,6 +300,9 @@ COMPANIES: dict[str, Company] = {
     secret_access_key: file:ses_secret_access_key
     configuration_set: dcbridge
     topic_arns: ["{topic_arn}"]
+    mail_bucket: sandbox-mails
+    mail_bucket_url: http://127.0.0.1:{page}/ses/bucket
+    mail_delete: true
 """,
         secrets={"secret_access_key": _secret, "private_key": _rsa_key},
         values={"access_key_id": "AKIASANDBOX0002", "topic_arn": "arn:aws:sns:eu-west-1:123456789012:mail"},
