@@ -43,7 +43,7 @@ FLOORS = (
     ("events",),
     ("config",),
     ("intake", "mail_intake", "own_messages", "digital_channels", "reconcile", "runtime"),
-    ("replay", "interfaces"),
+    ("replay", "interfaces", "controls"),
     ("notifications",),
     ("cli",),
 )

@@ -292,7 +292,7 @@ class RelayWorker(BaseWorker):
 
     def serialize(self) -> dict[str, Any]:
         """What RQ's registry holds of a worker, and what `dcbridge status` tells of it besides."""
-        ours = {"dcbridge": VERSION, "concurrency": self.settings.concurrency, "claims_as": self._claims_as}
+        ours = {"dcbridge": VERSION, "concurrency": self.settings.concurrency, "claims_as": self._claims_as, "controls": 1}
         return {**super().serialize(), **ours}
 
     async def _keep_alive(self, announced: asyncio.Event) -> None:

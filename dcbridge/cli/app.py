@@ -13,7 +13,19 @@ from typing import Annotated
 
 import typer
 
-from dcbridge.cli import aside, consent, dead, events, genesys, provider, reconcile, subscribers, trigger
+from dcbridge.cli import (
+    aside,
+    consent,
+    controls,
+    dead,
+    events,
+    genesys,
+    messages,
+    provider,
+    reconcile,
+    subscribers,
+    trigger,
+)
 from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 from dcbridge.config.models import Configuration
 from dcbridge.ledger.jobs import QUEUES
@@ -388,15 +400,18 @@ def status(
     raise at_the_ledger(config, lambda session: show(session, wanted, as_json))
 
 
-@app.command(short_help="End a pause that a provider or a subscriber asked for.")
-def resume(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A provider, or subscribers/NAME for a subscriber.")],
-    config: ConfigOption = None,
-) -> None:
-    """End a pause (Retry-After) that a provider or a subscriber asked for, and release what waits for it."""
-    from dcbridge.cli.resume import resume as end_pause
-
-    raise at_the_ledger(config, lambda session: end_pause(session, name))
+for _name, _command, _short in (
+    ("pause", controls.pause, "Stop sending: a provider, a channel, a subscriber or a conversation."),
+    ("resume", controls.resume, "End a pause or a hold, or one that a provider asked for."),
+    ("hold", controls.hold, "Hold the messages of a channel for review."),
+    ("release", messages.release, "Send messages that are held for review."),
+    ("reject", messages.reject, "Fail messages that are held for review."),
+    ("cancel", messages.cancel, "Cancel messages that were not sent yet."),
+    ("retry", messages.retry, "Make the next attempt now."),
+    ("drain", controls.drain, "Send nothing more, and say when it is safe to stop."),
+    ("audit", controls.audit, "Show who paused, cancelled or released what, and why."),
+):
+    app.command(_name, short_help=_short)(_command)
 
 
 @app.command(short_help="Send a share of new conversations through a spare provider.")

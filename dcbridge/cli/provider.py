@@ -202,6 +202,8 @@ def health(one: Provider, at: float) -> tuple[str, str]:
         by = f" by {order.by}{why}, until {utc(order.until)[:19]}Z"
     if order and order.how == "drain":
         return "no", f"drained{by}"
+    if one.stopped:
+        return "no", "paused by an operator"
     if one.open:
         return "no", f"its breaker is open ({one.why}), for {format_age(one.open_for)}"
     if one.paused_for:

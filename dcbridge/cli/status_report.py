@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from dcbridge.cli.controls import told
 from dcbridge.cli.mailbox_status import MailboxStatus, mailboxes
 from dcbridge.cli.terminal import Session, format_age, utc
+from dcbridge.controls import as_json as controls_as_json
 from dcbridge.ledger.reports import books as ledger_books
 from dcbridge.ledger.reports import conversations, overview
 from dcbridge.ledger.reports.books import Books, ChannelBooks
@@ -216,6 +218,12 @@ def _problems(
         for worker in now.workers
         if worker.silent and worker.last_heard < LATELY
     ]
+    found += [told(one, now.at) for one in now.controls]
+    found += [
+        f"worker {worker.name} is of an older version, and sends what is paused: replace it"
+        for worker in now.workers
+        if now.controls and not worker.silent and not worker.obeys
+    ]
     found += [
         f"{one.name}: nothing has been sent for {format_age(one.open_for)} ({code_words(one.why)}); {one.parked} wait;"
         f" next attempt {f'in {format_age(one.next_probe_in)}' if one.next_probe_in else 'is due'}"
@@ -318,6 +326,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "redis": status.redis,
         "problems": list(status.problems),
         "suspended": now.suspended,
+        "controls": [controls_as_json(one) for one in now.controls],
         "services": [asdict(service) for service in status.services],
         "workers": [asdict(worker) for worker in now.workers],
         "queues": [asdict(queue) for queue in now.queues],

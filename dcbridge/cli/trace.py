@@ -10,7 +10,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from dcbridge import controls
 from dcbridge.cli import search
+from dcbridge.cli.controls import told
 from dcbridge.cli.damage import LAST, sound
 from dcbridge.cli.terminal import Session, format_duration, out, print_block, print_json, say_error, utc
 from dcbridge.genesys.payloads import MAX_RECIPIENTS
@@ -135,6 +137,7 @@ async def _message(session: Session, ref: str) -> Life | None:
     channel = session.configuration.channel(entry.channel_id)
     provider = entry.provider or (channel.provider if channel else "")
     place = await reports.place_of(redis, ref, entry, provider)
+    now = await controls.now(session.ledger)
     facts = {
         "message": ref,
         "state": entry.state,
@@ -149,6 +152,7 @@ async def _message(session: Session, ref: str) -> Life | None:
         "sent from": _sent_from(entry),
         "doubled": f"{entry.doubled_by} delivered it as well" if entry.doubled_by else "",
         "waits behind": f"{place.in_lane} in its conversation" if place.in_lane else "",
+        "paused": [told(one, now) for one in await controls.stopping(session.ledger, entry, provider)],
         "held back": _held_back(entry, provider if place.is_parked else "", place.breaker_why),
         "last code": entry.last_code,
         "outcome was unknown": {0: "", 1: "once"}.get(entry.times_unknown, f"{entry.times_unknown} times"),
@@ -238,6 +242,8 @@ def _held_back(entry: MessageEntry, parked_at: str, why: bytes | None) -> str:
     kind, _, name = entry.line.partition("-")
     if kind == "r":
         return f"none of the providers of channel {name} is available"
+    if kind == "k":
+        return "an operator has to resume it"
     if night := read_line(entry.line):
         return f"quiet hours of its consumer, until {utc(night[1])}"
     if kind == "u":

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from dcbridge.ledger.asides import Asides
 from dcbridge.ledger.blobs import BlobRoom, Blobs, BlobStore
 from dcbridge.ledger.consent import Consent
+from dcbridge.ledger.controls import Controls
 from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.deliveries import Deliveries
 from dcbridge.ledger.entries import Claimed, Decision, MessageClaim, OwedReceipt, Swept, TaskClaim
@@ -101,6 +102,7 @@ class Ledger:
         self.asides = Asides(script)
         self.blobs = Blobs(script, self._room, self._store)
         self.consent = Consent(script)
+        self.controls = Controls(script)
         self.dead_letters = DeadLetters(script, keep)
         self.events = Events(script, keep)
         self.layout = Layout(script)

@@ -10,6 +10,7 @@
 -- holds the latest time that a sweep has seen:
 --
 --   time    the ledger's time at the last sweep      offset   ms that it is ahead of Redis' clock; 0 as a rule
+--   controls   1 while an operator has stopped anything (controls.lua)
 --
 -- After a step back it goes on from where it was, and 5 % slower until the offset is used up. A clock that then jumps
 -- forward (it was set right, or nobody swept for a while) uses it up at once. A step forward while the offset is 0 cannot
@@ -17,7 +18,7 @@
 
 local JUMP = 60000 -- ms between two sweeps that are a jump of the clock and not a sweep that was late
 
-local verbs, owed = {}, {}
+local verbs, owed, controls = {}, {}, {read = {}}
 local given, ARGV = ARGV, {}
 local iso = given[1]
 local TERMINAL = {[S.delivered] = true, [S.failed] = true, [S.removed] = true, [S.unconfirmed] = true}
@@ -32,11 +33,12 @@ end
 
 do
   local moment = redis.call('TIME')
-  local f = redis.pcall('HMGET', 'dcb:watched', 'time', 'offset', 'at')
+  local f = redis.pcall('HMGET', 'dcb:watched', 'time', 'offset', 'at', 'controls')
   if f.err then
     redis.call('DEL', 'dcb:watched') -- of another type: nothing in it is worth a standstill
     f = {}
   end
+  controls.any = f[4] and true or false
   clock.real = moment[1] * 1000 + math.floor(moment[2] / 1000)
   clock.stored = tonumber(f[2] or '0') or 0
   clock.latest = math.max(tonumber(f[1] or '0') or 0, tonumber(f[3] or '0') or 0) -- an older version writes `at` alone

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from dcbridge.ledger.controls import Target
 from dcbridge.ledger.fields import MessageEntry, State, TaskEntry, TaskState
 from dcbridge.messages import Reason
 
@@ -157,6 +158,14 @@ def _hop(at: float, line: str, entry: MessageEntry | TaskEntry) -> Hop:
             return Hop(at, f"{rest} has it as well")
         case "settled":
             return Hop(at, f"outcome still unknown: {_SETTLED.get(rest, rest)}")
+        case "stopped":
+            return Hop(at, f"waits for an operator: {Target.of(rest) or rest} is paused or held")
+        case "cancelled":
+            return Hop(at, "cancelled by an operator")
+        case "released":
+            return Hop(at, "released by an operator")
+        case "woken":
+            return Hop(at, "the next attempt is made now, as an operator wants")
         case "quiet":
             return Hop(at, "waits for quiet hours to end", {"for_seconds": round(_seconds(rest) - at)})
         case "receipt":
@@ -166,7 +175,7 @@ def _hop(at: float, line: str, entry: MessageEntry | TaskEntry) -> Hop:
             return Hop(at, line)
 
 
-_SETTLED = {"same_key": "sent again with the same key"}
+_SETTLED = {"same_key": "sent again with the same key", "by hand": "sent again by an operator"}
 _OUTCOMES = {
     "taken": "accepted by the provider",
     "retry": "not accepted",

@@ -8,14 +8,14 @@
 -- <key> is "c-<channel>" for a channel with limits of its own, "p-<provider>" for a provider with limits or one that
 -- asked for silence, and "u-<channel>" for a channel that is not configured. The first of a channel's line stands in the
 -- line of its provider as well while that is what it waits for, so that the oldest of all its channels goes first.
--- "n-…" is of quiet.lua.
+-- "n-…" is of quiet.lua, "k-…" of controls.lua.
 --
 -- An entry holds the `line` it waits in ("b-<provider>": the parked ones of an open breaker), and as its `slot` when it
 -- was dispatched. Who waits has no job, and is due when its time to live ends: waiting costs nothing, however many do. Who is
 -- dispatched has booked its place in time and in flight, and a job.
 --
 -- `known` of a message: {channel, ms accepted, ms when its time to live ends, attempts, part, slot}; and for routes.lua
--- {…, provider, unknown requests}.
+-- {…, provider, unknown requests, lane}, and ms when it was cancelled.
 
 local LOOK_SOON = 1000
 local LOOK_LATE = 60000
@@ -29,11 +29,11 @@ local stood = 0
 
 local function known_of(ref)
   return redis.call('HMGET', 'dcb:m:' .. ref, F.channel_id, F.accepted_at, F.expires_at, F.attempts, F.part, F.slot, F.provider,
-    F.unknown_requests)
+    F.unknown_requests, F.lane, F.cancelled)
 end
 
-local function is_over(known)
-  return known[5] == '0' and tonumber(known[3] or '0') <= now
+local function is_over(known, ref)
+  return known[5] == '0' and tonumber(known[3] or '0') <= now and controls.ends_at(ref, known) <= now
 end
 
 -- What is reckoned with of a message in a line.
@@ -120,11 +120,21 @@ local function stand_back(ref, known, limits, look)
   stand_in(own_line(limits), ref, known, look or now)
 end
 
+-- Into the line of what an operator has stopped. `q`: the line that it is in.
+local function stand_stopped(what, ref, known, q)
+  if q then stop_waiting(ref, known[1], q, nil) end
+  note('dcb:m:' .. ref, 'stopped', what)
+  stand_in('k-' .. what, ref, known, now + LOOK_SOON)
+end
+
 -- Whoever may go gets a job, and whoever may not its place in a line.
 local function line_up(ref, known)
   known = known or known_of(ref)
   if not known[3] then return wake('m:' .. ref) end
-  if is_over(known) then return redis.call('ZADD', 'dcb:due', known[3], 'm:' .. ref) end
+  if known[10] then return controls.end_cancelled(ref) end
+  if is_over(known, ref) then return redis.call('ZADD', 'dcb:due', known[3], 'm:' .. ref) end
+  local stop = controls.stops(ref, known)
+  if stop then return stand_stopped(stop, ref, known) end
   local channel, slot, latest = known[1], tonumber(known[6] or '0'), look_at_latest(known)
   local limits = limits_of(channel)
   if not limits then
@@ -177,6 +187,11 @@ end
 
 -- nil when a claimed message may go; else why not, and it waits in a line. `q`: the line that it is in.
 local function held_back(ref, known, q, lease)
+  local stop = controls.stops(ref, known)
+  if stop then
+    stand_stopped(stop, ref, known, q)
+    return 'paused'
+  end
   local limits = limits_of(known[1])
   if limits and limits.via then
     local any
@@ -202,6 +217,7 @@ local function held_back(ref, known, q, lease)
       book(limit, ref, lease)
     end
   elseif block then
+    if q then redis.call('ZREM', 'dcb:parked:' .. limits.provider, ref) end
     stand_back(ref, known, limits, math.min(block.till, now + LOOK_SOON))
     return 'paused'
   elseif limits and slot > now then
@@ -236,11 +252,11 @@ local function look_at_first(key, ref)
   end
   check(known)
   local limits = known[1] and routes.limits(known[1], known[7])
-  if is_over(known) then
+  if is_over(known, ref) then
     expire(ref)
-  elseif limits and (key == own_line(limits) or key == limits[1].key) then
+  elseif limits and not controls.stops(ref, known) and (key == own_line(limits) or key == limits[1].key) then
     return {known, limits, f[2]}
-  else -- its channel has got other limits, or none, or another provider
+  else -- its channel has got other limits, or none, or another provider, or is stopped
     redis.call('ZREM', line, ref)
     if f[2] == key then line_up(ref, known) end
   end

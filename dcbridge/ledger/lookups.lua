@@ -17,7 +17,8 @@ local function lookup_waits(ref, channel, lease)
     redis.call('ZADD', 'dcb:due', math.max(now, probe) + 1000, member)
     return 'parked'
   end
-  local paused = paused_till(limits.provider)
+  local stopped = controls.of('p/' .. limits.provider)
+  local paused = stopped and math.min(stopped.till or now + LOOK_LATE, now + LOOK_LATE) or paused_till(limits.provider)
   if paused > now then
     redis.call('ZADD', 'dcb:due', paused + math.random(0, 250), member)
     return 'paused'

@@ -18,7 +18,20 @@ from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 
 HERE = Path(__file__).parent
 FILES = (
-    *("clock", "aside", "common", "owed", "leases", "history", "pauses", "pacing", "routes", "speed", "breaker"),
+    *(
+        "clock",
+        "aside",
+        "common",
+        "owed",
+        "leases",
+        "history",
+        "pauses",
+        "pacing",
+        "controls",
+        "routes",
+        "speed",
+        "breaker",
+    ),
     *("subscribers", "lines"),
     *(
         "parked",
@@ -40,6 +53,7 @@ FILES = (
         "events",
         "consent",
         "quiet",
+        "operator",
         "tokens",
         "signals",
         "services",
@@ -48,7 +62,7 @@ FILES = (
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
 _OF_MESSAGES = {"own", "threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items"}
-APART = frozenset(_OF_MESSAGES | {"events", "consent", "quiet", "tokens", "signals", "services", "sweep"})
+APART = frozenset(_OF_MESSAGES | {"events", "consent", "quiet", "operator", "tokens", "signals", "services", "sweep"})
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 

@@ -61,6 +61,11 @@ finish = function(ref, state, reason, detail, receipt, keep_ms)
   return state
 end
 
+-- What an operator has cancelled while its request was under way: it is not sent again.
+function controls.end_cancelled(ref)
+  return finish(ref, S.failed, '500', controls.CANCELLED, 'Failed', 0)
+end
+
 local function all_parts_are(ref, count, word)
   for part = 0, count - 1 do
     if redis.call('HGET', 'dcb:m:' .. ref, F.part_status .. part) ~= word then return false end
@@ -210,7 +215,7 @@ function verbs.claim()
   local ref, token, lease, keep_ms = a.ref, a.token, tonumber(a.lease_ms), tonumber(a.keep_ms)
   local key = 'dcb:m:' .. ref
   local f = redis.call('HMGET', key, F.state, F.lane, F.expires_at, F.token, F.part, F.channel_id, F.accepted_at,
-    F.attempts, F.slot, F.line, F.provider, F.unknown_requests)
+    F.attempts, F.slot, F.line, F.provider, F.unknown_requests, F.cancelled)
   if not f[1] then return {'gone'} end
   if f[1] == S.sending then
     if f[4] ~= token then return {'busy'} end
@@ -219,7 +224,9 @@ function verbs.claim()
   elseif f[1] == S.accepted or f[1] == S.retry then
     if not lane_is_head(f[2], 'm:' .. ref) then return {'not its turn'} end
     if f[1] == S.retry and tonumber(redis.call('HGET', key, F.not_before) or '0') > now then return {'not yet'} end
-    if now >= tonumber(f[3]) and f[5] == '0' then
+    local known = {f[6], f[7], f[3], f[8], f[5], f[9], f[11], f[12], f[2], f[13]}
+    if known[10] then return {controls.end_cancelled(ref)} end
+    if now >= tonumber(f[3]) and is_over(known, ref) then
       finish(ref, S.failed, '305', redis.call('HGET', key, F.last_code) or '', 'Failed', keep_ms)
       return {'expired'}
     end
@@ -227,7 +234,6 @@ function verbs.claim()
       look_again('m:' .. ref, now + 250)
       return {'not announced'}
     end
-    local known = {f[6], f[7], f[3], f[8], f[5], f[9], f[11], f[12], f[2]}
     local why = held_back(ref, known, f[10], lease)
     if why then return {why} end
     redis.call('HSET', key, F.state, S.sending, F.token, token, F.lease_ends, now + lease, F.provider, known[7] or '')
@@ -313,15 +319,20 @@ end
 function verbs.retry()
   local ref, token, delay, limit = a.ref, a.token, tonumber(a.delay_ms), tonumber(a.lane_limit_ms)
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, F.state, F.token, F.expires_at, F.began_at, F.part, F.channel_id, F.attempts)
+  local f = redis.call('HMGET', key, F.state, F.token, F.expires_at, F.began_at, F.part, F.channel_id, F.attempts,
+    F.cancelled)
   if f[1] ~= S.sending or f[2] ~= token then return 'stale' end
   release_slot(ref, f[6])
   local known = reported_meanwhile(ref, f[5], tonumber(a.keep_ms), a.code)
   if known then return known end
+  if f[8] then
+    note_attempt(key, 'failed', '500', a.code)
+    return controls.end_cancelled(ref)
+  end
   local at = now + delay
   local other = routes.switch(ref, f[6], a.switch, at)
   if other then at = now end
-  if at > tonumber(f[3]) then
+  if at > tonumber(f[3]) and at > controls.ends_at(ref, known_of(ref)) then
     note_attempt(key, 'failed', '305', a.code)
     return finish(ref, S.failed, '305', a.code, 'Failed', tonumber(a.keep_ms))
   end
@@ -338,12 +349,12 @@ end
 -- switch: "route" where it was refused for what is the provider's; "" where it would be refused by any.
 function verbs.fail()
   local ref = a.ref
-  local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.token, F.part, F.channel_id)
+  local f = redis.call('HMGET', 'dcb:m:' .. ref, F.state, F.token, F.part, F.channel_id, F.cancelled)
   if f[1] ~= S.sending or f[2] ~= a.token then return 'stale' end
   release_slot(ref, f[4])
   local known = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
   if known then return known end
-  if a.switch ~= '' and routes.switch(ref, f[4], a.switch, now) then
+  if a.switch ~= '' and not f[5] and routes.switch(ref, f[4], a.switch, now) then
     try_again(ref, now, a.detail)
     ready('m:' .. ref)
     return S.retry
@@ -401,13 +412,13 @@ end
 function verbs.settle()
   local ref, key = a.ref, 'dcb:m:' .. a.ref
   local f = redis.call('HMGET', key, F.state, F.lookup_token, F.times_unknown, F.times_absent, F.channel_id, F.attempts,
-    F.unknown_since)
+    F.unknown_since, F.cancelled)
   if f[1] ~= S.unknown or not may_decide(ref, a.token, f[2]) then return 'stale' end
   local policy = a.policy
   if now - tonumber(f[7] or '0') < tonumber(a.same_key_ms) then
     policy = 'same_key'
   elseif tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(a.most) then policy = 'fail' end
-  if is_tried_enough(f[6], a.attempts) then policy = 'fail' end
+  if f[8] or is_tried_enough(f[6], a.attempts) then policy = 'fail' end
   lookup_ends(ref, f[5])
   redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. policy, 1)
   note(key, 'settled', policy)

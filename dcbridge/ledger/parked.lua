@@ -17,6 +17,9 @@ local function could_probe(provider, ref)
     redis.call('ZREM', parked, ref)
     redis.call('HDEL', 'dcb:' .. member, F.line)
     ready(member)
+  elseif controls.any and controls.stops(ref, known_of(ref)) then -- it waits for that now
+    redis.call('ZREM', parked, ref)
+    line_up_again(ref)
   else
     return true
   end
@@ -63,7 +66,7 @@ local function look_at_breaker(provider)
   local key = 'dcb:breaker:' .. provider
   local probe = redis.call('HGET', key, 'probe')
   if not probe and redis.call('EXISTS', key) == 0 then return unpark(provider) end
-  if (tonumber(probe) or 0) > now then return 0 end
+  if (tonumber(probe) or 0) > now or controls.of('p/' .. provider) then return 0 end
   if string.find(provider, '/', 1, true) then
     probe_of_turn(provider)
     return 0
@@ -88,7 +91,7 @@ end
 -- For the sweep: a message that is due and waits. 1 where its time was over.
 local function look_at_waiting(ref, lane, queued_at)
   local member, known = 'm:' .. ref, known_of(ref)
-  if is_over(known) then
+  if is_over(known, ref) then
     expire(ref)
     return 1
   end
@@ -97,10 +100,10 @@ local function look_at_waiting(ref, lane, queued_at)
     redis.call('ZADD', 'dcb:due', latest, member)
   elseif q and string.sub(q, 1, 2) == 'b-' then
     park(string.sub(q, 3), ref, known)
-  elseif q and (string.sub(q, 1, 2) == 'u-' or string.sub(q, 1, 2) == 'n-') then
+  elseif q and (string.sub(q, 1, 2) == 'u-' or string.sub(q, 1, 2) == 'n-' or string.sub(q, 1, 2) == 'k-') then
     redis.call('ZADD', 'dcb:due', latest, member)
     redis.call('ZADD', 'dcb:line:' .. q, 'NX', known[2], ref)
-    if string.sub(q, 1, 2) == 'n-' then redis.call('ZADD', 'dcb:lines', 'NX', now, q) end
+    if string.sub(q, 1, 2) ~= 'u-' then redis.call('ZADD', 'dcb:lines', 'NX', now, q) end
   elseif not queued_at then
     line_up(ref, known)
   elseif job_is_lost('send', tonumber(queued_at)) then

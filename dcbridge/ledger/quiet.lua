@@ -60,7 +60,7 @@ function verbs.quiet_hold()
   if f[5] ~= '' and redis.call('EXISTS', 'dcb:wrote:' .. f[5]) == 1 then return 'answer' end
   if a.how == 'send' then return 'send' end
   local till, channel = opens(tonumber(a.until_ms), tonumber(a.left_ms)), f[7]
-  local over = till > tonumber(f[6])
+  local over = till > tonumber(f[6]) and till > controls.ends_at(ref, known_of(ref))
   give_back(ref, channel)
   local state = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
   if state then return state end

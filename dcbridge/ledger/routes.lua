@@ -43,12 +43,14 @@ function routes.is_bound(known)
   return known[5] ~= '0' or tonumber(known[8] or '0') > 0
 end
 
--- false where the provider may be spoken to; else whether its breaker is open, and until when it asked for silence.
+-- false where the provider may be spoken to; else whether its breaker is open, and until when it asked for silence or
+-- an operator has stopped it.
 local function blocked(provider)
   if blocked_read[provider] == nil then
     local breaker, pause = 'dcb:breaker:' .. provider, 'dcb:pause:' .. provider
-    blocked_read[provider] = false
-    if redis.call('EXISTS', breaker, pause) > 0 then
+    local stopped = controls.of('p/' .. provider)
+    blocked_read[provider] = stopped and {open = false, till = stopped.till or now + 3600000, stopped = true} or false
+    if not stopped and redis.call('EXISTS', breaker, pause) > 0 then
       local is_open, till = redis.call('EXISTS', breaker) == 1, paused_till(provider)
       if is_open or till > now then blocked_read[provider] = {open = is_open, till = till} end
     end
@@ -97,6 +99,7 @@ function routes.leaves(provider, via)
   if not via.names[provider] then return 'gone' end
   if routes.health(provider).how == 'drain' then return 'drained' end
   local block = blocked(provider)
+  if block and block.stopped then return 'paused' end
   if block and block.open then return via.on.b and 'breaker' or nil end
   if block and via.on.t then
     local since = tonumber(redis.call('HGET', 'dcb:paused:' .. provider, 'since')) or now

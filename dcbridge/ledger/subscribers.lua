@@ -63,7 +63,7 @@ local function dispatch_deliveries(name)
   if redis.call('EXISTS', turn) == 0 then return end
   local limits = limits_of(account)
   if not limits or is_off(name) or redis.call('EXISTS', 'dcb:breaker:' .. account) == 1 then return end
-  if paused_till(account) > now then return end
+  if controls.silent(account) then return end
   local limit = limits[1]
   local flight = 'dcb:flight:' .. limit.key
   local cap = redis.call('HEXISTS', 'dcb:s:' .. name, 'gently') == 1 and 1 or limit.cap
@@ -100,7 +100,7 @@ end
 probe_of_turn = function(account)
   local name = string.sub(account, #SUBSCRIBER + 1)
   local limits = limits_of(account)
-  if not limits or is_off(name) then return end
+  if not limits or is_off(name) or controls.of('p/' .. account) then return end
   local id = redis.call('ZPOPMIN', 'dcb:turn:' .. name)[1]
   if not id then return end
   redis.call('HSET', 'dcb:breaker:' .. account, 'probe', now + REQUEUE, 'ref', id)
@@ -142,7 +142,7 @@ local function subscriber_waits(id, name, lease)
   if not limits then return 'no limits' end
   local breaker = redis.call('HMGET', 'dcb:breaker:' .. account, 'probe', 'ref')
   if breaker[1] and breaker[2] ~= id and now < (tonumber(breaker[1]) or 0) then return 'parked' end
-  if paused_till(account) > now then return 'paused' end
+  if controls.silent(account) then return 'paused' end
   local limit, key = limits[1], 'dcb:t:' .. id
   local slot = slot_of('t:' .. id, limits)
   if slot > now then

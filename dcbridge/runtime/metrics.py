@@ -17,6 +17,7 @@ from dcbridge.ledger.reports.books import Books, SubscriberBooks, together
 from dcbridge.ledger.reports.overview import Overview
 from dcbridge.ledger.signals import Signal
 from dcbridge.messages import channel_of
+from dcbridge.runtime.controls_metric import ControlsCollector
 from dcbridge.runtime.summed import summed
 
 VERSION = version("dcbridge")
@@ -301,6 +302,7 @@ class Metrics:
             extra.register(_SubscribersCollector([one for one in books.subscribers if one.name in subscribers]))
         if overview is not None:
             extra.register(_OverviewCollector(overview, channels, redis_problems, exposed))
+            extra.register(ControlsCollector(overview, channels, subscribers))
         if signals:
             extra.register(_SignalsCollector(signals, fresh_for))
         return text + generate_latest(extra)

@@ -14,6 +14,7 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.ledger import Ledger, NewPiece, NewTask
 from dcbridge.ledger.blobs import SMALL, BlobRoom
 from dcbridge.ledger.consent import OptOut
+from dcbridge.ledger.controls import Target, What
 from dcbridge.ledger.deliveries import Failure
 from dcbridge.ledger.events import NewEvent
 from dcbridge.ledger.fields import Kind
@@ -170,6 +171,12 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.routes.clear("acme"),
     lambda it: it.routes.drill("acme", 0.01, 60.0, "ann", "why"),
     lambda it: it.routes.end_drill("acme"),
+    lambda it: it.controls.begin(Target(What.CHANNEL, CHANNEL), lasts=60.0, by="ann", why="why"),
+    lambda it: it.controls.end(Target(What.CHANNEL, CHANNEL), by="ann"),
+    lambda it: it.controls.cancel([REF, "another"]),
+    lambda it: it.controls.retry([REF], with_unknown=True),
+    lambda it: it.controls.release([REF]),
+    lambda it: it.controls.note("ann", "cancel", "all", "why", "1 cancelled"),
     lambda it: it.sweep.run(),
     lambda it: it.services.here(Service("host-1", "0.1.0", 1.0)),
     lambda it: it.sessions.hold("acme", 1, 1.0, up=True),

@@ -38,6 +38,7 @@ WHY = {
     "paused": "a pause to end",  # that the provider asked for
     "no provider": "any of its providers",
     "quiet": "its consumer's quiet hours to end",
+    "stopped": "an operator to resume it",
     "unconfigured": "a worker that has its channel configured",
     "due": "the next sweep",
     "forgotten": "nothing: no sweep will find it",
@@ -275,6 +276,8 @@ def _why(entry: MessageEntry | TaskEntry, now_ms: float, *, parked: bool, paused
         return "no provider"
     if line.startswith("n-"):
         return "quiet"
+    if line.startswith("k-"):
+        return "stopped"
     if line:
         return "paused" if paused else "held" if full else "paced"
     if isinstance(entry, MessageEntry) and entry.held_by:

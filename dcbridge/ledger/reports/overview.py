@@ -15,7 +15,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from dcbridge.ledger import moment
+from dcbridge.ledger import controls, moment
+from dcbridge.ledger.controls import Control, What
 from dcbridge.ledger.jobs import QUEUES
 from dcbridge.ledger.quiet import read_line
 from dcbridge.ledger.routes import Order, Speed, order_of, speed_of
@@ -41,6 +42,7 @@ class Worker:
     silent: bool
     in_flight: int
     concurrency: int  # 0 where it does not say
+    obeys: bool = True  # it knows pauses of channels and conversations; an older version does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Provider:
     pace: Pace
     order: Order | None = None  # what an operator wants of it
     speed: Speed = field(default_factory=Speed)  # of its delivery updates, where a channel has it beside another
+    stopped: bool = False  # by an operator; then `paused_for` says nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class Overview:
     # Channels that no worker is configured for -> seconds for which messages have waited.
     unconfigured: Mapping[str, float] = field(default_factory=dict)
     quiet: Mapping[str, Quiet] = field(default_factory=dict)  # by channel
+    controls: tuple[Control, ...] = ()  # what an operator has stopped
     ahead: float = 0.0  # seconds that the ledger's time is ahead of Redis' clock, which stepped back
     store_age: float = 0.0  # seconds since this store was first swept; 0 where it never was
 
@@ -131,7 +135,8 @@ class Overview:
 
 
 async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool = True) -> Overview:
-    """Three round trips. `providers`: names to tell of though no worker has written limits for them yet.
+    """Four round trips, six where something is stopped. `providers`: names to tell of though no worker has written
+    limits for them yet.
 
     Without `by_worker` nobody asks which worker has which job in flight.
     """
@@ -143,6 +148,8 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
         keys, lines, store, waiting = await pipe.execute()
     time = await moment.read(redis)
     now, real = time.at, time.at - time.ahead
+    stopped = await controls.read(redis)
+    by_hand = {one.target.name for one in stopped if one.target.what == What.PROVIDER}
     limits = {name.decode(errors="replace"): one for name, line in sorted(lines.items()) if (one := _limits(line))}
     accounts = dict.fromkeys(providers, _NONE) | {one.provider: one.account for one in limits.values()}
     own = {channel: one.own for channel, one in limits.items() if one.own != _NONE}
@@ -178,9 +185,12 @@ async def read(redis: Redis, providers: Iterable[str] = (), *, by_worker: bool =
             for key, fields, lives in zip(keys, hashes, alive, strict=True)
             if fields and b"death" not in fields
         ),
-        providers=tuple(_provider(name, answers, account, now) for name, account in accounts.items()),
+        providers=tuple(
+            _provider(name, answers, account, now, stopped=name in by_hand) for name, account in accounts.items()
+        ),
         paces={channel: _pace(answers, limit, now) for channel, limit in own.items()},
         quiet=_quiet(nights.values(), answers, now),
+        controls=tuple(stopped),
         suspended=bool(next(answers)),
         unconfigured={name.decode(): max(0.0, now - since / 1000) for name, since in next(answers)},
         ahead=time.ahead,
@@ -220,6 +230,7 @@ def _worker(
         silent=heard > SILENT or ("claims_as" in text and lives is None),
         in_flight=started.get(name, 0),
         concurrency=_number(text.get("concurrency")),
+        obeys=text.get("controls") == "1",
     )
 
 
@@ -309,12 +320,12 @@ def _ask_pace(pipe: Pipeline, key: str, now: float) -> None:
     pipe.zcard(f"dcb:line:{key}")
 
 
-def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> Provider:
+def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float, *, stopped: bool) -> Provider:
     (since, why, probe), till, failing, openings, (asked, code, began), parked, oldest = (
         next(answers) for _ in range(7)
     )
     order, counted, slow = (next(answers) for _ in range(3))
-    paused_for = max(0.0, float(till) / 1000 - now) if till else 0.0
+    paused_for = max(0.0, float(till) / 1000 - now) if till and (began or not stopped) else 0.0
     pause = Pause()
     if paused_for:
         asked_ms = float(asked) if asked else paused_for * 1000
@@ -335,6 +346,7 @@ def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float) -> P
         pace=_pace(answers, limit, now),
         order=order_of(order, now),
         speed=speed_of(counted, slow, now),
+        stopped=stopped,
     )
 
 

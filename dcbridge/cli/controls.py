@@ -1,0 +1,315 @@
+"""What an operator stops: pause, hold and drain, and what ends it; and the record of all that was done."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from dcbridge import controls
+from dcbridge.cli.terminal import (
+    NO,
+    UNITS,
+    ConfigOption,
+    JsonOption,
+    Session,
+    at_the_ledger,
+    format_age,
+    no_such,
+    out,
+    parse_time,
+    print_block,
+    print_json,
+    say_error,
+    typed,
+    utc,
+)
+from dcbridge.controls import LONGEST, WORDS, UnknownName, Who
+from dcbridge.ledger.controls import Control, Target, What
+from dcbridge.printable import printable
+
+_KINDS = (What.PROVIDER, What.CHANNEL, What.SUBSCRIBER, What.CONVERSATION)
+
+WhyOption = Annotated[str, typer.Option("--why", help="The reason, for others who look at it.")]
+ByOption = Annotated[str, typer.Option("--by", help="Who does it. Default: the user of this computer.")]
+UntilOption = Annotated[
+    str, typer.Option("--until", help="When it ends by itself: 30m, 2h, 1d, or an ISO time. At most 30 days.")
+]
+StillOption = Annotated[
+    bool, typer.Option("--time-stands-still", help="Time to live does not go on for messages that wait for this.")
+]
+ChannelOption = Annotated[
+    str, typer.Option("--channel", help="With conversation: the name is the consumer's address on this channel.")
+]
+WhatArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="WHAT NAME",
+        help="provider NAME, channel ID, subscriber NAME, or conversation REF: the reference of one of its messages;"
+        ' with --channel the consumer\'s address. "-" reads the name from standard input.',
+    ),
+]
+
+
+# ---------------------------------------------------------------- pause, hold, resume
+
+
+def pause(
+    words: WhatArgument,
+    why: WhyOption = "",
+    until: UntilOption = "",
+    still: StillOption = False,
+    channel: ChannelOption = "",
+    by: ByOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Send nothing more to a provider or a subscriber, of a channel, or in a conversation, until it is resumed.
+
+    Webhooks and callbacks are accepted as before. Messages wait in their order. A channel with another provider goes on
+    through that one while its first one is paused; pause the channel to stop it.
+    """
+    lasts = _lasts(until)
+
+    async def work(session: Session) -> int:
+        target = await _target(session, words, channel)
+        return NO if target is None else await _begin(session, target, lasts, who_acts(by, why), still=still)
+
+    raise at_the_ledger(config, work)
+
+
+def hold(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Id of a channel of bridge.yaml.")],
+    why: WhyOption = "",
+    until: UntilOption = "",
+    still: StillOption = False,
+    by: ByOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Hold the messages of a channel for review: each waits until it is released, rejected, or its time to live ends.
+
+    `dcbridge resume hold CHANNEL` ends it, and releases all that wait.
+    """
+    lasts = _lasts(until)
+
+    async def work(session: Session) -> int:
+        target = await _target(session, ["hold", channel], "")
+        return NO if target is None else await _begin(session, target, lasts, who_acts(by, why), still=still)
+
+    raise at_the_ledger(config, work)
+
+
+async def _begin(session: Session, target: Target, lasts: float, who: Who, *, still: bool) -> int:
+    ends = await session.ledger.controls.begin(target, lasts=lasts, stands_still=still, by=who.by, why=who.why)
+    if ends is None:
+        say_error("1,000 pauses are in force; end some of them first, see dcbridge status")
+        return NO
+    word = "Messages of this channel are held for review" if target.what == What.HOLD else f"{_named(target)} is paused"
+    end = f"until {utc(ends)[:19]}Z" if ends else "without an end"
+    out.print(printable(f"{word}, {end}. dcbridge {ends_it(target)} ends it."), markup=False)
+    return 0
+
+
+def resume(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[WHAT] NAME",
+            help="As with pause; or hold CHANNEL, or all. One word alone is a provider, or subscribers/NAME.",
+        ),
+    ],
+    why: WhyOption = "",
+    channel: ChannelOption = "",
+    by: ByOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """End a pause or a hold, and let go what waits for it. Ends a pause (Retry-After) that a provider or a subscriber
+    asked for as well.
+    """
+    raise at_the_ledger(config, lambda session: _resume(session, words, channel, who_acts(by, why)))
+
+
+async def _resume(session: Session, words: Sequence[str], channel: str, who: Who) -> int:
+    target = await _target(session, words, channel)
+    if target is None:
+        return NO
+    was, woken = await controls.resume(session.ledger, target, who)
+    name = _named(target)
+    if target.what not in (What.PROVIDER, What.SUBSCRIBER):
+        out.print(
+            printable(
+                f"The {'hold' if target.what == What.HOLD else 'pause'} of {name} is over."
+                if was
+                else f"{name} was not paused."
+            ),
+            markup=False,
+        )
+        return 0
+    shown = name.partition(" ")[2] if target.what == What.PROVIDER else f"subscribers/{target.name}"
+    what = f"{woken:,} released" if woken else "nothing waited for it"
+    out.print(f"The pause of {shown} is over; {what}." if was else f"{shown} was not paused; {what}.", markup=False)
+    return 0
+
+
+async def _target(session: Session, words: Sequence[str], channel: str) -> Target | None:
+    """What was named; None, and said so, where that is nothing."""
+    configuration = session.configuration
+    if len(words) == 1 and words[0] == What.ALL:
+        return Target(What.ALL)
+    if len(words) == 1:
+        accounts = [*configuration.providers, *(f"subscribers/{one}" for one in configuration.subscribers)]
+        if words[0] not in accounts:
+            say_error(no_such("provider or subscriber", words[0], accounts))
+            return None
+        return Target.of(f"p/{words[0]}")
+    kinds = [*_KINDS, What.HOLD]
+    if len(words) != 2 or words[0] not in kinds:
+        raise typer.BadParameter("say what and its name: provider NAME, channel ID, subscriber NAME, conversation REF")
+    what, name = What(words[0]), typed(words[1])
+    try:
+        if what == What.CONVERSATION:
+            return await controls.conversation(session.ledger, name, channel)
+        return controls.target(configuration, what, name)
+    except UnknownName as error:
+        say_error(str(error))
+        return None
+
+
+def _named(target: Target) -> str:
+    match target.what:
+        case What.CONVERSATION:
+            return "this conversation"
+        case What.ALL:
+            return "this installation"
+        case What.HOLD:
+            return f"channel {target.name}"
+        case _:
+            return str(target)
+
+
+def ends_it(target: Target) -> str:
+    """The command that ends it, behind `dcbridge`."""
+    return f"resume {target}"
+
+
+def told(one: Control, at: float) -> str:
+    """One line of `dcbridge status`, and of `dcbridge trace`: what, who, since when, why, until when, how to end it."""
+    name = f"conversation {one.target.name}" if one.target.what == What.CONVERSATION else _named(one.target)
+    word = {What.HOLD: "held for review", What.ALL: "drained"}.get(one.target.what, "paused")
+    until = f", until {utc(one.until)[:19]}Z" if one.until else ""
+    still = "; time to live stands still" if one.stands_still else ""
+    why = f": {one.why}" if one.why else ""
+    age = format_age(max(0.0, at - one.since))
+    return (
+        f"{name} is {word} by {one.by} for {age}{until}{why}{still}; {one.waiting:,} wait;"
+        f" dcbridge {ends_it(one.target)} ends it"
+    )
+
+
+# ---------------------------------------------------------------- drain, audit
+
+
+def drain(
+    wait: Annotated[bool, typer.Option(help="Wait until nothing is under way, and show what is.")] = True,
+    why: WhyOption = "",
+    until: UntilOption = "",
+    still: StillOption = False,
+    by: ByOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Send no message more, of any channel, and say when it is safe to stop the processes.
+
+    Webhooks are accepted; receipts, callbacks and consumer messages go on. `dcbridge resume all` ends it. Ctrl-C ends
+    the look, not the drain.
+    """
+    lasts = _lasts(until)
+
+    async def work(session: Session) -> int:
+        if await _begin(session, Target(What.ALL), lasts, who_acts(by, why), still=still):
+            return NO
+        return await _look_until_safe(session) if wait else 0
+
+    raise at_the_ledger(config, work)
+
+
+async def _look_until_safe(session: Session) -> int:
+    before = ""
+    while True:
+        found = await controls.under_way(session.ledger)
+        words = (
+            f"under way: {found.requests:,} jobs, {found.queued:,} queued, {found.receipts:,} receipts owed,"
+            f" {found.tasks:,} callbacks and consumer messages"
+        )
+        if found.is_nothing:
+            out.print("Nothing is under way: it is safe to stop.")
+            return 0
+        if words != before:
+            out.print(words, markup=False)
+        before = words
+        await asyncio.sleep(0.5)
+
+
+def audit(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Show at most this many, the newest first.")] = 50,
+    since: Annotated[str, typer.Option("--since", help="Only newer ones: 90s, 30m, 2h, 7d, or an ISO time.")] = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show who paused, resumed, held, cancelled, woke or released what, when and why. The last 10,000 are kept."""
+    after = parse_time(since) if since else 0.0
+
+    async def work(session: Session) -> int:
+        found = await session.ledger.controls.audit(limit, after)
+        if as_json:
+            for one in found:
+                print_json({**asdict(one), "at": utc(one.at)})
+            return 0
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in ("at", "by", "action", "what", "result", "why"):
+            table.add_column(column, overflow="fold")
+        for one in found:
+            what = Target.of(one.what) or one.what
+            cells = (utc(one.at)[:19] + "Z", one.by or "-", one.action, str(what), one.result, one.why)
+            table.add_row(*(Text(printable(cell)) for cell in cells))
+        print_block(table) if found else out.print("Nothing is recorded.")
+        return 0
+
+    raise at_the_ledger(config, work)
+
+
+# ---------------------------------------------------------------- what was typed
+
+
+def _lasts(until: str) -> float:
+    """Seconds from now; 0 for no end."""
+    if not until:
+        return 0.0
+    if found := re.fullmatch(r"([0-9]{1,6})([smhd])", until, re.ASCII):
+        seconds = float(int(found[1]) * UNITS[found[2]])
+    else:
+        try:
+            at = datetime.fromisoformat(until)
+        except ValueError:
+            seconds = 0.0
+        else:
+            seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
+    if not 1.0 <= seconds <= LONGEST:
+        raise typer.BadParameter("30m, 2h, 1d or an ISO time to come; 30 days at most", param_hint="--until")
+    return seconds
+
+
+def who_acts(by: str, why: str) -> Who:
+    if not by:
+        try:
+            by = getpass.getuser()
+        except (KeyError, OSError):
+            by = "an operator"
+    return Who(printable(by)[:WORDS], printable(why)[:WORDS])

@@ -1,0 +1,260 @@
+"""What an operator does to messages that were not sent yet: cancel, retry, release, reject."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from dcbridge import controls
+from dcbridge.cli.controls import ByOption, WhyOption, who_acts
+from dcbridge.cli.terminal import (
+    CANNOT_ASK,
+    NO,
+    ConfigOption,
+    Session,
+    at_the_ledger,
+    out,
+    parse_time,
+    progress,
+    say_error,
+    typed,
+)
+from dcbridge.controls import OPEN, WAITING, WORDS, Filter, UnknownName, Who
+from dcbridge.ledger.fields import State
+from dcbridge.printable import printable
+
+_STATES = {"waiting": WAITING, **{state.value: (state,) for state in OPEN}}
+_WORDS = {
+    "cancelled": "cancelled",
+    "again": "were cancelled before",
+    "under way": "are under way or unknown: they are not ended, and not sent again",
+    "sent": "were sent already",
+    "ended": "had ended already",
+    "gone": "are not remembered any more",
+    "aside": "cannot be read by this version: see dcbridge aside list",
+}
+
+ChannelOption = Annotated[str, typer.Option("--channel", help="Only this channel id.")]
+ProviderOption = Annotated[str, typer.Option("--provider", help="Only messages that go through this provider.")]
+AfterOption = Annotated[
+    str, typer.Option("--accepted-after", help="Only messages accepted since then: 30m, 2h (ago), or an ISO time.")
+]
+BeforeOption = Annotated[
+    str, typer.Option("--accepted-before", help="Only messages accepted before then. Default: now.")
+]
+StateOption = Annotated[
+    str, typer.Option("--state", help="Only messages in this state: waiting, accepted, retry, unknown, sending.")
+]
+AllOption = Annotated[bool, typer.Option("--all", help="All of them.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before several are changed.")]
+RefsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="References of messages or a messageId; or select them with the options."),
+]
+
+
+def cancel(
+    ids: RefsArgument = None,
+    channel: ChannelOption = "",
+    provider: ProviderOption = "",
+    after: AfterOption = "",
+    before: BeforeOption = "",
+    state: StateOption = "",
+    everything: AllOption = False,
+    dry_run: DryRunOption = False,
+    sure: YesOption = False,
+    why: WhyOption = "",
+    by: ByOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Cancel messages that were not sent yet: agents see Failed with reason 500.
+
+    One whose request is under way, or whose outcome is unknown, is not ended; it is not sent again either. A run may be
+    interrupted and repeated. Exit code 1 if a named message does not exist or nothing matches.
+    """
+    chosen = _filter(channel, provider, after, before, state)
+    _one_way(ids, chosen, everything=everything)
+
+    async def work(session: Session) -> int:
+        return await _do(
+            session, "cancel", ids, chosen, who_acts(by, why), dry_run=dry_run, sure=sure,
+            act=lambda refs, of, who, done: controls.cancel(session.ledger, refs, of, who, done),
+        )  # fmt: skip
+
+    raise at_the_ledger(config, work)
+
+
+def retry(
+    ids: RefsArgument = None,
+    channel: ChannelOption = "",
+    provider: ProviderOption = "",
+    after: AfterOption = "",
+    before: BeforeOption = "",
+    everything: AllOption = False,
+    unknown: Annotated[
+        bool,
+        typer.Option("--unknown-too", help="Send again what may have been sent already: some may arrive twice."),
+    ] = False,
+    dry_run: DryRunOption = False,
+    sure: YesOption = False,
+    why: WhyOption = "",
+    by: ByOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Make the next attempt now, of messages that wait for it after a failure.
+
+    Limits, an open breaker, quiet hours and pauses hold as before; dcbridge trace shows what a message waits for.
+    """
+    chosen = _filter(channel, provider, after, before, "")
+    _one_way(ids, chosen, everything=everything)
+    chosen = replace(chosen, states=(State.RETRY, State.UNKNOWN) if unknown else (State.RETRY,))
+
+    async def work(session: Session) -> int:
+        return await _do(
+            session, "retry", ids, chosen, who_acts(by, why), dry_run=dry_run, sure=sure,
+            act=lambda refs, of, who, done: controls.retry(session.ledger, refs, of, who, done, with_unknown=unknown),
+        )  # fmt: skip
+
+    raise at_the_ledger(config, work)
+
+
+def release(
+    ids: RefsArgument = None,
+    channel: ChannelOption = "",
+    before: BeforeOption = "",
+    dry_run: DryRunOption = False,
+    sure: YesOption = False,
+    why: WhyOption = "",
+    by: ByOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Send messages that are held for review: named ones, or with --channel all that wait now. The hold goes on."""
+    _review("release", ids, channel, before, who_acts(by, why), dry_run=dry_run, sure=sure, config=config)
+
+
+def reject(
+    ids: RefsArgument = None,
+    channel: ChannelOption = "",
+    before: BeforeOption = "",
+    dry_run: DryRunOption = False,
+    sure: YesOption = False,
+    why: WhyOption = "",
+    by: ByOption = "",
+    config: ConfigOption = None,
+) -> None:
+    """Fail messages that are held for review: agents see Failed with reason 500. The hold goes on."""
+    _review("reject", ids, channel, before, who_acts(by, why), dry_run=dry_run, sure=sure, config=config)
+
+
+def _review(
+    verb: str, ids: list[str] | None, channel: str, before: str, who: Who, *, dry_run: bool, sure: bool,
+    config: ConfigOption,
+) -> None:  # fmt: skip
+    chosen = replace(_filter(channel, "", "", before, ""), states=WAITING)
+    if bool(ids) == bool(channel):
+        raise typer.BadParameter("give references of messages, or --channel for all that are held there")
+
+    async def act(session: Session, refs: Sequence[str], of: str, done: controls.Progress) -> Counter[str]:
+        if verb == "release":
+            return await controls.release(session.ledger, refs, of, who, done)
+        return await controls.cancel(session.ledger, refs, of, who, done, rejected=True)
+
+    async def work(session: Session) -> int:
+        return await _do(
+            session, verb, ids, chosen, who, dry_run=dry_run, sure=sure,
+            act=lambda refs, of, _who, done: act(session, refs, of, done),
+        )  # fmt: skip
+
+    raise at_the_ledger(config, work)
+
+
+Act = Callable[[Sequence[str], str, Who, controls.Progress], Awaitable[Counter[str]]]
+
+
+async def _do(
+    session: Session,
+    verb: str,
+    ids: Sequence[str] | None,
+    chosen: Filter,
+    who: Who,
+    *,
+    dry_run: bool,
+    sure: bool,
+    act: Act,
+) -> int:
+    """Find them, count them, ask, and do it."""
+    if not ids and chosen.before is None:  # what comes from now on was not seen by the person who typed this
+        chosen = replace(chosen, before=await controls.now(session.ledger))
+    try:
+        refs = await _refs(session, ids, chosen)
+    except UnknownName as error:
+        say_error(str(error))
+        return NO
+    if not refs:
+        out.print("No message matches.")
+        return NO
+    if dry_run:
+        for (channel, state), count in sorted(Counter(refs.values()).items()):
+            out.print(printable(f"{count:,} {state} of channel {channel}"), markup=False)
+        out.print(f"Would {verb} {_messages(len(refs))}, and changed nothing.")
+        return 0
+    if len(refs) > 1 and not sure:
+        if not sys.stdin.isatty():
+            say_error(f"{_messages(len(refs))} match; repeat the command with --yes, or with --dry-run to see them")
+            return CANNOT_ASK
+        if not typer.confirm(f"{verb.capitalize()} {_messages(len(refs))}?", err=True):
+            out.print("Nothing was changed.")
+            return NO
+    with progress() as bar:
+        task = bar.add_task(verb, total=len(refs))
+        of = " ".join(ids)[:WORDS] if ids else str(chosen)
+        counts = await act(list(refs), of, who, lambda count: bar.advance(task, count))
+    for word, count in counts.most_common():
+        out.print(printable(f"{count:,} {_WORDS.get(word, word)}"), markup=False)
+    return 0
+
+
+async def _refs(session: Session, ids: Sequence[str] | None, chosen: Filter) -> Mapping[str, tuple[str, str]]:
+    if ids:
+        named = [
+            await controls.refs_of(session.ledger, session.configuration, typed(one), chosen.channel) for one in ids
+        ]
+        refs = list(dict.fromkeys(ref for some in named for ref in some))
+        entries = await session.ledger.messages.entries(refs)
+        return {ref: (entry.channel_id, entry.state) for ref, entry in zip(refs, entries, strict=True)}
+    with progress() as bar:
+        task = bar.add_task("looking", total=None)
+        return await controls.find(
+            session.ledger, session.configuration, chosen, lambda count: bar.advance(task, count)
+        )
+
+
+def _filter(channel: str, provider: str, after: str, before: str, state: str) -> Filter:
+    if state and state not in _STATES:
+        raise typer.BadParameter(f"use one of {', '.join(_STATES)}", param_hint="--state")
+    return Filter(
+        channel,
+        provider,
+        _STATES[state] if state else OPEN,
+        parse_time(after, "--accepted-after") if after else None,
+        parse_time(before, "--accepted-before") if before else None,
+    )
+
+
+def _one_way(ids: Sequence[str] | None, chosen: Filter, *, everything: bool) -> None:
+    by_id = replace(chosen, channel="") if ids else chosen  # it may say on which channel a messageId is
+    ways = [bool(ids), by_id != Filter(), everything]
+    if not any(ways):
+        raise typer.BadParameter("give references of messages, or an option that selects some, or --all")
+    if sum(ways) > 1:
+        raise typer.BadParameter("references, options that select, and --all exclude each other")
+
+
+def _messages(count: int) -> str:
+    return f"{count:,} message{'s' * (count != 1)}"
