@@ -318,6 +318,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                     "{{operation}} {{outcome}}",
                 ),
                 ("sum by (operation) (rate(dcbridge_genesys_new_fields_total{B}[1h]))", "{{operation}} new fields"),
+                ("sum by (outcome) (rate(dcbridge_enrichments_total{B}[5m]))", "data of interactions {{outcome}}"),
             ),
         ),
         Panel(

@@ -23,6 +23,7 @@ from sandbox.authentication import Authentication
 from sandbox.config import GenesysAccount, SandboxConfig
 from sandbox.controls import Controls
 from sandbox.digital_channels import Messages
+from sandbox.interaction_data import InteractionData
 from sandbox.mail import MailServer
 from sandbox.mail_company import MailCompany
 from sandbox.media import Media
@@ -109,6 +110,7 @@ def _genesys(world: World, account: GenesysAccount) -> list[Route]:
         *Openmedia(world, account).routes(),
         *Statistics(world, account, tokens).routes(),
         *DataManagement(world, account).routes(),
+        *InteractionData(world, account).routes(),
     ]
 
 

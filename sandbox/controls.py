@@ -169,6 +169,9 @@ class Controls:
         if not isinstance(wanted, list) or not all(isinstance(one, dict) for one in wanted):
             raise WrongError("events: a list of {event, id, subtype, mediaType}")
         events = [_event(one) for one in wanted]
+        for one, event in zip(wanted, events, strict=True):
+            if isinstance(data := one.get("userData"), dict):
+                self.world.attach(event["entity"]["id"], {str(name): str(value) for name, value in data.items()})
         operation_id = asked.get("operationId") or str(uuid.uuid4())
         made = Interaction(self.world.next_seq(), time.time(), str(operation_id), events)
         self.world.interactions.append(made)

@@ -103,6 +103,7 @@ class World:
         self.files: OrderedDict[str, Any] = OrderedDict()  # of sandbox.files: what the page shows
         self.tries: Counter[str] = Counter()  # of magic addresses that change their mind
         self.items: OrderedDict[str, WorkItem] = OrderedDict()  # by externalId
+        self.attached: OrderedDict[str, dict[str, str]] = OrderedDict()  # interaction -> its attached data
         self.given: object | None = None  # tokens of authentication.py
         self.floor: object | None = None  # what statistics.py says of the contact centre
         self.sessions: dict[str, object] = {}  # of cometd.py, by path
@@ -187,6 +188,11 @@ class World:
         if len(self.items) > KEPT:
             self.items.popitem(last=False)
         self.tell("item", item)
+
+    def attach(self, interaction: str, data: dict[str, str]) -> None:
+        self.attached[interaction] = data
+        if len(self.attached) > KEPT:
+            self.attached.popitem(last=False)
 
     def violation(self, who: str, rule: str, detail: str = "") -> None:
         found = Violation(self.next_seq(), time.time(), who, rule, detail)

@@ -40,6 +40,7 @@ from dcbridge.transport.accounts import Accounts
 from dcbridge.transport.s3 import bucket_of
 from dcbridge.transport.sender import Sender
 from workers.binds import Binds
+from workers.enrichment import Enricher
 from workers.files import Files
 from workers.letters import LettersOf
 from workers.payloads import Payloads
@@ -72,6 +73,7 @@ class WorkerContext:
     openings: quiet_hours.Openings = field(default_factory=quiet_hours.Openings)
     unsubscribe_links: UnsubscribeLinks | None = None  # where a channel has them
     interfaces: Interfaces | None = None  # where bridge.yaml has `genesys`
+    enricher: Enricher | None = None  # where it has `genesys.enrichment`, and that is verified
     mail_domains: frozenset[str] = frozenset()  # of the mailboxes of our channels
 
     def channel(self, channel_id: str) -> Channel | None:
@@ -194,8 +196,19 @@ async def open_context(
             reply_tokens=ReplyTokens(settings.reply_keys),
             unsubscribe_links=_unsubscribe_links(settings, configuration),
             interfaces=interfaces,
+            enricher=_enricher(configuration, interfaces, ledger, metrics),
             mail_domains=domains(configuration.channels),
         )
+
+
+def _enricher(
+    configuration: Configuration, interfaces: Interfaces | None, ledger: Ledger, metrics: Metrics
+) -> Enricher | None:
+    genesys = configuration.genesys
+    if genesys is None or interfaces is None or genesys.enrichment is None or not genesys.enrichment.verified:
+        return None
+    where = genesys.enrichment
+    return Enricher(where, genesys.url(where.base_url, "/nexus/v3"), interfaces, ledger, metrics)
 
 
 def _unsubscribe_links(settings: Settings, configuration: Configuration) -> UnsubscribeLinks | None:

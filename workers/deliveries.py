@@ -18,6 +18,7 @@ from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import LEASE_MARGIN
 from workers import failures
 from workers.context import WorkerContext
+from workers.enrichment import shown_to
 
 log = structlog.get_logger()
 
@@ -43,7 +44,8 @@ async def deliver(ctx: WorkerContext, delivery_id: str) -> None:
         await ctx.ledger.deliveries.failed(delivery_id, claim, failure)
         log.info("delivery_handed_over")
         return
-    event = replace(kept.event, replayed=claimed.entry.accepted_at) if claimed.entry.replayed else kept.event
+    event = shown_to(subscriber, kept.event)
+    event = replace(event, replayed=claimed.entry.accepted_at) if claimed.entry.replayed else event
     await _attempt(ctx, delivery_id, claim, claimed, subscriber, event)
 
 

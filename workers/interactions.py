@@ -15,6 +15,7 @@ from dcbridge.ledger import lane_of
 from dcbridge.ledger.events import Batch, NewEvent
 from dcbridge.ledger.fields import Kind
 from workers.context import WorkerContext
+from workers.enrichment import WITHIN
 
 log = structlog.get_logger()
 
@@ -26,11 +27,12 @@ DELIVERIES = 500  # written at once: how long one script may hold up the others
 async def split(ctx: WorkerContext) -> None:
     """Until the stream is empty. What is put is put once, so a splitter that dies or is late does no harm."""
     token = ctx.ledger.leases.token()
-    while entries := await ctx.ledger.events.take(token, LEASE, ENTRIES):
+    lease = LEASE + (WITHIN if ctx.enricher else 0.0)
+    while entries := await ctx.ledger.events.take(token, lease, ENTRIES):
         pending = _Pending(ctx)
-        for entry in entries:
+        for entry, found in await _read(ctx, entries):
             try:
-                made = await _made_of(ctx, entry, await _events_of(ctx, entry))
+                made = await _made_of(ctx, entry, found)
             except RedisError:
                 raise
             except Exception as error:
@@ -38,6 +40,22 @@ async def split(ctx: WorkerContext) -> None:
                 continue
             await pending.add(made, entry.id)
         await pending.write()
+
+
+async def _read(ctx: WorkerContext, entries: Sequence[Batch]) -> list[tuple[Batch, list[StoredEvent]]]:
+    """What is in each, with what Genesys knows of it; without those that cannot be read."""
+    read = []
+    for entry in entries:
+        try:
+            read.append((entry, await _events_of(ctx, entry)))
+        except RedisError:
+            raise
+        except Exception as error:
+            await _cannot(ctx, entry, error)
+    if ctx.enricher is None:
+        return read
+    more = await ctx.enricher.enrich([one for _, found in read for one in found], ctx.sinks.subscribers)
+    return [(entry, [more.get(one.event.id, one) for one in found]) for entry, found in read]
 
 
 _EXPECTED = {

@@ -261,6 +261,17 @@ def _addresses(tree: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(path, "is http: messages and keys travel unencrypted", fatal=False)
 
 
+def _is_verified(tree: Mapping[str, Any]) -> bool:
+    genesys = tree.get("genesys")
+    enrichment = genesys.get("enrichment") if isinstance(genesys, Mapping) else None
+    return isinstance(enrichment, Mapping) and _is_true(enrichment.get("verified"))
+
+
+def _is_true(value: object) -> bool:
+    """As it stands in the file, before its field has read it."""
+    return str(value).lower() == "true"
+
+
 def _sinks(tree: Mapping[str, Any]) -> Iterator[Finding]:
     subscribers = _section(tree, "subscribers")
     for name, subscriber in subscribers.items():
@@ -271,6 +282,9 @@ def _sinks(tree: Mapping[str, Any]) -> Iterator[Finding]:
         if absent := missing(kind):
             yield Finding((*path, "kind"), *absent)
         url = sink.get("url")
+        if _is_true(subscriber.get("enrich")) and not _is_verified(tree):
+            what = "needs genesys.enrichment with `verified: true`"
+            yield Finding(("subscribers", name, "enrich"), what, "look at your tenant's answers first, or leave it out")
         if kind == "http" and isinstance(url, str) and url.startswith("http://") and not is_loopback(url):
             yield Finding((*path, "url"), "is http: events travel signed and unencrypted", fatal=False)
         for at, event in enumerate(subscriber.get("events") or ()):

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from dcbridge.config.enrichment import Enrichment
 from dcbridge.config.statistics import Statistics
 from dcbridge.genesys.authentication import Credentials, Grant
 from dcbridge.settings.problems import refuse
@@ -63,18 +64,20 @@ class Genesys(Model):
     api_key: HeaderSecret | None = Field(None, description="Sent as x-api-key with every request.")
     auth: Auth | None = Field(None, description="Where interfaces need a token: how it is got.")
     statistics: Statistics | None = Field(None, description="Statistics that are watched; without it, none is.")
+    enrichment: Enrichment | None = Field(
+        None, description="Data of interactions that is added to their events, for subscribers with `enrich`."
+    )
+    keep_message_ids: bool = Field(
+        False,
+        description="Whether the ids that Digital Channels gives to consumer messages are kept, for"
+        " `dcbridge reconcile`.",
+    )
 
     @model_validator(mode="after")
     def _token_for_statistics(self) -> Self:
         if (one := self.statistics) is not None and one.watch and one.mode != "engagement" and self.auth is None:
             refuse((("auth",), f"is missing: statistics with the mode {one.mode} need a token"))
         return self
-
-    keep_message_ids: bool = Field(
-        False,
-        description="Whether the ids that Digital Channels gives to consumer messages are kept, for"
-        " `dcbridge reconcile`.",
-    )
 
     def url(self, own: str | None, path: str) -> str:
         """Where one of them begins."""

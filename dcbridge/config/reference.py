@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from dcbridge.config.accounts import Breaker, Pace, Retry
 from dcbridge.config.answers import AnswerRule
 from dcbridge.config.consent import Answers, Consent
+from dcbridge.config.enrichment import Enrichment
 from dcbridge.config.genesys import Auth, Genesys
 from dcbridge.config.imap import ImapMailbox
 from dcbridge.config.inbound import Inbound
@@ -151,6 +152,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("genesys.statistics.watch.*name*", Watch),
     ("genesys.statistics.watch.*name*.object", WatchedObject),
     ("genesys.statistics.watch.*name*.crossed", Crossed),
+    ("genesys.enrichment", Enrichment),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

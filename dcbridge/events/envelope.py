@@ -67,6 +67,7 @@ def data_of(event: Event) -> Mapping[str, object]:
         "sequence": event.sequence,
         "receivedAt": _time(event),
         "entity": event.fields,
+        **({} if event.enriched is None else {"enriched": event.enriched}),
     }
 
 

@@ -112,6 +112,7 @@ def for_ledger(kept: StoredEvent, subscribers: Mapping[str, Subscriber]) -> NewE
                 "fields": event.fields,
                 "own": event.own,
                 "trace": kept.trace_id,
+                **({} if event.enriched is None else {"enriched": event.enriched}),
             }
         ),
         lanes={name: lane(name, one, event) for name, one in subscribers.items() if one.on and one.wants(event)},
@@ -156,6 +157,7 @@ def read(event_id: str, stored: bytes) -> StoredEvent:
         received_at=moment(int(received)),
         fields=value["fields"],
         own=value["own"],
+        enriched=value.get("enriched"),
     )
     return StoredEvent(event, value["trace"])
 

@@ -100,6 +100,13 @@ class Subscriber(Model):
     )
     keep_backlog: SomeSeconds = Field(14 * DAY, description="Seconds that events are kept for it while it is disabled.")
 
+    enrich: bool = Field(
+        False, description="Whether events of interactions come with data of Genesys; see `genesys.enrichment`."
+    )
+    enrich_fields: Annotated[tuple[Word, ...], Field(max_length=50)] = Field(
+        (), description="Names of the fields that it gets then, such as firstName or userData.segment; no others."
+    )
+
     def wants(self, event: Event) -> bool:
         """Does this event pass the filters? Capitals and small letters are the same. `on` is not asked."""
         named = {name.casefold() for name in self.events or self.sink.only}
@@ -122,6 +129,9 @@ class Subscriber(Model):
         if self.sink.only and any(name.casefold() not in self.sink.only for name in self.events):
             known = ", ".join(self.sink.only)
             refuse((("events",), f"should be some of {known} for a sink of kind {self.sink.kind}, or left out"))
+        if self.enrich != bool(self.enrich_fields):
+            missing, other_one = ("enrich_fields", "enrich") if self.enrich else ("enrich", "enrich_fields")
+            refuse(((missing,), f"is missing: it belongs to {other_one}"))
         if self.envelope == "cloudevents-binary" and isinstance(self.sink, RedisStream):
             refuse(
                 (("envelope",), "should not be cloudevents-binary for a redis-stream, whose entries have no headers")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from dcbridge.ledger.fields import Kind
+from dcbridge.ledger.messages import lane_of
 from dcbridge.ledger.script import Retention, Script, slices, word
 from dcbridge.settings.process import DAY
 
@@ -109,6 +110,14 @@ class Events:
             fresh += int(await self._script.call("events_stored", *flat))
         return fresh
 
+    async def known_of(self, names: Sequence[str]) -> bytes | None:
+        """What `keep_known` kept under these names."""
+        return cast(bytes | None, await self._script.redis.get(_known(names)))
+
+    async def keep_known(self, names: Sequence[str], value: bytes, keep: float) -> None:
+        """What Genesys knows of an interaction, for `keep` seconds."""
+        await self._script.redis.set(_known(names), value, px=int(keep * 1000))
+
     async def dead_letter(self, entry: str, letter_id: str, reason: str, raw: bytes) -> None:
         """A batch that cannot be split."""
         keep = self._keep.dead_ms
@@ -141,6 +150,10 @@ class Events:
         """Subscriber -> how the delivery of this event ended."""
         raw = await cast(Awaitable[dict[bytes, bytes]], self._script.redis.hgetall(f"dcb:ed:{event_id}"))
         return {name.decode(): _ended(value.decode()) for name, value in raw.items()}
+
+
+def _known(names: Sequence[str]) -> str:
+    return f"dcb:enriched:{lane_of(*names)}"
 
 
 def _slices(events: Sequence[NewEvent]) -> list[Sequence[NewEvent]]:

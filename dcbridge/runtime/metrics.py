@@ -179,6 +179,10 @@ class Metrics:
             "dcbridge_genesys_new_fields", "Fields of their answers that were never seen before.", ["operation"],
             registry=r,
         )  # fmt: skip
+        self.enrichments = Counter(
+            "dcbridge_enrichments", "Interactions asked about at Genesys for their events, by what became of it.",
+            ["outcome"], registry=r,
+        )  # fmt: skip
         self.waits_cut = Counter(
             "dcbridge_waits_cut",
             "Answers whose Retry-After was longer than the longest_pause of whoever gave it.",

@@ -114,8 +114,8 @@ class World:
 
 
 @asynccontextmanager
-async def world(redis: Redis, url: str, **subscribers: str) -> AsyncIterator[World]:
-    """`subscribers`: what bridge.yaml says of each, besides its sink."""
+async def world(redis: Redis, url: str, genesys: str = "", **subscribers: str) -> AsyncIterator[World]:
+    """`subscribers`: what bridge.yaml says of each, besides its sink; `genesys`: its lines about that."""
     await redis.flushall()
     receivers = {name: Receiver() for name in subscribers}
     routes = [Route(f"/{name}", one.answer, methods=["POST"]) for name, one in receivers.items()]
@@ -124,7 +124,7 @@ async def world(redis: Redis, url: str, **subscribers: str) -> AsyncIterator[Wor
             f"  {name}: {{sink: {SINK.format(url=there, name=name)}{', ' if more else ''}{more}}}"
             for name, more in subscribers.items()
         ]
-        configuration = parse(CONFIGURATION.format(subscribers="\n".join(lines)), {})
+        configuration = parse(CONFIGURATION.format(subscribers="\n".join(lines)) + genesys, {})
         async with open_context(settings(url), configuration) as context:
             install(context)
             await context.announce()

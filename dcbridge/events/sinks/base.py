@@ -41,6 +41,7 @@ class Event:
     received_at: datetime = field(kw_only=True)  # with a time zone
     fields: Mapping[str, object] = field(default_factory=dict, repr=False)
     replayed: int = 0  # ms since 1970 when somebody asked to have it again; 0 where nobody did
+    enriched: Mapping[str, object] | None = field(default=None, repr=False)  # what Genesys knows of the interaction
     own: bool = False  # made by dcbridge: delivered to those alone who name it
 
     def __post_init__(self) -> None:
