@@ -65,29 +65,29 @@ async def test_a_call_becomes_one_message_in_books_of_its_own(client: ServiceCli
     assert client.counted("dcbridge_triggers_total", trigger="textback", result="again") == 1
 
 
-@pytest.mark.parametrize(
-    ("given", "status"),
-    [
-        ({"secret": OLD}, 202),
-        ({"secret": OTHER}, 401),
-        ({"away": -290}, 202),
-        ({"away": -310}, 401),
-        ({"away": 310}, 401),
-        ({"headers": {"webhook-signature": None}}, 401),
-        ({"headers": {"webhook-id": None}}, 401),
-        ({"headers": {"webhook-id": "msg_2"}}, 401),
-        ({"headers": {"webhook-timestamp": "9" * 400}}, 401),
-        ({"headers": {"webhook-timestamp": "now"}}, 401),
-        ({"headers": {"webhook-signature": "v1," + "A" * 3000}}, 401),
-        ({"headers": {"webhook-signature": "v2,abc"}}, 401),
-        ({"name": "nobody"}, 404),
-    ],
-)
-async def test_who_may_call(client: ServiceClient, given: dict[str, Any], status: int) -> None:
-    answer = await call(client, **given)
-    assert answer.status_code == status
-    written = await client.redis.keys("dcb:m:*")
-    assert len(written) == (status == 202)
+WHO: list[tuple[dict[str, Any], int]] = [
+    ({"secret": OLD}, 202),
+    ({"secret": OTHER}, 401),
+    ({"away": -290}, 202),
+    ({"away": -310}, 401),
+    ({"away": 310}, 401),
+    ({"headers": {"webhook-signature": None}}, 401),
+    ({"headers": {"webhook-id": None}}, 401),
+    ({"headers": {"webhook-id": "msg_2"}}, 401),
+    ({"headers": {"webhook-timestamp": "9" * 400}}, 401),
+    ({"headers": {"webhook-timestamp": "now"}}, 401),
+    ({"headers": {"webhook-signature": "v1," + "A" * 3000}}, 401),
+    ({"headers": {"webhook-signature": "v2,abc"}}, 401),
+    ({"name": "nobody"}, 404),
+]
+
+
+async def test_who_may_call(client: ServiceClient) -> None:
+    for n, (given, status) in enumerate(WHO):
+        await client.redis.flushall()
+        answer = await call(client, CALL | {"id": f"call-{n}"}, **given)
+        assert answer.status_code == status, given
+        assert len(await client.redis.keys("dcb:m:*")) == (status == 202), given
 
 
 async def test_several_signatures_are_those_of_a_rotation(client: ServiceClient) -> None:
@@ -98,46 +98,44 @@ async def test_several_signatures_are_those_of_a_rotation(client: ServiceClient)
     assert client.counted("dcbridge_secret_uses_total", name="trigger/textback", secret="1") == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"id": None}, "id: should be a text of 1 to 100 characters"),
-        ({"id": ""}, "id: should be"),
-        ({"id": "x" * 101}, "id: should be"),
-        ({"id": "with space"}, "id: should be"),
-        ({"id": 5}, "id: should be"),
-        ({"to": None}, "to: should be a phone number"),
-        ({"to": "somebody"}, "to: should be a phone number"),
-        ({"to": "12345"}, "to: should be a phone number"),
-        ({"to": "+" + "1" * 1000}, "to: should be a phone number"),
-        ({"to": ["+16504661149"]}, "to: should be a phone number"),
-        ({"vars": None}, "vars: should be an object"),
-        ({"vars": []}, "vars: should be an object"),
-        ({"vars": {str(n): "x" for n in range(21)}}, "vars: should be an object of at most 20"),
-        ({"vars": {"name": "Ana"}}, "vars.at: is missing"),
-        ({"vars": {"name": "Ana", "at": 1.5}}, "vars.at: should be a text of at most 100 characters"),
-        ({"vars": {"name": "Ana", "at": True}}, "vars.at: should be"),
-        ({"vars": {"name": "Ana", "at": "x" * 101}}, "vars.at: should be"),
-        ({"vars": {"name": "Ana", "at": "a\nb"}}, "vars.at: has a character that no text has"),
-        ({"vars": {"name": "ê" * 100, "at": "ê" * 100}}, "vars: the text takes more than 3 SMS"),
-        ({"var": {}}, "has a field that is not known: there are id, to, vars"),
-    ],
-)
-async def test_what_cannot_be_sent_is_named(client: ServiceClient, changes: dict[str, Any], says: str) -> None:
-    answer = await call(client, CALL | changes)
-    assert answer.status_code == 400, answer.text
-    assert answer.json()["error"].startswith(says), answer.text
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"id": None}, "id: should be a text of 1 to 100 characters"),
+    ({"id": ""}, "id: should be"),
+    ({"id": "x" * 101}, "id: should be"),
+    ({"id": "with space"}, "id: should be"),
+    ({"id": 5}, "id: should be"),
+    ({"to": None}, "to: should be a phone number"),
+    ({"to": "somebody"}, "to: should be a phone number"),
+    ({"to": "12345"}, "to: should be a phone number"),
+    ({"to": "+" + "1" * 1000}, "to: should be a phone number"),
+    ({"to": ["+16504661149"]}, "to: should be a phone number"),
+    ({"vars": None}, "vars: should be an object"),
+    ({"vars": []}, "vars: should be an object"),
+    ({"vars": {str(n): "x" for n in range(21)}}, "vars: should be an object of at most 20"),
+    ({"vars": {"name": "Ana"}}, "vars.at: is missing"),
+    ({"vars": {"name": "Ana", "at": 1.5}}, "vars.at: should be a text of at most 100 characters"),
+    ({"vars": {"name": "Ana", "at": True}}, "vars.at: should be"),
+    ({"vars": {"name": "Ana", "at": "x" * 101}}, "vars.at: should be"),
+    ({"vars": {"name": "Ana", "at": "a\nb"}}, "vars.at: has a character that no text has"),
+    ({"vars": {"name": "ê" * 100, "at": "ê" * 100}}, "vars: the text takes more than 3 SMS"),
+    ({"var": {}}, "has a field that is not known: there are id, to, vars"),
+]
+
+
+async def test_what_cannot_be_sent_is_named(client: ServiceClient) -> None:
+    for changes, says in WRONG:
+        answer = await call(client, CALL | changes)
+        assert answer.status_code == 400, changes
+        assert answer.json()["error"].startswith(says), answer.text
     assert await client.redis.keys("dcb:m:*") == []
 
 
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [(b"no json", 400), (b"[]", 400), (b"\xff", 400), (b"[" * 3000, 400), (b" " * 5000, 413), (b"", 400)],
-)
-async def test_bodies_are_bounded(client: ServiceClient, body: bytes, status: int) -> None:
-    signed = {} if body.isascii() else {"webhook-signature": None}
-    answer = await call(client, body, headers=signed)
-    assert answer.status_code == (401 if signed else status)
+async def test_bodies_are_bounded(client: ServiceClient) -> None:
+    for body, status in (
+        (b"no json", 400), (b"[]", 400), (b"[" * 3000, 400), (b" " * 5000, 413), (b"", 400), (b"\xff", 401),
+    ):  # fmt: skip
+        answer = await call(client, body)
+        assert answer.status_code == status, body[:9]
 
 
 async def test_an_id_belongs_to_its_content(client: ServiceClient) -> None:
