@@ -12,31 +12,24 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import httpx
+import orjson
 
 from dcbridge import retry_after
 from dcbridge.config.models import Configuration
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Undecodable, Unreadable
 from dcbridge.genesys import answers, payloads, signature
+from dcbridge.ledger.uploads import Uploaded
 from dcbridge.messages import Receipt
+from dcbridge.platform import UNKNOWN_ORIGIN, Origin
+from dcbridge.platform import Media as Media
 from dcbridge.transport.scanning import pieces
 from dcbridge.transport.sender import Sender, Streamed
 
 _SAID = 65536  # bytes of an answer that says why there is no file
-
-
-@dataclass(frozen=True, slots=True)
-class Media:
-    """A file that Digital Channels keeps. `url` is "genesys://nexus/<id>"; `length` in bytes."""
-
-    id: str
-    url: str
-    filename: str
-    mimetype: str
-    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +44,18 @@ class Party:
 class DigitalChannels:
     """Calls to /nexus/v3 of one installation. Every call raises a SendError when it was not taken."""
 
+    name: Final = "digital-channels"
+    receipts_at_once: Final = 1_000_000  # `DCBRIDGE_RECEIPT_BATCH` says how many are posted together
+
     def __init__(self, configuration: Configuration, sender: Sender) -> None:
         self._configuration = configuration
         self._settings = configuration.digital_channels
         self._sender = sender
+
+    @property
+    def longest_pause(self) -> float:
+        """Seconds for which a Retry-After is kept at most."""
+        return self._settings.longest_pause
 
     def party(self, channel_id: str, endpoint: str = "") -> Party:
         """How to speak about a channel; for one that is not configured, as the endpoint it came to does."""
@@ -66,7 +67,7 @@ class DigitalChannels:
 
     async def post_consumer_message(
         self, channel_id: str, consumer_id: str, text: str, trace_id: str = "",
-        others: Sequence[Mapping[str, Any]] = (),
+        others: Sequence[Mapping[str, Any]] = (), origin: Origin = UNKNOWN_ORIGIN,
     ) -> list[str]:  # fmt: skip
         """Hand a consumer's text to the agent, and other messages beside it; the ids that Digital Channels gave."""
         body = payloads.write_consumer_message(consumer_id, channel_id, text, others)
@@ -74,7 +75,7 @@ class DigitalChannels:
 
     async def post_consumer_email(
         self, channel_id: str, consumer_id: str, email: Mapping[str, str], text: str, trace_id: str = "",
-        others: Sequence[Mapping[str, Any]] = (),
+        others: Sequence[Mapping[str, Any]] = (), origin: Origin = UNKNOWN_ORIGIN,
     ) -> list[str]:  # fmt: skip
         """The same of a mail, as an email. `email`: its subject, html, the name of who wrote, and the mailbox `to`."""
         body = payloads.write_consumer_email(
@@ -115,6 +116,11 @@ class DigitalChannels:
             )  # fmt: skip
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Unreadable("no media id") from None
+
+    def carrying(self, files: Sequence[Uploaded]) -> Sequence[Mapping[str, Any]] | None:
+        """A message for each file, as `rich_media` says; without it, the text has links."""
+        template = self._settings.rich_media
+        return None if template is None else [filled(template, file) for file in files]
 
     async def download(self, channel_id: str, media_id: str, trace_id: str = "") -> bytes:
         """The bytes of a file, up to the sender's limit."""
@@ -195,3 +201,17 @@ def _accepted(response: httpx.Response) -> list[str]:
     if http in (401, 403) or 300 <= http < 400:  # a redirect: base_url is not Digital Channels' own
         raise AccountFault(f"http {http}")
     raise Refused(f"http {http}" + (f" status {code}" if code is not None else ""))
+
+
+def filled(template: Any, file: Uploaded) -> Any:
+    """The same value, with a file's values in its texts."""
+    if isinstance(template, str) and template.startswith("="):
+        return orjson.loads(template[1:])
+    if isinstance(template, str):
+        values = {"url": file.url, "name": file.name, "mimetype": file.mimetype, "size": str(file.size)}
+        for name, value in values.items():
+            template = template.replace(f"{{{name}}}", value)
+        return template
+    if isinstance(template, Mapping):
+        return {name: filled(one, file) for name, one in template.items()}
+    return [filled(one, file) for one in template] if isinstance(template, list) else template

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dcbridge.config.models import Configuration
-from dcbridge.genesys import payloads
+from dcbridge.genesys import cloud, payloads
 from dcbridge.ledger import NewMessage
 from dcbridge.ledger.intake import Intake, NewDeadLetter
 from dcbridge.messages import Reason, is_own, message_ref
 
+_READERS = {"digital_channels": payloads.read_webhook, "open_messaging": cloud.read_webhook}  # by platform
 UNCONFIGURED_TTL = 3600.0  # seconds; such a message ends at once, so nothing waits for it
 ELSEWHERE = "530 the channel belongs to another endpoint than "  # and the endpoint that it came to
 _UNCONFIGURED = payloads.Problem(Reason.INVALID_DESTINATION, "the channel is not configured")
@@ -19,10 +20,11 @@ _UNCONFIGURED = payloads.Problem(Reason.INVALID_DESTINATION, "the channel is not
 def read(configuration: Configuration, endpoint: str, body: bytes, trace: str) -> Intake:
     """What the ledger is to hold of a webhook that came to `endpoint`, whatever the body holds.
 
-    With "" the endpoint is not known, and any channel may be named.
+    With "" the endpoint is not known, and any channel may be named. Raises `cloud.NoMessage` for what Open Messaging
+    tells beside messages.
     """
     try:
-        incoming = payloads.read_webhook(body, endpoint, trace)
+        incoming = _reader(configuration, endpoint)(body, endpoint, trace)
     except payloads.NotJson as error:
         message_id = payloads.made_up_id(endpoint, body)
         letter = NewDeadLetter(f"w-{message_id}", "", f"520 {error}", body)
@@ -55,6 +57,10 @@ def read(configuration: Configuration, endpoint: str, body: bytes, trace: str) -
         tuple(unconfigured),
         tuple(sorted(problems)),
     )
+
+
+def _reader(configuration: Configuration, endpoint: str) -> Callable[[bytes, str, str], list[payloads.Incoming]]:
+    return _READERS[configuration.platform_at.get(endpoint, "digital_channels")]
 
 
 def _copies(configuration: Configuration, one: payloads.Incoming, problem: payloads.Problem | None) -> list[NewMessage]:
@@ -98,13 +104,14 @@ def lone_letter_id(one: payloads.Incoming) -> str:
     return f"w-{hashlib.blake2b(one.message_id.encode() + written, digest_size=12).hexdigest()}"
 
 
-def names_letter(letter_id: str, endpoint: str, raw: bytes) -> bool:
+def names_letter(letter_id: str, endpoint: str, raw: bytes, configuration: Configuration | None = None) -> bool:
     """True where the bytes of a dead letter, had they come to this endpoint, would have this id."""
     if letter_id == f"w-{payloads.made_up_id(endpoint, raw)}":
         return True
+    read_webhook = _reader(configuration, endpoint) if configuration else payloads.read_webhook
     try:
-        return letter_id == lone_letter_id(payloads.read_webhook(raw, endpoint)[0])
-    except payloads.NotJson:
+        return letter_id == lone_letter_id(read_webhook(raw, endpoint, "")[0])
+    except (payloads.NotJson, cloud.NoMessage):
         return False
 
 

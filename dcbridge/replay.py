@@ -83,7 +83,8 @@ class Replay:
         """Where it came to, so that its messages are named as the sender was answered at the time; "": nobody knows."""
         if reason.startswith(intake.ELSEWHERE):
             return reason.removeprefix(intake.ELSEWHERE)
-        return next((one for one in self._configuration.endpoints if intake.names_letter(letter_id, one, raw)), "")
+        known = self._configuration
+        return next((one for one in known.endpoints if intake.names_letter(letter_id, one, raw, known)), "")
 
     async def _receipt(self, letter: DeadLetter, raw: bytes) -> Replayed:
         ref = letter.id.removeprefix("r-")

@@ -27,6 +27,7 @@ from sandbox.interaction_data import InteractionData
 from sandbox.mail import MailServer
 from sandbox.mail_company import MailCompany
 from sandbox.media import Media
+from sandbox.open_messaging import OpenMessaging
 from sandbox.openmedia import Openmedia
 from sandbox.sms_company import SmsCompany
 from sandbox.statistics import Statistics
@@ -84,6 +85,7 @@ def build_app(config: SandboxConfig) -> Starlette:
         Route(f"{channel}/media", media.upload, methods=["POST"]),
         Route(f"{channel}/media/{{media_id}}", media.one, methods=["GET", "DELETE"]),
         *(_genesys(world, config.genesys) if config.genesys else ()),
+        *(OpenMessaging(world, config.cloud, messages).routes() if config.cloud else ()),
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
         *Controls(world, companies).routes(),
         *mail_company.routes(posts),

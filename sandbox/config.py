@@ -34,6 +34,18 @@ class GenesysAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CloudAccount:
+    """An integration of Open Messaging at Genesys Cloud; `provider` names the account that serves it."""
+
+    integration: str  # a UUID: the channel id
+    client_id: str
+    client_secret: str = field(repr=False)
+    webhook_secret: str = field(repr=False)
+    endpoint: str = "cloud"
+    provider: str = "cloud-sms"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxConfig:
     """One sandbox. Times are seconds; the secrets are the same ones that the bridge was given."""
 
@@ -59,6 +71,7 @@ class SandboxConfig:
     carriers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # channel id to the accounts that serve it
 
     genesys: GenesysAccount | None = None  # without one, there is no interface beside Digital Channels
+    cloud: CloudAccount | None = None  # without one, there is no Genesys Cloud
 
     hosts: tuple[str, ...] = ()  # names under which it is asked, beside localhost and addresses
 

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox import consumer_mail, files, webhooks
+from sandbox import consumer_mail, files, open_messaging, webhooks
 from sandbox.magic import MAILBOXES, NUMBERS
 from sandbox.mail_clients import BY_NAME, Answer
 from sandbox.records import Interaction, Record, SentByConsumer
@@ -89,6 +89,12 @@ class Controls:
         if self.world.channels.get(channel) != "sms":
             raise WrongError("channel: the id of an sms channel")
         file, to = _file(asked), _text(asked, "to")
+        cloud = self.world.config.cloud
+        if cloud is not None and channel == cloud.integration:
+            text = _text(asked, "text") if file is None else _text_or_none(asked)
+            body = open_messaging.outbound(cloud, f"+{to}" if to.isdigit() else to, text or None, message_id)
+            media = [open_messaging.with_file(self.world, body, file)] if file else []
+            return await self._send(body, asked, *media)
         if file is None:
             body = webhooks.sms_body(self.world, channel, to, _text(asked, "text"), message_id)
             return await self._send(body, asked)
@@ -267,7 +273,7 @@ class Controls:
             "companies": [
                 {
                     "name": name,
-                    "who": self.companies[name].wire.who,
+                    "who": self.companies[name].wire.who + self._at(one.channel),
                     "channel": one.channel,
                     "carriers": [c for c in config.carriers.get(one.channel, ()) if c in self.companies] or [name],
                     "number": one.number,
@@ -285,6 +291,11 @@ class Controls:
             "subscriber_mode": self.world.switches.subscriber.mode,
             "off": self.world.switches.sms.off,
         }
+
+    def _at(self, channel: str) -> str:
+        """What tells a channel of Genesys Cloud from the others of a company."""
+        cloud = self.world.config.cloud
+        return ", Genesys Cloud" if cloud is not None and channel == cloud.integration else ""
 
     def state(self, request: Request) -> object:
         world = self.world

@@ -39,7 +39,7 @@ class BrokenRuleError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class GivenText:
     sender: str
     to: str
     text: str
@@ -47,7 +47,7 @@ class _Text:
 
 
 @dataclass(frozen=True, slots=True)
-class _Receipt:
+class GivenReceipt:
     message_id: str
     sender: str
     recipient: str
@@ -113,13 +113,13 @@ class Messages:
         read = [self._read(channel, message, f"messages[{at}]") for at, message in enumerate(value["messages"])]
         ids: list[str] = []
         for one in read:
-            if isinstance(one, _Text):
-                ids.append(self._seen(channel, one))
+            if isinstance(one, GivenText):
+                ids.append(self.note_seen(channel, one))
             else:
-                self._receipt(channel, one)
+                self.note_receipt(channel, one)
         return self._answer(ids)
 
-    def _read(self, channel_id: str, value: object, where: str) -> _Text | _Receipt:
+    def _read(self, channel_id: str, value: object, where: str) -> GivenText | GivenReceipt:
         message = an_object(value, where)
         channel = an_object(message.get("channel"), f"{where}.channel")
         sender = self._address(channel.get("from"), f"{where}.channel.from")
@@ -133,7 +133,7 @@ class Messages:
                 raise BrokenRuleError(400, f"{where}.text is a non-empty string")
             if self.world.channels[channel_id] == "sms" and to != channel_id:
                 self.world.violation(WHO, "a consumer's SMS goes to the channel's id", f"{where}.channel.to.id is {to}")
-            return _Text(sender, to, text)
+            return GivenText(sender, to, text)
         if kind == "Email":
             return self._email(channel_id, message, channel, sender, to, where)
         if kind == "Receipt":
@@ -144,7 +144,7 @@ class Messages:
 
     def _email(
         self, channel_id: str, message: dict[str, Any], channel: dict[str, Any], sender: str, to: str, where: str
-    ) -> _Text:
+    ) -> GivenText:
         """What a consumer's email would look like after the documented webhook of an agent's: nothing documents it."""
         if self.world.channels[channel_id] != "email" or self.world.switches.digital_channels.emails == "refuse":
             raise BrokenRuleError(400, f"{where}.type Email is not taken from this channel")
@@ -159,11 +159,11 @@ class Messages:
             if one.get("type") not in ("text", "html") or not isinstance(one.get("text"), str) or not one["text"]:
                 raise BrokenRuleError(400, f"{where}.content[{at}] has a type, text or html, and a non-empty text")
             parts[one["type"]] = one["text"]
-        return _Text(sender, to, "\n\n".join(filter(None, (message.get("subject"), parts.get("text")))), parts)
+        return GivenText(sender, to, "\n\n".join(filter(None, (message.get("subject"), parts.get("text")))), parts)
 
     def _read_receipt(
         self, channel_id: str, value: dict[str, Any], channel: dict[str, Any], sender: str, to: str, where: str
-    ) -> _Receipt:
+    ) -> GivenReceipt:
         status = value.get("status")
         if status not in STATUSES:
             raise BrokenRuleError(400, f"{where}.status is one of {', '.join(STATUSES)}")
@@ -177,14 +177,14 @@ class Messages:
             raise BrokenRuleError(400, f"{where}.channel.to is one of the recipients of the agent's message")
         reasons = value.get("reasons")
         if reasons is None:
-            return _Receipt(message_id, sender, to, status, [])
+            return GivenReceipt(message_id, sender, to, status, [])
         if status != "Failed":
             raise BrokenRuleError(400, f"{where}.reasons goes with Failed only")
         if not isinstance(reasons, list) or not reasons:
             raise BrokenRuleError(400, f"{where}.reasons is a non-empty list")
         for at, reason in enumerate(reasons):
             self._reason(reason, f"{where}.reasons[{at}]")
-        return _Receipt(message_id, sender, to, status, reasons)
+        return GivenReceipt(message_id, sender, to, status, reasons)
 
     def _reason(self, value: object, where: str) -> None:
         reason = an_object(value, where)
@@ -209,7 +209,7 @@ class Messages:
         for name in value.keys() - set(known):
             self.world.violation(WHO, "only documented fields are sent", f"{where}{name}")
 
-    def _seen(self, channel_id: str, text: _Text) -> str:
+    def note_seen(self, channel_id: str, text: GivenText) -> str:
         world = self.world
         seq = world.next_seq()
         now = time.time()
@@ -229,7 +229,7 @@ class Messages:
         seen.media.extend(await files.of_text(self.world, WHO, seen.text))
         self.world.tell("seen", seen)
 
-    def _receipt(self, channel_id: str, given: _Receipt) -> None:
+    def note_receipt(self, channel_id: str, given: GivenReceipt) -> None:
         world = self.world
         message = world.agent.get((channel_id, given.message_id)) or self._unseen(channel_id, given)
         if given.recipient not in message.recipients:
@@ -249,7 +249,7 @@ class Messages:
             )
         world.tell("agent", message)
 
-    def _unseen(self, channel_id: str, given: _Receipt) -> AgentMessage:
+    def _unseen(self, channel_id: str, given: GivenReceipt) -> AgentMessage:
         """What a receipt tells of a message that was not sent from here."""
         world = self.world
         kind = "Text" if world.channels[channel_id] == "sms" else "Email"
@@ -293,5 +293,5 @@ def an_object(value: object, where: str) -> dict[str, Any]:
     return value
 
 
-def _codes(reasons: list[dict[str, Any]]) -> list[int]:
+def _codes(reasons: list[dict[str, Any]]) -> list[int | str]:
     return [reason["code"] for reason in reasons]

@@ -9,6 +9,7 @@ from typing import Any
 MODES = ("ok", "500", "silent", "slow", "late", "refuse_batch", "refuse_text", "lost_answer")
 QUESTIONS = ("ok", "429", "500", "silent")
 GENESYS_MODES = ("ok", "500", "silent", "lost_answer", "refuse_fields")
+CLOUD_MODES = ("ok", "500", "429", "401", "silent", "lost_answer", "refuse_text")
 SUBSCRIBER_MODES = ("well", "slow", "failing", "throttling", "dead", "gone")
 
 
@@ -131,6 +132,27 @@ class StatisticsSwitch:
         return mode
 
 
+@dataclass(slots=True)
+class CloudSwitch:
+    """Genesys Cloud. `mode`: ok, 500, 429, 401, silent, lost_answer or refuse_text, for `count` requests (None: until
+    changed); `token_life` in seconds, of tokens that are given from now on; `retry_after` is what 429 asks for.
+    """
+
+    mode: str = "ok"
+    count: int | None = None
+    token_life: float = 86399.0
+    retry_after: int = 1
+
+    def take(self) -> str:
+        """The mode for the request at hand; counts it."""
+        mode = self.mode
+        if mode != "ok" and self.count is not None:
+            self.count -= 1
+            if self.count <= 0:
+                self.mode, self.count = "ok", None
+        return mode
+
+
 class Switches:
     def __init__(self) -> None:
         self.digital_channels = DigitalChannelsSwitch()
@@ -139,6 +161,7 @@ class Switches:
         self.subscriber = SubscriberSwitch()
         self.genesys = GenesysSwitch()
         self.statistics = StatisticsSwitch()
+        self.cloud = CloudSwitch()
         self.random = random.Random(self.sms.seed)
 
     def turn(self, wanted: dict[str, Any]) -> None:
@@ -166,6 +189,7 @@ class Switches:
             "subscriber": self.subscriber,
             "genesys": self.genesys,
             "statistics": self.statistics,
+            "cloud": self.cloud,
         }
 
 
@@ -174,7 +198,8 @@ def _check(name: str, group: object, key: str, value: object) -> None:
     if key not in known:
         raise ValueError(f"{name}.{key}: unknown; one of {', '.join(known)}")
     if key == "mode":
-        allowed = value in {"subscriber": SUBSCRIBER_MODES, "genesys": GENESYS_MODES}.get(name, MODES)
+        modes = {"subscriber": SUBSCRIBER_MODES, "genesys": GENESYS_MODES, "cloud": CLOUD_MODES}
+        allowed = value in modes.get(name, MODES)
     elif key == "polls":
         allowed = value in POLLS
     elif key == "events_on":

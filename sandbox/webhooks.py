@@ -17,6 +17,7 @@ import httpx
 import orjson
 
 from dcbridge.genesys import signature
+from sandbox import open_messaging
 from sandbox.records import AgentMessage, Interaction
 from sandbox.world import World
 
@@ -106,7 +107,7 @@ async def deliver(world: World, message: AgentMessage, body: bytes) -> None:
         if attempt:
             world.counts["redeliveries"] += 1
             await asyncio.sleep(world.config.retry_timeout)
-        answer = await post(world, "messages", world.config.messages_endpoint, body)
+        answer = await _post_message(world, message, body)
         message.attempts, message.ms = attempt + 1, answer.ms
         if answer.silent:
             world.violation(WHO, f"a webhook is answered within {world.config.answer_limit:g} s", message.message_id)
@@ -116,6 +117,15 @@ async def deliver(world: World, message: AgentMessage, body: bytes) -> None:
             return
     message.state = "given up"
     world.tell("agent", message)
+
+
+async def _post_message(world: World, message: AgentMessage, body: bytes) -> Answer:
+    """As the channel's platform does."""
+    cloud = world.config.cloud
+    if cloud is None or message.channel_id != cloud.integration:
+        return await post(world, "messages", world.config.messages_endpoint, body)
+    headers = {signature.HEADER: None, "X-Hub-Signature-256": open_messaging.signed(cloud.webhook_secret, body)}
+    return await post(world, "open-messaging", cloud.endpoint, body, headers)
 
 
 def _judge(world: World, message: AgentMessage, answer: Answer) -> str:

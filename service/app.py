@@ -1,4 +1,4 @@
-"""The public application: four routes, and a plain answer for everything else."""
+"""The public application: its routes, and a plain answer for everything else."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from dcbridge.config.genesys_cloud import OPEN_MESSAGING
 from dcbridge.http.deadlines import Deadlines
 from dcbridge.mail.unsubscribe import PATH as UNSUBSCRIBE
 from dcbridge.media.links import PATH
@@ -19,7 +20,8 @@ from service.media import MediaLinks
 from service.posted_mail import MAIL_WITHIN, PostedMails
 from service.unsubscribe import Unsubscribe
 
-_MESSAGES, _INTERACTIONS, _CALLBACKS = "/webhooks/messages/", "/webhooks/interactions/", "/callbacks/"
+_MESSAGES, _OPEN_MESSAGES = "/webhooks/messages/", "/webhooks/open-messaging/"
+_INTERACTIONS, _CALLBACKS = "/webhooks/interactions/", "/callbacks/"
 _TRIGGERS = "/triggers/"
 
 
@@ -27,6 +29,7 @@ def build(ctx: ServiceContext) -> ASGIApp:
     """The app behind the public listener."""
     deadlines = Deadlines(ctx.settings.answer_within)
     messages = Endpoint(ctx, "messages_webhook", webhooks.messages, deadlines)
+    open_messages = Endpoint(ctx, "open_messaging_webhook", webhooks.open_messages, deadlines)
     interactions = Endpoint(ctx, "interactions_webhook", webhooks.interactions, deadlines)
     callback = _Callbacks(
         ctx,
@@ -51,6 +54,7 @@ def build(ctx: ServiceContext) -> ASGIApp:
             Route(PATH + "{token}", media, methods=["GET", "HEAD"]),
             Route(UNSUBSCRIBE + "{token}", Unsubscribe(ctx, deadlines), methods=["GET", "HEAD", "POST"]),
             Route(_MESSAGES + "{endpoint}", messages, methods=["POST"]),
+            Route(_OPEN_MESSAGES + "{endpoint}", open_messages, methods=["POST"]),
             Route(_INTERACTIONS + "{endpoint}", interactions, methods=["POST"]),
             Route(_TRIGGERS + "{name}", trigger, methods=["POST"]),
             Route(_CALLBACKS + "{provider}/{kind}", callback, methods=["GET", "POST", "OPTIONS"]),
@@ -62,6 +66,11 @@ def build(ctx: ServiceContext) -> ASGIApp:
     every.router.redirect_slashes = False
     posts: dict[str, tuple[ASGIApp, dict[str, str]]] = {
         **{_MESSAGES + name: (messages, {"endpoint": name}) for name in ctx.configuration.endpoints},
+        **{
+            _OPEN_MESSAGES + name: (open_messages, {"endpoint": name})
+            for name, platform in ctx.configuration.platform_at.items()
+            if platform == OPEN_MESSAGING
+        },
         **{_INTERACTIONS + name: (interactions, {"endpoint": name}) for name in ctx.configuration.interactions},
         **{_TRIGGERS + name: (trigger, {"name": name}) for name in ctx.configuration.triggers},
         **{

@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
+from dcbridge.config.genesys_cloud import OPEN_MESSAGING
 from dcbridge.config.models import Configuration
-from dcbridge.genesys import signature
+from dcbridge.genesys import cloud, signature
 from dcbridge.http.deadlines import Deadlines
 from dcbridge.ledger import Ledger
 from dcbridge.providers.base import Provider
@@ -108,9 +109,13 @@ class Endpoint:
             log.warning(self._name, name=configured, status=status, outcome=word, ms=ms, **facts)
 
 
-async def signature_header(ctx: ServiceContext, request: Request, name: str) -> signature.Given:
-    """X-Hub-Signature, before the body is kept. Raises Refusal 401 for one that no secret could have made."""
-    header = signature.given(request.signatures)
+async def signature_header(
+    ctx: ServiceContext, request: Request, name: str, header: signature.Given | str | None = None
+) -> signature.Given:
+    """X-Hub-Signature, or another `header`, before the body is kept. Raises Refusal 401 for one that no secret could
+    have made.
+    """
+    header = signature.given(request.signatures) if header is None else header
     if isinstance(header, signature.Given):
         return header
     await request.body(ctx.settings.body_limit, keep=False)  # or the sender would not read the answer
@@ -122,7 +127,9 @@ def not_signed(ctx: ServiceContext, name: str, wrong: str) -> Refusal:
     ctx.metrics.signatures.labels("webhook", name, wrong).inc()
     ctx.presence.refused(name, wrong)
     log.warning("signature_refused", endpoint=name, why=wrong)
-    return Refusal(401, "signature refused", "X-Hub-Signature is missing or wrong")
+    of_cloud = ctx.configuration.platform_at.get(name) == OPEN_MESSAGING
+    header = cloud.HEADER if of_cloud else signature.HEADER
+    return Refusal(401, "signature refused", f"{header} is missing or wrong")
 
 
 def signed(ctx: ServiceContext, name: str, places: Iterable[int]) -> None:

@@ -1,4 +1,4 @@
-"""GET and HEAD /m/{token}: a file at Digital Channels, for the provider or the person that a link was made for.
+"""GET and HEAD /m/{token}: a file of an agent's or a consumer's, for whomever a link was made for.
 
 Whoever has no link of ours costs one decryption and is told nothing. A link is read three times a second at most, and
 a few files at a time; a file is passed on as it comes, and never whole in memory unless it is small.
@@ -29,7 +29,7 @@ from service.endpoint import Endpoint, Outcome, ServiceContext
 from service.request import Request
 
 if TYPE_CHECKING:
-    from dcbridge.digital_channels import DigitalChannels
+    from dcbridge.platform import Platform
 
 log = structlog.get_logger()
 
@@ -105,7 +105,7 @@ class MediaLinks:
             raise
 
     async def _pieces(self, linked: Linked, reading: _Reading) -> AsyncIterator[bytes]:
-        """What is kept of it, or what Digital Channels has. Raises Refusal."""
+        """What is kept of it, or what the platform has. Raises Refusal."""
         name = cached_as(linked.channel_id, linked.media_id)
         with suppress(RedisError, OSError):
             kept = await self._ctx.ledger.blobs.pieces(name)
@@ -113,16 +113,14 @@ class MediaLinks:
                 reading.size, pieces = kept
                 return pieces
         most = self._ctx.configuration.media.most
-        digital_channels = await self._client(reading.stack)
+        platform = await self._platform(reading.stack, linked.channel_id)
         try:
-            answer = await reading.stack.enter_async_context(
-                digital_channels.file(linked.channel_id, linked.media_id, most)
-            )
+            answer = await reading.stack.enter_async_context(platform.file(linked.channel_id, linked.media_id, most))
         except Refused:
             raise Refusal(404, "gone", "no such file") from None
         except SendError as error:
             if isinstance(error, AccountFault):
-                self._ctx.metrics.faults.labels("account_fault", "digital-channels").inc()
+                self._ctx.metrics.faults.labels("account_fault", platform.name).inc()
             log.warning("media_not_read", outcome=error.outcome, code=error.code)
             raise Refusal(503, "unavailable", "the file cannot be read now", RETRY_AFTER) from None
         declared = answer.headers.get("content-length", "")
@@ -143,9 +141,9 @@ class MediaLinks:
             with suppress(NoRoom, RedisError, OSError):
                 await self._ctx.ledger.blobs.put(b"".join(seen), keep=DAY, blob_id=name)
 
-    async def _client(self, stack: AsyncExitStack) -> DigitalChannels:
+    async def _platform(self, stack: AsyncExitStack, channel_id: str) -> Platform:
         """With connections for one file. What it needs is loaded here: most services never read one."""
-        from dcbridge.digital_channels import DigitalChannels
+        from dcbridge.platforms import Platforms
         from dcbridge.transport.sender import Sender
         from dcbridge.transport.tls import client_context
 
@@ -157,7 +155,10 @@ class MediaLinks:
             answer_limit=configuration.media.most,
             tls=client_context(),
         )
-        return DigitalChannels(configuration, await stack.enter_async_context(sender))
+        ctx, opened = self._ctx, await stack.enter_async_context(sender)
+        platforms = Platforms(configuration, settings, opened, ctx.ledger, ctx.metrics)
+        stack.push_async_callback(platforms.close)
+        return platforms.of(channel_id)
 
 
 class _Reading:

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope
 from service.answer import Refusal
 
 _TRACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
-_READ = frozenset((b"content-length", b"x-hub-signature", b"x-b3-traceid", b"content-encoding"))
+_READ = frozenset((b"content-length", b"x-hub-signature", b"x-hub-signature-256", b"x-b3-traceid", b"content-encoding"))
 _random = random.Random()
 os.register_at_fork(after_in_child=_random.seed)
 
@@ -22,7 +22,17 @@ os.register_at_fork(after_in_child=_random.seed)
 class Request:
     """`trace`: the sender's X-B3-TraceId, an opaque text, or one of ours. `arrived`: when its last byte came, or 0."""
 
-    __slots__ = ("_receive", "arrived", "encodings", "length", "names", "scope", "signatures", "trace")
+    __slots__ = (
+        "_receive",
+        "arrived",
+        "encodings",
+        "length",
+        "names",
+        "scope",
+        "signatures",
+        "signatures_256",
+        "trace",
+    )
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.scope, self._receive = scope, receive
@@ -31,6 +41,7 @@ class Request:
         self.length = ""  # as declared
         self.trace = ""
         self.signatures: list[bytes] = []  # each X-Hub-Signature
+        self.signatures_256: tuple[bytes, ...] = ()  # each X-Hub-Signature-256, which Genesys Cloud sends
         self.encodings: list[str] = []  # each Content-Encoding
         for name, value in scope["headers"]:
             if name not in _READ:
@@ -41,6 +52,8 @@ class Request:
                 self.signatures.append(value)
             elif name == b"content-encoding":
                 self.encodings.append(value.decode("latin-1"))
+            elif name == b"x-hub-signature-256":
+                self.signatures_256 += (value,)
             else:
                 self.trace = self.trace or value.decode("latin-1")
         if not _TRACE.match(self.trace):

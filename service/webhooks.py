@@ -1,4 +1,4 @@
-"""The two webhooks of Digital Channels: messages to consumers, and interaction events.
+"""The webhooks of Genesys: messages to consumers, of Digital Channels and of Open Messaging, and interaction events.
 
 After a valid signature the answer is 200 whatever the body holds: what cannot be carried is kept as
 a dead letter and, where the message can be named, ends with a Failed receipt. A 4XX is documented
@@ -11,8 +11,9 @@ from collections.abc import Collection, Iterable
 
 import structlog
 
+from dcbridge.config.genesys_cloud import DIGITAL_CHANNELS, OPEN_MESSAGING
 from dcbridge.config.models import Configuration
-from dcbridge.genesys import payloads
+from dcbridge.genesys import cloud, payloads
 from dcbridge.genesys.signature import Given, matching, which_kind_of_wrong
 from dcbridge.intake import batch_id, read
 from dcbridge.ledger.fields import Kind
@@ -32,13 +33,32 @@ log = structlog.get_logger()
 async def messages(ctx: ServiceContext, request: Request) -> Outcome:
     """POST /webhooks/messages/{endpoint}: 200 {"messageId": …} when every message is durable."""
     endpoint = request.names["endpoint"]
-    if endpoint not in ctx.configuration.endpoints:
+    if ctx.configuration.platform_at.get(endpoint) != DIGITAL_CHANNELS:
         raise Refusal(404, "unknown endpoint", "no such endpoint")
-    header = await signature_header(ctx, request, endpoint)
+    return await _taken(ctx, request, await signature_header(ctx, request, endpoint), endpoint)
+
+
+async def open_messages(ctx: ServiceContext, request: Request) -> Outcome:
+    """POST /webhooks/open-messaging/{endpoint}: 200 {"messageId": …} when the message of Genesys Cloud is durable.
+
+    Events and receipts are answered 200 as well, and nothing follows from them.
+    """
+    endpoint = request.names["endpoint"]
+    if ctx.configuration.platform_at.get(endpoint) != OPEN_MESSAGING:
+        raise Refusal(404, "unknown endpoint", "no such endpoint")
+    header = await signature_header(ctx, request, endpoint, cloud.given(request.signatures_256))
+    return await _taken(ctx, request, header, endpoint)
+
+
+async def _taken(ctx: ServiceContext, request: Request, header: Given, endpoint: str) -> Outcome:
     raw = await request.body(ctx.settings.body_limit)
     secrets = _signed_with(ctx, request, header, raw, endpoint)
     body = unpacked(request.encodings, raw, ctx.settings.body_limit)
-    intake = read(ctx.configuration, endpoint, body, request.trace)
+    try:
+        intake = read(ctx.configuration, endpoint, body, request.trace)
+    except cloud.NoMessage as other:
+        _may_name(ctx, endpoint, secrets, [other.channel_id])
+        return Outcome(json_answer({}), other.word, {"bytes": len(body)})
     _may_name(ctx, endpoint, secrets, intake.channels)
     fresh = await accept(ctx.ledger, intake)
     return _accepted(ctx, intake, fresh, len(body))

@@ -41,10 +41,11 @@ FLOORS = (
     ("providers",),
     ("transport",),
     ("events",),
-    ("config",),
+    ("config", "platform"),
     ("intake", "mail_intake", "own_messages", "digital_channels", "reconcile", "runtime"),
     ("replay", "interfaces", "controls"),
-    ("notifications",),
+    ("notifications", "open_messaging"),
+    ("platforms",),
     ("cli",),
 )
 

@@ -1,6 +1,6 @@
-"""Deletes files whose time is over: those in the folder, and consumers' at Digital Channels.
+"""Deletes files whose time is over: those in the folder, and consumers' at the platform.
 
-Beside the sweep and never in it: a folder or a Digital Channels that hangs must not cost this worker its heartbeat.
+Beside the sweep and never in it: a folder or a platform that hangs must not cost this worker its heartbeat.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 _Look = Callable[[WorkerContext], Awaitable[bool]]
 
-GIVE_UP = 7 * DAY  # seconds for which a deletion may be refused; then the file stays at Digital Channels
+GIVE_UP = 7 * DAY  # seconds for which a deletion may be refused; then the file stays where it is
 EVERY = 1.0  # seconds between two looks, where a look finds little
 
 
@@ -55,20 +55,20 @@ async def delete_files(ctx: WorkerContext) -> bool:
 
 
 async def delete_uploads(ctx: WorkerContext) -> bool:
-    """Consumers' files at Digital Channels; whether there may be more. One that is not deleted comes again."""
+    """Consumers' files at their platforms; whether there may be more. One that is not deleted comes again."""
     due = await ctx.ledger.uploads.due()
     return await _delete(ctx, due) and len(due) == FEW_UPLOADS
 
 
 async def _delete(ctx: WorkerContext, due: Sequence[Due]) -> bool:
-    """False where Digital Channels is to be left alone for a while."""
+    """False where the platform is to be left alone for a while."""
     refused_channels = dict[str, str]()  # and why
     for file in due:
         if file.channel_id in refused_channels:
             await _refused(ctx, file, refused_channels[file.channel_id])
             continue
         try:
-            await ctx.digital_channels.delete(file.channel_id, file.media_id)
+            await ctx.platforms.of(file.channel_id).delete(file.channel_id, file.media_id)
         except Refused as error:  # it is not there any more, or never to be deleted
             log.info("media_not_deleted", channel=file.channel_id, code=error.code)
         except AccountFault as error:  # of this channel: it has another secret by now, say

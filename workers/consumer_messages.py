@@ -1,4 +1,4 @@
-"""What a consumer wrote, posted to Digital Channels for the agent."""
+"""What a consumer wrote, posted to the platform for the agent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import structlog
 from dcbridge.errors import OutcomeUnknown, Refused, SendError, Undecodable
 from dcbridge.ledger import TaskClaim
 from dcbridge.ledger.fields import TaskEntry
+from dcbridge.platform import Origin
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
 from workers import failures, media_in
@@ -25,7 +26,7 @@ CONSUMER_TIME_TO_LIVE = DAY  # seconds a consumer's message is tried before it b
 
 
 async def post_consumer_message(ctx: WorkerContext, task_id: str) -> None:
-    """Hand one consumer message to the agent. Digital Channels documents no idempotency for this call, so a
+    """Hand one consumer message to the agent. No platform documents an idempotency key for this call, so a
     timeout is tried once more and said in the log; a connection that never was, 429 and 5xx are tried for a day.
     """
     claim = ctx.ledger.leases.token()
@@ -55,7 +56,7 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
             return True
         email = stored.get("email")
         if not found.text and not found.others and not (email and email["subject"]):
-            # An empty text is an invalid message to Digital Channels, and there is nothing that an agent could read.
+            # An empty text is an invalid message to a platform, and there is nothing that an agent could read.
             await ctx.ledger.tasks.done(task_id, claim, keep, "blank text, not posted")
             ctx.metrics.consumer_messages.labels(channel_id, "blank").inc()
             log.info("consumer_message_blank", attempt=claimed.entry.attempts)
@@ -63,9 +64,9 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         try:
             if ctx.claim_may_be_lost(since):
                 return False
-            ids = await _post(ctx, channel_id, stored, found, claimed.entry.trace_id)
+            ids = await _post(ctx, task_id, claimed.entry, stored, found)
         except Undecodable as error:
-            failures.response_unreadable(ctx, "digital-channels", error)
+            failures.response_unreadable(ctx, ctx.platforms.of(channel_id).name, error)
             ids = []
         except SendError as error:
             await _not_posted(ctx, task_id, claim, claimed, orjson.dumps(stored), error, keep)
@@ -79,21 +80,23 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
 
 
 async def _post(
-    ctx: WorkerContext, channel_id: str, stored: Mapping[str, Any], found: media_in.ForAgent, trace: str
+    ctx: WorkerContext, task_id: str, entry: TaskEntry, stored: Mapping[str, Any], found: media_in.ForAgent
 ) -> list[str]:
     """As an email where the channel says so; as a text where it does not, or where Genesys takes no such email."""
+    channel_id, trace = entry.channel_id, entry.trace_id
+    platform, origin = ctx.platforms.of(channel_id), Origin(task_id, (entry.accepted_at or 0) / 1000)
     email, text = stored.get("email"), found.text
     if email is not None:
         if text:
             try:
-                return await ctx.digital_channels.post_consumer_email(
-                    channel_id, stored["from"], email, text, trace, found.others
+                return await platform.post_consumer_email(
+                    channel_id, stored["from"], email, text, trace, found.others, origin
                 )
             except Refused as error:
                 log.warning("consumer_email_refused", code=error.code)
                 ctx.metrics.consumer_messages.labels(channel_id, "email_refused").inc()
         text = "\n\n".join(filter(None, (email["subject"], text)))
-    return await ctx.digital_channels.post_consumer_message(channel_id, stored["from"], text, trace, found.others)
+    return await platform.post_consumer_message(channel_id, stored["from"], text, trace, found.others, origin)
 
 
 def _kept(ids: Sequence[str]) -> str:
@@ -121,9 +124,10 @@ async def _not_posted(
 ) -> None:
     """`content`: what becomes a dead letter."""
     channel_id, attempt = claimed.entry.channel_id, claimed.entry.attempts
+    platform = ctx.platforms.of(channel_id)
     ctx.metrics.consumer_messages.labels(channel_id, error.outcome).inc()
     if error.page:
-        ctx.metrics.faults.labels(error.outcome, "digital-channels").inc()
+        ctx.metrics.faults.labels(error.outcome, platform.name).inc()
     unanswered = isinstance(error, OutcomeUnknown) and not error.code.startswith("http ")
     again = (error.again or error.taken is None) and not (unanswered and attempt > 1)
     age = time.time() - claimed.entry.accepted_at / 1000
@@ -131,7 +135,7 @@ async def _not_posted(
         if unanswered:
             log.warning("possible_duplicate", outcome=error.outcome, code=error.code, attempt=attempt)
         retry = ctx.configuration.retry_of(channel_id) if ctx.channel(channel_id) else ctx.configuration.retry
-        delay = failures.wait(retry, attempt, failures.kept_to(ctx, "digital-channels", error))
+        delay = failures.wait(retry, attempt, failures.kept_by(ctx, platform, error))
         await ctx.ledger.tasks.retry(task_id, claim, delay, error.code)
         log.warning("consumer_message_postponed", outcome=error.outcome, code=error.code, attempt=attempt)
         return

@@ -21,7 +21,6 @@ from dcbridge.config.consent import ConsentWord, plain_word
 from dcbridge.config.inbound import domains
 from dcbridge.config.loader import load
 from dcbridge.config.models import Channel, Configuration
-from dcbridge.digital_channels import DigitalChannels
 from dcbridge.genesys.operations import Client
 from dcbridge.interfaces import Interfaces, MailTokens
 from dcbridge.ledger import Ledger
@@ -30,6 +29,7 @@ from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.patience import Patience
 from dcbridge.mail.reply_tokens import ReplyTokens
 from dcbridge.mail.unsubscribe import UnsubscribeLinks
+from dcbridge.platforms import Platforms
 from dcbridge.providers.base import Provider, StatusLookup
 from dcbridge.runtime.logs import Tokens
 from dcbridge.runtime.metrics import Metrics
@@ -61,7 +61,7 @@ class WorkerContext:
     payloads: Payloads
     sender: Sender
     accounts: Accounts
-    digital_channels: DigitalChannels
+    platforms: Platforms
     files: Files
     providers: dict[str, Provider]
     tokens: Tokens
@@ -166,6 +166,8 @@ async def open_context(
                 mail_tokens.of(provider.shared_login)  # a key that is missing is found now
         accounts = Accounts(sender, shared=mail_tokens.of)
         stack.push_async_callback(accounts.close)
+        platforms = Platforms(configuration, settings, sender, ledger, metrics)
+        stack.push_async_callback(platforms.close)
         interfaces = None
         if configuration.genesys is not None:
             interfaces = Interfaces.of(configuration.genesys, settings, sender, ledger, metrics)
@@ -185,8 +187,8 @@ async def open_context(
             payloads=Payloads(ledger),
             sender=sender,
             accounts=accounts,
-            digital_channels=DigitalChannels(configuration, sender),
-            files=Files(settings, configuration, ledger, metrics, accounts, stack),
+            platforms=platforms,
+            files=Files(settings, configuration, ledger, metrics, accounts, platforms, stack),
             providers=providers,
             tokens=Tokens(settings.token_key.get_secret_value().encode()),
             consumer_tokens=ConsumerTokens(settings.token_key.get_secret_value().encode()),

@@ -11,6 +11,7 @@ from dcbridge.config.accounts import Retry
 from dcbridge.config.models import Channel
 from dcbridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
 from dcbridge.ledger import MessageClaim
+from dcbridge.platform import Platform
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -27,20 +28,29 @@ def wait(retry: Retry, attempt: int, at_least: float | None = None) -> float:
 def kept_to(ctx: WorkerContext, provider: str, error: SendError) -> float | None:
     """Seconds of a Retry-After that are waited for: what was asked for, up to the longest pause of whoever asked.
 
-    `provider` as in `Configuration.longest_pauses`, or "digital-channels".
+    `provider` as in `Configuration.longest_pauses`.
     """
     if error.retry_after is None:
         return None
     configuration = ctx.configuration
-    if provider == "digital-channels":
-        most = configuration.digital_channels.longest_pause
-    elif provider.startswith("subscribers/") and (name := provider.partition("/")[2]) in ctx.sinks.subscribers:
+    if provider.startswith("subscribers/") and (name := provider.partition("/")[2]) in ctx.sinks.subscribers:
         most = ctx.sinks.subscribers[name].longest_pause
     else:
         most = configuration.longest_pauses().get(provider, 0.0)
-    if error.retry_after > most and not error.whole_account:  # for that one, it counts where the pause begins
+    return _kept_to(ctx, provider, most, error, error.retry_after)
+
+
+def kept_by(ctx: WorkerContext, platform: Platform, error: SendError) -> float | None:
+    """The same of what a platform asked for."""
+    if error.retry_after is None:
+        return None
+    return _kept_to(ctx, platform.name, platform.longest_pause, error, error.retry_after)
+
+
+def _kept_to(ctx: WorkerContext, provider: str, most: float, error: SendError, asked: float) -> float:
+    if asked > most and not error.whole_account:  # for that one, it counts where the pause begins
         ctx.metrics.waits_cut.labels(provider).inc()
-    return min(error.retry_after, most)
+    return min(asked, most)
 
 
 async def pause(ctx: WorkerContext, provider: str, error: SendError) -> None:

@@ -13,12 +13,12 @@ import httpx
 from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
-from dcbridge.digital_channels import DigitalChannels
 from dcbridge.errors import AccountFault, Deferred, Refused, SendError, Undecodable
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.blobs import NoRoom
 from dcbridge.media.file_types import ENOUGH, FileType, type_of
-from dcbridge.media.links import Links, cached_as
+from dcbridge.media.links import cached_as
+from dcbridge.platforms import Platforms
 from dcbridge.providers.base import HasMedia
 from dcbridge.providers.sms_fields import NAMED_BY_OPERATOR, WITH_LOGIN
 from dcbridge.runtime.metrics import Metrics
@@ -94,9 +94,11 @@ class Files:
         ledger: Ledger,
         metrics: Metrics,
         accounts: Accounts,
+        platforms: Platforms,
         stack: AsyncExitStack,
     ) -> None:
         """`stack` closes what is opened."""
+        self._platforms = platforms
         self._accounts = accounts
         self._metrics = metrics
         self._stack, self._ledger, self._configuration = stack, ledger, configuration
@@ -106,9 +108,7 @@ class Files:
         self._senders: dict[str, Sender] = {}
         self._facts: OrderedDict[str, Facts] = OrderedDict()
         self._times = (settings.connect_timeout, settings.read_timeout)
-        self.links = Links(
-            settings.token_key.get_secret_value().encode(), configuration.public_url, configuration.channels
-        )
+        self.links = platforms.links
 
     def room(self, whose: Literal["consumers", "agents", "mails", "small mails"]) -> AbstractAsyncContextManager[None]:
         """For one file in memory. Raises Deferred where there will be none soon."""
@@ -208,7 +208,7 @@ class Files:
         return self._facts[name]
 
     async def of_agent(self, channel_id: str, media_id: str) -> bytes:
-        """An agent's file, from Digital Channels or from where it is kept meanwhile. Raises a SendError."""
+        """An agent's file, from the platform or from where it is kept meanwhile. Raises a SendError."""
         name = cached_as(channel_id, media_id)
         data = None
         with suppress(OSError, TimeoutError):  # where it is kept is away: it is read from where it came from
@@ -225,22 +225,22 @@ class Files:
         return data
 
     async def _download(self, channel_id: str, media_id: str) -> bytes:
-        if "digital channels" not in self._senders:
-            self._senders["digital channels"] = self._opened(None)
-        digital_channels = DigitalChannels(self._configuration, self._senders["digital channels"])
+        if "the platforms" not in self._senders:
+            self._senders["the platforms"] = self._opened(None)
+        platform = self._platforms.sending_by(self._senders["the platforms"]).of(channel_id)
         try:
             async with (
                 asyncio.timeout(FETCH_SECONDS),
-                digital_channels.file(channel_id, media_id, self._most) as answer,
+                platform.file(channel_id, media_id, self._most) as answer,
             ):
                 return await answer.whole()
         except TimeoutError:
             raise Deferred("media timeout") from None
         except Refused:
             raise
-        except SendError as error:  # of Digital Channels: it says nothing of the provider that waits for the file
+        except SendError as error:  # of the platform: it says nothing of the provider that waits for the file
             if error.page and not isinstance(error, Undecodable):
-                self._metrics.faults.labels(error.outcome, "digital-channels").inc()
+                self._metrics.faults.labels(error.outcome, platform.name).inc()
             too_long = isinstance(error, Undecodable) and error.code.endswith("too long")
             raise (Refused if too_long else Deferred)(f"media {error.code}") from None
 

@@ -1,4 +1,4 @@
-"""A consumer's files: fetched from the provider, scanned, uploaded to Digital Channels; or withheld, and said.
+"""A consumer's files: fetched from the provider, scanned, uploaded to the platform; or withheld, and said.
 
 Each file is uploaded once for its message: what became of it is written down before the message is posted.
 """
@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import structlog
 
 from dcbridge.errors import AccountFault, Deferred, OutcomeUnknown, Refused, SendError, Unreadable
@@ -109,16 +108,17 @@ async def _one(
 
 
 async def _uploaded(ctx: WorkerContext, claimed: TaskClaim, data: bytes, kind: FileType, name: str) -> Uploaded:
-    """Raises Withheld where Digital Channels does not take it, or a SendError while that may pass."""
+    """Raises Withheld where the platform does not take it, or a SendError while that may pass."""
     channel_id = claimed.entry.channel_id
+    platform = ctx.platforms.of(channel_id)
     try:
-        media = await ctx.digital_channels.upload(channel_id, name, kind.mimetype, data, claimed.entry.trace_id)
+        media = await platform.upload(channel_id, name, kind.mimetype, data, claimed.entry.trace_id)
     except OutcomeUnknown as error:  # a file that nothing names does no harm
         raise Deferred(f"media {error.code}") from None
     except (Refused, Unreadable, AccountFault) as error:
         log.error("media_upload_refused", outcome=error.outcome, code=error.code)
         if error.page:
-            ctx.metrics.faults.labels(f"media_{error.outcome}", "digital-channels").inc()
+            ctx.metrics.faults.labels(f"media_{error.outcome}", platform.name).inc()
         if isinstance(error, AccountFault) and _age(claimed) < TRIED_FOR:
             raise Deferred(f"media {error.code}") from None
         raise Withheld("refused") from None
@@ -187,10 +187,10 @@ def _count(ctx: WorkerContext, found: Uploaded) -> None:
 def _written(ctx: WorkerContext, claimed: TaskClaim, text: str, files: Sequence[Uploaded]) -> ForAgent:
     uploaded = [file for file in files if not file.withheld]
     notes = [f"[A file was withheld: {SENTENCES[file.withheld]}.]" for file in files if file.withheld]
-    template = ctx.configuration.digital_channels.rich_media
-    if template is not None:
+    carrying = ctx.platforms.of(claimed.entry.channel_id).carrying(uploaded)
+    if carrying is not None:
         lines = [*([] if is_blank(text) else [text]), *notes]
-        return ForAgent("\n".join(lines), [filled(template, file) for file in uploaded])
+        return ForAgent("\n".join(lines), carrying)
     until = (claimed.entry.accepted_at or 0) / 1000 + ctx.configuration.media.link_life
     links = [ctx.files.links.url(claimed.entry.channel_id, file.media_id, until) for file in uploaded]
     return ForAgent(text_for_the_agent(text, links, notes))
@@ -205,17 +205,3 @@ def text_for_the_agent(text: str, media: Sequence[str], notes: Sequence[str] = (
         return "\n".join([f"The consumer sent a file: {links[0]}", *notes])
     several = [f"The consumer sent {len(links)} files:", *links] if links else []
     return "\n".join([*several, *notes])
-
-
-def filled(template: Any, file: Uploaded) -> Any:
-    """The same value, with a file's values in its texts."""
-    if isinstance(template, str) and template.startswith("="):
-        return orjson.loads(template[1:])
-    if isinstance(template, str):
-        values = {"url": file.url, "name": file.name, "mimetype": file.mimetype, "size": str(file.size)}
-        for name, value in values.items():
-            template = template.replace(f"{{{name}}}", value)
-        return template
-    if isinstance(template, Mapping):
-        return {name: filled(one, file) for name, one in template.items()}
-    return [filled(one, file) for one in template] if isinstance(template, list) else template

@@ -1,4 +1,4 @@
-"""Receipts on their way to Digital Channels: those of one channel travel together."""
+"""Receipts on their way to the platform: those of one channel travel together where it takes several."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dcbridge.errors import SendError, Undecodable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import OwedReceipt
 from dcbridge.messages import Reason, Receipt, ReceiptStatus, channel_of, is_own
+from dcbridge.platform import Platform
 from dcbridge.runtime.logs import info_line
 from workers import failures
 from workers.context import WorkerContext
@@ -31,17 +32,19 @@ async def post(ctx: WorkerContext, channel_id: str) -> None:
         return
     if ctx.settings.receipt_linger:
         await asyncio.sleep(ctx.settings.receipt_linger)
+    to = await _platform(ctx, channel_id)
+    most = min(ctx.settings.receipt_batch, to[0].receipts_at_once)
     # A batch that was full has others behind it: lingering before each would be the most that a channel can have.
     for _ in range(BATCHES):
-        owed = await ctx.ledger.receipts.take(channel_id, ctx.settings.receipt_batch, HOLD)
+        owed = await ctx.ledger.receipts.take(channel_id, most, HOLD)
         if not owed:
             return
         holding = asyncio.create_task(_hold(ctx, channel_id, [o.ref for o in owed]))
         try:
-            posted = await _post_and_note(ctx, channel_id, owed)
+            posted = await _post_and_note(ctx, to, channel_id, owed)
         finally:
             holding.cancel()
-        if not posted or len(owed) < ctx.settings.receipt_batch:
+        if not posted or len(owed) < most:
             return
 
 
@@ -60,31 +63,39 @@ async def _hold(ctx: WorkerContext, channel_id: str, refs: Sequence[str]) -> Non
             await ctx.ledger.receipts.hold(channel_id, refs, HOLD)
 
 
-async def _post_and_note(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]) -> bool:
-    """True when all were taken at once."""
-    error = await _post(ctx, channel_id, owed)
+async def _platform(ctx: WorkerContext, channel_id: str) -> tuple[Platform, str]:
+    """Where its receipts go to; and the endpoint that a channel was named at which is not configured."""
+    endpoint = "" if ctx.channel(channel_id) else await ctx.ledger.unconfigured.endpoint_of(channel_id)
+    return ctx.platforms.of(channel_id, endpoint), endpoint
+
+
+async def _post_and_note(
+    ctx: WorkerContext, to: tuple[Platform, str], channel_id: str, owed: Sequence[OwedReceipt]
+) -> bool:
+    """True when all were taken at once, or what was refused says nothing of the next ones."""
+    error = await _post(ctx, to, channel_id, owed)
     if error is None:
         return True
     if error.again or error.taken is not False or len(owed) == 1:
-        await _record_failure(ctx, channel_id, owed, error)
-        return False
+        await _record_failure(ctx, to[0], channel_id, owed, error)
+        return to[0].receipts_at_once == 1 and not error.again and error.taken is False
     log.warning("receipt_batch_refused", channel=channel_id, receipts=len(owed), code=error.code)
     for one in owed:
-        alone = await _post(ctx, channel_id, [one])
+        alone = await _post(ctx, to, channel_id, [one])
         if alone is not None:
-            await _record_failure(ctx, channel_id, [one], alone)
+            await _record_failure(ctx, to[0], channel_id, [one], alone)
     return False
 
 
-async def _post(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]) -> SendError | None:
+async def _post(
+    ctx: WorkerContext, to: tuple[Platform, str], channel_id: str, owed: Sequence[OwedReceipt]
+) -> SendError | None:
     """None when they were taken and that is written down."""
-    endpoint = "" if ctx.channel(channel_id) else await ctx.ledger.unconfigured.endpoint_of(channel_id)
+    platform, endpoint = to
     try:
-        await ctx.digital_channels.post_receipts(
-            channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint
-        )
+        await platform.post_receipts(channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint)
     except Undecodable as error:
-        failures.response_unreadable(ctx, "digital-channels", error)
+        failures.response_unreadable(ctx, platform.name, error)
     except SendError as error:
         return error
     await ctx.ledger.receipts.done(channel_id, [o.ref for o in owed])
@@ -105,13 +116,15 @@ async def _post(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt]
     return None
 
 
-async def _record_failure(ctx: WorkerContext, channel_id: str, owed: Sequence[OwedReceipt], error: SendError) -> None:
+async def _record_failure(
+    ctx: WorkerContext, platform: Platform, channel_id: str, owed: Sequence[OwedReceipt], error: SendError
+) -> None:
     """A receipt says the same however often it is said, so what was perhaps or probably taken is simply tried again."""
     if error.page:
-        ctx.metrics.faults.labels(error.outcome, "digital-channels").inc()
+        ctx.metrics.faults.labels(error.outcome, platform.name).inc()
     if error.again or error.taken is not False:
         retry = ctx.configuration.retry
-        later = failures.kept_to(ctx, "digital-channels", error)
+        later = failures.kept_by(ctx, platform, error)
         delays = {o.ref: failures.wait(retry, o.tries + 1, later) for o in owed}
         await ctx.ledger.receipts.again(channel_id, delays)
         for o in owed:

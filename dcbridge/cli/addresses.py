@@ -14,6 +14,10 @@ from dcbridge.providers.base import callback_url
 
 NAMED = "named in each request"
 BEARER = "callback_secret as a Bearer token"
+_PLATFORMS = {
+    "digital_channels": ("Digital Channels", "messages", "messages"),
+    "open_messaging": ("Genesys Cloud", "messages", "open-messaging"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +33,12 @@ class Address:
 def addresses(configuration: Configuration) -> Iterator[Address]:
     """All that anybody outside may call."""
     base = configuration.public_url
-    for what, names in (("messages", configuration.endpoints), ("interactions", configuration.interactions)):
-        for name in names:
-            yield Address("Digital Channels", what, f"{base}/webhooks/{what}/{name}", f"signed with {name}'s secret")
+    for name, platform in configuration.platform_at.items():
+        at, what, path = _PLATFORMS[platform]
+        yield Address(at, what, f"{base}/webhooks/{path}/{name}", f"signed with {name}'s secret")
+    for name in configuration.interactions:
+        url = f"{base}/webhooks/interactions/{name}"
+        yield Address("Digital Channels", "interactions", url, f"signed with {name}'s secret")
     for name in configuration.triggers:
         yield Address("trigger", name, f"{base}/triggers/{name}", "signed as Standard Webhooks has it")
     for name, account in configuration.providers.items():

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,7 +92,8 @@ def dev(
             "--with",
             help="Companies beside Twilio and the mail server, separated by commas:"
             " africastalking, aws-sms, azure-email, azure-sms, bandwidth, clickatell, http, infobip, mailgun,"
-            " messagebird, plivo, postmark, sendgrid, ses, sinch, smpp, telnyx, vonage."
+            " messagebird, plivo, postmark, sendgrid, ses, sinch, smpp, telnyx, vonage;"
+            " open-messaging is a channel of Genesys Cloud."
             " They stay in bridge.yaml.",
         ),
     ] = "",
@@ -104,6 +105,7 @@ def dev(
 
     The sandbox simulates Digital Channels, SMS companies and a mail server. Ctrl-C stops everything.
     """
+    from dcbridge.cli.dev.cloud import NAME as OPEN_MESSAGING
     from dcbridge.cli.dev.companies import COMPANIES
     from dcbridge.cli.dev.extras import missing_for_dev
     from dcbridge.cli.dev.processes import Ports
@@ -123,8 +125,9 @@ def dev(
     )
     kinds = [one.strip() for one in companies.split(",") if one.strip()]
     for option, chosen in (("--with", kinds), ("--spare", [spare.strip()] if spare else [])):
-        if unknown := [one for one in chosen if one not in COMPANIES]:
-            known = ", ".join(COMPANIES)
+        names = [*COMPANIES, *([OPEN_MESSAGING] if option == "--with" else [])]
+        if unknown := [one for one in chosen if one not in names]:
+            known = ", ".join(names)
             raise typer.BadParameter(f"there is no {printable(unknown[0])}; choose from {known}", param_hint=option)
     raise typer.Exit(run(folder, ports, kinds, spare.strip()))
 
@@ -246,8 +249,10 @@ def worker(
     raise typer.Exit(code)
 
 
-def _check_others(settings: Settings, configuration: Configuration, *, media: bool, bind: bool) -> int:
-    """One of the two, or both; the worse exit code."""
+def _check_others(
+    settings: Settings, configuration: Configuration, config: Any, *, media: bool, bind: bool, login: bool
+) -> int:
+    """Those that are asked for; the worst exit code."""
     codes = [0]
     if media:
         from dcbridge.cli.media_check import report
@@ -257,6 +262,8 @@ def _check_others(settings: Settings, configuration: Configuration, *, media: bo
         from dcbridge.cli.bind_check import report as report_binds
 
         codes.append(asyncio.run(report_binds(settings, configuration)))
+    if login:
+        codes.append(genesys.check_logins(config).exit_code)
     return max(codes)
 
 
@@ -267,11 +274,15 @@ def check(
         bool, typer.Option("--media", help="Upload, read and delete one pixel at Digital Channels instead.")
     ] = False,
     bind: Annotated[bool, typer.Option("--bind", help="Bind and unbind once at each SMSC instead.")] = False,
+    login: Annotated[
+        bool, typer.Option("--login", help="Log in at Genesys instead, as `dcbridge genesys check` does.")
+    ] = False,
 ) -> None:
     """Check bridge.yaml, the environment variables, the journal folder, the bucket and Redis.
 
     With --media: upload one pixel for the first channel, read it and delete it, signed in each way that there is.
     Exit code 1 if the ways that are configured do not work.
+    With --login: get a token of each login at Genesys, and look whether it is taken.
     With --bind: bind and unbind once at each SMSC; one that allows no more sessions than the workers hold refuses that.
 
     Exit code 0: all is well; 1: Redis is away or could lose messages; 2: the configuration is wrong.
@@ -292,8 +303,8 @@ def check(
     ]
     words = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counted)
     out.print(f"ok: {settings.config}: {words}", markup=False)
-    if media or bind:
-        raise typer.Exit(_check_others(settings, configuration, media=media, bind=bind))
+    if media or bind or login:
+        raise typer.Exit(_check_others(settings, configuration, config, media=media, bind=bind, login=login))
     of_redis = asyncio.run(check_redis(settings))
     notes = [*redis_warnings(settings), *(one for one in of_redis if one in NOTES)]
     for warning in [*(f"redis: {one}" for one in notes), *journal_warnings(settings)]:

@@ -34,8 +34,11 @@ def login(config: ConfigOption = None) -> None:
 
 @app.command()
 def check(config: ConfigOption = None) -> None:
-    """Get a token, and ask Genesys whose it is. Exit code 1 if that does not work."""
-    raise _run(config, _check)
+    """Get a token, and ask Genesys whose it is. Exit code 1 if that does not work.
+
+    At Genesys Cloud it asks for each channel's integration, and whether its webhook leads here.
+    """
+    raise check_logins(config)
 
 
 def show_shapes(config: Any, operation: str | None, as_json: bool, forget: bool) -> typer.Exit:
@@ -67,12 +70,36 @@ def show_shapes(config: Any, operation: str | None, as_json: bool, forget: bool)
 
 def key_is_missing(settings: Settings, configuration: Configuration) -> str:
     """What is wrong where tokens are to be shared and their key is another in each process; else ""."""
-    if configuration.genesys is None or configuration.genesys.auth is None or not settings.token_key_is_random:
+    auth = configuration.genesys.auth if configuration.genesys else None
+    whose = "genesys.auth" if auth else "genesys_cloud" if configuration.genesys_cloud else ""
+    if not whose or not settings.token_key_is_random:
         return ""
     return (
-        "DCBRIDGE_TOKEN_KEY: is not set, and the tokens of genesys.auth are encrypted with it; set the same value in"
+        f"DCBRIDGE_TOKEN_KEY: is not set, and the tokens of {whose} are encrypted with it; set the same value in"
         " every process"
     )
+
+
+def check_logins(config: Any) -> typer.Exit:
+    """What `dcbridge genesys check` does: for each interface and organization that has a login."""
+
+    async def work(session: Session) -> int:
+        configuration = session.configuration
+        credentials = configuration.genesys.credentials() if configuration.genesys else None
+        if missing := key_is_missing(session.settings, configuration):
+            say_error(missing)
+            return CANNOT_ASK
+        if credentials is None and not configuration.genesys_cloud:
+            say_error("neither genesys.auth nor genesys_cloud is set in bridge.yaml")
+            return CANNOT_ASK
+        codes = [await _check(session, credentials)] if credentials else []
+        if configuration.genesys_cloud:
+            from dcbridge.cli import cloud_check
+
+            codes.append(await cloud_check.check(session))
+        return max(codes)
+
+    return at_the_ledger(config, work)
 
 
 def _run(config: Any, work: Callable[[Session, Credentials], Awaitable[int]]) -> typer.Exit:

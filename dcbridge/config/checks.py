@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from phonenumbers import SUPPORTED_REGIONS
 
-from dcbridge.config import answer_checks, imap, sender_checks, triggers
+from dcbridge.config import answer_checks, genesys_cloud, imap, sender_checks, triggers
 from dcbridge.config.inbound import base_of
 from dcbridge.events.sinks import targets
 from dcbridge.events.sinks.kinds import missing
@@ -43,6 +43,7 @@ class Finding(NamedTuple):
 def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Finding]:
     """Everything that does not fit; `substituted` are the values that may not be quoted."""
     endpoints, providers, channels = (_section(tree, name) for name in ("endpoints", "providers", "channels"))
+    left = genesys_cloud.endpoints_left(endpoints, genesys_cloud.endpoints_named(channels))
     for channel_id, channel in channels.items():
         path: Path = ("channels", channel_id)
         if channel.get("quiet_hours") is not None and channel.get("type") == "email":
@@ -50,9 +51,11 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
         for at, name in _providers_of(channel):
             yield from _named((*path, *at), name, providers, "provider", substituted)
         yield from _named((*path, "endpoint"), channel.get("endpoint"), endpoints, "endpoint", substituted)
-        if channel.get("endpoint") is None and len(endpoints) > 1:
-            names = ", ".join(endpoints)
-            yield Finding((*path, "endpoint"), "is missing, and there are several endpoints", f"choose from {names}")
+        names = left.get(str(channel.get("platform", "digital_channels")), [])
+        if channel.get("endpoint") is None and len(names) > 1:
+            yield Finding(
+                (*path, "endpoint"), "is missing, and there are several endpoints", f"choose from {', '.join(names)}"
+            )
         yield from _carried(path, channel, providers)
         its = list(dict.fromkeys(name for _, name in _providers_of(channel)))
         yield from (Finding(*one) for one in sender_checks.check(channel_id, channel, its, providers))
@@ -61,11 +64,16 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
     yield from (Finding(*one) for one in imap.shared(channels))
     yield from (Finding(*one) for one in answer_checks.check(tree))
     yield from (Finding(*one) for one in triggers.check(tree))
+    yield from (Finding(*one) for one in genesys_cloud.check(tree, channels))
     yield from _secrets(tree)
     yield from _addresses(tree)
     yield from _sinks(tree)
     for section, entries in (("provider", providers), ("endpoint", endpoints)):
-        used = {channel.get(section) for channel in channels.values()}
+        usual = {one: names[0] for one, names in left.items() if names}
+        used = {
+            channel.get(section) or usual.get(str(channel.get("platform", "digital_channels")))
+            for channel in channels.values()
+        }
         if section == "provider":
             used = {name for channel in channels.values() for _, name in _providers_of(channel)}
         if channels and not (section == "endpoint" and len(entries) == 1):

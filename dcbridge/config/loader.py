@@ -20,6 +20,7 @@ from dcbridge.config.accounts import Breaker, Pace, ProviderAccount, Retry
 from dcbridge.config.checks import SECRET_LENGTH, check
 from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.doubts import doubts
+from dcbridge.config.genesys_cloud import Organization
 from dcbridge.config.models import Channel, Configuration, DigitalChannels, Endpoint
 from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.routing import Slow, Switch
@@ -333,6 +334,7 @@ _NOTHING = {"", "~", "null", "Null", "NULL"}  # what is nothing in every reading
 _KEYS: dict[str | int, str] = {
     "channels": "a channel id has 1 to 200 characters, without white space and /",
     "endpoints": "a name has 1 to 64 small letters, digits and -",
+    "genesys_cloud": "a name has 1 to 64 small letters, digits and -",
     "interactions": "a name has 1 to 64 small letters, digits and -",
     "providers": "a name has 1 to 64 small letters, digits and -",
     "triggers": "a name has 1 to 64 small letters, digits and -",
@@ -342,6 +344,7 @@ _KEYS: dict[str | int, str] = {
 _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     (): Configuration,
     ("digital_channels",): DigitalChannels,
+    ("genesys_cloud", "*"): Organization,
     ("retry",): Retry,
     ("breaker",): Breaker,
     ("slow",): Slow,
@@ -369,6 +372,7 @@ def _fields_without_a_name(tree: Mapping[str, Tree]) -> set[Path]:
         "interactions": list(Endpoint.model_fields),
         "channels": list(Channel.model_fields),
         "triggers": list(Trigger.model_fields),
+        "genesys_cloud": list(Organization.model_fields),
         "subscribers": list(Subscriber.model_fields),
         "providers": ["kind", *(name for one in KINDS.values() for name in one.fields_model.model_fields)],
     }

@@ -15,6 +15,7 @@ from dcbridge.config.accounts import Breaker, Pace, ProviderAccount, Retry
 from dcbridge.config.answers import MOST_RULES, AnswerRule
 from dcbridge.config.consent import Consent
 from dcbridge.config.genesys import Genesys
+from dcbridge.config.genesys_cloud import OPEN_MESSAGING, Organization, PlatformName, endpoints_left
 from dcbridge.config.inbound import Inbound, base_of, mailboxes
 from dcbridge.config.media import ChannelMedia, Media
 from dcbridge.config.own_messages import OwnMessages
@@ -81,6 +82,13 @@ class DigitalChannels(Model):
         return self
 
 
+def _nowhere() -> DigitalChannels:
+    """Of a bridge whose channels are all elsewhere; `config.checks` refuses it for any other."""
+    return DigitalChannels(
+        base_url="https://digital-channels.invalid/nexus/v3", contact_center_id="00000000-0000-0000-0000-000000000000"
+    )
+
+
 class Endpoint(Model):
     """One address that Digital Channels posts to; its name ends the webhook's URL."""
 
@@ -99,6 +107,16 @@ def _confirmed_for_sms(data: dict[str, Any]) -> Literal["taken", "confirmed"]:
 class Channel(Model):
     """One Genesys channel: its provider, its secrets and its policies."""
 
+    platform: PlatformName = Field(
+        "digital_channels",
+        description="Where it is: at Digital Channels, or an integration of Genesys Cloud's Open Messaging, whose id"
+        " is the channel id.",
+    )
+    organization: str | None = Field(
+        None,
+        description="Of a channel of open_messaging, the name of its organization in genesys_cloud.",
+        json_schema_extra={"default": "the only organization"},
+    )
     type: Literal["sms", "email"] = Field(description="Kind of the channel.")
     provider: str = Field(description="Name of its provider; or `providers`, where it has several.")
     providers: tuple[str, ...] = Field(
@@ -236,9 +254,18 @@ class Configuration(Model):
     public_url: PublicUrl = Field(
         description="URL under which providers reach the public port, and which they sign; https, or http on localhost."
     )
-    digital_channels: DigitalChannels = Field(description="The Genesys side.")
+    digital_channels: DigitalChannels = Field(
+        default_factory=_nowhere,
+        description="The Genesys side.",
+        json_schema_extra={"default": "required, unless all channels are of open_messaging"},
+    )
+    genesys_cloud: dict[Name, Organization] = Field(
+        {}, description="Organizations of Genesys Cloud, by name, of channels of the platform open_messaging."
+    )
     endpoints: dict[Name, Endpoint] = Field(
-        min_length=1, description="Addresses of the messages webhook, by name: POST /webhooks/messages/{name}."
+        min_length=1,
+        description="Addresses of the messages webhook, by name: POST /webhooks/messages/{name}, or for channels of"
+        " open_messaging POST /webhooks/open-messaging/{name}.",
     )
     interactions: dict[Name, Endpoint] = Field(
         {}, description="Addresses of the interactions webhook, by name: POST /webhooks/interactions/{name}."
@@ -323,7 +350,39 @@ class Configuration(Model):
 
     def endpoint_of(self, channel_id: str) -> str:
         """Name of the endpoint of a channel. Raises KeyError for an unknown channel."""
-        return self.channels[channel_id].endpoint or next(iter(self.endpoints))
+        channel = self.channels[channel_id]
+        return channel.endpoint or self._usual_endpoints[channel.platform]
+
+    @cached_property
+    def _usual_endpoints(self) -> dict[str, str]:
+        """By platform, that of channels which name none: the first that no channel of the other one names."""
+        named = [(one.platform, one.endpoint) for one in self.channels.values()]
+        return {one: names[0] for one, names in endpoints_left(self.endpoints, named).items()}
+
+    @cached_property
+    def platform_at(self) -> dict[str, PlatformName]:
+        """By endpoint, the platform that posts to it: that of its channels."""
+        found: dict[str, PlatformName] = dict.fromkeys(self.endpoints, "digital_channels")
+        return found | {self.endpoint_of(name): channel.platform for name, channel in self.channels.items()}
+
+    def organization_of(self, channel_id: str, endpoint: str = "") -> str | None:
+        """Name of the organization of a channel of Open Messaging; None for one of Digital Channels.
+
+        For a channel that is not configured, that of the other channels of its endpoint.
+        """
+        channel = self.channels.get(channel_id)
+        if channel is None:
+            return self._organization_at.get(endpoint, self._organization_at[""])
+        if channel.platform != OPEN_MESSAGING:
+            return None
+        return channel.organization or next(iter(self.genesys_cloud))
+
+    @cached_property
+    def _organization_at(self) -> dict[str, str | None]:
+        """By endpoint; "" for one that is not known either."""
+        found = {name: self.organization_of(name) for name in self.channels}
+        everywhere = None if None in found.values() else next(iter(found.values()))
+        return {"": everywhere} | {self.endpoint_of(name): at for name, at in found.items()}
 
     def signing_secret(self, channel_id: str) -> bytes:
         """What signs our posts about a channel. Raises KeyError for an unknown channel."""

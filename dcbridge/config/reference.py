@@ -21,6 +21,7 @@ from dcbridge.config.answers import AnswerRule
 from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.enrichment import Enrichment
 from dcbridge.config.genesys import Auth, Genesys
+from dcbridge.config.genesys_cloud import Organization
 from dcbridge.config.imap import ImapMailbox
 from dcbridge.config.inbound import Inbound
 from dcbridge.config.media import ChannelMedia, Media, Scan
@@ -123,6 +124,7 @@ _RULES = """\
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("The file", Configuration),
     ("digital_channels", DigitalChannels),
+    ("genesys_cloud.*name*", Organization),
     ("endpoints.*name* and interactions.*name*", Endpoint),
     ("channels.*id*", Channel),
     ("channels.*id*.switch", Switch),

@@ -119,16 +119,16 @@ def read_webhook(body: bytes, endpoint: str, trace_id: str = "") -> list[Incomin
         except TooDeep as error:
             items, raws = _items_apart(body, error)
     if not items:
-        return [_incoming({}, body, body, endpoint, trace_id)]
+        return [incoming({}, body, body, endpoint, trace_id)]
     if len(items) > MAX_MESSAGES:
         raise NotJson(f"the body holds more than {MAX_MESSAGES} messages")
     if len(items) == 1:
-        return [_incoming(items[0], short or dumps(items[0]), body, endpoint, trace_id, raw=body)]
+        return [incoming(items[0], short or dumps(items[0]), body, endpoint, trace_id, raw=body)]
     found: list[Incoming] = []
     copies = 0
     for place, item in enumerate(items):
         payload = dumps(item)
-        one = _incoming(item, payload, b"%d:" % place + raws.get(place, payload), endpoint, trace_id)
+        one = incoming(item, payload, b"%d:" % place + raws.get(place, payload), endpoint, trace_id)
         found.append(one._replace(problem=TOO_DEEP, raw=raws[place]) if place in raws else one)
         copies += min(len(found[-1].recipients), MAX_RECIPIENTS)
         if copies > MAX_COPIES:
@@ -197,7 +197,7 @@ def read_copies(payload: bytes, message_id: str, trace_id: str = "") -> tuple[Ag
 
     Older versions kept numbers of any length and Infinity as Python writes them.
     """
-    return _incoming(
+    return incoming(
         read_json_with(payload, lambda _: None), payload, payload, "", trace_id, message_id=message_id
     ).copies
 
@@ -215,7 +215,7 @@ def made_up_id(endpoint: str, body: bytes) -> str:
     return "dcbridge-" + hashlib.sha256(endpoint.encode() + b"\0" + body).hexdigest()[:32]
 
 
-def _incoming(
+def incoming(
     item: Any, payload: bytes, named_by: bytes, endpoint: str, trace_id: str, *, message_id: str = "", raw: bytes = b""
 ) -> Incoming:
     """`named_by`: the bytes that give a message its id that came without one."""
@@ -279,7 +279,12 @@ def _nothing_to_send(fields: dict[str, Any], channel: dict[str, Any]) -> Problem
     return None
 
 
-_MEDIA_WORD, _MEDIA_URL = b"genesys:", re.compile(r"genesys://nexus/([A-Za-z0-9._-]{1,100})", re.ASCII)
+CLOUD_MEDIA = "genesys://cloud/"  # before the quoted URL of a file of Open Messaging, in what is stored
+MAX_CLOUD_MEDIA = 240  # characters of it: it has to fit into a link
+_MEDIA_WORD = b"genesys:"
+_MEDIA_URL = re.compile(
+    rf"genesys://nexus/([A-Za-z0-9._-]{{1,100}})|{CLOUD_MEDIA}([A-Za-z0-9._~%/-]{{1,{MAX_CLOUD_MEDIA}}})", re.ASCII
+)
 
 
 def is_media(value: Any) -> bool:

@@ -83,7 +83,8 @@ class TwilioWire(PlainWire):
         self.world, self.name, self.account = world, name, account
         self.sid, self._token = account.secrets["account_sid"], account.secrets["auth_token"]
         self._authorization = b"Basic " + base64.b64encode(f"{self.sid}:{self._token}".encode())
-        self._path = f"/{API_VERSION}/Accounts/{{account}}/Messages"
+        below = "" if name == world.config.sms_provider else f"/{name}"  # another account of the same company
+        self._path = f"{below}/{API_VERSION}/Accounts/{{account}}/Messages"
         self.send_path = f"{self._path}.json"
 
     def new_id(self) -> str:
@@ -193,7 +194,7 @@ class TwilioWire(PlainWire):
         size = int(request.query_params.get("PageSize", "50"))
         page = int(request.query_params.get("Page", "0"))
         shown = found[page * size : (page + 1) * size]
-        path = f"/{API_VERSION}/Accounts/{self.sid}/Messages.json"
+        path = f"{self._path.format(account=self.sid)}.json"
         query = [(name, value) for name, value in request.query_params.multi_items() if name[:4] != "Page"]
         query.append(("PageSize", str(size)))
         token = f"PA{shown[-1].sid}" if shown else ""

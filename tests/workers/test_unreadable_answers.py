@@ -107,7 +107,7 @@ async def test_an_event_that_was_taken_is_delivered_once(answer: bytes) -> None:
 
 
 async def test_a_taken_file_without_a_readable_name_is_an_error(side: FarSide) -> None:
-    client = side.context.digital_channels
+    client = side.context.platforms.of(SMS)
     side.agents.usual = packed(200, PACKINGS[0])
     with pytest.raises(Undecodable):
         await client.upload(SMS, "a.txt", "text/plain", b"x")

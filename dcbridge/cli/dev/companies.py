@@ -404,12 +404,12 @@ def add(folder: Path, kinds: list[str], page: int, smsc: int) -> None:
         for name, derive in company.derived.items():
             write_private(folder / f"{kind}_{name}", derive(kept) + "\n")
         text = path.read_text()
-        if kind in (_read(text).get("providers") or {}):
+        if kind in (read_yaml(text).get("providers") or {}):
             continue
         provider = f"  {kind}:\n    kind: {kind}\n" + company.fields.format(page=page, smsc=smsc, **company.values)
         lines = _EMAIL_CHANNEL if company.email else _CHANNEL
         channel = lines.format(channel=company.channel, kind=kind, number=company.number)
-        write_private(path, _below(_below(text, "providers", provider), "channels", channel))
+        write_private(path, add_lines(add_lines(text, "providers", provider), "channels", channel))
 
 
 def set_spare(folder: Path, kind: str) -> None:
@@ -429,28 +429,28 @@ def set_spare(folder: Path, kind: str) -> None:
 
 def spare(path: Path) -> str:
     """The company that stands second to Twilio in a bridge.yaml; "" for none."""
-    channels = (_read(path.read_text()).get("channels") or {}) if path.exists() else {}
+    channels = (read_yaml(path.read_text()).get("channels") or {}) if path.exists() else {}
     lists = [one.get("providers") for one in channels.values() if isinstance(one, dict)]
     return next((str(one[1]) for one in lists if isinstance(one, list) and len(one) == 2 and one[0] == "twilio"), "")
 
 
 def added(path: Path) -> list[str]:
     """The companies of a bridge.yaml."""
-    told = _read(path.read_text()) if path.exists() else {}
+    told = read_yaml(path.read_text()) if path.exists() else {}
     return [kind for kind in COMPANIES if kind in (told.get("providers") or {})]
 
 
 def takes_mail(folder: Path) -> bool:
     """Whether an email channel of bridge.yaml has `inbound`; without one, mail-in refuses to start."""
     path = folder / "bridge.yaml"
-    channels = (_read(path.read_text()) if path.exists() else {}).get("channels") or {}
+    channels = (read_yaml(path.read_text()) if path.exists() else {}).get("channels") or {}
     return any(isinstance(one, dict) and one.get("inbound") for one in channels.values())
 
 
 def accounts(folder: Path) -> tuple[dict[str, Account], dict[str, str]]:
     """What the sandbox has to know of bridge.yaml: the companies in it, and the type of each of its channels."""
     path = folder / "bridge.yaml"
-    told = _read(path.read_text()) if path.exists() else {}
+    told = read_yaml(path.read_text()) if path.exists() else {}
     providers, channels = told.get("providers") or {}, told.get("channels") or {}
     found = {name: COMPANIES[name].account(name, folder) for name in COMPANIES if name in providers}
     for name, account in found.items():
@@ -462,17 +462,17 @@ def accounts(folder: Path) -> tuple[dict[str, Account], dict[str, str]]:
 def carriers(folder: Path) -> dict[str, tuple[str, ...]]:
     """The providers of each channel of bridge.yaml, the first one first."""
     path = folder / "bridge.yaml"
-    channels = (_read(path.read_text()) if path.exists() else {}).get("channels") or {}
+    channels = (read_yaml(path.read_text()) if path.exists() else {}).get("channels") or {}
     told = {str(name): one for name, one in channels.items() if isinstance(one, dict)}
     return {name: tuple(map(str, one.get("providers") or [one.get("provider", "")])) for name, one in told.items()}
 
 
-def _read(text: str) -> dict[str, Any]:
+def read_yaml(text: str) -> dict[str, Any]:
     told = yaml.safe_load(text)
     return told if isinstance(told, dict) else {}
 
 
-def _below(text: str, section: str, lines: str) -> str:
+def add_lines(text: str, section: str, lines: str) -> str:
     """`lines` as the first entry of a section. Raises CannotAdd where the section does not begin a line by itself."""
     head = f"\n{section}:\n"
     if text.count(head) != 1:

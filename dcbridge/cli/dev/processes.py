@@ -24,7 +24,7 @@ from pathlib import Path
 
 import httpx
 
-from dcbridge.cli.dev import companies
+from dcbridge.cli.dev import cloud, companies
 from dcbridge.cli.dev.private_files import UMASK, make_private_folder, tighten, write_private
 
 STOP_WAIT = 25.0  # seconds for a part to end by itself
@@ -147,9 +147,9 @@ NUMBER = "+15557650123"  # what the sandbox's SMS provider calls our channel
 def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = "", *, items: bool = False) -> None:
     """Make the folder, its secrets and its bridge.yaml where they are missing; the ports may change.
 
-    `kinds` are companies that are added to bridge.yaml; `spare` is one that takes over from Twilio. `items`:
-    with a subscriber that makes work items of dead letters. All of it is its user's alone, also what an earlier version
-    made. Raises NotOurFolder and CannotAdd.
+    `kinds` are companies that are added to bridge.yaml, and "open-messaging"; `spare` is one that takes over from
+    Twilio. `items`: with a subscriber that makes work items of dead letters. All of it is its user's alone, also what
+    an earlier version made. Raises NotOurFolder and CannotAdd.
     """
     make_private_folder(folder, holds="app_secret")
     write_private(folder / ".gitignore", "*\n")
@@ -181,11 +181,15 @@ def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = 
     )
     path, made_for = folder / "bridge.yaml", folder / "ports"
     spare = spare or companies.spare(path)
+    with_cloud = cloud.NAME in kinds or cloud.added(path)
+    kinds = [kind for kind in kinds if kind != cloud.NAME]
     kinds = list(dict.fromkeys([*companies.added(path), *kinds, *([spare] if spare else [])]))
     if not path.exists() or (ports != Ports() and (not made_for.exists() or made_for.read_text() != f"{ports}\n")):
         write_private(path, text)
     write_private(made_for, f"{ports}\n")
     companies.add(folder, kinds, ports.page, ports.smsc)
+    if with_cloud:
+        cloud.add(folder, ports.page)
     if spare:
         companies.set_spare(folder, spare)
     for name in (*values, "bridge.yaml", "env", "redis", "journal", "blobs"):

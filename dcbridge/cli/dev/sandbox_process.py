@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from dcbridge.cli.dev import companies
+from dcbridge.cli.dev import cloud, companies
 from dcbridge.cli.dev.extras import missing_for_dev
 from dcbridge.cli.dev.processes import NUMBER, read
 from dcbridge.http.known_hosts import KnownHosts
@@ -34,6 +34,9 @@ def main(arguments: list[str]) -> None:
 
     folder, public, page, mail = Path(arguments[0]), int(arguments[1]), int(arguments[2]), int(arguments[3])
     accounts, channels = companies.accounts(folder)
+    genesys_cloud = cloud.account(folder)
+    if genesys_cloud is not None:
+        accounts[genesys_cloud.provider] = cloud.carrier(folder)
     logs.configure("json", "info")
     logging.getLogger("mail.log").setLevel(logging.WARNING)  # aiosmtpd tells every command
     config = SandboxConfig(
@@ -51,6 +54,7 @@ def main(arguments: list[str]) -> None:
         channels=channels,
         carriers=companies.carriers(folder),
         genesys=_genesys(folder),
+        cloud=genesys_cloud,
     )
     told = json.loads(arguments[4]) if len(arguments) > 4 else {}
     listen = told.pop("listen", "127.0.0.1")
