@@ -92,8 +92,8 @@ def dev(
             "--with",
             help="Companies beside Twilio and the mail server, separated by commas:"
             " africastalking, aws-sms, azure-email, azure-sms, bandwidth, clickatell, http, infobip, mailgun,"
-            " messagebird, plivo, postmark, sendgrid, ses, sinch, smpp, telnyx, vonage;"
-            " open-messaging is a channel of Genesys Cloud."
+            " messagebird, plivo, postmark, sendgrid, ses, sinch, smpp, telnyx, vonage."
+            " open-messaging adds a channel of Genesys Cloud."
             " They stay in bridge.yaml.",
         ),
     ] = "",

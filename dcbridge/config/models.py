@@ -14,6 +14,8 @@ from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, model_val
 from dcbridge.config.accounts import Breaker, Pace, ProviderAccount, Retry
 from dcbridge.config.answers import MOST_RULES, AnswerRule
 from dcbridge.config.consent import Consent
+from dcbridge.config.digital_channels import DigitalChannels as DigitalChannels
+from dcbridge.config.digital_channels import nowhere
 from dcbridge.config.genesys import Genesys
 from dcbridge.config.genesys_cloud import OPEN_MESSAGING, Organization, PlatformName, endpoints_left
 from dcbridge.config.inbound import Inbound, base_of, mailboxes
@@ -29,13 +31,10 @@ from dcbridge.events.sinks import Subscriber
 from dcbridge.messages import own_books
 from dcbridge.providers import KINDS, build
 from dcbridge.providers.base import Provider
-from dcbridge.providers.http import json_literal, texts
 from dcbridge.providers.lookup import keepers
 from dcbridge.providers.phone import address_key
 from dcbridge.settings.problems import Path, Problem, refuse
-from dcbridge.settings.process import DAY
 from dcbridge.settings.types import (
-    HeaderSecret,
     Model,
     Name,
     PublicUrl,
@@ -44,49 +43,10 @@ from dcbridge.settings.types import (
     Secret,
     Secrets,
     SomeSeconds,
-    Url,
     Uuid,
 )
 
 ChannelId = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f/]+$", max_length=200)]
-
-
-class DigitalChannels(Model):
-    """The Genesys side, where messages and receipts are posted."""
-
-    base_url: Url = Field(description="URL of Digital Channels, /nexus/v3 included.")
-    contact_center_id: Uuid = Field(description="UUID of the contact centre, sent as x-ccid.")
-    api_key: HeaderSecret | None = Field(None, description="Sent as x-api-key, if a gateway in between needs one.")
-    longest_pause: SomeSeconds = Field(
-        300.0,
-        le=DAY,
-        description="Seconds for which a Retry-After is kept at most: receipts and consumer messages wait.",
-    )
-    empty_signature: Literal["empty", "omit", "path"] = Field(
-        "empty", description="What is signed on a request without a body: zero bytes, nothing at all, or the path."
-    )
-    rich_media: dict[str, Any] | None = Field(
-        None,
-        description="Fields of a message with one file of a consumer's, beside `channel`; in its texts {url}, {name},"
-        " {mimetype} and {size} are filled in, and =1 or =true is a value. Without it, the text has a link.",
-    )
-    media_signature: Literal["raw_body", "file_bytes", "empty"] = Field(
-        "raw_body", description="What is signed on an upload: the complete multipart body, the file, or zero bytes."
-    )
-
-    @model_validator(mode="after")
-    def _values_of_rich_media(self) -> Self:
-        for text in texts(self.rich_media):
-            if text.startswith("="):
-                json_literal(text, "rich_media")
-        return self
-
-
-def _nowhere() -> DigitalChannels:
-    """Of a bridge whose channels are all elsewhere; `config.checks` refuses it for any other."""
-    return DigitalChannels(
-        base_url="https://digital-channels.invalid/nexus/v3", contact_center_id="00000000-0000-0000-0000-000000000000"
-    )
 
 
 class Endpoint(Model):
@@ -255,7 +215,7 @@ class Configuration(Model):
         description="URL under which providers reach the public port, and which they sign; https, or http on localhost."
     )
     digital_channels: DigitalChannels = Field(
-        default_factory=_nowhere,
+        default_factory=nowhere,
         description="The Genesys side.",
         json_schema_extra={"default": "required, unless all channels are of open_messaging"},
     )
