@@ -24,7 +24,7 @@ from pathlib import Path
 
 import httpx
 
-from dcbridge.cli.dev import cloud, companies
+from dcbridge.cli.dev import cloud, companies, own_messages
 from dcbridge.cli.dev.private_files import UMASK, make_private_folder, tighten, write_private
 
 STOP_WAIT = 25.0  # seconds for a part to end by itself
@@ -144,12 +144,14 @@ MAILBOX = "care@company.com"  # where consumers write to
 NUMBER = "+15557650123"  # what the sandbox's SMS provider calls our channel
 
 
-def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = "", *, items: bool = False) -> None:
+def prepare(
+    folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = "", *, items: bool = False, own: bool = False
+) -> None:
     """Make the folder, its secrets and its bridge.yaml where they are missing; the ports may change.
 
     `kinds` are companies that are added to bridge.yaml, and "open-messaging"; `spare` is one that takes over from
-    Twilio. `items`: with a subscriber that makes work items of dead letters. All of it is its user's alone, also what
-    an earlier version made. Raises NotOurFolder and CannotAdd.
+    Twilio. `items`: with a subscriber that makes work items of dead letters; `own`: with answers and a trigger. All of
+    it is its user's alone, also what an earlier version made. Raises NotOurFolder and CannotAdd.
     """
     make_private_folder(folder, holds="app_secret")
     write_private(folder / ".gitignore", "*\n")
@@ -158,6 +160,7 @@ def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = 
         "twilio_auth_token": secrets.token_hex(16),
         "mail_callback_secret": secrets.token_hex(16),
         "subscriber_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
+        "trigger_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         "genesys_api_key": secrets.token_hex(16),
         "genesys_client_secret": secrets.token_hex(16),
         "token_key": secrets.token_hex(32),
@@ -179,6 +182,9 @@ def prepare(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = 
         account_sid=read(folder, "account_sid"),
         contact_center_id=read(folder, "contact_center_id"),
     )
+    if own:
+        text = text.replace("    unknown_grace: 3\n", "    unknown_grace: 3\n" + own_messages.ANSWERS, 1)
+        text += own_messages.TRIGGERS
     path, made_for = folder / "bridge.yaml", folder / "ports"
     spare = spare or companies.spare(path)
     with_cloud = cloud.NAME in kinds or cloud.added(path)

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from dcbridge.cli.dev import demo
+from dcbridge.cli.dev import demo, demo_beyond
 from dcbridge.cli.dev.companies import CannotAdd, takes_mail
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, NoRedisFound, free_port
 from dcbridge.cli.dev.log_lines import Printer
@@ -75,7 +75,7 @@ def run_demo() -> int:
             with _Running(folder, ports, Printer(sys.stdout, quiet=True)) as running:
                 if not running.ready:
                     return running.failed()
-                return demo.play(
+                documented = demo.play(
                     demo.Scene(
                         sandbox=f"http://127.0.0.1:{ports.page}",
                         app_secret=read(folder, "app_secret").encode(),
@@ -84,6 +84,10 @@ def run_demo() -> int:
                         to_digital_channels=to_digital_channels,
                     )
                 )
+                beside = demo_beyond.play(
+                    f"http://127.0.0.1:{ports.page}", f"http://127.0.0.1:{ports.public}", read(folder, "trigger_secret")
+                )
+                return documented or beside
         finally:
             to_bridge.stop()
             to_digital_channels.stop()
@@ -108,7 +112,7 @@ class _Running:
 
         self._previous = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
-            prepare(self._folder, self._ports, self._kinds, self._spare, items=True)
+            prepare(self._folder, self._ports, self._kinds, self._spare, items=True, own=True)
             password = read(self._folder, "redis_password")
             self._redis = EmbeddedRedis(self._folder / "redis", free_port(), password)
             self._redis.start()

@@ -1,0 +1,18 @@
+"""Answers and a trigger for `dcbridge dev`, as bridge.yaml has them."""
+
+from __future__ import annotations
+
+HOURS, ADDRESS = "We are here from 8 to 18, Monday to Friday.", "Harbour Street 12, Springfield"
+ANSWERS = f"""\
+    answers:
+      - {{when: [hours], say: "{HOURS}"}}
+      - {{when: [address], match: first_word, say: "{ADDRESS}", then: stop}}
+"""
+TRIGGERS = """
+triggers:
+  textback:
+    channel: "0123456789"
+    text: "{name}, you called us. We call back at {at}."
+    secrets:
+      - file:trigger_secret
+"""
