@@ -16,7 +16,7 @@ from dcbridge.ledger.fields import TaskEntry
 from dcbridge.platform import Origin
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
-from workers import failures, media_in
+from workers import failures, mail_items, media_in
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -64,15 +64,16 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         try:
             if ctx.claim_may_be_lost(since):
                 return False
-            ids = await _post(ctx, task_id, claimed.entry, stored, found)
+            as_item = bool(stored.get("item")) and await mail_items.make(ctx, task_id, claimed, stored, found.text)
+            ids = [] if as_item else await _post(ctx, task_id, claimed.entry, stored, found)
         except Undecodable as error:
             failures.response_unreadable(ctx, ctx.platforms.of(channel_id).name, error)
-            ids = []
+            ids, as_item = [], False
         except SendError as error:
             await _not_posted(ctx, task_id, claim, claimed, orjson.dumps(stored), error, keep)
             return True
         genesys = ctx.configuration.genesys
-        kept = _kept(ids) if genesys and genesys.keep_message_ids else ""
+        kept = _kept(ids) if genesys and genesys.keep_message_ids and not as_item else ""
         await ctx.ledger.tasks.done(task_id, claim, keep, ids=kept)
         ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
         info_line_in_context("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)

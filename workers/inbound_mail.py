@@ -29,7 +29,7 @@ from dcbridge.settings.process import DAY
 from workers import failures, threads
 from workers.context import WorkerContext
 from workers.files import SMALL_MAIL
-from workers.media_in import BLOB, MOST
+from workers.media_in import BLOB, MOST, ORIGINAL
 
 log = structlog.get_logger()
 
@@ -101,7 +101,7 @@ async def _read(
     outcome, task, why = _what_follows(ctx, channel_id, channel, channel.inbound, mail, claimed, task_id, known)
     if task is not None:
         if outcome == "message":
-            await _keep_files(ctx, task.id, mail)
+            await _keep_files(ctx, task.id, mail, original=_has_original(channel.inbound, mail))
         await ctx.ledger.tasks.put([task])
     if outcome == "unreadable":
         return await _dead(ctx, task_id, claim, claimed, why)
@@ -149,12 +149,20 @@ def _what_follows(
     marks = marks_of(mail, unverified=inbound.unverified != "ignore", written_from=elsewhere)
     new_id = consumer_task_id(channel_id, task_id)
     names = {f"{BLOB}{file_id(new_id, place)}": file.name for place, file in enumerate(mail.files)}
+    original = _has_original(inbound, mail)
+    if original:
+        names[f"{BLOB}{new_id}{ORIGINAL}"] = "original.txt"
     as_email = inbound.to == "email"
-    text = text_for_agent(mail, marks, subject=not as_email)
+    text = text_for_agent(mail, marks, subject=not as_email, original=original)
     payload = {"from": consumer, "text": text, "media": [*names], "names": names, "provider": channel.provider}
     if as_email:
         name = "" if elsewhere else mail.sender.name
         payload["email"] = {"subject": mail.subject, "html": known.html, "name": name, "to": inbound.addresses[0]}
+    if inbound.to == "openmedia":
+        payload["item"] = {
+            "service": inbound.service, "subject": mail.subject, "name": "" if elsewhere else mail.sender.name,
+            "to": inbound.addresses[0],
+        }  # fmt: skip
     lane = consumer_lane(channel_id, consumer)
     return "message", NewTask(new_id, "consumer", lane, orjson.dumps(payload), trace, channel_id), ""
 
@@ -205,19 +213,29 @@ def file_id(task_id: str, place: int) -> str:
     return f"{task_id}-{place}"
 
 
-async def _keep_files(ctx: WorkerContext, task_id: str, mail: Mail) -> None:
+def _has_original(inbound: Inbound, mail: Mail) -> bool:
+    """Whether the agent gets the text as it was; a message has a bounded number of files."""
+    return inbound.original and mail.whole.strip() != mail.reply.strip() and len(mail.files) < MOST
+
+
+async def _keep_files(ctx: WorkerContext, task_id: str, mail: Mail, *, original: bool) -> None:
     """The files of a mail, for the task that uploads them, one after the other."""
     for place, file in enumerate(mail.files[:MOST]):
-        data = await asyncio.to_thread(file.part.content)
-        keep = ctx.settings.dead_letter_days * DAY
-        try:
-            await ctx.ledger.blobs.put(data, keep=keep, task=task_id, blob_id=file_id(task_id, place))
-        except (NoRoom, ValueError):
-            ctx.metrics.faults.labels("no_room", "").inc()
-            log.error("mail_file_not_kept", bytes=len(data))
-        except OSError as error:  # all of the mail is read again
-            log.warning("blob_not_written", error=type(error).__name__)
-            raise Deferred("blob not written") from None
+        await _keep_file(ctx, task_id, file_id(task_id, place), await asyncio.to_thread(file.part.content))
+    if original:
+        await _keep_file(ctx, task_id, f"{task_id}{ORIGINAL}", mail.whole.encode("utf-8", "replace"))
+
+
+async def _keep_file(ctx: WorkerContext, task_id: str, blob_id: str, data: bytes) -> None:
+    keep = ctx.settings.dead_letter_days * DAY
+    try:
+        await ctx.ledger.blobs.put(data, keep=keep, task=task_id, blob_id=blob_id)
+    except (NoRoom, ValueError):
+        ctx.metrics.faults.labels("no_room", "").inc()
+        log.error("mail_file_not_kept", bytes=len(data))
+    except OSError as error:  # all of the mail is read again
+        log.warning("blob_not_written", error=type(error).__name__)
+        raise Deferred("blob not written") from None
 
 
 def mailbox_key(sender: Address) -> str:

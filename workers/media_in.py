@@ -25,6 +25,8 @@ from workers.files import Withheld
 
 log = structlog.get_logger()
 
+ORIGINAL = "-original"  # ends the id of a file that holds the text of a mail
+TEXT = FileType("text/plain", "txt")
 BLOB = "blob:"  # before the id of a file that is here already
 MOST = 10  # files of one message
 TRIED_FOR = 300.0  # seconds for which a file that cannot be fetched, or is not taken for its signature, is tried
@@ -82,7 +84,7 @@ async def for_agent(ctx: WorkerContext, task_id: str, claimed: TaskClaim, stored
             )
             _count(ctx, found)
         files.append(found)
-    return _written(ctx, claimed, stored["text"], files)
+    return _written(ctx, claimed, stored, files)
 
 
 def _with_media(provider: object) -> HasMedia | None:
@@ -98,8 +100,8 @@ async def _one(
     async with ctx.files.room("consumers"):
         try:
             data = await (_fetched(ctx, claimed, provider, url) if name is None else _kept(ctx, claimed, url))
-            kind = type_of(data[:ENOUGH])
-            if kind.mimetype not in ctx.configuration.media.types:
+            kind = TEXT if name and url.startswith(BLOB) and url.endswith(ORIGINAL) else type_of(data[:ENOUGH])
+            if kind is not TEXT and kind.mimetype not in ctx.configuration.media.types:
                 raise Withheld("wrong type")
             await _scan(ctx, claimed, data)
             return await _uploaded(ctx, claimed, data, kind, name or f"file.{kind.extension}")
@@ -184,10 +186,11 @@ def _count(ctx: WorkerContext, found: Uploaded) -> None:
     log.info("media_in", outcome=outcome, type=found.mimetype or None, bytes=found.size or None)
 
 
-def _written(ctx: WorkerContext, claimed: TaskClaim, text: str, files: Sequence[Uploaded]) -> ForAgent:
+def _written(ctx: WorkerContext, claimed: TaskClaim, stored: Mapping[str, Any], files: Sequence[Uploaded]) -> ForAgent:
+    text = stored["text"]
     uploaded = [file for file in files if not file.withheld]
     notes = [f"[A file was withheld: {SENTENCES[file.withheld]}.]" for file in files if file.withheld]
-    carrying = ctx.platforms.of(claimed.entry.channel_id).carrying(uploaded)
+    carrying = None if stored.get("item") else ctx.platforms.of(claimed.entry.channel_id).carrying(uploaded)
     if carrying is not None:
         lines = [*([] if is_blank(text) else [text]), *notes]
         return ForAgent("\n".join(lines), carrying)

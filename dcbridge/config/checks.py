@@ -60,7 +60,7 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
         its = list(dict.fromkeys(name for _, name in _providers_of(channel)))
         yield from (Finding(*one) for one in sender_checks.check(channel_id, channel, its, providers))
     yield from _numbers(channels, providers)
-    yield from _inbound(channels)
+    yield from _inbound(channels, tree.get("genesys"))
     yield from (Finding(*one) for one in imap.shared(channels))
     yield from (Finding(*one) for one in answer_checks.check(tree))
     yield from (Finding(*one) for one in triggers.check(tree))
@@ -174,7 +174,7 @@ def _numbers(
 _ROOM = LONGEST_LOCAL - LONGEST - 1  # bytes of a mailbox before a + and a reference
 
 
-def _inbound(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+def _inbound(channels: Mapping[str, Mapping[str, Any]], genesys: object) -> Iterator[Finding]:
     """Mail for a channel that takes none, and a mailbox that two channels have."""
     first: dict[str, str] = {}
     by_domain: dict[str, str] = {}
@@ -188,7 +188,7 @@ def _inbound(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
         path: Path = ("channels", channel_id, "inbound")
         if channel.get("type") != "email":
             yield Finding(path, "is for channels of type email", "leave it out: SMS come by the provider's callback")
-        yield from _way_to_genesys(path, inbound.get("to"))
+        yield from _way_to_genesys(path, inbound, genesys)
         addresses = inbound.get("addresses")
         for place, address in enumerate(addresses if isinstance(addresses, list) else []):
             if not isinstance(address, str):
@@ -211,17 +211,25 @@ def _inbound(channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
                     yield Finding((*path, "reply_reference"), what, "use plus in one of them")
 
 
-# What dcbridge would need for them. Neither contract says what an email looks like in them.
-_NOT_BUILT = {
-    "openmedia": "needs the name of an Open Media service and the userData that its routing reads, and nothing of an"
-    " agent's answer comes back by it",
-    "securemail": "needs a Secure Email box and the body that it takes, which Genesys documents as {object} alone",
-}
+# What is missing: the body of POST /securemail is documented as {object} alone, with an optional operationId.
+_NO_SECUREMAIL = (
+    "is securemail, which is not built: Genesys documents the request as {object}, and names no field for the"
+    " consumer's address, the subject, the text or the files; ask Genesys for a body that your Secure Email box takes"
+)
 
 
-def _way_to_genesys(path: Path, to: object) -> Iterator[Finding]:
-    if isinstance(to, str) and to in _NOT_BUILT:
-        yield Finding((*path, "to"), f"is {to}, which is not built: it {_NOT_BUILT[to]}", "use text or email")
+def _way_to_genesys(path: Path, inbound: Mapping[str, Any], genesys: object) -> Iterator[Finding]:
+    to = inbound.get("to")
+    if to == "securemail":
+        yield Finding((*path, "to"), _NO_SECUREMAIL, "use text, email or openmedia")
+    elif to == "openmedia":
+        if inbound.get("service") is None:
+            yield Finding((*path, "service"), "is missing: to is openmedia", "write the name of the open media service")
+        if not isinstance(genesys, Mapping) or genesys.get("api_key") is None:
+            what = "is missing: a channel has inbound.to: openmedia, which is sent to Genesys with an API key"
+            yield Finding(("genesys", "api_key"), what, "write genesys with base_url and api_key")
+    elif inbound.get("service") is not None:
+        yield Finding((*path, "service"), "is not used", "leave it out, or set to: openmedia", fatal=False)
 
 
 def _mailbox(path: Path, written: str) -> Iterator[Finding]:

@@ -38,8 +38,17 @@ class Inbound(Model):
     to: Literal["text", "email", "openmedia", "securemail"] = Field(
         "text",
         description="As what a mail reaches Genesys: a message of type Text, which is documented; or of type Email,"
-        " like the documented webhook of an agent's email, and as Text where that is refused. The others are not"
-        " built.",
+        " like the documented webhook of an agent's email, and as Text where that is refused; or a work item of"
+        " Openmedia, for mail that agents work on and do not answer, and a Text where that is refused. securemail is"
+        " not built.",
+    )
+    service: str | None = Field(
+        None, pattern=r"^[^\s/?#]{1,100}$", description="Name of the open media service, for `to: openmedia`."
+    )
+    original: bool = Field(
+        False,
+        description="Whether the agent also gets the whole text as a file, original.txt, where a quote or a signature"
+        " was left out of it.",
     )
     reply_reference: Literal["off", "plus", "local_part"] = Field(
         "off",

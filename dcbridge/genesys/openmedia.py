@@ -40,6 +40,12 @@ def external_id(letter_id: str, at_ms: int) -> str:
     return name if _ID.fullmatch(name) else f"dcb-{blake2b(name.encode(), digest_size=16).hexdigest()}"
 
 
+def mail_id(task_id: str) -> str:
+    """The same for the same mail, however often it is posted or replayed."""
+    name = f"dcb-mail-{task_id}"
+    return name if _ID.fullmatch(name) else f"dcb-{blake2b(name.encode(), digest_size=16).hexdigest()}"
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One open media service. `url`: with /nexus/v3, without a slash at the end."""

@@ -21,11 +21,15 @@ def marks_of(mail: Mail, *, unverified: bool, written_from: str = "") -> list[st
     ]
 
 
-def text_for_agent(mail: Mail, marks: Sequence[str] = (), *, subject: bool = True) -> str:
-    """Everything in one text; "" where there is nothing to read. `subject`: whether that stands in the text too."""
+def text_for_agent(mail: Mail, marks: Sequence[str] = (), *, subject: bool = True, original: bool = False) -> str:
+    """Everything in one text; "" where there is nothing to read. `subject`: whether that stands in the text too.
+    `original`: whether a file with the whole text comes last.
+    """
     said = mail.reply
     files = [f"[file: {one.name}, {_size(one.size)}]" for one in mail.files]
     cut = ["[the mail is longer than what is shown]"] if mail.cut else []
+    if original:
+        cut.append("[what was left out is in original.txt]")
     pieces = ["\n".join([*marks, mail.subject if subject else ""]).strip(), said, "\n".join([*files, *cut])]
     return "\n\n".join(piece for piece in pieces if piece.strip())
 

@@ -33,8 +33,9 @@ def refusal(text: str) -> str:
         ("", "Care@company.com", 'is a mailbox of channel "company.com" as well'),
         ("", "care+x@other.example", "has a +: what stands behind it is ignored"),
         (", to: email, unverified: hold, reply_reference: plus", "hello@other.example", ""),
-        (", to: openmedia", "hello@other.example", "needs the name of an Open Media service"),
-        (", to: securemail", "hello@other.example", "needs a Secure Email box and the body"),
+        (", to: openmedia, service: x", "hello@other.example", "genesys.api_key: is missing"),
+        (", to: openmedia", "hello@other.example", "inbound.service: is missing"),
+        (", to: securemail", "hello@other.example", "names no field for the consumer's address"),
         (", reply_reference: local_part", "hello@company.com", ""),
     ],
 )

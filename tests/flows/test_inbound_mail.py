@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from tests.mail import corpus_machines
 from tests.mail.writing import html, multipart, part, plain
@@ -23,8 +24,10 @@ from tests.stack import EMAIL, Stack, until
 CARE = "care@company.com"
 USUAL = {"addresses": [CARE], "authserv_id": "mail.sandbox.invalid", "per_sender": 1000, "reply_reference": "plus"}
 HELD, STRICT, RICH = "care@held.example", "care@strict.example", "care@rich.example"
+ITEMS = "care@items.example"
 OTHERS: dict[str, dict[str, object]] = {
-    HELD: {"unverified": "hold", "hold_over": 2}, STRICT: {"unverified": "refuse"}, RICH: {"to": "email"}
+    HELD: {"unverified": "hold", "hold_over": 2}, STRICT: {"unverified": "refuse"}, RICH: {"to": "email"},
+    ITEMS: {"to": "openmedia", "service": "bridge-tasks", "original": True},
 }  # fmt: skip
 CHANNELS: dict[str, dict[str, object]] = {EMAIL: {"inbound": USUAL}}
 for _mailbox, _more in OTHERS.items():
@@ -38,7 +41,12 @@ def mail_stack() -> Iterator[Stack]:
     parts = ("sandbox", "service", "worker", "mail-in")
     with tempfile.TemporaryDirectory(prefix="dcbridge-test-") as folder:
         settings = {"DCBRIDGE_BLOB_FOLDER": f"{folder}/blobs"}
-        with Stack(Path(folder), settings=settings, channels=CHANNELS, parts=parts) as running:
+        made = Stack(Path(folder), settings=settings, channels=CHANNELS, parts=parts)
+        path = made.folder / "bridge.yaml"
+        told = yaml.safe_load(path.read_text())
+        told["genesys"] = {"base_url": f"http://127.0.0.1:{made.ports.page}", "api_key": "file:genesys_api_key"}
+        path.write_text(yaml.safe_dump(told))
+        with made as running:
             yield running
 
 
@@ -145,6 +153,50 @@ def test_a_bounce_is_the_delivery_report_of_its_mail(mail_stack: Stack) -> None:
     assert deliver(mail_stack, raw, "") == 250
     receipt = mail_stack.receipt(message, "gone@example.org", EMAIL)
     assert (receipt["status"], receipt["reasons"][0]["code"]) == ("Failed", 530)
+
+
+def items(stack: Stack, sender: str) -> list[dict[str, str]]:
+    return [dict(one["data"]) for one in stack.sandbox("items") if one["data"].get("From") == sender]
+
+
+@pytest.mark.parametrize(
+    ("mode", "count"), [("ok", None), ("lost_answer", 1), ("500", 2)], ids=["taken", "answer lost", "http 503 twice"]
+)
+def test_a_mail_is_one_work_item(mail_stack: Stack, mode: str, count: int | None) -> None:
+    sender = f"{mode.replace('_', '-')}@example.org"
+    mail_stack.control(genesys={"mode": mode, "count": count})
+    picture = part("image/png", PNG, "Content-Disposition: attachment; filename=map.png")
+    wrote = "On Wed, 25 Nov 2026 at 10:00, Company <care@items.example> wrote:\n\n> Tuesday?\n"
+    raw = multipart("mixed", part("text/plain; charset=utf-8", f"Where is it?\n\n{wrote}"), picture)
+    raw = raw.replace(b"ana@example.org", sender.encode())
+    for _ in range(2):
+        assert deliver(mail_stack, raw, sender, ITEMS) == 250
+    until(lambda: items(mail_stack, sender), "it is a work item")
+    until(lambda: not any(mail_stack.books().tasks.values()), "nothing waits")
+    [data] = items(mail_stack, sender)
+    links = re.findall(r"http://[^/\s]+(/m/\S+)", data["Text"])
+    assert data | {"Text": ""} == {
+        "Subject": "Re: Your order 17", "From": sender, "Name": "Ana Ruiz", "To": ITEMS, "Text": "",
+        "Channel": "items.example",
+    }  # fmt: skip
+    assert data["Text"].startswith(
+        "Re: Your order 17\n\nWhere is it?\n\n[file: map.png, 12 kB]\n[what was left out is in"
+    )
+    opened = [mail_stack.client.get(f"{mail_stack.public}{link}") for link in links]
+    assert [opened[0].content, opened[1].text] == [PNG, f"Where is it?\n\n{wrote}".strip()]
+    assert "attachment" in opened[1].headers["content-disposition"]
+    assert texts(mail_stack, sender) == []
+    assert mail_stack.violations() == []
+
+
+def test_a_mail_that_is_refused_as_a_work_item_reaches_the_agent_as_a_text(mail_stack: Stack) -> None:
+    sender = "refused@example.org"
+    mail_stack.control(genesys={"mode": "refuse_fields"})
+    deliver(mail_stack, plain("Where is it?\r\n", f"From: {sender}", subject="Order"), sender, ITEMS)
+    until(lambda: texts(mail_stack, sender), "the agent sees it")
+    mail_stack.control(genesys={"mode": "ok"})
+    assert texts(mail_stack, sender) == ["Order\n\nWhere is it?"]
+    assert items(mail_stack, sender) == []
 
 
 def dead_mails(stack: Stack) -> list[dict[str, Any]]:
