@@ -81,7 +81,7 @@ def share() -> None:
     """Start what warm processes are forked from, for all processes that are forked from this one: each would start one
     of its own, and import everything."""
     forkserver.ensure_running()
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     server.ensure_running = lambda: None  # it looks after a child, and is nobody else's
 
 

@@ -263,26 +263,26 @@ class Watch:
             case "webhook":
                 return self._state("agent", "message_id")
             case "callback":
-                return [one for one in self.stack.state()["consumer"] if one["state"] == "sending"]
+                return [one for one in self.stack.recorded("consumer") if one["state"] == "sending"]
             case _:
                 return self._fields(f"dcb:m:{self.refs[0]}", "s", "ta", "unk", "tok")
 
     def _state(self, what: str, name: str) -> object:
-        return next((one["state"] for one in self.stack.state()[what] if one[name] == self.subject), None)
+        return next((one["state"] for one in self.stack.recorded(what) if one[name] == self.subject), None)
 
     def other_side_has_it(self) -> bool:
-        state = self.stack.state()
+        recorded = self.stack.recorded
         match self.kind:
             case "text":
-                return any(sms["body"] == self.subject for sms in state["sms"])
+                return any(sms["body"] == self.subject for sms in recorded("sms"))
             case "task":
-                return any(words(one["text"]) == self._task_text for one in state["seen"])
+                return any(words(one["text"]) == self._task_text for one in recorded("seen"))
             case _:
-                mine = [one for one in state["agent"] if one["message_id"] in self.subject.split()]
+                mine = [one for one in recorded("agent") if one["message_id"] in self.subject.split()]
                 return bool(mine) and all(one["receipts"] for one in mine)
 
     def consumer_has_it(self) -> bool:
-        mine = [sms for sms in self.stack.state()["sms"] if sms["body"] == self.subject]
+        mine = [sms for sms in self.stack.recorded("sms") if sms["body"] == self.subject]
         return bool(mine) and all(sms["status"] == "delivered" for sms in mine)
 
     def another_has_it(self) -> bool:

@@ -157,14 +157,14 @@ class Load:
             return []
         stack, wrong = self.stack, list[str]()
         channel = COMPANIES[CONFIRMS].channel if self._consent == "STOP" else SMS
-        asked, late = stack.state()["counts"]["sms.requests"], stack.new_id()
+        asked, late = stack.recorded("counts")["sms.requests"], stack.new_id()
         self._post("agent/sms", {"to": self.stopped, "text": "too late", "messageId": late, "channel": channel})
         until(lambda: self._statuses(late), "a message to who opted out has ended", WAIT)
         if self._statuses(late) != ["Failed"]:
             wrong.append(f"after an opt-out a message was {self._statuses(late)}")
-        if stack.state()["counts"]["sms.requests"] != asked:
+        if stack.recorded("counts")["sms.requests"] != asked:
             wrong.append("after an opt-out the provider was asked to send")
-        said = [sms["body"] for sms in stack.state()["sms"] if sms["to"] == f"+{self.stopped}"]
+        said = [sms["body"] for sms in stack.recorded("sms") if sms["to"] == f"+{self.stopped}"]
         if said != ([CONFIRMED] if self._consent == "STOP" else []):
             wrong.append(f"a consumer who opted out got {len(said)} messages")
         if self._consent == "refuses" and self._statuses(self.refused) != ["Failed"]:
@@ -172,7 +172,7 @@ class Load:
         return wrong
 
     def _statuses(self, message_id: str) -> list[str]:
-        mine = [one for one in self.stack.state()["agent"] if one["message_id"] == message_id]
+        mine = [one for one in self.stack.recorded("agent") if one["message_id"] == message_id]
         return [receipt["status"] for one in mine for receipt in one["receipts"].values()]
 
     def _watch(self) -> None:

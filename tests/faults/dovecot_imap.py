@@ -53,7 +53,7 @@ class Play:
             self.sent += len(numbers)
 
     def seen(self) -> list[int]:
-        return [int(one["text"]) for one in self._stack.state()["seen"] if one["channel_id"] == EMAIL]
+        return [int(one["text"]) for one in self._stack.recorded("seen") if one["channel_id"] == EMAIL]
 
     def all_arrive(self) -> None:
         until(lambda: len(set(self.seen())) >= self.sent, f"{self.sent} mails reach the agent", 300.0)

@@ -152,7 +152,7 @@ class Play:
         return True
 
     def _texts(self) -> list[str]:
-        return [one["text"] for one in self._stack.state()["seen"] if one["channel_id"] == EMAIL]
+        return [one["text"] for one in self._stack.recorded("seen") if one["channel_id"] == EMAIL]
 
     def _seen(self) -> list[int]:
         return [int(text.split()[0]) for text in self._texts()]

@@ -146,7 +146,7 @@ def play(folder: Path) -> Found:
                     return await talk(page, consumer, path, folder)
 
             said = asyncio.run(walk())
-            sent = [str(one["message_id"]) for one in stack.state()["agent"]]
+            sent = [str(one["message_id"]) for one in stack.recorded("agent")]
             delivered = [stack.receipt(one, ANA, EMAIL)["status"] for one in sent]
             until(lambda: dovecot.count("care") == 0, "our mailbox is empty")
             mails = consumer.mails()
@@ -156,7 +156,7 @@ def play(folder: Path) -> Found:
                 _thread(dovecot, "care", "Taken", "FROM", f'"{ANA}"'),
                 said,
                 sum(file.data == picture for one in mails if "ana" not in str(one["From"]) for file in files_of(one)),
-                sum(_opened(stack, one["text"]) == picture for one in stack.state()["seen"]),
+                sum(_opened(stack, one["text"]) == picture for one in stack.recorded("seen")),
                 delivered.count("Delivered"),
                 dovecot.count("care"),
                 stack.violations(),

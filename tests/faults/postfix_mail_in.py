@@ -69,7 +69,7 @@ def _send(postfix: Postfix, numbers: range) -> None:
 
 
 def _seen(stack: Stack) -> list[int]:
-    return [int(message["text"]) for message in stack.state()["seen"] if message["channel_id"] == EMAIL]
+    return [int(message["text"]) for message in stack.recorded("seen") if message["channel_id"] == EMAIL]
 
 
 def main() -> int:

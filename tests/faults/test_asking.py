@@ -63,7 +63,7 @@ def test_a_message_that_the_provider_never_saw_is_sent_again_once_though_the_pol
         message = stack.agent_writes(to=to)
         until(lambda: stack.sandbox("counts").get("sms.requests"), "it has arrived", pause=0.01)
         stack.kill("worker")
-        until(lambda: [e for e in stack.state()["wire"] if e["status"] == 0], "and is lost there")
+        until(lambda: [e for e in stack.recorded("wire") if e["status"] == 0], "and is lost there")
         stack.control(sms={"delay": 0.0, "p_lost": 0.0})
         stack.start("worker")
         assert stack.receipt(message)["status"] == "Delivered"

@@ -55,7 +55,7 @@ def test_delivered_waits_for_the_report_where_the_channel_wants_it_confirmed(sta
     stack.control(mail={"reports": False})
     message = stack.agent_mails("quiet@mail.com")
     until(lambda: stack.entry(message, EMAIL).state == "sent", "the mail server has it")
-    until(lambda: not stack.state()["under_way"], "the mail server has nothing more to say")
+    until(lambda: not stack.recorded("under_way"), "the mail server has nothing more to say")
     assert stack.message(message, EMAIL)["receipts"] == {}
 
 

@@ -20,7 +20,7 @@ def test_an_agents_sms_is_delivered_and_the_agent_is_told_in_the_documented_word
     assert stack.receipt(message)["status"] == "Delivered"
     [sms] = stack.texts_to("16504661149")
     assert (sms["body"], sms["from"]) == ("Agent message text", "+15557650123")
-    [posted] = [e for e in stack.state()["wire"] if "Receipt" in e["sent"] and e["inward"]]
+    [posted] = [e for e in stack.recorded("wire") if "Receipt" in e["sent"] and e["inward"]]
     assert (posted["method"], posted["path"]) == ("POST", f"/nexus/v3/channels/{SMS}/messages")
     assert json.loads(posted["sent"]) == {
         "messages": [
@@ -66,9 +66,9 @@ def test_statuses_that_come_twice_in_reverse_or_too_late_make_one_receipt(stack:
     stack.control(sms={"statuses": statuses})
     message = stack.agent_writes(to=stack.new_number())
     assert stack.receipt(message)["status"] == "Delivered"
-    until(lambda: not stack.state()["under_way"] and not any(stack.books().tasks.values()), "all statuses are read")
+    until(lambda: not stack.recorded("under_way") and not any(stack.books().tasks.values()), "all statuses are read")
     assert stack.message(message)["receipts"][next(iter(stack.message(message)["receipts"]))]["repeated"] == 0
-    assert sum("Receipt" in e["sent"] for e in stack.state()["wire"]) == 1
+    assert sum("Receipt" in e["sent"] for e in stack.recorded("wire")) == 1
 
 
 def test_a_status_that_overtakes_the_answer_is_not_lost(stack: Stack) -> None:
@@ -139,7 +139,7 @@ def test_a_batch_of_receipts_that_is_refused_is_posted_one_by_one(stack: Stack) 
     assert stack.webhook(json.dumps(bodies).encode()).status_code == 200
     for body in bodies:
         assert stack.receipt(body["channel"]["messageId"])["status"] == "Delivered"
-    told = [e for e in stack.state()["wire"] if "Receipt" in e["sent"]]
+    told = [e for e in stack.recorded("wire") if "Receipt" in e["sent"]]
     assert [e for e in told if e["status"] == 400], "no batch was ever refused"
     assert stack.settled().difference == 0
 
@@ -148,7 +148,7 @@ def test_receipts_wait_for_a_digital_channels_that_fails(stack: Stack) -> None:
     stack.control(digital_channels={"mode": "500", "count": 3})
     message = stack.agent_writes(to=stack.new_number())
     assert stack.receipt(message)["status"] == "Delivered"
-    assert sum(e["status"] == 500 for e in stack.state()["wire"]) == 3
+    assert sum(e["status"] == 500 for e in stack.recorded("wire")) == 3
 
 
 def test_a_receipt_whose_answer_is_lost_is_said_again_in_the_same_words(stack: Stack) -> None:

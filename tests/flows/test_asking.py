@@ -41,7 +41,7 @@ def test_a_receipt_comes_though_every_status_callback_is_lost(stack: Stack) -> N
     message = stack.agent_writes(to=stack.new_number())
     assert stack.receipt(message)["status"] == "Delivered"
     assert [line["about"] for line in asked(stack, message)][-1:] == ["delivery"]
-    assert not [e for e in stack.state()["wire"] if "/callbacks/" in e["path"]]
+    assert not [e for e in stack.recorded("wire") if "/callbacks/" in e["path"]]
     assert stack.violations() == []
 
 

@@ -23,11 +23,11 @@ def recipe() -> str:
 
 
 def unseen(stack: Stack) -> dict[str, dict[str, Any]]:
-    return {one["message_id"]: one for one in stack.state()["agent"] if one["state"] == "unseen"}
+    return {one["message_id"]: one for one in stack.recorded("agent") if one["state"] == "unseen"}
 
 
 def rules(stack: Stack) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = stack.state()["violations"]
+    found: list[dict[str, Any]] = stack.recorded("violations")
     return found
 
 

@@ -102,7 +102,7 @@ def test_the_wire_shows_an_smscs_commands_and_what_they_are_answered_with(stack:
     [magic] = [one for one in NUMBERS if one.says == BAD[2]]
     for number in (stack.new_number(), magic.number):
         stack.receipt(send(stack, "smpp", number, "Hello"), channel=account(stack, "smpp").channel)
-    shown = {(one["path"], one["code"]) for one in stack.state()["wire"] if one["method"] == "SMPP"}
+    shown = {(one["path"], one["code"]) for one in stack.recorded("wire") if one["method"] == "SMPP"}
     assert shown >= {("submit_sm", "0x00"), ("submit_sm", "0x0B"), ("deliver_sm", "0x00")}  # and of the rows before
 
 
@@ -154,7 +154,7 @@ def test_a_consumers_message_reaches_the_agent_once(stack: Stack, kind: str) -> 
     assert stack.sandbox("consumer/sms", {**told, "sid": sid})["state"] == "taken"
 
     def seen() -> list[dict[str, str]]:
-        return [one for one in stack.state()["seen"] if one["sender"] == number[1:]]
+        return [one for one in stack.recorded("seen") if one["sender"] == number[1:]]
 
     until(seen, "the agent sees it")
     stack.settled()
@@ -171,7 +171,7 @@ def test_a_consumers_long_message_reaches_the_agent_whole(stack: Stack, kind: st
     assert stack.sandbox("consumer/sms", told)["state"] == "taken"
 
     def seen() -> list[str]:
-        return [one["text"] for one in stack.state()["seen"] if one["sender"] == number]
+        return [one["text"] for one in stack.recorded("seen") if one["sender"] == number]
 
     until(seen, "the agent sees it")
     assert seen() == [text.strip()]
@@ -185,7 +185,7 @@ def test_a_consumers_picture_reaches_the_agent(stack: Stack, kind: str, text: st
     assert stack.sandbox("consumer/sms", told)["state"] == "taken"
 
     def seen() -> list[dict[str, Any]]:
-        return [one for one in stack.state()["seen"] if one["sender"] == number and one["media"]]
+        return [one for one in stack.recorded("seen") if one["sender"] == number and one["media"]]
 
     [one] = until(seen, "the agent sees it")
     assert one["text"].startswith(f"{text}\nhttp" if text else "The consumer sent a file: http")
@@ -227,7 +227,7 @@ def test_a_stop_is_obeyed_until_a_start(stack: Stack, kind: str) -> None:
     def writes(text: str) -> None:
         assert stack.sandbox("consumer/sms", {"provider": kind, "from": f"+{number}", "text": text, "wait": True})
         until(
-            lambda: any(one["text"] == text for one in stack.state()["seen"] if one["sender"] == number), "it is seen"
+            lambda: any(one["text"] == text for one in stack.recorded("seen") if one["sender"] == number), "it is seen"
         )
 
     writes("Stop." if KINDS[kind].can.opt_out == "ours" else "STOP")
@@ -434,7 +434,7 @@ def test_a_mail_that_a_company_posts_reaches_the_agent_once(stack: Stack, kind: 
     assert stack.sandbox("consumer/posted-mail", {**told, "to": "nobody@example.com"})["status"] == 200
 
     def seen() -> list[dict[str, str]]:
-        return [one for one in stack.state()["seen"] if one["sender"] == sender]
+        return [one for one in stack.recorded("seen") if one["sender"] == sender]
 
     until(seen, "the agent sees it")
     stack.settled()

@@ -35,7 +35,7 @@ def test_a_stop_that_was_accepted_is_never_lost() -> None:
         assert (receipt["status"], reason["code"]) == ("Failed", 350)
         assert f"opted out {datetime.now(UTC):%Y-%m-%d}" in json.dumps(receipt)
         assert stack.texts_to(number) == []
-        until(lambda: [one["text"] for one in stack.state()["seen"]] == ["STOP"], "the agent sees it")
+        until(lambda: [one["text"] for one in stack.recorded("seen")] == ["STOP"], "the agent sees it")
         assert stack.command("consent", "show", number).stdout.startswith("brand: opted out ")
         assert stack.sandbox("consumer/sms", {**said, "text": "start"})["state"] == "taken"
         until(lambda: stack.command("consent", "show", number).returncode == 1, "it is over")

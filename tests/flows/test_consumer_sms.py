@@ -15,14 +15,14 @@ def writes(stack: Stack, text: str, sender: str, **more: object) -> dict[str, An
 
 
 def seen(stack: Stack, sender: str) -> list[str]:
-    return [message["text"] for message in stack.state()["seen"] if message["sender"] == sender]
+    return [message["text"] for message in stack.recorded("seen") if message["sender"] == sender]
 
 
 def test_a_consumers_sms_reaches_the_agent_under_the_channels_id(stack: Stack) -> None:
     sender = stack.new_number()
     assert writes(stack, "Consumer message text", sender)["state"] == "taken"
     until(lambda: seen(stack, sender), "the agent sees it")
-    [message] = stack.state()["seen"]
+    [message] = stack.recorded("seen")
     assert (message["channel_id"], message["sender"], message["to"]) == (SMS, sender, SMS)
     assert message["text"] == "Consumer message text"
     assert stack.violations() == []

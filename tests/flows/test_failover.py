@@ -87,7 +87,7 @@ def test_an_answer_goes_the_way_that_the_consumer_wrote(stack: Stack) -> None:
     number = stack.new_number()
     told = {"from": f"+{number}", "to": "+15557650123", "provider": SECOND, "text": "Hello", "wait": True}
     assert stack.sandbox("consumer/sms", told)["state"] == "taken"
-    until(lambda: [one for one in stack.state()["seen"] if one["text"] == "Hello"], "the agent sees it")
+    until(lambda: [one for one in stack.recorded("seen") if one["text"] == "Hello"], "the agent sees it")
     stack.receipt(stack.agent_writes(number))
     assert went(stack, number) == [SECOND]
 
@@ -96,7 +96,7 @@ def test_the_conversation_is_free_when_its_interaction_is_over(stack: Stack) -> 
     number = stack.new_number()
     told = {"from": f"+{number}", "to": "+15557650123", "provider": SECOND, "text": "Bye", "wait": True}
     assert stack.sandbox("consumer/sms", told)["state"] == "taken"
-    until(lambda: [one for one in stack.state()["seen"] if one["text"] == "Bye"], "the agent sees it")
+    until(lambda: [one for one in stack.recorded("seen") if one["text"] == "Bye"], "the agent sees it")
     body = {
         "operationId": stack.new_id(),
         "data": {

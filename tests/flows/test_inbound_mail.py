@@ -60,7 +60,7 @@ def deliver(stack: Stack, raw: bytes, sender: str = "ana@example.org", to: str =
 
 
 def seen(stack: Stack, sender: str) -> list[dict[str, Any]]:
-    return [message for message in stack.state()["seen"] if message["sender"] == sender]
+    return [message for message in stack.recorded("seen") if message["sender"] == sender]
 
 
 def texts(stack: Stack, sender: str) -> list[str]:

@@ -16,7 +16,7 @@ PROGRAM = {"type": "image/png", "data": base64.b64encode(b"MZ\x90" + bytes(100))
 
 
 def of(stack: Stack, kind: str, **wanted: object) -> list[dict[str, Any]]:
-    return [one for one in stack.state()[kind] if all(one.get(name) == value for name, value in wanted.items())]
+    return [one for one in stack.recorded(kind) if all(one.get(name) == value for name, value in wanted.items())]
 
 
 @pytest.mark.parametrize(

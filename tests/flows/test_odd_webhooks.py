@@ -24,7 +24,7 @@ def test_an_unknown_channel_fails_with_530_and_is_kept(stack: Stack) -> None:
         until(lambda: b"999-nobody" in redis.smembers("dcb:channels"), "it is in the books")
 
     def posted() -> list[dict[str, Any]]:
-        return [e for e in stack.state()["wire"] if e["path"] == "/nexus/v3/channels/999-nobody/messages"]
+        return [e for e in stack.recorded("wire") if e["path"] == "/nexus/v3/channels/999-nobody/messages"]
 
     [receipt] = json.loads(until(posted, "the receipt is posted")[0]["sent"])["messages"]
     assert receipt["status"] == "Failed"

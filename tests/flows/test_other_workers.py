@@ -15,7 +15,7 @@ def test_the_stock_rq_worker_carries_messages_both_ways(own_stack: Stack) -> Non
         burst = own_stack.run("rq", [*own_stack.rq_worker, *stock])
         assert burst.wait(60) == 0
         told = [receipt["status"] for one in ids for receipt in own_stack.message(one)["receipts"].values()]
-        return told == ["Delivered", "Delivered"] and len(own_stack.state()["seen"]) == 1
+        return told == ["Delivered", "Delivered"] and len(own_stack.recorded("seen")) == 1
 
     until(all_done, "the stock worker has done everything")
     assert own_stack.violations() == []

@@ -59,7 +59,7 @@ def good_paths(stack: Stack) -> list[str]:
     bounced = stack.agent_mails("later-bounce@featherstone.example", subject=SUBJECT, text=AGENTS_TEXT)
     stack.receipt(bounced, channel=EMAIL)
     made = stack.sandbox("consumer/sms", {"from": "+" + WRITER, "text": CONSUMERS_TEXT, "wait": True})
-    until(lambda: stack.state()["seen"], "the agent sees it")
+    until(lambda: stack.recorded("seen"), "the agent sees it")
     return [json.dumps(made)]
 
 

@@ -50,10 +50,10 @@ def senders(stack: Stack, to: str) -> list[str]:
 
 def writes(stack: Stack, sender: str, to: str, text: str = "Hi") -> None:
     said = {"provider": "plivo", "from": f"+{sender}", "to": to, "text": text, "wait": True}
-    before = len(stack.state()["seen"])
+    before = len(stack.recorded("seen"))
     assert stack.sandbox("consumer/sms", said)["state"] == "taken"
-    until(lambda: len(stack.state()["seen"]) > before, "the agent sees it")
-    assert stack.state()["seen"][-1]["channel_id"] == PLIVO
+    until(lambda: len(stack.recorded("seen")) > before, "the agent sees it")
+    assert stack.recorded("seen")[-1]["channel_id"] == PLIVO
 
 
 def test_a_consumer_keeps_seeing_one_number_until_he_writes_to_another(stack: Stack) -> None:

@@ -76,7 +76,7 @@ def test_both_books_are_compared_and_name_what_is_missing_on_each_side(stack: St
     sent = [stack.agent_writes(number) for number in numbers]
     for number in numbers:
         stack.sandbox("consumer/sms", {"from": f"+{number}", "to": "+15557650123", "text": "Hello", "wait": True})
-    until(lambda: len(stack.state()["seen"]) == 3, "the agent sees them")
+    until(lambda: len(stack.recorded("seen")) == 3, "the agent sees them")
     balanced(stack)
     file = stack.folder / "export.jsonl"
 
@@ -127,7 +127,7 @@ def test_a_letter_that_is_replayed_resolves_its_task(stack: Stack) -> None:
     refused(stack, "Once more")
     letter = one_item(stack)["data"]["Letter"]
     assert stack.command("dead", "replay", letter).returncode == 0
-    until(lambda: [one for one in stack.state()["seen"] if one["text"] == "Once more"], "the agent sees it")
+    until(lambda: [one for one in stack.recorded("seen") if one["text"] == "Once more"], "the agent sees it")
     item = one_item(stack, "stopped")
     assert (item["reason"], item["data"]["State"]) == ("Resolved", "processed after all")
     balanced(stack)

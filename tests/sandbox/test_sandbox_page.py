@@ -132,6 +132,8 @@ async def test_the_state_holds_everything() -> None:
             assert len(state[name]) >= 1, name
         assert state["smtp_port"] == worlds.world.smtp_port
         assert (await worlds.http.get("/sandbox/counts")).json()["sms"] == 1
+        some = (await worlds.http.get("/sandbox/state?only=agent&only=counts")).json()
+        assert some == {"counts": state["counts"], "agent": state["agent"]}
 
 
 async def _one_of_each(worlds: Worlds) -> None:

@@ -123,7 +123,7 @@ def test_a_message_is_delivered(both: tuple[Stack, Smsc], text: str) -> None:
 def test_a_consumers_message_reaches_the_agent(both: tuple[Stack, Smsc]) -> None:
     stack, smsc = both
     smsc.says(text="Hello from the handset")
-    until(lambda: [one for one in stack.state()["seen"] if one["text"] == "Hello from the handset"], "it is seen")
+    until(lambda: [one for one in stack.recorded("seen") if one["text"] == "Hello from the handset"], "it is seen")
 
 
 def test_one_that_is_killed_in_mid_window_gets_each_message_once(both: tuple[Stack, Smsc]) -> None:
