@@ -19,7 +19,7 @@ from dcbridge import intake
 from dcbridge.config.models import Configuration
 from dcbridge.events.event import lane, read
 from dcbridge.genesys import payloads
-from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger import Ledger, NewTask, lane_of
 from dcbridge.ledger.dead_letters import DeadLetter
 from dcbridge.ledger.deliveries import event_of, subscriber_of
 from dcbridge.ledger.fields import Kind, TaskState
@@ -110,6 +110,8 @@ class Replay:
                     consumer_lane(letter.channel_id, orjson.loads(raw)["from"]),
                     "will be posted to the agent again",
                 )
+            elif letter.kind == Kind.BOOK:
+                lane, says = lane_of("book", orjson.loads(raw)["key"]), "the call will be booked again"
             elif letter.kind == Kind.MAIL:
                 lane, says = mail_lane(letter.channel_id, orjson.loads(raw)["from"]), "the mail will be read again"
             else:
@@ -202,6 +204,7 @@ HANDLERS: dict[Kind, Callable[[Replay, DeadLetter, bytes], Awaitable[Replayed]]]
     Kind.CALLBACK: Replay._task,
     Kind.MAIL: Replay._task,
     Kind.CONSUMER: Replay._task,
+    Kind.BOOK: Replay._task,
     Kind.DELIVERY_UPDATE: Replay._update,
     Kind.INTERACTION_BATCH: Replay._batch,
     Kind.INTERACTION_ENTITY: Replay._entity,

@@ -237,6 +237,13 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel(
+            "Calls by text", "short", "What became of wishes for a call in an hour; how long it takes to book one.",
+            (
+                ("sum by (channel, result) (increase(dcbridge_bookings_total{B}[1h]))", "{{channel}} {{result}}"),
+                ("histogram_quantile(0.95, sum by (le) (rate(dcbridge_booking_seconds_bucket{B}[1h])))", "s to book"),
+            ),
+        ),
+        Panel(
             "SMPP sessions", "short", "Bound at each SMSC, and units that wait for their answer.",
             (
                 ("sum by (provider) (dcbridge_sessions{B})", "{{provider}} bound"),

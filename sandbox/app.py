@@ -23,6 +23,7 @@ from sandbox.authentication import Authentication
 from sandbox.config import GenesysAccount, SandboxConfig
 from sandbox.controls import Controls
 from sandbox.digital_channels import Messages
+from sandbox.engagement import Engagement
 from sandbox.interaction_data import InteractionData
 from sandbox.mail import MailServer
 from sandbox.mail_company import MailCompany
@@ -96,6 +97,7 @@ def build_app(config: SandboxConfig) -> Starlette:
         _file("/page.js", "page.js", "text/javascript"),
         _file("/document.js", "document.js", "text/javascript"),
         _file("/interactions.js", "interactions.js", "text/javascript"),
+        _file("/calls.js", "calls.js", "text/javascript"),
         _file("/files.js", "files.js", "text/javascript"),
         _file("/mail.js", "mail.js", "text/javascript"),
     ]
@@ -113,6 +115,7 @@ def _genesys(world: World, account: GenesysAccount) -> list[Route]:
         *Statistics(world, account, tokens).routes(),
         *DataManagement(world, account).routes(),
         *InteractionData(world, account).routes(),
+        *Engagement(world, account).routes(),
     ]
 
 

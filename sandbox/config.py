@@ -31,6 +31,7 @@ class GenesysAccount:
     refresh_token: str = field(default="", repr=False)
     redirect_uri: str = "https://bridge.example.com/signed-in"
     open_media_service: str = "bridge-tasks"
+    callback_service: str = "Sales"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

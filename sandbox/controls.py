@@ -14,6 +14,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -21,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox import consumer_mail, files, open_messaging, webhooks
+from sandbox import consumer_mail, engagement, files, open_messaging, webhooks
 from sandbox.magic import MAILBOXES, NUMBERS
 from sandbox.mail_clients import BY_NAME, Answer
 from sandbox.records import Interaction, Record, SentByConsumer
@@ -61,6 +62,8 @@ class Controls:
             "/sandbox/agent/raw": self.agent_raw,
             "/sandbox/interaction": self.interaction,
             "/sandbox/item/done": self.item_done,
+            "/sandbox/call/complete": self.call_complete,
+            "/sandbox/call/fill": self.call_fill,
             "/sandbox/consumer/sms": self.consumer_sms,
             "/sandbox/consumer/mail": self.consumer_mail,
             "/sandbox/control": self.control,
@@ -72,6 +75,7 @@ class Controls:
             "/sandbox/sms": lambda request: [sms.view() for sms in self.world.sms.values()],
             "/sandbox/mail": lambda request: [mail.view() for mail in self.world.mails],
             "/sandbox/written": lambda request: [mail.view() for mail in self.world.written],
+            "/sandbox/calls": lambda request: [call.view() for call in self.world.calls.values()],
             "/sandbox/items": lambda request: [item.view() for item in self.world.items.values()],
             "/sandbox/heard": lambda request: list(self.world.heard.values()),
             "/sandbox/control": lambda request: self.world.switches.view(),
@@ -168,6 +172,22 @@ class Controls:
         item.state = "gone"
         self.world.tell("item", item)
         return item.view()
+
+    async def call_complete(self, asked: dict[str, Any]) -> object:
+        """An agent calls a consumer who wished for it."""
+        reason = _text(asked, "reason") if "reason" in asked else "ANSWERED_BY_AGENT"
+        try:
+            return engagement.complete(self.world, _text(asked, "id"), reason).view()
+        except ValueError as wrong:
+            raise WrongError(str(wrong)) from None
+
+    async def call_fill(self, asked: dict[str, Any]) -> object:
+        """Others take the last places of a slot."""
+        try:
+            self.world.full.add(datetime.fromisoformat(_text(asked, "at")).timestamp())
+        except ValueError:
+            raise WrongError("at: a time in ISO 8601") from None
+        return {"full": len(self.world.full)}
 
     async def interaction(self, asked: dict[str, Any]) -> object:
         """One batch of one event, or of those in "events"; ids that are not given are new."""

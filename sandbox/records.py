@@ -172,6 +172,24 @@ class WorkItem:
 
 
 @dataclass(slots=True)
+class BookedCall:
+    """A callback of Genesys. `state`: cancelled, completed, or "" while it lives; `time`: of the slot, 0 for now."""
+
+    seq: int
+    at: float
+    id: str
+    service: str
+    number: str
+    time: float
+    data: dict[str, str]
+    state: str = ""
+    reason: str = ""
+
+    def view(self) -> object:
+        return self
+
+
+@dataclass(slots=True)
 class HeardEvent:
     """An event that it was told of. `status` of the last answer, 0 for none; `open` requests still wait for one."""
 

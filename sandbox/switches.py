@@ -10,7 +10,13 @@ MODES = ("ok", "500", "silent", "slow", "late", "refuse_batch", "refuse_text", "
 QUESTIONS = ("ok", "429", "500", "silent")
 GENESYS_MODES = ("ok", "500", "silent", "lost_answer", "refuse_fields")
 CLOUD_MODES = ("ok", "500", "429", "401", "silent", "lost_answer", "refuse_text")
+ENGAGEMENT_MODES = ("ok", "400", "403", "500", "silent", "slow", "lost_answer", "not_json", "no_id")
+SLOT_KEYS = ("iso", "ms", "alternate")
+BOOLEANS = ("callbacks", "reports", "immediate", "scheduled", "office")
 SUBSCRIBER_MODES = ("well", "slow", "failing", "throttling", "dead", "gone")
+MODES_OF = {
+    "subscriber": SUBSCRIBER_MODES, "genesys": GENESYS_MODES, "cloud": CLOUD_MODES, "engagement": ENGAGEMENT_MODES,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -153,6 +159,39 @@ class CloudSwitch:
         return mode
 
 
+@dataclass(slots=True)
+class EngagementSwitch:
+    """The Engagement API. `mode` holds for `count` requests (None: until changed) of the operation `only` ("": all of
+    them): ok, 400, 403, 500, silent, slow (answers after `delay`), lost_answer, not_json or no_id.
+
+    `wait` in seconds, -1 where it is not known; `immediate` and `scheduled`: what the queue offers; `office`: whether
+    it is open; `capacity` of a slot; `step`: seconds of each state of a call; `slot_keys`: how a 429 names slots.
+    """
+
+    mode: str = "ok"
+    only: str = ""
+    count: int | None = None
+    delay: float = 3.0
+    wait: float = 240.0
+    immediate: bool = True
+    scheduled: bool = True
+    office: bool = True
+    capacity: int = 2
+    step: float = 20.0
+    slot_keys: str = "alternate"
+
+    def take(self, operation: str) -> str:
+        """The mode for the request at hand; counts it."""
+        mode = self.mode
+        if mode == "ok" or self.only not in ("", operation):
+            return "ok"
+        if self.count is not None:
+            self.count -= 1
+            if self.count <= 0:
+                self.mode, self.count = "ok", None
+        return mode
+
+
 class Switches:
     def __init__(self) -> None:
         self.digital_channels = DigitalChannelsSwitch()
@@ -162,6 +201,7 @@ class Switches:
         self.genesys = GenesysSwitch()
         self.statistics = StatisticsSwitch()
         self.cloud = CloudSwitch()
+        self.engagement = EngagementSwitch()
         self.random = random.Random(self.sms.seed)
 
     def turn(self, wanted: dict[str, Any]) -> None:
@@ -190,6 +230,7 @@ class Switches:
             "genesys": self.genesys,
             "statistics": self.statistics,
             "cloud": self.cloud,
+            "engagement": self.engagement,
         }
 
 
@@ -198,14 +239,17 @@ def _check(name: str, group: object, key: str, value: object) -> None:
     if key not in known:
         raise ValueError(f"{name}.{key}: unknown; one of {', '.join(known)}")
     if key == "mode":
-        modes = {"subscriber": SUBSCRIBER_MODES, "genesys": GENESYS_MODES, "cloud": CLOUD_MODES}
-        allowed = value in modes.get(name, MODES)
+        allowed = value in MODES_OF.get(name, MODES)
     elif key == "polls":
         allowed = value in POLLS
     elif key == "events_on":
         allowed = value in ("connect", "subscribe")
     elif key == "payload":
         allowed = value in ("nested", "flat")
+    elif key == "slot_keys":
+        allowed = value in SLOT_KEYS
+    elif name == "engagement" and key == "wait":
+        allowed = isinstance(value, int | float) and value >= -1
     elif key == "questions":
         allowed = value in QUESTIONS
     elif key == "ids":
@@ -216,7 +260,7 @@ def _check(name: str, group: object, key: str, value: object) -> None:
         allowed = isinstance(value, list) and all(isinstance(status, str) for status in value)
     elif key in ("refuse", "only"):
         allowed = isinstance(value, str)
-    elif key in ("callbacks", "reports"):
+    elif key in BOOLEANS:
         allowed = isinstance(value, bool)
     elif key in ("count", "status_delay") and value is None:
         allowed = True
@@ -224,5 +268,5 @@ def _check(name: str, group: object, key: str, value: object) -> None:
         allowed = isinstance(value, int)
     else:
         allowed = isinstance(value, int | float) and value >= 0
-    if not allowed or (isinstance(value, bool) and key not in ("callbacks", "reports")):
+    if not allowed or (isinstance(value, bool) and key not in BOOLEANS):
         raise ValueError(f"{name}.{key}: {value!r} is not allowed")

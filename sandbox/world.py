@@ -19,6 +19,7 @@ from sandbox.config import SandboxConfig
 from sandbox.mailbox import Mail, WrittenMail
 from sandbox.records import (
     AgentMessage,
+    BookedCall,
     Exchange,
     HeardEvent,
     Interaction,
@@ -104,6 +105,8 @@ class World:
         self.tries: Counter[str] = Counter()  # of magic addresses that change their mind
         self.items: OrderedDict[str, WorkItem] = OrderedDict()  # by externalId
         self.attached: OrderedDict[str, dict[str, str]] = OrderedDict()  # interaction -> its attached data
+        self.calls: OrderedDict[str, BookedCall] = OrderedDict()  # callbacks, by their ids
+        self.full: set[float] = set()  # times of slots that others have taken
         self.given: object | None = None  # tokens of authentication.py
         self.floor: object | None = None  # what statistics.py says of the contact centre
         self.sessions: dict[str, object] = {}  # of cometd.py, by path
@@ -196,6 +199,12 @@ class World:
         if len(self.attached) > KEPT:
             self.attached.popitem(last=False)
 
+    def keep_call(self, call: BookedCall) -> None:
+        self.calls[call.id] = call
+        if len(self.calls) > KEPT:
+            self.calls.popitem(last=False)
+        self.tell("call", call)
+
     def violation(self, who: str, rule: str, detail: str = "") -> None:
         found = Violation(self.next_seq(), time.time(), who, rule, detail)
         self.violations.append(found)
@@ -246,6 +255,7 @@ class World:
             "interaction": _tail(self.interactions, count),
             "event": _last(self.heard, count),
             "item": _last(self.items, count),
+            "call": _last(self.calls, count),
             "violation": _tail(self.violations, count),
             "wire": _tail(self.exchanges, count),
         }

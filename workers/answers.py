@@ -22,8 +22,9 @@ from dcbridge.config.answers import AnswerRule, fitting, pieces
 from dcbridge.messages import ConsumerMessage, is_piece
 from dcbridge.providers.callback import consumer_task_id
 from dcbridge.providers.phone import consumer_id
-from workers import waits
+from workers import bookings, waits
 from workers.context import WorkerContext
+from workers.heard import Heard
 from workers.own_messages import say
 
 log = structlog.get_logger()
@@ -31,17 +32,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 WITHIN = 2.0  # seconds that a placeholder, an action or a listener may take
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What a consumer wrote. `id`: of the task that posts it to the agent, the same whenever the callback is read."""
-
-    id: str
-    channel_id: str
-    consumer: str = field(repr=False)  # as Digital Channels writes the number
-    text: str = field(repr=False)
-    trace: str = ""
 
 
 # What a placeholder says at this moment; None where that is not known, or is not fresh.
@@ -61,7 +51,11 @@ class Registry:
     listeners: Sequence[Listener] = ()
 
 
-REGISTRY = Registry(resolvers={"wait": waits.of_statistic, "ewt": waits.of_queue})
+REGISTRY = Registry(
+    resolvers={"wait": waits.of_statistic, "ewt": waits.of_queue},
+    actions={"book": bookings.asked_for},
+    listeners=(bookings.answers,),
+)
 
 
 async def answer(
@@ -72,7 +66,7 @@ async def answer(
     channel = ctx.channel(channel_id) if channel_id is not None else None
     if channel_id is None or channel is None or channel_id not in ctx.configuration.own_channels:
         return True
-    if is_piece(event) or event.media_urls or event.consent or ctx.consent_word(event.text):
+    if is_piece(event) or event.media_urls or event.consent:
         return True
     heard = Heard(
         consumer_task_id(provider, event.provider_id),
@@ -84,6 +78,8 @@ async def answer(
     for listener in registry.listeners:
         if word := await _within(listener(ctx, heard), "") or "":
             return word != "stop"
+    if ctx.consent_word(event.text):
+        return True
     place = fitting(channel.answers, event.text)
     if place is None:
         return True

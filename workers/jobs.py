@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from workers import callbacks, confirmations, consumer_messages, deliveries, inbound_mail, lookups, outbound
+from workers import (
+    booking_watch,
+    bookings,
+    callbacks,
+    confirmations,
+    consumer_messages,
+    deliveries,
+    inbound_mail,
+    lookups,
+    outbound,
+)
 from workers import interactions as splitting
 from workers import receipts as receipts_out
 from workers.context import context
@@ -48,6 +58,18 @@ async def confirm(task_id: str) -> None:
     """Answer one STOP, START or HELP."""
     async with context() as ctx:
         await confirmations.confirm(ctx, task_id)
+
+
+async def book(task_id: str) -> None:
+    """Book the call that one consumer asks for, or cancel it."""
+    async with context() as ctx:
+        await bookings.book(ctx, task_id)
+
+
+async def watch(task_id: str) -> None:
+    """Ask what became of one call."""
+    async with context() as ctx:
+        await booking_watch.watch(ctx, task_id)
 
 
 async def split(_: str) -> None:

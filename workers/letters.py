@@ -44,6 +44,8 @@ def read_content(kind: str, raw: bytes, providers: Mapping[str, Provider]) -> Co
     if kind == Kind.CALLBACK:
         return _callback(raw, providers)
     told = an_object(json_value(raw))
+    if kind == Kind.BOOK:
+        return Content(a_text(told.get("from")), "")
     if kind in (Kind.CONSUMER, Kind.MAIL):
         return Content(a_text(told.get("from")), a_text(told.get("text"))[:LONGEST])
     return Content("", orjson.dumps(told).decode()[:LONGEST] if told else "")

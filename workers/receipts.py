@@ -16,7 +16,7 @@ from dcbridge.ledger import OwedReceipt
 from dcbridge.messages import Reason, Receipt, ReceiptStatus, channel_of, is_own
 from dcbridge.platform import Platform
 from dcbridge.runtime.logs import info_line
-from workers import failures
+from workers import bookings, failures
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -39,6 +39,7 @@ async def post(ctx: WorkerContext, channel_id: str) -> None:
         owed = await ctx.ledger.receipts.take(channel_id, most, HOLD)
         if not owed:
             return
+        await bookings.after_failures(ctx, channel_id, owed)
         holding = asyncio.create_task(_hold(ctx, channel_id, [o.ref for o in owed]))
         try:
             posted = await _post_and_note(ctx, to, channel_id, owed)

@@ -54,7 +54,7 @@ async def keep_watching(ctx: WorkerContext) -> None:
     if genesys is None or genesys.statistics is None or interfaces is None:
         return
     wanted = genesys.statistics
-    api = statistics.Statistics(genesys.url(wanted.base_url, "/statistics/v3"), genesys.url(None, "/engagement/v3"))
+    api = statistics.Statistics(genesys.url(wanted.base_url, "/statistics/v3"), genesys.engagement_url)
 
     async def watch(lead: Lead) -> None:
         async with SessionSender(longest=LONGEST, connect_timeout=ctx.settings.connect_timeout) as sender:

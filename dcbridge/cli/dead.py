@@ -55,6 +55,7 @@ class What(StrEnum):
     CALLBACK = Kind.CALLBACK.option
     MAIL = Kind.MAIL.option
     CONSUMER = Kind.CONSUMER.option
+    BOOK = Kind.BOOK.option
     DELIVERY_UPDATE = Kind.DELIVERY_UPDATE.option
     INTERACTION_BATCH = Kind.INTERACTION_BATCH.option
     INTERACTION_ENTITY = Kind.INTERACTION_ENTITY.option

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, StringConstraints
 
+from dcbridge.config.booking import Book
 from dcbridge.config.statistics import no_wait, no_watch
 from dcbridge.settings.types import Model
 
@@ -37,7 +38,7 @@ PLACEHOLDERS: dict[str, Placeholder] = {
     "wait": Placeholder(LONGEST_WAIT, no_watch),  # a statistic in seconds
     "ewt": Placeholder(LONGEST_WAIT, no_wait),  # a virtual queue
 }
-ACTIONS: tuple[str, ...] = ()  # fields of AnswerRule: what is done, by a function of that name in workers/answers.py
+ACTIONS = ("book",)  # fields of AnswerRule: what is done, by what REGISTRY of workers/answers.py has of that name
 
 
 class AnswerRule(Model):
@@ -56,6 +57,9 @@ class AnswerRule(Model):
         None,
         alias="else",
         description="The answer instead, where a placeholder of `say` is not known; without it, there is none then.",
+    )
+    book: Book | None = Field(
+        None, description="Books a call of an agent to the consumer: [callbacks](genesys-callbacks.md)."
     )
     then: Literal["pass", "stop"] = Field(
         "pass", description="Whether the agent gets the message all the same; one that was not answered always passes."

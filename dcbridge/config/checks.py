@@ -59,6 +59,7 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
         yield from _carried(path, channel, providers)
         its = list(dict.fromkeys(name for _, name in _providers_of(channel)))
         yield from (Finding(*one) for one in sender_checks.check(channel_id, channel, its, providers))
+    yield from _bookings(tree, channels)
     yield from _numbers(channels, providers)
     yield from _inbound(channels, tree.get("genesys"))
     yield from (Finding(*one) for one in imap.shared(channels))
@@ -169,6 +170,26 @@ def _numbers(
                     yield Finding(
                         at, f'has the number of channel "{other}" {why}', "give each channel a number of its own"
                     )
+
+
+def _bookings(tree: Mapping[str, Any], channels: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Calls that nobody could book, and two rules that ask one consumer about two calls."""
+    genesys = tree.get("genesys")
+    without = not isinstance(genesys, Mapping) or genesys.get("engagement") is None
+    for channel_id, channel in channels.items():
+        path: Path = ("channels", channel_id)
+        rules, failed = channel.get("answers"), channel.get("on_failed")
+        books: list[Path] = [
+            (*path, "answers", place, "book")
+            for place, rule in enumerate(rules if isinstance(rules, list) else [])
+            if isinstance(rule, Mapping) and rule.get("book") is not None
+        ]
+        if len(books) > 1:
+            yield Finding(books[1], "is the second rule here that books calls", "give one rule all the words")
+        if failed is not None and channel.get("type") == "email":
+            yield Finding((*path, "on_failed"), "is for channels of type sms", "leave it out")
+        for one in [*books, *([(*path, "on_failed")] if failed is not None else [])] if without else []:
+            yield Finding(one, "needs genesys.engagement", "add `engagement: {}` to `genesys`")
 
 
 _ROOM = LONGEST_LOCAL - LONGEST - 1  # bytes of a mailbox before a + and a reference

@@ -57,6 +57,16 @@ class Auth(Model):
         return self
 
 
+class EngagementApi(Model):
+    """The Engagement API, which books calls."""
+
+    base_url: Url | None = Field(
+        None,
+        description="URL of the Engagement API, /engagement/v3 included.",
+        json_schema_extra={"default": "`base_url` of `genesys` with /engagement/v3"},
+    )
+
+
 class Genesys(Model):
     """Genesys' web interfaces beside Digital Channels. All of it is off by default."""
 
@@ -67,6 +77,7 @@ class Genesys(Model):
     enrichment: Enrichment | None = Field(
         None, description="Data of interactions that is added to their events, for subscribers with `enrich`."
     )
+    engagement: EngagementApi | None = Field(None, description="The Engagement API, which books calls by text.")
     keep_message_ids: bool = Field(
         False,
         description="Whether the ids that Digital Channels gives to consumer messages are kept, for"
@@ -82,6 +93,11 @@ class Genesys(Model):
     def url(self, own: str | None, path: str) -> str:
         """Where one of them begins."""
         return own or f"{self.base_url}{path}"
+
+    @property
+    def engagement_url(self) -> str:
+        """Where the Engagement API begins."""
+        return self.url(self.engagement.base_url if self.engagement else None, "/engagement/v3")
 
     @property
     def key(self) -> str:

@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, SecretStr, StringConstraints, model_val
 
 from dcbridge.config.accounts import Breaker, Pace, ProviderAccount, Retry
 from dcbridge.config.answers import MOST_RULES, AnswerRule
+from dcbridge.config.booking import OnFailed
 from dcbridge.config.consent import Consent
 from dcbridge.config.digital_channels import DigitalChannels as DigitalChannels
 from dcbridge.config.digital_channels import nowhere
@@ -185,6 +186,9 @@ class Channel(Model):
         (),
         max_length=MOST_RULES,
         description="What consumers of an sms channel are answered at once, by what they write.",
+    )
+    on_failed: OnFailed | None = Field(
+        None, description="What becomes of an agent's message that failed; without it, its receipt says so and no more."
     )
     own_messages: OwnMessages | None = Field(
         None, description="Limits of answers and of what triggers cause; without it, the usual ones."

@@ -132,3 +132,14 @@ function verbs.record_failure()
   return record_failure(a.provider, a.ref, a.code, a.at_once == '1', tonumber(a.threshold), tonumber(a.first_ms),
     tonumber(a.most_ms), tonumber(a.share))
 end
+
+-- @verb may_speak provider ref lease_ms -> go|no
+-- For an interface whose requests wait in no line: while its breaker is open, one at a time may try.
+function verbs.may_speak()
+  local key = 'dcb:breaker:' .. a.provider
+  local probe = redis.call('HGET', key, 'probe')
+  if not probe then return 'go' end
+  if tonumber(probe) > now then return 'no' end
+  redis.call('HSET', key, 'probe', now + tonumber(a.lease_ms), 'ref', a.ref)
+  return 'go'
+end

@@ -62,6 +62,7 @@ class Kind(Word):
     CALLBACK = "callback", "a provider's callback that could not be read"
     MAIL = "mail", "a mail that could not be read, or for no channel"
     CONSUMER = "consumer", "a consumer's message that Digital Channels refused for good"
+    BOOK = "book", "a call that Genesys refused to book"
     DELIVERY_UPDATE = "delivery update", "a provider's word about a message that nobody knows"
     INTERACTION_BATCH = "interaction batch", "an interactions webhook that could not be split"
     INTERACTION_ENTITY = "interaction entity", "one entity of such a webhook that has neither an id nor an event"
@@ -297,6 +298,7 @@ class TaskEntry(_Shared):
         "di", "of a consumer's message the ids that Digital Channels gave it, if asked to keep them; `-` for none"
     )
     pieces_here = number("g", "how many of them have come")
+    booking = text("bk", "how far its request for a call has come (bookings.lua): creating, booked or unknown")
 
 
 class Successes(Entry):

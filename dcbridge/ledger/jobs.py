@@ -36,6 +36,9 @@ JOBS = {
     "consumer": JobKind("workers.jobs.consumer", INBOUND, "t"),
     "mail": JobKind("workers.jobs.mail", INBOUND, "t"),
     "confirm": JobKind("workers.jobs.confirm", OUTBOUND, "t"),
+    # Half of a worker's places at most, as deliveries: a Genesys that hangs must leave room for messages.
+    "book": JobKind("workers.jobs.book", EVENTS, "t"),
+    "watch": JobKind("workers.jobs.watch", EVENTS, "t"),
     "split": JobKind("workers.jobs.split", INBOUND),
     "deliver": JobKind("workers.jobs.deliver", EVENTS, "t"),
 }

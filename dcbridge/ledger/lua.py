@@ -49,6 +49,7 @@ FILES = (
         "sessions",
         "dead_letters",
         "work_items",
+        "bookings",
         "deliveries",
         "events",
         "consent",
@@ -62,7 +63,9 @@ FILES = (
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
 _OF_MESSAGES = {"own", "threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items"}
-APART = frozenset(_OF_MESSAGES | {"events", "consent", "quiet", "operator", "tokens", "signals", "services", "sweep"})
+APART = frozenset(
+    _OF_MESSAGES | {"bookings", "events", "consent", "quiet", "operator", "tokens", "signals", "services", "sweep"}
+)
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
 

@@ -48,3 +48,9 @@ class Pacing:
     async def record_success(self, provider: str, ref: str) -> None:
         """The provider answered, if only to refuse this message: its account works."""
         await self._script.record("record_success", provider, ref)
+
+    async def may_speak(self, provider: str, ref: str, lease: float) -> bool:
+        """To an interface whose requests wait in no line. While its breaker is open: the one that tries for `lease`
+        seconds whether it works again.
+        """
+        return word(await self._script.record("may_speak", provider, ref, ms(lease))) == "go"

@@ -117,6 +117,13 @@ class Metrics:
         self.consumer_messages = Counter(
             "dcbridge_consumer_messages", "Consumers' messages posted, by outcome.", ["channel", "outcome"], registry=r
         )
+        self.bookings = Counter(
+            "dcbridge_bookings", "Calls that consumers asked for by text, by what became of each step.",
+            ["channel", "result"], registry=r,
+        )  # fmt: skip
+        self.booking_seconds = Histogram(
+            "dcbridge_booking_seconds", "Time that Genesys took to book a call.", (), buckets=_ANSWER, registry=r
+        )
         self.media = Counter(
             "dcbridge_media", "Files of consumers (in) and agents (out), by what became of them.",
             ["direction", "outcome"], registry=r,

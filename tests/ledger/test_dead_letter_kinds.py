@@ -38,7 +38,7 @@ def test_the_words_are_those_that_are_stored() -> None:
     """A dead letter lives for weeks, and is read by the version of then."""
     assert {kind.value for kind in Kind} == {
         *("agent message", "receipt", "callback", "consumer", "delivery update"),
-        *("interaction batch", "interaction entity", "delivery", "mail"),
+        *("interaction batch", "interaction entity", "delivery", "mail", "book"),
     }
 
 
@@ -64,7 +64,7 @@ def test_every_writer_in_lua_takes_a_kind_from_the_table() -> None:
 
 
 def test_the_job_of_a_task_that_may_fail_is_a_kind() -> None:
-    assert {name for name, job in JOBS.items() if job.about == "t"} - {"deliver", "confirm"} <= {
+    assert {name for name, job in JOBS.items() if job.about == "t"} - {"deliver", "confirm", "watch"} <= {
         kind.value for kind in Kind
     }
 

@@ -21,8 +21,9 @@ from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, FarSide, far_side
 from tests.workers.test_reconciler_and_inbound import inbound_callback, read_one, status_callback
 from workers import outbound, receipts
-from workers.answers import Heard, Registry, filled
+from workers.answers import Registry, filled
 from workers.context import WorkerContext
+from workers.heard import Heard
 from workers.own_messages import say
 from workers.reconciler import sweep
 

@@ -34,7 +34,7 @@ CREATE, LOOK, UPDATE, STOP = (Operation("openmedia", name) for name in ("create"
 _MUCH = 100  # characters of what a reason says
 
 Shown = Literal["address", "text"]
-_OF_CONSUMERS = (Kind.CALLBACK, Kind.CONSUMER, Kind.MAIL)
+_OF_CONSUMERS = (Kind.CALLBACK, Kind.CONSUMER, Kind.MAIL, Kind.BOOK)
 
 
 def _subject(kind: str, reason: str) -> str:
@@ -43,6 +43,7 @@ def _subject(kind: str, reason: str) -> str:
     return {
         Kind.CALLBACK.value: "A provider's callback that could not be read",
         Kind.CONSUMER.value: "A consumer's message that Digital Channels refused",
+        Kind.BOOK.value: "A call that could not be booked",
         Kind.MAIL.value: "An email that could not be read, or that no channel has the address of",
     }.get(kind, f"Could not be processed: {kind}")
 
@@ -74,7 +75,7 @@ class Openmedia(TlsFields):
     kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = Field(
         _OF_CONSUMERS,
         description="Kinds of dead letters that become items.",
-        json_schema_extra={"default": "callback, consumer and mail: those that hold what a consumer wrote"},
+        json_schema_extra={"default": "callback, consumer, mail and book: what consumers wrote, or asked for"},
     )
     show: tuple[Shown, ...] = Field(
         (), description="What of the dead letter the agent sees: address and text are the consumer's."
