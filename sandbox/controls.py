@@ -318,13 +318,14 @@ class Controls:
         return ", Genesys Cloud" if cloud is not None and channel == cloud.integration else ""
 
     def state(self, request: Request) -> object:
-        """Everything, or what `only` names: who asks again and again has no use for the rest."""
+        """Everything, or what `only` names, and the agents' messages of these `id`s, for who asks again and again."""
         world = self.world
+        only, ids = (request.query_params.getlist(name) for name in ("only", "id"))
         parts: dict[str, Callable[[], object]] = {
             "smtp_port": lambda: world.smtp_port,
             "counts": lambda: world.counts,
             "under_way": lambda: len(world.tasks),
-            "agent": lambda: list(world.agent.values()),
+            "agent": lambda: [one for one in world.agent.values() if not ids or one.message_id in ids],
             "seen": lambda: list(world.seen),
             "consumer": lambda: list(world.consumer),
             "sms": lambda: [sms.view() for sms in world.sms.values()],
@@ -336,7 +337,6 @@ class Controls:
             "wire": lambda: [exchange.view() for exchange in world.exchanges],
             "switches": world.switches.view,
         }
-        only = request.query_params.getlist("only")
         return {name: part() for name, part in parts.items() if name in only or not only}
 
     async def events(self, request: Request) -> Response:

@@ -21,8 +21,10 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Self, TextIO, TypeVar
+from urllib.parse import urlencode
 
 import httpx
+import orjson
 import redis
 import yaml
 from redis.asyncio import Redis
@@ -345,7 +347,7 @@ class Stack:
         url = f"http://127.0.0.1:{self.ports.page}/sandbox/{path}"
         answer = self.client.get(url) if body is None else self.client.post(url, json=body)
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        return orjson.loads(answer.content)
 
     def control(self, **switches: Mapping[str, object]) -> None:
         self.sandbox("control", switches)
@@ -354,9 +356,9 @@ class Stack:
         found: dict[str, Any] = self.sandbox("state")
         return found
 
-    def recorded(self, what: str) -> Any:
-        """One part of that state; the others are neither written nor read."""
-        return self.sandbox(f"state?only={what}")[what]
+    def recorded(self, what: str, **message: str) -> Any:
+        """One part of that state, of "agent" perhaps the `id` alone; the rest is neither written nor read."""
+        return self.sandbox(f"state?{urlencode({'only': what, **message})}")[what]
 
     def new_id(self) -> str:
         self._messages += 1
@@ -403,7 +405,7 @@ class Stack:
 
     def message(self, message_id: str, channel: str = SMS) -> dict[str, Any]:
         """What Digital Channels knows of a message it sent, receipts by recipient."""
-        for found in self.recorded("agent"):
+        for found in self.recorded("agent", id=message_id):
             if (found["channel_id"], found["message_id"]) == (channel, message_id):
                 return dict(found)
         raise AssertionError(f"{message_id} was never sent")

@@ -134,6 +134,9 @@ async def test_the_state_holds_everything() -> None:
         assert (await worlds.http.get("/sandbox/counts")).json()["sms"] == 1
         some = (await worlds.http.get("/sandbox/state?only=agent&only=counts")).json()
         assert some == {"counts": state["counts"], "agent": state["agent"]}
+        [sent] = state["agent"]
+        for asked, found in ((sent["message_id"], [sent]), ("another", [])):
+            assert (await worlds.http.get(f"/sandbox/state?only=agent&id={asked}")).json() == {"agent": found}
 
 
 async def _one_of_each(worlds: Worlds) -> None:
