@@ -27,6 +27,8 @@ BORN_LATE = {
     "dcbridge_errors_total",
     "dcbridge_ledger_events_total",
     "dcbridge_deliveries_total",
+    "dcbridge_mailbox_contact_timestamp_seconds",  # where there are IMAP mailboxes
+    "dcbridge_mailbox_errors_total",
     "dcbridge_genesys_statistic_age_seconds",  # where statistics are watched
 }
 

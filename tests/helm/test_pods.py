@@ -276,3 +276,19 @@ def test_a_full_redis_refuses_writes_before_its_limit_kills_it(limit: str, most:
     ]
     assert [value for name, value in told if name == "maxmemory"] == [str(most)]
     assert [value for name, value in told if name == "maxmemory-policy"] == ["noeviction"]
+
+
+def test_every_pod_that_reads_or_writes_mail_has_the_folder_of_blobs() -> None:
+    """The service too: companies post mail to it."""
+    volume = {"name": "blobs", "persistentVolumeClaim": {"claimName": "blobs"}}
+    mount = {"name": "blobs", "mountPath": "/var/blobs"}
+    given = over(
+        values("mail-in"),
+        {"settings": {"blob_folder": "/var/blobs/dcbridge"}, "extraVolumes": [volume], "extraVolumeMounts": [mount]},
+    )
+    found = {component(meta["labels"]): spec for _, meta, spec in pods(objects(given))}
+    for part in ("service", "worker", "mail-in"):
+        [container] = found[part]["containers"]
+        assert environment(container)["DCBRIDGE_BLOB_FOLDER"] == "/var/blobs/dcbridge", part
+        assert mount in container["volumeMounts"], part
+        assert volume in found[part]["volumes"], part

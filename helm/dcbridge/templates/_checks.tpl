@@ -116,6 +116,15 @@ access_key api_key api_key_secret api_secret auth_token bearer callback_secret c
       {{- fail (printf "%s.%s: the chart sets this one by itself; use %s" $place $name $where) -}}
     {{- end -}}
   {{- end -}}
+  {{- with get $settings "blob_folder" -}}
+    {{- $folder := . -}}{{- $mounted := not (hasPrefix "/" .) -}}
+    {{- range $.Values.extraVolumeMounts -}}
+      {{- if or (eq $folder .mountPath) (hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) $folder) -}}{{- $mounted = true -}}{{- end -}}
+    {{- end -}}
+    {{- if not $mounted -}}
+      {{- fail (printf "%s.blob_folder: %s is in no extraVolumeMounts, and pods cannot write elsewhere; mount a folder that all of them share, or use blob_bucket" $place $folder) -}}
+    {{- end -}}
+  {{- end -}}
   {{- if and (hasKey $settings "concurrency") (ne $place "service.settings") -}}
     {{- fail (printf "%s.concurrency: use workers.NAME.concurrency or workerDefaults.concurrency" $place) -}}
   {{- end -}}
