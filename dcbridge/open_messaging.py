@@ -164,15 +164,14 @@ class OpenMessaging:
             asked = httpx.Request("GET", url, headers={"Authorization": f"Bearer {token}"})
             answer = await stack.enter_async_context(self._sender.stream(asked, most))
             if answer.status in _MOVED:
-                answer = await stack.enter_async_context(self._moved(url, answer, most))
+                answer = await self._moved(stack, url, answer, most)
             if answer.status == 401:
                 await self._token.another_soon(token)
             if answer.status != 200:
                 raise _no_file(answer.status)
             yield answer
 
-    @asynccontextmanager
-    async def _moved(self, url: httpx.URL, answer: Streamed, most: int) -> AsyncIterator[Streamed]:
+    async def _moved(self, stack: AsyncExitStack, url: httpx.URL, answer: Streamed, most: int) -> Streamed:
         """To a store with a signature in its URL, say. A private address is reached at the same host only."""
         try:
             found = url.join(answer.headers.get("location", ""))
@@ -184,8 +183,11 @@ class OpenMessaging:
         if guard.refuses(found.host):
             raise Refused("media wrong host")
         sender = Sender(read_timeout=_FETCH_SECONDS, connections=1, answer_limit=self._sender.answer_limit, guard=guard)
-        async with sender, sender.stream(httpx.Request("GET", found), most) as moved:
-            yield moved
+        await stack.enter_async_context(sender)
+        try:
+            return await stack.enter_async_context(sender.stream(httpx.Request("GET", found), most))
+        except AccountFault:  # a name that leads to an address which is not public
+            raise Refused("media wrong host") from None
 
     def _place(self, media_id: str) -> httpx.URL:
         """Where a file is. Raises Refused for what is no file of an agent's, or at a host that is not allowed."""

@@ -84,6 +84,7 @@ class World:
         self._client: httpx.AsyncClient | None = None
         self._seq = 0
         self.own_url = config.own_url
+        self.cloud_tokens: dict[str, float] = {}  # of open_messaging.py: token -> when it ends; a reset forgets none
         self._clear()
 
     def _clear(self) -> None:
@@ -110,8 +111,7 @@ class World:
         self.given: object | None = None  # tokens of authentication.py
         self.floor: object | None = None  # what statistics.py says of the contact centre
         self.sessions: dict[str, object] = {}  # of cometd.py, by path
-        self.cloud_tokens: dict[str, float] = {}  # of open_messaging.py: token -> when it ends
-        self.cloud_messages: set[str] = set()  # ids of consumers' messages that it has seen
+        self.cloud_messages: set[str] = set()  # of open_messaging.py: ids of consumers' messages that it has seen
         self.opted_out: set[tuple[str, str]] = set()  # provider and number of consumers who wrote STOP
 
     def reset(self) -> None:
