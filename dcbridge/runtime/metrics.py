@@ -255,6 +255,7 @@ class Metrics:
             *((kind, name) for kind in kinds for name in providers),
             *(("receipt_refused", name) for name in channels),
             ("account_fault", "digital-channels"),
+            ("account_fault", "open-messaging"),
             ("journal_damaged", "journal"),
             ("bug", ""),
         ]:
