@@ -10,7 +10,7 @@ CODE := service workers sandbox dcbridge tests benchmarks helm
 # Python keeps what it compiled, whatever the shell says: each process that starts without it compiles 800 modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test test-quick lint format bench lock upgrade docs clean
+.PHONY: run demo test test-quick lint format judges bench lock upgrade docs clean
 
 run: $(RUN_READY) ## everything on this computer; the page is at http://127.0.0.1:8090/
 	@$(BIN)/dcbridge dev
@@ -33,6 +33,9 @@ lint: $(TEST_READY)
 format: $(TEST_READY)
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+judges: $(TEST_READY) ## programs of others against the sandbox and our clients; needs Node.js and npm (docs/judges.md)
+	$(BIN)/python -m tests.judges
 
 bench: $(TEST_READY) ## figures, each beside its baseline in the same run
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,1 @@
+"""Programs of others that judge the sandbox and our clients: `make judges`."""

@@ -1,0 +1,34 @@
+"""Clients of others against the sandbox. They pass where they work, and break none of the sandbox's own rules."""
+
+from __future__ import annotations
+
+from tests.judges.rows import FAILED, PASSED, Row
+from tests.judges.stage import Stage
+
+
+async def authentication(stage: Stage) -> list[Row]:
+    stage.cloned("authentication-client-js", "genesys-authentication-client-js")
+    return await _judged(stage, "authentication.mjs")
+
+
+async def statistics(stage: Stage) -> list[Row]:
+    stage.node()
+    return await _judged(stage, "statistics.mjs")
+
+
+async def engagement(stage: Stage) -> list[Row]:
+    stage.cloned("engagement-client-js", "engagement-client-js")
+    return await _judged(stage, "engagement.mjs")
+
+
+async def cometd(stage: Stage) -> list[Row]:
+    stage.node()
+    return await _judged(stage, "cometd.mjs")
+
+
+async def _judged(stage: Stage, script: str) -> list[Row]:
+    async with stage.sandbox() as (url, world):
+        rows = await stage.run(script, url)
+        broken = sorted({f"{one.rule} ({one.detail})" for one in world.violations})
+    what = "no rule of the sandbox is broken by it"
+    return [*rows, Row(what, FAILED, "; ".join(broken)[:300]) if broken else Row(what, PASSED)]
