@@ -160,7 +160,7 @@ async def idle(server: Server, session: Notifications) -> None:
 
 
 async def connects_at_once(server: Server, session: Notifications) -> None:
-    """There is one connect at a time, whoever asks."""
+    """There is one connect at a time, however many ask."""
     found = [one for some in await asyncio.gather(*(session.poll() for _ in range(5))) for one in some]
     numbers = [int(str(an_object(one.data)["number"])) for one in found]
     assert numbers == sorted(set(numbers)), numbers
