@@ -52,9 +52,9 @@ class Backoff:
 class Notifications:
     """One session with one interface. Its sender keeps cookies, and waits for LONGEST."""
 
-    def __init__(self, interfaces: Interfaces, url: str, interface: str) -> None:
-        """`url`: of the endpoint, without a slash at the end."""
-        self._interfaces, self._url, self._interface = interfaces, url, interface
+    def __init__(self, interfaces: Interfaces, url: str, interface: str, *, bearer: bool = True) -> None:
+        """`url`: of the endpoint, without a slash at the end. `bearer`: it wants a token."""
+        self._interfaces, self._url, self._interface, self._bearer = interfaces, url, interface, bearer
         self._session = Session()
         self._one = asyncio.Lock()  # one connect at a time, says the protocol
         self._first = True
@@ -114,7 +114,7 @@ class Notifications:
         request = httpx.Request(
             "POST", f"{self._url}/{what}", headers={"Content-Type": "application/json"}, content=message
         )
-        operation = Operation(self._interface, f"notifications.{what}", bearer=True)
+        operation = Operation(self._interface, f"notifications.{what}", bearer=self._bearer)
         try:
             async with asyncio.timeout(seconds):
                 found = await self._interfaces.exchange(operation, request)

@@ -34,6 +34,7 @@ from sandbox.sms_company import SmsCompany
 from sandbox.statistics import Statistics
 from sandbox.subscriber import Subscriber
 from sandbox.user_data import DataManagement
+from sandbox.web_services import WebServices
 from sandbox.wires import MAIL_KINDS, build, build_mail
 from sandbox.world import World
 
@@ -116,6 +117,7 @@ def _genesys(world: World, account: GenesysAccount) -> list[Route]:
         *DataManagement(world, account).routes(),
         *InteractionData(world, account).routes(),
         *Engagement(world, account).routes(),
+        *WebServices(world, account).routes(),
     ]
 
 

@@ -32,6 +32,8 @@ class GenesysAccount:
     redirect_uri: str = "https://bridge.example.com/signed-in"
     open_media_service: str = "bridge-tasks"
     callback_service: str = "Sales"
+    line_username: str = "text-back"  # of Web Services: a login with a phone line
+    line_password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -108,6 +108,7 @@ class World:
         self.attached: OrderedDict[str, dict[str, str]] = OrderedDict()  # interaction -> its attached data
         self.calls: OrderedDict[str, BookedCall] = OrderedDict()  # callbacks, by their ids
         self.full: set[float] = set()  # times of slots that others have taken
+        self.line: object | None = None  # the login of web_services.py
         self.given: object | None = None  # tokens of authentication.py
         self.floor: object | None = None  # what statistics.py says of the contact centre
         self.sessions: dict[str, object] = {}  # of cometd.py, by path

@@ -47,6 +47,7 @@ from workers.context import WorkerContext, install, open_context
 from workers.job_data import LARGEST, RefusedJob, read_job, shown_id
 from workers.reconciler import keep_sweeping
 from workers.signals import keep_watching
+from workers.text_back import keep_listening
 from workers.work_items import keep_asking
 
 log = structlog.get_logger()
@@ -121,6 +122,7 @@ class RelayWorker(BaseWorker):
                 helpers.append(asyncio.create_task(ctx.binds.keep()))
                 helpers.append(asyncio.create_task(keep_asking(ctx)))
                 helpers.append(asyncio.create_task(keep_watching(ctx)))
+                helpers.append(asyncio.create_task(keep_listening(ctx)))
                 helpers.append(asyncio.create_task(reload.keep_looking(ctx.change)))
                 worked = await self._loop(ctx, queue_side)
                 await self._drain()
@@ -292,7 +294,12 @@ class RelayWorker(BaseWorker):
 
     def serialize(self) -> dict[str, Any]:
         """What RQ's registry holds of a worker, and what `dcbridge status` tells of it besides."""
-        ours = {"dcbridge": VERSION, "concurrency": self.settings.concurrency, "claims_as": self._claims_as, "controls": 1}
+        ours = {
+            "dcbridge": VERSION,
+            "concurrency": self.settings.concurrency,
+            "claims_as": self._claims_as,
+            "controls": 1,
+        }
         return {**super().serialize(), **ours}
 
     async def _keep_alive(self, announced: asyncio.Event) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from phonenumbers import SUPPORTED_REGIONS
 
-from dcbridge.config import answer_checks, genesys_cloud, imap, sender_checks, triggers
+from dcbridge.config import answer_checks, genesys_cloud, imap, sender_checks, text_back, triggers
 from dcbridge.config.inbound import base_of
 from dcbridge.events.sinks import targets
 from dcbridge.events.sinks.kinds import missing
@@ -66,6 +66,7 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
     yield from (Finding(*one) for one in answer_checks.check(tree))
     yield from (Finding(*one) for one in triggers.check(tree))
     yield from (Finding(*one) for one in genesys_cloud.check(tree, channels))
+    yield from (Finding(*one) for one in text_back.check(tree))
     yield from _secrets(tree)
     yield from _addresses(tree)
     yield from _sinks(tree)

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from dcbridge.config.enrichment import Enrichment
 from dcbridge.config.statistics import Statistics
+from dcbridge.config.text_back import TextBack
 from dcbridge.genesys.authentication import Credentials, Grant
 from dcbridge.settings.problems import refuse
 from dcbridge.settings.types import HeaderSecret, Model, Secret, Url
@@ -78,6 +79,7 @@ class Genesys(Model):
         None, description="Data of interactions that is added to their events, for subscribers with `enrich`."
     )
     engagement: EngagementApi | None = Field(None, description="The Engagement API, which books calls by text.")
+    text_back: TextBack | None = Field(None, description="A phone line whose missed calls are answered by a text.")
     keep_message_ids: bool = Field(
         False,
         description="Whether the ids that Digital Channels gives to consumer messages are kept, for"

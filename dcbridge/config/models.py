@@ -429,7 +429,9 @@ class Configuration(Model):
         """Ids of the channels on which dcbridge sends messages of its own."""
         triggered = {one.channel for one in self.triggers.values()}
         its = {name for name, one in self.channels.items() if one.answers or one.own_messages}
-        return frozenset(its | (triggered & self.channels.keys()))
+        line = self.genesys.text_back if self.genesys else None
+        called = {line.channel} if line else set[str]()
+        return frozenset(its | ((triggered | called) & self.channels.keys()))
 
     def quiet_fingerprints(self) -> dict[str, str]:
         """Of the quiet hours of each channel, by its books."""

@@ -31,6 +31,7 @@ from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.senders import Country, Sender, TextTemplate
 from dcbridge.config.statistics import Crossed, Statistics, Watch, WatchedObject
+from dcbridge.config.text_back import TextBack
 from dcbridge.config.triggers import Trigger
 from dcbridge.events.sinks import KINDS as SINKS
 from dcbridge.events.sinks import EventPace, Schedule, Subscriber
@@ -155,6 +156,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("genesys.statistics.watch.*name*.object", WatchedObject),
     ("genesys.statistics.watch.*name*.crossed", Crossed),
     ("genesys.enrichment", Enrichment),
+    ("genesys.text_back", TextBack),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

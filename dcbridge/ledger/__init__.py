@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from dcbridge.ledger.asides import Asides
 from dcbridge.ledger.blobs import BlobRoom, Blobs, BlobStore
 from dcbridge.ledger.bookings import Bookings
+from dcbridge.ledger.calls import Calls
 from dcbridge.ledger.consent import Consent
 from dcbridge.ledger.controls import Controls
 from dcbridge.ledger.dead_letters import DeadLetters
@@ -103,6 +104,7 @@ class Ledger:
         self.asides = Asides(script)
         self.blobs = Blobs(script, self._room, self._store)
         self.bookings = Bookings(script)
+        self.calls = Calls(script)
         self.consent = Consent(script)
         self.controls = Controls(script)
         self.dead_letters = DeadLetters(script, keep)

@@ -18,6 +18,7 @@ from dcbridge.ledger.reports.overview import Overview
 from dcbridge.ledger.signals import Signal
 from dcbridge.messages import channel_of
 from dcbridge.runtime.controls_metric import ControlsCollector
+from dcbridge.runtime.genesys_metrics import GenesysMetrics
 from dcbridge.runtime.summed import summed
 
 VERSION = version("dcbridge")
@@ -42,11 +43,12 @@ def _keep_children(metric: Counter | Histogram) -> None:
     metric.labels = lru_cache(maxsize=None)(metric.labels)  # type: ignore[method-assign,assignment]
 
 
-class Metrics:
+class Metrics(GenesysMetrics):
     """One process' counters, in a registry of their own. Labels hold names from bridge.yaml, never data."""
 
     def __init__(self) -> None:
         self.registry = r = CollectorRegistry()
+        super().__init__(r)
         self.requests = Counter(
             "dcbridge_http_requests", "Requests answered, by route, configured name and what became of them.",
             ["route", "name", "outcome"], registry=r,
@@ -168,27 +170,6 @@ class Metrics:
         self.quiet_hours = Counter(
             "dcbridge_quiet_hours", "Messages whose turn came in quiet hours, by what became of them.",
             ["channel", "outcome"], registry=r,
-        )  # fmt: skip
-        self.token_grants = Counter(
-            "dcbridge_genesys_token_grants", "Tokens asked for at Genesys, by grant and what was answered.",
-            ["grant", "outcome"], registry=r,
-        )  # fmt: skip
-        self.interface_requests = Counter(
-            "dcbridge_genesys_requests", "Requests to Genesys' other interfaces, by what became of them.",
-            ["operation", "outcome"], registry=r,
-        )  # fmt: skip
-        self.statistics = Counter(
-            "dcbridge_genesys_statistics_steps",
-            "What happened to the watch over statistics: sessions, subscriptions, failures, states of the service.",
-            ["step"], registry=r,
-        )  # fmt: skip
-        self.new_fields = Counter(
-            "dcbridge_genesys_new_fields", "Fields of their answers that were never seen before.", ["operation"],
-            registry=r,
-        )  # fmt: skip
-        self.enrichments = Counter(
-            "dcbridge_enrichments", "Interactions asked about at Genesys for their events, by what became of it.",
-            ["outcome"], registry=r,
         )  # fmt: skip
         self.waits_cut = Counter(
             "dcbridge_waits_cut",

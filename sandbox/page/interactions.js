@@ -48,6 +48,12 @@ at("items").addEventListener("click", (event) => {
   if (external) post("/sandbox/item/done", { external });
 });
 
+const rings = (...steps) => post("/sandbox/line/call", { from: at("line-from").value, steps, disposition: steps.length > 2 ? at("line-disposition").value : "" });
+
+at("line-missed").addEventListener("click", () => rings("Ringing", "Released"));
+
+at("line-answered").addEventListener("click", () => rings("Ringing", "Established", "Released"));
+
 at("subscriber-mode").addEventListener("change", (event) => post("/sandbox/control", { subscriber: { mode: event.target.value } }));
 
 at("start").addEventListener("click", async () => {
