@@ -18,7 +18,14 @@
 
 local JUMP = 60000 -- ms between two sweeps that are a jump of the clock and not a sweep that was late
 
-local verbs, owed, controls = {}, {}, {read = {}}
+local owed, controls = {}, {read = {}}
+local deferred = {} -- verb, or file -> what makes the functions of a file that few calls need (lua.py)
+local verbs = setmetatable({}, {
+  __index = function(known, name)
+    if deferred[name] then deferred[name]() end
+    return rawget(known, name)
+  end,
+})
 local given, ARGV = ARGV, {}
 local iso = given[1]
 local TERMINAL = {[S.delivered] = true, [S.failed] = true, [S.removed] = true, [S.unconfirmed] = true}

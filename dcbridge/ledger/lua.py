@@ -54,6 +54,7 @@ FILES = (
         "events",
         "consent",
         "quiet",
+        "stopped",
         "operator",
         "tokens",
         "signals",
@@ -62,9 +63,12 @@ FILES = (
     *("announced", "sweep", "run"),
 )
 # Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
-_OF_MESSAGES = {"own", "threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items"}
-APART = frozenset(
-    _OF_MESSAGES | {"bookings", "events", "consent", "quiet", "operator", "tokens", "signals", "services", "sweep"}
+APART = frozenset({"quiet", "stopped", "sweep"})
+# Those of APART of which others need no more than their verbs. Their functions are made in the calls that use one of
+# them: making all of them anew is most of what a short call costs.
+LATER = frozenset(
+    {"own", "threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items", "events", "consent"}
+    | {"bookings", "operator", "tokens", "signals", "services"}
 )
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 
@@ -77,7 +81,13 @@ def ledger_script() -> str:
 
 def _file(name: str) -> str:
     text = read_lua(HERE / f"{name}.lua")
-    return f"do {text}end" if name in APART else text  # in as many lines as before
+    if name in APART:
+        text = f"do {text}end"
+    elif name in LATER:
+        names = [name, *(verb.name for verb in read_verbs((HERE / f"{name}.lua").read_text()))]
+        known = ",".join(f"deferred.{one}" for one in names)
+        text = f"do local function build() {text}end {known}={','.join(['build'] * len(names))} end"
+    return text  # in as many lines as before
 
 
 @cache

@@ -1,24 +1,69 @@
 -- ---------------------------------------------------------------- what an operator does: controls.lua says what is stored
 
--- Those who wait for no rate do not add to a queue that is full.
-function ADVANCE.k(key, most)
-  local control = controls.of(string.sub(key, 3))
-  if control then
-    look_later(key, math.min(control.till or now + LOOK_LATE, now + LOOK_LATE))
-    return 0
+function controls.mirror(what, control)
+  if string.sub(what, 1, 2) ~= 'p/' or not control then return end
+  local key = 'dcb:pause:' .. string.sub(what, 3)
+  local till = math.min(control.till or now + controls.MIRROR, now + controls.MIRROR)
+  if (tonumber(redis.call('GET', key)) or 0) < till - controls.MIRROR / 2 and till > now then
+    redis.call('SET', key, till, 'PX', till - now)
   end
-  local room = math.min(most, FULL - redis.call('LLEN', 'rq:queue:outbound'))
-  if room <= 0 then
-    look_later(key, now + 1)
-    return 0
+end
+
+-- It is over since `at`: what waits for it is looked at now.
+function controls.ends(what, at, by_hand)
+  local found = controls.stored(what)
+  redis.call('HDEL', 'dcb:controls', what)
+  controls.changed()
+  if found and found.still then
+    local past = redis.pcall('HGET', 'dcb:stood-still', what)
+    local words = string.format('%.0f-%.0f', found.since, at)
+    local count = 1
+    for span in string.gmatch(type(past) == 'string' and past or '', '%d+%-%d+') do
+      count = count + 1
+      if count <= controls.SPANS then words = words .. ' ' .. span end
+    end
+    redis.call('HSET', 'dcb:stood-still', what, words)
+    redis.call('PEXPIRE', 'dcb:stood-still', 5184000000) -- 60 days: longer than messages live
   end
-  local refs = redis.call('ZRANGE', 'dcb:line:' .. key, 0, room - 1)
-  for _, ref in ipairs(refs) do
-    redis.call('ZREM', 'dcb:line:' .. key, ref)
-    aside.try('m:' .. ref, line_up_again, ref, key)
+  redis.call('ZADD', 'dcb:lines', 'XX', now, 'k-' .. what)
+  if string.sub(what, 1, 2) ~= 'p/' then return end
+  local account = string.sub(what, 3)
+  if by_hand or redis.call('EXISTS', 'dcb:paused:' .. account) == 0 then
+    redis.call('DEL', 'dcb:pause:' .. account, 'dcb:paused:' .. account)
   end
-  if redis.call('EXISTS', 'dcb:line:' .. key) == 1 then look_later(key, now) else redis.call('ZREM', 'dcb:lines', key) end
-  return #refs
+  redis.call('ZADD', 'dcb:lines', 'XX', now, 'p-' .. account)
+end
+
+-- What this call has read of them is not so any more.
+function controls.changed()
+  controls.read, blocked_read = {}, {}
+  controls.any = redis.call('EXISTS', 'dcb:controls') == 1
+  if controls.any then redis.call('HSET', 'dcb:watched', 'controls', 1) else redis.call('HDEL', 'dcb:watched', 'controls') end
+end
+
+-- For the sweep: those whose time is over end. The field of dcb:watched is written again, should it be gone.
+function controls.sweep()
+  controls.changed()
+  local all = redis.pcall('HKEYS', 'dcb:controls')
+  if all.err then return end
+  for _, what in ipairs(all) do
+    local found = controls.stored(what)
+    if found and found.till and found.till <= now then
+      controls.ends(what, found.till, false)
+      controls.note('', 'ended', what, '', 'its time was over')
+    else
+      controls.mirror(what, found)
+    end
+  end
+end
+
+--   dcb:audit              who did what, when, to what, why, and what came of it: the last of them
+
+controls.REMEMBERED = 10000
+
+function controls.note(by, action, what, why, result)
+  redis.call('XADD', 'dcb:audit', 'MAXLEN', '~', controls.REMEMBERED, '*', 'at', now, 'by', by, 'action', action, 'what', what,
+    'why', why, 'result', result)
 end
 
 -- @verb control_begin what lasts_ms still words by why -> {began|again|full, ms until}

@@ -43,7 +43,10 @@ function verbs.sweep()
   aside.look_for_lanes()
   blobs.sweep()
   if watch(tonumber(a.silence_ms)) then owed.walk() end
-  controls.sweep()
+  if controls.any or redis.call('EXISTS', 'dcb:controls') == 1 then
+    deferred.operator()
+    controls.sweep()
+  end
   local known = a.worker == '' or redis.call('EXISTS', 'dcb:alive:' .. a.worker) == 1
   if a.worker ~= '' and known then heartbeat(a.worker, tonumber(a.silence_ms)) end
   for _, member in ipairs(redis.call('ZRANGEBYSCORE', 'dcb:due', '-inf', now, 'LIMIT', 0, limit)) do

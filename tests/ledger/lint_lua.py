@@ -21,7 +21,7 @@ from dcbridge.ledger.lua import FILES, HERE, ledger_script, read_lua, take_scrip
 GLOBALS = frozenset({
     *("redis", "cjson", "ARGV", "KEYS"),
     *("error", "ipairs", "math", "next", "pairs", "pcall", "select", "string", "table", "tonumber", "tostring", "type"),
-    "unpack",
+    "unpack", "rawget", "setmetatable",
 })  # fmt: skip
 
 

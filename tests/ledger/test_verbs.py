@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from dcbridge.ledger.controls import Target, What
 from dcbridge.ledger.deliveries import Failure
 from dcbridge.ledger.events import NewEvent
 from dcbridge.ledger.fields import Kind
-from dcbridge.ledger.lua import ledger_script, verbs
+from dcbridge.ledger.lua import FILES, HERE, LATER, ledger_script, verbs
 from dcbridge.ledger.services import Service
 from dcbridge.ledger.signals import Lead, NewSignal
 from dcbridge.ledger.tokens import Vault
@@ -260,3 +261,14 @@ def test_a_verb_without_a_header_is_refused(spoilt: str) -> None:
     text = HEADER.replace("-- @verb one ref (part count)… -> ok\n", spoilt)
     with pytest.raises(ValueError, match=r"1 verbs have [01] headers, of which 0 can be read"):
         list(read_verbs(text))
+
+
+@pytest.mark.parametrize("name", sorted(LATER))
+def test_what_is_made_only_when_it_is_needed_is_needed_by_its_verbs_alone(name: str) -> None:
+    """A function of a table that another file calls would not be there yet."""
+    text = (HERE / f"{name}.lua").read_text()
+    assert list(read_verbs(text))
+    shared = set(re.findall(r"^function (?!verbs\.)(\w+\.\w+)\(", text, re.MULTILINE))
+    others = "".join((HERE / f"{other}.lua").read_text() for other in FILES if other != name)
+    used = {one for one in shared if f"{one}(" in others}
+    assert used == ({"controls.sweep"} if name == "operator" else set())  # the sweep makes that one first
