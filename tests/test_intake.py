@@ -133,3 +133,12 @@ def test_a_dead_letter_has_the_name_that_older_versions_gave_it(configuration: C
     [letter] = read(configuration, pretty).dead_letters
     written = b"m-1" + orjson.dumps(message("sales@example.com"))
     assert letter.id == f"w-{hashlib.blake2b(written, digest_size=12).hexdigest()}"
+
+
+def test_a_channel_that_is_named_like_books_of_own_messages_is_a_dead_letter(configuration: Configuration) -> None:
+    """Its receipt would be owed in those books, and would never be posted."""
+    body = orjson.dumps(
+        {"text": "x", "channel": {"id": "own/1", "messageId": "m", "from": {"id": "1"}, "to": {"id": "2"}}}
+    )
+    found = intake.read(configuration, "main", body, "t")
+    assert (found.copies, len(found.dead_letters)) == ((), 1)

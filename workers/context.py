@@ -116,6 +116,8 @@ class WorkerContext:
                 raise ConfigurationError([Problem("DCBRIDGE_TOKEN_KEY", 0, OTHER_KEY)]) from None
         await self.ledger.pacing.announce(now.limits())
         await self.ledger.quiet.announce(now.quiet_fingerprints())
+        if now.own_channels:
+            await self.ledger.own.tidy()
         for provider in await self.ledger.pauses.bound(now.longest_pauses()):
             log.warning("pause_cut", provider=provider, seconds=round(now.longest_pauses()[provider]))
         await self.ledger.subscribers.announce(

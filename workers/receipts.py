@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from dcbridge.errors import SendError, Undecodable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import OwedReceipt
-from dcbridge.messages import Reason, Receipt, ReceiptStatus, channel_of, is_own
+from dcbridge.messages import Reason, Receipt, ReceiptStatus
 from dcbridge.platform import Platform
 from dcbridge.runtime.logs import info_line
 from workers import bookings, failures
@@ -27,9 +27,6 @@ HOLD = 12.0  # seconds that taken receipts are nobody else's, renewed while they
 
 async def post(ctx: WorkerContext, channel_id: str) -> None:
     """Post what is due, a batch to a request. A batch that is refused is tried again one by one."""
-    if is_own(channel_id):
-        await _forget(ctx, channel_id)
-        return
     if ctx.settings.receipt_linger:
         await asyncio.sleep(ctx.settings.receipt_linger)
     to = await _platform(ctx, channel_id)
@@ -47,13 +44,6 @@ async def post(ctx: WorkerContext, channel_id: str) -> None:
             holding.cancel()
         if not posted or len(owed) < most:
             return
-
-
-async def _forget(ctx: WorkerContext, books: str) -> None:
-    """Of messages of dcbridge's own none is owed: a worker of a version that knows none of them has written these."""
-    while owed := await ctx.ledger.receipts.take(books, ctx.settings.receipt_batch, HOLD):
-        await ctx.ledger.receipts.done(books, [o.ref for o in owed])
-        log.info("own_receipts_dropped", channel=channel_of(books), receipts=len(owed))
 
 
 async def _hold(ctx: WorkerContext, channel_id: str, refs: Sequence[str]) -> None:

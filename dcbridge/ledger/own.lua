@@ -5,7 +5,8 @@
 --   dcb:trigger:<name>                 how many calls of a trigger were taken in the last minute
 --
 -- The channel of such an entry is "own/<channel>", and so are its books: no agent wrote it, and no receipt is owed. A worker of
--- an older version knows no such channel, and leaves it to one that does (unconfigured.lua).
+-- an older version knows no such channel, and leaves it to one that does (unconfigured.lua). Where it reads a delivery update of
+-- one, it writes a receipt that it cannot post, since the entry has no sender, and sets it aside.
 
 -- Counts one more within a time that begins with the first. -> whether it is more than `most`
 local function is_too_many(key, most, within)
@@ -28,7 +29,7 @@ function verbs.own_put()
   if tonumber(redis.call('GET', counted) or '0') >= tonumber(a.a_day) then return 'day_cap' end
   if is_too_many(counted .. ':' .. a.same, a.repeats, a.same_ms) then return 'repeated' end
   is_too_many(counted, a.a_day, a.day_ms)
-  redis.call('HSET', key, F.state, S.accepted, F.channel_id, books, F.message_id, a.message_id, F.sender_id, '', F.to_id, a.to,
+  redis.call('HSET', key, F.state, S.accepted, F.channel_id, books, F.message_id, a.message_id, F.to_id, a.to,
     F.lane, a.lane, F.trace_id, a.trace, F.accepted_at, now, F.attempts, 0, F.part, 0, F.expires_at, now + ttl,
     F.payload_ref, a.ref, F.cause, a.cause, F.kept_for, a.keep_ms)
   if a.mark ~= '' then redis.call('HSET', key, F.content_mark, a.mark) end
@@ -46,4 +47,18 @@ function verbs.own_admit()
   local key = 'dcb:trigger:' .. a.trigger
   if not is_too_many(key, a.per_minute, 60000) then return 0 end
   return math.max(1, redis.call('PTTL', key))
+end
+
+-- @verb own_tidy -> count
+-- Receipts of such messages that older workers set aside.
+function verbs.own_tidy()
+  local found = 0
+  for _, member in ipairs(redis.call('ZRANGE', 'dcb:aside', 0, 999)) do
+    if string.sub(member, 1, 2) == 'r:' and string.sub(aside.field('m:' .. string.sub(member, 3), F.channel_id), 1, 4) == 'own/' then
+      aside.forget(member)
+      redis.call('HDEL', 'dcb:m:' .. string.sub(member, 3), F.to_id)
+      found = found + 1
+    end
+  end
+  return found
 end

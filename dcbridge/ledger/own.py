@@ -71,3 +71,7 @@ class Own:
     async def admit(self, trigger: str, per_minute: int) -> float:
         """0 where one more call of a trigger may be taken; else seconds to wait."""
         return int(await self._script.record("own_admit", trigger, per_minute)) / 1000
+
+    async def tidy(self) -> int:
+        """Forget receipts for them that workers of an older version set aside; how many there were."""
+        return int(await self._script.record("own_tidy"))

@@ -13,7 +13,7 @@ from dcbridge.ledger.uploads import Uploaded
 from dcbridge.messages import Cost, MessageStatus, UpdateStatus
 from dcbridge.runtime.logs import Tokens
 from tests.cli.session import CONSUMER, SENDER, TEXT, Session
-from tests.ledger.ledger_bench import CHANNEL, KEEP, copies_of
+from tests.ledger.ledger_bench import CHANNEL, KEEP, copies_of, new_own
 
 PRIVATELY: dict[str, Any] = {"sender_id": SENDER, "to_id": CONSUMER, "payload": f'{{"text":"{TEXT}"}}'.encode()}
 
@@ -63,6 +63,20 @@ async def test_the_life_of_a_message_that_was_delivered(session: Session) -> Non
     assert offsets == sorted(offsets)
     assert offsets[0] == 0
     assert life["hops"][0]["at"].endswith("Z")
+
+
+async def test_a_message_of_dcbridges_own_is_found_by_its_id_and_says_what_caused_it(session: Session) -> None:
+    mine = new_own("own-1", to_id=CONSUMER, payload=PRIVATELY["payload"])
+    await session.ledger.own.put(mine)
+    for given in ("own-1", mine.ref):
+        [life] = await session.trace(given)
+        assert (life["what"], life["caused_by"]) == ("a message of dcbridge's own", "answer own-1")
+        assert (life["message"], life["channel"], life["state"]) == (mine.ref, CHANNEL, "accepted")
+    said = await session.types("books")
+    assert (said.code, "own/0123456789" in said.out) == (0, True)
+    said = await session.types("status", "--channel", CHANNEL)
+    assert "own/0123456789" in said.out
+    assert "is not configured" not in said.out
 
 
 async def test_what_a_message_cost_is_shown_where_the_provider_says_so(session: Session) -> None:

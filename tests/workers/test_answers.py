@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -106,6 +107,13 @@ async def test_a_stop_comes_before_any_answer_and_after_it_there_is_none(side: F
     assert ((await side.entry(waiting)).reason, side.provider.heard) == ("350", [])
 
 
+async def test_a_rule_that_fits_a_word_of_consent_is_not_heard(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    async with answering(redis, redis_server, {"when": ["start", "info"], "say": "x", "then": "stop"}) as side:
+        await read_one(side, inbound_callback(text="START"))
+        await read_one(side, inbound_callback(text="Info", sid="SM2"), "b-2")
+        assert (await own_refs(side), await for_the_agent(side)) == ([], 2)
+
+
 async def test_two_machines_that_answer_each_other_come_to_an_end(redis: Redis, redis_server: EmbeddedRedis) -> None:
     rule = {"when": ["hours", "address"], "say": "x", "then": "stop"}
     async with answering(redis, redis_server, rule, repeats=2) as side:
@@ -188,10 +196,14 @@ async def test_what_an_older_worker_does_with_it_is_put_right(side: FarSide) -> 
     await outbound.send(side.context, said.ref)
     assert (await side.entry(said.ref)).state == "sent"
     books = own_books(SMS)
-    await side.redis.hset(f"dcb:m:{said.ref}", mapping={"rs": "Delivered"})
+    await side.redis.hset(f"dcb:m:{said.ref}", mapping={"rs": "Delivered", "from": SMS})
     await side.redis.zadd(f"dcb:receipts:{books}", {said.ref: 1})
     await receipts.post(side.context, books)
     assert (side.agents.messages, await side.redis.zcard(f"dcb:receipts:{books}")) == ([], 0)
+    assert await side.redis.pttl(f"dcb:m:{said.ref}") > 0
+    await side.redis.zadd("dcb:aside", {f"r:{said.ref}": time.time() * 1000, "r:another": 1})
+    await side.context.announce()
+    assert await side.redis.zrange("dcb:aside", 0, -1) == [b"r:another"]
 
 
 async def test_operators_see_what_caused_it(side: FarSide) -> None:
