@@ -75,9 +75,11 @@ class Controller:
             terminal.showfspath = False  # the files' results come mixed
         capture: Any = self.config.pluginmanager.get_plugin("capturemanager")
         threads = Path("/proc/self/task")
-        assert not threads.exists() or len(os.listdir(threads)) == 1, (
-            "a test file imports what starts threads, and forked processes would miss them: import it where it is used"
-        )
+        if threads.exists() and len(os.listdir(threads)) > 1:
+            raise pytest.UsageError(
+                "what a test file imports, or calls while it is collected, has started threads, and forked processes would"
+                " miss them: do that inside of the tests"
+            )
         try:
             capture.suspend_global_capture(in_=True)  # each worker has one of its own
             for _ in range(processes):
