@@ -77,8 +77,8 @@ class Controller:
         threads = Path("/proc/self/task")
         if threads.exists() and len(os.listdir(threads)) > 1:
             raise pytest.UsageError(
-                "what a test file imports, or calls while it is collected, has started threads, and forked processes would"
-                " miss them: do that inside of the tests"
+                "what a test file imports, or calls while it is collected, has started threads, and forked processes"
+                " would miss them: do that inside of the tests"
             )
         try:
             capture.suspend_global_capture(in_=True)  # each worker has one of its own
