@@ -18,6 +18,7 @@ from dcbridge.ledger import Ledger, lane_of
 from dcbridge.ledger.consent import ConsumerTokens
 from dcbridge.ledger.own import NewOwn
 from dcbridge.messages import message_ref, own_books
+from dcbridge.providers.phone import consumer_id
 from dcbridge.providers.segmentation import segments
 
 Reason = Literal["", "not_configured", "empty", "too_long", "opted_out", "day_cap", "repeated", "other_content"]
@@ -72,6 +73,7 @@ async def queue(
         return Said("refused", message_id, ref, "empty")
     if segments(text) > SEGMENTS:
         return Said("refused", message_id, ref, "too_long")
+    consumer = consumer_id(consumer, configured.default_region)  # one spelling, as that of the conversation's lane
     own = configured.own_messages or OwnMessages()
     payload = {
         "type": "Text",

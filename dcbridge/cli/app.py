@@ -166,8 +166,9 @@ def serve(config: ConfigOption = None) -> None:
     from service.main import run
 
     settings, configuration = read_all(config)
-    if missing := _link_key_is_missing(settings, configuration):
-        raise refused([missing])
+    keys = (_link_key_is_missing, _own_key_is_missing)
+    if missing := [what for of in keys if (what := of(settings, configuration))]:
+        raise refused(missing)
     with _process(settings):
         run(settings, configuration)
 

@@ -149,7 +149,7 @@ async def test_what_is_refused_is_not_written(side: FarSide) -> None:
 
 async def test_it_keeps_its_place_in_the_conversation(side: FarSide) -> None:
     first = await side.accept("m-1")
-    said = await own(side, "between", "cause")
+    said = await say(side.context, channel=SMS, consumer="+1 650 466 1149", text="between", cause="cause")
     last = await side.accept("m-2")
     for ref in (last, said.ref, first, said.ref, last):
         await outbound.send(side.context, ref)
