@@ -293,7 +293,8 @@ class Controls:
             "companies": [
                 {
                     "name": name,
-                    "who": self.companies[name].wire.who + self._at(one.channel),
+                    "who": self.companies[name].wire.who,
+                    "at": self._at(one.channel),
                     "channel": one.channel,
                     "carriers": [c for c in config.carriers.get(one.channel, ()) if c in self.companies] or [name],
                     "number": one.number,
@@ -315,7 +316,7 @@ class Controls:
     def _at(self, channel: str) -> str:
         """What tells a channel of Genesys Cloud from the others of a company."""
         cloud = self.world.config.cloud
-        return ", Genesys Cloud" if cloud is not None and channel == cloud.integration else ""
+        return "Genesys Cloud" if cloud is not None and channel == cloud.integration else ""
 
     def state(self, request: Request) -> object:
         """Everything, or what `only` names, and the agents' messages of these `id`s, for who asks again and again."""

@@ -125,7 +125,7 @@ async def _post_message(world: World, message: AgentMessage, body: bytes) -> Ans
     if cloud is None or message.channel_id != cloud.integration:
         return await post(world, "messages", world.config.messages_endpoint, body)
     headers = {signature.HEADER: None, "X-Hub-Signature-256": open_messaging.signed(cloud.webhook_secret, body)}
-    return await post(world, "open-messaging", cloud.endpoint, body, headers)
+    return await post(world, "open-messaging", cloud.endpoint, body, headers, who=open_messaging.WHO)
 
 
 def _judge(world: World, message: AgentMessage, answer: Answer) -> str:
@@ -168,8 +168,9 @@ async def announce(world: World, interaction: Interaction, body: bytes) -> None:
 
 
 async def post(
-    world: World, webhook: str, endpoint: str, body: bytes, headers: dict[str, str | None] | None = None
-) -> Answer:
+    world: World, webhook: str, endpoint: str, body: bytes, headers: dict[str, str | None] | None = None,
+    who: str = WHO,
+) -> Answer:  # fmt: skip
     """One delivery to /webhooks/<webhook>/<endpoint>. `headers` replace the usual ones; None leaves one out."""
     path = f"/webhooks/{webhook}/{endpoint}"
     usual: dict[str, str | None] = {
@@ -194,5 +195,5 @@ async def post(
     except (httpx.HTTPError, aiohttp.ClientError, OSError):
         pass
     ms = (time.perf_counter() - started) * 1000
-    world.exchange(WHO, False, "POST", path, started, status, body, answered, "signed")
+    world.exchange(who, False, "POST", path, started, status, body, answered, "signed")
     return Answer(status, answered, ms, silent)

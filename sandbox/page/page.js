@@ -229,12 +229,12 @@ function connect() {
     at("magic-number").replaceChildren(choose(), ...value.numbers.map((one) => option(one, "number")));
     at("magic-mailbox").replaceChildren(choose(), ...value.mailboxes.map((one) => option(one, "local")));
     const chosen = at("company").value;
-    at("company").replaceChildren(...value.companies.map((one) => make("option", { value: one.name, text: one.who, title: `channel ${one.channel}` })));
+    at("company").replaceChildren(...value.companies.map((one) => make("option", { value: one.name, text: one.at ? `${one.who}, ${one.at}` : one.who, title: `channel ${one.channel}` })));
     if (value.companies.some((one) => one.name === chosen)) at("company").value = chosen;
     at("company-label").hidden = at("company-off-label").hidden = value.companies.length < 2;
     at("company-off").checked = value.off.includes(at("company").value);
-    for (const one of value.companies) {
-      if (![...at("who").options].some((option) => option.value === one.who)) at("who").append(make("option", { text: one.who }));
+    for (const who of value.companies.flatMap((one) => [one.who, one.at]).filter(Boolean)) {
+      if (![...at("who").options].some((option) => option.value === who)) at("who").append(make("option", { text: who }));
     }
     mail.newSetting();
     at("mail-port").textContent = `SMTP port ${value.smtp_port}`;

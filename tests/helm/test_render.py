@@ -116,6 +116,29 @@ def test_the_notes_name_every_url_that_somebody_has_to_be_given() -> None:
     assert told == [f"https://bridge.example.com/{path}" for path in asked]
 
 
+CLOUD = {
+    "digital_channels": {"base_url": "https://digital.example.com:8443/nexus/v3"},
+    "genesys_cloud": {"main": {"region": "mypurecloud.ie", "client_id": "c", "client_secret": "file:/run/secrets/c"}},
+    "endpoints": {"cloud": {"secrets": ["file:/run/secrets/dcbridge/cloud"]}},
+    "channels": {"73cb7fb7-c2db-4996-88f3-0a83a4fea1da": {
+        "platform": "open_messaging", "endpoint": "cloud", "type": "sms", "provider": "acme-sms",
+    }},
+}  # fmt: skip
+
+
+def test_a_channel_of_open_messaging_has_another_webhook_and_files_of_its_own() -> None:
+    given = over(values("everything"), {"config": CLOUD})
+    [notes] = [text for path, text in render(given).items() if path.endswith("NOTES.txt")]
+    assert "https://bridge.example.com/webhooks/messages/main\n" in notes
+    assert "https://bridge.example.com/webhooks/open-messaging/cloud\n" in notes
+    policies = {one["metadata"]["name"]: one["spec"] for one in objects(given) if one["kind"] == "NetworkPolicy"}
+    [egress] = policies["bridge-to-files"]["egress"]
+    assert [one["port"] for one in egress["ports"]] == [8443, 443]
+    plain = over(CLOUD, {"genesys_cloud": {"main": {"client_secret": "written-here"}}})
+    with pytest.raises(engine().HelmError, match=r"genesys_cloud\.main\.client_secret: holds a secret itself"):
+        render(over(values("everything"), {"config": plain}))
+
+
 def test_a_change_of_bridge_yaml_or_of_the_secret_rolls_every_pod_that_reads_it() -> None:
     before = objects("minimal")
     changed = over(values("minimal"), {"config": {"retry": {"first": 2}}})
