@@ -335,6 +335,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 ("max by (watch) (dcbridge_genesys_statistic{B})", "{{watch}}"),
                 ("max by (watch) (dcbridge_genesys_statistic_age_seconds{B})", "{{watch}} age"),
                 ("sum by (step) (increase(dcbridge_genesys_statistics_steps_total{B}[5m]))", "{{step}}"),
+                (
+                    "sum by (channel, outcome) (increase(dcbridge_hold_while_total{B}[5m]))",
+                    "{{channel}} {{outcome}}",
+                ),
             ),
         ),
         Panel(

@@ -118,6 +118,7 @@ class WorkerContext:
         await self.ledger.quiet.announce(now.quiet_fingerprints())
         if now.own_channels:
             await self.ledger.own.tidy()
+        await self.ledger.quiet.announce_holds(now.holds())
         for provider in await self.ledger.pauses.bound(now.longest_pauses()):
             log.warning("pause_cut", provider=provider, seconds=round(now.longest_pauses()[provider]))
         await self.ledger.subscribers.announce(

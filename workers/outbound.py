@@ -56,7 +56,7 @@ async def _send(ctx: WorkerContext, ref: str, claim: str, held: AsyncExitStack) 
     scope = ctx.configuration.consent_scopes.get(channel_id)
     if scope is not None and await consent.refused(ctx, ref, claim, claimed, scope):
         return True
-    if await quiet.held(ctx, ref, claim, claimed):
+    if await quiet.held(ctx, ref, claim, claimed) or await quiet.held_while(ctx, ref, claim, claimed):
         return True
     provider = ctx.provider_of(channel, claimed.entry)
     if provider is None:  # a newer bridge.yaml has it: some other worker knows it

@@ -1,4 +1,4 @@
-"""Quiet hours at work: what is claimed for a consumer who is asleep waits, unless they have just written."""
+"""Quiet hours and high statistics at work: what is claimed then waits, unless its consumer has just written."""
 
 from __future__ import annotations
 
@@ -55,6 +55,25 @@ async def held(ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim) 
     return True
 
 
+async def held_while(ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim) -> bool:
+    """The same for a channel that waits while a statistic is too high."""
+    channel_id, genesys = claimed.entry.channel_id, ctx.configuration.genesys
+    channel = ctx.channel(channel_id)
+    hold = channel.hold_while if channel else None
+    if hold is None or genesys is None or genesys.statistics is None:
+        return False
+    fingerprint = hold.fingerprint(genesys.statistics.fresh_for)
+    detail = f"statistic {hold.statistic} above {hold.above:g}"
+    outcome = await ctx.ledger.quiet.hold_while(ref, claim, fingerprint=fingerprint, detail=detail)
+    if outcome == "send":
+        return False
+    ctx.metrics.holds.labels(channel_id, outcome).inc()
+    if outcome in _SENT:
+        return False
+    log.info("message_held_while", statistic=hold.statistic, state=outcome)
+    return True
+
+
 async def hear(ctx: WorkerContext, provider: str, events: Sequence[object], accepted_at: int) -> None:
     """A consumer who has just written is awake: what waits for them is sent, and what is answered now."""
     for event in events:
@@ -62,9 +81,12 @@ async def hear(ctx: WorkerContext, provider: str, events: Sequence[object], acce
             continue
         channel_id = ctx.configuration.channel_of(provider, event.to.id)
         channel = ctx.channel(channel_id) if channel_id is not None else None
-        if channel_id is None or channel is None or channel.quiet_hours is None:
+        if channel_id is None or channel is None:
             continue
+        within = max((one.answers_within for one in (channel.quiet_hours, channel.hold_while) if one), default=0.0)
+        if within <= 0:
+            continue
+        left = within - max(0.0, time.time() - accepted_at / 1000)
         consumer = consumer_id(event.sender.id, channel.default_region)
-        left = channel.quiet_hours.answers_within - max(0.0, time.time() - accepted_at / 1000)
         if left > 0 and await ctx.ledger.quiet.consumer_wrote(lane_of(channel_id, consumer), left):
             ctx.metrics.quiet_hours.labels(channel_id, "woken").inc()

@@ -244,6 +244,8 @@ def _held_back(entry: MessageEntry, parked_at: str, why: bytes | None) -> str:
         return f"none of the providers of channel {name} is available"
     if kind == "k":
         return "an operator has to resume it"
+    if kind == "w":
+        return "a statistic of the contact centre is too high (hold_while)"
     if night := read_line(entry.line):
         return f"quiet hours of its consumer, until {utc(night[1])}"
     if kind == "u":

@@ -13,6 +13,7 @@ from phonenumbers import SUPPORTED_REGIONS
 
 from dcbridge.config import answer_checks, genesys_cloud, imap, sender_checks, text_back, triggers
 from dcbridge.config.inbound import base_of
+from dcbridge.config.statistics import no_watch
 from dcbridge.events.sinks import targets
 from dcbridge.events.sinks.kinds import missing
 from dcbridge.mail.reply_tokens import LONGEST, LONGEST_LOCAL
@@ -48,6 +49,10 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
         path: Path = ("channels", channel_id)
         if channel.get("quiet_hours") is not None and channel.get("type") == "email":
             yield Finding((*path, "quiet_hours"), "is for channels of type sms", "leave it out")
+        hold = channel.get("hold_while")
+        name = hold.get("statistic") if isinstance(hold, Mapping) else None
+        if isinstance(name, str) and (problem := no_watch(name, tree)):
+            yield Finding((*path, "hold_while", "statistic"), f"is not watched: {problem}")
         for at, name in _providers_of(channel):
             yield from _named((*path, *at), name, providers, "provider", substituted)
         yield from _named((*path, "endpoint"), channel.get("endpoint"), endpoints, "endpoint", substituted)

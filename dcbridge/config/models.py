@@ -25,6 +25,7 @@ from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.quiet_hours import QuietHours, fingerprints
 from dcbridge.config.routing import Slow, Switch, with_both
 from dcbridge.config.senders import Country, Destination, Sender, all_spelled
+from dcbridge.config.statistics import HoldWhile
 from dcbridge.config.suppress import Suppress
 from dcbridge.config.triggers import Trigger
 from dcbridge.config.windows import ahead, written
@@ -167,6 +168,9 @@ class Channel(Model):
     )
     pace: Pace = Field(Pace(), description="Limits of this channel, in addition to those of its provider.")
     media: ChannelMedia = Field(ChannelMedia(), description="Files of its agents.")
+    hold_while: HoldWhile | None = Field(
+        None, description="Its messages wait while a statistic of the contact centre is too high."
+    )
     quiet_hours: QuietHours | None = Field(
         None, description="When the consumers of an sms channel are not written to, by their own clocks."
     )
@@ -436,6 +440,14 @@ class Configuration(Model):
     def quiet_fingerprints(self) -> dict[str, str]:
         """Of the quiet hours of each channel, by its books."""
         found = fingerprints(self.channels)
+        return found | {own_books(name): found[name] for name in self.own_channels if name in found}
+
+    def holds(self) -> dict[str, str]:
+        """What the messages of each channel wait for, by its books; for the ledger."""
+        if self.genesys is None or self.genesys.statistics is None:
+            return {}
+        fresh_for = self.genesys.statistics.fresh_for
+        found = {name: one.hold_while.line(fresh_for) for name, one in self.channels.items() if one.hold_while}
         return found | {own_books(name): found[name] for name in self.own_channels if name in found}
 
     def windows(self) -> dict[str, int]:

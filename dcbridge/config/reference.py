@@ -30,7 +30,7 @@ from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.senders import Country, Sender, TextTemplate
-from dcbridge.config.statistics import Crossed, Statistics, Watch, WatchedObject
+from dcbridge.config.statistics import Crossed, HoldWhile, Statistics, Watch, WatchedObject
 from dcbridge.config.text_back import TextBack
 from dcbridge.config.triggers import Trigger
 from dcbridge.events.sinks import KINDS as SINKS
@@ -141,6 +141,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("media", Media),
     ("media.scan", Scan),
     ("channels.*id*.media", ChannelMedia),
+    ("channels.*id*.hold_while", HoldWhile),
     ("channels.*id*.quiet_hours", QuietHours),
     ("channels.*id*.quiet_hours.times", QuietTimes),
     ("channels.*id*.answers", AnswerRule),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import blake2b
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -145,6 +146,14 @@ class HoldWhile(Model):
         3600.0,
         description="Seconds after a consumer's message in which messages to them are sent all the same; 0: never.",
     )
+
+    def fingerprint(self, fresh_for: float) -> str:
+        """Another one where something else would be decided."""
+        return blake2b(f"{self.statistic} {self.above} {fresh_for}".encode(), digest_size=6).hexdigest()
+
+    def line(self, fresh_for: float) -> str:
+        """For the ledger: what is decided there while messages wait."""
+        return f"{self.fingerprint(fresh_for)} {self.statistic} {self.above:.14g} {fresh_for * 1000:.0f}"
 
 
 def wait_name(queue: str) -> str:

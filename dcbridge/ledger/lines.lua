@@ -8,7 +8,7 @@
 -- <key> is "c-<channel>" for a channel with limits of its own, "p-<provider>" for a provider with limits or one that
 -- asked for silence, and "u-<channel>" for a channel that is not configured. The first of a channel's line stands in the
 -- line of its provider as well while that is what it waits for, so that the oldest of all its channels goes first.
--- "n-…" is of quiet.lua, "k-…" of controls.lua.
+-- "n-…" and "w-…" are of quiet.lua, "k-…" of controls.lua.
 --
 -- An entry holds the `line` it waits in ("b-<provider>": the parked ones of an open breaker), and as its `slot` when it
 -- was dispatched. Who waits has no job, and is due when its time to live ends: waiting costs nothing, however many do. Who is

@@ -100,7 +100,8 @@ local function look_at_waiting(ref, lane, queued_at)
     redis.call('ZADD', 'dcb:due', latest, member)
   elseif q and string.sub(q, 1, 2) == 'b-' then
     park(string.sub(q, 3), ref, known)
-  elseif q and (string.sub(q, 1, 2) == 'u-' or string.sub(q, 1, 2) == 'n-' or string.sub(q, 1, 2) == 'k-') then
+  elseif q and (string.sub(q, 1, 2) == 'u-' or string.sub(q, 1, 2) == 'n-' or string.sub(q, 1, 2) == 'k-'
+    or string.sub(q, 1, 2) == 'w-') then
     redis.call('ZADD', 'dcb:due', latest, member)
     redis.call('ZADD', 'dcb:line:' .. q, 'NX', known[2], ref)
     if string.sub(q, 1, 2) ~= 'u-' then redis.call('ZADD', 'dcb:lines', 'NX', now, q) end

@@ -3,6 +3,9 @@
 --   dcb:quiet              channel -> a fingerprint of its quiet hours, as workers announce it
 --   dcb:wrote:<lane>       ms when the consumer wrote, for as long as answers are sent at any hour
 --   dcb:line:n-<ms>-<fingerprint>-<channel>   messages that wait until then
+--   dcb:hold-while         channel -> "<fingerprint> <watch> <above> <ms>": a statistic above which its messages wait, and
+--                          for how long a value is good; as workers announce it
+--   dcb:line:w-<fingerprint>-<channel>        messages that wait for it to fall
 --
 -- Whether it is quiet is known to the worker that has claimed a message: it gives the claim back. Who waits stands in one
 -- line with all of the channel that may go at the same moment. A line whose fingerprint is not the channel's any more is
@@ -88,13 +91,7 @@ local function let_go(ref, line)
 end
 
 -- Those who wait for no rate do not add to a queue that is full: others come at every hour.
-function ADVANCE.n(key, most)
-  local till, fingerprint, channel = string.match(key, '^n%-(%d+)%-(%w+)%-(.+)$')
-  till = tonumber(till)
-  if till and till > now and redis.call('HGET', 'dcb:quiet', channel) == fingerprint then
-    look_later(key, till)
-    return 0
-  end
+local function let_all_go(key, most)
   local room = math.min(most, FULL - redis.call('LLEN', 'rq:queue:outbound'))
   if room <= 0 then
     look_later(key, now + 1)
@@ -106,6 +103,68 @@ function ADVANCE.n(key, most)
   end
   if redis.call('EXISTS', 'dcb:line:' .. key) == 1 then look_later(key, now) else redis.call('ZREM', 'dcb:lines', key) end
   return #refs
+end
+
+function ADVANCE.n(key, most)
+  local till, fingerprint, channel = string.match(key, '^n%-(%d+)%-(%w+)%-(.+)$')
+  till = tonumber(till)
+  if till and till > now and redis.call('HGET', 'dcb:quiet', channel) == fingerprint then
+    look_later(key, till)
+    return 0
+  end
+  return let_all_go(key, most)
+end
+
+-- ---------------------------------------------------------------- while a statistic is too high
+
+-- Whether it is, and that is known at this moment: a value that is not good any more holds nothing.
+local function is_busy(channel, fingerprint)
+  local line = redis.call('HGET', 'dcb:hold-while', channel)
+  local known, statistic, above, fresh = string.match(line or '', '^(%w+) (%S+) (%S+) (%d+)$')
+  if known ~= fingerprint then return false end
+  local f = redis.call('HMGET', 'dcb:signal:' .. statistic, 'value', 'at', 'stale')
+  local value, at = tonumber(f[1] or ''), tonumber(f[2] or '')
+  if not value or not at or f[3] ~= '0' or now - at > tonumber(fresh) then return false end
+  return value > tonumber(above)
+end
+
+-- @verb hold_while ref token fingerprint detail keep_ms -> waits|State|begun|answer|send|stale
+-- A claimed message of a channel that waits while a statistic is above a value. It goes nevertheless where it is "begun",
+-- or where the consumer wrote lately; and never waits longer than its time to live.
+function verbs.hold_while()
+  local ref, key = a.ref, 'dcb:m:' .. a.ref
+  local f = redis.call('HMGET', key, F.state, F.token, F.part, F.unknown_since, F.lane, F.channel_id)
+  if f[1] ~= S.sending or f[2] ~= a.token then return 'stale' end
+  if f[3] ~= '0' or f[4] then return 'begun' end
+  local channel = f[6]
+  if not is_busy(channel, a.fingerprint) then return 'send' end
+  if f[5] ~= '' and redis.call('EXISTS', 'dcb:wrote:' .. f[5]) == 1 then return 'answer' end
+  give_back(ref, channel)
+  local state = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
+  if state then return state end
+  unclaim(ref, channel)
+  local line, known = 'w-' .. a.fingerprint .. '-' .. channel, known_of(ref)
+  stand_in(line, ref, known, now + LOOK_SOON)
+  redis.call('ZADD', 'dcb:open:' .. channel, 'XX', look_at_latest(known), ref) -- since when it could have gone
+  redis.call('ZADD', 'dcb:due', math.min(look_at_latest(known), now + LOOK_LATE), 'm:' .. ref) -- as for quiet hours
+  return 'waits'
+end
+
+function ADVANCE.w(key, most)
+  local fingerprint, channel = string.match(key, '^w%-(%w+)%-(.+)$')
+  if channel and is_busy(channel, fingerprint) then
+    look_later(key, now + LOOK_SOON)
+    return 0
+  end
+  return let_all_go(key, most)
+end
+
+-- @verb holds (channel line)… -> ok
+-- What a worker's configuration says of the channels that wait for a statistic.
+function verbs.holds()
+  redis.call('DEL', 'dcb:hold-while')
+  for i = each.from, #ARGV, each.size do redis.call('HSET', 'dcb:hold-while', each.channel, each.line) end
+  return 'ok'
 end
 
 -- @verb quiet_hours (channel fingerprint)… -> ok
@@ -129,6 +188,7 @@ function verbs.consumer_wrote()
   local head = redis.call('LINDEX', 'dcb:lane:' .. a.lane, 0)
   if not head or string.sub(head, 1, 2) ~= 'm:' then return 0 end
   local line = aside.field(head, F.line)
-  if string.sub(line, 1, 2) ~= 'n-' then return 0 end
+  local kind = string.sub(line, 1, 2)
+  if kind ~= 'n-' and kind ~= 'w-' then return 0 end
   return aside.try(head, let_go, string.sub(head, 3), line) and 1 or 0
 end

@@ -40,6 +40,15 @@ class Quiet:
         )
         return word(answer)
 
+    async def announce_holds(self, lines: Mapping[str, str]) -> None:
+        """Channel id -> what it waits for, as `config.statistics.hold_lines` writes it."""
+        await self._script.call("holds", *(word for pair in lines.items() for word in pair))
+
+    async def hold_while(self, ref: str, token: str, *, fingerprint: str, detail: str) -> str:
+        """A claimed message of a channel that waits while a statistic is too high; what it answers is as of `hold`."""
+        answer = await self._script.record("hold_while", ref, token, fingerprint, detail, self._keep.ended_ms)
+        return word(answer)
+
     async def consumer_wrote(self, lane: str, answers_within: float) -> bool:
         """Messages of this conversation are sent for so many seconds; whether one waited."""
         return bool(await self._script.record("consumer_wrote", lane, ms(answers_within)))

@@ -30,7 +30,7 @@ end
 
 -- Whether it is told now that a value has crossed its threshold. One that comes too soon after the last is looked at again
 -- with the next value.
-local function cross(key, watch, value, above, below)
+local function cross(key, statistic, value, above, below)
   if not above or not below then return end
   local f = redis.call('HMGET', key, 'side', 'told')
   local side = f[1]
@@ -43,7 +43,7 @@ local function cross(key, watch, value, above, below)
   if now - (tonumber(f[2]) or 0) < BETWEEN then return end
   side = side == 'above' and 'below' or 'above'
   redis.call('HSET', key, 'side', side, 'told', now)
-  aside.emit('statistic.crossed', 'watch', watch, 'direction', side, 'value', string.format('%.14g', value),
+  aside.emit('statistic.crossed', 'watch', statistic, 'direction', side, 'value', string.format('%.14g', value),
     'threshold', string.format('%.14g', side == 'above' and above or below), 'at', now)
 end
 

@@ -19,6 +19,7 @@ from dcbridge.ledger.signals import Signal
 from dcbridge.messages import channel_of
 from dcbridge.runtime.controls_metric import ControlsCollector
 from dcbridge.runtime.genesys_metrics import GenesysMetrics
+from dcbridge.runtime.signals import SignalsCollector
 from dcbridge.runtime.summed import summed
 
 VERSION = version("dcbridge")
@@ -171,6 +172,10 @@ class Metrics(GenesysMetrics):
             "dcbridge_quiet_hours", "Messages whose turn came in quiet hours, by what became of them.",
             ["channel", "outcome"], registry=r,
         )  # fmt: skip
+        self.holds = Counter(
+            "dcbridge_hold_while", "Messages that a high statistic held, or not, by what became of them.",
+            ["channel", "outcome"], registry=r,
+        )  # fmt: skip
         self.waits_cut = Counter(
             "dcbridge_waits_cut",
             "Answers whose Retry-After was longer than the longest_pause of whoever gave it.",
@@ -297,7 +302,7 @@ class Metrics(GenesysMetrics):
             extra.register(_OverviewCollector(overview, channels, redis_problems, exposed))
             extra.register(ControlsCollector(overview, channels, subscribers))
         if signals:
-            extra.register(_SignalsCollector(signals, fresh_for))
+            extra.register(SignalsCollector(signals, fresh_for))
         return text + generate_latest(extra)
 
 
@@ -427,24 +432,6 @@ class _OverviewCollector(Collector):
         suspended.add_metric([], int(now.suspended))
         of_providers = [is_open, openings, parked, paused, asked, booked, held, under_way, slow, late, drained, quiet]
         return [queued, running, workers, *of_providers, redis_problems, exposed, ahead, suspended]
-
-
-class _SignalsCollector(Collector):
-    def __init__(self, signals: Mapping[str, Signal], fresh_for: float) -> None:
-        self._signals, self._fresh_for = signals, fresh_for
-
-    def collect(self) -> Iterable[Metric]:
-        value = GaugeMetricFamily(
-            "dcbridge_genesys_statistic", "Value of a statistic that is watched, while it is fresh.", labels=["watch"]
-        )
-        age = GaugeMetricFamily(
-            "dcbridge_genesys_statistic_age_seconds", "Age of the value of a statistic.", labels=["watch"]
-        )
-        for name, one in self._signals.items():
-            age.add_metric([name], one.age)
-            if (fresh := one.fresh(self._fresh_for)) is not None:
-                value.add_metric([name], fresh)
-        return [value, age]
 
 
 class _SubscribersCollector(Collector):

@@ -158,6 +158,8 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.consent.require_key("fingerprint"),
     lambda it: it.quiet.announce({CHANNEL: "f1"}),
     lambda it: it.quiet.hold(REF, "t", 2e9, 1e9, fingerprint="f1", how="wait", detail="quiet hours"),
+    lambda it: it.quiet.announce_holds({CHANNEL: "f1 sales-wait 5 60000"}),
+    lambda it: it.quiet.hold_while(REF, "t", fingerprint="f1", detail="statistic"),
     lambda it: it.quiet.consumer_wrote("lane", 60.0),
     lambda it: it.blobs.put(b"small", keep=60.0, task="c-1"),
     lambda it: it.blobs.put(bytes(SMALL + 1), keep=0.0, blob_id="large"),

@@ -38,6 +38,7 @@ WHY = {
     "paused": "a pause to end",  # that the provider asked for
     "no provider": "any of its providers",
     "quiet": "its consumer's quiet hours to end",
+    "statistic": "a statistic of the contact centre to fall",
     "stopped": "an operator to resume it",
     "unconfigured": "a worker that has its channel configured",
     "due": "the next sweep",
@@ -118,7 +119,7 @@ async def lanes_of(
     fields = MessageEntry.accepted_at, MessageEntry.channel_id, MessageEntry.line
     facts = await _fields(redis, (member for member, _ in members), *fields)
     oldest = sorted(  # those in quiet hours last: nothing can be done about them
-        ((line or b"").startswith(b"n-"), int(at), member, length)
+        ((line or b"").startswith((b"n-", b"w-")), int(at), member, length)
         for (member, length), (at, channel, line) in zip(members, facts, strict=True)
         if at and (only is None or (channel or b"").decode() in only)
     )[:heads]
@@ -276,6 +277,8 @@ def _why(entry: MessageEntry | TaskEntry, now_ms: float, *, parked: bool, paused
         return "no provider"
     if line.startswith("n-"):
         return "quiet"
+    if line.startswith("w-"):
+        return "statistic"
     if line.startswith("k-"):
         return "stopped"
     if line:
