@@ -137,9 +137,11 @@ class Stack:
         parts: tuple[str, ...] = ("sandbox", "service", "worker"),
         companies: tuple[str, ...] = (),
         items: bool = False,
+        own: bool = False,
     ) -> None:
         """`settings` and `sandbox` change the values above; `channels` and `providers` add to what bridge.yaml says;
-        `companies` are those of `dcbridge dev --with`; `items`: dead letters become work items.
+        `companies` are those of `dcbridge dev --with`; `items`: dead letters become work items;
+        `own`: with answers and calls by text.
         """
         self._own = None if folder else tempfile.TemporaryDirectory(prefix="dcbridge-test-", ignore_cleanup_errors=True)
         self.folder = (folder or Path(self._own.name if self._own else "")).resolve()
@@ -148,7 +150,7 @@ class Stack:
         self.redis = EmbeddedRedis(self.folder / "redis", redis_port)
         self.processes: dict[str, Process] = {}
         self._wanted = parts
-        prepare(self.folder, self.ports, companies, items=items)
+        prepare(self.folder, self.ports, companies, items=items, own=own)
         self._configure(channels or {}, providers or {})
         self.secret = self.kept("app_secret").encode()
         told_to_all = environment(self.folder, self.ports, self.redis.url) | {"PYTHONPATH": str(ROOT)}

@@ -101,4 +101,25 @@ def _trigger(stage: Stage) -> None:
     stage.step("Its id with other words is refused: 409", is_so=lambda: other.status_code == 409, soon=False)
 
 
-STORIES: tuple[Callable[[Stage], None], ...] = (_keywords, _trigger)
+def _call_me(stage: Stage) -> None:
+    def waits(words: str) -> bool:
+        return any(words in one for one in stage.texts())
+
+    stage.consumer_writes("CALL ME")
+    stage.step("A consumer writes CALL ME: a call is booked", is_so=lambda: waits("We call you in about 4 min."))
+    stage.consumer_writes("CANCEL CALL")
+    stage.step("CANCEL CALL cancels it", is_so=lambda: waits("Your call is cancelled."))
+    told = {"engagement": {"immediate": False}}
+    stage.client.post(f"{stage.sandbox}/sandbox/control", json=told).raise_for_status()
+    stage.consumer_writes("CALL ME")
+    stage.step("When the queue calls later, times are offered", is_so=lambda: waits("When may we call you? 1) "))
+    stage.consumer_writes("2")
+    stage.step("2 books the second", is_so=lambda: waits("We call you at "))
+    called: Callable[[], Any] = lambda: stage.client.get(f"{stage.sandbox}/sandbox/calls").json()  # noqa: E731
+    stage.step("Genesys has one call that lives, at a time", soon=False, is_so=lambda: (
+        [bool(one["time"]) for one in called() if not one["state"]] == [True]
+    ))  # fmt: skip
+    stage.step("The agent sees none of this", is_so=lambda: "2" not in stage.seen(), soon=False)
+
+
+STORIES: tuple[Callable[[Stage], None], ...] = (_keywords, _trigger, _call_me)

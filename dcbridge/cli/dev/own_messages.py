@@ -1,4 +1,4 @@
-"""Answers and a trigger for `dcbridge dev`, as bridge.yaml has them."""
+"""Answers, calls by text and a trigger for `dcbridge dev`, as bridge.yaml has them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ ANSWERS = f"""\
     answers:
       - {{when: [hours], say: "{HOURS}"}}
       - {{when: [address], match: first_word, say: "{ADDRESS}", then: stop}}
+      - {{when: [call me], book: {{service: Sales}}, then: stop}}
+    own_messages: {{a_day: 100}}
+    on_failed: {{book: {{service: Sales}}}}
+"""
+GENESYS = """
+genesys:
+  base_url: http://127.0.0.1:{page}
+  api_key: file:genesys_api_key
+  engagement: {{}}
 """
 TRIGGERS = """
 triggers:

@@ -150,8 +150,8 @@ def prepare(
     """Make the folder, its secrets and its bridge.yaml where they are missing; the ports may change.
 
     `kinds` are companies that are added to bridge.yaml, and "open-messaging"; `spare` is one that takes over from
-    Twilio. `items`: with a subscriber that makes work items of dead letters; `own`: with answers and a trigger. All of
-    it is its user's alone, also what an earlier version made. Raises NotOurFolder and CannotAdd.
+    Twilio. `items`: with a subscriber that makes work items of dead letters; `own`: with answers, calls and a trigger.
+    All of it is its user's alone, also what an earlier version made. Raises NotOurFolder and CannotAdd.
     """
     make_private_folder(folder, holds="app_secret")
     write_private(folder / ".gitignore", "*\n")
@@ -184,7 +184,7 @@ def prepare(
     )
     if own:
         text = text.replace("    unknown_grace: 3\n", "    unknown_grace: 3\n" + own_messages.ANSWERS, 1)
-        text += own_messages.TRIGGERS
+        text += own_messages.TRIGGERS + own_messages.GENESYS.format(page=ports.page)
     path, made_for = folder / "bridge.yaml", folder / "ports"
     spare = spare or companies.spare(path)
     with_cloud = cloud.NAME in kinds or cloud.added(path)
