@@ -22,7 +22,7 @@ ROUTES = {
     "public": (
         b"POST /webhooks/messages/main", b"POST /webhooks/interactions/main", b"POST /callbacks/twilio/status",
         b"GET /callbacks/twilio/inbound", b"POST /callbacks/mail/status", b"GET /callbacks/mail/inbound",
-        b"GET /m/" + b"A" * 71, b"GET /no",
+        b"GET /m/" + b"A" * 71, b"POST /triggers/textback", b"GET /no",
     ),
     "operator": (b"GET /healthz", b"GET /readyz", b"GET /metrics", b"GET /no"),
 }  # fmt: skip
