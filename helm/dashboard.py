@@ -327,6 +327,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
                 ("sum by (operation) (rate(dcbridge_genesys_new_fields_total{B}[1h]))", "{{operation}} new fields"),
                 ("sum by (outcome) (rate(dcbridge_enrichments_total{B}[5m]))", "data of interactions {{outcome}}"),
                 ("sum by (outcome) (rate(dcbridge_text_back_total{B}[5m]))", "text-back line {{outcome}}"),
+                ("sum by (outcome) (rate(dcbridge_secure_messages_total{B}[5m]))", "secure messages {{outcome}}"),
             ),
         ),
         Panel(

@@ -14,6 +14,7 @@ from dcbridge.genesys import payloads
 from dcbridge.ledger import lane_of
 from dcbridge.ledger.events import Batch, NewEvent
 from dcbridge.ledger.fields import Kind
+from workers import secure_messages
 from workers.context import WorkerContext
 from workers.enrichment import WITHIN
 
@@ -98,6 +99,7 @@ async def _events_of(ctx: WorkerContext, entry: Batch) -> list[StoredEvent]:
     endpoint, body = entry.endpoint, entry.body
     found, nameless = events.split(endpoint, body, at, entry.trace_id)
     await _end_conversations(ctx, found)
+    await secure_messages.noticed(ctx, found)
     for one in nameless:
         ctx.metrics.faults.labels("entity_nameless", endpoint).inc()
         log.warning("entity_without_id", endpoint=endpoint, trace=entry.trace_id)

@@ -12,6 +12,7 @@ from workers import (
     inbound_mail,
     lookups,
     outbound,
+    secure_messages,
 )
 from workers import interactions as splitting
 from workers import receipts as receipts_out
@@ -70,6 +71,12 @@ async def watch(task_id: str) -> None:
     """Ask what became of one call."""
     async with context() as ctx:
         await booking_watch.watch(ctx, task_id)
+
+
+async def notice(task_id: str) -> None:
+    """Tell one consumer that a secure message waits."""
+    async with context() as ctx:
+        await secure_messages.notice(ctx, task_id)
 
 
 async def split(_: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from phonenumbers import SUPPORTED_REGIONS
 
-from dcbridge.config import answer_checks, genesys_cloud, imap, sender_checks, text_back, triggers
+from dcbridge.config import answer_checks, genesys_cloud, imap, secure_messages, sender_checks, text_back, triggers
 from dcbridge.config.inbound import base_of
 from dcbridge.config.statistics import no_watch
 from dcbridge.events.sinks import targets
@@ -72,6 +72,7 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
     yield from (Finding(*one) for one in triggers.check(tree))
     yield from (Finding(*one) for one in genesys_cloud.check(tree, channels))
     yield from (Finding(*one) for one in text_back.check(tree))
+    yield from (Finding(*one) for one in secure_messages.check(tree))
     yield from _secrets(tree)
     yield from _addresses(tree)
     yield from _sinks(tree)

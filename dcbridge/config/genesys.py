@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from dcbridge.config.enrichment import Enrichment
+from dcbridge.config.secure_messages import SecureMessages
 from dcbridge.config.statistics import Statistics
 from dcbridge.config.text_back import TextBack
 from dcbridge.genesys.authentication import Credentials, Grant
@@ -80,6 +81,7 @@ class Genesys(Model):
     )
     engagement: EngagementApi | None = Field(None, description="The Engagement API, which books calls by text.")
     text_back: TextBack | None = Field(None, description="A phone line whose missed calls are answered by a text.")
+    secure_messages: SecureMessages | None = Field(None, description="Texts that say that a secure message waits.")
     keep_message_ids: bool = Field(
         False,
         description="Whether the ids that Digital Channels gives to consumer messages are kept, for"

@@ -433,8 +433,8 @@ class Configuration(Model):
         """Ids of the channels on which dcbridge sends messages of its own."""
         triggered = {one.channel for one in self.triggers.values()}
         its = {name for name, one in self.channels.items() if one.answers or one.own_messages}
-        line = self.genesys.text_back if self.genesys else None
-        called = {line.channel} if line else set[str]()
+        parts = (self.genesys.text_back, self.genesys.secure_messages) if self.genesys else ()
+        called = {one.channel for one in parts if one is not None}
         return frozenset(its | ((triggered | called) & self.channels.keys()))
 
     def quiet_fingerprints(self) -> dict[str, str]:

@@ -29,6 +29,7 @@ from dcbridge.config.models import Channel, Configuration, DigitalChannels, Endp
 from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.routing import Slow, Switch
+from dcbridge.config.secure_messages import SecureMessages
 from dcbridge.config.senders import Country, Sender, TextTemplate
 from dcbridge.config.statistics import Crossed, HoldWhile, Statistics, Watch, WatchedObject
 from dcbridge.config.text_back import TextBack
@@ -158,6 +159,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("genesys.statistics.watch.*name*.crossed", Crossed),
     ("genesys.enrichment", Enrichment),
     ("genesys.text_back", TextBack),
+    ("genesys.secure_messages", SecureMessages),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

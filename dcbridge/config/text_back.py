@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from dcbridge.config.own_messages import SEGMENTS
-from dcbridge.providers.segmentation import segments
-from dcbridge.settings.problems import Path, did_you_mean
+from dcbridge.config import own_texts
 from dcbridge.settings.types import Model, Secret, SomeSeconds, Url
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1600)]
@@ -37,27 +35,11 @@ class TextBack(Model):
     )
 
 
-def check(tree: Mapping[str, Any]) -> Iterator[tuple[Path, str, str, bool]]:
-    """What does not fit, as answer_checks.py has it."""
-    genesys, channels = tree.get("genesys"), tree.get("channels")
-    line = genesys.get("text_back") if isinstance(genesys, Mapping) else None
-    if not isinstance(line, Mapping):
-        return
-    path: Path = ("genesys", "text_back")
-    known = channels if isinstance(channels, Mapping) else {}
-    channel = line.get("channel")
-    if isinstance(channel, str) and channel not in known:
-        yield (*path, "channel"), "is no channel", did_you_mean(channel, known) or "name one of `channels`", True
-    elif isinstance(channel, str) and isinstance(known[channel], Mapping) and known[channel].get("type") == "email":
-        yield (*path, "channel"), "is a channel of type email, and a text-back is an SMS", "name an sms channel", True
+def check(tree: Mapping[str, Any]) -> Iterator[own_texts.Found]:
+    """What does not fit."""
+    line, path = own_texts.part_of(tree, "text_back"), ("genesys", "text_back")
+    yield from own_texts.channel((*path, "channel"), tree, line.get("channel"))
+    yield from own_texts.text((*path, "missed"), line.get("missed"))
     dispositions = line.get("dispositions")
-    texts: dict[Path, object] = {(*path, "missed"): line.get("missed")}
-    if isinstance(dispositions, Mapping):
-        texts |= {(*path, "dispositions", name): text for name, text in dispositions.items()}
-    for place, text in texts.items():
-        if not isinstance(text, str):
-            continue
-        if not text.strip():
-            yield place, "has nothing to read", "", True
-        elif (count := segments(text)) > SEGMENTS:
-            yield place, f"takes {count} SMS, and {SEGMENTS} are the most", "shorten it", True
+    for name, said in dispositions.items() if isinstance(dispositions, Mapping) else ():
+        yield from own_texts.text((*path, "dispositions", name), said)

@@ -2,10 +2,9 @@
 secure email (contract/interactions-webhook.txt, contract/secure-email.txt).
 
     chat     GET {base}/chat/sessions/{sessionId}/{interactionId}    the path of `selfUri`; its answer is not printed
-    email    GET {base}/securemail/{id}/userdata                     data: an object
+    email    GET {base}/securemail/{id}/userdata                     secure_email.py
 
-The host comes from the configuration alone: `selfUri` is what a webhook says, and begins with a placeholder. Of Secure
-Email nothing else is asked here: GET …?read=true stops an email from being routed, and a bare DELETE marks it as read.
+The host comes from the configuration alone: `selfUri` is what a webhook says, and begins with a placeholder.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from dataclasses import dataclass
 
 import httpx
 
+from dcbridge.genesys import secure_email
 from dcbridge.genesys.envelope import Reading
 from dcbridge.genesys.operations import Operation
 
 LONGEST_URI = 2000
 _PART = "[A-Za-z0-9-]{1,64}"
 _SESSION = re.compile(rf"/nexus/v3/(chat/sessions/{_PART}/{_PART})", re.ASCII)
-_ID = re.compile(_PART, re.ASCII)
 _ENVELOPE = frozenset({"status", "statuscode", "operationid", "referenceid", "errors", "path"})
 
 
@@ -41,10 +40,8 @@ class Question:
 def question(base_url: str, media: str, interaction: str, self_uri: object, *, bearer: bool = False) -> Question | None:
     """None where there is nothing to ask. `bearer`: chat sessions want a token besides the key."""
     if media.casefold() == "email":
-        if not _ID.fullmatch(interaction):
-            return None
-        operation = Operation("securemail", "userdata")
-        return Question("userdata", operation, f"{base_url}/securemail/{interaction}/userdata")
+        url = secure_email.user_data_url(base_url, interaction)
+        return Question("userdata", secure_email.USER_DATA, url) if url else None
     if not isinstance(self_uri, str) or len(self_uri) > LONGEST_URI:
         return None
     at = self_uri.rfind("/nexus/v3/")

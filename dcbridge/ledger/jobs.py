@@ -39,6 +39,7 @@ JOBS = {
     # Half of a worker's places at most, as deliveries: a Genesys that hangs must leave room for messages.
     "book": JobKind("workers.jobs.book", EVENTS, "t"),
     "watch": JobKind("workers.jobs.watch", EVENTS, "t"),
+    "notice": JobKind("workers.jobs.notice", EVENTS, "t"),
     "split": JobKind("workers.jobs.split", INBOUND),
     "deliver": JobKind("workers.jobs.deliver", EVENTS, "t"),
 }

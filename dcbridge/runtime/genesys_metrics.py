@@ -26,6 +26,10 @@ class GenesysMetrics:
             "dcbridge_genesys_new_fields", "Fields of their answers that were never seen before.", ["operation"],
             registry=r,
         )  # fmt: skip
+        self.secure_messages = Counter(
+            "dcbridge_secure_messages", "Texts that a secure message waits, by what became of each.", ["outcome"],
+            registry=r,
+        )  # fmt: skip
         self.text_back = Counter(
             "dcbridge_text_back", "What the text-back line heard and did.", ["outcome"], registry=r
         )
