@@ -99,6 +99,7 @@ def build_app(config: SandboxConfig) -> Starlette:
         _file("/document.js", "document.js", "text/javascript"),
         _file("/interactions.js", "interactions.js", "text/javascript"),
         _file("/calls.js", "calls.js", "text/javascript"),
+        _file("/statistics.js", "statistics.js", "text/javascript"),
         _file("/files.js", "files.js", "text/javascript"),
         _file("/mail.js", "mail.js", "text/javascript"),
     ]

@@ -220,6 +220,7 @@ class CometD:
             await reset(request)
             return Response(status_code=500)
         client.connect += 1
+        self._world.counts["cometd.connects"] += 1
         number = client.connect
         client.news.set()  # one that is outstanding is answered: there is one at a time
         client.news = asyncio.Event()

@@ -37,7 +37,9 @@ class Floor:
     """What the statistics are now. Forgotten with everything else at a reset."""
 
     available: bool = True
-    values: dict[Key, tuple[object, int | None]] = field(default_factory=dict)  # value, and ms where they were given
+    values: dict[Key, tuple[object, int | None]] = field(  # value, and ms where they were given
+        default_factory=lambda: {("AverageWaitingTime", "Queue", "VQ_Sales"): (120, None)}  # as the page shows it
+    )
     waits: dict[str, float | None] = field(default_factory=dict)  # by virtual queue
     subscriptions: dict[str, dict[str, Key]] = field(default_factory=dict)  # id -> statisticId -> what
     of_session: dict[str, str] = field(default_factory=dict)  # subscription -> its session's cookie

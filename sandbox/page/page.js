@@ -5,6 +5,7 @@ import { at, clock, make, post, pretty } from "./document.js";
 import { attachment, bubble, stayAtTheEnd } from "./files.js";
 import * as mail from "./mail.js";
 import { drawCalls } from "./calls.js";
+import { forgetStatistics } from "./statistics.js";
 import { drawHeard, drawInteractions, drawItems, forgetInteraction } from "./interactions.js";
 
 const digits = (number) => number.replace(/\D/g, "");
@@ -239,7 +240,7 @@ function connect() {
     mail.newSetting();
     at("mail-port").textContent = `SMTP port ${value.smtp_port}`;
   });
-  on("reset", () => { forget(); setting.off = []; at("company-off").checked = false; at("subscriber-mode").value = "well"; at("queue-offers").value = "now"; at("queue-wait").value = "240"; });
+  on("reset", () => { forget(); setting.off = []; at("company-off").checked = false; at("subscriber-mode").value = "well"; at("queue-offers").value = "now"; at("queue-wait").value = "240"; forgetStatistics(); });
   on("ready", () => {
     requestAnimationFrame(() => { live = true; });
     at("link-dot").classList.add("on");

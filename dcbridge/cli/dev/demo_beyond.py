@@ -13,7 +13,7 @@ import orjson
 from pydantic import SecretStr
 
 from dcbridge.cli.dev.demo import CONSUMER
-from dcbridge.cli.dev.own_messages import ADDRESS, HOURS
+from dcbridge.cli.dev.own_messages import ADDRESS, BUSY, HOURS
 from dcbridge.events.sinks.signing import key_of, signature
 
 PATIENCE = 20.0  # seconds
@@ -50,6 +50,17 @@ class Stage:
         signed = signature([self.trigger_secret], message_id, now, body)
         headers = {"webhook-id": message_id, "webhook-timestamp": str(now), "webhook-signature": signed}
         return self.client.post(f"{self.bridge}/triggers/textback", content=body, headers=headers)
+
+    def counts(self) -> dict[str, int]:
+        """What the sandbox counted."""
+        found: dict[str, int] = self.client.get(f"{self.sandbox}/sandbox/counts").json()
+        return found
+
+    def turns(self, path: str, **what: object) -> Callable[[], bool]:
+        """Turn something of the statistics; whether dcbridge has heard of it: it has connected for the next events."""
+        before = self.counts().get("cometd.connects", 0)
+        self.client.post(f"{self.sandbox}/sandbox/{path}", json=what).raise_for_status()
+        return lambda: self.counts().get("cometd.connects", 0) > before
 
     def step(self, title: str, *, is_so: Callable[[], bool], soon: bool = True) -> None:
         """`soon`: it is waited for; else it has to be so at once."""
@@ -122,4 +133,19 @@ def _call_me(stage: Stage) -> None:
     stage.step("The agent sees none of this", is_so=lambda: "2" not in stage.seen(), soon=False)
 
 
-STORIES: tuple[Callable[[Stage], None], ...] = (_keywords, _trigger, _call_me)
+def _wait(stage: Stage) -> None:
+    queue = {"name": "AverageWaitingTime", "type": "Queue", "id": "VQ_Sales"}
+    stage.step(
+        "dcbridge subscribes to the wait of a queue", is_so=lambda: bool(stage.counts()["statistics.subscriptions"])
+    )
+    heard = stage.turns("statistic", **queue, value=1500)
+    stage.step("The wait rises to 25 minutes", is_so=heard)
+    stage.consumer_writes("WAIT")
+    stage.step("A consumer writes WAIT: it is said", is_so=lambda: "About 25 min at the moment." in stage.texts())
+    stage.step("Statistics are unavailable", is_so=stage.turns("service", state="UNAVAILABLE"))
+    stage.consumer_writes("Wait?")
+    stage.step("WAIT is answered without a number", is_so=lambda: BUSY in stage.texts())
+    stage.step("They are available again", is_so=stage.turns("service", state="AVAILABLE"))
+
+
+STORIES: tuple[Callable[[Stage], None], ...] = (_keywords, _trigger, _call_me, _wait)

@@ -1,13 +1,15 @@
-"""Answers, calls by text and a trigger for `dcbridge dev`, as bridge.yaml has them."""
+"""Answers, calls by text, statistics and a trigger for `dcbridge dev`, as bridge.yaml has them."""
 
 from __future__ import annotations
 
 HOURS, ADDRESS = "We are here from 8 to 18, Monday to Friday.", "Harbour Street 12, Springfield"
+BUSY = "We answer as soon as we can."
 ANSWERS = f"""\
     answers:
       - {{when: [hours], say: "{HOURS}"}}
       - {{when: [address], match: first_word, say: "{ADDRESS}", then: stop}}
       - {{when: [call me], book: {{service: Sales}}, then: stop}}
+      - {{when: [wait], say: "About {{wait:sales-wait}} at the moment.", else: "{BUSY}", then: stop}}
     own_messages: {{a_day: 100}}
     on_failed: {{book: {{service: Sales}}}}
 """
@@ -16,6 +18,13 @@ genesys:
   base_url: http://127.0.0.1:{page}
   api_key: file:genesys_api_key
   engagement: {{}}
+  auth: {{grant: client_credentials, client_id: dcbridge, client_secret: "file:genesys_client_secret"}}
+  statistics:
+    watch:
+      sales-wait:
+        name: AverageWaitingTime
+        object: {{type: Queue, id: VQ_Sales}}
+        crossed: {{above: 1800, back_below: 1200}}
 """
 TRIGGERS = """
 triggers:
