@@ -25,6 +25,7 @@ from workers.context import WorkerContext
 from workers.media_out import with_media
 
 log = structlog.get_logger()
+_WAITED = 0.1  # seconds after a claim until it is worth a look whether an operator has stopped anything since
 
 
 async def send(ctx: WorkerContext, ref: str) -> None:
@@ -97,9 +98,11 @@ class _ClaimLost(Exception):
     """Nothing was written, and the message may have moved on: it has to be claimed and read again."""
 
 
-async def _kept(ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, since: float) -> float:
-    """When the message was claimed last: now, where it was long ago. Raises _ClaimLost."""
-    if not ctx.claim_may_be_lost(since):
+async def _kept(
+    ctx: WorkerContext, ref: str, claim: str, claimed: MessageClaim, since: float, *, ask: bool = False
+) -> float:
+    """When the message was claimed last: now, where it was long ago, or with `ask`. Raises _ClaimLost."""
+    if not (ask or ctx.claim_may_be_lost(since)):
         return since
     since = time.monotonic()
     try:
@@ -230,7 +233,8 @@ async def _send_part(
 
     async def turn() -> None:
         nonlocal began
-        await _kept(ctx, ref, claim, claimed, since)
+        waited = time.monotonic() - since > _WAITED
+        await _kept(ctx, ref, claim, claimed, since, ask=waited and await ctx.ledger.controls.any())
         began = time.monotonic()
 
     try:

@@ -58,6 +58,11 @@ function controls.stops(ref, known)
   return nil
 end
 
+-- Whether a message that is claimed is stopped, or its provider.
+function controls.halts(ref, channel, provider, lane)
+  return controls.of('p/' .. (provider or '')) or controls.stops(ref, {channel, [9] = lane})
+end
+
 -- When the time to live of a message ends, with the times for which it stood still since it was accepted.
 function controls.ends_at(ref, known)
   local ends, began = tonumber(known[3]) or 0, tonumber(known[2]) or 0

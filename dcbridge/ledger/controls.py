@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from dcbridge.ledger.script import Script, ms, slices, word
 
@@ -114,6 +114,13 @@ class Controls:
     async def end(self, target: Target, *, by: str, why: str = "") -> bool:
         """What waits for it goes on; False where it was not stopped."""
         return bool(await self._script.record("control_end", target.key, by, why))
+
+    async def any(self) -> bool:
+        """Whether anything is stopped; False where Redis does not say so: whoever asks has a claim."""
+        try:
+            return bool(await cast(Awaitable[bool], self._redis.hexists("dcb:watched", "controls")))
+        except (RedisError, OSError):
+            return False
 
     async def all(self) -> list[Control]:
         """Those in force, the oldest first, with how many messages wait for each."""

@@ -109,6 +109,16 @@ local function reported_meanwhile(ref, part, keep_ms, code)
   return part_taken(ref, tonumber(part), tonumber(f[1] or '1'), f[2] or '', '0', tonumber(f[3]), keep_ms)
 end
 
+-- A claim that is asked for again, of which nothing is written yet, ends where an operator has stopped the message since.
+function controls.give_back(ref, channel, part, keep_ms)
+  routes.give_back(ref, channel)
+  local state = reported_meanwhile(ref, part, keep_ms, 'paused')
+  if state then return state end
+  routes.unclaim(ref, channel)
+  line_up(ref)
+  return 'paused'
+end
+
 -- What somebody who knows says of a part: the state, and "repeated", "late" or "gone" where it changes nothing.
 -- status: sent, delivered, failed or removed. A terminal state never changes; a part never goes back. `provider`: who says
 -- so; "" where that is not asked.
@@ -219,6 +229,7 @@ function verbs.claim()
   if not f[1] then return {'gone'} end
   if f[1] == S.sending then
     if f[4] ~= token then return {'busy'} end
+    if controls.any and controls.halts(ref, f[6], f[11], f[2]) then return {controls.give_back(ref, f[6], f[5], keep_ms)} end
     redis.call('HSET', key, F.lease_ends, now + lease)
     redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
   elseif f[1] == S.accepted or f[1] == S.retry then

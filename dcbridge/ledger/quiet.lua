@@ -21,7 +21,7 @@ local function opens(until_ms, left_ms)
 end
 
 -- As if it had not been claimed. -> whether it was the first time
-local function unclaim(ref, channel)
+function routes.unclaim(ref, channel)
   local key = 'dcb:m:' .. ref
   local booked = redis.call('HGET', key, F.booked_by)
   redis.call('HINCRBY', key, F.attempts, -1)
@@ -36,7 +36,7 @@ local function unclaim(ref, channel)
 end
 
 -- What it booked is for others: its place in time, and in the probe of an open breaker.
-local function give_back(ref, channel)
+function routes.give_back(ref, channel)
   local limits = routes.of(ref, channel)
   for _, limit in ipairs(limits or {}) do
     local arrival = limit.rate > 0 and tonumber(redis.call('GET', 'dcb:tat:' .. limit.key))
@@ -64,10 +64,10 @@ function verbs.quiet_hold()
   if a.how == 'send' then return 'send' end
   local till, channel = opens(tonumber(a.until_ms), tonumber(a.left_ms)), f[7]
   local over = till > tonumber(f[6]) and till > controls.ends_at(ref, known_of(ref))
-  give_back(ref, channel)
+  routes.give_back(ref, channel)
   local state = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
   if state then return state end
-  unclaim(ref, channel)
+  routes.unclaim(ref, channel)
   if a.how == 'fail' or over then
     return finish(ref, S.failed, a.how == 'fail' and '350' or '305', a.detail, 'Failed', tonumber(a.keep_ms))
   end

@@ -264,6 +264,29 @@ async def test_of_what_a_newer_version_or_damage_has_left_nothing_breaks(bench: 
     assert await bench.claim(await bench.put("m-2", to_id="1")) == "go"
 
 
+@pytest.mark.parametrize("target", STOPS, ids=lambda one: one.what.value)
+async def test_a_claim_of_which_nothing_is_written_is_given_back_when_it_is_asked_for_again(
+    bench: ControlBench, target: Target
+) -> None:
+    """As of a message that waits in a worker for the window of its session."""
+    await bench.limit(provider="5 1 1")
+    ref = await bench.put()
+    for _ in range(2):
+        assert await bench.claim(ref) == "go"
+        await bench.stop(target)
+        assert await bench.claim(ref, "another") == "busy"
+        assert await bench.claim(ref) == "paused"
+        entry = await bench.ledger.messages.entry(ref)
+        assert (entry.state, entry.attempts, entry.total_attempts, entry.token) == ("accepted", 0, 0, "")
+        assert await bench.redis.zcard("dcb:flight:p-acme") == 0
+        await bench.drop_jobs()
+        await bench.resume(target)
+        assert await bench.goes() == [ref]
+        await bench.drop_jobs()
+    assert await bench.claim(ref) == "go"
+    assert await bench.difference() == 0
+
+
 # ---------------------------------------------------------------- cancel
 
 

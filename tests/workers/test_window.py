@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
 from dcbridge.config.windows import ahead
+from dcbridge.ledger.controls import Target, What
 from dcbridge.smpp.pdu import Command, Header
 from tests.transport.test_smpp import Smsc, answers
 from tests.workers.test_binds import CONFIGURATION, Side, beside, bound, until
@@ -66,6 +67,26 @@ async def test_who_waited_long_for_the_window_asks_whether_the_message_is_still_
         assert len(side.smscs[0].statuses(Command.SUBMIT_SM)) == 1 + sent
         entry = await worker.ledger.messages.entry(second)
         assert (entry.state, entry.total_attempts) == (state, 1)
+
+
+async def test_who_waits_for_the_window_does_not_send_what_an_operator_has_stopped(
+    redis: Redis, redis_server: EmbeddedRedis
+) -> None:
+    async with beside(redis, redis_server.url, _first_is_silent) as side:
+        worker = await _with_a_window_of_one(side)
+        first, second = await side.accept(worker, "m-1"), await side.accept(worker, "m-2", to="16504661150")
+        sending = asyncio.create_task(outbound.send(worker, first))
+        await until(lambda: side.smscs[0].statuses(Command.SUBMIT_SM))
+        waiting = asyncio.create_task(outbound.send(worker, second))
+        await _claimed(worker, second)
+        await worker.ledger.controls.begin(Target(What.PROVIDER, "acme"), by="ann")
+        await asyncio.sleep(0.2)
+        [number] = [header.sequence for header, _ in side.smscs[0].heard if header.command == Command.SUBMIT_SM]
+        side.smscs[0].say(Command.SUBMIT_SM_RESP, number, b"late\0")
+        await asyncio.gather(sending, waiting)
+        assert len(side.smscs[0].statuses(Command.SUBMIT_SM)) == 1
+        entry = await worker.ledger.messages.entry(second)
+        assert (entry.state, entry.total_attempts) == ("accepted", 0)
 
 
 async def test_a_session_that_ends_leaves_those_that_wait_for_the_next_one(
