@@ -17,7 +17,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger, lane_of, moment
 from dcbridge.ledger.controls import AT_ONCE, CANCELLED, REJECTED, Control, Target, What
 from dcbridge.ledger.fields import MessageEntry, State
-from dcbridge.ledger.reports import search
+from dcbridge.ledger.reports import books, overview, search
 from dcbridge.messages import channel_of, message_ref, own_books
 from dcbridge.settings.problems import did_you_mean
 
@@ -245,8 +245,6 @@ class UnderWay:
 
 async def under_way(ledger: Ledger) -> UnderWay:
     """At this moment."""
-    from dcbridge.ledger.reports import books, overview
-
     seen = await overview.read(ledger.redis)
     found = await books.read(ledger.redis)
     return UnderWay(
@@ -255,6 +253,18 @@ async def under_way(ledger: Ledger) -> UnderWay:
         tasks=sum(found.tasks.values()),
         queued=sum(queue.depth for queue in seen.queues),
     )
+
+
+async def worker(ledger: Ledger, named: str) -> overview.Worker:
+    """One that is registered, by its name, its host, or its host and process id. Raises UnknownName."""
+    found = [
+        one
+        for one in (await overview.read(ledger.redis)).workers
+        if named in (one.name, one.host, f"{one.host}:{one.pid}")
+    ]
+    if len(found) != 1:
+        raise UnknownName(f"{len(found) or 'no'} workers go by this name; dcbridge status --json has their names")
+    return found[0]
 
 
 def as_json(control: Control) -> Mapping[str, Any]:

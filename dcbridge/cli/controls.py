@@ -123,7 +123,8 @@ def resume(
         list[str],
         typer.Argument(
             metavar="[WHAT] NAME",
-            help="As with pause; or hold CHANNEL, or all. One word alone is a provider, or subscribers/NAME.",
+            help="As with pause; or hold CHANNEL, worker NAME, or all. One word alone is a provider or"
+            " subscribers/NAME.",
         ),
     ],
     why: WhyOption = "",
@@ -171,6 +172,8 @@ async def _target(session: Session, words: Sequence[str], channel: str) -> Targe
             return None
         return Target.of(f"p/{words[0]}")
     kinds = [*_KINDS, What.HOLD]
+    if len(words) == 2 and words[0] == What.WORKER:
+        return Target(What.WORKER, words[1])
     if len(words) != 2 or words[0] not in kinds:
         raise typer.BadParameter("say what and its name: provider NAME, channel ID, subscriber NAME, conversation REF")
     what, name = What(words[0]), typed(words[1])
@@ -203,7 +206,7 @@ def ends_it(target: Target) -> str:
 def told(one: Control, at: float) -> str:
     """One line of `dcbridge status`, and of `dcbridge trace`: what, who, since when, why, until when, how to end it."""
     name = f"conversation {one.target.name}" if one.target.what == What.CONVERSATION else _named(one.target)
-    word = {What.HOLD: "held for review", What.ALL: "drained"}.get(one.target.what, "paused")
+    word = {What.HOLD: "held for review", What.ALL: "drained", What.WORKER: "drained"}.get(one.target.what, "paused")
     until = f", until {utc(one.until)[:19]}Z" if one.until else ""
     still = "; time to live stands still" if one.stands_still else ""
     why = f": {one.why}" if one.why else ""
@@ -218,6 +221,10 @@ def told(one: Control, at: float) -> str:
 
 
 def drain(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[worker NAME]", help="One worker alone: its name, its host, or host:pid."),
+    ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until nothing is under way, and show what is.")] = True,
     why: WhyOption = "",
     until: UntilOption = "",
@@ -228,16 +235,41 @@ def drain(
     """Send no message more, of any channel, and say when it is safe to stop the processes.
 
     Webhooks are accepted; receipts, callbacks and consumer messages go on. `dcbridge resume all` ends it. Ctrl-C ends
-    the look, not the drain.
+    the look, not the drain. With `worker NAME` this worker alone takes no more jobs; `dcbridge resume worker NAME`
+    ends it.
     """
     lasts = _lasts(until)
 
     async def work(session: Session) -> int:
+        if words:
+            return await _drain_worker(session, words, lasts, who_acts(by, why), wait=wait)
         if await _begin(session, Target(What.ALL), lasts, who_acts(by, why), still=still):
             return NO
         return await _look_until_safe(session) if wait else 0
 
     raise at_the_ledger(config, work)
+
+
+async def _drain_worker(session: Session, words: Sequence[str], lasts: float, who: Who, *, wait: bool) -> int:
+    """A worker that has gone meanwhile has nothing under way either."""
+    if len(words) != 2 or words[0] != What.WORKER:
+        raise typer.BadParameter("say worker and its name, or nothing for the whole installation")
+    try:
+        name = (await controls.worker(session.ledger, words[1])).name
+        if await _begin(session, Target(What.WORKER, name), lasts, who, still=False):
+            return NO
+        before = -1
+        while wait and (jobs := (await controls.worker(session.ledger, name)).in_flight):
+            if jobs != before:
+                out.print(f"under way: {jobs:,} jobs")
+            before = jobs
+            await asyncio.sleep(0.5)
+    except UnknownName as error:
+        say_error(str(error))
+        return NO
+    if wait:
+        out.print("Nothing is under way in this worker: it is safe to stop.")
+    return 0
 
 
 async def _look_until_safe(session: Session) -> int:

@@ -5,7 +5,8 @@
 --   dcb:line:k-<what>      messages that wait for its end
 --
 -- <what> is "p/<provider>" or "p/subscribers/<name>", "c/<channel>", "h/<channel>" of one whose messages are held for
--- review, "l/<lane>" of a conversation, and "a/" of all messages, while an installation is drained.
+-- review, "l/<lane>" of a conversation, "a/" of all messages, while an installation is drained, and "w/<worker>" of a worker
+-- that takes no jobs (take.lua).
 --
 -- `controls.any` is a field of dcb:watched, which every call reads: where nothing is stopped, nothing more is read.
 --

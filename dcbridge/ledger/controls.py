@@ -31,9 +31,10 @@ class What(StrEnum):
     CONVERSATION = "conversation"
     HOLD = "hold"  # of a channel, for review
     ALL = "all"  # of an installation that is drained
+    WORKER = "worker"  # one that takes no jobs
 
 
-_LETTERS = {What.CHANNEL: "c", What.CONVERSATION: "l", What.HOLD: "h", What.ALL: "a"}
+_LETTERS = {What.CHANNEL: "c", What.CONVERSATION: "l", What.HOLD: "h", What.ALL: "a", What.WORKER: "w"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,8 @@ def _lines(target: Target, limits: dict[bytes, bytes]) -> list[str]:
     """Where messages stand that wait for it. The first of a channel may stand in its provider's line as well."""
     if target.what == What.SUBSCRIBER:
         return [f"dcb:backlog:{target.name}"]
+    if target.what == What.WORKER:
+        return []
     if target.what != What.PROVIDER:
         return [f"dcb:line:k-{target.key}"]
     own = [channel.decode() for channel, line in limits.items() if target.name in line.decode().split()]

@@ -1,14 +1,16 @@
 -- Take up to ARGV[1] jobs from the queues in their order, as started by worker ARGV[2].
 -- ARGV: limit, worker name, ISO time, Unix time when RQ may call them abandoned, an id popped already or "", the largest
 -- data that a job of ours can have, then each queue and how many of it at most.
--- -> {{job id, queue, data}, …}, nil while `rq suspend` holds. A job whose hash is gone is skipped: the ledger knows what
+-- -> {{job id, queue, data}, …}, nil while `rq suspend` holds, or this worker is drained (controls.lua). A job whose hash is gone is skipped: the ledger knows what
 -- it was for. Larger data is given as none at all: whoever writes to Redis shall not fill a worker's memory.
 -- What a job is for is looked at soon: a worker that is killed now has claimed nothing, and nobody would miss it.
 local out, left = {}, tonumber(ARGV[1])
 local LOOK = 5000 -- ms
 local clock = redis.call('TIME')
 local look = clock[1] * 1000 + math.floor(clock[2] / 1000) + LOOK
-if redis.call('EXISTS', 'rq:suspended') == 1 and ARGV[5] == '' then return false end
+local stopped = redis.call('EXISTS', 'rq:suspended') == 1
+local drained = redis.pcall('HEXISTS', 'dcb:controls', 'w/' .. ARGV[2]) == 1
+if (stopped or drained) and ARGV[5] == '' then return false end
 
 local function start(id, queue)
   local key = 'rq:job:' .. id
@@ -38,7 +40,7 @@ end
 local popped = 0
 if ARGV[5] ~= '' then
   start(ARGV[5], ARGV[7])
-  popped, left = 1, left - 1
+  popped, left = 1, drained and 0 or left - 1
 end
 for i = 7, #ARGV, 2 do
   local most = math.min(left, tonumber(ARGV[i + 1]) - (i == 7 and popped or 0))

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from dcbridge.ledger.controls import CANCELLED
+from dcbridge.ledger.lua import take_script
 from tests.cli.session import CONSUMER, Session
 from tests.cli.test_status import problems, status
 
@@ -202,6 +203,32 @@ async def test_a_drained_installation_says_when_it_is_safe_to_stop(session: Sess
     assert problem.startswith("this installation is drained by ")
     assert (await session.types("resume", "all")).code == 0
     assert await problems(session) == []
+
+
+async def test_a_worker_that_is_drained_takes_no_jobs(session: Session) -> None:
+    channel = await hired(session)
+    worker = await session.hires()
+    assert (await session.types("drain", "worker", "nowhere")).code == 1
+    assert (await session.types("drain", "planet", "mars")).code == 2
+    said = await session.types("drain", "worker", worker.name, "--by", "ann")
+    assert (said.code, said.out.splitlines()[-1]) == (0, "Nothing is under way in this worker: it is safe to stop.")
+    [ref] = await some(session, 1, channel)
+    take = session.redis.register_script(take_script())
+
+    async def takes(name: str, popped: str = "") -> Any:
+        return await take(args=[10, name, "2026-11-26T00:00:00Z", 9_999_999_999, popped, 1000, "outbound", 10])
+
+    assert await takes(worker.name) is None
+    [job] = await session.redis.lrange("rq:queue:outbound", 0, -1)
+    await session.put("m-8", channel_id=channel, to_id=f"{CONSUMER}8")
+    await session.redis.lrem("rq:queue:outbound", 1, job)
+    assert [row[0] for row in await takes(worker.name, job.decode())] == [job]  # what it has popped, and no more
+    assert len(await takes("another")) == 1
+    [problem] = await problems(session)
+    assert problem.startswith(f"worker {worker.name} is drained by ann")
+    assert (await session.types("resume", "worker", worker.name)).code == 0
+    assert await takes(worker.name) == []
+    assert ref
 
 
 async def test_a_worker_of_an_older_version_is_named_while_something_is_paused(session: Session) -> None:

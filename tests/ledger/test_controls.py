@@ -244,7 +244,7 @@ async def test_a_stop_that_is_forgotten_by_a_field_is_found_by_the_sweep(bench: 
 
 
 async def test_no_more_than_so_many_are_in_force(bench: ControlBench) -> None:
-    rows = {f"l/{n:018x}": '1 0 0 {"by": "", "why": ""}' for n in range(1000)}
+    rows: dict[Any, Any] = {f"l/{n:018x}": '1 0 0 {"by": "", "why": ""}' for n in range(1000)}
     await bench.redis.hset("dcb:controls", mapping=rows)
     assert await bench.stop(STOPS[1]) is None
     await bench.redis.hdel("dcb:controls", next(iter(rows)))
@@ -252,9 +252,8 @@ async def test_no_more_than_so_many_are_in_force(bench: ControlBench) -> None:
 
 
 async def test_of_what_a_newer_version_or_damage_has_left_nothing_breaks(bench: ControlBench) -> None:
-    await bench.redis.hset(
-        "dcb:controls", mapping={"z/new": "1 0 0 {}", "c/bad": "what", "p/x": b"\xff", "nothing": ""}
-    )
+    left: dict[Any, Any] = {"z/new": "1 0 0 {}", "c/bad": "what", "p/x": b"\xff", "nothing": ""}
+    await bench.redis.hset("dcb:controls", mapping=left)
     await bench.sweep()
     assert await bench.ledger.controls.all() == []
     assert await bench.claim(await bench.put()) == "go"
