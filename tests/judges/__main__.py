@@ -24,6 +24,7 @@ JUDGES: dict[str, tuple[str, Judge]] = {
     "authentication": ("Genesys' client of Authentication", clients.authentication),
     "statistics": ("Genesys' client of Statistics", clients.statistics),
     "engagement": ("Genesys' client of Engagement", clients.engagement),
+    "callbacks": ("Genesys' client of Engagement: callbacks", clients.callbacks),
     "cometd-client": ("CometD's client", clients.cometd),
     "cometd-server": ("CometD's server", bayeux.judge),
     "authlib": ("Authlib, as client and as server", authlib.judge),

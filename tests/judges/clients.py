@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
+from dcbridge.genesys.engagement import Engagement
 from tests.judges.rows import FAILED, PASSED, Row
 from tests.judges.stage import Stage
 
@@ -21,14 +24,21 @@ async def engagement(stage: Stage) -> list[Row]:
     return await _judged(stage, "engagement.mjs")
 
 
+async def callbacks(stage: Stage) -> list[Row]:
+    stage.cloned("engagement-client-js", "engagement-client-js")
+    at = (datetime.now(UTC) + timedelta(hours=3)).replace(microsecond=0)
+    ours = Engagement("https://x").create("Sales", "+16504661149", at, {"dcbRef": "book-1"}, "en-US")
+    return await _judged(stage, "callbacks.mjs", OUR_REQUEST=ours.content.decode())
+
+
 async def cometd(stage: Stage) -> list[Row]:
     stage.node()
     return await _judged(stage, "cometd.mjs")
 
 
-async def _judged(stage: Stage, script: str) -> list[Row]:
+async def _judged(stage: Stage, script: str, **more: str) -> list[Row]:
     async with stage.sandbox() as (url, world):
-        rows = await stage.run(script, url)
+        rows = await stage.run(script, url, **more)
         broken = sorted({f"{one.rule} ({one.detail})" for one in world.violations})
     what = "no rule of the sandbox is broken by it"
     return [*rows, Row(what, FAILED, "; ".join(broken)[:300]) if broken else Row(what, PASSED)]

@@ -80,7 +80,7 @@ class Stage:
             app.state.world.switches.statistics.held = 5.0
             yield url, app.state.world
 
-    async def run(self, script: str, url: str) -> list[Row]:
+    async def run(self, script: str, url: str, **more: str) -> list[Row]:
         """What one script found."""
         environment = {
             "SANDBOX": url,
@@ -89,6 +89,7 @@ class Stage:
             "CLIENT_SECRET": ACCOUNT.client_secret,
             "USERNAME_THERE": ACCOUNT.username,
             "PASSWORD": ACCOUNT.password,
+            **more,
         }
         said, errors, code = await _run(self.node(), script, environment)
         rows = [Row(**json.loads(line)) for line in said.splitlines() if line.startswith("{")]

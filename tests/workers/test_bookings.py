@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.booking import Book, Texts
 from dcbridge.ledger.consent import OptOut
+from dcbridge.replay import Replay
 from tests.workers.booking_side import BookingSide, booking_side
 from tests.workers.far_side import CONSUMER, SMS, saying
 from tests.workers.test_reconciler_and_inbound import letters
@@ -330,3 +331,17 @@ def test_a_local_time_has_a_date_where_it_is_not_today() -> None:
 
 def test_a_job_is_over_before_its_lease() -> None:
     assert 2 * engagement.SHARE < 1
+
+
+async def test_a_call_that_genesys_refused_is_booked_by_a_replay(side: BookingSide) -> None:
+    side.switch.mode, side.switch.only = "400", "create"
+    await side.writes("call me")
+    side.switch.mode = "ok"
+    ledger = side.context.ledger
+    letter = await anext(ledger.dead_letters.read(await ledger.dead_letters.ids()))
+    assert letter is not None
+    said = await Replay(ledger, side.context.configuration).one(letter)
+    assert (said.done, said.says) == (True, "the call will be booked again")
+    await side.works()
+    assert await side.told() == [NOW]
+    assert len(side.calls) == 1
