@@ -6,4 +6,4 @@ from tests.faults.own_kill import run
 
 
 def test_each_answer_and_each_triggered_text_is_sent_once() -> None:
-    assert run(consumers=12, kills=4) == []
+    assert run(consumers=8, kills=3) == []

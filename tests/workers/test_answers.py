@@ -9,17 +9,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import structlog.testing
 from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.answers import AnswerRule
 from dcbridge.config.consent import Consent
 from dcbridge.config.own_messages import OwnMessages
+from dcbridge.config.quiet_hours import QuietHours
 from dcbridge.ledger.reports.books import read
 from dcbridge.messages import message_ref, own_books
 from dcbridge.own_messages import Said
 from tests.ledger.ledger_bench import Bench
 from tests.workers.far_side import SMS, FarSide, far_side
+from tests.workers.test_quiet_hours import around_now
 from tests.workers.test_reconciler_and_inbound import inbound_callback, read_one, status_callback
 from workers import outbound, receipts
 from workers.answers import Registry, filled
@@ -179,8 +182,10 @@ async def test_placeholders_and_actions_are_those_of_the_registry(side: FarSide)
     registry = Registry({"wait": wait, "breaks": breaks})
     heard = Heard("c-1", SMS, CONSUMER, "WAIT")
     assert await filled(side.context, heard, "About {wait:sales}.", registry) == "About 4 minutes."
-    for unknown in ("{wait:service}", "{breaks:x}", "{other:x}"):
-        assert await filled(side.context, heard, f"About {unknown}.", registry) is None
+    with structlog.testing.capture_logs() as logged:  # to show what broke takes two seconds
+        for unknown in ("{wait:service}", "{breaks:x}", "{other:x}"):
+            assert await filled(side.context, heard, f"About {unknown}.", registry) is None
+    assert [one["event"] for one in logged] == ["answer_internal_error"]
     assert asked == [f"{SMS} sales", f"{SMS} service"]
 
 
@@ -213,3 +218,25 @@ async def test_operators_see_what_caused_it(side: FarSide) -> None:
     assert 'dcbridge_own_messages_total{channel="0123456789",result="queued"} 1.0' in text
     assert "(unknown)" not in text.split("dcbridge_books_total")[2]
     assert said.ref == message_ref(SMS, said.message_id)
+
+
+async def test_at_night_who_has_just_written_is_answered_and_others_wait(side: FarSide) -> None:
+    configuration = side.context.configuration
+    night = {"zone": "America/Los_Angeles", "times": [around_now("America/Los_Angeles")]}
+    channel = configuration.channels[SMS].model_copy(update={"quiet_hours": QuietHours.model_validate(night)})
+    channels = {**configuration.channels, SMS: channel}
+    side.context = replace(side.context, configuration=configuration.model_copy(update={"channels": channels}))
+    await side.context.announce()
+    await read_one(side, inbound_callback(text="hours"))
+    [answer] = await own_refs(side)
+    await outbound.send(side.context, answer)
+    assert (await side.entry(answer)).state == "sent"
+    other = await say(
+        side.context, channel=SMS, consumer="16504661148", text="x", cause="a trigger", time_to_live=86_400
+    )
+    late = await say(side.context, channel=SMS, consumer="16504661147", text="y", cause="2")
+    for said in (other, late):
+        await outbound.send(side.context, said.ref)
+    waits, fails = await side.entry(other.ref), await side.entry(late.ref)
+    assert (waits.state, waits.line[:2]) == ("accepted", "n-")
+    assert (fails.state, fails.reason, len(side.provider.heard)) == ("failed", "305", 1)
