@@ -168,13 +168,10 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             ),
         ),
         Panel(
-            "Paused by an operator", "short", "1, or how many conversations.",
-            (("max by (kind, name) (dcbridge_paused{B})", "{{kind}} {{name}}"),),
-        ),
-        Panel(
             "Breaker", "short", "1 while nothing is sent; and what waits for it.",
             (
                 ("max by (provider) (dcbridge_breaker_open{B})", "{{provider}} open"),
+                ("max by (kind, name) (dcbridge_paused{B})", "{{kind}} {{name}} paused by an operator"),
                 ("max by (provider) (dcbridge_breaker_parked{B})", "{{provider}} parked"),
                 ("max by (provider) (dcbridge_breaker_openings{B})", "{{provider}} openings in an hour"),
             ),
