@@ -223,14 +223,8 @@ ROWS: dict[str, tuple[Panel, ...]] = {
             "Messages of dcbridge's own", "short", "What was caused in an hour, by triggers and by keyword rules.",
             (
                 ("sum by (trigger, result) (increase(dcbridge_triggers_total{B}[1h]))", "{{trigger}} {{result}}"),
-                (
-                    "sum by (channel, result) (increase(dcbridge_own_messages_total{B}[1h]))",
-                    "{{channel}} {{result}}",
-                ),
-                (
-                    "sum by (channel, rule, result) (increase(dcbridge_answers_total{B}[1h]))",
-                    "{{channel}} {{rule}} {{result}}",
-                ),
+                ("sum by (channel, result) (increase(dcbridge_own_messages_total{B}[1h]))", "{{channel}} {{result}}"),
+                ("sum by (rule, result) (increase(dcbridge_answers_total{B}[1h]))", "{{rule}} {{result}}"),
             ),
         ),
         Panel(
