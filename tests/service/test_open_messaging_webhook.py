@@ -121,6 +121,7 @@ async def test_what_is_no_message_is_counted_and_not_stored(
     client: ServiceClient, changes: dict[str, Any], outcome: str
 ) -> None:
     assert (await post(client, TEXT | changes, RETIRED)).status_code == 401
+    assert (await post(client, of(SECOND, **changes), SECRET)).status_code == 401
     answer = await post(client, TEXT | changes)
     assert (answer.status_code, answer.json()) == (200, {})
     assert counted(client, outcome) == 1
