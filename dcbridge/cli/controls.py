@@ -165,13 +165,13 @@ async def _target(session: Session, words: Sequence[str], channel: str) -> Targe
     configuration = session.configuration
     if len(words) == 1 and words[0] == What.ALL:
         return Target(What.ALL)
-    if len(words) == 1:
+    kinds = [*_KINDS, What.HOLD]
+    if len(words) == 1 and words[0] not in kinds:
         accounts = [*configuration.providers, *(f"subscribers/{one}" for one in configuration.subscribers)]
         if words[0] not in accounts:
             say_error(no_such("provider or subscriber", words[0], accounts))
             return None
         return Target.of(f"p/{words[0]}")
-    kinds = [*_KINDS, What.HOLD]
     if len(words) == 2 and words[0] == What.WORKER:
         return Target(What.WORKER, words[1])
     if len(words) != 2 or words[0] not in kinds:

@@ -119,7 +119,7 @@ class Controls:
     async def any(self) -> bool:
         """Whether anything is stopped; False where Redis does not say so: whoever asks has a claim."""
         try:
-            return bool(await cast(Awaitable[bool], self._redis.hexists("dcb:watched", "controls")))
+            return await self._redis.hexists("dcb:watched", "controls")
         except (RedisError, OSError):
             return False
 

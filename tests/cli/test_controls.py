@@ -219,7 +219,8 @@ async def test_a_worker_that_is_drained_takes_no_jobs(session: Session) -> None:
         return await take(args=[10, name, "2026-11-26T00:00:00Z", 9_999_999_999, popped, 1000, "outbound", 10])
 
     assert await takes(worker.name) is None
-    [job] = await session.redis.lrange("rq:queue:outbound", 0, -1)
+    queued: list[Any] = await session.redis.lrange("rq:queue:outbound", 0, -1)
+    [job] = queued
     await session.put("m-8", channel_id=channel, to_id=f"{CONSUMER}8")
     await session.redis.lrem("rq:queue:outbound", 1, job)
     assert [row[0] for row in await takes(worker.name, job.decode())] == [job]  # what it has popped, and no more

@@ -31,6 +31,10 @@ NOTHING = [
     ("subscribers list", 0),
     ("subscribers list --json", 0),
     ("resume twilio", 0),
+    ("resume provider twilio", 0),
+    ("resume all", 0),
+    ("audit", 0),
+    ("audit --json", 0),
     ("provider list", 0),
     ("provider list --json", 0),
     ("provider clear twilio", 0),
@@ -51,6 +55,9 @@ NOT_THERE = [
     "fail nobody", "fail nobody --dry-run", "fail 0123456789",
     "provider drain nobody", "provider prefer nobody", "provider clear nobody", "provider drain twilio", "drill nobody",
     "drill twilio", "drill twilio --share 1%",
+    "pause provider nobody", "pause channel nobody", "pause subscriber nobody", "pause conversation m-none",
+    "hold nobody", "cancel m-none", "cancel --channel nobody", "retry m-none", "release m-none", "reject m-none",
+    "drain worker nobody",
     "aside show m:none", "aside show m:none --json", "aside back m:none", "aside drop m:none",
     "trigger nobody --to +16504661149",
 ]  # fmt: skip
@@ -62,6 +69,8 @@ WRONG = [
     "mail-in extra", "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
     "provider", "provider drain", "provider prefer", "provider clear", "drill",
     "genesys", "genesys login", "genesys check", "genesys nothing",
+    "pause", "pause provider", "pause planet mars", "resume planet mars", "hold", "cancel", "cancel --state sent",
+    "cancel m-1 --all", "retry", "release", "reject", "drain planet mars", "audit --limit 0",
     "fail", "aside", "aside show", "aside back", "aside drop", "trigger", "trigger textback",
     "consent", "consent show", "consent add", "consent lift", "consent import", "consent show +16504661149",
 ]  # fmt: skip
@@ -75,6 +84,8 @@ AT_REDIS = [
     "provider list", "provider list --json", "provider drain twilio", "provider prefer twilio", "provider clear twilio",
     "drill twilio", "drill twilio --json",
     "genesys login", "genesys check", "shapes", "shapes --json",
+    "pause provider twilio", "hold 0123456789", "cancel m-1", "cancel --all", "retry m-1", "release m-1", "reject m-1",
+    "drain", "drain worker one", "audit", "audit --json",
     "fail nobody", "aside list", "aside list --json", "aside show m:1", "aside back m:1", "aside drop m:1",
     "trace m-1", "trace m-1 --json", "trace m-1 --search", "status", "status --json",
 ]  # fmt: skip
