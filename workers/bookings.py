@@ -285,6 +285,9 @@ async def _create(job: _Job, at: datetime | None, wait: float | None = None) -> 
             case "taken":
                 await _say(job, "already", job.book.texts.already)
                 return "already"
+            case "many":
+                await _say(job, "closed", job.book.texts.closed)
+                return "too_many"
             case "booked":
                 return await _tell_booked(job, at, None)
             case "creating" | "unknown":  # a worker was killed, or stood still, in the middle of its request

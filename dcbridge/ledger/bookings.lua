@@ -4,12 +4,17 @@
 --   dcb:booking:<key>   the call of a consumer: state (creating, booked, unknown), task (that asked for it) and token
 --                       (of its claim), id (of Genesys, "" where it named none), time (ms, 0 for now)
 --
+--   dcb:booked:<key>    how many requests to book a consumer has caused within a day
+--
 -- <key> is "<channel>:<token of the consumer>". How far the request of one task has come is also in the task itself
 -- (F.booking), and stays there: "creating" before its bytes are written, then "booked" or "unknown"; nothing where it is
 -- certain that Genesys did not take it. A request has no key for repetitions, so a task writes one once.
 
--- @verb booking_begin id token key time_ms keep_ms -> go|stale|taken|creating|booked|unknown
--- go: the caller may write the request. taken: the consumer has another call. Else how far it had come before.
+local DAY = 86400000 -- ms
+
+-- @verb booking_begin id token key time_ms keep_ms most -> go|stale|taken|many|creating|booked|unknown
+-- go: the caller may write the request. taken: the consumer has another call; many: has had `most` within a day.
+-- Else how far it had come before.
 function verbs.booking_begin()
   local task, key = 'dcb:t:' .. a.id, 'dcb:booking:' .. a.key
   local f = redis.call('HMGET', task, F.state, F.token, F.booking)
@@ -18,6 +23,9 @@ function verbs.booking_begin()
   if f[3] == 'creating' and known[2] == a.id and known[3] == a.token then return 'go' end -- the reply was lost
   if f[3] then return f[3] end
   if known[1] == 'booked' then return 'taken' end
+  local counted = 'dcb:booked:' .. a.key
+  if (tonumber(redis.call('GET', counted)) or 0) >= tonumber(a.most) then return 'many' end
+  if redis.call('INCR', counted) == 1 then redis.call('PEXPIRE', counted, DAY) end
   redis.call('HSET', task, F.booking, 'creating')
   redis.call('DEL', key, 'dcb:asked:' .. a.key)
   redis.call('HSET', key, 'state', 'creating', 'task', a.id, 'token', a.token, 'id', '', 'time', a.time_ms)

@@ -9,6 +9,8 @@ from typing import Literal, cast
 from dcbridge.ledger.script import Script, ms, word
 from dcbridge.ledger.tasks import NewTask
 
+MOST_A_DAY = 20  # requests to book that one consumer can cause
+
 How = Literal["booked", "unknown", "free"]
 
 
@@ -28,8 +30,8 @@ class Bookings:
         self._script = script
 
     async def begin(self, task_id: str, token: str, key: str, time_ms: int, keep: float) -> str:
-        """Just before the request is written: "go", "stale", "taken", or how far this task had come before."""
-        return word(await self._script.record("booking_begin", task_id, token, key, time_ms, ms(keep)))
+        """Just before the request is written: "go", "stale", "taken", "many", or how far this task had come before."""
+        return word(await self._script.record("booking_begin", task_id, token, key, time_ms, ms(keep), MOST_A_DAY))
 
     async def end(
         self, task_id: str, key: str, how: How, keep: float, callback: str = "", watch: NewTask | None = None

@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.ledger import Ledger, NewTask
-from dcbridge.ledger.bookings import Booking, How
+from dcbridge.ledger.bookings import MOST_A_DAY, Booking, How
 
 KEY, KEEP = "0123456789:token", 60.0
 
@@ -73,6 +73,15 @@ async def test_a_consumer_has_one_call(ledger: Ledger) -> None:
     assert await begins(ledger, second) == "go"
     assert await ledger.bookings.end(first, KEY, "free", KEEP) == "stale"
     assert await ledger.bookings.of(KEY) == Booking("creating")  # that of the second
+
+
+async def test_a_consumer_can_cause_so_many_requests_a_day(ledger: Ledger, redis: Redis) -> None:
+    for number in range(MOST_A_DAY):
+        task = await claimed(ledger, f"k-{number}")
+        assert await begins(ledger, task) == "go"
+        await ledger.bookings.end(task, KEY, "free", KEEP)
+    assert await begins(ledger, await claimed(ledger, "k-last")) == "many"
+    assert await redis.ttl(f"dcb:booked:{KEY}") > 86_000
 
 
 async def test_after_an_unknown_outcome_another_task_may(ledger: Ledger) -> None:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.booking import Book, Texts
+from dcbridge.ledger.bookings import MOST_A_DAY
 from dcbridge.ledger.consent import OptOut
 from dcbridge.replay import Replay
 from tests.workers.booking_side import BookingSide, booking_side
@@ -205,6 +206,16 @@ async def test_cancel_alone_is_an_opt_out_as_well(side: BookingSide) -> None:
     found = [one async for one in side.context.ledger.consent.all()]
     assert [isinstance(one, OptOut) for one in found] == [True]
     assert await side.for_the_agent() == 0
+
+
+async def test_who_books_and_cancels_all_day_is_not_booked_any_more(side: BookingSide) -> None:
+    for _ in range(MOST_A_DAY):
+        await side.hears("call me")
+        await side.works()
+        side.calls[-1].state = "cancelled"
+    await side.told()
+    assert await side.writes("call me") == [TEXTS.closed]
+    assert len(side.calls) == MOST_A_DAY
 
 
 async def test_a_question_can_be_cancelled(side: BookingSide) -> None:
