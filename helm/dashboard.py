@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from helm.genesys_panel import GENESYS
+
 Json = dict[str, Any]
 HERE = 'bridge="$bridge"'  # the variable at the top of the page
 ANSWERED = "sum by (le) (rate(dcbridge_http_request_duration_seconds_bucket{B}[5m]))"
@@ -306,20 +308,7 @@ ROWS: dict[str, tuple[Panel, ...]] = {
         ),
         Panel(
             "Genesys' other interfaces", "ops", "Tokens asked for, requests, and fields seen for the first time.",
-            (
-                (
-                    "sum by (grant, outcome) (rate(dcbridge_genesys_token_grants_total{B}[5m]))",
-                    "{{grant}} {{outcome}}",
-                ),
-                (
-                    "sum by (operation, outcome) (rate(dcbridge_genesys_requests_total{B}[5m]))",
-                    "{{operation}} {{outcome}}",
-                ),
-                ("sum by (operation) (rate(dcbridge_genesys_new_fields_total{B}[1h]))", "{{operation}} new fields"),
-                ("sum by (outcome) (rate(dcbridge_enrichments_total{B}[5m]))", "data of interactions {{outcome}}"),
-                ("sum by (outcome) (rate(dcbridge_text_back_total{B}[5m]))", "text-back line {{outcome}}"),
-                ("sum by (outcome) (rate(dcbridge_secure_messages_total{B}[5m]))", "secure messages {{outcome}}"),
-            ),
+            GENESYS,
         ),
         Panel(
             "Statistics of the contact centre", "short", "Values that are watched, their age, and what the watch does.",

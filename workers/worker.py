@@ -45,6 +45,7 @@ from workers.announcing import Announcer
 from workers.cleaning import keep_cleaning
 from workers.context import WorkerContext, install, open_context
 from workers.job_data import LARGEST, RefusedJob, read_job, shown_id
+from workers.nightly import keep_reconciling
 from workers.reconciler import keep_sweeping
 from workers.signals import keep_watching
 from workers.text_back import keep_listening
@@ -123,6 +124,7 @@ class RelayWorker(BaseWorker):
                 helpers.append(asyncio.create_task(keep_asking(ctx)))
                 helpers.append(asyncio.create_task(keep_watching(ctx)))
                 helpers.append(asyncio.create_task(keep_listening(ctx)))
+                helpers.append(asyncio.create_task(keep_reconciling(ctx)))
                 helpers.append(asyncio.create_task(reload.keep_looking(ctx.change)))
                 worked = await self._loop(ctx, queue_side)
                 await self._drain()

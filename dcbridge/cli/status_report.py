@@ -11,6 +11,7 @@ from dcbridge.cli.controls import told
 from dcbridge.cli.mailbox_status import MailboxStatus, mailboxes
 from dcbridge.cli.terminal import Session, format_age, utc
 from dcbridge.controls import as_json as controls_as_json
+from dcbridge.ledger.nights import Compared
 from dcbridge.ledger.reports import books as ledger_books
 from dcbridge.ledger.reports import conversations, overview
 from dcbridge.ledger.reports.books import Books, ChannelBooks
@@ -130,6 +131,7 @@ async def look(session: Session, wanted: Wanted) -> Status:
             *_of_services(services, now),
             *_problems(now, books, lanes, journal, stranded),
             *_of_letters(recent),
+            *_of_night(await session.ledger.nights.last()),
             *(one.problem for one in looked_into if one.problem),
             *await _unsafe(session),
         ],
@@ -299,6 +301,13 @@ def _of_letters(recent: int) -> list[str]:
     if not recent:
         return []
     return [f"{counted(recent, 'dead letter')} written in the last {format_age(RECENT)}; see dcbridge dead list"]
+
+
+def _of_night(last: Compared | None) -> list[str]:
+    if last is None or not last.differs:
+        return []
+    counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in last.counts.items() if name != "both")
+    return [f"the messages of {last.day} differ from those that Genesys kept: {counts}; see dcbridge reconcile"]
 
 
 def code_words(why: str) -> str:

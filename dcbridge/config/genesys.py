@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from dcbridge.config.enrichment import Enrichment
+from dcbridge.config.reconcile import Reconcile
 from dcbridge.config.secure_messages import SecureMessages
 from dcbridge.config.statistics import Statistics
 from dcbridge.config.text_back import TextBack
@@ -82,6 +83,9 @@ class Genesys(Model):
     engagement: EngagementApi | None = Field(None, description="The Engagement API, which books calls by text.")
     text_back: TextBack | None = Field(None, description="A phone line whose missed calls are answered by a text.")
     secure_messages: SecureMessages | None = Field(None, description="Texts that say that a secure message waits.")
+    reconcile: Reconcile | None = Field(
+        None, description="A comparison with Genesys' export, each night; it needs `auth` and `keep_message_ids`."
+    )
     keep_message_ids: bool = Field(
         False,
         description="Whether the ids that Digital Channels gives to consumer messages are kept, for"
@@ -92,6 +96,9 @@ class Genesys(Model):
     def _token_for_statistics(self) -> Self:
         if (one := self.statistics) is not None and one.watch and one.mode != "engagement" and self.auth is None:
             refuse((("auth",), f"is missing: statistics with the mode {one.mode} need a token"))
+        if self.reconcile is not None and (self.auth is None or not self.keep_message_ids):
+            name = "auth" if self.auth is None else "keep_message_ids"
+            refuse(((name,), "is missing: reconcile needs it"))
         return self
 
     def url(self, own: str | None, path: str) -> str:

@@ -28,6 +28,7 @@ from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Channel, Configuration, DigitalChannels, Endpoint
 from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.quiet_hours import QuietHours, QuietTimes
+from dcbridge.config.reconcile import Reconcile
 from dcbridge.config.routing import Slow, Switch
 from dcbridge.config.secure_messages import SecureMessages
 from dcbridge.config.senders import Country, Sender, TextTemplate
@@ -159,6 +160,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("genesys.statistics.watch.*name*.crossed", Crossed),
     ("genesys.enrichment", Enrichment),
     ("genesys.text_back", TextBack),
+    ("genesys.reconcile", Reconcile),
     ("genesys.secure_messages", SecureMessages),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),

@@ -29,6 +29,7 @@ from dcbridge.ledger.lookups import Lookups
 from dcbridge.ledger.lua import ledger_script
 from dcbridge.ledger.mailboxes import Mailboxes
 from dcbridge.ledger.messages import Messages, NewMessage, lane_of
+from dcbridge.ledger.nights import Nights
 from dcbridge.ledger.own import Own
 from dcbridge.ledger.pacing import Pacing
 from dcbridge.ledger.patience import Patience
@@ -114,6 +115,7 @@ class Ledger:
         self.lookups = Lookups(script, keep)
         self.mailboxes = Mailboxes(script)
         self.messages = Messages(script, keep)
+        self.nights = Nights(script)
         self.own = Own(script, keep)
         self.pacing = Pacing(script, worker.name)
         self.pauses = Pauses(script)

@@ -30,6 +30,9 @@ class GenesysMetrics:
             "dcbridge_secure_messages", "Texts that a secure message waits, by what became of each.", ["outcome"],
             registry=r,
         )  # fmt: skip
+        self.reconciled = Counter(
+            "dcbridge_reconciled", "Days compared with Genesys' export, by result.", ["result"], registry=r
+        )
         self.text_back = Counter(
             "dcbridge_text_back", "What the text-back line heard and did.", ["outcome"], registry=r
         )

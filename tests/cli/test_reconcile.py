@@ -88,3 +88,14 @@ async def test_a_file_that_is_not_there_and_a_period_without_length(session: Ses
     assert (said.code, said.err) == (2, "error: none.jsonl: cannot be read (FileNotFoundError)\n")
     said = await session.types("reconcile", str(tmp_path / "none.jsonl"), "--since", "1h", "--until", "2h")
     assert (said.code, said.err) == (2, "error: --since should be before --until\n")
+
+
+async def test_status_shows_the_last_night_if_it_differs(session: Session) -> None:
+    counts = {"both": 5, "only_ours": 1, "only_theirs": 2, "ambiguous": 0}
+    await session.ledger.nights.done("2026-11-24", differs=True, counts=counts)
+    said = await session.types("status", "--json")
+    words = "the messages of 2026-11-24 differ from those that Genesys kept: 1 only ours, 2 only theirs, 0 ambiguous"
+    assert any(problem.startswith(words) for problem in said.json["problems"])
+    await session.ledger.nights.done("2026-11-25", differs=False, counts=counts)
+    said = await session.types("status", "--json")
+    assert not any("differ from" in problem for problem in said.json["problems"])
