@@ -136,7 +136,7 @@ def _call_me(stage: Stage) -> None:
 def _wait(stage: Stage) -> None:
     queue = {"name": "AverageWaitingTime", "type": "Queue", "id": "VQ_Sales"}
     stage.step(
-        "dcbridge subscribes to the wait of a queue", is_so=lambda: bool(stage.counts()["statistics.subscriptions"])
+        "dcbridge subscribes to the wait of a queue", is_so=lambda: bool(stage.counts().get("statistics.subscriptions"))
     )
     heard = stage.turns("statistic", **queue, value=1500)
     stage.step("The wait rises to 25 minutes", is_so=heard)
