@@ -214,7 +214,8 @@ class CometD:
     ) -> list[dict[str, object]] | Response:
         if message.get("connectionType") != "long-polling":
             self._world.violation(self._who, "a connect is by long-polling")
-        if mode == "401":
+        if mode == "401":  # the token has ended while the connect was held
+            await asyncio.sleep(min(self._switch.held, 2.5))
             return Response(status_code=401)
         if mode == "drop":
             await reset(request)
