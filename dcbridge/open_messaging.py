@@ -140,8 +140,8 @@ class OpenMessaging:
         media_id = str(uuid.uuid4())
         try:
             await self._ledger.blobs.put(data, keep=self._link_life, blob_id=cached_as(channel_id, media_id))
-        except (NoRoom, OSError):  # an operator has to give it room; the text goes without it in the end
-            raise AccountFault("no room for the file") from None
+        except (NoRoom, OSError):  # an operator has to make space; the text goes without it in the end
+            raise AccountFault("no space for the file") from None
         url = self._links.url(channel_id, media_id, time.time() + self._link_life)
         return Media(media_id, url, filename, mimetype, len(data))
 

@@ -185,6 +185,6 @@ async def test_a_consumers_file_is_kept_here_and_shown_by_a_link(side: CloudSide
     with pytest.raises(Refused):
         async with side.platform.file(ID, media.id, 10):
             pass
-    with pytest.raises(AccountFault, match="no room"):  # it is too large for Redis, and there is no folder
+    with pytest.raises(AccountFault, match="no space"):  # it is too large for Redis, and there is no folder
         await side.platform.upload(ID, "a.png", "image/png", bytes((1 << 20) + 1))
     assert side.heard == []
