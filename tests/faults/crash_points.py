@@ -358,10 +358,15 @@ def _wrap(at: str, around: Callable[[Callable[..., Awaitable[Any]], Call, dict[s
 
 def install(gate: Gate) -> None:
     """Wrap what the points and the witness name. What no longer exists raises AttributeError."""
-    for what, (at, subject) in WATCHED.items():
-        _watch(gate, what, at, subject)
+    watch(gate)
     for point in POINTS:
         guard(gate, point)
+
+
+def watch(gate: Gate) -> None:
+    """Let the witness tell of what the process does outside, and of what it has noted."""
+    for what, (at, subject) in WATCHED.items():
+        _watch(gate, what, at, subject)
     _wrap(_TASKS + "claim", _remember)
 
 

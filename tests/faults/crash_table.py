@@ -7,10 +7,13 @@ from pathlib import Path
 
 from rich.table import Table
 
+from tests.faults import crash_rows
 from tests.faults.crash_cell import Outcome
 from tests.faults.crash_points import FAULTS, POINTS
+from tests.faults.crash_rows import Row
 
 BEGIN, END = "<!-- the table begins -->\n", "<!-- the table ends -->\n"
+WAYS_BEGIN, WAYS_END = "<!-- the other ways begin -->\n", "<!-- the other ways end -->\n"
 AIM = 30.0  # seconds within which an interrupted message should move again
 
 
@@ -86,8 +89,16 @@ def markdown(played: Sequence[Outcome], seconds: float) -> str:
     return "\n".join([*lines, "", *summary(played, seconds), ""])
 
 
-def write_page(page: Path, played: Sequence[Outcome], seconds: float) -> None:
-    """Put the table between its two marks."""
+def write_page(page: Path, played: Sequence[Outcome], rows: Sequence[Row], seconds: float) -> None:
+    """Put each table between its two marks; one of which nothing was played stays as it is."""
     text = page.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    page.write_text(f"{head}{BEGIN}\n{markdown(played, seconds)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+    if played:
+        text = _between(BEGIN, END, text, markdown(played, seconds))
+    if rows:
+        text = _between(WAYS_BEGIN, WAYS_END, text, crash_rows.markdown(rows))
+    page.write_text(text, encoding="utf-8")
+
+
+def _between(begin: str, end: str, text: str, table: str) -> str:
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{table}\n{end}{rest.split(end)[1]}"

@@ -8,7 +8,6 @@ system, which sends again what was not answered 250, and a small IMAP server.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import smtplib
 import sys
@@ -16,18 +15,18 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tests.faults.crash_points import KILL, TERM, Call, Gate, Point, guard
+from tests.faults.crash_points import Call, Point
+from tests.faults.crash_rows import Row, Victim, main
 from tests.mail.writing import plain
 from tests.service.imap_server import PASSWORD, USER, Server, imap_server
 from tests.stack import EMAIL, Stack, until
 
 CARE, MAIL_IN, WORKER = "care@company.test", "mail-in", "worker"
-MAILS = 5
+WAY, MODULE, MAILS = "mail", "tests.faults.mail_crashes", 5
 
 
 def _always(_call: Call, _result: Any) -> str:
@@ -55,23 +54,6 @@ POINTS = (
     ),
     Point("attachment noted, not posted", WORKER, "dcbridge.ledger.uploads:Uploads.note", "after", "task", _task("c-")),
 )
-
-
-@dataclass(frozen=True)
-class Row:
-    """What became of the mails of one row."""
-
-    point: str
-    fault: str
-    sent: int
-    lost: int
-    twice: int
-    without_file: int
-    unmarked: int
-
-    @property
-    def good(self) -> bool:
-        return not (self.lost or self.twice or self.without_file or self.unmarked)
 
 
 class Mailbox:
@@ -108,35 +90,29 @@ class Play:
 
     def __init__(self, stack: Stack, mailbox: Mailbox) -> None:
         self._stack, self._mailbox = stack, mailbox
-        self._plain = {part: list(stack._commands[part]) for part in (MAIL_IN, WORKER)}
+        self._victim = Victim(stack, MODULE, (MAIL_IN, WORKER))
         self._sent = 0
 
     def row(self, point: Point, fault: str) -> Row:
         stack = self._stack
-        stack.terminate(point.part)
-        arguments = ["--at", point.name, "--do", fault, "--", point.part]
-        stack._commands[point.part] = ["-m", "tests.faults.mail_crashes", *arguments]
-        stack.start(point.part)
         numbers = range(self._sent, self._sent + MAILS)
         self._sent += MAILS
+        sending = threading.Thread(target=self._deliver, args=(numbers,))
         if point.name.startswith("IMAP"):
-            self._mailbox.put(*map(_mail, numbers))
+            died = self._victim.dies(point, fault, lambda: self._mailbox.put(*map(_mail, numbers)))
         else:
-            sending = threading.Thread(target=self._deliver, args=(numbers,))
-            sending.start()
-        until(lambda: stack.processes[point.part].poll() is not None, f"it ends at: {point.name}", 60.0)
-        stack.processes.pop(point.part).wait()
-        stack._commands[point.part] = self._plain[point.part]
-        stack.start(point.part)
-        if not point.name.startswith("IMAP"):
+            died = self._victim.dies(point, fault, sending.start)
             sending.join(60)
         until(lambda: {*numbers} <= {*self._seen()}, "every mail reaches the agent", 90.0)
         until(lambda: not any(stack.books().tasks.values()), "nothing waits")
         until(lambda: self._unmarked() == 0, "all are marked", 60.0)
+        seconds = time.monotonic() - died
         counted = Counter(n for n in self._seen() if n in numbers)
         bare = sum("note.pdf" not in text for text in self._texts() if int(text.split()[0]) in numbers)
         lost, twice = MAILS - len(counted), sum(counted.values()) - len(counted)
-        return Row(point.name, fault, MAILS, lost, twice, bare, self._unmarked())
+        excused = min(twice, self._victim.unknown)
+        wrong = {"lost": lost, "twice": twice - excused, "without_file": bare, "unmarked": self._unmarked()}
+        return Row(WAY, point, fault, MAILS, seconds, wrong, excused)
 
     def _deliver(self, numbers: range) -> None:
         """As a mail system does: again, until the answer is 250."""
@@ -176,45 +152,18 @@ def _mail(number: int) -> bytes:
     )
 
 
-def play(points: Sequence[Point], faults: Sequence[str]) -> list[Row]:
+def play(chosen: Sequence[tuple[Point, str]], tell: Callable[[Row], object]) -> list[Row]:
     with Mailbox() as mailbox:
         told = {"host": "127.0.0.1", "port": mailbox.server.port, "verify_certificate": False, "username": USER,
                 "password": PASSWORD}  # fmt: skip
         inbound = {"addresses": [CARE], "per_sender": 10_000, "per_minute": 10_000, "imap": {"main": told}}
         with Stack(channels={EMAIL: {"inbound": inbound}}, parts=("sandbox", "service", WORKER, MAIL_IN)) as stack:
-            run = Play(stack, mailbox)
-            return [run.row(point, fault) for point in points for fault in faults]
-
-
-def launch(arguments: Sequence[str]) -> None:
-    """One process of the product, which is to end at a point."""
-    options = argparse.ArgumentParser()
-    options.add_argument("--at")
-    options.add_argument("--do")
-    options.add_argument("command", nargs="+")
-    asked = options.parse_args(arguments)
-    gate = Gate()
-    gate.arm(asked.at, 2, asked.do)
-    guard(gate, next(point for point in POINTS if point.name == asked.at))
-
-    from dcbridge.cli.app import main as product
-
-    sys.argv = ["dcbridge", *asked.command]
-    product()
-
-
-def main() -> int:
-    if "--at" in sys.argv:
-        launch(sys.argv[1:])
-        return 0
-    chosen = [point for point in POINTS if all(word in point.name for word in sys.argv[1:])]
-    began = time.monotonic()
-    rows = play(chosen, (KILL, TERM))
-    for row in rows:
-        sys.stdout.write(f"{row}\n")
-    sys.stdout.write(f"{sum(row.good for row in rows)} of {len(rows)} good, {time.monotonic() - began:.0f} s\n")
-    return 0 if all(row.good for row in rows) else 1
+            run, rows = Play(stack, mailbox), list[Row]()
+            for point, fault in chosen:
+                rows.append(run.row(point, fault))
+                tell(rows[-1])
+            return rows
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(POINTS, play))
