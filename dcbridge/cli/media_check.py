@@ -36,7 +36,7 @@ class Tried:
 
 async def try_media(settings: Settings, configuration: Configuration) -> AsyncIterator[Tried]:
     """Each way, first of an upload and then, with one that works, of reading and deleting."""
-    channel_id = next(iter(configuration.channels))
+    channel_id = next(name for name in configuration.channels if configuration.organization_of(name) is None)
     async with Sender(connect_timeout=settings.connect_timeout, read_timeout=settings.read_timeout) as sender:
 
         def client(**changes: str) -> Client:
@@ -72,6 +72,9 @@ async def try_media(settings: Settings, configuration: Configuration) -> AsyncIt
 
 async def report(settings: Settings, configuration: Configuration) -> int:
     """Print each way, and whether it works; 0 where the ways that are configured do."""
+    if all(configuration.organization_of(name) is not None for name in configuration.channels):
+        out.print("no channel is at Digital Channels: nothing is uploaded there", markup=False)
+        return 0
     configured = []
     async for one in try_media(settings, configuration):
         said = "ok" if one.works else one.why
