@@ -49,7 +49,7 @@ class Advice:
         """With what a newer one says, as far as it makes sense."""
         word = told.get("reconnect")
         return Advice(
-            Reconnect(word) if word in tuple(Reconnect) else self.reconnect,
+            Reconnect(word) if isinstance(word, str) and word in tuple(Reconnect) else self.reconnect,
             _seconds(told.get("interval"), LONGEST_INTERVAL, self.interval),
             _seconds(told.get("timeout"), LONGEST_TIMEOUT, self.timeout),
         )

@@ -139,10 +139,10 @@ function verbs.hold_while()
   local channel = f[6]
   if not is_busy(channel, a.fingerprint) then return 'send' end
   if f[5] ~= '' and redis.call('EXISTS', 'dcb:wrote:' .. f[5]) == 1 then return 'answer' end
-  give_back(ref, channel)
+  routes.give_back(ref, channel)
   local state = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
   if state then return state end
-  unclaim(ref, channel)
+  routes.unclaim(ref, channel)
   local line, known = 'w-' .. a.fingerprint .. '-' .. channel, known_of(ref)
   stand_in(line, ref, known, now + LOOK_SOON)
   redis.call('ZADD', 'dcb:open:' .. channel, 'XX', look_at_latest(known), ref) -- since when it could have gone

@@ -27,7 +27,7 @@ class Cookies:
         """Each Set-Cookie of an answer. Of too many, the oldest are forgotten."""
         for line in lines:
             try:
-                found = SimpleCookie[str](line) if len(line) <= 2 * LONGEST_COOKIE else {}
+                found = SimpleCookie(line) if len(line) <= 2 * LONGEST_COOKIE else {}
             except CookieError:
                 continue
             for name, morsel in found.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import cast
 
 import pytest
 from redis.asyncio import Redis
@@ -37,8 +38,8 @@ class Floor:
 
     async def goes(self, ref: str) -> bool:
         """Whether a sweep lets it go."""
-        for name in await self.bench.redis.zrange("dcb:lines", 0, -1):
-            await self.bench.redis.zadd("dcb:lines", {name: 1})
+        for name in cast(list[bytes], await self.bench.redis.zrange("dcb:lines", 0, -1)):
+            await self.bench.redis.zadd("dcb:lines", {name.decode(): 1})
         await self.bench.ledger.sweep.report()
         return not (await self.bench.ledger.messages.entry(ref)).line
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 from redis.asyncio import Redis
 
@@ -45,8 +46,8 @@ async def test_messages_wait_in_their_lanes_and_answers_do_not(redis: Redis, red
         assert len(side.provider.heard) == 1
 
         await signals.put(lead, [NewSignal("sales-wait", 600.0)])
-        for name in await redis.zrange("dcb:lines", 0, -1):
-            await redis.zadd("dcb:lines", {name: 1})
+        for name in cast(list[bytes], await redis.zrange("dcb:lines", 0, -1)):
+            await redis.zadd("dcb:lines", {name.decode(): 1})
         await sweep(side.context)
         [other] = await queued(side)
         assert await turn(side, other) == ("sent", "", "")
