@@ -30,6 +30,7 @@ from tests.faults.postfix_mail_in import CARE, SENDERS, Found
 from tests.mail.writing import plain
 from tests.stack import EMAIL, Stack, quiet_port, until
 
+_ROOT = Path(os.environ.get("DCBRIDGE_EXIM_ROOT", "/")).resolve()
 _CONFIGURATION = """\
 exim_path = {exim}
 spool_directory = {folder}/spool
@@ -74,7 +75,7 @@ class Exim:
             (self.folder / name).mkdir()
             shutil.chown(self.folder / name, "Debian-exim", "Debian-exim")
         path = self.folder / "exim.conf"
-        self._exim = Path(os.environ.get("DCBRIDGE_EXIM_ROOT", "/")).resolve() / "usr/sbin/exim4"
+        self._exim = _ROOT / "usr/sbin/exim4"
         told = {"folder": self.folder, "port": self.port, "lmtp": lmtp, "exim": self._exim}
         path.write_text(_CONFIGURATION.format(**told))
         self._process: subprocess.Popen[bytes] | None = None
@@ -145,6 +146,9 @@ def _seen(stack: Stack) -> list[int]:
 
 def main() -> int:
     pwd.getpwnam("Debian-exim")
+    if not (_ROOT / "usr/sbin/exim4").exists():
+        sys.stdout.write(f"Exim is not there:\n\n{__doc__}\n")
+        return 2
     found = play(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0, 100)
     sys.stdout.write(f"{found}\n")
     return 1 if found.lost or found.twice or found.bounced else 0
