@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tests.faults.crash_points import Call, Point
-from tests.faults.crash_rows import Row, Victim, main
+from tests.faults.crash_rows import Row, Victim, each, main
 from tests.stack import Stack, until
 
 WAY, MODULE, WORKER, LETTERS = "work items", "tests.faults.item_crashes", "worker", 4
@@ -118,11 +118,7 @@ class Play:
 
 def play(chosen: Sequence[tuple[Point, str]], tell: Callable[[Row], object]) -> list[Row]:
     with Stack(items=True) as stack:
-        run, rows = Play(stack), list[Row]()
-        for point, fault in chosen:
-            rows.append(run.row(point, fault))
-            tell(rows[-1])
-        return rows
+        return each(WAY, chosen, Play(stack).row, tell)
 
 
 if __name__ == "__main__":

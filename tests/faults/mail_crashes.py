@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.faults.crash_points import Call, Point
-from tests.faults.crash_rows import Row, Victim, main
+from tests.faults.crash_rows import Row, Victim, each, main
 from tests.mail.writing import plain
 from tests.service.imap_server import PASSWORD, USER, Server, imap_server
 from tests.stack import EMAIL, Stack, until
@@ -158,11 +158,7 @@ def play(chosen: Sequence[tuple[Point, str]], tell: Callable[[Row], object]) -> 
                 "password": PASSWORD}  # fmt: skip
         inbound = {"addresses": [CARE], "per_sender": 10_000, "per_minute": 10_000, "imap": {"main": told}}
         with Stack(channels={EMAIL: {"inbound": inbound}}, parts=("sandbox", "service", WORKER, MAIL_IN)) as stack:
-            run, rows = Play(stack, mailbox), list[Row]()
-            for point, fault in chosen:
-                rows.append(run.row(point, fault))
-                tell(rows[-1])
-            return rows
+            return each(WAY, chosen, Play(stack, mailbox).row, tell)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,16 @@ def test_a_row_is_red_for_anything_that_is_wrong_and_the_page_says_what() -> Non
     assert "1 of 2 cells green; 5 mails and letters in them: none lost, 1 twice." in text
 
 
+def test_a_row_that_does_not_end_is_red_and_the_last() -> None:
+    def row(point: Point, fault: str) -> Row:
+        raise AssertionError(f"every mail reaches the agent: not within 90 s\n{point}")
+
+    chosen = [(mail_crashes.POINTS[0], KILL)] * 2
+    assert [one.bad for one in crash_rows.each("mail", chosen, row, print)] == [
+        "not in time: every mail reaches the agent: 1"
+    ]
+
+
 def test_the_page_has_a_place_for_both_tables() -> None:
     from tests.faults.crash_matrix import PAGE
 
