@@ -43,7 +43,7 @@ class Size:
     launch: Launch = cold
 
 
-SMALL = Size(updates=200, batch=20)
+SMALL = Size(updates=600, batch=20)
 
 
 async def _sent(stage: Stage, refs: Sequence[str]) -> None:

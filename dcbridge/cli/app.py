@@ -413,7 +413,7 @@ def status(
 
 
 for _name, _command, _short in (
-    ("pause", controls.pause, "Stop sending: a provider, a channel, a subscriber or a conversation."),
+    ("pause", controls.pause, "Stop a provider, a channel, a subscriber or a conversation."),
     ("resume", controls.resume, "End a pause or a hold, or one that a provider asked for."),
     ("hold", controls.hold, "Hold the messages of a channel for review."),
     ("release", messages.release, "Send messages that are held for review."),

@@ -71,7 +71,8 @@ WRONG = [
     "genesys", "genesys login", "genesys check", "genesys nothing",
     "pause", "pause provider", "pause planet mars", "resume planet mars", "hold", "cancel", "cancel --state sent",
     "cancel m-1 --all", "retry", "release", "reject", "drain planet mars", "audit --limit 0",
-    "fail", "aside", "aside show", "aside back", "aside drop", "trigger", "trigger textback",
+    "fail", "reconcile", "reconcile none.jsonl", "aside", "aside show", "aside back", "aside drop", "trigger",
+    "trigger textback",
     "consent", "consent show", "consent add", "consent lift", "consent import", "consent show +16504661149",
 ]  # fmt: skip
 AT_REDIS = [
@@ -85,7 +86,7 @@ AT_REDIS = [
     "drill twilio", "drill twilio --json",
     "genesys login", "genesys check", "shapes", "shapes --json",
     "pause provider twilio", "hold 0123456789", "cancel m-1", "cancel --all", "retry m-1", "release m-1", "reject m-1",
-    "drain", "drain worker one", "audit", "audit --json",
+    "drain", "drain worker one", "audit", "audit --json", "reconcile none.jsonl",
     "fail nobody", "aside list", "aside list --json", "aside show m:1", "aside back m:1", "aside drop m:1",
     "trace m-1", "trace m-1 --json", "trace m-1 --search", "status", "status --json",
 ]  # fmt: skip

@@ -128,7 +128,7 @@ async def test_every_reason_is_one_that_is_explained() -> None:
         for state in states
         for more in (
             *({}, {b"qa": b"1"}, {b"hd": b"1"}, {b"sl": b"9"}, {b"nb": b"9"}),
-            *({b"q": b"c-1"}, {b"q": b"u-1"}, {b"q": b"r-1"}, {b"q": b"n-1-f-1"}, {b"q": b"k-c/1"}),
+            *({b"q": b"c-1"}, {b"q": b"u-1"}, {b"q": b"r-1"}, {b"q": b"n-1-f-1"}, {b"q": b"k-c/1"}, {b"q": b"w-1"}),
         )
         for parked in (False, True)
         for paused in (False, True)

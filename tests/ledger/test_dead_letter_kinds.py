@@ -64,7 +64,7 @@ def test_every_writer_in_lua_takes_a_kind_from_the_table() -> None:
 
 
 def test_the_job_of_a_task_that_may_fail_is_a_kind() -> None:
-    assert {name for name, job in JOBS.items() if job.about == "t"} - {"deliver", "confirm", "watch"} <= {
+    assert {name for name, job in JOBS.items() if job.about == "t"} - {"deliver", "confirm", "watch", "notice"} <= {
         kind.value for kind in Kind
     }
 
