@@ -31,6 +31,7 @@ from dcbridge.errors import OutcomeUnknown, Refused, SendError, Unreachable, Unr
 from dcbridge.genesys import engagement
 from dcbridge.genesys.engagement import Booked, State
 from dcbridge.ledger import NewTask, OwedReceipt, TaskClaim, lane_of
+from dcbridge.ledger.controls import CANCELLED, REJECTED
 from dcbridge.messages import ReceiptStatus
 from dcbridge.providers.phone import to_e164
 from dcbridge.providers.segmentation import segments
@@ -152,6 +153,8 @@ async def after_failures(ctx: WorkerContext, channel_id: str, owed: Sequence[Owe
     reasons = {str(int(one)) for one in channel.on_failed.reasons}
     tasks = []
     for one in owed:
+        if one.detail in (CANCELLED, REJECTED):  # an operator did not want it to reach the consumer
+            continue
         if one.status == ReceiptStatus.FAILED and one.reason in reasons and one.to_id:
             key = key_of(ctx, channel_id, one.to_id)
             wish = Wish("failed", one.to_id, key)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
-from dcbridge.config.booking import Book, Texts
+from dcbridge.config.booking import Book, OnFailed, Texts
 from dcbridge.ledger.bookings import MOST_A_DAY
 from dcbridge.ledger.consent import OptOut
+from dcbridge.ledger.controls import REJECTED
 from dcbridge.replay import Replay
 from tests.workers.booking_side import BookingSide, booking_side
 from tests.workers.far_side import CONSUMER, SMS, saying
@@ -315,6 +317,21 @@ async def test_a_failed_text_waits_for_genesys_and_takes_the_first_free_slot(sid
     await side.side.redis.hdel(f"dcb:t:{(await side.waiting('book'))[0]}", "nb")
     await side.works()
     assert [one.time for one in side.calls] == [first + 1800]
+
+
+async def test_what_an_operator_cancelled_becomes_no_call(side: BookingSide) -> None:
+    known = side.context.configuration
+    failed = OnFailed.model_validate({"reasons": [500], "book": {"service": "Sales"}})
+    channels = {**known.channels, SMS: known.channels[SMS].model_copy(update={"on_failed": failed})}
+    side.side.context = replace(side.context, configuration=known.model_copy(update={"channels": channels}))
+    ledger = side.context.ledger
+    wrong, rejected, right = [await side.side.accept(f"m-{n}") for n in range(3)]
+    assert await ledger.controls.cancel([wrong]) == ["cancelled"]
+    assert await ledger.controls.cancel([rejected], REJECTED) == ["cancelled"]
+    assert (await ledger.messages.claim(right, "mine", 60.0)).ours
+    assert await ledger.messages.fail(right, "mine", 500, "x") == "failed"
+    await receipts.post(side.context, SMS)
+    assert await side.waiting("book") == [f"book-{right}"]
 
 
 async def test_texts_fit_into_what_may_be_sent(redis: Redis, redis_server: EmbeddedRedis) -> None:
