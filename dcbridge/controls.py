@@ -123,7 +123,9 @@ async def stopping(ledger: Ledger, entry: MessageEntry, provider: str) -> list[C
     if entry.state not in WAITING:
         return []
     about = [Target(What.ALL), Target(What.CHANNEL, entry.channel_id), Target(What.CONVERSATION, entry.lane)]
-    about += [Target(What.PROVIDER, provider)] + [Target(What.HOLD, entry.channel_id)] * (entry.released is None)
+    about += [Target(What.PROVIDER, provider)] + [Target(What.HOLD, entry.channel_id)] * (
+        entry.released is None and not entry.is_own
+    )
     return [one for one in await ledger.controls.all() if one.target in about]
 
 

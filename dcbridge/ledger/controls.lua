@@ -16,6 +16,7 @@
 controls.MOST = 1000 -- that are in force at one time
 controls.SPANS = 20 -- of one kind that are remembered
 controls.MIRROR = 600000 -- ms of the pause that older versions read
+controls.GONE = 600000 -- ms since a worker was stopped, until it is forgotten that it was, where it is gone
 controls.CANCELLED = 'cancelled by the operator'
 
 -- What is stored, whether or not it is over: {since, till, still}; till is nil where it has no end.
@@ -62,6 +63,11 @@ end
 -- Whether a message that is claimed is stopped, or its provider.
 function controls.halts(ref, channel, provider, lane)
   return controls.of('p/' .. (provider or '')) or controls.stops(ref, {channel, [9] = lane})
+end
+
+-- While an operator stops it, it does not hold up its conversation: lane_limit begins when it is sent again.
+function controls.begin_anew(ref)
+  redis.call('HDEL', 'dcb:m:' .. ref, F.began_at, F.attempt_began_at)
 end
 
 -- When the time to live of a message ends, with the times for which it stood still since it was accepted.

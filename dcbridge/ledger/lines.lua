@@ -113,15 +113,16 @@ local function own_line(limits)
   return is_limited(limits[2]) and limits[2].key or limits[1].key
 end
 
--- Into the line of the limits that hold it. The first of a channel is looked at soon: it may have to go on into the
--- line of the provider.
-local function stand_back(ref, known, limits, look)
+-- Into the line of the limits that hold it. The first of a channel may have to go on into the line of the provider.
+local function stand_back(ref, known, limits, look, stopped)
+  if stopped then controls.begin_anew(ref) end
   if is_limited(limits[1]) and is_limited(limits[2]) then look = now end
   stand_in(own_line(limits), ref, known, look or now)
 end
 
 -- Into the line of what an operator has stopped. `q`: the line that it is in.
 local function stand_stopped(what, ref, known, q)
+  controls.begin_anew(ref)
   if q then stop_waiting(ref, known[1], q, nil) end
   note('dcb:m:' .. ref, 'stopped', what)
   stand_in('k-' .. what, ref, known, now + LOOK_SOON)
@@ -152,7 +153,7 @@ local function line_up(ref, known)
   end
   local block = blocked(limits.provider)
   if block and block.open then return park(limits.provider, ref, known) end
-  if block then return stand_back(ref, known, limits, math.min(block.till, now + LOOK_SOON)) end
+  if block then return stand_back(ref, known, limits, math.min(block.till, now + LOOK_SOON), block.stopped) end
   if slot > now then return look_again('m:' .. ref, math.min(slot, latest)) end -- booked by an older version
   if slot == 0 and (is_limited(limits[1]) or is_limited(limits[2])) then
     local why, look = pass(limits, ref, RESERVED)
@@ -218,7 +219,7 @@ local function held_back(ref, known, q, lease)
     end
   elseif block then
     if q then redis.call('ZREM', 'dcb:parked:' .. limits.provider, ref) end
-    stand_back(ref, known, limits, math.min(block.till, now + LOOK_SOON))
+    stand_back(ref, known, limits, math.min(block.till, now + LOOK_SOON), block.stopped)
     return 'paused'
   elseif limits and slot > now then
     look_again('m:' .. ref, math.min(slot, look_at_latest(known)))
@@ -427,7 +428,7 @@ function routes.advance(key, most)
     local first = redis.call('ZRANGE', line, 0, 0)[1]
     for _, name in ipairs(own.via.order) do
       local probe = tonumber(redis.call('HGET', 'dcb:breaker:' .. name, 'probe'))
-      if probe and probe <= now and redis.call('EXISTS', 'dcb:parked:' .. name) == 0 then
+      if probe and probe <= now and redis.call('EXISTS', 'dcb:parked:' .. name) == 0 and not controls.of('p/' .. name) then
         redis.call('HSET', 'dcb:breaker:' .. name, 'probe', now + 2000, 'ref', first)
         aside.try('m:' .. first, wake, 'm:' .. first)
         break

@@ -9,6 +9,18 @@ function controls.mirror(what, control)
   end
 end
 
+-- Of no more than so many it is remembered when time to live stood still: what ended first is forgotten.
+local function room_for(what)
+  local key = 'dcb:stood-still'
+  if redis.call('HLEN', key) < controls.MOST or redis.call('HEXISTS', key, what) == 1 then return end
+  local all, oldest, ended = redis.call('HGETALL', key), nil, nil
+  for i = 1, #all, 2 do
+    local to = tonumber(string.match(all[i + 1], '^%d+%-(%d+)') or '0')
+    if not ended or to < ended then oldest, ended = all[i], to end
+  end
+  redis.call('HDEL', key, oldest)
+end
+
 -- It is over since `at`: what waits for it is looked at now.
 function controls.ends(what, at, by_hand)
   local found = controls.stored(what)
@@ -22,6 +34,7 @@ function controls.ends(what, at, by_hand)
       count = count + 1
       if count <= controls.SPANS then words = words .. ' ' .. span end
     end
+    room_for(what)
     redis.call('HSET', 'dcb:stood-still', what, words)
     redis.call('PEXPIRE', 'dcb:stood-still', 5184000000) -- 60 days: longer than messages live
   end
@@ -41,6 +54,12 @@ function controls.changed()
   if controls.any then redis.call('HSET', 'dcb:watched', 'controls', 1) else redis.call('HDEL', 'dcb:watched', 'controls') end
 end
 
+-- Whether it is about a worker that is not there any more: left in force, it would cost every message some commands.
+function controls.is_gone(what, since)
+  local worker = string.match(what, '^w/(.+)$')
+  return worker and now - since > controls.GONE and redis.call('EXISTS', 'rq:worker:' .. worker) == 0
+end
+
 -- For the sweep: those whose time is over end. The field of dcb:watched is written again, should it be gone.
 function controls.sweep()
   controls.changed()
@@ -51,6 +70,9 @@ function controls.sweep()
     if found and found.till and found.till <= now then
       controls.ends(what, found.till, false)
       controls.note('', 'ended', what, '', 'its time was over')
+    elseif found and controls.is_gone(what, found.since) then
+      controls.ends(what, now, false)
+      controls.note('', 'ended', what, '', 'the worker has gone')
     else
       controls.mirror(what, found)
     end

@@ -24,8 +24,7 @@ end
 function routes.unclaim(ref, channel)
   local key = 'dcb:m:' .. ref
   local booked = redis.call('HGET', key, F.booked_by)
-  redis.call('HINCRBY', key, F.attempts, -1)
-  local first = redis.call('HINCRBY', key, F.total_attempts, -1) == 0
+  local first = routes.uncount(key) == 0
   redis.call('HSET', key, F.state, first and S.accepted or S.retry, F.not_before, now)
   redis.call('HDEL', key, F.token, F.lease_ends, F.began_at, F.attempt_began_at) -- quiet hours are none of lane_limit
   if first and booked then
@@ -68,6 +67,7 @@ function verbs.quiet_hold()
   local state = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
   if state then return state end
   routes.unclaim(ref, channel)
+  if redis.call('HEXISTS', key, F.cancelled) == 1 then return controls.end_cancelled(ref) end
   if a.how == 'fail' or over then
     return finish(ref, S.failed, a.how == 'fail' and '350' or '305', a.detail, 'Failed', tonumber(a.keep_ms))
   end
@@ -143,6 +143,7 @@ function verbs.hold_while()
   local state = reported_meanwhile(ref, f[3], tonumber(a.keep_ms), a.detail)
   if state then return state end
   routes.unclaim(ref, channel)
+  if redis.call('HEXISTS', key, F.cancelled) == 1 then return controls.end_cancelled(ref) end
   local line, known = 'w-' .. a.fingerprint .. '-' .. channel, known_of(ref)
   stand_in(line, ref, known, now + LOOK_SOON)
   redis.call('ZADD', 'dcb:open:' .. channel, 'XX', look_at_latest(known), ref) -- since when it could have gone

@@ -239,6 +239,14 @@ function routes.book(ref, channel, provider, why)
   redis.call('ZADD', 'dcb:with:' .. provider .. '/' .. channel, f[2] or now, ref)
 end
 
+-- An attempt in which nothing was written is none. -> how many there are
+function routes.uncount(key)
+  redis.call('HINCRBY', key, F.attempts, -1)
+  local total = redis.call('HINCRBY', key, F.total_attempts, -1)
+  if tonumber(redis.call('HGET', key, F.chosen_for) or '') == total + 1 then redis.call('HSET', key, F.chosen_for, total) end
+  return total
+end
+
 -- Of a message that is claimed, for its attempt of this number.
 function routes.claimed(ref, channel, provider, attempt, lane)
   local key = 'dcb:m:' .. ref

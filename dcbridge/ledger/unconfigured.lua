@@ -9,12 +9,12 @@ function verbs.strand()
   release_slot(ref, f[3])
   local state = reported_meanwhile(ref, f[4], tonumber(a.keep_ms), 'channel is not configured')
   if state then return state end
-  redis.call('HINCRBY', key, F.attempts, -1)
-  local first = redis.call('HINCRBY', key, F.total_attempts, -1) == 0
+  local first = routes.uncount(key) == 0
   redis.call('HSET', key, F.state, first and S.accepted or S.retry, F.not_before, now)
   redis.call('HDEL', key, F.token, F.lease_ends)
   if first then redis.call('HDEL', key, F.began_at) end
   local channel, known = f[3], known_of(ref)
+  if known[10] then return controls.end_cancelled(ref) end
   wait(ref, known, 'u-' .. channel)
   redis.call('ZADD', 'dcb:line:u-' .. channel, known[2], ref)
   redis.call('ZADD', 'dcb:unconfigured', 'NX', now, channel)

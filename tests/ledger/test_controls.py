@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, ClassVar
 
 import pytest
 from redis.asyncio import Redis
 
+from dcbridge.config.statistics import HoldWhile
 from dcbridge.ledger import lane_of
 from dcbridge.ledger.controls import CANCELLED, Control, Target, What
+from dcbridge.ledger.signals import NewSignal
 from tests.ledger.ledger_bench import CHANNEL, CONSUMER
 from tests.ledger.route_bench import RouteBench
 
@@ -64,6 +67,12 @@ class ControlBench(RouteBench):
 @pytest.fixture
 def bench(redis: Redis) -> ControlBench:
     return ControlBench(redis)
+
+
+async def quiet(bench: ControlBench, ref: str) -> str:
+    """A claimed message, whose consumer has quiet hours for some minutes."""
+    now = time.time()
+    return await bench.ledger.quiet.hold(ref, "mine", now + 600, now, fingerprint="f", how="wait", detail="quiet hours")
 
 
 @pytest.mark.parametrize("target", STOPS, ids=lambda one: one.what.value)
@@ -316,7 +325,9 @@ async def test_one_whose_request_is_under_way_is_not_cancelled(bench: ControlBen
     assert await cancelled(bench, sent) == ["sent"]
 
 
-@pytest.mark.parametrize("how", ["retry", "fail and switch", "unknown", "next part", "quiet hours"])
+@pytest.mark.parametrize(
+    "how", ["retry", "fail and switch", "unknown", "next part", "quiet hours", "statistic", "not configured"]
+)
 async def test_one_whose_request_was_under_way_is_not_sent_again(bench: ControlBench, how: str) -> None:
     await bench.several()
     ref, messages = await bench.sending(), bench.ledger.messages
@@ -333,12 +344,17 @@ async def test_one_whose_request_was_under_way_is_not_sent_again(bench: ControlB
             assert await messages.settle(ref, "resend") == "failed"
         case "next part":
             await bench.taken(ref, count=2)
+        case "quiet hours":
+            assert await quiet(bench, ref) == "failed"
+        case "statistic":
+            hold, lead = HoldWhile(statistic="wait", above=600), bench.ledger.signals.lead("statistics")
+            await lead.hold(60.0)
+            await bench.ledger.quiet.announce_holds({CHANNEL: hold.line(60.0)})
+            await bench.ledger.signals.put(lead, [NewSignal("wait", 601)])
+            name = hold.fingerprint(60.0)
+            assert await bench.ledger.quiet.hold_while(ref, "mine", fingerprint=name, detail="") == "failed"
         case _:
-            now = 2e9
-            await bench.ledger.quiet.hold(ref, "mine", now, now - 1, fingerprint="f", how="send", detail="")
-            await bench.ledger.unconfigured.strand(ref, "mine")
-            await bench.pass_time(10)
-            await bench.sweep()
+            assert await bench.ledger.unconfigured.strand(ref, "mine") == "failed"
     assert await bench.state(ref) == "failed"
     assert await bench.claim(ref) == "failed"
     assert await bench.difference() == 0
