@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dcbridge.config.models import Configuration
+from dcbridge.config.models import Channel, Configuration
 from dcbridge.ledger import Ledger, lane_of, moment
 from dcbridge.ledger.controls import AT_ONCE, CANCELLED, REJECTED, Control, Target, What
 from dcbridge.ledger.fields import MessageEntry, State
 from dcbridge.ledger.reports import books, overview, search
 from dcbridge.messages import channel_of, message_ref, own_books
+from dcbridge.providers.phone import consumer_id, spellings
 from dcbridge.settings.problems import did_you_mean
 
 WORDS = 200  # characters of a reason, or of a name of whoever acts
@@ -94,10 +95,11 @@ def target(configuration: Configuration, what: What, name: str) -> Target:
     return Target(what, name)
 
 
-async def conversation(ledger: Ledger, named: str, channel: str = "") -> Target:
+async def conversation(ledger: Ledger, configuration: Configuration, named: str, channel: str = "") -> Target:
     """By the reference of one of its messages, by its lane, or by the consumer's address on `channel`."""
     if channel:
-        return Target(What.CONVERSATION, lane_of(channel, named))
+        target(configuration, What.CHANNEL, channel)
+        return Target(What.CONVERSATION, await _lane(ledger, channel, configuration.channels[channel], named))
     if _LANE.fullmatch(named):
         return Target(What.CONVERSATION, named)
     entry = await ledger.messages.entry(named) if _REF.fullmatch(named) else None
@@ -106,6 +108,25 @@ async def conversation(ledger: Ledger, named: str, channel: str = "") -> Target:
             "no message has this reference; give one of dcbridge trace, or --channel and the consumer's address"
         )
     return Target(What.CONVERSATION, entry.lane)
+
+
+async def _lane(ledger: Ledger, channel_id: str, channel: Channel, address: str) -> str:
+    """Its digest is of the address as the platform writes it; a person types any spelling. The one that is paused, or
+    else one in which something waits, or else that of the platform's documents.
+    """
+    usual = address
+    if channel.type == "sms":
+        usual = consumer_id(address, channel.default_region)
+        if channel.platform == "open_messaging" and usual.isdecimal():
+            usual = f"+{usual}"
+    lanes = [lane_of(channel_id, one) for one in (usual, *spellings(address, channel.default_region))]
+    paused = {one.target.name for one in await ledger.controls.all() if one.target.what == What.CONVERSATION}
+    if found := next((lane for lane in lanes if lane in paused), ""):
+        return found
+    for lane in lanes:
+        if await search.in_lane(ledger.redis, lane, 1):
+            return lane
+    return lanes[0]
 
 
 async def resume(ledger: Ledger, of: Target, who: Who) -> tuple[bool, int]:
@@ -151,7 +172,7 @@ async def find(
     """Reference -> channel and state, of all that match now. Raises UnknownName for a channel nobody wrote to."""
     known = await search.channels(ledger.redis)
     if chosen.channel and chosen.channel not in known | configuration.channels.keys():
-        raise UnknownName(f"there is no channel {chosen.channel}")
+        target(configuration, What.CHANNEL, chosen.channel)  # raises, and lists those that there are
     found: dict[str, tuple[str, str]] = {}
     named = [chosen.channel, own_books(chosen.channel)] if chosen.channel else sorted(known)
     for channel in named:

@@ -39,13 +39,14 @@ from dcbridge.printable import printable
 
 _KINDS = (What.PROVIDER, What.CHANNEL, What.SUBSCRIBER, What.CONVERSATION)
 
-WhyOption = Annotated[str, typer.Option("--why", help="The reason, for others who look at it.")]
+WhyOption = Annotated[str, typer.Option("--why", help="The reason, for status, trace and audit.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who does it. Default: the user of this computer.")]
 UntilOption = Annotated[
     str, typer.Option("--until", help="When it ends by itself: 30m, 2h, 1d, or an ISO time. At most 30 days.")
 ]
 StillOption = Annotated[
-    bool, typer.Option("--time-stands-still", help="Time to live does not go on for messages that wait for this.")
+    bool,
+    typer.Option("--time-stands-still", help="The time to live of messages that wait for this is stopped meanwhile."),
 ]
 ChannelOption = Annotated[
     str, typer.Option("--channel", help="With conversation: the name is the consumer's address on this channel.")
@@ -72,10 +73,10 @@ def pause(
     by: ByOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Send nothing more to a provider or a subscriber, of a channel, or in a conversation, until it is resumed.
+    """Stop sending to a provider or a subscriber, on a channel, or in a conversation, until it is resumed.
 
-    Webhooks and callbacks are accepted as before. Messages wait in their order. A channel with another provider goes on
-    through that one while its first one is paused; pause the channel to stop it.
+    Webhooks and callbacks are accepted as before. Messages wait in their order. A channel with several providers goes
+    on through another one while its first one is paused; to stop the channel, pause the channel.
     """
     lasts = _lasts(until)
 
@@ -132,8 +133,9 @@ def resume(
     by: ByOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """End a pause or a hold, and let go what waits for it. Ends a pause (Retry-After) that a provider or a subscriber
-    asked for as well.
+    """End a pause, a hold or a drain, and send what waits for it.
+
+    A pause that a provider or a subscriber asked for (Retry-After) ends as well.
     """
     raise at_the_ledger(config, lambda session: _resume(session, words, channel, who_acts(by, why)))
 
@@ -175,11 +177,11 @@ async def _target(session: Session, words: Sequence[str], channel: str) -> Targe
     if len(words) == 2 and words[0] == What.WORKER:
         return Target(What.WORKER, words[1])
     if len(words) != 2 or words[0] not in kinds:
-        raise typer.BadParameter("say what and its name: provider NAME, channel ID, subscriber NAME, conversation REF")
+        raise typer.BadParameter("give what and its name: provider NAME, channel ID, subscriber NAME, conversation REF")
     what, name = What(words[0]), typed(words[1])
     try:
         if what == What.CONVERSATION:
-            return await controls.conversation(session.ledger, name, channel)
+            return await controls.conversation(session.ledger, configuration, name, channel)
         return controls.target(configuration, what, name)
     except UnknownName as error:
         say_error(str(error))
@@ -223,7 +225,7 @@ def told(one: Control, at: float) -> str:
 def drain(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[worker NAME]", help="One worker alone: its name, its host, or host:pid."),
+        typer.Argument(metavar="[worker NAME]", help="Drain only this worker: its name, its host, or host:pid."),
     ] = None,
     wait: Annotated[bool, typer.Option(help="Wait until nothing is under way, and show what is.")] = True,
     why: WhyOption = "",
@@ -232,11 +234,11 @@ def drain(
     by: ByOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Send no message more, of any channel, and say when it is safe to stop the processes.
+    """Stop sending on all channels, and say when it is safe to stop the processes.
 
-    Webhooks are accepted; receipts, callbacks and consumer messages go on. `dcbridge resume all` ends it. Ctrl-C ends
-    the look, not the drain. With `worker NAME` this worker alone takes no more jobs; `dcbridge resume worker NAME`
-    ends it.
+    Webhooks are accepted; receipts, callbacks and consumer messages are processed. `dcbridge resume all` ends the
+    drain. Ctrl-C ends the waiting, not the drain. With `worker NAME`, only this worker takes no more jobs; `dcbridge
+    resume worker NAME` ends that.
     """
     lasts = _lasts(until)
 
@@ -253,7 +255,7 @@ def drain(
 async def _drain_worker(session: Session, words: Sequence[str], lasts: float, who: Who, *, wait: bool) -> int:
     """A worker that has gone meanwhile has nothing under way either."""
     if len(words) != 2 or words[0] != What.WORKER:
-        raise typer.BadParameter("say worker and its name, or nothing for the whole installation")
+        raise typer.BadParameter("give worker and its name, or nothing for the whole installation")
     try:
         name = (await controls.worker(session.ledger, words[1])).name
         if await _begin(session, Target(What.WORKER, name), lasts, who, still=False):
@@ -291,11 +293,16 @@ async def _look_until_safe(session: Session) -> int:
 
 def audit(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="Show at most this many, the newest first.")] = 50,
-    since: Annotated[str, typer.Option("--since", help="Only newer ones: 90s, 30m, 2h, 7d, or an ISO time.")] = "",
+    since: Annotated[
+        str, typer.Option("--since", help="Only actions since then: 90s, 30m, 2h, 7d (ago), or an ISO time.")
+    ] = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show who paused, resumed, held, cancelled, woke or released what, when and why. The last 10,000 are kept."""
+    """Show who paused, resumed, held, cancelled, retried or released what, when and why.
+
+    The last 10,000 actions are kept.
+    """
     after = parse_time(since) if since else 0.0
 
     async def work(session: Session) -> int:
@@ -309,12 +316,18 @@ def audit(
             table.add_column(column, overflow="fold")
         for one in found:
             what = Target.of(one.what) or one.what
-            cells = (utc(one.at)[:19] + "Z", one.by or "-", one.action, str(what), one.result, one.why)
+            cells = (utc(one.at)[:19] + "Z", one.by or "-", one.action, str(what), _result(one.result), one.why)
             table.add_row(*(Text(printable(cell)) for cell in cells))
         print_block(table) if found else out.print("Nothing is recorded.")
         return 0
 
     raise at_the_ledger(config, work)
+
+
+def _result(result: str) -> str:
+    """The end of a pause stands there in milliseconds since 1970."""
+    found = re.fullmatch(r"until ([0-9]{1,15})", result, re.ASCII)
+    return f"until {utc(int(found[1]) / 1000)[:19]}Z" if found else result
 
 
 # ---------------------------------------------------------------- what was typed
@@ -334,7 +347,9 @@ def _lasts(until: str) -> float:
         else:
             seconds = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - time.time()
     if not 1.0 <= seconds <= LONGEST:
-        raise typer.BadParameter("30m, 2h, 1d or an ISO time to come; 30 days at most", param_hint="--until")
+        raise typer.BadParameter(
+            "should be 30m, 2h, 1d or an ISO time in the future; 30 days at most", param_hint="--until"
+        )
     return seconds
 
 

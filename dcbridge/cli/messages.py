@@ -50,12 +50,12 @@ BeforeOption = Annotated[
 StateOption = Annotated[
     str, typer.Option("--state", help="Only messages in this state: waiting, accepted, retry, unknown, sending.")
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="All of them.")]
+AllOption = Annotated[bool, typer.Option("--all", help="All messages of all channels.")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before several are changed.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Change several messages without asking.")]
 RefsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[ID]...", help="References of messages or a messageId; or select them with the options."),
+    typer.Argument(metavar="[ID]...", help="Messages by reference or messageId; or select them with the options."),
 ]
 
 
@@ -107,7 +107,7 @@ def retry(
     by: ByOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Make the next attempt now, of messages that wait for it after a failure.
+    """Make the next attempt now, for messages that wait after a failed one.
 
     Limits, an open breaker, quiet hours and pauses hold as before; dcbridge trace shows what a message waits for.
     """
@@ -134,7 +134,7 @@ def release(
     by: ByOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Send messages that are held for review: named ones, or with --channel all that wait now. The hold goes on."""
+    """Send messages that are held for review: those named, or with --channel all that wait now. The hold goes on."""
     _review("release", ids, channel, before, who_acts(by, why), dry_run=dry_run, sure=sure, config=config)
 
 
@@ -148,7 +148,10 @@ def reject(
     by: ByOption = "",
     config: ConfigOption = None,
 ) -> None:
-    """Fail messages that are held for review: agents see Failed with reason 500. The hold goes on."""
+    """Fail messages that are held for review: those named, or with --channel all that wait now. The hold goes on.
+
+    Agents see Failed with reason 500.
+    """
     _review("reject", ids, channel, before, who_acts(by, why), dry_run=dry_run, sure=sure, config=config)
 
 
@@ -158,7 +161,7 @@ def _review(
 ) -> None:  # fmt: skip
     chosen = replace(_filter(channel, "", "", before, ""), states=WAITING)
     if bool(ids) == bool(channel):
-        raise typer.BadParameter("give references of messages, or --channel for all that are held there")
+        raise typer.BadParameter("give references of messages, or --channel with its id for all that are held there")
 
     async def act(session: Session, refs: Sequence[str], of: str, done: controls.Progress) -> Counter[str]:
         if verb == "release":
@@ -215,8 +218,9 @@ async def _do(
         task = bar.add_task(verb, total=len(refs))
         of = " ".join(ids)[:WORDS] if ids else str(chosen)
         counts = await act(list(refs), of, who, lambda count: bar.advance(task, count))
+    words = _WORDS | ({"cancelled": "rejected"} if verb == "reject" else {})
     for word, count in counts.most_common():
-        out.print(printable(f"{count:,} {_WORDS.get(word, word)}"), markup=False)
+        out.print(printable(f"{count:,} {words.get(word, word)}"), markup=False)
     return 0
 
 

@@ -58,6 +58,7 @@ async def test_a_pause_is_seen_wherever_an_operator_looks_and_one_command_ends_i
     shown = await session.types("audit")
     assert "provider twilio" in shown.out
     assert "bob" in shown.out
+    assert re.search(r"until 20\d\d-\d\d-\d\dT[\d:]{8}Z", shown.out)
 
 
 async def test_names_that_are_not_known_and_words_that_say_nothing(session: Session) -> None:
@@ -66,7 +67,8 @@ async def test_names_that_are_not_known_and_words_that_say_nothing(session: Sess
         (["pause", "channel", "nowhere"], 1, "there is no channel nowhere"),
         (["pause", "subscriber", "crn"], 1, "there is no subscriber crn"),
         (["pause", "conversation", "f" * 24], 1, "no message has this reference"),
-        (["pause", "planet", "mars"], 2, "say what and its name"),
+        (["pause", "conversation", CONSUMER, "--channel", "nowhere"], 1, "there is no channel nowhere"),
+        (["pause", "planet", "mars"], 2, "give what and its name"),
         (["pause", "channel", "nowhere", "--until", "yesterday"], 2, "30 days at most"),
         (["pause", "channel", "nowhere", "--until", "2020-01-01"], 2, "30 days at most"),
         (["hold", "nowhere"], 1, "there is no channel nowhere"),
@@ -97,6 +99,18 @@ async def test_a_conversation_is_named_by_a_message_or_by_an_address_that_stays_
     assert (await session.ledger.messages.claim(other, "mine", 60.0)).ours
     said = await session.types("resume", "conversation", "-", "--channel", channel, stdin=f"{CONSUMER}0\n")
     assert (said.code, said.out) == (0, "The pause of this conversation is over.\n")
+    assert await session.ledger.controls.all() == []
+
+
+async def test_a_number_in_another_spelling_names_the_same_conversation(session: Session) -> None:
+    channel = await hired(session)
+    [ref] = await some(session, 1, channel)
+    lane = (await session.ledger.messages.entry(ref)).lane
+    typed = f"+1 650 466-{CONSUMER[-4:]}0"
+    assert (await session.types("pause", "conversation", typed, "--channel", channel)).code == 0
+    assert [one.target.name for one in await session.ledger.controls.all()] == [lane]
+    await session.ledger.controls.cancel([ref], "gone")  # nothing waits there any more
+    assert (await session.types("resume", "conversation", f"+{CONSUMER}0", "--channel", channel)).code == 0
     assert await session.ledger.controls.all() == []
 
 
@@ -164,7 +178,7 @@ async def test_hold_release_and_reject(session: Session) -> None:
     assert f"channel {channel} is held for review by" in problem
     assert "; 4 wait; " in problem
     assert (await session.types("release", refs[0])).out == "1 released\n"
-    assert (await session.types("reject", refs[1])).out == "1 cancelled\n"
+    assert (await session.types("reject", refs[1])).out == "1 rejected\n"
     assert (await session.ledger.messages.entry(refs[1])).detail == "rejected by the operator"
     assert (await session.ledger.messages.claim(refs[0], "mine", 60.0)).ours
     assert (await session.ledger.messages.claim(refs[2], "mine", 60.0)).why == "paused"
