@@ -65,8 +65,6 @@ app.add_typer(events.app, name="events")
 app.add_typer(provider.app, name="provider", short_help="Several providers of one channel: list, drain, prefer, clear.")
 app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(genesys.app, name="genesys")
-app.command(short_help="Compare our messages with what Genesys exported.")(reconcile.reconcile)
-app.command(short_help="Call a trigger, to try it.")(trigger.trigger)
 
 
 def main() -> None:
@@ -361,7 +359,7 @@ def token(
 def shapes(
     operation: genesys.ShapesArgument = None,
     as_json: JsonOption = False,
-    forget: Annotated[bool, typer.Option("--forget", help="Begin to learn anew.")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Delete what was learned, and start again.")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Show names and JSON types of the fields that Genesys' interfaces answered with. Values are never stored."""
@@ -422,6 +420,8 @@ for _name, _command, _short in (
     ("retry", messages.retry, "Make the next attempt now."),
     ("drain", controls.drain, "Send nothing more, and say when it is safe to stop."),
     ("audit", controls.audit, "Show who paused, cancelled or released what, and why."),
+    ("reconcile", reconcile.reconcile, "Compare our messages with what Genesys exported."),
+    ("trigger", trigger.trigger, "Call a trigger of bridge.yaml, to try it."),
 ):
     app.command(_name, short_help=_short)(_command)
 

@@ -26,17 +26,17 @@ app = typer.Typer(
 def login(config: ConfigOption = None) -> None:
     """Sign in once with a browser, for the grant authorization_code.
 
-    Every process uses and renews the token then. Prints an address. Open it, sign in, and paste the address that the
-    browser ends at; it may show an error there.
+    Prints an address. Open it, sign in, and paste the address that the browser ends at; the page there may be an
+    error. Afterwards every process uses and renews the token.
     """
     raise _run(config, _login)
 
 
 @app.command()
 def check(config: ConfigOption = None) -> None:
-    """Get a token, and ask Genesys whose it is. Exit code 1 if that does not work.
+    """Get a token, and ask Genesys whose it is. Exit code 1 if that does not work, 2 if no login is configured.
 
-    At Genesys Cloud it asks for each channel's integration, and whether its webhook leads here.
+    At Genesys Cloud, also read each channel's integration, and check that its webhook leads here.
     """
     raise check_logins(config)
 
@@ -90,7 +90,7 @@ def check_logins(config: Any) -> typer.Exit:
             say_error(missing)
             return CANNOT_ASK
         if credentials is None and not configuration.genesys_cloud:
-            say_error("neither genesys.auth nor genesys_cloud is set in bridge.yaml")
+            say_error("neither genesys.auth nor genesys_cloud is set in bridge.yaml: there is no login to check")
             return CANNOT_ASK
         codes = [await _check(session, credentials)] if credentials else []
         if configuration.genesys_cloud:

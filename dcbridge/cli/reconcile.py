@@ -42,19 +42,20 @@ def reconcile(
         typer.Argument(metavar="FILE…", help="Interactions as Genesys exports them: JSON Lines, or a zip of them."),
     ],
     since: Annotated[
-        str | None, typer.Option(help="Begin of the exported period: 7d or an ISO time. Default: its earliest message.")
+        str | None,
+        typer.Option(help="Start of the exported period: 7d (ago) or an ISO time. Default: its earliest message."),
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="End of that period: 1h or an ISO time. Default: its latest message.")
+        str | None, typer.Option(help="End of that period: 1h (ago) or an ISO time. Default: its latest message.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="Show at most this many messages of each set.")] = 100,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Compare agent and consumer messages with what Genesys kept: User Data Management exports it.
+    """Compare agent and consumer messages with a file that Genesys exported (User Data Management).
 
-    Prints four sets: both, only ours, only theirs, ambiguous. Exit code 0 if both sides have the same, 1 if they
-    differ, 2 if a file cannot be read; the line and the field are named. Nothing private is shown.
+    Prints four sets: both, only ours, only theirs, ambiguous. Exit code 0 if both sides have the same messages, 1 if
+    they differ, 2 if a file cannot be read; the line and the field are named. Nothing private is shown.
     """
     begin, end = (parse_time(one, option) if one else None for one, option in ((since, "--since"), (until, "--until")))
     raise at_the_ledger(config, lambda session: _compare(session, files, begin, end, limit, as_json))

@@ -26,7 +26,11 @@ async def test_a_call_is_signed_and_its_answer_is_shown(session: Session) -> Non
         (session.folder / "trigger_secret").write_text("whsec_" + "D" * 43 + "=")
         assert "401 " in (await session.types(*call)).out
     said = await session.types(*call)
-    assert (said.code, "the service did not answer" in said.err) == (1, True)
+    assert (said.code, "the service did not answer" in said.err, "is it running there?" in said.err) == (1, True, True)
+    said = await session.types("trigger", "textbak", "--to", CONSUMER)
+    assert (said.code, 'known: textback; did you mean "textback"?' in said.err) == (1, True)
+    said = await session.types("trigger", "textback", "--to", CONSUMER, "--var", "Ana")
+    assert (said.code, "should be name=value" in said.err) == (2, True)
 
 
 async def test_own_messages_need_the_key_that_consumers_are_counted_by(session: Session) -> None:
