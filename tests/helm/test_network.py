@@ -238,6 +238,17 @@ def test_calls_of_triggers_are_let_in_where_there_are_some() -> None:
             assert one["spec"]["rules"][0]["matches"][-1]["path"]["value"] == "/triggers/"
 
 
+def test_links_to_unsubscribe_are_let_in_where_emails_have_one() -> None:
+    config = values("everything")["config"]
+    mail = {"type": "email", "provider": "p", "suppress": {"link": True}}
+    config = config | {"channels": config["channels"] | {"mail": mail, "more": mail}}
+    found = objects({**values("everything"), "config": config})
+    [ingress] = [one for one in found if one["kind"] == "Ingress"]
+    assert [one["path"] for one in ingress["spec"]["rules"][0]["http"]["paths"]][3:] == ["/u/"]
+    [route] = [one for one in found if one["kind"] == "HTTPRoute"]
+    assert [one["path"]["value"] for one in route["spec"]["rules"][0]["matches"]][3:] == ["/u/"]
+
+
 @pytest.mark.parametrize("name", ["everything", "sentinel"])
 def test_an_ingress_and_a_route_reach_the_public_port_and_the_public_paths_alone(name: str) -> None:
     found = objects(name)
