@@ -18,7 +18,7 @@ export function drawCalls(rows) {
     make("span", { text: `${one.service}, ${slot(one.time)}`, title: one.id }),
     ENDS[one.state] ? make("span", { class: `pill ${ENDS[one.state][0]}`, text: ENDS[one.state][1], title: one.reason })
       : make("button", { class: "quiet", type: "button", text: "Complete", "data-call": one.id }))));
-  if (!rows.length) at("calls").append(make("li", { class: "empty", text: "No calls are booked. Where a channel has a rule with `book`, a consumer writes CALL ME." }));
+  if (!rows.length) at("calls").append(make("li", { class: "empty", text: "No calls are booked. Write CALL ME on the phone, where the channel has a rule with “book”." }));
 }
 
 at("calls").addEventListener("click", (event) => {

@@ -1,4 +1,4 @@
-"""Answers, calls by text, statistics and a trigger for `dcbridge dev`, as bridge.yaml has them."""
+"""Answers, calls by text, statistics, a phone line and a trigger for `dcbridge dev`, as bridge.yaml has them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ genesys:
         name: AverageWaitingTime
         object: {{type: Queue, id: VQ_Sales}}
         crossed: {{above: 1800, back_below: 1200}}
+  text_back:
+    base_url: http://127.0.0.1:{page}/api/v2
+    username: text-back
+    password: file:genesys_line_password
+    channel: "0123456789"
+    missed: "Sorry that we missed your call. Answer this text, and an agent will help you."
+    dispositions:
+      IssueResolved: "Thank you for your call. How did we do? Answer 1 to 5."
 """
 TRIGGERS = """
 triggers:

@@ -163,6 +163,7 @@ def prepare(
         "trigger_secret": "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode(),
         "genesys_api_key": secrets.token_hex(16),
         "genesys_client_secret": secrets.token_hex(16),
+        "genesys_line_password": secrets.token_hex(16),
         "token_key": secrets.token_hex(32),
         "redis_password": secrets.token_hex(32),
         "account_sid": "AC" + secrets.token_hex(16),

@@ -76,7 +76,8 @@ def _genesys(folder: Path) -> GenesysAccount | None:
     if not (folder / "genesys_api_key").exists():
         return None
     key, secret = read(folder, "genesys_api_key"), read(folder, "genesys_client_secret")
-    return GenesysAccount(api_key=key, client_secret=secret)
+    line = read(folder, "genesys_line_password") if (folder / "genesys_line_password").exists() else ""
+    return GenesysAccount(api_key=key, client_secret=secret, line_password=line)
 
 
 if __name__ == "__main__":
