@@ -45,10 +45,10 @@ class AnswerRule(Model):
     """One answer. The first rule that fits counts."""
 
     when: tuple[Phrase, ...] = Field(
-        min_length=1, max_length=20, description="What a consumer writes: words, compared without case and accents."
+        min_length=1, max_length=20, description="What the consumer writes: words, compared without case and accents."
     )
     match: Literal["message", "first_word"] = Field(
-        "message", description="Whether they are the whole message, or it begins with them."
+        "message", description="Whether the words have to be the whole message, or its beginning."
     )
     say: Text | None = Field(
         None, description="The answer. It is not sent where one of its placeholders is not known at the moment."
@@ -56,13 +56,14 @@ class AnswerRule(Model):
     otherwise: Text | None = Field(
         None,
         alias="else",
-        description="The answer instead, where a placeholder of `say` is not known; without it, there is none then.",
+        description="The answer where a placeholder of `say` is not known; without it, no answer is sent then.",
     )
     book: Book | None = Field(
         None, description="Books a call of an agent to the consumer: [callbacks](genesys-callbacks.md)."
     )
     then: Literal["pass", "stop"] = Field(
-        "pass", description="Whether the agent gets the message all the same; one that was not answered always passes."
+        "pass",
+        description="Whether the agent gets the message too; one that was not answered always goes to the agent.",
     )
 
     @property

@@ -20,6 +20,6 @@ class Enrichment(Model):
     )
     verified: bool = Field(
         False,
-        description="true says that somebody looked at what your tenant answers: the reference does not print it."
-        " Nothing is asked before.",
+        description="Set it to true when you have checked what your tenant answers, since the reference does not print"
+        " it. Until then no data is requested.",
     )

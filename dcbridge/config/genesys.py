@@ -76,7 +76,7 @@ class Genesys(Model):
     base_url: Url = Field(description="URL of the interfaces, without a path: https://gapi-use1.genesyscloud.com.")
     api_key: HeaderSecret | None = Field(None, description="Sent as x-api-key with every request.")
     auth: Auth | None = Field(None, description="Where interfaces need a token: how it is got.")
-    statistics: Statistics | None = Field(None, description="Statistics that are watched; without it, none is.")
+    statistics: Statistics | None = Field(None, description="Statistics that are read; without it, none.")
     enrichment: Enrichment | None = Field(
         None, description="Data of interactions that is added to their events, for subscribers with `enrich`."
     )

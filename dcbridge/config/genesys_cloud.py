@@ -35,9 +35,9 @@ class Organization(Model):
 
     region: Annotated[str, AfterValidator(_region)] | None = Field(
         None,
-        description="Domain of its region, such as mypurecloud.ie or usw2.pure.cloud: the API is at api., the login at"
-        " login. of it.",
-        json_schema_extra={"default": "`base_url` and `login_url` say it"},
+        description="Domain of its region, such as mypurecloud.ie or usw2.pure.cloud; the hosts of the API and the"
+        " login are api. and login. before it.",
+        json_schema_extra={"default": "required, unless `base_url` and `login_url` are set"},
     )
     base_url: Url | None = Field(
         None,
@@ -56,7 +56,7 @@ class Organization(Model):
     media_hosts: tuple[Annotated[str, StringConstraints(pattern=_HOST, max_length=260)], ...] = Field(
         (),
         max_length=20,
-        description="Hosts that agents' files may be read from. A file at another one ends as Failed with 510.",
+        description="Hosts that agents' files may be read from. A file on another host fails the message with 510.",
         json_schema_extra={"default": "api-downloads. and api. of the region"},
     )
     longest_pause: SomeSeconds = Field(

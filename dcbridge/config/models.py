@@ -71,8 +71,8 @@ class Channel(Model):
 
     platform: PlatformName = Field(
         "digital_channels",
-        description="Where it is: at Digital Channels, or an integration of Genesys Cloud's Open Messaging, whose id"
-        " is the channel id.",
+        description="Where the channel is: at Digital Channels, or an integration of Genesys Cloud's Open Messaging,"
+        " whose id is the channel id.",
     )
     organization: str | None = Field(
         None,
@@ -189,13 +189,13 @@ class Channel(Model):
     answers: tuple[AnswerRule, ...] = Field(
         (),
         max_length=MOST_RULES,
-        description="What consumers of an sms channel are answered at once, by what they write.",
+        description="Rules for an sms channel: the text that consumers get at once for certain words.",
     )
     on_failed: OnFailed | None = Field(
-        None, description="What becomes of an agent's message that failed; without it, its receipt says so and no more."
+        None, description="What follows when an agent's message has failed; without it, only its receipt."
     )
     own_messages: OwnMessages | None = Field(
-        None, description="Limits of answers and of what triggers cause; without it, the usual ones."
+        None, description="Limits of messages of dcbridge's own; without it, the defaults below."
     )
 
     @model_validator(mode="before")
@@ -247,7 +247,7 @@ class Configuration(Model):
     consent: Consent = Field(Consent(), description="What follows from a consumer's STOP.")
     media: Media = Field(Media(), description="Files of consumers and agents.")
     triggers: dict[Name, Trigger] = Field(
-        {}, description="Texts that systems outside cause, by name: POST /triggers/{name}."
+        {}, description="Texts that other systems request, by name: POST /triggers/{name}."
     )
     genesys: Genesys | None = Field(None, description="Genesys' web interfaces beside Digital Channels.")
 

@@ -14,12 +14,12 @@ REPEATS_WITHIN = 600.0  # seconds
 class OwnMessages(Model):
     """Answers, and what a trigger causes. A channel that has neither sends none."""
 
-    a_day: int = Field(10, ge=1, le=100, description="Such messages that one consumer gets in 24 hours at most.")
+    a_day: int = Field(10, ge=1, le=100, description="How many such messages one consumer gets in 24 hours at most.")
     repeats: int = Field(
         2,
         ge=1,
         le=20,
-        description="Times that one consumer gets the same text in ten minutes at most: two machines that answer each"
+        description="How often one consumer gets the same text in ten minutes at most: two machines that answer each"
         " other stop there.",
     )
     time_to_live: SomeSeconds = Field(

@@ -251,7 +251,7 @@ def _words(annotation: Any) -> str:
     if origin in (list, tuple):
         return f"list of {_words(args[0])}s"
     if origin is dict:
-        return f"{_words(args[1])}s by name"
+        return "values by name" if get_origin(args[1]) in (Union, UnionType) else f"{_words(args[1])}s by name"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "mapping"
     if isinstance(annotation, type) and issubclass(annotation, IntEnum):

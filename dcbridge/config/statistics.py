@@ -58,9 +58,9 @@ class Watch(Model):
         None,
         min_length=1,
         max_length=30,
-        description="What it is instead of `name`, in Stat Server's words; with the mode notifications only.",
+        description="Definition in Stat Server's terms, instead of `name`; only with the mode notifications.",
     )
-    object: WatchedObject = Field(description="Of what it is a statistic: `type` and `id`.")
+    object: WatchedObject = Field(description="The object of the statistic: `type` and `id`.")
     crossed: Crossed | None = Field(None, description="When `statistic.crossed` is sent; without it, never.")
 
     @model_validator(mode="after")
@@ -85,8 +85,8 @@ class Statistics(Model):
     )
     mode: Mode = Field(
         "notifications",
-        description="How values are got: by a subscription and CometD; by asking again and again (peek); or by asking"
-        " Engagement, which needs the API key alone.",
+        description="How values are obtained: by a subscription and CometD; by a request every `every` seconds (peek);"
+        " or by requests to Engagement, which need only the API key.",
     )
     every: SomeSeconds = Field(
         30.0,
@@ -97,16 +97,18 @@ class Statistics(Model):
     fresh_for: SomeSeconds = Field(
         MINUTE,
         le=DAY,
-        description="Seconds for which a value is good. An older one is never said to a consumer, and holds nothing.",
+        description="Seconds for which a value is used. An older one is in no answer, and holds nothing.",
     )
     age_by: Literal["timestamp", "received"] = Field(
         "timestamp",
         description="Since when a value is that old: since its timestamp, where it has one; or since it was received,"
         " for a Stat Server whose timestamps say when a value last changed.",
     )
-    watch: dict[Name, Watch] = Field({}, max_length=MOST_WATCHES, description="What is watched, by your names.")
+    watch: dict[Name, Watch] = Field(
+        {}, max_length=MOST_WATCHES, description="Statistics that are read, by names of yours."
+    )
     waits: tuple[Queue, ...] = Field(
-        (), max_length=MOST_WATCHES, description="Virtual queues whose estimated wait is asked of Engagement."
+        (), max_length=MOST_WATCHES, description="Virtual queues whose estimated wait is read from Engagement."
     )
 
     @property

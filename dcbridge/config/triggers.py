@@ -27,9 +27,11 @@ class Trigger(Model):
         description="Secrets whose signatures are accepted, whsec_… as Standard Webhooks writes them."
     )
     tolerance: SomeSeconds = Field(
-        300.0, le=3600, description="Seconds that the time of a call may be away from ours, in either direction."
+        300.0, le=3600, description="Seconds by which the time of a call may differ from ours."
     )
-    per_minute: int = Field(60, ge=1, le=60_000, description="Calls in a minute that are taken at most.")
+    per_minute: int = Field(
+        60, ge=1, le=60_000, description="How many calls a minute are accepted at most; others get 429."
+    )
     time_to_live: SomeSeconds = Field(
         3600.0, le=DAY, description="Seconds in which the provider must accept the message; a later one is not sent."
     )
