@@ -415,7 +415,18 @@ local function lookup_ends(ref, channel)
   if limits and limits[1].cap > 0 then redis.call('ZREM', 'dcb:flight:q-' .. limits.provider, ref) end
 end
 
--- @verb settle ref policy keep_ms most token attempts same_key_ms -> State|stale
+-- Whether one of unknown outcome would wait for its provider, which an operator has stopped, if it were sent again: then
+-- it is asked first, when that is over. Its time to live ends that.
+function controls.is_asked_later(ref, channel)
+  local limits = controls.any and routes.of(ref, channel)
+  local stopped = limits and controls.of('p/' .. limits.provider)
+  if not stopped or controls.ends_at(ref, known_of(ref)) <= now then return false end
+  redis.call('HSET', 'dcb:m:' .. ref, F.unknown_at, now)
+  redis.call('ZADD', 'dcb:due', math.min(stopped.till or now + LOOK_LATE, now + LOOK_LATE), 'm:' .. ref)
+  return true
+end
+
+-- @verb settle ref policy keep_ms most token attempts same_key_ms -> State|waiting|stale
 -- An unknown outcome whose grace is over, or whose provider cannot tell. policy: "resend" or "fail"; a message that has
 -- been sent again `most` times, perhaps for the second time, fails as well. "resend_elsewhere" is "resend" through another
 -- provider, where there is one. Within `same_key_ms` of the first such request a second one is no second message, and the
@@ -430,6 +441,7 @@ function verbs.settle()
     policy = 'same_key'
   elseif tonumber(f[3] or '0') - tonumber(f[4] or '0') > tonumber(a.most) then policy = 'fail' end
   if f[8] or is_tried_enough(f[6], a.attempts) then policy = 'fail' end
+  if policy == 'resend' and a.token == '' and controls.is_asked_later(ref, f[5]) then return 'waiting' end
   lookup_ends(ref, f[5])
   redis.call('HINCRBY', 'dcb:counts', 'unknown_' .. policy, 1)
   note(key, 'settled', policy)

@@ -146,6 +146,7 @@ class Messages:
         "fail".
 
         `token`: of a lookup of it. `same_key`: seconds in which the provider knows a second request for the first one.
+        "waiting": nothing is sent again while an operator has stopped its provider, which can be asked afterwards.
         """
         answer = await self._script.call(
             "settle", ref, policy, self._keep.ended_ms, most, token, attempts, ms(same_key)

@@ -47,6 +47,38 @@ async def test_what_is_stopped_does_not_hold_up_its_conversation(bench: ControlB
     assert await bench.retry(ref, lane_limit=900.0) == "retry"
 
 
+async def test_an_unknown_outcome_is_asked_about_after_the_pause_before_it_is_sent_again(
+    bench: ControlBench,
+) -> None:
+    """Its provider cannot be asked meanwhile, and the time for that runs out."""
+    await bench.limit()
+    messages, lookups = bench.ledger.messages, bench.ledger.lookups
+    ref, other = await bench.sending(time_to_live=7200.0), await bench.sending("m-2", to_id="1", time_to_live=7200.0)
+    for one in (ref, other):
+        await messages.unknown(one, "mine", 1.0, "timeout")
+    await bench.stop(STOPS[0])
+    await bench.pass_time(1000)
+    assert [await lookups.ask(one, 900.0) for one in (ref, other)] == ["over"] * 2
+    assert await messages.settle(other, "fail") == "failed"  # the policy needs no provider
+    assert await messages.settle(ref, "resend") == "waiting"
+    await bench.resume(STOPS[0])
+    await bench.pass_time(61)
+    assert [one.id for one in await bench.sweep()] == [ref]
+    assert await lookups.ask(ref, 900.0) == "asking"
+    assert await bench.difference() == 0
+
+
+async def test_an_unknown_outcome_waits_no_longer_than_its_time_to_live(bench: ControlBench) -> None:
+    await bench.limit()
+    ref = await bench.sending(time_to_live=7200.0)
+    await bench.ledger.messages.unknown(ref, "mine", 1.0, "timeout")
+    await bench.stop(STOPS[0])
+    await bench.pass_time(7201)
+    assert await bench.ledger.messages.settle(ref, "resend") == "retry"
+    await bench.sweep()
+    assert await bench.owed() == [("m-1", "Failed", "305")]
+
+
 async def test_a_worker_that_has_gone_is_not_drained_for_good(bench: ControlBench) -> None:
     gone, there = Target(What.WORKER, "gone"), Target(What.WORKER, "there")
     await bench.stop(gone)
