@@ -38,6 +38,8 @@ from dcbridge.ledger.controls import Control, Target, What
 from dcbridge.printable import printable
 
 _KINDS = (What.PROVIDER, What.CHANNEL, What.SUBSCRIBER, What.CONVERSATION)
+_CALLED = {What.HOLD: "hold", What.ALL: "drain", What.WORKER: "drain"}  # others: a pause
+_DONE = {What.HOLD: "held for review", What.ALL: "drained", What.WORKER: "drained"}  # others: paused
 
 WhyOption = Annotated[str, typer.Option("--why", help="The reason, for status, trace and audit.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who does it. Default: the user of this computer.")]
@@ -113,7 +115,9 @@ async def _begin(session: Session, target: Target, lasts: float, who: Who, *, st
     if ends is None:
         say_error("1,000 pauses are in force; end some of them first, see dcbridge status")
         return NO
-    word = "Messages of this channel are held for review" if target.what == What.HOLD else f"{_named(target)} is paused"
+    word = "Messages of this channel are held for review"
+    if target.what != What.HOLD:
+        word = f"{_named(target)} is {_DONE.get(target.what, 'paused')}"
     end = f"until {utc(ends)[:19]}Z" if ends else "without an end"
     out.print(printable(f"{word}, {end}. dcbridge {ends_it(target)} ends it."), markup=False)
     return 0
@@ -149,9 +153,9 @@ async def _resume(session: Session, words: Sequence[str], channel: str, who: Who
     if target.what not in (What.PROVIDER, What.SUBSCRIBER):
         out.print(
             printable(
-                f"The {'hold' if target.what == What.HOLD else 'pause'} of {name} is over."
+                f"The {_CALLED.get(target.what, 'pause')} of {name} is over."
                 if was
-                else f"{name} was not paused."
+                else f"{name} was not {_DONE.get(target.what, 'paused')}."
             ),
             markup=False,
         )
@@ -208,7 +212,7 @@ def ends_it(target: Target) -> str:
 def told(one: Control, at: float) -> str:
     """One line of `dcbridge status`, and of `dcbridge trace`: what, who, since when, why, until when, how to end it."""
     name = f"conversation {one.target.name}" if one.target.what == What.CONVERSATION else _named(one.target)
-    word = {What.HOLD: "held for review", What.ALL: "drained", What.WORKER: "drained"}.get(one.target.what, "paused")
+    word = _DONE.get(one.target.what, "paused")
     until = f", until {utc(one.until)[:19]}Z" if one.until else ""
     still = "; time to live stands still" if one.stands_still else ""
     why = f": {one.why}" if one.why else ""

@@ -210,7 +210,7 @@ async def test_a_drained_installation_says_when_it_is_safe_to_stop(session: Sess
     await session.hires()
     said = await session.types("drain", "--why", "upgrade")
     assert said.code == 0
-    assert said.out.splitlines()[0] == "this installation is paused, without an end. dcbridge resume all ends it."
+    assert said.out.splitlines()[0] == "this installation is drained, without an end. dcbridge resume all ends it."
     assert said.out.splitlines()[-1] == "Nothing is under way: it is safe to stop."
     assert (await session.ledger.messages.claim(ref, "mine", 60.0)).why == "paused"
     [problem] = await problems(session)
