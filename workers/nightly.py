@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import structlog
+from redis.exceptions import RedisError
 
 from dcbridge.config.reconcile import Reconcile
 from dcbridge.errors import AccountFault, Refused, SendError, Unreadable
@@ -92,9 +93,14 @@ class Night:
                 path = Path(folder, "export")
                 await self._fetch(job, path)
                 result = await self._compared(path)
-        except (SendError, BadExport, TooMany, TimeoutError, OSError) as error:
+        except RedisError:
+            raise
+        except (
+            Exception
+        ) as error:  # a fault of ours as well: begun anew every few seconds, it would fetch files without end
             code = error.code if isinstance(error, SendError) else str(error) if isinstance(error, BadExport) else ""
-            log.error("reconcile_failed", day=self._day, error=type(error).__name__, code=code)
+            ours = not isinstance(error, SendError | BadExport | TooMany | OSError)
+            log.error("reconcile_failed", day=self._day, error=type(error).__name__, code=code, exc_info=ours)
             self._ctx.metrics.reconciled.labels("failed").inc()
             if isinstance(error, AccountFault | BadExport | TooMany):
                 self._ctx.metrics.faults.labels("not_reconciled", FAULT).inc()

@@ -7,6 +7,8 @@ interaction is one message, or a conversation with a list of them: beside its fi
 
 from __future__ import annotations
 
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,6 +25,10 @@ MOST_MEMBERS = 1000  # of one zip
 LONGEST_ID = 200
 _LATEST = 4_102_444_800.0  # 2100: a time beyond it is a mistake
 _NAMED = ("messageid", "id", "externalid")
+_NOT_UNPACKED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError),
+)
 
 
 class BadExport(Exception):
@@ -67,7 +73,7 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
         try:
             with zipfile.ZipFile(file) as packed:
                 yield from _unpacked(path.name, packed)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except _NOT_UNPACKED as error:
             raise BadExport(path.name, "", f"cannot be unpacked ({type(error).__name__})") from None
 
 

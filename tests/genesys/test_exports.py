@@ -106,6 +106,18 @@ def test_a_zip_is_read_file_by_file(tmp_path: Path) -> None:
     assert (first.place, second.place, problem) == ("a.zip[1]:1", "a.zip[2]:1", "a.zip[2]:2: should be one JSON object")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_is_damaged_inside(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as packed:
+        packed.writestr("one.jsonl", b'{"ixnId": "i"}\n' * 200)
+    raw = bytearray(path.read_bytes())
+    raw[50:60] = bytes(one ^ 0xFF for one in raw[50:60])
+    path.write_bytes(raw)
+    with pytest.raises((BadExport, OSError)):
+        list(exports.messages(path))
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -132,8 +132,8 @@ async def test_a_job_whose_answer_was_lost_is_found_by_its_title(side: Side) -> 
 
 @pytest.mark.parametrize(
     ("changes", "mode"),
-    [({"file_hosts": ("files.example.com",)}, "ok"), ({}, "500")],
-    ids=["another host", "sick"],
+    [({"file_hosts": ("files.example.com",)}, "ok"), ({}, "500"), ({"file_hosts": None}, "ok")],
+    ids=["another host", "sick", "a fault of ours"],
 )
 async def test_a_night_that_fails_is_not_done(side: Side, changes: dict[str, Any], mode: str) -> None:
     side.world.switches.genesys.mode = mode
