@@ -23,6 +23,7 @@ from dcbridge.cli.terminal import (
     print_json,
     progress,
     say_error,
+    say_warning,
 )
 from dcbridge.genesys import exports
 from dcbridge.genesys.exports import BadExport
@@ -85,7 +86,10 @@ async def _compare(
         if len(problems) > PROBLEMS:
             say_error(f"and {len(problems) - PROBLEMS} more")
         return CANNOT_ASK
+    genesys = session.configuration.genesys
     result = comparison.result()
+    if result.only_theirs.count and not (genesys and genesys.keep_message_ids):
+        say_warning("genesys.keep_message_ids is off: each consumer message is among only theirs")
     print_json(_as_json(result)) if as_json else _print(result)
     return 1 if result.differs else 0
 
@@ -115,7 +119,8 @@ def _theirs(files: Sequence[Path], comparison: Comparison) -> list[str]:
         except BadExport as problem:
             problems.append(str(problem))
         except OSError as error:
-            problems.append(f"{path.name}: cannot be read ({type(error).__name__})")
+            why = "there is no such file" if isinstance(error, FileNotFoundError) else type(error).__name__
+            problems.append(f"{path.name}: cannot be read: {why}")
     return problems
 
 

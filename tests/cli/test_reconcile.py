@@ -47,6 +47,7 @@ async def test_one_message_is_missing_on_each_side(session: Session) -> None:
     rows.append(rows[0] | {"ixnId": "i-new", "externalId": "m-new"})
     said = await compares(session, rows)
     assert said.code == 1
+    assert "warning: genesys.keep_message_ids is off" in said.err
     assert "The two sides differ." in said.out
     told = await compares(session, rows, "--json")
     assert told.code == 1
@@ -85,7 +86,7 @@ async def test_bad_input_names_the_line_and_the_field(session: Session, row: dic
 
 async def test_a_file_that_is_not_there_and_a_period_without_length(session: Session, tmp_path: Path) -> None:
     said = await session.types("reconcile", str(tmp_path / "none.jsonl"))
-    assert (said.code, said.err) == (2, "error: none.jsonl: cannot be read (FileNotFoundError)\n")
+    assert (said.code, said.err) == (2, "error: none.jsonl: cannot be read: there is no such file\n")
     said = await session.types("reconcile", str(tmp_path / "none.jsonl"), "--since", "1h", "--until", "2h")
     assert (said.code, said.err) == (2, "error: --since should be before --until\n")
 
