@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import orjson
@@ -22,6 +22,7 @@ from dcbridge import retry_after
 from dcbridge.config.models import Configuration
 from dcbridge.errors import AccountFault, OutcomeUnknown, Refused, Throttled, Undecodable, Unreadable
 from dcbridge.genesys import answers, payloads, signature
+from dcbridge.genesys.paths import segment
 from dcbridge.ledger.uploads import Uploaded
 from dcbridge.messages import Receipt
 from dcbridge.platform import UNKNOWN_ORIGIN, Origin
@@ -155,14 +156,14 @@ class DigitalChannels:
 
     def _about(self, channel_id: str, method: str, media_id: str) -> tuple[str, Party, str, str]:
         """A request without a body about one file: its method, party, path and signature."""
-        party, what = self.party(channel_id), f"media/{quote(media_id, safe='')}"
+        party, what = self.party(channel_id), f"media/{segment(media_id)}"
         if self._settings.empty_signature == "omit":
             return method, party, what, ""
         covered = urlsplit(self._url(party, what)).path.encode() if self._settings.empty_signature == "path" else b""
         return method, party, what, signature.sign(party.secret, covered)
 
     def _url(self, party: Party, what: str) -> str:
-        return f"{self._settings.base_url}/channels/{quote(party.channel_id, safe='')}/{what}"
+        return f"{self._settings.base_url}/channels/{segment(party.channel_id)}/{what}"
 
     def _request(
         self, method: str, party: Party, what: str, signed: str, trace_id: str, content_type: str = "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -22,6 +23,8 @@ BEYOND = 10.0  # seconds that an answer may take longer than its connect is held
 USUAL = 15.0  # seconds for any other answer
 GOODBYE = 2.0  # seconds for a disconnect, which need not arrive
 FIRST, MOST = 0.2, 30.0  # seconds between two tries
+SETTLED = 5.0  # seconds after the last wait from which on all is well again: a server may lose each session it opens
+FASTEST = 0.2  # seconds from one connect to the next at least, for a server that does not hold them
 
 LONGEST = bayeux.LONGEST_TIMEOUT + BEYOND
 
@@ -35,18 +38,21 @@ class Stopped(Exception):
 
 
 class Backoff:
-    """Waits between tries: they double, each with half of it at random."""
+    """Waits between tries: they double, each with half of it at random, until all was well for a while."""
 
-    def __init__(self, first: float = FIRST, most: float = MOST) -> None:
-        self._first, self._most, self.failed = first, most, 0
+    def __init__(self, first: float = FIRST, most: float = MOST, settled: float = SETTLED) -> None:
+        self._first, self._most, self._settled, self.failed = first, most, settled, 0
+        self._waited = -settled
 
     async def wait(self) -> None:
         longest = min(self._most, self._first * 2 ** min(self.failed, 30))
         self.failed += 1
         await asyncio.sleep(longest * random.uniform(0.5, 1.0))
+        self._waited = time.monotonic()
 
     def good(self) -> None:
-        self.failed = 0
+        if time.monotonic() - self._waited >= self._settled:
+            self.failed = 0
 
 
 class Notifications:
@@ -57,7 +63,7 @@ class Notifications:
         self._interfaces, self._url, self._interface, self._bearer = interfaces, url, interface, bearer
         self._session = Session()
         self._one = asyncio.Lock()  # one connect at a time, says the protocol
-        self._first = True
+        self._first, self._connected = True, -FASTEST
 
     async def open(self, *topics: str) -> Sequence[Event]:
         """A new session with these topics. Raises Stopped, LostSession or a SendError."""
@@ -85,8 +91,9 @@ class Notifications:
         """
         async with self._one:
             self._is_there()
-            if self._session.advice.interval and not self._first:
-                await asyncio.sleep(self._session.advice.interval)
+            interval = 0.0 if self._first else self._session.advice.interval
+            await asyncio.sleep(max(interval, self._connected + FASTEST - time.monotonic(), 0.0))
+            self._connected = time.monotonic()
             message = self._session.connect(at_once=self._first)
             answer = await self._say("connect", message, self._session.advice.timeout + BEYOND)
             said = answer.to("/meta/connect")

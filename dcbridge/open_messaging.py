@@ -12,7 +12,6 @@ import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
-from urllib.parse import quote
 
 import httpx
 
@@ -29,6 +28,7 @@ from dcbridge.errors import (
 from dcbridge.genesys import cloud
 from dcbridge.genesys.envelope import Reading
 from dcbridge.genesys.operations import Operation
+from dcbridge.genesys.paths import segment
 from dcbridge.genesys.payloads import CLOUD_MEDIA
 from dcbridge.interfaces import Interfaces, SharedToken
 from dcbridge.json_values import a_text
@@ -110,7 +110,7 @@ class OpenMessaging:
     async def _post(self, operation: Operation, channel_id: str, what: str, body: bytes, trace_id: str) -> Reading:
         if (left := self._quiet_until - time.monotonic()) > 0:
             raise Throttled("http 429", retry_after=left)
-        url = f"{self._organization.api}/api/v2/conversations/messages/{quote(channel_id, safe='')}/inbound/open/{what}"
+        url = f"{self._organization.api}/api/v2/conversations/messages/{segment(channel_id)}/inbound/open/{what}"
         request = httpx.Request("POST", url, headers={"Content-Type": "application/json"}, content=body)
         reading = await self._interfaces.send(operation, request, trace_id)
         if 200 <= reading.http < 300:  # the form of its answer is not what it was taken by
@@ -129,7 +129,7 @@ class OpenMessaging:
 
     async def integration(self, channel_id: str) -> Reading:
         """What Genesys Cloud knows of an integration, whatever it answers."""
-        where = f"/api/v2/conversations/messaging/integrations/open/{quote(channel_id, safe='')}"
+        where = f"/api/v2/conversations/messaging/integrations/open/{segment(channel_id)}"
         request = httpx.Request("GET", self._organization.api + where)
         return await self._interfaces.send(INTEGRATION, request)
 

@@ -24,7 +24,7 @@ from dcbridge.events.event import StoredEvent
 from dcbridge.events.sinks import Event, Subscriber
 from dcbridge.genesys.interaction_data import Question, chosen, data_of, question
 from dcbridge.genesys.operations import Client
-from dcbridge.json_values import an_object
+from dcbridge.json_values import an_object, is_deeper
 from dcbridge.ledger import Ledger
 from dcbridge.runtime.metrics import Metrics
 
@@ -35,6 +35,7 @@ TRIES, EACH, BETWEEN = 3, 3.0, 0.2  # requests for one interaction; seconds for 
 AT_ONCE = 20
 KEPT = 600.0  # seconds for which the answer is used again
 LARGEST = 16 * 1024  # bytes of the chosen fields of one interaction
+DEEPEST = 50  # levels of them: an event has to be written as JSON, with them in it
 REST, LONG_REST = 60.0, 3600.0  # seconds without asking: after a round without an answer; after refusals
 REFUSALS = 3  # 401 or 403 in a row
 
@@ -138,7 +139,9 @@ class Enricher:
                 self._refused = 0
                 at = datetime.now(UTC).isoformat(timespec="milliseconds")
                 answer = {"source": asked.source, "at": at, "data": chosen(data_of(reading), names)}
-                return (answer, "fetched") if len(orjson.dumps(answer)) <= LARGEST else (None, "too_large")
+                if is_deeper(answer, DEEPEST) or len(orjson.dumps(answer)) > LARGEST:
+                    return None, "too_large"
+                return answer, "fetched"
             if reading.http in (401, 403):
                 self._refused += 1
                 return None, "refused"

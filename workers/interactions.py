@@ -55,7 +55,13 @@ async def _read(ctx: WorkerContext, entries: Sequence[Batch]) -> list[tuple[Batc
             await _cannot(ctx, entry, error)
     if ctx.enricher is None:
         return read
-    more = await ctx.enricher.enrich([one for _, found in read for one in found], ctx.sinks.subscribers)
+    try:
+        more = await ctx.enricher.enrich([one for _, found in read for one in found], ctx.sinks.subscribers)
+    except RedisError:
+        raise
+    except Exception:  # no answer of Genesys may stop the events
+        log.error("enrichment_internal_error", exc_info=True)
+        return read
     return [(entry, [more.get(one.event.id, one) for one in found]) for entry, found in read]
 
 

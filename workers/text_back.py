@@ -116,22 +116,25 @@ class Line:
         self._line.recovered(web_services.calls_of(await self._send(web_services.ME, self._api.me())))
 
     async def _take(self, events: Sequence[Event]) -> None:
+        """All of one answer; what has to be asked because of it is asked once."""
+        ask = False
         for event in events:
             for one in web_services.read(event.data):
                 match one:
                     case Call():
                         await self._heard(one)
                     case Changed():
-                        await self._recover()
+                        ask = True
                     case Service("Voice", state):
                         self._count(f"voice_{state.lower()}" if state in ("Active", "Inactive") else "voice_unknown")
                         log.warning("text_back_voice", state=state if state.isalpha() else "")
-                        if state == "Active":
-                            await self._recover()
+                        ask |= state == "Active"
                     case Failure():
                         self._count("error_message")
                     case _:
                         pass
+        if ask:
+            await self._recover()
 
     async def _heard(self, call: Call) -> None:
         match self._line.heard(call):

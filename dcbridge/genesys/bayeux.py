@@ -8,13 +8,13 @@ any answer, that of a subscribe included. An answer's `advice` says how to go on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 import orjson
 
-from dcbridge.json_values import a_text, an_object, json_value
+from dcbridge.json_values import a_text, an_object, is_deeper, json_value
 
 MOST_BYTES = 1 << 20  # of one answer
 MOST_MESSAGES = 1000  # of one answer
@@ -101,7 +101,7 @@ def read(body: bytes) -> Answer:
         raise Unreadable("no list of messages")
     if len(messages) > MOST_MESSAGES:
         raise Unreadable("too many messages")
-    if _is_deep(messages):
+    if is_deeper(messages, DEEPEST):
         raise Unreadable("nested too deeply")
     said, events = [], []
     for one in messages:
@@ -127,22 +127,6 @@ def _said(channel: str, message: Mapping[str, object]) -> Said:
         subscription if isinstance(subscription, str) else "",
         an_object(message.get("advice")),
     )
-
-
-def _is_deep(messages: list[object]) -> bool:
-    level: list[object] = [*messages]
-    for _ in range(DEEPEST):
-        level = [inner for one in level for inner in _inside(one)]
-        if not level:
-            return False
-    return True
-
-
-def _inside(value: object) -> Iterator[object]:
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value
 
 
 def _seconds(value: object, most: float, otherwise: float) -> float:

@@ -20,7 +20,7 @@ from typing import IO
 from dcbridge.json_values import an_object, json_value
 
 LONGEST_LINE = 8 << 20  # bytes
-MOST_BYTES = 16 << 30  # of one file when it is unpacked
+MOST_BYTES = 16 << 30  # of one file when it is unpacked, of all files of one zip
 MOST_MEMBERS = 1000  # of one zip
 LONGEST_ID = 200
 _LATEST = 4_102_444_800.0  # 2100: a time beyond it is a mistake
@@ -29,6 +29,7 @@ _NOT_UNPACKED = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(EOFError, NotImplementedError, RuntimeError, ValueError),
 )
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class BadExport(Exception):
@@ -49,11 +50,11 @@ class KeptMessage:
     at: float | None
 
 
-def messages(path: Path) -> Iterator[KeptMessage | BadExport]:
+def messages(path: Path, most: int = MOST_BYTES) -> Iterator[KeptMessage | BadExport]:
     """Of one file, in its order; a line that cannot be read comes as its problem. Raises OSError, and BadExport where
-    the rest cannot be read either.
+    the rest cannot be read either. `most`: bytes of it, unpacked.
     """
-    for place, line in _lines(path):
+    for place, line in _lines(path, most):
         if line.strip():
             try:
                 yield from _of_line(place, line)
@@ -61,41 +62,46 @@ def messages(path: Path) -> Iterator[KeptMessage | BadExport]:
                 yield problem
 
 
-def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
+def _lines(path: Path, most: int) -> Iterator[tuple[str, bytes]]:
     with path.open("rb") as file:
         begin = file.read(4)
         file.seek(0)
         if begin[:1] == b"\x30" or begin.startswith(b"----"):  # DER or PEM of an encrypted container
             raise BadExport(path.name, "", "is encrypted: decrypt it with the key of your certificate first")
         if begin != b"PK\x03\x04":
-            yield from _numbered(path.name, file)
+            yield from _numbered(path.name, file, most)
             return
         try:
             with zipfile.ZipFile(file) as packed:
-                yield from _unpacked(path.name, packed)
+                yield from _unpacked(path.name, packed, most)
         except _NOT_UNPACKED as error:
             raise BadExport(path.name, "", f"cannot be unpacked ({type(error).__name__})") from None
 
 
-def _unpacked(name: str, packed: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
+def _unpacked(name: str, packed: zipfile.ZipFile, most: int) -> Iterator[tuple[str, bytes]]:
     members = [one for one in packed.infolist() if not one.is_dir()]
     if len(members) > MOST_MEMBERS:
         raise BadExport(name, "", f"holds more than {MOST_MEMBERS} files")
+    left = most
     for number, member in enumerate(members, 1):
         if member.flag_bits & 1:
             raise BadExport(name, "", "is encrypted: decrypt it first")
+        if member.compress_type not in _PACKED:  # LZMA takes as much memory as the file says
+            raise BadExport(name, "", "is packed in another way than Deflate: pack it anew")
         with packed.open(member) as inside:
-            yield from _numbered(f"{name}[{number}]", inside)
+            for place, line in _numbered(f"{name}[{number}]", inside, left):
+                left -= len(line)
+                yield place, line
 
 
-def _numbered(name: str, file: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+def _numbered(name: str, file: IO[bytes], most: int) -> Iterator[tuple[str, bytes]]:
     number, whole = 0, 0
     while line := file.readline(LONGEST_LINE + 1):
         number, whole = number + 1, whole + len(line)
         if len(line) > LONGEST_LINE:
             raise BadExport(f"{name}:{number}", "", f"is longer than {LONGEST_LINE >> 20} MiB")
-        if whole > MOST_BYTES:
-            raise BadExport(f"{name}:{number}", "", f"the file is longer than {MOST_BYTES >> 30} GiB")
+        if whole > most:
+            raise BadExport(f"{name}:{number}", "", f"the file is longer than {MOST_BYTES >> 30} GiB, unpacked")
         yield f"{name}:{number}", line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
 
 

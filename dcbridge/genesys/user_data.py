@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import httpx
 import orjson
 
 from dcbridge.genesys.envelope import Reading
 from dcbridge.genesys.operations import Operation
+from dcbridge.genesys.paths import segment
 from dcbridge.json_values import a_list, a_text, an_object
 
 CREATE, LIST, PROGRESS, FILE, DELETE_FILE, DELETE_JOB = (
@@ -71,16 +72,16 @@ class UserData:
         return httpx.Request("GET", f"{self.url}/export/jobs?{query}")
 
     def progress(self, job: str) -> httpx.Request:
-        return httpx.Request("GET", f"{self.url}/export/history/{quote(job, safe='')}/progress")
+        return httpx.Request("GET", f"{self.url}/export/history/{segment(job)}/progress")
 
     def file(self, name: str) -> httpx.Request:
-        return httpx.Request("GET", f"{self.url}/files/{quote(name, safe='')}")
+        return httpx.Request("GET", f"{self.url}/files/{segment(name)}")
 
     def delete_file(self, name: str) -> httpx.Request:
-        return httpx.Request("DELETE", f"{self.url}/files/{quote(name, safe='')}")
+        return httpx.Request("DELETE", f"{self.url}/files/{segment(name)}")
 
     def delete_job(self, job: str) -> httpx.Request:
-        return httpx.Request("DELETE", f"{self.url}/export/jobs/{quote(job, safe='')}")
+        return httpx.Request("DELETE", f"{self.url}/export/jobs/{segment(job)}")
 
 
 def job_of(value: object) -> Job | None:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 import httpx
 import orjson
 
 from dcbridge.genesys.envelope import Reading
 from dcbridge.genesys.operations import Operation
+from dcbridge.genesys.paths import segment
 from dcbridge.json_values import a_list, a_text, an_object
 
 NAME = "web-services"
@@ -186,12 +186,12 @@ class WebServices:
         """Say how a call ended."""
         told = {
             "operationName": "SetCallDisposition",
-            "callUri": f"{self.url}/calls/{quote(call.id, safe='')}",
+            "callUri": f"{self.url}/calls/{segment(call.id)}",
             "callUuid": call.uuid,
             "disposition": disposition,
             **({"dispositionKey": key} if key else {}),
         }
-        return self._post(f"/me/calls/{quote(call.id, safe='')}", told)
+        return self._post(f"/me/calls/{segment(call.id)}", told)
 
     def _post(self, path: str, said: Mapping[str, object]) -> httpx.Request:
         headers = {"Content-Type": "application/json"}

@@ -32,8 +32,10 @@ class Cookies:
                 continue
             for name, morsel in found.items():
                 self._kept.pop(name, None)
-                if not _is_over(morsel["max-age"]) and len(name) + len(morsel.coded_value) <= LONGEST_COOKIE:
-                    self._kept[name] = morsel.coded_value
+                value = morsel.coded_value
+                sendable = value.isascii() and value.isprintable() and len(name) + len(value) <= LONGEST_COOKIE
+                if sendable and not _is_over(morsel["max-age"]):
+                    self._kept[name] = value
         for name in [*self._kept][:-MOST_COOKIES]:
             del self._kept[name]
 

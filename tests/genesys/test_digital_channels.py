@@ -104,6 +104,14 @@ async def test_what_the_sandbox_refuses(channel: str, error: type[SendError], co
         assert len(worlds.world.violations) == 1
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+async def test_no_request_is_made_for_a_name_that_leads_to_another_path(name: str) -> None:
+    async with client("http://127.0.0.1:1") as dc:
+        for asked in (dc.post_consumer_message(name, "1", "text"), dc.download(SMS, name), dc.delete(SMS, name)):
+            with pytest.raises(Refused):
+                await asked
+
+
 async def test_a_receipt_for_a_recipient_whom_nobody_wrote_to_is_refused_for_good() -> None:
     async with two_worlds(app_secret=SECRET) as worlds, client(worlds.url) as dc:
         await known(worlds)

@@ -141,3 +141,22 @@ def test_a_zip_of_very_many_files_is_refused(tmp_path: Path) -> None:
         for number in range(exports.MOST_MEMBERS + 1):
             packed.writestr(f"{number}", b"")
     assert read(path) == ["a.zip: holds more than 1000 files"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_zip_that_takes_as_much_memory_as_it_says_is_refused(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as packed:
+        packed.writestr("one.jsonl", b'{"ixnId": "i"}')
+    assert read(path) == ["a.zip: is packed in another way than Deflate: pack it anew"]
+
+
+def test_the_files_of_one_zip_are_bounded_together(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for number in range(3):
+            packed.writestr(f"{number}", b'{"ixnId": "i"}\n' * 4)  # 60 bytes
+    found = list[object]()
+    with pytest.raises(BadExport, match=r"a.zip\[3\]:3: the file is longer"):
+        found += exports.messages(path, most=160)
+    assert len(list(exports.messages(path, most=180))) == 12

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +15,9 @@ from redis.asyncio import Redis
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.enrichment import Enrichment
 from dcbridge.config.loader import parse
-from dcbridge.events.event import StoredEvent, for_ledger, split
+from dcbridge.events.event import StoredEvent, for_ledger
 from dcbridge.events.event import read as read_event
+from dcbridge.events.event import split as read_batch
 from dcbridge.events.sinks import Subscriber
 from dcbridge.genesys.envelope import read
 from dcbridge.genesys.interaction_data import chosen, data_of, question
@@ -36,6 +37,7 @@ from tests.sandbox.two_worlds import CONFIG
 from tests.workers.far_side import saying
 from tests.workers.test_events_out import world
 from workers.enrichment import Enricher, shown_to
+from workers.interactions import split
 
 BASE = "https://digital.example.com/nexus/v3"
 SESSION = "11111111-1111-4111-8111-111111111111"
@@ -110,7 +112,7 @@ def events(interaction: str, media: str, uri: bool) -> list[StoredEvent]:
         entity["selfUri"] = f"NexusURL/nexus/v3/chat/sessions/{SESSION}/{interaction}"
     both = [{"event": name, "entity": entity} for name in ("STARTED", "FINISHED")]
     body = {"operationId": "op", "data": {"entities": both}}
-    return split("main", orjson.dumps(body), datetime.now(UTC))[0]
+    return read_batch("main", orjson.dumps(body), datetime.now(UTC))[0]
 
 
 def subscriber(*fields: str, **more: Any) -> Subscriber:
@@ -154,6 +156,13 @@ async def test_an_email_is_asked_about_by_its_attached_data(side: Side) -> None:
     more = await side.enricher.enrich(events("i-2", "email", uri=False), subscribers)
     assert {(one.event.enriched or {})["source"] for one in more.values()} == {"userdata"}
     assert [(one.event.enriched or {})["data"] for one in more.values()] == [{"segment": "silver"}] * 2
+
+
+async def test_data_that_no_event_can_be_written_with_is_left_out(side: Side) -> None:
+    deep: Any = orjson.Fragment(b"[" * 300 + b"]" * 300)  # orjson reads 1024 levels, and writes 254
+    side.world.attach("i-1", {"segment": deep})
+    assert await side.told("i-1") == {}
+    assert side.counted("too_large") == 1
 
 
 async def test_each_subscriber_sees_its_own_fields(side: Side) -> None:
@@ -239,6 +248,28 @@ async def test_events_leave_with_it_from_the_first_attempt_on(redis: Redis, redi
             assert (first["source"], first["data"]) == ("userdata", {"segment": "gold"})
             assert "enriched" not in w["lake"].heard[0][1]["data"]
     assert app.state.world.counts["interaction_data"] == 1
+
+
+class Broken(Enricher):
+    async def enrich(
+        self, found: Sequence[StoredEvent], subscribers: Mapping[str, Subscriber]
+    ) -> Mapping[str, StoredEvent]:
+        raise TypeError("what an answer was not expected to hold")
+
+
+async def test_events_leave_without_it_where_it_has_a_bug(
+    redis: Redis, redis_server: EmbeddedRedis, side: Side
+) -> None:
+    async with world(redis, redis_server.url, crm="") as w:
+        client = Interfaces("the-key", None, w.context.sender, side.ledger, side.metrics)
+        w.context = replace(
+            w.context, enricher=Broken(Enrichment(verified=True), side.base, client, side.ledger, side.metrics)
+        )
+        entity = {"id": "i-9", "mediaType": "email"}
+        batch = {"operationId": "op", "data": {"entities": [{"event": "STARTED", "entity": entity}]}}
+        await w.context.ledger.events.put_batch("main-op", "main", "trace", orjson.dumps(batch))
+        await split(w.context)
+        assert len(await w.context.ledger.events.ids()) == 1
 
 
 YAML = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from dcbridge.interfaces import Interfaces, SharedToken
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.signals import Lead, LostLead, NewSignal, Signal
 from dcbridge.ledger.tokens import Vault
-from dcbridge.notifications import LONGEST
+from dcbridge.notifications import FASTEST, LONGEST, Backoff
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.transport.sender import Sender
 from dcbridge.transport.session_sender import SessionSender
@@ -200,6 +201,25 @@ async def test_a_server_that_wants_no_client_is_left_alone(side: Side) -> None:
 
 async def _has_told(side: Side, name: str) -> bool:
     return name in await side.own_events()
+
+
+async def test_waits_double_where_nothing_is_well_for_long() -> None:
+    backoff, at_once = Backoff(0.001, 0.002), Backoff(0.001, 0.002, settled=0.0)
+    for count in range(1, 4):
+        for one in (backoff, at_once):
+            await one.wait()
+            one.good()  # a connect that was answered, before the session was lost
+        assert (backoff.failed, at_once.failed) == (count, 0)
+
+
+async def test_a_server_that_holds_no_connect_is_not_asked_without_a_pause(side: Side) -> None:
+    side.world.switches.statistics.held = 0.0
+    async with side.watching():
+        await becomes(side, 120.0)
+        began, before = time.monotonic(), side.world.counts["cometd.connects"]
+        await until(lambda: _is(time.monotonic() > began + 5 * FASTEST))
+        connects = side.world.counts["cometd.connects"] - before
+        assert 1 <= connects <= (time.monotonic() - began) / FASTEST + 1
 
 
 async def test_a_value_that_does_not_change_is_asked_for_again(side: Side) -> None:
