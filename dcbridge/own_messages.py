@@ -12,18 +12,23 @@ from typing import Literal
 
 import orjson
 
-from dcbridge.config.models import Configuration
+from dcbridge.config.models import Channel, Configuration
 from dcbridge.config.own_messages import REPEATS_WITHIN, SEGMENTS, OwnMessages
+from dcbridge.errors import Refused
 from dcbridge.ledger import Ledger, lane_of
 from dcbridge.ledger.consent import ConsumerTokens
 from dcbridge.ledger.own import NewOwn
 from dcbridge.messages import message_ref, own_books
-from dcbridge.providers.phone import consumer_id
+from dcbridge.providers.phone import consumer_id, country_of, is_expensive, to_e164
 from dcbridge.providers.segmentation import segments
 
-Reason = Literal["", "not_configured", "empty", "too_long", "opted_out", "day_cap", "repeated", "other_content"]
+Reason = Literal[
+    "", "not_configured", "empty", "too_long", "country", "opted_out", "day_cap", "hour_cap", "repeated",
+    "other_content",
+]  # fmt: skip
 _REASONS: dict[str, Reason] = {
-    "stopped": "opted_out", "day_cap": "day_cap", "repeated": "repeated", "other": "other_content",
+    "stopped": "opted_out", "day_cap": "day_cap", "hour_cap": "hour_cap", "repeated": "repeated",
+    "other": "other_content",
 }  # fmt: skip
 
 
@@ -47,6 +52,19 @@ def own_id(cause: str) -> str:
     return f"own-{hashlib.blake2b(cause.encode(errors='replace'), digest_size=12, person=b'dcbridge-own').hexdigest()}"
 
 
+def may_be_contacted(channel: Channel, consumer: str) -> bool:
+    """Whether dcbridge writes to this consumer, or has them called, without a person who decided it: a sender, or a
+    caller, can be forged, and whoever owns an expensive number earns with each text that it gets.
+    """
+    address = consumer.rpartition(":")[2]  # "whatsapp:"
+    try:
+        number = to_e164(address, channel.default_region)
+    except Refused:
+        return address != consumer and not (channel.own_messages and channel.own_messages.countries)
+    countries = channel.own_messages.countries if channel.own_messages else ()
+    return not is_expensive(number) and (not countries or country_of(number) in countries)
+
+
 async def queue(
     ledger: Ledger,
     configuration: Configuration,
@@ -59,8 +77,11 @@ async def queue(
     trace: str = "",
     time_to_live: float | None = None,
     content_mark: str = "",
+    hourly: bool = True,
 ) -> Said:
     """Write it down, once for each `cause`. `consumer`: as Digital Channels writes the number, without a plus.
+
+    `hourly`: `an_hour` of the channel counts.
 
     `content_mark`: where the same cause may come with other contents, a digest of these; then it is refused.
     """
@@ -74,6 +95,8 @@ async def queue(
     if segments(text) > SEGMENTS:
         return Said("refused", message_id, ref, "too_long")
     consumer = consumer_id(consumer, configured.default_region)  # one spelling, as that of the conversation's lane
+    if not may_be_contacted(configured, consumer):
+        return Said("refused", message_id, ref, "country")
     own = configured.own_messages or OwnMessages()
     payload = {
         "type": "Text",
@@ -96,6 +119,7 @@ async def queue(
             scope=configuration.consent_scopes.get(channel, ""),
             token=tokens.of(configuration.consumer_key(channel, consumer)),
             a_day=own.a_day,
+            an_hour=own.an_hour if hourly else 0,
             repeats=own.repeats,
             same=same,
             repeats_within=REPEATS_WITHIN,

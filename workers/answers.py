@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from dcbridge.config.answers import AnswerRule, fitting, pieces
 from dcbridge.messages import ConsumerMessage, is_piece
+from dcbridge.own_messages import may_be_contacted
 from dcbridge.providers.callback import consumer_task_id
 from dcbridge.providers.phone import consumer_id
 from workers import bookings, waits
@@ -75,6 +76,8 @@ async def answer(
         event.text,
         trace,
     )
+    if not may_be_contacted(channel, heard.consumer):  # nothing is said to it, asked of Genesys for it, or called
+        return True
     for listener in registry.listeners:
         if word := await _within(listener(ctx, heard), "") or "":
             return word != "stop"

@@ -33,6 +33,7 @@ from dcbridge.genesys.engagement import Booked, State
 from dcbridge.ledger import NewTask, OwedReceipt, TaskClaim, lane_of
 from dcbridge.ledger.controls import CANCELLED, REJECTED
 from dcbridge.messages import ReceiptStatus
+from dcbridge.own_messages import may_be_contacted
 from dcbridge.providers.phone import to_e164
 from dcbridge.providers.segmentation import segments
 from dcbridge.settings.process import DAY
@@ -155,7 +156,12 @@ async def after_failures(ctx: WorkerContext, channel_id: str, owed: Sequence[Owe
     for one in owed:
         if one.detail in (CANCELLED, REJECTED):  # an operator did not want it to reach the consumer
             continue
-        if one.status == ReceiptStatus.FAILED and one.reason in reasons and one.to_id:
+        if (
+            one.status == ReceiptStatus.FAILED
+            and one.reason in reasons
+            and one.to_id
+            and may_be_contacted(channel, one.to_id)
+        ):
             key = key_of(ctx, channel_id, one.to_id)
             wish = Wish("failed", one.to_id, key)
             tasks.append(NewTask(f"book-{one.ref}", "book", _lane(key), wish.written(), one.trace_id, channel_id))
@@ -218,6 +224,8 @@ async def _follow(job: _Job) -> str:
         return await _create(job, _time(wish.at))
     if not await job.calls.may():
         raise Unreachable("breaker open")
+    if job.spoken and not await bookings.wish(wish.key):
+        return "too_many"
     if wish.kind == "cancel":
         return await _cancel(job)
     booking = await bookings.of(wish.key)
@@ -251,8 +259,7 @@ async def _offer(job: _Job, text: Literal["ask", "taken"], proposed: Sequence[da
         ask = lambda api: api.availability(book.service, book.horizon_days, 4 * book.slots, book.timezone or "")  # noqa: E731
         slots = await job.calls.read("availability", ask, engagement.read_availability)
         times = _future([slot.at for slot in slots])
-        local = {slot.at: slot.local for slot in slots}
-        offset = round((local[times[0]] - times[0].replace(tzinfo=None)) / timedelta(minutes=1)) if times else None
+        offset = next((slot.offset for slot in slots if slot.at in times[:1]), None)
     if not times:
         await _say(job, "closed", book.texts.closed)
         return "closed"
@@ -326,7 +333,7 @@ async def _tell_booked(job: _Job, at: datetime | None, wait: float | None) -> st
     if at is not None:
         await _say(job, "booked", texts.booked.format(time=_local(job.book, at, job.wish.offset)))
         return "booked_later"
-    said = texts.soon if wait is None else texts.now.format(minutes=max(1, ceil(wait / 60)))
+    said = texts.soon if wait is None or wait > DAY else texts.now.format(minutes=max(1, ceil(wait / 60)))
     await _say(job, "booked", said)
     return "booked_now"
 

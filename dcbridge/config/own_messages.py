@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from dcbridge.settings.process import DAY
-from dcbridge.settings.types import Model, SomeSeconds
+from dcbridge.settings.types import Model, Region, SomeSeconds
 
 SEGMENTS = 3  # SMS of one such message at most
 REPEATS_WITHIN = 600.0  # seconds
@@ -21,6 +21,20 @@ class OwnMessages(Model):
         le=20,
         description="How often one consumer gets the same text in ten minutes at most: two machines that answer each"
         " other stop there.",
+    )
+    an_hour: int = Field(
+        1000,
+        ge=1,
+        le=1_000_000,
+        description="How many such messages the channel sends in an hour at most. What triggers cause does not count:"
+        " they have `per_minute`.",
+    )
+    countries: tuple[Region, ...] = Field(
+        (),
+        max_length=250,
+        description="Countries whose numbers get such messages: anybody can write, or call, with a number of an"
+        " expensive one.",
+        json_schema_extra={"default": "all countries"},
     )
     time_to_live: SomeSeconds = Field(
         300.0,

@@ -21,6 +21,7 @@ from dcbridge.json_values import a_list, a_text, an_object
 MOST_SLOTS = 200  # of one answer that are read
 _FARTHEST = timedelta(days=400)  # a time beyond that is no slot
 _LONGEST_ID = 200
+_DAY = 24 * 60  # minutes; no clock on a wall is further from UTC
 
 
 class State(StrEnum):
@@ -49,10 +50,12 @@ class QueueStatus:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A time at which a call may be booked. `local`: as the contact centre writes it, without a zone."""
+    """A time at which a call may be booked. `offset`: minutes by which a clock there is ahead of UTC; None where that
+    is not said, or makes no sense.
+    """
 
     at: datetime
-    local: datetime
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,7 @@ def read_availability(reading: Reading) -> tuple[Slot, ...]:
         slot = an_object(one)
         at, capacity = moment(slot.get("utcTime")), _number(slot.get("capacity"))
         if at is not None and (capacity is None or capacity > 0):
-            found.setdefault(at, Slot(at, _local(slot.get("localTime")) or at.replace(tzinfo=None)))
+            found.setdefault(at, Slot(at, _offset(at, _local(slot.get("localTime")))))
     return tuple(found[at] for at in sorted(found))
 
 
@@ -226,6 +229,11 @@ def _number(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if found is not None and abs(found) < 1e9 else None  # neither infinite nor NaN
+
+
+def _offset(at: datetime, local: datetime | None) -> int | None:
+    minutes = round((local - at.replace(tzinfo=None)) / timedelta(minutes=1)) if local else _DAY
+    return minutes if abs(minutes) < _DAY else None
 
 
 def _local(value: object) -> datetime | None:

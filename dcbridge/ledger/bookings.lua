@@ -5,12 +5,22 @@
 --                       (of its claim), id (of Genesys, "" where it named none), time (ms, 0 for now)
 --
 --   dcb:booked:<key>    how many requests to book a consumer has caused within a day
+--   dcb:wished:<key>    how many texts about a call, for each of which Genesys is asked a few questions
 --
 -- <key> is "<channel>:<token of the consumer>". How far the request of one task has come is also in the task itself
 -- (F.booking), and stays there: "creating" before its bytes are written, then "booked" or "unknown"; nothing where it is
 -- certain that Genesys did not take it. A request has no key for repetitions, so a task writes one once.
 
 local DAY = 86400000 -- ms
+
+-- @verb booking_wish key most -> 1|0
+-- Whether Genesys may be asked once more for a consumer, who has caused fewer than `most` of it within a day.
+function verbs.booking_wish()
+  local counted = 'dcb:wished:' .. a.key
+  if (tonumber(redis.call('GET', counted)) or 0) >= tonumber(a.most) then return 0 end
+  if redis.call('INCR', counted) == 1 then redis.call('PEXPIRE', counted, DAY) end
+  return 1
+end
 
 -- @verb booking_begin id token key time_ms keep_ms most -> go|stale|taken|many|creating|booked|unknown
 -- go: the caller may write the request. taken: the consumer has another call; many: has had `most` within a day.

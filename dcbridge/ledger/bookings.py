@@ -10,6 +10,7 @@ from dcbridge.ledger.script import Script, ms, word
 from dcbridge.ledger.tasks import NewTask
 
 MOST_A_DAY = 20  # requests to book that one consumer can cause
+MOST_WISHES = 60  # texts of one consumer about a call for which Genesys is asked anything, in a day
 
 How = Literal["booked", "unknown", "free"]
 
@@ -28,6 +29,10 @@ class Bookings:
 
     def __init__(self, script: Script) -> None:
         self._script = script
+
+    async def wish(self, key: str) -> bool:
+        """Whether Genesys may be asked once more for this consumer, which counts."""
+        return bool(await self._script.record("booking_wish", key, MOST_WISHES))
 
     async def begin(self, task_id: str, token: str, key: str, time_ms: int, keep: float) -> str:
         """Just before the request is written: "go", "stale", "taken", "many", or how far this task had come before."""

@@ -1,5 +1,6 @@
 -- ---------------------------------------------------------------- messages of dcbridge's own
 --
+--   dcb:own-hour:<channel>             how many of them the channel sent in the last hour
 --   dcb:own:<channel>:<token>          how many of them one consumer got in the last day
 --   dcb:own:<channel>:<token>:<same>   how often one text of them, in the last minutes
 --   dcb:trigger:<name>                 how many calls of a trigger were taken in the last minute
@@ -15,7 +16,8 @@ local function is_too_many(key, most, within)
   return false
 end
 
--- @verb own_put ref books message_id to lane payload trace ttl_ms cause mark scope token a_day day_ms repeats same same_ms keep_ms -> new|again|other|stopped|day_cap|repeated
+-- @verb own_put ref books message_id to lane payload trace ttl_ms cause mark scope token a_day day_ms an_hour hour_ms repeats same same_ms keep_ms -> new|again|other|stopped|day_cap|hour_cap|repeated
+-- an_hour: 0 where the channel sends any number.
 function verbs.own_put()
   local key, books, ttl = 'dcb:m:' .. a.ref, a.books, tonumber(a.ttl_ms)
   local known = redis.call('HMGET', key, F.state, F.content_mark)
@@ -27,8 +29,12 @@ function verbs.own_put()
   if a.scope ~= '' and redis.call('HEXISTS', 'dcb:stop:' .. a.scope, a.token) == 1 then return 'stopped' end
   local counted = 'dcb:own:' .. string.sub(books, 5) .. ':' .. a.token
   if tonumber(redis.call('GET', counted) or '0') >= tonumber(a.a_day) then return 'day_cap' end
+  local of_channel = 'dcb:own-hour:' .. string.sub(books, 5)
+  local most = tonumber(a.an_hour)
+  if most > 0 and tonumber(redis.call('GET', of_channel) or '0') >= most then return 'hour_cap' end
   if is_too_many(counted .. ':' .. a.same, a.repeats, a.same_ms) then return 'repeated' end
   is_too_many(counted, a.a_day, a.day_ms)
+  if most > 0 then is_too_many(of_channel, most, a.hour_ms) end
   redis.call('HSET', key, F.state, S.accepted, F.channel_id, books, F.message_id, a.message_id, F.to_id, a.to,
     F.lane, a.lane, F.trace_id, a.trace, F.accepted_at, now, F.attempts, 0, F.part, 0, F.expires_at, now + ttl,
     F.payload_ref, a.ref, F.cause, a.cause, F.kept_for, a.keep_ms)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from dcbridge.ledger.script import Retention, Script, ms, word
 from dcbridge.settings.process import DAY
 
+HOUR = 3600.0
 MOST_CAUSE = 64  # characters that an entry keeps of it
 
 
@@ -15,6 +16,7 @@ class NewOwn:
     """One message to one consumer. `books`: as `dcbridge.messages.own_books`. `scope`: of the opt-outs, "" for none.
 
     `token`: what stands for the consumer. `same`: a digest of the text, which goes `repeats` times in `repeats_within`.
+    `an_hour`: messages of the channel, 0 for any number.
     """
 
     ref: str
@@ -30,6 +32,7 @@ class NewOwn:
     scope: str
     token: str
     a_day: int
+    an_hour: int
     repeats: int
     same: str
     repeats_within: float
@@ -42,8 +45,8 @@ class Own:
         self._script, self._keep = script, keep
 
     async def put(self, new: NewOwn) -> str:
-        """new; again, or "other" where it was written with another content; stopped, day_cap or repeated where it was
-        not written.
+        """new; again, or "other" where it was written with another content; stopped, day_cap, hour_cap or repeated
+        where it was not written.
         """
         answer = await self._script.record(
             "own_put",
@@ -61,6 +64,8 @@ class Own:
             new.token,
             new.a_day,
             ms(DAY),
+            new.an_hour,
+            ms(HOUR),
             new.repeats,
             new.same,
             ms(new.repeats_within),

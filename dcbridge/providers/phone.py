@@ -155,6 +155,18 @@ def country_of(e164: str) -> str | None:
     return region if region in phonenumbers.SUPPORTED_REGIONS else None
 
 
+@lru_cache(maxsize=8192)
+def is_expensive(e164: str) -> bool:
+    """Whether a text or a call to a number may cost far more than to others: satellite phones, international networks
+    and services, which are of no country, and premium-rate numbers of a country.
+    """
+    parsed = _parsed(e164, None)
+    if parsed is None or country_of(e164) is None:
+        return True
+    phonenumbers.truncate_too_long_number(parsed)  # networks pay no heed to digits after a whole number
+    return bool(phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.PREMIUM_RATE)
+
+
 def same_address(ours: str, theirs: str) -> bool:
     """True for two spellings of one number, or of one mailbox."""
     return address_key(ours) == address_key(theirs)

@@ -82,6 +82,7 @@ def new_own(message_id: str = "own-1", **changes: Any) -> NewOwn:
         "scope": "",
         "token": "t" * 32,
         "a_day": 10,
+        "an_hour": 10,
         "repeats": 10,
         "same": "same",
         "repeats_within": 600.0,

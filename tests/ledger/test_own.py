@@ -54,3 +54,15 @@ async def test_a_trigger_is_let_in_again_when_its_minute_is_over(bench: Bench) -
     while await bench.redis.exists("dcb:trigger:t"):
         pass
     assert await bench.ledger.own.admit("t", 2) == 0
+
+
+async def test_all_consumers_of_a_channel_share_what_it_may_send_in_an_hour(bench: Bench) -> None:
+    some = [new_own(f"own-{n}", token=f"{n}" * 32, same=f"s{n}", an_hour=2) for n in range(3)]
+    assert [await bench.ledger.own.put(one) for one in some] == ["new", "new", "hour_cap"]
+    assert await bench.ledger.own.put(some[0]) == "again"
+    key = f"dcb:own-hour:{CHANNEL}"
+    assert 3_590_000 < await bench.redis.pttl(key) <= 3_600_000
+    assert await bench.ledger.own.put(new_own("own-3", token="3" * 32, same="s3", an_hour=0)) == "new"
+    assert await bench.redis.get(key) == b"2"  # what has no such limit does not count
+    await bench.redis.delete(key)
+    assert await bench.ledger.own.put(some[2]) == "new"

@@ -92,6 +92,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.messages.update(REF, 0, "delivered", "SM", "", "", 1.0),
     lambda it: it.own.put(OWN),
     lambda it: it.own.tidy(),
+    lambda it: it.bookings.wish("k"),
     lambda it: it.own.admit("textback", 1),
     lambda it: it.unconfigured.strand(REF, "t"),
     lambda it: it.unconfigured.give_up("nobody"),

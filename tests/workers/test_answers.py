@@ -240,3 +240,24 @@ async def test_at_night_who_has_just_written_is_answered_and_others_wait(side: F
     waits, fails = await side.entry(other.ref), await side.entry(late.ref)
     assert (waits.state, waits.line[:2]) == ("accepted", "n-")
     assert (fails.state, fails.reason, len(side.provider.heard)) == ("failed", "305", 1)
+
+
+@pytest.mark.parametrize("sender", ["+881612345678", "+19005551234", "+4915123456789", "12345"])
+async def test_an_expensive_number_is_not_answered(redis: Redis, redis_server: EmbeddedRedis, sender: str) -> None:
+    """Its owner would earn with each text, and a sender can be forged."""
+    async with answering(redis, redis_server, HOURS, countries=("US",)) as side:
+        await read_one(side, inbound_callback(text="hours", sender=sender))
+        assert await own_refs(side) == []
+        assert await for_the_agent(side) == 1
+        said = await say(side.context, channel=SMS, consumer=sender.lstrip("+"), text="x", cause="a call")
+        assert (said.outcome, said.reason) == ("refused", "country")
+
+
+async def test_what_forged_numbers_get_together_is_bounded(redis: Redis, redis_server: EmbeddedRedis) -> None:
+    async with answering(redis, redis_server, HOURS, an_hour=3) as side:
+        numbers = [f"1650466{n}" for n in range(1000, 1005)]
+        said = [await say(side.context, channel=SMS, consumer=one, text="x", cause=one) for one in numbers]
+        assert [one.reason for one in said] == ["", "", "", "hour_cap", "hour_cap"]
+        await read_one(side, inbound_callback(text="hours"))
+        assert await for_the_agent(side) == 1
+        assert len(await own_refs(side)) == 3

@@ -13,13 +13,14 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.booking import Book, OnFailed, Texts
-from dcbridge.ledger.bookings import MOST_A_DAY
+from dcbridge.ledger import OwedReceipt
+from dcbridge.ledger.bookings import MOST_A_DAY, MOST_WISHES
 from dcbridge.ledger.consent import OptOut
 from dcbridge.ledger.controls import REJECTED
 from dcbridge.replay import Replay
 from tests.workers.booking_side import BookingSide, booking_side
 from tests.workers.far_side import CONSUMER, SMS, saying
-from tests.workers.test_reconciler_and_inbound import letters
+from tests.workers.test_reconciler_and_inbound import inbound_callback, letters, read_one
 from workers import bookings, engagement, outbound, receipts
 
 TEXTS = Texts()
@@ -106,7 +107,13 @@ async def test_a_slot_of_the_past_is_asked_anew(side: BookingSide) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wait", "says"), [(-1, TEXTS.soon), (59, "We call you in about 1 min. Reply CANCEL CALL to cancel."), (240, NOW)]
+    ("wait", "says"),
+    [
+        (-1, TEXTS.soon),
+        (59, "We call you in about 1 min. Reply CANCEL CALL to cancel."),
+        (240, NOW),
+        (90_000, TEXTS.soon),
+    ],
 )
 async def test_a_wait_is_spoken_only_where_it_is_known(side: BookingSide, wait: float, says: str) -> None:
     side.switch.wait = wait
@@ -373,3 +380,27 @@ async def test_a_call_that_genesys_refused_is_booked_by_a_replay(side: BookingSi
     await side.works()
     assert await side.told() == [NOW]
     assert len(side.calls) == 1
+
+
+@pytest.mark.parametrize("sender", ["+881612345678", "+19005551234"])
+async def test_an_expensive_number_is_not_called(side: BookingSide, sender: str) -> None:
+    """Neither by a text, whose sender can be forged, nor after an agent's text that failed."""
+    await read_one(side.side, inbound_callback(text="call+me", sender=sender))
+    for number in (sender.lstrip("+"), CONSUMER):
+        owed = OwedReceipt(f"ref-{number}", "m", SMS, number, "Failed", "530", "", 0, 0, "trace")
+        await bookings.after_failures(side.context, SMS, [owed])
+    assert await side.waiting("book") == [f"book-ref-{CONSUMER}"]
+    assert await side.for_the_agent() == 1
+
+
+async def test_a_consumer_who_writes_on_and_on_is_asked_about_no_more(side: BookingSide) -> None:
+    later(side)
+    wishes = [await side.writes("call me") for _ in range(3)]
+    assert wishes[0][0].startswith("When may we call you?")
+    asked = side.world.counts["callbacks.availability"]
+    assert asked == 3
+    key = f"dcb:wished:{bookings.key_of(side.context, SMS, CONSUMER)}"
+    assert await side.side.redis.get(key) == b"3"
+    await side.side.redis.set(key, MOST_WISHES)
+    assert await side.writes("call me") == []
+    assert (side.world.counts["callbacks.availability"], side.counted("too_many")) == (asked, 1)

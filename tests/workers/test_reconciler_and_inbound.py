@@ -121,8 +121,9 @@ def status_callback(ref: str, status: str = "delivered", **form: str) -> bytes:
     return pack("twilio", Callback("status", "POST", url, query.encode(), headers, body))
 
 
-def inbound_callback(to: str = NUMBER, text: str = "Hello", sid: str = "SM9") -> bytes:
-    form = f"MessageSid={sid}&From=%2B{CONSUMER}&To={to.replace('+', '%2B')}&Body={text}"
+def inbound_callback(to: str = NUMBER, text: str = "Hello", sid: str = "SM9", sender: str = f"+{CONSUMER}") -> bytes:
+    who, whom = (one.replace("+", "%2B") for one in (sender, to))
+    form = f"MessageSid={sid}&From={who}&To={whom}&Body={text}"
     headers = {"content-type": ("application/x-www-form-urlencoded",)}
     url = "http://127.0.0.1:8080/callbacks/twilio/inbound"
     return pack("twilio", Callback("inbound", "POST", url, b"", headers, form.encode()))

@@ -14,8 +14,10 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
+from dcbridge.genesys.web_services import CALLS
 from dcbridge.settings.problems import ConfigurationError
 from sandbox.app import build_app
+from sandbox.cometd import Sessions
 from sandbox.config import GenesysAccount
 from sandbox.web_services import Login
 from sandbox.world import World
@@ -62,6 +64,10 @@ class Side:
     def counted(self, outcome: str) -> float:
         registry = self.context.metrics.registry
         return registry.get_sample_value("dcbridge_text_back_total", {"outcome": outcome}) or 0.0
+
+    def asked(self, operation: str) -> float:
+        name, labels = "dcbridge_genesys_requests_total", {"operation": operation, "outcome": "taken"}
+        return self.context.metrics.registry.get_sample_value(name, labels) or 0.0
 
     async def until(self, found: Callable[[], bool]) -> None:
         for _ in range(400):
@@ -117,6 +123,30 @@ async def test_a_missed_call_is_answered_by_a_text_once_in_half_an_hour(side: Si
         await side.until(lambda: side.counted("missed_queued") == 3)
     assert [NUMBER[1:] in text for text in await side.texts()].count(True) == 1
     assert len(await side.texts()) == 3
+
+
+async def test_what_many_notifications_ask_for_is_asked_once(side: Side) -> None:
+    async with side.listening():
+        before = side.asked("web-services.me")
+        sessions = side.world.sessions["/api/v2/notifications"]
+        assert isinstance(sessions, Sessions)
+        [client] = sessions.clients.values()
+        said: dict[str, object] = {"channel": CALLS, "data": {"messageType": "CallStateChangeMessage", "callId": "c-1"}}
+        client.events.extend([said] * 100)
+        await side.calls()  # ends the connect that is held
+        await side.until(lambda: side.counted("missed_queued") == 1)
+        await side.until(lambda: side.asked("web-services.me") > before)
+        assert side.asked("web-services.me") == before + 1
+
+
+async def test_an_expensive_number_is_not_texted(side: Side) -> None:
+    async with side.listening():
+        await side.calls(number="+881612345678")
+        await side.until(lambda: side.counted("missed_refused") == 1)
+        await side.calls()
+        await side.until(lambda: side.counted("missed_queued") == 1)
+    [text] = await side.texts()
+    assert NUMBER[1:] in text
 
 
 async def test_a_disposition_causes_its_text_and_another_one_none(side: Side) -> None:
