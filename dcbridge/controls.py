@@ -19,7 +19,7 @@ from dcbridge.ledger.controls import AT_ONCE, CANCELLED, REJECTED, Control, Targ
 from dcbridge.ledger.fields import MessageEntry, State
 from dcbridge.ledger.reports import books, overview, search
 from dcbridge.messages import channel_of, message_ref, own_books
-from dcbridge.providers.phone import consumer_id, spellings
+from dcbridge.providers.phone import spellings
 from dcbridge.settings.problems import did_you_mean
 
 WORDS = 200  # characters of a reason, or of a name of whoever acts
@@ -116,7 +116,7 @@ async def _lane(ledger: Ledger, channel_id: str, channel: Channel, address: str)
     """
     usual = address
     if channel.type == "sms":
-        usual = consumer_id(address, channel.default_region)
+        usual = channel.consumer(address)
         if channel.platform == "open_messaging" and usual.isdecimal():
             usual = f"+{usual}"
     lanes = [lane_of(channel_id, one) for one in (usual, *spellings(address, channel.default_region))]

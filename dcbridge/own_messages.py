@@ -19,7 +19,7 @@ from dcbridge.ledger import Ledger, lane_of
 from dcbridge.ledger.consent import ConsumerTokens
 from dcbridge.ledger.own import NewOwn
 from dcbridge.messages import message_ref, own_books
-from dcbridge.providers.phone import consumer_id, country_of, is_expensive, to_e164
+from dcbridge.providers.phone import country_of, is_expensive, to_e164
 from dcbridge.providers.segmentation import segments
 
 Reason = Literal[
@@ -94,7 +94,7 @@ async def queue(
         return Said("refused", message_id, ref, "empty")
     if segments(text) > SEGMENTS:
         return Said("refused", message_id, ref, "too_long")
-    consumer = consumer_id(consumer, configured.default_region)  # one spelling, as that of the conversation's lane
+    consumer = configured.consumer(consumer)  # one spelling, as that of the conversation's lane
     if not may_be_contacted(configured, consumer):
         return Said("refused", message_id, ref, "country")
     own = configured.own_messages or OwnMessages()

@@ -11,7 +11,6 @@ import structlog
 from dcbridge.config.quiet_hours import Openings, QuietHours
 from dcbridge.ledger import MessageClaim, lane_of
 from dcbridge.messages import ConsumerMessage
-from dcbridge.providers.phone import consumer_id
 from dcbridge.providers.zones import zones_of
 from workers.context import WorkerContext
 
@@ -87,6 +86,6 @@ async def hear(ctx: WorkerContext, provider: str, events: Sequence[object], acce
         if within <= 0:
             continue
         left = within - max(0.0, time.time() - accepted_at / 1000)
-        consumer = consumer_id(event.sender.id, channel.default_region)
+        consumer = channel.consumer(event.sender.id)
         if left > 0 and await ctx.ledger.quiet.consumer_wrote(lane_of(channel_id, consumer), left):
             ctx.metrics.quiet_hours.labels(channel_id, "woken").inc()

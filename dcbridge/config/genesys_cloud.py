@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from dcbridge.genesys.cloud import CloudCredentials
+from dcbridge.genesys.cloud import CloudCredentials, sender
 from dcbridge.settings.problems import Path, did_you_mean, refuse
 from dcbridge.settings.process import DAY
 from dcbridge.settings.types import Model, Secret, SomeSeconds, Url, is_loopback
@@ -17,6 +17,12 @@ from dcbridge.settings.types import Model, Secret, SomeSeconds, Url, is_loopback
 PlatformName = Literal["digital_channels", "open_messaging"]
 DIGITAL_CHANNELS: PlatformName = "digital_channels"
 OPEN_MESSAGING: PlatformName = "open_messaging"
+
+
+def written_at(platform: PlatformName, consumer: str) -> str:
+    """How a platform writes a consumer's number, given as Digital Channels does."""
+    return sender(consumer)["id"] if platform == OPEN_MESSAGING else consumer
+
 
 # What follows api. and login. in the hosts of Genesys Cloud's regions, after its published client for Python (269.0.0).
 _REGION = re.compile(r"mypurecloud\.(com|com\.au|ie|de|jp)|[a-z]{2,5}[0-9]\.(pure|us-gov-pure|eusc-pure)\.cloud")

@@ -18,7 +18,7 @@ from dcbridge.config.consent import Consent
 from dcbridge.config.digital_channels import DigitalChannels as DigitalChannels
 from dcbridge.config.digital_channels import nowhere
 from dcbridge.config.genesys import Genesys
-from dcbridge.config.genesys_cloud import OPEN_MESSAGING, Organization, PlatformName, endpoints_left
+from dcbridge.config.genesys_cloud import OPEN_MESSAGING, Organization, PlatformName, endpoints_left, written_at
 from dcbridge.config.inbound import Inbound, base_of, mailboxes
 from dcbridge.config.media import ChannelMedia, Media
 from dcbridge.config.own_messages import OwnMessages
@@ -34,7 +34,7 @@ from dcbridge.messages import own_books
 from dcbridge.providers import KINDS, build
 from dcbridge.providers.base import Provider
 from dcbridge.providers.lookup import keepers
-from dcbridge.providers.phone import address_key
+from dcbridge.providers.phone import address_key, consumer_id
 from dcbridge.settings.problems import Path, Problem, refuse
 from dcbridge.settings.types import (
     Model,
@@ -214,6 +214,10 @@ class Channel(Model):
         """All that it is called there: its pool, or the one of `number_at`."""
         pool = tuple(one.number for one in self.senders if one.provider in (None, provider))
         return pool if self.senders else (self.number_at(provider),)
+
+    def consumer(self, given: str) -> str:
+        """A consumer's number as the channel's platform writes it: by it, a conversation has its lane."""
+        return written_at(self.platform, consumer_id(given, self.default_region))
 
 
 class Configuration(Model):

@@ -17,6 +17,7 @@ from dcbridge.config.answers import AnswerRule
 from dcbridge.config.consent import Consent
 from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.quiet_hours import QuietHours
+from dcbridge.ledger import lane_of
 from dcbridge.ledger.reports.books import read
 from dcbridge.messages import message_ref, own_books
 from dcbridge.own_messages import Said
@@ -90,6 +91,19 @@ async def test_an_answer_is_sent_once_and_owes_no_receipt(side: FarSide) -> None
     assert SMS not in books or books[SMS].accepted == 0
     assert await for_the_agent(side) == 1
     assert not side.agents.messages
+
+
+@pytest.mark.parametrize(
+    ("platform", "written"), [("digital_channels", "16504661149"), ("open_messaging", "+16504661149")]
+)
+async def test_an_answer_waits_in_the_lane_of_the_conversation(side: FarSide, platform: str, written: str) -> None:
+    """Genesys Cloud writes the plus of a number, and Digital Channels does not."""
+    channel = side.context.configuration.channels[SMS].model_copy(update={"platform": platform})
+    configuration = side.context.configuration.model_copy(update={"channels": {SMS: channel}})
+    side.context = replace(side.context, configuration=configuration)
+    for given in ("16504661149", "+16504661149"):
+        await say(side.context, channel=SMS, consumer=given, text="x", cause=f"for {given}")
+    assert await side.redis.llen(f"dcb:lane:{lane_of(SMS, written)}") == 2
 
 
 async def test_what_stops_at_the_answer_is_not_for_the_agent(side: FarSide) -> None:
