@@ -82,6 +82,8 @@ class Mailbox:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(10)
+        if not self._thread.is_alive():  # an open loop is a warning in whichever test collects it
+            self._loop.close()
         self._folder.cleanup()
 
 
