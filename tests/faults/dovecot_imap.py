@@ -106,7 +106,7 @@ def play(mails: int, kills: int) -> Found:
     """`mails` in all, a quarter for each disturbance."""
     with Dovecot(*USERS) as dovecot:
         imap = {user: _told(dovecot, user) for user in USERS}
-        inbound = {"addresses": [CARE], "per_sender": 10_000, "per_minute": 10_000, "imap": imap}
+        inbound = {"addresses": [CARE], "per_sender": 10_000, "per_minute": 10_000, "hold_over": 10_000, "imap": imap}
         parts = ("sandbox", "service", "worker", "mail-in")
         settings = {"DCBRIDGE_MAIL_PROTOCOL": "none"}
         with Stack(channels={EMAIL: {"inbound": inbound}}, parts=parts, settings=settings) as stack:

@@ -107,7 +107,7 @@ class Exim:
 
 def play(away: float, mails: int) -> Found:
     """Half of the mails are sent while `mail-in` is away, some while Redis is."""
-    inbound = {"addresses": [CARE], "per_sender": 10_000, "per_minute": 10_000}
+    inbound = {"addresses": [CARE], "per_sender": 10_000, "per_minute": 10_000, "hold_over": 10_000}
     parts = ("sandbox", "service", "worker", "mail-in")
     with Stack(channels={EMAIL: {"inbound": inbound}}, parts=parts) as stack, Exim(stack.mail_in) as exim:
         _send(exim, range(mails // 2))

@@ -158,7 +158,13 @@ def play(chosen: Sequence[tuple[Point, str]], tell: Callable[[Row], object]) -> 
     with Mailbox() as mailbox:
         told = {"host": "127.0.0.1", "port": mailbox.server.port, "verify_certificate": False, "username": USER,
                 "password": PASSWORD}  # fmt: skip
-        inbound = {"addresses": [CARE], "per_sender": 10_000, "per_minute": 10_000, "imap": {"main": told}}
+        inbound = {
+            "addresses": [CARE],
+            "per_sender": 10_000,
+            "per_minute": 10_000,
+            "hold_over": 10_000,
+            "imap": {"main": told},
+        }
         with Stack(channels={EMAIL: {"inbound": inbound}}, parts=("sandbox", "service", WORKER, MAIL_IN)) as stack:
             return each(WAY, chosen, Play(stack, mailbox).row, tell)
 
