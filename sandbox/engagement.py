@@ -65,7 +65,7 @@ class Engagement:
     def _route(self, path: str, name: str, act: Callable[[Request, dict[str, Any]], Response], method: str) -> Route:
         async def endpoint(request: Request) -> Response:
             started, body = time.perf_counter(), await request.body()
-            mode = self.world.switches.engagement.take(name)
+            mode = self.world.switches.engagement.take_for(name)
             answer = await self._answer(request, name, act, body, mode)
             sent = bytes(answer.body)
             self.world.exchange(WHO, True, method, request.url.path, started, answer.status_code, body, sent, "API key")

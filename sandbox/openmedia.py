@@ -48,7 +48,7 @@ class Openmedia:
 
     async def create(self, request: Request) -> Response:
         started, body = time.perf_counter(), await request.body()
-        mode = self._turn()
+        mode = self.world.switches.genesys.take()
         answer = await self._before(request, mode) or self._create(self._data(body, "create"), mode)
         self._note(request, started, body, answer)
         if mode == "lost_answer":
@@ -57,7 +57,7 @@ class Openmedia:
 
     async def one(self, request: Request) -> Response:
         started = time.perf_counter()
-        answer = await self._before(request, self._turn())
+        answer = await self._before(request, self.world.switches.genesys.take())
         if answer is None:
             item = self._find(request)
             answer = _json(404, {"status": {"code": 404}}) if item is None else self._said(item)
@@ -66,7 +66,7 @@ class Openmedia:
 
     async def change(self, request: Request) -> Response:
         started, body, what = time.perf_counter(), await request.body(), request.path_params["what"]
-        answer = await self._before(request, self._turn())
+        answer = await self._before(request, self.world.switches.genesys.take())
         if answer is None:
             item = self._find(request)
             if what not in ("update", "stop") or item is None:
@@ -143,16 +143,6 @@ class Openmedia:
             await wait_for_disconnect(request)
             return Response(status_code=500)
         return _json(503, {"status": {"code": 503}}) if mode == "500" else None
-
-    def _turn(self) -> str:
-        """The mode for this request; one with a count is over when that many have had it."""
-        switch = self.world.switches.genesys
-        mode = switch.mode
-        if switch.count is not None and mode != "ok":
-            switch.count -= 1
-            if switch.count <= 0:
-                switch.mode, switch.count = "ok", None
-        return mode
 
     def _said(self, item: WorkItem) -> Response:
         self.world.counts["items.answers"] += 1

@@ -20,7 +20,22 @@ MODES_OF = {
 
 
 @dataclass(slots=True)
-class DigitalChannelsSwitch:
+class ModeSwitch:
+    """`mode` holds for `count` requests (None: until changed)."""
+
+    mode: str = "ok"
+    count: int | None = None
+
+    def take(self) -> str:
+        """The mode for the request at hand; counts it."""
+        mode = self.mode
+        if mode != "ok" and _is_last(self):
+            self.mode = "ok"
+        return mode
+
+
+@dataclass(slots=True)
+class DigitalChannelsSwitch(ModeSwitch):
     """`mode` holds for `count` requests to /channels/<id>/messages (None: until changed).
 
     500 refuses; silent never answers; slow applies and answers after `delay` seconds; late applies at once
@@ -30,20 +45,9 @@ class DigitalChannelsSwitch:
     `emails`: whether a consumer's message of type Email is taken, or refused (refuse).
     """
 
-    mode: str = "ok"
-    count: int | None = None
     delay: float = 0.0
     ids: str = "alternate"
     emails: str = "take"
-
-    def take(self) -> str:
-        """The mode for the request at hand; counts it."""
-        mode = self.mode
-        if mode != "ok" and self.count is not None:
-            self.count -= 1
-            if self.count <= 0:
-                self.mode, self.count = "ok", None
-        return mode
 
 
 @dataclass(slots=True)
@@ -96,14 +100,12 @@ class SubscriberSwitch:
 
 
 @dataclass(slots=True)
-class GenesysSwitch:
+class GenesysSwitch(ModeSwitch):
     """Interfaces beside Digital Channels. `mode`: ok, 500, silent, lost_answer or refuse_fields, for `count` requests
     (None: until changed); `token_life` in seconds, of tokens that are given from now on. An export lacks the oldest
     `omitted` messages, and has `invented` ones that the bridge never saw.
     """
 
-    mode: str = "ok"
-    count: int | None = None
     token_life: float = 43199.0
     omitted: int = 0
     invented: int = 0
@@ -131,36 +133,34 @@ class StatisticsSwitch:
     def take_poll(self) -> str:
         """For the connect at hand; counts it."""
         mode = self.polls
-        if mode != "ok" and self.count is not None:
-            self.count -= 1
-            if self.count <= 0:
-                self.polls, self.count = "ok", None
+        if mode != "ok" and _is_last(self):
+            self.polls = "ok"
         return mode
 
 
+def _is_last(switch: ModeSwitch | StatisticsSwitch) -> bool:
+    """Counts a request; whether it is the last that its mode is for."""
+    if switch.count is None:
+        return False
+    switch.count -= 1
+    if switch.count > 0:
+        return False
+    switch.count = None
+    return True
+
+
 @dataclass(slots=True)
-class CloudSwitch:
+class CloudSwitch(ModeSwitch):
     """Genesys Cloud. `mode`: ok, 500, 429, 401, silent, lost_answer or refuse_text, for `count` requests (None: until
     changed); `token_life` in seconds, of tokens that are given from now on; `retry_after` is what 429 asks for.
     """
 
-    mode: str = "ok"
-    count: int | None = None
     token_life: float = 86399.0
     retry_after: int = 1
 
-    def take(self) -> str:
-        """The mode for the request at hand; counts it."""
-        mode = self.mode
-        if mode != "ok" and self.count is not None:
-            self.count -= 1
-            if self.count <= 0:
-                self.mode, self.count = "ok", None
-        return mode
-
 
 @dataclass(slots=True)
-class EngagementSwitch:
+class EngagementSwitch(ModeSwitch):
     """The Engagement API. `mode` holds for `count` requests (None: until changed) of the operation `only` ("": all of
     them): ok, 400, 403, 500, silent, slow (answers after `delay`), lost_answer, not_json or no_id.
 
@@ -168,9 +168,7 @@ class EngagementSwitch:
     it is open; `capacity` of a slot; `step`: seconds of each state of a call; `slot_keys`: how a 429 names slots.
     """
 
-    mode: str = "ok"
     only: str = ""
-    count: int | None = None
     delay: float = 3.0
     wait: float = 240.0
     immediate: bool = True
@@ -180,16 +178,9 @@ class EngagementSwitch:
     step: float = 20.0
     slot_keys: str = "alternate"
 
-    def take(self, operation: str) -> str:
-        """The mode for the request at hand; counts it."""
-        mode = self.mode
-        if mode == "ok" or self.only not in ("", operation):
-            return "ok"
-        if self.count is not None:
-            self.count -= 1
-            if self.count <= 0:
-                self.mode, self.count = "ok", None
-        return mode
+    def take_for(self, operation: str) -> str:
+        """The mode for the request at hand; counts it, where the mode is for this operation."""
+        return self.take() if self.only in ("", operation) else "ok"
 
 
 class Switches:
