@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import httpx
 import structlog
 
-from dcbridge.errors import OutcomeUnknown, SendError
+from dcbridge.errors import AccountFault, OutcomeUnknown, SendError
 from dcbridge.genesys import bayeux, envelope
 from dcbridge.genesys.bayeux import Answer, Event, Reconnect, Session
 from dcbridge.genesys.operations import Operation
@@ -24,6 +24,7 @@ USUAL = 15.0  # seconds for any other answer
 GOODBYE = 2.0  # seconds for a disconnect, which need not arrive
 FIRST, MOST = 0.2, 30.0  # seconds between two tries
 SETTLED = 5.0  # seconds after the last wait from which on all is well again: a server may lose each session it opens
+TRIES = 5  # of a connect that fails, until the session is given up
 FASTEST = 0.2  # seconds from one connect to the next at least, for a server that does not hold them
 
 LONGEST = bayeux.LONGEST_TIMEOUT + BEYOND
@@ -104,6 +105,28 @@ class Notifications:
             if said is None or not said.successful:
                 raise OutcomeUnknown("bayeux: connect refused")
             return ()
+
+    async def keep_polling(
+        self, backoff: Backoff, note: Callable[[SendError], None] = lambda error: None
+    ) -> tuple[Sequence[Event], bool]:
+        """The next events, and whether connects failed before them: what happened meanwhile is lost.
+
+        `note` is given each failure. Raises LostSession and Stopped, and a SendError that is of the account, or that
+        comes after TRIES others.
+        """
+        failed = 0
+        while True:
+            try:
+                events = await self.poll()
+            except SendError as error:
+                failed += 1
+                if isinstance(error, AccountFault) or failed > TRIES:
+                    raise
+                note(error)
+                await backoff.wait()
+                continue
+            backoff.good()
+            return events, failed > 0
 
     async def close(self) -> None:
         """As far as that can be said in a moment."""

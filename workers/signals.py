@@ -19,7 +19,7 @@ import httpx
 import structlog
 
 from dcbridge.config.statistics import Statistics, wait_name
-from dcbridge.errors import AccountFault, Refused, SendError
+from dcbridge.errors import Refused, SendError
 from dcbridge.genesys import statistics
 from dcbridge.genesys.bayeux import Event
 from dcbridge.genesys.envelope import Reading
@@ -36,7 +36,6 @@ from workers.leader import keep_leading
 log = structlog.get_logger()
 
 NAME = "statistics"
-TRIES = 5  # of a connect that fails, until the session is given up
 STOPPED = 60.0  # seconds until the next session after the server has refused one
 GOODBYE = 2.0  # seconds for taking back a subscription, which need not arrive
 
@@ -124,23 +123,13 @@ class Watcher:
 
     async def _one_session(self, session: Notifications, backoff: Backoff) -> None:
         """Until it is lost. A subscription belongs to it, as the server's cookies say."""
-        self._wants_one, failed = True, 0
+        self._wants_one = True
         await self._take(await session.open(statistics.UPDATES, statistics.SERVICE))
         self._count("session")
         while True:
-            try:
-                events = await session.poll()
-            except SendError as error:
-                failed += 1
-                if isinstance(error, AccountFault) or failed > TRIES:
-                    raise
-                log.info("statistics_connect_failed", outcome=error.outcome, code=error.code)
-                await backoff.wait()
-                continue
-            backoff.good()
+            events, missed_some = await session.keep_polling(backoff, _connect_failed)
             await self._take(events)
-            if failed:  # what was told meanwhile is lost
-                failed = 0
+            if missed_some:
                 await self._ask([*self._keys])
 
     async def _take(self, events: Sequence[Event]) -> None:
@@ -280,3 +269,7 @@ class Watcher:
 
     def _count(self, what: str) -> None:
         self._metrics.statistics.labels(what).inc()
+
+
+def _connect_failed(error: SendError) -> None:
+    log.info("statistics_connect_failed", outcome=error.outcome, code=error.code)

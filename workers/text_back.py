@@ -33,7 +33,6 @@ from workers.own_messages import say
 log = structlog.get_logger()
 
 NAME = "text-back"
-TRIES = 5  # of a connect that fails, until the session is given up
 STOPPED = 60.0  # seconds until the next session after the server has refused one
 SIGNED_IN = "2"  # "invalid for the state": there is such a session already
 GOODBYE = 2.0  # seconds for signing out, which need not arrive
@@ -96,19 +95,9 @@ class Line:
         await self._take(await session.open(*web_services.TOPICS))
         await self._recover()
         self._count("session")
-        failed = 0
         while True:
-            try:
-                events = await session.poll()
-            except SendError as error:
-                failed += 1
-                if isinstance(error, AccountFault) or failed > TRIES:
-                    raise
-                await backoff.wait()
-                continue
-            backoff.good()
-            if failed:  # what happened meanwhile was told to nobody
-                failed = 0
+            events, missed_some = await session.keep_polling(backoff)
+            if missed_some:
                 await self._recover()
             await self._take(events)
 
