@@ -63,10 +63,10 @@ async def answer(
     ctx: WorkerContext, provider: str, event: ConsumerMessage, trace: str, registry: Registry = REGISTRY
 ) -> bool:
     """Say and do what follows from a message; whether the agent gets it."""
-    channel_id = ctx.configuration.channel_of(provider, event.to.id)
-    channel = ctx.channel(channel_id) if channel_id is not None else None
-    if channel_id is None or channel is None or channel_id not in ctx.configuration.own_channels:
+    addressed = ctx.addressed(provider, event.to.id)
+    if addressed is None or addressed[0] not in ctx.configuration.own_channels:
         return True
+    channel_id, channel = addressed
     if is_piece(event) or event.media_urls or event.consent:
         return True
     heard = Heard(

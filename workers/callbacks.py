@@ -176,9 +176,10 @@ async def _stay(ctx: WorkerContext, provider: str, events: Sequence[object]) -> 
     for event in events:
         if not isinstance(event, ConsumerMessage):
             continue
-        channel_id = ctx.configuration.channel_of(provider, event.to.id)
-        channel = ctx.channel(channel_id) if channel_id is not None else None
-        if channel_id is not None and channel is not None and (len(channel.providers) > 1 or channel.senders):
+        if (addressed := ctx.addressed(provider, event.to.id)) is None:
+            continue
+        channel_id, channel = addressed
+        if len(channel.providers) > 1 or channel.senders:
             consumer = channel.consumer(event.sender.id)
             mark = mark_of(event.to.id) if channel.senders else ""
             await ctx.ledger.routes.stick(channel_id, lane_of(channel_id, consumer), provider, mark)

@@ -79,6 +79,12 @@ class WorkerContext:
     def channel(self, channel_id: str) -> Channel | None:
         return self.configuration.channel(channel_id)
 
+    def addressed(self, provider: str, number: str) -> tuple[str, Channel] | None:
+        """The channel that a consumer wrote to, with its id; None where there is none."""
+        channel_id = self.configuration.channel_of(provider, number)
+        channel = None if channel_id is None else self.channel(channel_id)
+        return None if channel_id is None or channel is None else (channel_id, channel)
+
     def provider_of(self, channel: Channel, entry: MessageEntry) -> Provider | None:
         """The one that the ledger has chosen for a message, or the channel's only one. None where another process knows
         a provider that is not in the bridge.yaml of this one.

@@ -78,10 +78,9 @@ async def hear(ctx: WorkerContext, provider: str, events: Sequence[object], acce
     for event in events:
         if not isinstance(event, ConsumerMessage):
             continue
-        channel_id = ctx.configuration.channel_of(provider, event.to.id)
-        channel = ctx.channel(channel_id) if channel_id is not None else None
-        if channel_id is None or channel is None:
+        if (addressed := ctx.addressed(provider, event.to.id)) is None:
             continue
+        channel_id, channel = addressed
         within = max((one.answers_within for one in (channel.quiet_hours, channel.hold_while) if one), default=0.0)
         if within <= 0:
             continue
