@@ -39,7 +39,7 @@ from dcbridge.providers.segmentation import segments
 from dcbridge.settings.process import DAY
 from workers import consent, failures
 from workers.context import WorkerContext
-from workers.engagement import TRIES, Calls
+from workers.engagement import NAME, TRIES, Calls
 from workers.heard import Heard
 from workers.own_messages import say
 
@@ -381,7 +381,7 @@ async def _not_done(job: _Job, error: SendError) -> None:
     """The consumer does not wait for our attempts; what Genesys refuses becomes a dead letter, for an agent."""
     ctx = job.ctx
     if error.page:
-        ctx.metrics.faults.labels(error.outcome, "genesys/engagement").inc()
+        ctx.metrics.faults.labels(error.outcome, NAME).inc()
     log.warning("booking_failed", outcome=error.outcome, code=error.code, attempt=job.claimed.entry.attempts)
     await _say(job, "failed", job.book.texts.failed)
     age = time.time() - (job.claimed.entry.accepted_at or 0) / 1000

@@ -163,16 +163,13 @@ def _review(
     if bool(ids) == bool(channel):
         raise typer.BadParameter("give references of messages, or --channel with its id for all that are held there")
 
-    async def act(session: Session, refs: Sequence[str], of: str, done: controls.Progress) -> Counter[str]:
-        if verb == "release":
-            return await controls.release(session.ledger, refs, of, who, done)
-        return await controls.cancel(session.ledger, refs, of, who, done, rejected=True)
-
     async def work(session: Session) -> int:
-        return await _do(
-            session, verb, ids, chosen, who, dry_run=dry_run, sure=sure,
-            act=lambda refs, of, _who, done: act(session, refs, of, done),
-        )  # fmt: skip
+        def act(refs: Sequence[str], of: str, who: Who, done: controls.Progress) -> Awaitable[Counter[str]]:
+            if verb == "release":
+                return controls.release(session.ledger, refs, of, who, done)
+            return controls.cancel(session.ledger, refs, of, who, done, rejected=True)
+
+        return await _do(session, verb, ids, chosen, who, dry_run=dry_run, sure=sure, act=act)
 
     raise at_the_ledger(config, work)
 

@@ -7,7 +7,6 @@ interaction is one message, or a conversation with a list of them: beside its fi
 
 from __future__ import annotations
 
-import lzma
 import struct
 import zipfile
 import zlib
@@ -26,7 +25,7 @@ LONGEST_ID = 200
 _LATEST = 4_102_444_800.0  # 2100: a time beyond it is a mistake
 _NAMED = ("messageid", "id", "externalid")
 _NOT_UNPACKED = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
     *(EOFError, NotImplementedError, RuntimeError, ValueError),
 )
 _PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
