@@ -120,7 +120,7 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
     try:
         stack.line.arm(victim, point.name, point.nth, cell.fault)
         load.write(only_first=point.alone)
-        reached = stack.line.next("reached", patience)
+        reached = _reached(stack, load, point, patience)
         assert reached is not None, "the point was not reached"
         assert reached["pid"] == victim, "another process was at the point"
         outcome.subject = reached["subject"]
@@ -164,6 +164,19 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
         outcome.findings = load.look(lost, lost_at, sure=sure)
         outcome.findings.violations += load.look_at_consent()
     return outcome
+
+
+def _reached(stack: CrashStack, load: Load, point: Point, patience: float) -> dict[str, Any] | None:
+    """What the process says at the point, or None. A message that is alone may pass it by: its job is not always popped,
+    a worker that has just been busy takes it in the same call as it looks. Then there is another one, and another.
+    """
+    deadline = time.monotonic() + patience
+    while (left := deadline - time.monotonic()) > 0:
+        if (said := stack.line.next("reached", min(left, 1.0))) is not None:
+            return said
+        if point.alone and load.can_try_again():
+            load.write(only_first=True)
+    return None
 
 
 def _fail(stack: CrashStack, cell: Cell, watch: Watch, victim: int) -> str:
@@ -242,7 +255,7 @@ class Watch:
             case "ref" | "refs":
                 return self.subject.split()
             case "report":
-                return [self.load.first_ref]
+                return [self.load.alone_ref]
             case _:
                 return []
 

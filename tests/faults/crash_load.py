@@ -88,6 +88,7 @@ class Load:
         }
         self._before = stack.books()
         self._witnessed = stack.witness.stat().st_size if stack.witness.exists() else 0
+        self._alone = 0  # messages of the first conversation that were written alone
         self._threads: list[threading.Thread] = []
         self._failed: list[str] = []
         self._worst = 0
@@ -98,9 +99,15 @@ class Load:
     # ------------------------------------------------------------ writing
 
     def write(self, *, only_first: bool = False, but_first: bool = False) -> None:
-        """Start writing, in threads. `only_first`: one message and no more; `but_first`: all others."""
+        """Start writing, in threads. `only_first`: one message and no more, the next one of the first conversation;
+        `but_first`: all others.
+        """
         for at, (number, ids) in enumerate(self.agents.items()):
-            chosen = ids[:1] if only_first else ids[1:] if but_first and at == 0 else ids
+            chosen = ids
+            if at == 0 and (only_first or but_first):
+                chosen = ids[self._alone :]
+            if at == 0 and only_first:
+                chosen, self._alone = chosen[:1], self._alone + 1
             if not only_first or at == 0:
                 self._start(self._agent, number, chosen)
         if not only_first:
@@ -108,6 +115,12 @@ class Load:
                 self._start(self._consumer, number, texts)
             if self._consent:
                 self._start(self._stop)
+
+    def can_try_again(self) -> bool:
+        """Whether the message that was written alone has ended, and the first conversation has one more."""
+        ids = next(iter(self.agents.values()))
+        written = ids[: self._alone]
+        return self._alone < len(ids) and all(self._statuses(one) == ["Delivered"] for one in written)
 
     def _start(self, work: Any, *arguments: object) -> None:
         def run() -> None:
@@ -210,8 +223,9 @@ class Load:
         return next(self._ref(one) for one, pieces in self.pieces.items() if text in pieces)
 
     @property
-    def first_ref(self) -> str:
-        return self._ref(next(iter(self.texts)))
+    def alone_ref(self) -> str:
+        """Of the message that was written alone, the last one of them."""
+        return self._ref([*self.texts][max(0, self._alone - 1)])
 
     def _ref(self, message_id: str) -> str:
         return self.stack.ref(message_id, self.stack.channel)
