@@ -167,7 +167,7 @@ def play(stack: CrashStack, cell: Cell, patience: float = REACHED) -> Outcome:
 
 
 def _reached(stack: CrashStack, load: Load, point: Point, patience: float) -> dict[str, Any] | None:
-    """What the process says at the point, or None. A message that is alone may pass it by: its job is not always popped,
+    """What the process says at the point, or None. A message that is alone may pass by: its job is not always popped,
     a worker that has just been busy takes it in the same call as it looks. Then there is another one, and another.
     """
     deadline = time.monotonic() + patience
