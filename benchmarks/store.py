@@ -24,12 +24,12 @@ from redis.asyncio import Redis
 from benchmarks.load import Connections, at_rate, drive, percentile
 from benchmarks.messages import ENDPOINT, http_post, signed, webhook
 from benchmarks.stage import SECRET, Stage, leave_nothing_running
-from dcbridge.cli.status_report import Wanted, look
-from dcbridge.cli.terminal import Session
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import signature
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.reports import books, overview
+from dcbridge.operations.session import Session
+from dcbridge.operations.status import Wanted, look
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.runtime.scrape import Scrape
 

@@ -43,9 +43,10 @@ FLOORS = (
     ("events",),
     ("config", "platform"),
     ("intake", "mail_intake", "own_messages", "digital_channels", "reconcile", "runtime"),
-    ("replay", "interfaces", "controls"),
+    ("replay", "interfaces"),
     ("notifications", "open_messaging"),
     ("platforms",),
+    ("operations",),
     ("cli",),
 )
 

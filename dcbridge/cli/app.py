@@ -402,7 +402,7 @@ def status(
     """
     from dcbridge.cli.status import show
     from dcbridge.cli.status import watch as keep_looking
-    from dcbridge.cli.status_report import Wanted
+    from dcbridge.operations.status import Wanted
 
     wanted = Wanted(channel, provider, heads)
     if watch:

@@ -9,17 +9,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dcbridge.cli.terminal import (
-    ConfigOption,
-    JsonOption,
-    Session,
-    at_the_ledger,
-    out,
-    print_block,
-    print_json,
-    say_error,
-    utc,
-)
+from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, out, print_block, print_json, say_error
+from dcbridge.operations.session import Session
+from dcbridge.operations.wording import utc
 from dcbridge.printable import printable
 
 app = typer.Typer(

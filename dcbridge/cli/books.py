@@ -9,9 +9,10 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from dcbridge.cli.terminal import Session, out, print_block, print_json, progress
+from dcbridge.cli.terminal import out, print_block, print_json, progress
 from dcbridge.ledger.reports.books import Books, read
 from dcbridge.ledger.reports.out_of_place import OutOfPlace, out_of_place
+from dcbridge.operations.session import Session
 from dcbridge.printable import printable
 
 _COLUMNS = ("accepted", "delivered", "removed", "failed", "unconfirmed", "in_flight", "difference", "receipts_waiting")

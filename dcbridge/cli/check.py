@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from redis.exceptions import RedisError
 
-from dcbridge.cli.terminal import explain_redis_error
 from dcbridge.ledger import probe
 from dcbridge.ledger.layout import KEY as LAYOUT_KEY
 from dcbridge.ledger.layout import problem as layout_problem
+from dcbridge.operations.session import explain_redis_error
 from dcbridge.settings.process import Settings
 from dcbridge.store.commands import not_allowed
 from dcbridge.store.connection import connect, redis_problems

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from dcbridge.cli.terminal import Session, out, say_error
+from dcbridge.cli.terminal import out, say_error
 from dcbridge.config.models import Configuration
 from dcbridge.errors import SendError
 from dcbridge.json_values import a_text
 from dcbridge.open_messaging import OpenMessaging
+from dcbridge.operations.session import Session
 from dcbridge.printable import printable
 
 

@@ -9,20 +9,11 @@ from typing import Annotated, Any, TextIO
 import orjson
 import typer
 
-from dcbridge.cli.terminal import (
-    CANNOT_ASK,
-    ConfigOption,
-    JsonOption,
-    Session,
-    at_the_ledger,
-    out,
-    print_json,
-    say_error,
-    typed,
-    utc,
-)
+from dcbridge.cli.terminal import CANNOT_ASK, ConfigOption, JsonOption, at_the_ledger, out, print_json, say_error, typed
 from dcbridge.config.models import Configuration
 from dcbridge.ledger.consent import BYS, NOW, OTHER_KEY, ConsumerTokens, OptOut, OtherKey, is_token
+from dcbridge.operations.session import Session
+from dcbridge.operations.wording import utc
 from dcbridge.providers.phone import is_dialable
 from dcbridge.settings.problems import did_you_mean
 from dcbridge.settings.process import Settings

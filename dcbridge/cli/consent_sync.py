@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 
 import httpx
 
-from dcbridge.cli.terminal import CANNOT_ASK, NO, Session, out, print_json, say_error
+from dcbridge.cli.terminal import CANNOT_ASK, NO, out, print_json, say_error
 from dcbridge.config.models import Configuration
 from dcbridge.errors import Deferred, OutcomeUnknown, SendError, Throttled, Unreachable
 from dcbridge.ledger.consent import ConsumerTokens, OptOut
+from dcbridge.operations.session import Session
 from dcbridge.providers.base import Provider
 from dcbridge.providers.opt_outs import ListedOptOut, OptOutList, OptOutPage
 from dcbridge.providers.phone import is_dialable

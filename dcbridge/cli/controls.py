@@ -15,15 +15,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from dcbridge import controls
 from dcbridge.cli.terminal import (
     NO,
     UNITS,
     ConfigOption,
     JsonOption,
-    Session,
     at_the_ledger,
-    format_age,
     no_such,
     out,
     parse_time,
@@ -31,15 +28,16 @@ from dcbridge.cli.terminal import (
     print_json,
     say_error,
     typed,
-    utc,
 )
-from dcbridge.controls import LONGEST, WORDS, UnknownName, Who
-from dcbridge.ledger.controls import Control, Target, What
+from dcbridge.ledger.controls import Target, What
+from dcbridge.operations import controls
+from dcbridge.operations.controls import LONGEST, WORDS, UnknownName, Who
+from dcbridge.operations.session import Session
+from dcbridge.operations.wording import utc
 from dcbridge.printable import printable
 
 _KINDS = (What.PROVIDER, What.CHANNEL, What.SUBSCRIBER, What.CONVERSATION)
 _CALLED = {What.HOLD: "hold", What.ALL: "drain", What.WORKER: "drain"}  # others: a pause
-_DONE = {What.HOLD: "held for review", What.ALL: "drained", What.WORKER: "drained"}  # others: paused
 
 WhyOption = Annotated[str, typer.Option("--why", help="The reason, for status, trace and audit.")]
 ByOption = Annotated[str, typer.Option("--by", help="Who does it. Default: the user of this computer.")]
@@ -117,9 +115,9 @@ async def _begin(session: Session, target: Target, lasts: float, who: Who, *, st
         return NO
     word = "Messages of this channel are held for review"
     if target.what != What.HOLD:
-        word = f"{_named(target)} is {_DONE.get(target.what, 'paused')}"
+        word = f"{controls.named(target)} is {controls.DONE.get(target.what, 'paused')}"
     end = f"until {utc(ends)[:19]}Z" if ends else "without an end"
-    out.print(printable(f"{word}, {end}. dcbridge {ends_it(target)} ends it."), markup=False)
+    out.print(printable(f"{word}, {end}. dcbridge {controls.ends_it(target)} ends it."), markup=False)
     return 0
 
 
@@ -149,13 +147,13 @@ async def _resume(session: Session, words: Sequence[str], channel: str, who: Who
     if target is None:
         return NO
     was, woken = await controls.resume(session.ledger, target, who)
-    name = _named(target)
+    name = controls.named(target)
     if target.what not in (What.PROVIDER, What.SUBSCRIBER):
         out.print(
             printable(
                 f"The {_CALLED.get(target.what, 'pause')} of {name} is over."
                 if was
-                else f"{name} was not {_DONE.get(target.what, 'paused')}."
+                else f"{name} was not {controls.DONE.get(target.what, 'paused')}."
             ),
             markup=False,
         )
@@ -190,37 +188,6 @@ async def _target(session: Session, words: Sequence[str], channel: str) -> Targe
     except UnknownName as error:
         say_error(str(error))
         return None
-
-
-def _named(target: Target) -> str:
-    match target.what:
-        case What.CONVERSATION:
-            return "this conversation"
-        case What.ALL:
-            return "this installation"
-        case What.HOLD:
-            return f"channel {target.name}"
-        case _:
-            return str(target)
-
-
-def ends_it(target: Target) -> str:
-    """The command that ends it, behind `dcbridge`."""
-    return f"resume {target}"
-
-
-def told(one: Control, at: float) -> str:
-    """One line of `dcbridge status`, and of `dcbridge trace`: what, who, since when, why, until when, how to end it."""
-    name = f"conversation {one.target.name}" if one.target.what == What.CONVERSATION else _named(one.target)
-    word = _DONE.get(one.target.what, "paused")
-    until = f", until {utc(one.until)[:19]}Z" if one.until else ""
-    still = "; time to live stands still" if one.stands_still else ""
-    why = f": {one.why}" if one.why else ""
-    age = format_age(max(0.0, at - one.since))
-    return (
-        f"{name} is {word} by {one.by} for {age}{until}{why}{still}; {one.waiting:,} wait;"
-        f" dcbridge {ends_it(one.target)} ends it"
-    )
 
 
 # ---------------------------------------------------------------- drain, audit

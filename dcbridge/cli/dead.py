@@ -6,10 +6,9 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -18,9 +17,7 @@ from rich.text import Text
 from dcbridge.cli.terminal import (
     ConfigOption,
     JsonOption,
-    Session,
     at_the_ledger,
-    format_duration,
     out,
     parse_time,
     print_block,
@@ -29,10 +26,13 @@ from dcbridge.cli.terminal import (
     read_rate,
     say_error,
     say_warning,
-    utc,
 )
-from dcbridge.ledger.dead_letters import DeadLetter, DeadLetters, Selection
+from dcbridge.ledger.dead_letters import DeadLetter, Selection
 from dcbridge.ledger.fields import Kind
+from dcbridge.operations.dead_letters import Chosen, drop_all, matching, replay_all
+from dcbridge.operations.dead_letters import as_json as letter_as_json
+from dcbridge.operations.session import Session
+from dcbridge.operations.wording import format_duration, utc
 from dcbridge.printable import printable, printable_lines
 from dcbridge.replay import GONE, Replay, Replayed
 
@@ -44,7 +44,6 @@ app = typer.Typer(
 
 _ROOMY = 110  # columns from which on a letter is told in full on one line
 _FEW = 20  # letters whose fate is told one by one
-_DROP_AT_ONCE = 100
 
 
 class What(StrEnum):
@@ -148,18 +147,6 @@ def drop(
 # ---------------------------------------------------------------- which letters
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Letters by id, or by what they are."""
-
-    ids: tuple[str, ...]
-    selection: Selection
-
-    async def ids_of(self, letters: DeadLetters) -> list[str]:
-        """Those to look at, the oldest first."""
-        return list(dict.fromkeys(self.ids)) if self.ids else await letters.ids(self.selection.since)
-
-
 def _chosen(ids: list[str] | None, selection: Selection, everything: bool) -> Chosen:
     ways = [bool(ids), selection != Selection(), everything]
     if not any(ways):
@@ -173,22 +160,16 @@ def _selection(what: What | None, channel: str, since: str, reason: str) -> Sele
     return Selection(Kind[what.name] if what else "", channel, reason, parse_time(since) if since else None)
 
 
-async def _matching(letters: DeadLetters, ids: Sequence[str], selection: Selection) -> AsyncIterator[DeadLetter]:
-    async for letter in letters.read(ids):
-        if letter is not None and selection.has(letter):
-            yield letter
-
-
 # ---------------------------------------------------------------- the work
 
 
 async def _list(session: Session, selection: Selection, limit: int, as_json: bool) -> int:
     letters = session.ledger.dead_letters
     ids = await letters.ids(selection.since, newest_first=True)
-    found = [letter async for letter in _matching(letters, ids, selection)]
+    found = [letter async for letter in matching(letters, ids, selection)]
     if as_json:
         for letter in found[:limit]:
-            print_json(_as_json(letter))
+            print_json(letter_as_json(letter))
         return 0
     if not found:
         out.print("No dead letter matches." if ids or selection != Selection() else "There are no dead letters.")
@@ -240,7 +221,7 @@ async def _show(session: Session, letter_id: str, raw: bool, as_json: bool) -> i
         return 0
     would = await Replay(session.ledger, session.configuration, dry_run=True).one(letter)
     left = await letters.seconds_left(letter_id)
-    facts = _as_json(letter) | {
+    facts = letter_as_json(letter) | {
         "kept_until": utc(time.time() + left),
         "replay": would.says if would.done else f"not possible: {would.says}",
     }
@@ -258,27 +239,16 @@ async def _show(session: Session, letter_id: str, raw: bool, as_json: bool) -> i
 
 
 async def _replay(session: Session, chosen: Chosen, dry_run: bool, rate: float) -> int:
-    letters = session.ledger.dead_letters
-    replayer = Replay(session.ledger, session.configuration, dry_run=dry_run)
-    ids = await chosen.ids_of(letters)
     told: list[tuple[str, Replayed]] = []
     counts: Counter[tuple[bool, str]] = Counter()
-    began, tried = time.monotonic(), 0
+    ids = await chosen.ids_of(session.ledger.dead_letters)
     try:
         with progress() as bar:
             task = bar.add_task("would be replayed" if dry_run else "replaying", total=len(ids))
-            place = 0
-            async for letter in letters.read(ids):
-                letter_id, place = ids[place], place + 1
-                bar.update(task, completed=place)
-                if letter is None and not chosen.ids:
-                    continue
-                if letter is not None and not chosen.selection.has(letter):
-                    continue
-                if letter is not None and rate and not dry_run:
-                    await asyncio.sleep(max(0.0, began + tried / rate - time.monotonic()))
-                tried += 1
-                result = await replayer.one(letter) if letter is not None else GONE
+            replayed = replay_all(
+                session, chosen, ids, dry_run=dry_run, rate=rate, looked=lambda count: bar.advance(task, count)
+            )
+            async for letter_id, result in replayed:
                 counts[result.done, result.says] += 1
                 if len(told) < _FEW + 1:
                     told.append((letter_id, result))
@@ -313,35 +283,18 @@ def _agreed(count: int) -> bool:
 async def _drop(session: Session, chosen: Chosen, dry_run: bool, sure: bool) -> int:
     letters = session.ledger.dead_letters
     ids = await chosen.ids_of(letters)
-    found = [letter.id async for letter in _matching(letters, ids, chosen.selection)]
+    found = [letter.id async for letter in matching(letters, ids, chosen.selection)]
     missing = sorted(set(chosen.ids) - set(found))
     for letter_id in missing:
         say_error(f"there is no dead letter {letter_id}")
     if len(found) > 1 and not (sure or dry_run or _agreed(len(found))):
         out.print("Nothing was dropped.")
         return 1
-    dropped = 0
     with progress() as bar:
         task = bar.add_task("would be dropped" if dry_run else "dropping", total=len(found))
-        for start in range(0, len(found), _DROP_AT_ONCE):
-            some = found[start : start + _DROP_AT_ONCE]
-            dropped += len(some) if dry_run else await letters.drop(some)
-            bar.advance(task, len(some))
+        dropped = await drop_all(session, found, dry_run=dry_run, done=lambda count: bar.advance(task, count))
     if dropped:
         out.print(f"{dropped} {'would be dropped' if dry_run else 'dropped'}.")
     else:
         out.print("No dead letter matches.")
     return 1 if missing else 0
-
-
-def _as_json(letter: DeadLetter) -> dict[str, Any]:
-    return {
-        "id": letter.id,
-        "what": letter.what,
-        "channel": letter.channel_id,
-        "reason": letter.reason,
-        "at": utc(letter.at),
-        "bytes": letter.size,
-        **({"work_item": f"open since {utc(letter.item_opened)}"} if letter.item_opened else {}),
-        **({"work_item": f"ended by an agent at {utc(letter.handled)}"} if letter.handled else {}),
-    }

@@ -17,9 +17,7 @@ from dcbridge.cli.subscribers import configured
 from dcbridge.cli.terminal import (
     ConfigOption,
     JsonOption,
-    Session,
     at_the_ledger,
-    format_duration,
     no_such,
     out,
     parse_time,
@@ -29,12 +27,13 @@ from dcbridge.cli.terminal import (
     read_rate,
     say_error,
     say_warning,
-    utc,
 )
 from dcbridge.events.event import StoredEvent, lane, read
 from dcbridge.events.sinks import Subscriber
 from dcbridge.ledger.deliveries import Deliveries
 from dcbridge.ledger.events import Ended, Events
+from dcbridge.operations.session import Session
+from dcbridge.operations.wording import format_duration, utc
 from dcbridge.printable import printable
 from dcbridge.settings.process import DAY
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dcbridge.cli.terminal import Session, out, say_error
+from dcbridge.cli.terminal import out, say_error
 from dcbridge.ledger.reports import books, conversations
+from dcbridge.operations.session import Session
 from dcbridge.printable import printable
 
 

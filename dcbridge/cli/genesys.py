@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from dcbridge.cli.terminal import CANNOT_ASK, ConfigOption, Session, at_the_ledger, out, print_json, say_error
+from dcbridge.cli.terminal import CANNOT_ASK, ConfigOption, at_the_ledger, out, print_json, say_error
 from dcbridge.config.models import Configuration
 from dcbridge.errors import SendError
 from dcbridge.genesys import authentication
 from dcbridge.genesys.authentication import Credentials, WrongRedirect
+from dcbridge.operations.session import Session
 from dcbridge.printable import printable
 from dcbridge.settings.process import Settings
 

@@ -10,13 +10,11 @@ from typing import Annotated
 
 import typer
 
-from dcbridge import controls
 from dcbridge.cli.controls import ByOption, WhyOption, who_acts
 from dcbridge.cli.terminal import (
     CANNOT_ASK,
     NO,
     ConfigOption,
-    Session,
     at_the_ledger,
     out,
     parse_time,
@@ -24,8 +22,10 @@ from dcbridge.cli.terminal import (
     say_error,
     typed,
 )
-from dcbridge.controls import OPEN, WAITING, WORDS, Filter, UnknownName, Who
 from dcbridge.ledger.fields import State
+from dcbridge.operations import controls
+from dcbridge.operations.controls import OPEN, WAITING, WORDS, Filter, UnknownName, Who
+from dcbridge.operations.session import Progress, Session
 from dcbridge.printable import printable
 
 _STATES = {"waiting": WAITING, **{state.value: (state,) for state in OPEN}}
@@ -164,7 +164,7 @@ def _review(
         raise typer.BadParameter("give references of messages, or --channel with its id for all that are held there")
 
     async def work(session: Session) -> int:
-        def act(refs: Sequence[str], of: str, who: Who, done: controls.Progress) -> Awaitable[Counter[str]]:
+        def act(refs: Sequence[str], of: str, who: Who, done: Progress) -> Awaitable[Counter[str]]:
             if verb == "release":
                 return controls.release(session.ledger, refs, of, who, done)
             return controls.cancel(session.ledger, refs, of, who, done, rejected=True)
@@ -174,7 +174,7 @@ def _review(
     raise at_the_ledger(config, work)
 
 
-Act = Callable[[Sequence[str], str, Who, controls.Progress], Awaitable[Counter[str]]]
+Act = Callable[[Sequence[str], str, Who, Progress], Awaitable[Counter[str]]]
 
 
 async def _do(

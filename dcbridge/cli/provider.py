@@ -16,19 +16,18 @@ from dcbridge.cli.terminal import (
     UNITS,
     ConfigOption,
     JsonOption,
-    Session,
     at_the_ledger,
-    format_age,
     no_such,
     out,
     print_block,
     print_json,
     say_error,
-    utc,
 )
 from dcbridge.ledger.reports import overview
 from dcbridge.ledger.reports.overview import Provider
 from dcbridge.ledger.routes import Drill, Group, How
+from dcbridge.operations.session import Session
+from dcbridge.operations.wording import format_age, utc
 from dcbridge.printable import printable
 
 app = typer.Typer(

@@ -15,7 +15,6 @@ from dcbridge.cli.terminal import (
     CANNOT_ASK,
     ConfigOption,
     JsonOption,
-    Session,
     at_the_ledger,
     out,
     parse_time,
@@ -29,6 +28,7 @@ from dcbridge.genesys import exports
 from dcbridge.genesys.exports import BadExport
 from dcbridge.ledger.reports import search
 from dcbridge.ledger.reports.kept import our_messages
+from dcbridge.operations.session import Session
 from dcbridge.printable import printable
 from dcbridge.reconcile import MOST, Comparison, Result, Set, TooMany
 from dcbridge.settings.process import DAY

@@ -6,11 +6,12 @@ import asyncio
 
 from redis.exceptions import RedisError
 
-from dcbridge.cli import status_report as report
-from dcbridge.cli.status_report import Wanted, look
 from dcbridge.cli.status_screen import Watching, print_screen
-from dcbridge.cli.terminal import Session, explain_redis_error, print_json, say_error
+from dcbridge.cli.terminal import print_json, say_error
 from dcbridge.ledger.reports import search
+from dcbridge.operations import status as report
+from dcbridge.operations.session import Session, explain_redis_error
+from dcbridge.operations.status import Wanted, look
 
 
 async def show(session: Session, wanted: Wanted, as_json: bool) -> int:

@@ -11,10 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from dcbridge.cli.status_report import Status, paused_words
-from dcbridge.cli.terminal import format_age, out, print_block, utc
+from dcbridge.cli.terminal import out, print_block
 from dcbridge.ledger.reports.conversations import READ, WHY, Head
 from dcbridge.ledger.reports.overview import Pace, Provider, Queue, Quiet, Worker
+from dcbridge.operations.status import Status, paused_words
+from dcbridge.operations.wording import format_age, utc
 from dcbridge.printable import printable
 
 _ROOMY = 110  # columns from which on consumers' tokens are shown too

@@ -14,9 +14,7 @@ from rich.text import Text
 from dcbridge.cli.terminal import (
     ConfigOption,
     JsonOption,
-    Session,
     at_the_ledger,
-    format_duration,
     no_such,
     out,
     print_block,
@@ -27,6 +25,8 @@ from dcbridge.errors import SendError
 from dcbridge.events.event import TEST
 from dcbridge.events.sinks import Event, MissingClient, Subscriber, open_sink
 from dcbridge.ledger.reports.books import SubscriberBooks
+from dcbridge.operations.session import Session
+from dcbridge.operations.wording import format_duration
 from dcbridge.printable import printable
 
 app = typer.Typer(

@@ -9,14 +9,12 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import orjson
 import typer
-from redis import exceptions as redis_errors
 from redis.exceptions import RedisError
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,9 +24,10 @@ from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.layout import WrongLayout
+from dcbridge.operations.session import Session, explain_redis_error
 from dcbridge.printable import printable, printable_lines, safe_json
 from dcbridge.settings.problems import ConfigurationError, did_you_mean
-from dcbridge.settings.process import DAY, Settings, read_settings
+from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from dcbridge.store.durability import Durable
 
@@ -95,15 +94,6 @@ def refused(problems: list[str]) -> typer.Exit:
     return typer.Exit(CANNOT_ASK)
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """What a command that looks into the ledger works with."""
-
-    settings: Settings
-    configuration: Configuration
-    ledger: Ledger
-
-
 def at_the_ledger(config: Path | None, work: Callable[[Session], Awaitable[int]], *, waits: bool = False) -> typer.Exit:
     """Run one command's work; its exit code, 3 when Redis cannot be reached.
 
@@ -133,28 +123,6 @@ def at_the_ledger(config: Path | None, work: Callable[[Session], Awaitable[int]]
         return typer.Exit(asyncio.run(run()))
     except KeyboardInterrupt:
         return typer.Exit(0 if waits else INTERRUPTED)
-
-
-def explain_redis_error(settings: Settings, error: Exception) -> str:
-    """Why Redis could not be asked, and what to look at; nothing of what it said itself."""
-    place = settings.redis_place
-    match error:
-        case redis_errors.AuthenticationError():
-            return f"{place} refused the login: the user or the password of DCBRIDGE_REDIS_URL is wrong"
-        case redis_errors.BusyLoadingError():
-            return f"{place} is still loading its data: try again in a moment"
-        case redis_errors.NoPermissionError():
-            return f"{place} does not allow this user to do that: check its ACL"
-        case redis_errors.MovedError() | redis_errors.ClusterDownError() | redis_errors.ClusterCrossSlotError():
-            return f"{place} is a Redis Cluster, which dcbridge does not support: use one server, or Sentinel"
-        case redis_errors.OutOfMemoryError():
-            return f"{place} is full and accepts no writes: give it more memory, and raise maxmemory"
-        case redis_errors.TimeoutError() | TimeoutError():
-            return f"{place} did not answer within {settings.redis_timeout:g} seconds"
-        case redis_errors.ConnectionError() | OSError():
-            return f"{place} cannot be reached: is Redis running there, and is DCBRIDGE_REDIS_URL right?"
-        case _:
-            return f"{place} refused a command: {type(error).__name__}"
 
 
 def say_error(words: str) -> None:
@@ -190,31 +158,6 @@ def print_json(value: object) -> None:
 def typed(given: str) -> str:
     """What was given, or for "-" the first line of standard input: it stays out of the shell's history."""
     return sys.stdin.readline().strip() if given == "-" else given
-
-
-def utc(seconds: float) -> str:
-    """ "2026-11-22T02:03:54.123Z"."""
-    at = datetime.fromtimestamp(round(seconds, 3), UTC)
-    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
-
-
-def format_duration(seconds: float) -> str:
-    """ "4.2 s", "5 min", "3 h" or "12 d": two figures are enough for a person."""
-    for unit, size in (("d", DAY), ("h", 3600.0), ("min", 60.0)):
-        if abs(seconds) >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.3g} s"
-
-
-def format_age(seconds: float) -> str:
-    """As `format_duration`, to a tenth of a second: for what is looked at again and again."""
-    return (
-        f"{seconds:.1f} s"
-        if abs(seconds) < 10
-        else f"{seconds:.0f} s"
-        if abs(seconds) < 120
-        else format_duration(seconds)
-    )
 
 
 def parse_time(text: str, option: str = "--since") -> float:

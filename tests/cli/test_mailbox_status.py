@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dcbridge.cli.mailbox_status import MailboxStatus
 from dcbridge.ledger.mailboxes import MailboxNote
+from dcbridge.operations.mailboxes import MailboxStatus
 
 GOOD = MailboxNote(contact_age=5.0, noted_age=5.0, waiting=0, left=0, error="")
 

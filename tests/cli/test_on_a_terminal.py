@@ -18,8 +18,8 @@ from redis import exceptions as redis_errors
 
 from dcbridge.cli.app import app
 from dcbridge.cli.dev.processes import Ports, prepare, read, write_env
-from dcbridge.cli.terminal import explain_redis_error
 from dcbridge.ledger.fields import Kind
+from dcbridge.operations.session import explain_redis_error
 from dcbridge.settings.process import Settings
 from tests.cli.letters import all_kinds, unreadable_webhook
 from tests.cli.session import DAY, Session

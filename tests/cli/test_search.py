@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dcbridge.cli import search
 from dcbridge.ledger import NewTask
+from dcbridge.operations import find
 from dcbridge.providers.callback import consumer_lane, consumer_task_id
 from dcbridge.runtime.logs import Tokens
 from tests.cli.session import PRIVATE, SENDER, TEXT, Said, Session
@@ -126,7 +126,7 @@ async def test_an_address_may_be_given_out_of_sight(session: Session) -> None:
     ],
 )
 def test_what_looks_like_an_address(given: str, address: bool) -> None:
-    assert search.is_address(given) == address
+    assert find.is_address(given) == address
 
 
 # ---------------------------------------------------------------- ids of others
@@ -177,7 +177,7 @@ async def test_a_token_finds_what_still_has_its_address(session: Session, kind: 
     await ended(session, "m-2", to_id=NUMBER)
     session.environ["DCBRIDGE_TOKEN_KEY"] = key = key_for(NUMBER, kind)
     token = Tokens(key.encode()).of(NUMBER)
-    assert search.is_address(token) == (kind == "digits only")
+    assert find.is_address(token) == (kind == "digits only")
     assert await refs(session, token, "--search") == [ref]
     said = await session.types("trace", "--search", token, DCBRIDGE_TOKEN_KEY="another-key-of-some-length")
     assert said.code == 1

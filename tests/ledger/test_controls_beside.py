@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from dcbridge.controls import stopping
 from dcbridge.ledger.controls import Target, What
+from dcbridge.operations.controls import stopping
 from tests.ledger.ledger_bench import CHANNEL, new_own
 from tests.ledger.route_bench import balanced
 from tests.ledger.test_controls import STOPS, ControlBench, quiet

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from dcbridge.cli.terminal import Session, progress
 from dcbridge.ledger import lane_of
 from dcbridge.ledger.fields import MessageEntry
 from dcbridge.ledger.reports import search as reports
+from dcbridge.operations.session import Progress, Session, unwatched
 from dcbridge.providers.callback import consumer_lane, consumer_task_id
 from dcbridge.providers.phone import plain, spellings
 from dcbridge.runtime.logs import TOKEN_LENGTH, Tokens
@@ -44,18 +44,19 @@ async def consumer_messages(session: Session, provider_id: str) -> list[str]:
     return [f"t:{one}" for one in await reports.tasks(session.ledger.redis, ids)]
 
 
-async def everywhere(session: Session, given: str, channel: str | None) -> list[str]:
-    """Members of any state that have this id of a provider, trace id, token or address; the oldest first."""
+async def everywhere(session: Session, given: str, channel: str | None, looked: Progress = unwatched) -> list[str]:
+    """Members of any state that have this id of a provider, trace id, token or address; the oldest first.
+
+    It looks at every key of Redis, `session.ledger.redis.dbsize()` of them.
+    """
     redis = session.ledger.redis
     fits = await _test(session, given, channel)
     found: list[str] = []
-    with progress() as bar:
-        task = bar.add_task("searching every key", total=await redis.dbsize())
-        async for looked, entries in reports.everything(redis, _FIELDS):
-            found += [member for member, facts in entries.items() if fits(facts)]
-            bar.advance(task, looked)
-            if len(found) >= MOST:
-                break
+    async for count, entries in reports.everything(redis, _FIELDS):
+        found += [member for member, facts in entries.items() if fits(facts)]
+        looked(count)
+        if len(found) >= MOST:
+            break
     return await reports.by_age(redis, list(dict.fromkeys(found)))
 
 

@@ -7,10 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dcbridge.cli.controls import told
-from dcbridge.cli.mailbox_status import MailboxStatus, mailboxes
-from dcbridge.cli.terminal import Session, format_age, utc
-from dcbridge.controls import as_json as controls_as_json
 from dcbridge.ledger.nights import Compared
 from dcbridge.ledger.reports import books as ledger_books
 from dcbridge.ledger.reports import conversations, overview
@@ -19,6 +15,11 @@ from dcbridge.ledger.reports.conversations import Head, Lanes
 from dcbridge.ledger.reports.overview import Overview, Provider
 from dcbridge.ledger.services import Service, together
 from dcbridge.messages import channel_of
+from dcbridge.operations.controls import as_json as controls_as_json
+from dcbridge.operations.controls import told
+from dcbridge.operations.mailboxes import MailboxStatus, mailboxes
+from dcbridge.operations.session import Session
+from dcbridge.operations.wording import format_age, utc
 from dcbridge.runtime.logs import Tokens
 from dcbridge.settings.problems import counted
 from dcbridge.settings.process import Settings

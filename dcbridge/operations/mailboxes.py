@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dcbridge.cli.terminal import Session, format_age
 from dcbridge.ledger.mailboxes import MailboxNote
+from dcbridge.operations.session import Session
+from dcbridge.operations.wording import format_age
 
 LATE = 120.0  # seconds after the next look that a mailbox may be silent
 

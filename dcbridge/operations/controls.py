@@ -19,6 +19,8 @@ from dcbridge.ledger.controls import AT_ONCE, CANCELLED, REJECTED, Control, Targ
 from dcbridge.ledger.fields import MessageEntry, State
 from dcbridge.ledger.reports import books, overview, search
 from dcbridge.messages import channel_of, message_ref, own_books
+from dcbridge.operations.session import Progress, unwatched
+from dcbridge.operations.wording import format_age, utc
 from dcbridge.providers.phone import spellings
 from dcbridge.settings.problems import did_you_mean
 
@@ -63,13 +65,6 @@ class Filter:
 
 def _utc(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-Progress = Callable[[int], object]  # called with how many more were looked at, or done
-
-
-def _nothing(_count: int) -> None:
-    pass
 
 
 # ---------------------------------------------------------------- pauses
@@ -150,6 +145,44 @@ async def stopping(ledger: Ledger, entry: MessageEntry, provider: str) -> list[C
     return [one for one in await ledger.controls.all() if one.target in about]
 
 
+# ---------------------------------------------------------------- pauses in words
+
+
+DONE = {What.HOLD: "held for review", What.ALL: "drained", What.WORKER: "drained"}  # others: paused
+
+
+def named(target: Target) -> str:
+    """As the subject of a sentence; the digest of a conversation says nothing."""
+    match target.what:
+        case What.CONVERSATION:
+            return "this conversation"
+        case What.ALL:
+            return "this installation"
+        case What.HOLD:
+            return f"channel {target.name}"
+        case _:
+            return str(target)
+
+
+def ends_it(target: Target) -> str:
+    """The command that ends it, behind `dcbridge`."""
+    return f"resume {target}"
+
+
+def told(one: Control, at: float) -> str:
+    """One line of `dcbridge status`, and of `dcbridge trace`: what, who, since when, why, until when, how to end it."""
+    name = f"conversation {one.target.name}" if one.target.what == What.CONVERSATION else named(one.target)
+    word = DONE.get(one.target.what, "paused")
+    until = f", until {utc(one.until)[:19]}Z" if one.until else ""
+    still = "; time to live stands still" if one.stands_still else ""
+    why = f": {one.why}" if one.why else ""
+    age = format_age(max(0.0, at - one.since))
+    return (
+        f"{name} is {word} by {one.by} for {age}{until}{why}{still}; {one.waiting:,} wait;"
+        f" dcbridge {ends_it(one.target)} ends it"
+    )
+
+
 # ---------------------------------------------------------------- which messages
 
 
@@ -167,7 +200,7 @@ async def refs_of(ledger: Ledger, configuration: Configuration, named: str, chan
 
 
 async def find(
-    ledger: Ledger, configuration: Configuration, chosen: Filter, looked: Progress = _nothing
+    ledger: Ledger, configuration: Configuration, chosen: Filter, looked: Progress = unwatched
 ) -> dict[str, tuple[str, str]]:
     """Reference -> channel and state, of all that match now. Raises UnknownName for a channel nobody wrote to."""
     known = await search.channels(ledger.redis)
@@ -205,7 +238,7 @@ async def now(ledger: Ledger) -> float:
 
 
 async def cancel(
-    ledger: Ledger, refs: Sequence[str], of: str, who: Who, done: Progress = _nothing, *, rejected: bool = False
+    ledger: Ledger, refs: Sequence[str], of: str, who: Who, done: Progress = unwatched, *, rejected: bool = False
 ) -> Counter[str]:
     """End these as Failed 500; how many by what `Controls.cancel` answers. `of`: what was asked for, for the record."""
     detail, action = (REJECTED, "reject") if rejected else (CANCELLED, "cancel")
@@ -213,7 +246,7 @@ async def cancel(
 
 
 async def retry(
-    ledger: Ledger, refs: Sequence[str], of: str, who: Who, done: Progress = _nothing, *, with_unknown: bool = False
+    ledger: Ledger, refs: Sequence[str], of: str, who: Who, done: Progress = unwatched, *, with_unknown: bool = False
 ) -> Counter[str]:
     """Try these now; how many by what `Controls.retry` answers."""
     ask: Callable[[Sequence[str]], Awaitable[list[str]]] = lambda some: ledger.controls.retry(  # noqa: E731
@@ -222,7 +255,7 @@ async def retry(
     return await _all(ledger, refs, "retry", of, who, done, ask)
 
 
-async def release(ledger: Ledger, refs: Sequence[str], of: str, who: Who, done: Progress = _nothing) -> Counter[str]:
+async def release(ledger: Ledger, refs: Sequence[str], of: str, who: Who, done: Progress = unwatched) -> Counter[str]:
     """Let these of a channel that is held go."""
     return await _all(ledger, refs, "release", of, who, done, ledger.controls.release)
 
