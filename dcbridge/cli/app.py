@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +13,7 @@ import typer
 from dcbridge.cli import (
     aside,
     consent,
+    console,
     controls,
     dead,
     events,
@@ -26,6 +24,7 @@ from dcbridge.cli import (
     subscribers,
     trigger,
 )
+from dcbridge.cli.process import process
 from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 from dcbridge.config.models import Configuration
 from dcbridge.ledger.jobs import QUEUES
@@ -61,6 +60,7 @@ def options(
 app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, replay, drop.")
 app.add_typer(aside.app, name="aside", short_help="Entries that this version cannot read: list, show, back, drop.")
 app.add_typer(consent.app, name="consent", short_help="Consumers who opted out: show, add, lift, export, import, sync.")
+app.add_typer(console.app, name="console", short_help="The console: run it.")
 app.add_typer(events.app, name="events")
 app.add_typer(provider.app, name="provider", short_help="Several providers of one channel: list, drain, prefer, clear.")
 app.add_typer(subscribers.app, name="subscribers")
@@ -142,19 +142,6 @@ def demo() -> None:
     raise typer.Exit(run_demo())
 
 
-@contextmanager
-def _process(settings: Settings) -> Iterator[None]:
-    """What runs until it is stopped: it logs, and refuses a configuration that cannot work."""
-    from dcbridge.runtime import logs
-
-    logs.configure(settings.log_format, settings.log_level, once=True)
-    sys.excepthook = logs.log_uncaught
-    try:
-        yield
-    except ConfigurationError as error:
-        raise refused(list(map(str, error.problems))) from None
-
-
 @app.command(short_help="Run the service: webhooks and callbacks.")
 def serve(config: ConfigOption = None) -> None:
     """Run the service: webhooks and callbacks on the public port, health and metrics on the operator port.
@@ -167,7 +154,7 @@ def serve(config: ConfigOption = None) -> None:
     keys = (_link_key_is_missing, _own_key_is_missing)
     if missing := [what for of in keys if (what := of(settings, configuration))]:
         raise refused(missing)
-    with _process(settings):
+    with process(settings):
         run(settings, configuration)
 
 
@@ -183,7 +170,7 @@ def mail_in(config: ConfigOption = None) -> None:
     settings, configuration = read_all(config)
     if missing := _reply_key_is_missing(settings, configuration):
         raise refused([missing])
-    with _process(settings):
+    with process(settings):
         run(settings, configuration)
 
 
@@ -243,7 +230,7 @@ def worker(
     settings, configuration = read_all(config)
     if missing := _missing_keys(settings, configuration):
         raise refused(missing)
-    with _process(settings):
+    with process(settings):
         code = run(settings, configuration, queues or QUEUES, burst=burst)
     raise typer.Exit(code)
 

@@ -15,6 +15,7 @@ from dcbridge.config.accounts import Breaker, Pace, ProviderAccount, Retry
 from dcbridge.config.answers import MOST_RULES, AnswerRule
 from dcbridge.config.booking import OnFailed
 from dcbridge.config.consent import Consent
+from dcbridge.config.console import Console
 from dcbridge.config.digital_channels import DigitalChannels as DigitalChannels
 from dcbridge.config.digital_channels import nowhere
 from dcbridge.config.genesys import Genesys
@@ -254,6 +255,7 @@ class Configuration(Model):
         {}, description="Texts that other systems request, by name: POST /triggers/{name}."
     )
     genesys: Genesys | None = Field(None, description="Genesys' web interfaces beside Digital Channels.")
+    console: Console | None = Field(None, description="Who may use the console, and how they sign in.")
 
     _warnings: tuple[Problem, ...] = PrivateAttr(default=())
 

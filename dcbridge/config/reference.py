@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from dcbridge.config.accounts import Breaker, Pace, Retry
 from dcbridge.config.answers import AnswerRule
 from dcbridge.config.consent import Answers, Consent
+from dcbridge.config.console import Console, Oidc, Roles, TrustedProxy
 from dcbridge.config.enrichment import Enrichment
 from dcbridge.config.genesys import Auth, Genesys
 from dcbridge.config.genesys_cloud import Organization
@@ -162,6 +163,10 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("genesys.text_back", TextBack),
     ("genesys.reconcile", Reconcile),
     ("genesys.secure_messages", SecureMessages),
+    ("console", Console),
+    ("console.oidc", Oidc),
+    ("console.proxy", TrustedProxy),
+    ("console.oidc.roles and console.proxy.roles", Roles),
     ("subscribers.*name*", Subscriber),
     ("subscribers.*name*.retry", Schedule),
     ("subscribers.*name*.pace", EventPace),

@@ -117,6 +117,14 @@ class Settings(BaseSettings):
         " no web page can read metrics through a browser.",
     )
 
+    console_host: str = Field("127.0.0.1", description="Address that the console binds.")
+    console_port: Port = Field(8090, description="Port of the console: `dcbridge console serve`.")
+    console_hosts: str = Field(
+        "",
+        description="Host names, separated by commas, under which the console is asked, beside that of `public_url` of"
+        " `console`, localhost and IP addresses; any other Host is answered 421.",
+    )
+
     connections: int = Field(
         0,
         ge=0,
@@ -262,9 +270,9 @@ class Settings(BaseSettings):
     def known_hosts(self) -> tuple[str, ...]:
         return read_names(self.operator_hosts)
 
-    @field_validator("operator_hosts")
+    @field_validator("operator_hosts", "console_hosts")
     @classmethod
-    def _operator_hosts(cls, value: str) -> str:
+    def _host_names(cls, value: str) -> str:
         read_names(value)
         return value
 

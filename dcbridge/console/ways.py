@@ -1,0 +1,37 @@
+"""Ways to sign in: on one's own computer. Those of an installation are in sessions.py, proxy.py and tokens.py."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from dcbridge.console.context import Person, Role, SignedIn
+from dcbridge.settings.types import is_loopback
+
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_YOU = Person("you", Role.ADMIN, "dev")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnComputer:
+    """Whoever reaches the port from this computer; `dcbridge dev` binds it to loopback, where that is its user."""
+
+    person: Person = _YOU
+    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+
+    async def who(self, request: Request) -> SignedIn | None:
+        """What a proxy brings comes from elsewhere."""
+        if request.client is None or not is_loopback(f"http://{_in_url(request.client.host)}"):
+            return None
+        return None if _any_of(request, _FORWARDED) else SignedIn(self.person, self.csrf)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _any_of(request: Request, names: Iterable[str]) -> bool:
+    return any(name in request.headers for name in names)
