@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger
+from dcbridge.operations.session import Session
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
 
@@ -73,3 +74,7 @@ class ConsoleContext:
     @property
     def configuration(self) -> Configuration:
         return self.loaded()
+
+    def session(self) -> Session:
+        """What dcbridge/operations works with."""
+        return Session(self.settings, self.configuration, self.ledger)
