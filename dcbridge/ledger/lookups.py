@@ -10,7 +10,7 @@ from dcbridge.ledger.fields import ClaimedMessage, MessageEntry
 from dcbridge.ledger.script import Retention, Script, ms, word
 from dcbridge.messages import MessageStatus
 
-KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id is, as in messages.lua
+KNOWN = 14400.0  # seconds for which it is known at least whose a provider's id is, as in outcomes.lua
 COPIES_AT_ONCE, MOST_COPIES = 100, 10_000  # of one message, when one of them is looked for
 
 

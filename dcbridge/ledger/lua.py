@@ -32,16 +32,19 @@ FILES = (
         "speed",
         "breaker",
     ),
-    *("subscribers", "lines"),
+    *("subscribers", "lines", "dispatch"),
     *(
         "parked",
+        "outcomes",
         "messages",
+        "attempts",
         "unconfigured",
         "lookups",
         "receipts",
         "blobs",
         "pieces",
         "uploads",
+        "locks",
         "threads",
         "mailboxes",
         "own",
@@ -54,7 +57,6 @@ FILES = (
         "events",
         "consent",
         "quiet",
-        "stopped",
         "operator",
         "tokens",
         "signals",
@@ -62,13 +64,14 @@ FILES = (
     ),
     *("announced", "sweep", "run"),
 )
-# Files of whose locals no other one reads any. Each is a block of its own: one function of Lua has 200 locals at most.
-APART = frozenset({"quiet", "stopped", "sweep"})
+# Files of whose own locals no other one reads any; what others need of them stands in a table, or is declared in a file
+# before. Each is a block of its own: one function of Lua has 200 locals at most.
+APART = frozenset({"dispatch", "messages", "attempts", "quiet", "sweep"})
 # Those of APART of which others need no more than their verbs. Their functions are made in the calls that use one of
 # them: making all of them anew is most of what a short call costs.
 LATER = frozenset(
     {"own", "threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items", "events", "consent"}
-    | {"bookings", "operator", "tokens", "signals", "services"}
+    | {"bookings", "locks", "operator", "tokens", "signals", "services"}
 )
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 

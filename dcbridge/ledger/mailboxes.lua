@@ -1,24 +1,7 @@
--- ---------------------------------------------------------------- mailboxes: which process looks into one, and how it is
+-- ---------------------------------------------------------------- mailboxes: how each of them is
 --
 --   dcb:mailbox:<name>          hash: what the process that looks into it has said last
---   dcb:mailbox-lease:<name>    that process
 --   dcb:mailbox-stored:<name>   "<uidvalidity>/<uid>" of mails that are stored and could not be marked, by when that was
-
--- @verb mailbox_hold name owner ttl_ms -> 1 where this process may look into it
-function verbs.mailbox_hold()
-  local key = 'dcb:mailbox-lease:' .. a.name
-  local held = redis.call('GET', key)
-  if held and held ~= a.owner then return 0 end
-  redis.call('SET', key, a.owner, 'PX', a.ttl_ms)
-  return 1
-end
-
--- @verb mailbox_release name owner -> ok
-function verbs.mailbox_release()
-  local key = 'dcb:mailbox-lease:' .. a.name
-  if redis.call('GET', key) == a.owner then redis.call('DEL', key) end
-  return 'ok'
-end
 
 -- @verb mailbox_note name owner contact_ms waiting left error keep_ms -> ok
 -- contact_ms: since the server has answered, "" where it did not.

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import cast
 
+from dcbridge.ledger.locks import lock, unlock
 from dcbridge.ledger.script import Script, ms
 from dcbridge.settings.process import DAY
 
@@ -35,11 +36,11 @@ class Mailboxes:
 
     async def hold(self, name: str, owner: str, ttl: float) -> bool:
         """Whether this process may look into it for `ttl` seconds from now."""
-        return bool(await self._script.call("mailbox_hold", name, owner, ms(ttl)))
+        return await lock(self._script, f"dcb:mailbox-lease:{name}", owner, ttl)
 
     async def release(self, name: str, owner: str) -> None:
         """Another process may."""
-        await self._script.call("mailbox_release", name, owner)
+        await unlock(self._script, f"dcb:mailbox-lease:{name}", owner)
 
     async def note(
         self, name: str, owner: str, *, contact: float | None, waiting: int = 0, left: int = 0, error: str = ""

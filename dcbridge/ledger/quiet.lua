@@ -86,23 +86,7 @@ end
 local function let_go(ref, line)
   local channel = aside.field('m:' .. ref, F.channel_id)
   redis.call('ZADD', 'dcb:open:' .. channel, 'XX', 'LT', now, ref)
-  redis.call('ZREM', 'dcb:line:' .. line, ref)
   line_up_again(ref, line)
-end
-
--- Those who wait for no rate do not add to a queue that is full: others come at every hour.
-local function let_all_go(key, most)
-  local room = math.min(most, FULL - redis.call('LLEN', 'rq:queue:outbound'))
-  if room <= 0 then
-    look_later(key, now + 1)
-    return 0
-  end
-  local refs = redis.call('ZRANGE', 'dcb:line:' .. key, 0, room - 1)
-  for _, ref in ipairs(refs) do
-    if not aside.try('m:' .. ref, let_go, ref, key) then redis.call('ZREM', 'dcb:line:' .. key, ref) end
-  end
-  if redis.call('EXISTS', 'dcb:line:' .. key) == 1 then look_later(key, now) else redis.call('ZREM', 'dcb:lines', key) end
-  return #refs
 end
 
 function ADVANCE.n(key, most)
@@ -112,7 +96,7 @@ function ADVANCE.n(key, most)
     look_later(key, till)
     return 0
   end
-  return let_all_go(key, most)
+  return let_all_go(key, most, let_go)
 end
 
 -- ---------------------------------------------------------------- while a statistic is too high
@@ -157,7 +141,7 @@ function ADVANCE.w(key, most)
     look_later(key, now + LOOK_SOON)
     return 0
   end
-  return let_all_go(key, most)
+  return let_all_go(key, most, let_go)
 end
 
 -- @verb holds (channel line)… -> ok

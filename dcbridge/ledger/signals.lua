@@ -1,31 +1,15 @@
--- ---------------------------------------------------------------- one of many; and what it knows of the contact centre
+-- ---------------------------------------------------------------- what is known of the contact centre
 --
---   dcb:lead:<name>      the process that does what only one may do at a time; it ends with its lease
 --   dcb:signal:<watch>   value, at (ms since which it is known to be so), stale (1: it is not good any more), side ("above"
 --                        or "below": what was told last) and told (ms)
 --   dcb:signals          state (available, or unavailable), since (ms), why
 --
--- Whoever writes a value shows that it leads: one that stood still and was given up changes nothing.
+-- Whoever writes a value shows that it holds the lock dcb:lead:<name>: one that stood still and was given up changes nothing.
 
 local BETWEEN = 60000 -- ms between two events about one watch
 
 local function leads(name, owner)
   return redis.call('GET', 'dcb:lead:' .. name) == owner
-end
-
--- @verb lead name owner ttl_ms -> 1|0
-function verbs.lead()
-  local key = 'dcb:lead:' .. a.name
-  local held = redis.call('GET', key)
-  if held and held ~= a.owner then return 0 end
-  redis.call('SET', key, a.owner, 'PX', a.ttl_ms)
-  return 1
-end
-
--- @verb lead_end name owner -> ok
-function verbs.lead_end()
-  if leads(a.name, a.owner) then redis.call('DEL', 'dcb:lead:' .. a.name) end
-  return 'ok'
 end
 
 -- Whether it is told now that a value has crossed its threshold. One that comes too soon after the last is looked at again

@@ -10,6 +10,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from dcbridge.ledger import moment
+from dcbridge.ledger.locks import lock, unlock
 from dcbridge.ledger.script import Script, ms, word
 from dcbridge.settings.process import DAY
 
@@ -49,13 +50,14 @@ class Lead:
 
     def __init__(self, script: Script, name: str) -> None:
         self._script, self.name, self.token = script, name, secrets.token_hex(8)
+        self._key = f"dcb:lead:{name}"
 
     async def hold(self, seconds: float) -> bool:
         """Whether this one leads for `seconds` from now."""
-        return bool(await self._script.call("lead", self.name, self.token, ms(seconds)))
+        return await lock(self._script, self._key, self.token, seconds)
 
     async def end(self) -> None:
-        await self._script.call("lead_end", self.name, self.token)
+        await unlock(self._script, self._key, self.token)
 
 
 class Signals:
