@@ -14,7 +14,9 @@ from rich.text import Text
 from dcbridge.cli.terminal import out, print_block
 from dcbridge.ledger.reports.conversations import READ, WHY, Head
 from dcbridge.ledger.reports.overview import Pace, Provider, Queue, Quiet, Worker
-from dcbridge.operations.status import Status, paused_words
+from dcbridge.operations.checks import paused_words
+from dcbridge.operations.findings import Finding, Severity
+from dcbridge.operations.status import Status
 from dcbridge.operations.wording import format_age, utc
 from dcbridge.printable import printable
 
@@ -84,8 +86,25 @@ def _headlines(status: Status, before: Status | None) -> list[RenderableType]:
         ended = accepted - (status.books.in_flight - before.books.in_flight)
         words.append(f"since the last reading: accepted {accepted / seconds:.1f}/s, ended {ended / seconds:.1f}/s")
     lines: list[RenderableType] = [Text(printable(line), "bold") for line in words]
-    wrong = [Text(printable(f"! {problem}"), "bold red") for problem in status.problems]
-    return [*lines, *(wrong or [Text("all is well", "bold green")])]
+    well = not any(one.severity != Severity.NOTE for one in status.findings)
+    return [
+        *lines,
+        *([Text("all is well", "bold green")] if well else []),
+        *(line for one in status.findings for line in _finding(one)),
+    ]
+
+
+_SIGNS = {
+    Severity.PROBLEM: ("! ", "bold red"),
+    Severity.WARNING: ("warning: ", "yellow"),
+    Severity.NOTE: ("note: ", ""),
+}
+
+
+def _finding(one: Finding) -> list[RenderableType]:
+    """What it is, and below it what to do and where to read."""
+    sign, style = _SIGNS[one.severity]
+    return [Text(printable(sign + one.says), style), Text(printable(f"    {one.command}  ({one.page})"), "dim")]
 
 
 def _accepted(status: Status) -> int:

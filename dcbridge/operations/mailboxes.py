@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dcbridge.ledger.mailboxes import MailboxNote
+from dcbridge.operations.findings import Finding, found
 from dcbridge.operations.session import Session
 from dcbridge.operations.wording import format_age
 
@@ -32,6 +33,10 @@ class MailboxStatus:
             age = format_age(self.note.noted_age if self.note.contact_age is None else self.note.contact_age)
             return f"{what}: looked into {age} ago; is dcbridge mail-in running?"
         return f"{what}: {self.note.left} mails are left in it; see mail_left in the log" if self.note.left else ""
+
+    @property
+    def finding(self) -> Finding:
+        return found("mailbox", self.problem, "dcbridge mail-in", f"{self.channel_id}/{self.name}")
 
     @property
     def cells(self) -> tuple[str, ...]:
