@@ -11,6 +11,7 @@ import structlog
 
 from dcbridge.errors import BadCallback
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.signatures import CALLBACK
 from dcbridge.providers.base import Callback, CallbackKind, Provider
 from dcbridge.providers.callback import lane_for, pack
 from service.answer import RETRY_AFTER, Answer, Refusal
@@ -108,6 +109,7 @@ def _verified(
 
 def refused(ctx: ServiceContext, provider: Provider, error: BadCallback) -> Refusal:
     ctx.metrics.signatures.labels("callback", provider.name, error.kind).inc()
+    ctx.presence.refusals.note(f"{CALLBACK}{provider.name}", error.kind)
     log.warning("signature_refused", provider=provider.name, why=error.kind)
     return Refusal(401, "signature refused", "the signature is missing or wrong")
 

@@ -17,6 +17,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.genesys import cloud, signature
 from dcbridge.http.deadlines import Deadlines
 from dcbridge.ledger import Ledger
+from dcbridge.ledger.signatures import CALLBACK, UNKNOWN
 from dcbridge.providers.base import Provider
 from dcbridge.runtime.logs import Tokens, info_line
 from dcbridge.runtime.metrics import Metrics
@@ -78,7 +79,8 @@ class Endpoint:
         except Refusal as refusal:
             answer, word = plain(refusal.status, refusal.says, refusal.headers), refusal.outcome
             if refusal.outcome.startswith("unknown "):
-                configured = "(unknown)"  # what a stranger typed is no label
+                self._ctx.presence.refusals.note(*self._wrong_address(refusal, configured))
+                configured = UNKNOWN  # what a stranger typed is no label
         except ClientDisconnect:
             answer, word = plain(400, "the request did not arrive whole"), "disconnected"
         except (RedisError, OSError, TimeoutError) as error:
@@ -92,6 +94,14 @@ class Endpoint:
             answer, word = plain(503, "not stored; send it again", RETRY_AFTER), "bug"
         self._note(request, began, configured, answer.status, word, facts)
         await answer.send(send)
+
+    def _wrong_address(self, refusal: Refusal, given: str) -> tuple[str, str]:
+        """Where and why; what a stranger typed is not kept."""
+        if refusal.outcome == "unknown endpoint" and given in self._ctx.configuration.endpoints:
+            return given, "another webhook's address"
+        if refusal.outcome == "unknown provider" and given in self._ctx.providers:
+            return f"{CALLBACK}{given}", refusal.says
+        return UNKNOWN, refusal.says
 
     def _note(
         self, request: Request, began: float, configured: str, status: int, word: str, facts: dict[str, object]

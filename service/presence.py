@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.services import EVERY, Service, Signatures
 from dcbridge.runtime.metrics import VERSION
+from service.refusals import RefusalCounts
 
 
 @dataclass(slots=True)
@@ -24,6 +25,7 @@ class Presence:
     started: float = field(default_factory=time.time)
     seen: dict[str, Signatures] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
+    refusals: RefusalCounts = field(default_factory=RefusalCounts)
 
     def signed(self, endpoint: str) -> None:
         """A signature was right."""
@@ -34,6 +36,7 @@ class Presence:
         self.seen[endpoint] = replace(
             before, refused=before.refused + 1, refused_since=before.refused_since or now, refused_at=now, why=why
         )
+        self.refusals.note(endpoint, why)
 
     def service(self) -> Service:
         return Service(self.name, VERSION, self.started, signatures=dict(self.seen))
@@ -44,16 +47,26 @@ async def keep_telling(presence: Presence, ledger: Ledger) -> None:
     while True:
         try:
             await ledger.once.services.here(presence.service())
+            await report_refusals(presence, ledger)
         except (RedisError, OSError):
             await asyncio.sleep(1.0)
             continue
         await asyncio.sleep(EVERY)
 
 
+async def report_refusals(presence: Presence, ledger: Ledger) -> None:
+    """Signatures that were refused since the last report, if any were."""
+    number, found = presence.refusals.report()
+    if found:
+        await ledger.once.signatures.report(presence.name, number, found)
+        presence.refusals.stored()
+
+
 async def say_goodbye(presence: Presence, ledger: Ledger) -> None:
     """A process that stops by itself is not missed. A Redis that is away forgets it in an hour."""
     try:
         async with asyncio.timeout(2.0):
+            await report_refusals(presence, ledger)
             await ledger.once.services.gone(presence.name)
     except (RedisError, OSError, TimeoutError):
         pass

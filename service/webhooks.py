@@ -92,7 +92,8 @@ def _signed_with(ctx: ServiceContext, request: Request, header: Given, raw: byte
         possible = _perhaps(ctx.configuration, body, endpoint)
     found = matching(header, raw, possible)
     if not found:
-        wrong = which_kind_of_wrong(header, raw, possible, ctx.configuration.retired_at[endpoint])
+        elsewhere = [secret for name, its in ctx.configuration.secrets_at.items() if name != endpoint for secret in its]
+        wrong = which_kind_of_wrong(header, raw, possible, ctx.configuration.retired_at[endpoint], elsewhere)
         raise not_signed(ctx, endpoint, wrong)
     return found
 
@@ -137,7 +138,8 @@ async def interactions(ctx: ServiceContext, request: Request) -> Outcome:
     found = matching(header, raw, secrets)
     if not found:
         retired = [secret.get_secret_value().encode() for secret in known.retired_secrets]
-        raise not_signed(ctx, name, which_kind_of_wrong(header, raw, secrets, retired))
+        elsewhere = [secret for its in ctx.configuration.secrets_at.values() for secret in its]
+        raise not_signed(ctx, name, which_kind_of_wrong(header, raw, secrets, retired, elsewhere))
     signed(ctx, name, [next(place for place, secret in enumerate(secrets) if secret in found)])
     body = unpacked(request.encodings, raw, ctx.settings.body_limit)
     try:

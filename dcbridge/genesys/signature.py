@@ -107,15 +107,22 @@ def verify(
     return Verdict(None, which_kind_of_wrong(header, body, secrets, retired))
 
 
-def which_kind_of_wrong(header: Given, body: bytes, secrets: Iterable[bytes], retired: Iterable[bytes]) -> str:
-    """What an integrator most often got wrong, tried in turn on a request that is refused anyway."""
-    secrets, retired = set(secrets), set(retired)
+def which_kind_of_wrong(
+    header: Given, body: bytes, secrets: Iterable[bytes], retired: Iterable[bytes], elsewhere: Iterable[bytes] = ()
+) -> str:
+    """What an integrator most often got wrong, tried in turn on a request that is refused anyway.
+
+    `elsewhere`: live secrets of other endpoints.
+    """
+    secrets, retired, elsewhere = set(secrets), set(retired), set(elsewhere)
 
     def matches(candidates: Iterable[bytes], payload: bytes) -> bool:
         return any(_matches(header, payload, secret) for secret in candidates)
 
     if len(retired) * len(body) <= 64 * DIAGNOSED and matches(retired, body):
         return "matches a retired secret"
+    if len(body) <= DIAGNOSED and len(elsewhere) <= 64 and matches(elsewhere - secrets, body):
+        return "matches a secret of another endpoint"
     if len(body) > DIAGNOSED or len(secrets) > 64:
         return "no secret matches"
     if matches({secret.strip() for secret in secrets} | {secret + b"\n" for secret in secrets}, body):

@@ -42,6 +42,7 @@ from dcbridge.ledger.services import Services
 from dcbridge.ledger.sessions import Sessions
 from dcbridge.ledger.shapes import Shapes
 from dcbridge.ledger.signals import Signals
+from dcbridge.ledger.signatures import Signatures
 from dcbridge.ledger.subscribers import Subscribers
 from dcbridge.ledger.sweep import Sweep
 from dcbridge.ledger.tasks import NewPiece, NewTask, Tasks
@@ -126,6 +127,7 @@ class Ledger:
         self.sessions = Sessions(script, worker)
         self.shapes = Shapes(script)
         self.signals = Signals(script)
+        self.signatures = Signatures(script)
         self.subscribers = Subscribers(script)
         self.sweep = Sweep(script, keep, worker)
         self.tasks = Tasks(script, keep)

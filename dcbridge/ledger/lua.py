@@ -61,6 +61,7 @@ FILES = (
         "tokens",
         "signals",
         "services",
+        "signatures",
     ),
     *("announced", "sweep", "run"),
 )
@@ -71,7 +72,7 @@ APART = frozenset({"dispatch", "messages", "attempts", "quiet", "sweep"})
 # them: making all of them anew is most of what a short call costs.
 LATER = frozenset(
     {"own", "threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items", "events", "consent"}
-    | {"bookings", "locks", "operator", "tokens", "signals", "services"}
+    | {"bookings", "locks", "operator", "tokens", "signals", "services", "signatures"}
 )
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 

@@ -149,7 +149,7 @@ def test_after_that_nothing_is_left_of_anybody() -> None:
         until(lambda: stack.sandbox("counts")["seen"] == 2, "the agent sees what waited in the journal")
         until(lambda: not journalled(stack), "the journal is emptied")
         # These are of processes that live; the stream of events is empty in the end, and stays.
-        known = [*for_ever(), re.compile("dcb:alive:.+|dcb:probe|dcb:services|dcb:interactions")]
+        known = [*for_ever(), re.compile("dcb:alive:.+|dcb:probe|dcb:services|dcb:signatures.*|dcb:interactions")]
         assert len(known) >= 7
         hours = re.compile("dcb:id:.+")  # a provider's id and our reference: as long as an update may come
 

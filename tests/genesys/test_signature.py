@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcbridge.genesys.signature import Verdict, sign, verify
+from dcbridge.genesys import signature
+from dcbridge.genesys.signature import Given, Verdict, sign, verify, which_kind_of_wrong
 
 KEY = b"secret"
 RECEIPT = (
@@ -130,6 +131,24 @@ def test_a_secret_that_was_configured_with_white_space_is_named(secret: bytes) -
 def test_a_wrong_signature_over_a_strange_body_is_a_plain_no(body: bytes) -> None:
     assert verify([b"sha1=" + b"0" * 40], body, [KEY]) == Verdict(None, "no secret matches")
     assert verify([sign(KEY, body).encode()], body, [KEY]) == Verdict(0)
+
+
+@pytest.mark.parametrize(
+    ("sent", "retired", "elsewhere", "wrong"),
+    [
+        (PRETTY, [b"old"], [b"live", b"other"], "matches a secret of another endpoint"),
+        (PRETTY, [b"other"], [b"other"], "matches a retired secret"),
+        (PRETTY, [b"old"], [b"live"], "no secret matches"),
+        (PRETTY + b"x", [b"old"], [b"other"], "no secret matches"),
+        (PRETTY, [b"old"], [b"%d" % n for n in range(64)] + [b"other"], "no secret matches"),  # too many to be tried
+    ],
+)
+def test_a_secret_of_another_endpoint_is_named(
+    sent: bytes, retired: list[bytes], elsewhere: list[bytes], wrong: str
+) -> None:
+    header = signature.given([sign(b"other", PRETTY).encode()])
+    assert isinstance(header, Given)
+    assert which_kind_of_wrong(header, sent, [b"live"], retired, elsewhere) == wrong
 
 
 def test_every_live_secret_is_tried_and_its_place_is_told() -> None:

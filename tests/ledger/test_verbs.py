@@ -22,6 +22,7 @@ from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.lua import FILES, HERE, LATER, ledger_script, verbs
 from dcbridge.ledger.services import Service
 from dcbridge.ledger.signals import Lead, NewSignal
+from dcbridge.ledger.signatures import Refusals
 from dcbridge.ledger.tokens import Vault
 from dcbridge.ledger.uploads import Due, Uploaded
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
@@ -190,6 +191,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.controls.note("ann", "cancel", "all", "why", "1 cancelled"),
     lambda it: it.sweep.run(),
     lambda it: it.services.here(Service("host-1", "0.1.0", 1.0)),
+    lambda it: it.signatures.report("host-1", 1, [Refusals("main", "missing", 2, 1.0, 2.0)]),
     lambda it: it.sessions.hold("acme", 1, 1.0, up=True),
     lambda it: it.sessions.release("acme"),
     lambda it: it.sessions.ended("acme", "session"),
