@@ -30,6 +30,7 @@ from sandbox.mail_company import MailCompany
 from sandbox.media import Media
 from sandbox.open_messaging import OpenMessaging
 from sandbox.openmedia import Openmedia
+from sandbox.secure_email import SecureEmail
 from sandbox.sms_company import SmsCompany
 from sandbox.statistics import Statistics
 from sandbox.subscriber import Subscriber
@@ -116,6 +117,7 @@ def _genesys(world: World, account: GenesysAccount) -> list[Route]:
         *Openmedia(world, account).routes(),
         *Statistics(world, account, tokens).routes(),
         *DataManagement(world, account).routes(),
+        *SecureEmail(world, account).routes(),
         *InteractionData(world, account).routes(),
         *Engagement(world, account).routes(),
         *WebServices(world, account).routes(),

@@ -76,6 +76,7 @@ class Controls:
             "/sandbox/mail": lambda request: [mail.view() for mail in self.world.mails],
             "/sandbox/written": lambda request: [mail.view() for mail in self.world.written],
             "/sandbox/calls": lambda request: [call.view() for call in self.world.calls.values()],
+            "/sandbox/secure": lambda request: [mail.view() for mail in self.world.secure.values()],
             "/sandbox/items": lambda request: [item.view() for item in self.world.items.values()],
             "/sandbox/heard": lambda request: list(self.world.heard.values()),
             "/sandbox/control": lambda request: self.world.switches.view(),

@@ -172,6 +172,26 @@ class WorkItem:
 
 
 @dataclass(slots=True)
+class SecureMail:
+    """An email that was submitted. `files`: name, type and bytes of each."""
+
+    seq: int
+    at: float
+    id: str
+    operation: str
+    securebox: str
+    address: str
+    name: str
+    subject: str
+    text: str
+    data: dict[str, str]
+    files: list[tuple[str, str, int]]
+
+    def view(self) -> object:
+        return self
+
+
+@dataclass(slots=True)
 class BookedCall:
     """A callback of Genesys. `state`: cancelled, completed, or "" while it lives; `time`: of the slot, 0 for now."""
 

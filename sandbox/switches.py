@@ -12,7 +12,7 @@ GENESYS_MODES = ("ok", "500", "silent", "lost_answer", "refuse_fields")
 CLOUD_MODES = ("ok", "500", "429", "401", "silent", "lost_answer", "refuse_text")
 ENGAGEMENT_MODES = ("ok", "400", "403", "500", "silent", "slow", "lost_answer", "not_json", "no_id")
 SLOT_KEYS = ("iso", "ms", "alternate")
-BOOLEANS = ("callbacks", "reports", "immediate", "scheduled", "office")
+BOOLEANS = ("callbacks", "reports", "immediate", "scheduled", "office", "lists")
 SUBSCRIBER_MODES = ("well", "slow", "failing", "throttling", "dead", "gone")
 MODES_OF = {
     "subscriber": SUBSCRIBER_MODES, "genesys": GENESYS_MODES, "cloud": CLOUD_MODES, "engagement": ENGAGEMENT_MODES,
@@ -103,12 +103,14 @@ class SubscriberSwitch:
 class GenesysSwitch(ModeSwitch):
     """Interfaces beside Digital Channels. `mode`: ok, 500, silent, lost_answer or refuse_fields, for `count` requests
     (None: until changed); `token_life` in seconds, of tokens that are given from now on. An export lacks the oldest
-    `omitted` messages, and has `invented` ones that the bridge never saw.
+    `omitted` messages, and has `invented` ones that the bridge never saw. `lists`: whether a list of secure emails
+    shows their data.
     """
 
     token_life: float = 43199.0
     omitted: int = 0
     invented: int = 0
+    lists: bool = True
 
 
 POLLS = ("ok", "unknown_client", "401", "drip", "drop", "none")

@@ -24,6 +24,7 @@ from sandbox.records import (
     HeardEvent,
     Interaction,
     Record,
+    SecureMail,
     SeenByAgent,
     SentByConsumer,
     Sms,
@@ -105,6 +106,7 @@ class World:
         self.files: OrderedDict[str, Any] = OrderedDict()  # of sandbox.files: what the page shows
         self.tries: Counter[str] = Counter()  # of magic addresses that change their mind
         self.items: OrderedDict[str, WorkItem] = OrderedDict()  # by externalId
+        self.secure: OrderedDict[str, SecureMail] = OrderedDict()  # by secureMailId
         self.attached: OrderedDict[str, dict[str, str]] = OrderedDict()  # interaction -> its attached data
         self.calls: OrderedDict[str, BookedCall] = OrderedDict()  # callbacks, by their ids
         self.full: set[float] = set()  # times of slots that others have taken
@@ -195,6 +197,12 @@ class World:
             self.items.popitem(last=False)
         self.tell("item", item)
 
+    def keep_secure(self, mail: SecureMail) -> None:
+        self.secure[mail.id] = mail
+        if len(self.secure) > KEPT:
+            self.secure.popitem(last=False)
+        self.tell("secure", mail)
+
     def attach(self, interaction: str, data: dict[str, str]) -> None:
         self.attached[interaction] = data
         if len(self.attached) > KEPT:
@@ -256,6 +264,7 @@ class World:
             "interaction": _tail(self.interactions, count),
             "event": _last(self.heard, count),
             "item": _last(self.items, count),
+            "secure": _last(self.secure, count),
             "call": _last(self.calls, count),
             "violation": _tail(self.violations, count),
             "wire": _tail(self.exchanges, count),

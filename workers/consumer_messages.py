@@ -16,8 +16,9 @@ from dcbridge.ledger.fields import TaskEntry
 from dcbridge.platform import Origin
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
-from workers import failures, mail_items, media_in
+from workers import failures, mail_items, media_in, secure_email
 from workers.context import WorkerContext
+from workers.secure_email import Came
 
 log = structlog.get_logger()
 
@@ -47,8 +48,13 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
     with structlog.contextvars.bound_contextvars(
         message=task_id, trace=claimed.entry.trace_id, channel=channel_id, consumer=consumer
     ):
+        shown = stored
         try:
-            found = await media_in.for_agent(ctx, task_id, claimed, stored)
+            if mail := stored.get("secure"):
+                if await _submitted(ctx, task_id, claim, claimed, stored, keep):
+                    return True
+                shown = {**stored, "text": "\n\n".join(filter(None, (mail["subject"], stored["text"])))}
+            found = await media_in.for_agent(ctx, task_id, claimed, shown)
         except SendError as error:
             await _not_posted(ctx, task_id, claim, claimed, orjson.dumps(stored), error, keep)
             return True
@@ -78,6 +84,23 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
         ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
         info_line_in_context("consumer_message_posted", attempt=claimed.entry.attempts, ids=ids)
         return True
+
+
+async def _submitted(
+    ctx: WorkerContext, task_id: str, claim: str, claimed: TaskClaim, stored: Mapping[str, Any], keep: float
+) -> bool:
+    """Whether nothing more is to be done with an email for Secure Email. Raises Deferred."""
+    channel_id, attempt = claimed.entry.channel_id, claimed.entry.attempts
+    came = await secure_email.submit(ctx, task_id, claim, claimed, stored)
+    if came is Came.TAKEN:
+        await ctx.ledger.tasks.done(task_id, claim, keep)
+        ctx.metrics.consumer_messages.labels(channel_id, "posted").inc()
+        info_line_in_context("secure_email_posted", attempt=attempt)
+    elif came is Came.UNKNOWN:
+        ctx.metrics.consumer_messages.labels(channel_id, "secure_email_unknown").inc()
+        log.error("consumer_message_dead", outcome="outcome_unknown", code=secure_email.UNKNOWN, attempt=attempt)
+        await ctx.ledger.tasks.dead(task_id, claim, secure_email.UNKNOWN, orjson.dumps(stored), keep)
+    return came is not Came.NOT_TAKEN
 
 
 async def _post(

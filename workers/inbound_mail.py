@@ -153,16 +153,17 @@ def _what_follows(
     if original:
         names[f"{BLOB}{new_id}{ORIGINAL}"] = "original.txt"
     as_email = inbound.to == "email"
-    text = text_for_agent(mail, marks, subject=not as_email, original=original)
+    apart = as_email or inbound.to == "securemail"  # the subject has a field of its own
+    text = text_for_agent(mail, marks, subject=not apart, original=original)
     payload = {"from": consumer, "text": text, "media": [*names], "names": names, "provider": channel.provider}
     if as_email:
         name = "" if elsewhere else mail.sender.name
         payload["email"] = {"subject": mail.subject, "html": known.html, "name": name, "to": inbound.addresses[0]}
+    about = {"subject": mail.subject, "name": "" if elsewhere else mail.sender.name, "to": inbound.addresses[0]}
     if inbound.to == "openmedia":
-        payload["item"] = {
-            "service": inbound.service, "subject": mail.subject, "name": "" if elsewhere else mail.sender.name,
-            "to": inbound.addresses[0],
-        }  # fmt: skip
+        payload["item"] = {"service": inbound.service, **about}
+    if inbound.to == "securemail":
+        payload["secure"] = about
     lane = consumer_lane(channel_id, consumer)
     return "message", NewTask(new_id, "consumer", lane, orjson.dumps(payload), trace, channel_id), ""
 

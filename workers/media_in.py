@@ -99,14 +99,27 @@ async def _one(
     """
     async with ctx.files.room("consumers"):
         try:
-            data = await (_fetched(ctx, claimed, provider, url) if name is None else _kept(ctx, claimed, url))
-            kind = TEXT if name and url.startswith(BLOB) and url.endswith(ORIGINAL) else type_of(data[:ENOUGH])
-            if kind is not TEXT and kind.mimetype not in ctx.configuration.media.types:
-                raise Withheld("wrong type")
-            await _scan(ctx, claimed, data)
+            data, kind = await vetted(ctx, claimed, provider, url, name)
             return await _uploaded(ctx, claimed, data, kind, name or f"file.{kind.extension}")
         except Withheld as withheld:
             return Uploaded(withheld=withheld.why)
+
+
+async def vetted(
+    ctx: WorkerContext, claimed: TaskClaim, provider: HasMedia | None, url: str, name: str | None
+) -> tuple[bytes, FileType]:
+    """A file that the agent may have. Raises Withheld, or a SendError after which it is tried again."""
+    data = await (_fetched(ctx, claimed, provider, url) if name is None else _kept(ctx, claimed, url))
+    kind = TEXT if name and url.startswith(BLOB) and url.endswith(ORIGINAL) else type_of(data[:ENOUGH])
+    if kind is not TEXT and kind.mimetype not in ctx.configuration.media.types:
+        raise Withheld("wrong type")
+    await _scan(ctx, claimed, data)
+    return data, kind
+
+
+def note_of(why: str) -> str:
+    """What the agent reads in place of a file."""
+    return f"[A file was withheld: {SENTENCES[why]}.]"
 
 
 async def _uploaded(ctx: WorkerContext, claimed: TaskClaim, data: bytes, kind: FileType, name: str) -> Uploaded:
@@ -189,7 +202,7 @@ def _count(ctx: WorkerContext, found: Uploaded) -> None:
 def _written(ctx: WorkerContext, claimed: TaskClaim, stored: Mapping[str, Any], files: Sequence[Uploaded]) -> ForAgent:
     text = stored["text"]
     uploaded = [file for file in files if not file.withheld]
-    notes = [f"[A file was withheld: {SENTENCES[file.withheld]}.]" for file in files if file.withheld]
+    notes = [note_of(file.withheld) for file in files if file.withheld]
     carrying = None if stored.get("item") else ctx.platforms.of(claimed.entry.channel_id).carrying(uploaded)
     if carrying is not None:
         lines = [*([] if is_blank(text) else [text]), *notes]

@@ -42,6 +42,21 @@ def check(config: ConfigOption = None) -> None:
     raise check_logins(config)
 
 
+@app.command()
+def probe(
+    address: Annotated[str, typer.Argument(help="Mailbox that the email is from: one of your own.")],
+    config: ConfigOption = None,
+) -> None:
+    """Submit one email to Secure Email as genesys.secure_email writes it, and print the code for `verified`.
+
+    Look at each field of the email in Genesys before you write the code into bridge.yaml: a field that Genesys does not
+    know may be dropped without a word. Exit code 1 if Genesys did not take the email.
+    """
+    from dcbridge.cli import secure_email_probe
+
+    raise secure_email_probe.run(config, address)
+
+
 def show_shapes(config: Any, operation: str | None, as_json: bool, forget: bool) -> typer.Exit:
     """What `dcbridge shapes` does."""
 

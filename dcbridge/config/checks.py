@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 from phonenumbers import SUPPORTED_REGIONS
 
-from dcbridge.config import answer_checks, genesys_cloud, imap, secure_messages, sender_checks, text_back, triggers
+from dcbridge.config import (
+    answer_checks,
+    genesys_cloud,
+    imap,
+    secure_email,
+    secure_messages,
+    sender_checks,
+    text_back,
+    triggers,
+)
 from dcbridge.config.inbound import base_of
 from dcbridge.config.statistics import no_watch
 from dcbridge.events.sinks import targets
@@ -66,7 +75,7 @@ def check(tree: Mapping[str, Any], substituted: Collection[Path]) -> Iterator[Fi
         yield from (Finding(*one) for one in sender_checks.check(channel_id, channel, its, providers))
     yield from _bookings(tree, channels)
     yield from _numbers(channels, providers)
-    yield from _inbound(channels, tree.get("genesys"))
+    yield from _inbound(channels, tree)
     yield from (Finding(*one) for one in imap.shared(channels))
     yield from (Finding(*one) for one in answer_checks.check(tree))
     yield from (Finding(*one) for one in triggers.check(tree))
@@ -202,7 +211,7 @@ def _bookings(tree: Mapping[str, Any], channels: Mapping[str, Mapping[str, Any]]
 _ROOM = LONGEST_LOCAL - LONGEST - 1  # bytes of a mailbox before a + and a reference
 
 
-def _inbound(channels: Mapping[str, Mapping[str, Any]], genesys: object) -> Iterator[Finding]:
+def _inbound(channels: Mapping[str, Mapping[str, Any]], tree: Mapping[str, Any]) -> Iterator[Finding]:
     """Mail for a channel that takes none, and a mailbox that two channels have."""
     first: dict[str, str] = {}
     by_domain: dict[str, str] = {}
@@ -216,7 +225,7 @@ def _inbound(channels: Mapping[str, Mapping[str, Any]], genesys: object) -> Iter
         path: Path = ("channels", channel_id, "inbound")
         if channel.get("type") != "email":
             yield Finding(path, "is for channels of type email", "leave it out: SMS come by the provider's callback")
-        yield from _way_to_genesys(path, inbound, genesys)
+        yield from _way_to_genesys(path, inbound, tree)
         addresses = inbound.get("addresses")
         for place, address in enumerate(addresses if isinstance(addresses, list) else []):
             if not isinstance(address, str):
@@ -239,17 +248,10 @@ def _inbound(channels: Mapping[str, Mapping[str, Any]], genesys: object) -> Iter
                     yield Finding((*path, "reply_reference"), what, "use plus in one of them")
 
 
-# What is missing: the body of POST /securemail is documented as {object} alone, with an optional operationId.
-_NO_SECUREMAIL = (
-    "is securemail, which is not built: Genesys documents the request as {object}, and names no field for the"
-    " consumer's address, the subject, the text or the files; ask Genesys for a body that your Secure Email box takes"
-)
-
-
-def _way_to_genesys(path: Path, inbound: Mapping[str, Any], genesys: object) -> Iterator[Finding]:
-    to = inbound.get("to")
+def _way_to_genesys(path: Path, inbound: Mapping[str, Any], tree: Mapping[str, Any]) -> Iterator[Finding]:
+    to, genesys = inbound.get("to"), tree.get("genesys")
     if to == "securemail":
-        yield Finding((*path, "to"), _NO_SECUREMAIL, "use text, email or openmedia")
+        yield from (Finding(*one) for one in secure_email.way((*path, "to"), tree))
     elif to == "openmedia":
         if inbound.get("service") is None:
             yield Finding((*path, "service"), "is missing: to is openmedia", "write the name of the open media service")

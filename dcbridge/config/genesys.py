@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from dcbridge.config.enrichment import Enrichment
 from dcbridge.config.reconcile import Reconcile
+from dcbridge.config.secure_email import SecureEmail
 from dcbridge.config.secure_messages import SecureMessages
 from dcbridge.config.statistics import Statistics
 from dcbridge.config.text_back import TextBack
@@ -83,6 +84,9 @@ class Genesys(Model):
     engagement: EngagementApi | None = Field(None, description="The Engagement API, which books calls by text.")
     text_back: TextBack | None = Field(None, description="A phone line whose missed calls are answered by a text.")
     secure_messages: SecureMessages | None = Field(None, description="Texts that say that a secure message waits.")
+    secure_email: SecureEmail | None = Field(
+        None, description="How emails are submitted to Secure Email, for channels with `inbound.to: securemail`."
+    )
     reconcile: Reconcile | None = Field(
         None, description="A comparison with Genesys' export, each night; it needs `auth` and `keep_message_ids`."
     )

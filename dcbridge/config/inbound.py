@@ -39,8 +39,8 @@ class Inbound(Model):
         "text",
         description="As what a mail reaches Genesys: a message of type Text, which is documented; or of type Email,"
         " like the documented webhook of an agent's email, and as Text where that is refused; or a work item of"
-        " Openmedia, for mail that agents work on and do not answer, and a Text where that is refused. securemail is"
-        " not built.",
+        " Openmedia, for mail that agents work on and do not answer, and a Text where that is refused; or an email of"
+        " Secure Email, as `genesys.secure_email` writes it, and a Text where that is refused.",
     )
     service: str | None = Field(
         None, pattern=r"^[^\s/?#]{1,100}$", description="Name of the open media service, for `to: openmedia`."

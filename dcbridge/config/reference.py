@@ -31,6 +31,7 @@ from dcbridge.config.own_messages import OwnMessages
 from dcbridge.config.quiet_hours import QuietHours, QuietTimes
 from dcbridge.config.reconcile import Reconcile
 from dcbridge.config.routing import Slow, Switch
+from dcbridge.config.secure_email import SecureEmail, SecureFiles
 from dcbridge.config.secure_messages import SecureMessages
 from dcbridge.config.senders import Country, Sender, TextTemplate
 from dcbridge.config.statistics import Crossed, HoldWhile, Statistics, Watch, WatchedObject
@@ -163,6 +164,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("genesys.text_back", TextBack),
     ("genesys.reconcile", Reconcile),
     ("genesys.secure_messages", SecureMessages),
+    ("genesys.secure_email", SecureEmail),
+    ("genesys.secure_email.files", SecureFiles),
     ("console", Console),
     ("console.oidc", Oidc),
     ("console.proxy", TrustedProxy),
@@ -255,6 +258,8 @@ def _words(annotation: Any) -> str:
         return " or ".join(_words(arg) for arg in args if arg is not NoneType)
     if origin in (list, tuple):
         return f"list of {_words(args[0])}s"
+    if origin is dict and args[1] is Any:
+        return "mapping"
     if origin is dict:
         return "values by name" if get_origin(args[1]) in (Union, UnionType) else f"{_words(args[1])}s by name"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

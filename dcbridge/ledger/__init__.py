@@ -36,6 +36,7 @@ from dcbridge.ledger.patience import Patience
 from dcbridge.ledger.pauses import Pauses
 from dcbridge.ledger.quiet import Quiet
 from dcbridge.ledger.receipts import Receipts
+from dcbridge.ledger.requests import Requests
 from dcbridge.ledger.routes import Routes
 from dcbridge.ledger.script import Retention, Script, ms
 from dcbridge.ledger.services import Services
@@ -122,6 +123,7 @@ class Ledger:
         self.pauses = Pauses(script)
         self.quiet = Quiet(script, keep)
         self.receipts = Receipts(script, keep)
+        self.requests = Requests(script)
         self.routes = Routes(script)
         self.services = Services(script)
         self.sessions = Sessions(script, worker)

@@ -299,6 +299,9 @@ class TaskEntry(_Shared):
     )
     pieces_here = number("g", "how many of them have come")
     booking = text("bk", "how far its request for a call has come (bookings.lua): creating, booked or unknown")
+    posting = text(
+        "po", "the claim that has begun a request which may be written once, a blank, and when (requests.lua)"
+    )
 
 
 class Successes(Entry):

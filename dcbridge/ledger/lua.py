@@ -53,6 +53,7 @@ FILES = (
         "dead_letters",
         "work_items",
         "bookings",
+        "requests",
         "deliveries",
         "events",
         "consent",
@@ -72,7 +73,7 @@ APART = frozenset({"dispatch", "messages", "attempts", "quiet", "sweep"})
 # them: making all of them anew is most of what a short call costs.
 LATER = frozenset(
     {"own", "threads", "mailboxes", "uploads", "lookups", "receipts", "dead_letters", "work_items", "events", "consent"}
-    | {"bookings", "locks", "operator", "tokens", "signals", "services", "signatures"}
+    | {"bookings", "requests", "locks", "operator", "tokens", "signals", "services", "signatures"}
 )
 _NAME = re.compile(r"\b[FSTUK]\.[a-z]\w*")
 

@@ -43,6 +43,14 @@ export function drawItems(rows) {
   if (!rows.length) at("items").append(make("li", { class: "empty", text: "What dcbridge cannot carry becomes a work item. Write from a phone to a number that no channel has." }));
 }
 
+export function drawSecure(rows) {
+  at("secures").replaceChildren(...rows.map((one) => make("li", {},
+    clock(one.at), make("strong", { text: one.subject || "(no subject)", title: one.operation }),
+    make("span", { text: `${one.address}: ${one.text}`.slice(0, 200) }),
+    make("span", { text: one.files.map(([name]) => name).join(", ") }))));
+  if (!rows.length) at("secures").append(make("li", { class: "empty", text: "Emails that dcbridge submits to Secure Email are shown here." }));
+}
+
 at("items").addEventListener("click", (event) => {
   const external = event.target.dataset.item;
   if (external) post("/sandbox/item/done", { external });

@@ -6,12 +6,12 @@ import { attachment, bubble, stayAtTheEnd } from "./files.js";
 import * as mail from "./mail.js";
 import { drawCalls } from "./calls.js";
 import { forgetStatistics } from "./statistics.js";
-import { drawHeard, drawInteractions, drawItems, forgetInteraction } from "./interactions.js";
+import { drawHeard, drawInteractions, drawItems, drawSecure, forgetInteraction } from "./interactions.js";
 
 const digits = (number) => number.replace(/\D/g, "");
 const KEPT_ROWS = 200;
 
-const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), written: new Map(), interaction: new Map(), event: new Map(), item: new Map(), call: new Map() };
+const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), written: new Map(), interaction: new Map(), event: new Map(), item: new Map(), secure: new Map(), call: new Map() };
 let setting = { companies: [], off: [], email_channel: "", numbers: [], mailboxes: [] };
 let violations = 0;
 let live = false; // false while the recent past is replayed
@@ -188,10 +188,10 @@ function addViolation(one) {
 
 // --- drawing when something changed ----------------------------------------------------------
 
-const drawings = { people: drawPeople, thread: drawThread, phone: drawPhone, correspondents: mail.drawCorrespondents, letters: mail.drawLetters, mails: mail.drawMails, interactions: () => drawInteractions(last([...seen.interaction.values()]).reverse()), heard: () => drawHeard(last([...seen.event.values()]).reverse()), items: () => drawItems(last([...seen.item.values()]).reverse()), calls: () => drawCalls(last([...seen.call.values()]).reverse()), counts: drawCounts };
+const drawings = { people: drawPeople, thread: drawThread, phone: drawPhone, correspondents: mail.drawCorrespondents, letters: mail.drawLetters, mails: mail.drawMails, interactions: () => drawInteractions(last([...seen.interaction.values()]).reverse()), heard: () => drawHeard(last([...seen.event.values()]).reverse()), items: () => drawItems(last([...seen.item.values()]).reverse()), secures: () => drawSecure(last([...seen.secure.values()]).reverse()), calls: () => drawCalls(last([...seen.call.values()]).reverse()), counts: drawCounts };
 const touches = {
   agent: ["people", "thread", "correspondents", "letters", "counts"], sms: ["phone"], seen: ["people", "thread", "correspondents", "letters", "counts"], consumer: ["phone"],
-  mail: ["mails"], written: ["mails"], interaction: ["interactions"], event: ["heard"], item: ["items"], call: ["calls"],
+  mail: ["mails"], written: ["mails"], interaction: ["interactions"], event: ["heard"], item: ["items"], secure: ["secures"], call: ["calls"],
 };
 
 function redraw(...names) {

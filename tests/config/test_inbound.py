@@ -35,7 +35,8 @@ def refusal(text: str) -> str:
         (", to: email, unverified: hold, reply_reference: plus", "hello@other.example", ""),
         (", to: openmedia, service: x", "hello@other.example", "genesys.api_key: is missing"),
         (", to: openmedia", "hello@other.example", "inbound.service: is missing"),
-        (", to: securemail", "hello@other.example", "names no field for the consumer's address"),
+        (", to: securemail", "hello@other.example", "inbound.to: needs genesys.secure_email"),
+        (", to: securemail", "hello@other.example", "genesys.api_key: is missing"),
         (", reply_reference: local_part", "hello@company.com", ""),
     ],
 )
@@ -99,3 +100,53 @@ def test_a_certificate_that_is_not_checked_deserves_a_look() -> None:
     text = CONFIGURATION.replace("OTHER", "hello@other.example").replace("MORE", f", imap: {{one: {{{box}}}}}")
     found = [warning for warning in parse(text, {}).warnings if "verify_certificate" in warning.path]
     assert [one.path for one in found] == ["channels.company.com.inbound.imap.one.verify_certificate"]
+
+
+SECURE = """
+genesys:
+  base_url: https://gapi.example.com
+  api_key: the-key
+  secure_email: {fields: {from: "{address}", text: "{text}"}MORE}
+"""
+CODE = "t-0dd4461c073a"
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (f", verified: {CODE}", ""),
+        ("", "genesys.secure_email.verified: is missing: nobody has seen an email with these fields"),
+        (", verified: t-000000000000", "genesys.secure_email.verified: is not the code of these fields"),
+        (f", verified: {CODE}, securebox: billing", "is not the code of these fields"),
+        (f", verified: {CODE}, files: {{field: f, each: {{c: '{{base64}}'}}}}", "is not the code of these fields"),
+        (", securebox: no", "securebox"),
+        (", files: {field: f, each: {c: '{text}'}}", "has a name in braces that is no value"),
+        (", files: {field: f, each: {c: '{mimetype}'}}", "does not use {base64}"),
+    ],
+)
+def test_an_email_is_handed_in_by_a_template_that_was_tried(more: str, says: str) -> None:
+    text = CONFIGURATION.replace("MORE", ", to: securemail").replace("OTHER", "hello@other.example")
+    found = refusal(text + SECURE.replace("MORE", more))
+    assert says in found
+    assert bool(says) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ("{text: '{text}'}", "does not use {address}"),
+        ("{from: '{address}'}", "does not use {text}"),
+        ("{from: '{address}', text: '{text', x: y}", "has a single {"),
+        ("{from: '{address} {adress}', text: '{text}'}", "has a name in braces that is no value"),
+        ("{from: '{address}', text: '{text}', x: }", "has a field without a value"),
+        ("{from: '{address}', text: '{text}', x: {a: {b: {c: {d: {e: {f: {g: {h: x}}}}}}}}}", "more than 8 levels"),
+        ("{from: '{address}', text: '{text}', x: [" + "y, " * 100 + "]}", "more than 100 texts"),
+        ("{from: '{address}', text: '{text|none} {{x}}', x: [y, {z: '{time}'}]}", ""),
+    ],
+)
+def test_a_template_has_values_that_there_are(fields: str, says: str) -> None:
+    """Without a channel that uses it, it need not be verified."""
+    text = CONFIGURATION.replace("MORE", "").replace("OTHER", "hello@other.example")
+    found = refusal(text + SECURE.replace('{from: "{address}", text: "{text}"}MORE', fields))
+    assert says in found
+    assert bool(says) == bool(found)

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from dcbridge.config.secure_email import fingerprint
 from tests.mail import corpus_machines
 from tests.mail.writing import html, multipart, part, plain
 from tests.stack import EMAIL, Stack, until
@@ -24,15 +25,19 @@ from tests.stack import EMAIL, Stack, until
 CARE = "care@company.com"
 USUAL = {"addresses": [CARE], "authserv_id": "mail.sandbox.invalid", "per_sender": 1000, "reply_reference": "plus"}
 HELD, STRICT, RICH = "care@held.example", "care@strict.example", "care@rich.example"
-ITEMS = "care@items.example"
+ITEMS, SECURE = "care@items.example", "care@secure.example"
 OTHERS: dict[str, dict[str, object]] = {
     HELD: {"unverified": "hold", "hold_over": 2}, STRICT: {"unverified": "refuse"}, RICH: {"to": "email"},
-    ITEMS: {"to": "openmedia", "service": "bridge-tasks", "original": True},
+    ITEMS: {"to": "openmedia", "service": "bridge-tasks", "original": True}, SECURE: {"to": "securemail"},
 }  # fmt: skip
 CHANNELS: dict[str, dict[str, object]] = {EMAIL: {"inbound": USUAL}}
 for _mailbox, _more in OTHERS.items():
     _inbound = {**USUAL, "addresses": [_mailbox], **_more}
     CHANNELS[_mailbox.rpartition("@")[2]] = {"type": "email", "provider": "mail", "inbound": _inbound}
+FIELDS = {
+    "fromAddress": "{address}", "lastName": "{name|Unknown}", "subject": "{subject}", "text": "{text}",
+    "userData": {"dcbRef": "{reference}"},
+}  # fmt: skip
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(12_000)
 
 
@@ -45,6 +50,7 @@ def mail_stack() -> Iterator[Stack]:
         path = made.folder / "bridge.yaml"
         told = yaml.safe_load(path.read_text())
         told["genesys"] = {"base_url": f"http://127.0.0.1:{made.ports.page}", "api_key": "file:genesys_api_key"}
+        told["genesys"]["secure_email"] = {"fields": FIELDS, "verified": fingerprint(None, FIELDS, None)}
         path.write_text(yaml.safe_dump(told))
         with made as running:
             yield running
@@ -455,3 +461,34 @@ def test_a_mail_goes_on_as_an_email_and_as_a_text_where_that_is_refused(mail_sta
     until(lambda: len(seen(mail_stack, consumer)) == 2, "the agent sees it all the same")
     again = seen(mail_stack, consumer)[1]
     assert (again["parts"], again["text"]) == ({}, "Re: Your order 17\n\nAgain")
+
+
+def test_a_mail_is_handed_in_to_secure_email_once_though_its_answer_is_lost(mail_stack: Stack) -> None:
+    consumer = "secure@example.org"
+    mail_stack.control(genesys={"mode": "lost_answer", "count": 1})
+    deliver(mail_stack, plain("Hello\r\n", f"From: Ana Tamm <{consumer}>", "Message-ID: <s1@x>"), consumer, SECURE)
+    deliver(mail_stack, plain("And more\r\n", f"From: {consumer}", "Message-ID: <s2@x>"), consumer, SECURE)
+
+    def submitted() -> list[dict[str, Any]]:
+        return [one for one in mail_stack.sandbox("secure") if one["address"] == consumer]
+
+    until(lambda: len(submitted()) == 2, "both are there, in their order")
+    first, second = submitted()
+    assert (first["name"], first["subject"], first["text"]) == ("Ana Tamm", "Re: Your order 17", "Hello")
+    assert (second["name"], second["text"]) == ("Unknown", "And more")
+    until(lambda: not any(mail_stack.books().tasks.values()), "nothing waits")
+    assert (len(submitted()), texts(mail_stack, consumer)) == (2, [])
+    assert not [one for one in mail_stack.violations() if one.startswith("Secure Email")]
+
+
+def test_a_template_is_tried_before_a_channel_depends_on_it(mail_stack: Stack) -> None:
+    tried = mail_stack.command("genesys", "probe", "me@company.com")
+    assert (tried.returncode, f"verified: {fingerprint(None, FIELDS, None)}" in tried.stdout) == (0, True)
+    assert "The list of emails shows its reference." in tried.stdout
+    [mail] = [one for one in mail_stack.sandbox("secure") if one["address"] == "me@company.com"]
+    assert mail["operation"] in tried.stdout
+    mail_stack.control(genesys={"mode": "refuse_fields", "count": 1})
+    refused = mail_stack.command("genesys", "probe", "me@company.com")
+    assert (refused.returncode, "verified" in refused.stdout) == (1, False)
+    assert "Genesys did not take it: http 200 status INVALID_PARAMETER" in refused.stderr
+    assert mail_stack.command("genesys", "probe", "nobody").returncode == 2
