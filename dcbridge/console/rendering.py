@@ -6,7 +6,6 @@ Everything is escaped, and a name that a handler did not give is an error and no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,10 @@ from starlette.responses import HTMLResponse
 
 from dcbridge.console.access import TABLE, Role
 from dcbridge.console.context import SignedIn
+from dcbridge.console.filters import FILTERS
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
-
-# Name -> function, of templates. A module of pages adds its own.
-FILTERS: dict[str, Callable[..., Any]] = {}
 
 
 @cache
