@@ -123,7 +123,7 @@ async def lanes_of(
         for (member, length), (at, channel, line) in zip(members, facts, strict=True)
         if at and (only is None or (channel or b"").decode() in only)
     )[:heads]
-    told = [await _head(redis, now, member, length, provider_of) for _, _, member, length in oldest]
+    told = [await head_of(redis, now, member, length, provider_of) for _, _, member, length in oldest]
     return Lanes(
         max(count, len(members)), exact, max([longest, *lengths]), tuple(head for head in told if head is not None)
     )
@@ -181,7 +181,8 @@ async def _count(redis: Redis) -> tuple[int, bool, int]:
 # ---------------------------------------------------------------- one head
 
 
-async def _head(redis: Redis, now: float, member: str, length: int, provider_of: Mapping[str, str]) -> Head | None:
+async def head_of(redis: Redis, now: float, member: str, length: int, provider_of: Mapping[str, str]) -> Head | None:
+    """What one member waits for, of which `length - 1` others wait; None where it is not there any more."""
     async with redis.pipeline(transaction=False) as pipe:
         pipe.hgetall(f"dcb:{member}")
         pipe.zscore("dcb:due", member)

@@ -36,6 +36,18 @@ async def in_lane(redis: Redis, lane: str, limit: int) -> list[str]:
     return [member.decode() for member in found]
 
 
+async def around(redis: Redis, lane: str, place: int, near: int) -> list[str]:
+    """Members that wait in a lane beside one at this place, itself included: up to `near` before and behind it."""
+    first = max(0, place - near)
+    found = await cast(Awaitable[list[bytes]], redis.lrange(f"dcb:lane:{lane}", first, place + near))
+    return [member.decode() for member in found]
+
+
+async def length(redis: Redis, lane: str) -> int:
+    """How many wait in a lane."""
+    return await cast(Awaitable[int], redis.llen(f"dcb:lane:{lane}"))
+
+
 async def messages(redis: Redis, refs: Sequence[str]) -> list[str]:
     """Those that are remembered, in their order."""
     return await _existing(redis, "dcb:m:", refs)

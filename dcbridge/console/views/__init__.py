@@ -1,0 +1,1 @@
+"""What pages show, worked out from what was read: no I/O, and no HTML."""
