@@ -73,8 +73,8 @@ upgrade: UPGRADE := --upgrade
 lock upgrade: $(TEST_READY)
 	$(PIP) --upgrade uv
 	$(COMPILE) pyproject.toml --output-file requirements/run.txt
-	$(COMPILE) pyproject.toml --extra console --extra amqp --extra nats --extra kafka --output-file requirements/image.txt
-	$(COMPILE) pyproject.toml --extra trial --extra console --extra amqp --extra nats --extra kafka --output-file requirements/trial.txt
+	$(COMPILE) pyproject.toml --extra console --extra doctor --extra amqp --extra nats --extra kafka --output-file requirements/image.txt
+	$(COMPILE) pyproject.toml --extra trial --extra console --extra doctor --extra amqp --extra nats --extra kafka --output-file requirements/trial.txt
 	$(COMPILE) --group build --output-file requirements/build.txt
 	$(COMPILE) --group lock --output-file requirements/uv.txt
 	$(COMPILE) pyproject.toml --extra dev --group build --output-file requirements/dev.txt

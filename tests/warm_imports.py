@@ -14,7 +14,7 @@ for name in (
     "dcbridge.cli.books",
     "dcbridge.cli.check",
     "dcbridge.cli.dev.sandbox_process",
-    "dcbridge.cli.journal_check",
+    "dcbridge.operations.doctor.journal",
     "dcbridge.cli.status",
     "dcbridge.cli.trace",
     "rich._emoji_codes",

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from dcbridge.cli import (
     aside,
+    check,
     consent,
     console,
     controls,
     dead,
+    doctor,
     events,
     genesys,
+    keys,
     messages,
     provider,
     reconcile,
@@ -26,11 +28,10 @@ from dcbridge.cli import (
 )
 from dcbridge.cli.process import process
 from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
-from dcbridge.config.models import Configuration
 from dcbridge.ledger.jobs import QUEUES
 from dcbridge.printable import printable
 from dcbridge.settings.problems import ConfigurationError
-from dcbridge.settings.process import Settings, read_settings
+from dcbridge.settings.process import read_settings
 
 app = typer.Typer(
     name="dcbridge",
@@ -151,8 +152,8 @@ def serve(config: ConfigOption = None) -> None:
     from service.main import run
 
     settings, configuration = read_all(config)
-    keys = (_link_key_is_missing, _own_key_is_missing)
-    if missing := [what for of in keys if (what := of(settings, configuration))]:
+    of_serve = (keys.link_key_is_missing, keys.own_key_is_missing)
+    if missing := [what for of in of_serve if (what := of(settings, configuration))]:
         raise refused(missing)
     with process(settings):
         run(settings, configuration)
@@ -168,7 +169,7 @@ def mail_in(config: ConfigOption = None) -> None:
     from service.mail.main import run
 
     settings, configuration = read_all(config)
-    if missing := _reply_key_is_missing(settings, configuration):
+    if missing := keys.reply_key_is_missing(settings, configuration):
         raise refused([missing])
     with process(settings):
         run(settings, configuration)
@@ -179,36 +180,6 @@ def _known_queues(queues: list[str] | None) -> list[str]:
         if name not in QUEUES:
             raise typer.BadParameter(f"there is no queue {printable(name)}; use one of {', '.join(QUEUES)}")
     return list(dict.fromkeys(queues or QUEUES))
-
-
-def _missing_keys(settings: Settings, configuration: Configuration) -> list[str]:
-    found = [of.key_is_missing(settings, configuration) for of in (consent, genesys)]
-    found += [of(settings, configuration) for of in (_reply_key_is_missing, _own_key_is_missing)]
-    return [one for one in found if one]
-
-
-def _link_key_is_missing(settings: Settings, configuration: Configuration) -> str:
-    links = any(one.suppress and one.suppress.link for one in configuration.channels.values())
-    return consent.key_is_missing(settings, configuration) if links else ""
-
-
-def _own_key_is_missing(settings: Settings, configuration: Configuration) -> str:
-    if not settings.token_key_is_random or not configuration.own_channels:
-        return ""
-    return (
-        "DCBRIDGE_TOKEN_KEY: is not set, and messages of dcbridge's own are counted for each consumer by it; set the"
-        " same value in every process"
-    )
-
-
-def _reply_key_is_missing(settings: Settings, configuration: Configuration) -> str:
-    inbound = (channel.inbound for channel in configuration.channels.values())
-    if not settings.token_key_is_random or not any(one and one.reply_reference != "off" for one in inbound):
-        return ""
-    return (
-        "DCBRIDGE_TOKEN_KEY: is not set, and reply_reference seals with it what an answer is found by; set the same"
-        " value in every process"
-    )
 
 
 @app.command(short_help="Run a worker: send, post receipts, process callbacks.")
@@ -228,86 +199,11 @@ def worker(
     from workers.main import run
 
     settings, configuration = read_all(config)
-    if missing := _missing_keys(settings, configuration):
+    if missing := keys.missing_keys(settings, configuration):
         raise refused(missing)
     with process(settings):
         code = run(settings, configuration, queues or QUEUES, burst=burst)
     raise typer.Exit(code)
-
-
-def _check_others(
-    settings: Settings, configuration: Configuration, config: Any, *, media: bool, bind: bool, login: bool
-) -> int:
-    """Those that are asked for; the worst exit code."""
-    codes = [0]
-    if media:
-        from dcbridge.cli.media_check import report
-
-        codes.append(asyncio.run(report(settings, configuration)))
-    if bind:
-        from dcbridge.cli.bind_check import report as report_binds
-
-        codes.append(asyncio.run(report_binds(settings, configuration)))
-    if login:
-        codes.append(genesys.check_logins(config).exit_code)
-    return max(codes)
-
-
-@app.command(short_help="Check the configuration and Redis.")
-def check(
-    config: ConfigOption = None,
-    media: Annotated[
-        bool, typer.Option("--media", help="Upload, read and delete one pixel at Digital Channels instead.")
-    ] = False,
-    bind: Annotated[bool, typer.Option("--bind", help="Bind and unbind once at each SMSC instead.")] = False,
-    login: Annotated[
-        bool, typer.Option("--login", help="Log in at Genesys instead, as `dcbridge genesys check` does.")
-    ] = False,
-) -> None:
-    """Check bridge.yaml, the environment variables, the journal folder, the bucket and Redis.
-
-    With --media: upload one pixel for the first channel, read it and delete it, signed in each way that there is.
-    Exit code 1 if the ways that are configured do not work.
-    With --login: get a token of each login at Genesys, and look whether it is taken.
-    With --bind: bind and unbind once at each SMSC; one that allows no more sessions than the workers hold refuses that.
-
-    Exit code 0: all is well; 1: Redis is away or could lose messages; 2: the configuration is wrong.
-    Nothing is changed, except for test keys in Redis and a test object in the bucket, which are deleted or expire.
-    """
-    from dcbridge.cli.check import check_redis
-    from dcbridge.cli.journal_check import journal_problems, journal_warnings
-    from dcbridge.store.connection import NOTES, redis_warnings
-
-    settings, configuration = read_all(config)
-    if missing := _missing_keys(settings, configuration):
-        raise refused(missing)
-    counted = [
-        (len(configuration.endpoints), "endpoint"),
-        (len(configuration.channels), "channel"),
-        (len(configuration.providers), "provider"),
-        (len(configuration.subscribers), "subscriber"),
-    ]
-    words = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counted)
-    out.print(f"ok: {settings.config}: {words}", markup=False)
-    if media or bind or login:
-        raise typer.Exit(_check_others(settings, configuration, config, media=media, bind=bind, login=login))
-    of_redis = asyncio.run(check_redis(settings))
-    notes = [*redis_warnings(settings), *(one for one in of_redis if one in NOTES)]
-    for warning in [*(f"redis: {one}" for one in notes), *journal_warnings(settings)]:
-        err.print(f"warning: {warning}", style="yellow", markup=False)
-    problems = [*journal_problems(settings), *(f"redis: {one}" for one in of_redis if one not in NOTES)]
-    if settings.blob_bucket:
-        from dcbridge.cli.bucket_check import check_bucket
-
-        problems += [f"bucket: {one}" for one in asyncio.run(check_bucket(settings))]
-    for problem in problems:
-        err.print(f"error: {problem}", style="red", markup=False)
-    if problems:
-        raise typer.Exit(1)
-    safe = "append-only file on, fsync on every write, no eviction"
-    if settings.blob_bucket:
-        out.print("ok: bucket: an object was written, read and deleted", markup=False)
-    out.print(f"ok: {settings.redis_place}: writable, {'every command allowed' if of_redis else safe}", markup=False)
 
 
 @app.command(short_help="Show which URL to enter at Genesys and at each company.")
@@ -398,6 +294,8 @@ def status(
 
 
 for _name, _command, _short in (
+    ("check", check.check, "Check the configuration and Redis."),
+    ("doctor", doctor.doctor, "Look at the installation, the companies' settings and the DNS, live."),
     ("pause", controls.pause, "Stop a provider, a channel, a subscriber or a conversation."),
     ("resume", controls.resume, "End a pause or a hold, or one that a provider asked for."),
     ("hold", controls.hold, "Hold the messages of a channel for review."),

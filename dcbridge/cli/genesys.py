@@ -110,9 +110,7 @@ def check_logins(config: Any) -> typer.Exit:
             return CANNOT_ASK
         codes = [await _check(session, credentials)] if credentials else []
         if configuration.genesys_cloud:
-            from dcbridge.cli import cloud_check
-
-            codes.append(await cloud_check.check(session))
+            codes.append(await _check_cloud(session))
         return max(codes)
 
     return at_the_ledger(config, work)
@@ -178,6 +176,21 @@ async def _login(session: Session, credentials: Credentials) -> int:
         return 0
     out.print("Signed in. The workers use and renew this login from now on.", markup=False)
     return 0
+
+
+async def _check_cloud(session: Session) -> int:
+    """Print what each organization of Genesys Cloud says; 1 where one of them is wrong."""
+    from dcbridge.operations.doctor import cloud
+    from dcbridge.operations.doctor.finding import Severity
+
+    code = 0
+    async for one in cloud.look(session, tuple(session.configuration.genesys_cloud)):
+        if one.severity is Severity.ERROR:
+            say_error(printable(f"{one.about}: {one.words}"))
+            code = 1
+        else:
+            out.print(printable(f"ok: {one.about}: {one.words}"), markup=False)
+    return code
 
 
 async def _check(session: Session, credentials: Credentials) -> int:

@@ -94,10 +94,13 @@ def refused(problems: list[str]) -> typer.Exit:
     return typer.Exit(CANNOT_ASK)
 
 
-def at_the_ledger(config: Path | None, work: Callable[[Session], Awaitable[int]], *, waits: bool = False) -> typer.Exit:
+def at_the_ledger(
+    config: Path | None, work: Callable[[Session], Awaitable[int]], *, waits: bool = False, asks: bool = True
+) -> typer.Exit:
     """Run one command's work; its exit code, 3 when Redis cannot be reached.
 
     With `waits` the work goes on until Ctrl-C, which is no failure then, and deals itself with a Redis that is away.
+    Without `asks` the work begins whatever Redis says.
     """
     settings, configuration = read_all(config, warnings=False)  # `check` and the processes themselves tell of them
 
@@ -106,7 +109,8 @@ def at_the_ledger(config: Path | None, work: Callable[[Session], Awaitable[int]]
         ledger = Ledger.of(settings, redis, Durable(settings))
         try:
             with suppress(*(RedisError, OSError) if waits else ()):
-                await ledger.layout.require()
+                if asks:
+                    await ledger.layout.require()
             return await work(Session(settings, configuration, ledger))
         except WrongLayout as error:
             say_error(str(error))

@@ -228,6 +228,13 @@ class Settings(BaseSettings):
     read_timeout: Seconds = Field(15.0, description="Seconds to wait for a provider's answer.")
     pool_timeout: Seconds = Field(5.0, description="Seconds to wait for a free connection to a provider.")
 
+    name_server: str = Field(
+        "",
+        pattern=r"^$|^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:]{2,45}\]):[0-9]{1,5}$",
+        description="Name server that `dcbridge doctor` asks, such as 192.0.2.53:53.",
+        json_schema_extra={"default": "those of the system"},
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -30,6 +30,8 @@ ERRORS = {30005: "40001", 30007: "40003", 30008: "40008"}  # of a report
 # Of an answer: HTTP status and code.
 CODES = {21610: (400, "40300"), 21211: (422, "40310"), 20429: (429, "10011"), 20500: (500, "10007")}
 LONGEST = 10  # SMS
+PROFILE = "4001707c-0000-4000-8000-000000000001"
+JSON = "application/json"
 
 
 class TelnyxWire(PlainWire):
@@ -46,6 +48,12 @@ class TelnyxWire(PlainWire):
         self._authorization = f"Bearer {account.secrets['api_key']}".encode()
         self._key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(account.secrets["private_key"]))
 
+        ours = f"{world.config.public_url or world.config.bridge_url}/callbacks/{name}/events"
+        self.profile: dict[str, object] = {
+            "record_type": "messaging_profile", "id": PROFILE, "name": "Sandbox", "enabled": True, "webhook_url": ours,
+            "webhook_failover_url": "", "webhook_api_version": "2", "whitelisted_destinations": ["*"],
+        }  # fmt: skip
+
     def new_id(self) -> str:
         return str(uuid.uuid4())
 
@@ -53,6 +61,8 @@ class TelnyxWire(PlainWire):
         return [
             Route("/telnyx-media/{file_id}", self.file, methods=["GET"]),
             Route("/v2/messaging_optouts", self.opt_outs, methods=["GET"]),
+            Route("/v2/phone_numbers/messaging", self.numbers, methods=["GET"]),
+            Route("/v2/messaging_profiles/{profile}", self.messaging_profile, methods=["GET", "PATCH"]),
         ]
 
     async def opt_outs(self, request: Request) -> Response:
@@ -72,6 +82,30 @@ class TelnyxWire(PlainWire):
         pages = -(-len(numbers) // int(size))
         meta = {"page_number": int(page), "page_size": int(size), "total_results": len(numbers), "total_pages": pages}
         return Response(orjson.dumps({"data": rows, "meta": meta}), media_type="application/json")
+
+    async def numbers(self, request: Request) -> Response:
+        """https://developers.telnyx.com/api-reference/phone-number-configurations"""
+        if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
+            return Response(b'{"errors": [{"code": "10009"}]}', 401)
+        if not set(request.query_params) <= {"filter[phone_number]", "page[number]", "page[size]"}:
+            return Response(b'{"errors": [{"code": "10015"}]}', 400)
+        number, wanted = self.account.number, request.query_params.get("filter[phone_number]", "")
+        row = {"record_type": "messaging_settings", "id": "1", "phone_number": number, "messaging_profile_id": PROFILE,
+               "messaging_product": "A2P", "type": "longcode"}  # fmt: skip
+        rows = [row] if wanted in ("", number) else []
+        return Response(orjson.dumps({"data": rows, "meta": {"total_results": len(rows)}}), media_type=JSON)
+
+    async def messaging_profile(self, request: Request) -> Response:
+        """https://developers.telnyx.com/api-reference/profiles, with PATCH to change it."""
+        if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
+            return Response(b'{"errors": [{"code": "10009"}]}', 401)
+        if request.path_params["profile"] != PROFILE:
+            return Response(b'{"errors": [{"code": "10005"}]}', 404)
+        changes = orjson.loads(await request.body()) if request.method == "PATCH" else {}
+        if not isinstance(changes, dict) or not set(changes) <= set(self.profile):
+            return Response(b'{"errors": [{"code": "10015"}]}', 422)
+        self.profile |= changes
+        return Response(orjson.dumps({"data": self.profile}), media_type=JSON)
 
     async def file(self, request: Request) -> Response:
         """A consumer's file. Telnyx asks for no login: its links are secret."""

@@ -13,7 +13,7 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -31,6 +31,7 @@ from sandbox.records import SentByConsumer, Sms
 from sandbox.sms_text import measure
 from sandbox.wires.base import E164, SENDER, Call, PlainWire, RefusedError, Reply, Submitted
 from sandbox.wires.replies import note
+from sandbox.wires.twilio_settings import Answer, Settings
 from sandbox.world import World
 
 API_VERSION = "2010-04-01"
@@ -86,6 +87,9 @@ class TwilioWire(PlainWire):
         below = "" if name == world.config.sms_provider else f"/{name}"  # another account of the same company
         self._path = f"{below}/{API_VERSION}/Accounts/{{account}}/Messages"
         self.send_path = f"{self._path}.json"
+        ours = f"{world.config.public_url or world.config.bridge_url}/callbacks/{name}"
+        self.settings = Settings(self.sid, account.number, below, f"{ours}/inbound", ours)
+        self._at_first = self.settings.inbound
 
     def new_id(self) -> str:
         return "SM" + uuid.uuid4().hex
@@ -95,6 +99,7 @@ class TwilioWire(PlainWire):
             Route(f"{self._path}.json", self.search, methods=["GET"]),
             Route(f"{self._path}/{{sid}}.json", self.one, methods=["GET"]),
             Route(f"{self._path}/{{sid}}/Media/{{file_id}}", self.file, methods=["GET"]),
+            *self.settings.routes(self._answering),
         ]
 
     def submitted(self, request: Request, body: bytes) -> Submitted:
@@ -165,7 +170,9 @@ class TwilioWire(PlainWire):
         for number, (file_id, mimetype) in enumerate(sent.files):
             path = f"{self._path.format(account=self.sid)}/{sent.sid}/Media/{file_id}"
             fields |= {f"MediaUrl{number}": self.world.own_url + path, f"MediaContentType{number}": mimetype}
-        return [self._call(f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound", fields)]
+        changed = self.settings.inbound != self._at_first  # which may be a name that leads nowhere from here
+        url = self.settings.inbound if changed else f"{self.world.config.bridge_url}/callbacks/{self.name}/inbound"
+        return [self._call(url, fields)] if url else []
 
     def wrong_answer(self, body: bytes) -> str:
         right = not body.strip() or _TWIML.fullmatch(body)
@@ -242,11 +249,25 @@ class TwilioWire(PlainWire):
         note(self.world, self, request, started, b"", answer)
         return Response(file.data, media_type=file.mimetype)
 
+    def _answering(self, of: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """What shows a setting, with the login and the list of requests."""
+
+        async def endpoint(request: Request) -> Response:
+            started = time.perf_counter()
+            try:
+                self._caller(request)
+                answer = Reply(200, orjson.dumps(await of(request)))
+            except RefusedError as refused:
+                return note(self.world, self, request, started, b"", self.refused(refused), refused)
+            return note(self.world, self, request, started, await request.body(), answer)
+
+        return endpoint
+
     def _caller(self, request: Request) -> None:
         given = request.headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(given, self._authorization):
             raise RefusedError(401, 20003, "Authenticate")
-        if request.path_params["account"] != self.sid:
+        if request.path_params.get("account", self.sid) != self.sid:
             raise RefusedError(404, 20404, "The requested resource was not found")
 
     async def _in_the_mood(self, request: Request) -> None:

@@ -12,10 +12,12 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import orjson
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from sandbox.config import Account
@@ -44,6 +46,7 @@ FIELDS = frozenset(
 STATUSES = {"queued": "accepted", "sent": "buffered", "delivered": "delivered"}  # others: failed
 ERRORS = {30005: "11", 30007: "6", 30008: "1"}  # of a delivery receipt
 CODES = {21610: "7", 21211: "6", 20429: "1", 20500: "5", 20003: "4"}  # of an answer
+JSON = "application/json"
 _NUMBER = re.compile(r"[1-9][0-9]{6,14}", re.ASCII)
 
 
@@ -71,9 +74,59 @@ class VonageWire(PlainWire):
         self._files = ConsumerFiles(world, self.who, "/v3/media", self._application.allows)
         self._asked = self.send_path  # of the request that is being answered: from reading it to that, nothing waits
         self._mms: set[str] = set()  # references of what came by the Messages API
+        ours = f"{world.config.public_url or world.config.bridge_url}/callbacks/{name}"
+        self.defaults = {"moCallBackUrl": f"{ours}/inbound", "drCallBackUrl": f"{ours}/status"}
+        self.own_number: dict[str, Any] = {
+            "country": "US", "msisdn": account.number.removeprefix("+"), "type": "mobile-lvn", "features": ["SMS"],
+        }  # fmt: skip
 
     def routes(self) -> Sequence[Route]:
-        return (self._files.route,)
+        return (
+            self._files.route,
+            Route("/account/numbers", self.numbers, methods=["GET"]),
+            Route("/account/settings", self.account_settings, methods=["POST"]),
+            Route("/v2/applications/{application}", self.application, methods=["GET"]),
+        )
+
+    def _wrong_login(self, request: Request) -> Response | None:
+        given = request.headers.get("authorization", "").encode("latin-1")
+        right = hmac.compare_digest(given, self._authorization)
+        return None if right else Response(b'{"error-code": "401", "error-code-label": "unauthorized"}', 401)
+
+    async def numbers(self, request: Request) -> Response:
+        """https://developer.vonage.com/en/api/numbers"""
+        if (wrong := self._wrong_login(request)) is not None:
+            return wrong
+        query = request.query_params
+        known = {"pattern", "search_pattern", "size", "index", "country", "application_id", "has_application"}
+        if not set(query) <= known or ("pattern" in query) != ("search_pattern" in query):
+            return Response(b'{"error-code": "420"}', 420)
+        rows = [self.own_number] if self.own_number["msisdn"].startswith(query.get("pattern", "")) else []
+        return Response(orjson.dumps({"count": len(rows), "numbers": rows} if rows else {}), media_type=JSON)
+
+    async def account_settings(self, request: Request) -> Response:
+        """https://developer.vonage.com/en/api/account: what is not given stays."""
+        if (wrong := self._wrong_login(request)) is not None:
+            return wrong
+        given = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
+        if not set(given) <= {"moCallBackUrl", "drCallBackUrl"}:
+            return Response(b'{"error-code": "420"}', 420)
+        self.defaults |= given
+        said = {"mo-callback-url": self.defaults["moCallBackUrl"], "dr-callback-url": self.defaults["drCallBackUrl"]}
+        return Response(orjson.dumps({**said, "max-outbound-request": 30}), media_type=JSON)
+
+    async def application(self, request: Request) -> Response:
+        """https://developer.vonage.com/en/api/application.v2"""
+        if (wrong := self._wrong_login(request)) is not None:
+            return wrong
+        if request.path_params["application"] != self.account.secrets["application_id"]:
+            return Response(b'{"title": "Not Found"}', 404)
+        hooks = {
+            "inbound_url": {"address": self.defaults["moCallBackUrl"], "http_method": "POST"},
+            "status_url": {"address": self.defaults["drCallBackUrl"], "http_method": "POST"},
+        }
+        whole = {"id": self.account.secrets["application_id"], "capabilities": {"messages": {"webhooks": hooks}}}
+        return Response(orjson.dumps(whole), media_type=JSON)
 
     def new_id(self) -> str:
         return secrets.token_hex(8).upper()

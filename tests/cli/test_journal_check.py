@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dcbridge.cli.journal_check import NONE, journal_problems, journal_warnings
+from dcbridge.operations.doctor.journal import NONE, journal_problems, journal_warnings
 from dcbridge.settings.process import Settings
 
 

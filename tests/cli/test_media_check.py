@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from dcbridge.cli.dev.embedded_redis import free_port
-from dcbridge.cli.media_check import EMPTIES, UPLOADS, Tried, try_media
+from dcbridge.operations.doctor.media import EMPTIES, UPLOADS, Tried, try_media
 from dcbridge.settings.process import Settings
 from tests import warm
 from tests.listening import listening

@@ -160,6 +160,10 @@ class Connection:
         await self.say(f"* OK [UIDVALIDITY {self.server.validity}] so")
         return await self._ok(f"[{'READ-ONLY' if self.server.read_only else 'READ-WRITE'}] selected")
 
+    async def _examine(self, _: str) -> bool:
+        await self.say(f"* {len(self.server.letters)} EXISTS")
+        return await self._ok("[READ-ONLY] looked into")
+
     async def _noop(self, _: str) -> bool:
         await self._tell()
         return await self._ok()

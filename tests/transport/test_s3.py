@@ -11,10 +11,10 @@ import pytest
 from redis.asyncio import Redis
 from starlette.responses import Response
 
-from dcbridge.cli.bucket_check import check_bucket
 from dcbridge.errors import Undecodable
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.blobs import SMALL, BlobRoom, NoRoom
+from dcbridge.operations.doctor.bucket import check_bucket
 from dcbridge.settings.problems import ConfigurationError
 from dcbridge.settings.process import read_settings
 from dcbridge.transport.s3 import BucketAway, S3Blobs, bucket_of
