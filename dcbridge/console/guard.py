@@ -20,6 +20,8 @@ from dcbridge.printable import printable
 
 log = structlog.get_logger()
 
+Open = Callable[[Request], Awaitable[Response]]
+
 FORM_LIMIT = 256 << 10  # bytes
 FIELDS = 1000  # of a form
 WORDS = 200  # characters of one field of the record
@@ -44,7 +46,7 @@ def error_page(request: Request, status: int, words: str = "") -> Response:
     return render(request, "error.html", status, code=status, title=title, then=words or then)
 
 
-def endpoint(rule: Rule, context: ConsoleContext) -> Callable[[Request], Awaitable[Response]]:
+def endpoint(rule: Rule, context: ConsoleContext) -> Open:
     """The handler of one rule, for a route of Starlette."""
 
     async def answer(request: Request) -> Response:

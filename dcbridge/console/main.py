@@ -13,7 +13,7 @@ import uvloop
 from dcbridge.config.models import Configuration
 from dcbridge.console.app import console_app
 from dcbridge.console.context import ConsoleContext, Way
-from dcbridge.console.ways import OwnComputer
+from dcbridge.console.ways import OwnComputer, ways_of
 from dcbridge.ledger import Ledger
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.runtime.reload import Reload
@@ -41,10 +41,13 @@ async def serve(settings: Settings, configuration: Configuration, *, dev: bool) 
     metrics = Metrics()
     redis = connect(settings)
     reload = Reload(settings.config, os.environ, configuration, metrics, settings.reload_every)
-    ways: tuple[Way, ...] = (OwnComputer(),) if dev else ()
+    ledger = Ledger.of(settings, redis, Durable(settings))
+    ways: tuple[Way, ...] = (OwnComputer(),)
+    if not dev and configuration.console:
+        ways = ways_of(settings, configuration.console, ledger.console)
     context = ConsoleContext(
         settings=settings,
-        ledger=Ledger.of(settings, redis, Durable(settings)),
+        ledger=ledger,
         metrics=metrics,
         loaded=lambda: reload.configuration,
         ways=ways,
@@ -80,14 +83,21 @@ async def _nothing_to_change(_: Configuration) -> None:
 def require_sign_in(settings: Settings, configuration: Configuration, *, dev: bool) -> None:
     """Raises ConfigurationError where nobody could sign in, or everybody could."""
     if dev:
-        host = f"[{settings.console_host}]" if ":" in settings.console_host else settings.console_host
-        if not is_loopback(f"http://{host}") or settings.console_hosts:
+        if not _is_own(settings.console_host) or settings.console_hosts:
             why = "should be 127.0.0.1, and console_hosts empty: with --dev, everybody who reaches the port is an admin"
             raise ConfigurationError([Problem("DCBRIDGE_CONSOLE_HOST", 0, why)])
         return
     if configuration.console is None or not configuration.console.is_on:
         why = "sets no way to sign in: set oidc, proxy or tokens of it in bridge.yaml"
         raise ConfigurationError([Problem("console", 0, why)])
+    if configuration.console.public_url is None and not _is_own(settings.console_host):
+        why = "is missing: with it, browsers are told to show their cookie by https alone"
+        raise ConfigurationError([Problem("console.public_url", 0, why)])
     if settings.token_key_is_random:
         why = "is not set, and seals the forms of the console; set the same value in every process"
         raise ConfigurationError([Problem("DCBRIDGE_TOKEN_KEY", 0, why)])
+
+
+def _is_own(host: str) -> bool:
+    """Whether only this computer reaches it."""
+    return is_loopback(f"http://[{host}]" if ":" in host else f"http://{host}")

@@ -1,4 +1,4 @@
-"""Ways to sign in: on one's own computer. Those of an installation are in sessions.py, proxy.py and tokens.py."""
+"""Which ways to sign in there are: those of bridge.yaml, or on one's own computer none."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
-from dcbridge.console.context import Person, Role, SignedIn
+from dcbridge.config.console import Console
+from dcbridge.console.context import Person, Role, SignedIn, Way
+from dcbridge.console.sign_in.proxy import Proxy
+from dcbridge.console.sign_in.sessions import Sessions
+from dcbridge.console.sign_in.tokens import Bearer
+from dcbridge.ledger.console import ConsoleStore
+from dcbridge.settings.process import Settings
 from dcbridge.settings.types import is_loopback
 
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
@@ -35,3 +41,13 @@ def _in_url(host: str) -> str:
 
 def _any_of(request: Request, names: Iterable[str]) -> bool:
     return any(name in request.headers for name in names)
+
+
+def ways_of(settings: Settings, console: Console, store: ConsoleStore) -> tuple[Way, ...]:
+    """What a request is asked for, one after the other."""
+    found: list[Way] = [Bearer(store)] if console.tokens else []
+    if console.tokens or console.oidc:
+        found.append(Sessions(settings, console, store))
+    if console.proxy:
+        found.append(Proxy(settings, console.proxy))
+    return tuple(found)

@@ -18,6 +18,7 @@ from dcbridge.ledger.blobs import BlobRoom, Blobs, BlobStore
 from dcbridge.ledger.bookings import Bookings
 from dcbridge.ledger.calls import Calls
 from dcbridge.ledger.consent import Consent
+from dcbridge.ledger.console import ConsoleStore
 from dcbridge.ledger.controls import Controls
 from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.deliveries import Deliveries
@@ -109,6 +110,7 @@ class Ledger:
         self.bookings = Bookings(script)
         self.calls = Calls(script)
         self.consent = Consent(script)
+        self.console = ConsoleStore(script)
         self.controls = Controls(script)
         self.dead_letters = DeadLetters(script, keep)
         self.events = Events(script, keep)
