@@ -36,7 +36,7 @@ sessions_app = typer.Typer(no_args_is_help=True, help="Who has signed in at the 
 app.add_typer(token_app, name="token", short_help="Tokens for the console and its API: create, list, revoke.")
 app.add_typer(sessions_app, name="sessions", short_help="Who has signed in: list, revoke.")
 
-_NEEDED = ("jinja2", "authlib")
+_NEEDED = ("jinja2", "joserfc")
 _ROLES = ("viewer", "operator", "admin")
 LONGEST = 366 * 86400.0  # seconds that a token may count
 ByOption = Annotated[str, typer.Option("--by", help="Who does it. Default: the user of this computer.")]

@@ -50,8 +50,17 @@ def endpoint(rule: Rule, context: ConsoleContext) -> Open:
     """The handler of one rule, for a route of Starlette."""
 
     async def answer(request: Request) -> Response:
+        return await _answer(rule, context, request)
+
+    return guarded(answer, rule.path)
+
+
+def guarded(handler: Open, path: str) -> Open:
+    """What goes wrong in a handler is told as a page, and nothing of what was inside."""
+
+    async def answer(request: Request) -> Response:
         try:
-            return await _answer(rule, context, request)
+            return await handler(request)
         except HTTPException as error:
             words = error.detail if error.status_code in (400, 409, 422) else ""
             return error_page(request, error.status_code, words)
@@ -59,7 +68,7 @@ def endpoint(rule: Rule, context: ConsoleContext) -> Open:
             log.warning("console_redis_away", exc_info=True)
             return error_page(request, 503)
         except Exception:
-            log.error("console_failed", path=rule.path, exc_info=True)
+            log.error("console_failed", path=path, exc_info=True)
             return error_page(request, 500)
 
     return answer

@@ -67,14 +67,14 @@ class ConsoleStore:
 
     async def _now(self) -> float:
         """By Redis' clock, as its own times to live."""
-        seconds, micros = await cast(Awaitable[tuple[int, int]], self._redis.time())
+        seconds, micros = await self._redis.time()
         return seconds + micros / 1e6
 
     # ---------------------------------------------------------------- tokens
 
     async def make_token(self, name: str, role: str, lasts: float, by: str) -> tuple[Token, str] | None:
         """The token, and its text, which is told only here; None where there are too many. `lasts` 0: no end."""
-        if await cast(Awaitable[int], self._redis.hlen("dcb:console-tokens")) >= MOST_TOKENS:
+        if await self._redis.hlen("dcb:console-tokens") >= MOST_TOKENS:
             return None
         now, identity, secret = await self._now(), secrets.token_hex(6), secrets.token_urlsafe(32)
         text = f"{TOKEN}_{identity}_{secret}"
@@ -99,7 +99,7 @@ class ConsoleStore:
 
     async def revoke_token(self, identity: str) -> bool:
         """False where there is none. Sessions that it began end with it."""
-        return bool(await cast(Awaitable[int], self._redis.hdel("dcb:console-tokens", identity)))
+        return bool(await self._redis.hdel("dcb:console-tokens", identity))
 
     # ---------------------------------------------------------------- sessions
 

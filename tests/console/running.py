@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import httpx
@@ -59,6 +60,7 @@ class Console:
         return [" ".join(filter(None, (one.by, one.action, one.what, one.result))) for one in found]
 
 
+@cache
 def configuration_of(more: str = "") -> Configuration:
     """The example of the reference page, with more behind it."""
     environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}", EXAMPLE), "x" * 32)

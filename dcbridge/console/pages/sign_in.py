@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 import structlog
-from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -147,27 +146,14 @@ def open_routes(context: ConsoleContext) -> list[Route]:
     if console is not None and console.oidc is not None and console.public_url is not None:
         provider = Provider(console.oidc, console.public_url, context.ledger.console)
     here = _SignIn(context, provider)
-    return [
-        Route("/sign-in", _guarded(here.page)),
-        Route("/sign-in", _guarded(here.by_token), methods=["POST"]),
-        Route("/sign-in/oidc", _guarded(here.to_provider)),
-        Route(CALLBACK, _guarded(here.from_provider)),
-        Route("/signed-out", _guarded(here.out)),
-    ]
-
-
-def _guarded(handler: guard.Open) -> guard.Open:
-    """As every handler, it tells nothing of what went wrong inside."""
-
-    async def answer(request: Request) -> Response:
-        try:
-            return await handler(request)
-        except HTTPException as error:
-            return guard.error_page(request, error.status_code)
-        except (RedisError, OSError):
-            return guard.error_page(request, 503)
-
-    return answer
+    handlers = (
+        ("GET", "/sign-in", here.page),
+        ("POST", "/sign-in", here.by_token),
+        ("GET", "/sign-in/oidc", here.to_provider),
+        ("GET", CALLBACK, here.from_provider),
+        ("GET", "/signed-out", here.out),
+    )
+    return [Route(path, guard.guarded(handler, path), methods=[method]) for method, path, handler in handlers]
 
 
 ROUTES = [sign_out]
