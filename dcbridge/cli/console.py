@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Annotated
 
@@ -25,9 +26,9 @@ from dcbridge.cli.terminal import (
     read_all,
     refused,
     say_error,
-    utc,
 )
 from dcbridge.operations.session import Session
+from dcbridge.operations.wording import utc
 from dcbridge.printable import printable
 
 app = typer.Typer(no_args_is_help=True, help="The console: run it, tokens, sessions.", rich_markup_mode=None)
@@ -217,7 +218,7 @@ def revoke_sessions(
     raise at_the_ledger(config, work)
 
 
-def _show(rows: list[dict[str, str | None]], nothing: str, *, as_json: bool) -> int:
+def _show(rows: Sequence[Mapping[str, str | None]], nothing: str, *, as_json: bool) -> int:
     if as_json:
         for row in rows:
             print_json(row)

@@ -114,7 +114,7 @@ class Console(Model):
     oidc: Oidc | None = Field(None, description="Sign-in at a provider of OpenID Connect.")
     proxy: TrustedProxy | None = Field(None, description="Sign-in by an authenticating proxy in front of the console.")
     tokens: bool = Field(
-        False, description="Whether tokens that were made at the command line may sign in, and ask the API."
+        False, description="Whether tokens of `dcbridge console token create` may sign in, and ask the API."
     )
     idle_timeout: Annotated[float, Field(ge=60, le=24 * HOUR)] = Field(
         HOUR / 2, description="Seconds without a request after which a person has to sign in again."

@@ -1,4 +1,4 @@
-"""Who has signed in at the console, and its tokens. Of both, Redis holds a digest and never what opens the door."""
+"""Who has signed in at the console, and its tokens. Of both, Redis holds a digest and never the secret itself."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ async def provided() -> AsyncIterator[Provider]:
 async def scene(redis: Redis, more: str = "", at: Provider | None = None) -> AsyncIterator[Scene]:
     """A console that knows nothing of it yet."""
     async with AsyncExitStack() as stack:
-        provider: Provider = at or await stack.enter_async_context(provided())
+        provider = await stack.enter_async_context(provided()) if at is None else at
         url = provider.issuer
         section = (
             f"\nconsole: {{public_url: '{HERE}', oidc: {{issuer: '{url}', client_id: {CLIENT}, client_secret: {SECRET},"
