@@ -69,18 +69,21 @@ def configuration_of(more: str = "") -> Configuration:
     return parse(text, environ)
 
 
-def context_of(redis: Redis, *ways: Way, more: str = "", settings: Settings | None = None) -> ConsoleContext:
+def context_of(
+    redis: Redis, *ways: Way, more: str = "", whole: str = "", settings: Settings | None = None
+) -> ConsoleContext:
+    """`whole`: a bridge.yaml in place of the example."""
     settings = settings or Settings(token_key=KEY)
-    configuration = configuration_of(more)
+    configuration = parse(whole, {}) if whole else configuration_of(more)
     return ConsoleContext(settings, Ledger.of(settings, redis), Metrics(), lambda: configuration, ways)
 
 
 @asynccontextmanager
 async def open_console(
-    redis: Redis, role: Role = Role.ADMIN, *, more: str = "", ways: tuple[Way, ...] = ()
+    redis: Redis, role: Role = Role.ADMIN, *, more: str = "", whole: str = "", ways: tuple[Way, ...] = ()
 ) -> AsyncIterator[Console]:
     """Everybody has `role`, unless `ways` say who asks."""
-    context = context_of(redis, *(ways or (As(role),)), more=more)
+    context = context_of(redis, *(ways or (As(role),)), more=more, whole=whole)
     transport = httpx.ASGITransport(console_app(context), client=("127.0.0.1", 50000))
     async with httpx.AsyncClient(transport=transport, base_url=HERE) as client:
         yield Console(context, client)
