@@ -85,6 +85,7 @@ def dev(
     mail_port: Annotated[int, typer.Option(help="Port of the sandbox's mail server.")] = 8025,
     mail_in_port: Annotated[int, typer.Option(help="Port for consumers' mail, by LMTP.")] = 8024,
     mail_in_operator_port: Annotated[int, typer.Option(help="Operator port of mail-in.")] = 8083,
+    console_port: Annotated[int, typer.Option(help="Port of the console.")] = 8091,
     companies: Annotated[
         str,
         typer.Option(
@@ -100,7 +101,7 @@ def dev(
         str, typer.Option(metavar="<company>", help="An SMS company that takes over when Twilio is not available.")
     ] = "",
 ) -> None:
-    """Run everything on this computer: Redis, the service, a worker, mail-in, and a sandbox.
+    """Run everything on this computer: Redis, the service, a worker, mail-in, the console, and a sandbox.
 
     The sandbox simulates Digital Channels, SMS companies and a mail server. Ctrl-C stops everything.
     """
@@ -121,6 +122,7 @@ def dev(
         mail=mail_port,
         mail_in=mail_in_port,
         mail_operator=mail_in_operator_port,
+        console=console_port,
     )
     kinds = [one.strip() for one in companies.split(",") if one.strip()]
     for option, chosen in (("--with", kinds), ("--spare", [spare.strip()] if spare else [])):

@@ -173,11 +173,12 @@ class Dev:
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
     folder = tmp_path_factory.mktemp("dev") / "data"
-    *five, mail_in, mail_operator = quiet_ports(7)
-    ports = Ports(*five, mail_in=mail_in, mail_operator=mail_operator)
+    *five, mail_in, mail_operator, console = quiet_ports(8)
+    ports = Ports(*five, mail_in=mail_in, mail_operator=mail_operator, console=console)
     words = ["--folder", str(folder), "--port", ports.public, "--operator-port", ports.operator]
     words += ["--worker-port", ports.worker, "--page-port", ports.page, "--mail-port", ports.mail]
     words += ["--mail-in-port", ports.mail_in, "--mail-in-operator-port", ports.mail_operator]
+    words += ["--console-port", ports.console]
     log = folder.parent / "log"
     with log.open("wb") as said:
         process = subprocess.Popen(
@@ -228,6 +229,7 @@ PLACES = [
     ("page", "/"), ("page", "/sandbox/state"), ("page", "/sandbox/events"), ("page", "/page.js"),
     ("page", "/sandbox/setting"), ("page", "/nothing"),
     ("operator", "/metrics"), ("operator", "/healthz"), ("worker", "/metrics"), ("worker", "/readyz"),
+    ("console", "/"), ("console", "/readyz"), ("console", "/static/console.css"),
 ]  # fmt: skip
 
 

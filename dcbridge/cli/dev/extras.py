@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_NEEDED = ("sandbox.app", "aiosmtpd", "httpx_aiohttp")
+_NEEDED = ("sandbox.app", "aiosmtpd", "httpx_aiohttp", "jinja2", "joserfc")
 
 
 def missing_for_dev() -> str:

@@ -35,6 +35,7 @@ class Ports:
     """Where everything listens, all on 127.0.0.1. Redis takes a free port of its own.
 
     `mail_in` takes consumers' mail by LMTP, and `mail_operator` says whether it does; neither is in bridge.yaml.
+    `console` 0: none.
     `bridge_at` and `digital_channels_at` are where each side finds the other, when something listens
     in between; 0 for nothing.
     """
@@ -49,6 +50,7 @@ class Ports:
     digital_channels_at: int = 0
     mail_in: int = field(default=8024, repr=False, kw_only=True)
     mail_operator: int = field(default=8083, repr=False, kw_only=True)
+    console: int = field(default=8091, repr=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,7 @@ def environment(folder: Path, ports: Ports, redis_url: str) -> dict[str, str]:
         "DCBRIDGE_MAIL_HOST": "127.0.0.1",
         "DCBRIDGE_MAIL_PORT": str(ports.mail_in),
         "DCBRIDGE_MAIL_OPERATOR_PORT": str(ports.mail_operator),
+        "DCBRIDGE_CONSOLE_PORT": str(ports.console),
         "DCBRIDGE_BLOB_FOLDER": str(folder / "blobs"),
         "DCBRIDGE_TOKEN_KEY": read(folder, "token_key"),
         "DCBRIDGE_LOG_FORMAT": "json",
@@ -258,6 +261,7 @@ def sandbox_arguments(folder: Path, ports: Ports, told: Mapping[str, object] | N
 SERVICE = ["-m", "dcbridge", "serve"]
 WORKER = ["-m", "dcbridge", "worker"]
 MAIL_IN = ["-m", "dcbridge", "mail-in"]
+CONSOLE = ["-m", "dcbridge", "console", "serve", "--dev"]
 
 
 def start(
@@ -300,6 +304,7 @@ def wait_until_ready(ports: Ports, parts: list[Part], stop: threading.Event, sec
         f"http://127.0.0.1:{ports.operator}/readyz",
         f"http://127.0.0.1:{ports.worker}/readyz",
         *(f"http://127.0.0.1:{ports.mail_operator}/readyz" for part in parts if part.name == "mail-in"),
+        *(f"http://127.0.0.1:{ports.console}/readyz" for part in parts if part.name == "console"),
     ]
     deadline = time.monotonic() + seconds
     with httpx.Client(trust_env=False, timeout=2.0) as client:

@@ -23,6 +23,7 @@ from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, NoRedisFound, free_po
 from dcbridge.cli.dev.log_lines import Printer
 from dcbridge.cli.dev.private_files import NotOurFolder
 from dcbridge.cli.dev.processes import (
+    CONSOLE,
     MAIL_IN,
     SERVICE,
     WORKER,
@@ -63,7 +64,7 @@ def run(folder: Path, ports: Ports, kinds: Sequence[str] = (), spare: str = "") 
 
 def run_demo() -> int:
     """Play the documented flows through fresh processes on free ports; 0 when every step is as documented."""
-    ports = Ports(*(free_port() for _ in range(5)), mail_in=free_port(), mail_operator=free_port())
+    ports = Ports(*(free_port() for _ in range(5)), mail_in=free_port(), mail_operator=free_port(), console=0)
     to_bridge = Recorder(f"http://127.0.0.1:{ports.public}")
     to_digital_channels = Recorder(f"http://127.0.0.1:{ports.page}")
     ports = replace(ports, bridge_at=to_bridge.port, digital_channels_at=to_digital_channels.port)
@@ -126,6 +127,7 @@ class _Running:
             ("service", SERVICE),
             ("worker", WORKER),
             *([("mail-in", MAIL_IN)] if takes_mail(self._folder) else []),
+            *([("console", CONSOLE)] if self._ports.console else []),
         ):
             self.parts.append(start(name, arguments, told, self._printer.follow))
         self.ready = wait_until_ready(self._ports, self.parts, self.stop)
@@ -150,6 +152,7 @@ def _welcome(ports: Ports, folder: Path) -> None:
     print(
         f"\n  dcbridge is running.\n\n"
         f"  Write as the agent, answer as the consumer:   http://127.0.0.1:{ports.page}/\n"
+        f"  Where each message is, and what waits:        http://127.0.0.1:{ports.console}/\n"
         f"  Health and metrics:                           http://127.0.0.1:{ports.operator}/metrics\n"
         f"  Configuration and data:                       {folder}\n"
         f"  In another shell, for dcbridge status, trace: . {shlex.quote(str(folder / 'env'))}\n\n"
@@ -167,6 +170,7 @@ def _ports(ports: Ports) -> list[tuple[str, int]]:
         ("mail port", ports.mail),
         ("mail-in port", ports.mail_in),
         ("mail-in operator port", ports.mail_operator),
+        ("console port", ports.console),
     ]
 
 
