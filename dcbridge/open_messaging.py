@@ -156,15 +156,15 @@ class OpenMessaging:
 
     @asynccontextmanager
     async def file(self, channel_id: str, media_id: str, most: int, trace_id: str = "") -> AsyncIterator[Streamed]:
-        """An agent's file, with the token; where it has moved, from any public address, without the token."""
+        """An agent's file, with the token where files are; where it has moved, from any public address, without it."""
         url = self._place(media_id)
-        token = await self._token.token()
+        token = await self._token.token() if self._organization.takes_token(url) else ""
         async with AsyncExitStack() as stack:
-            asked = httpx.Request("GET", url, headers={"Authorization": f"Bearer {token}"})
+            asked = httpx.Request("GET", url, headers={"Authorization": f"Bearer {token}"} if token else {})
             answer = await stack.enter_async_context(self._sender.stream(asked, most))
             if answer.status in _MOVED:
                 answer = await self._moved(stack, url, answer, most)
-            if answer.status == 401:
+            if answer.status == 401 and token:
                 await self._token.another_soon(token)
             if answer.status != 200:
                 raise _no_file(answer.status)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import orjson
@@ -30,6 +31,10 @@ _REASONS: dict[str, Reason] = {
     "stopped": "opted_out", "day_cap": "day_cap", "hour_cap": "hour_cap", "repeated": "repeated",
     "other": "other_content",
 }  # fmt: skip
+
+
+ALL = "all"  # in place of a country
+TOGETHER = frozenset({"US", "CA"})  # a number of one of them serves both
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,32 @@ def may_be_contacted(channel: Channel, consumer: str) -> bool:
     caller, can be forged, and whoever owns an expensive number earns with each text that it gets.
     """
     address = consumer.rpartition(":")[2]  # "whatsapp:"
+    chosen = channel.own_messages.countries if channel.own_messages else ()
     try:
         number = to_e164(address, channel.default_region)
     except Refused:
-        return address != consumer and not (channel.own_messages and channel.own_messages.countries)
-    countries = channel.own_messages.countries if channel.own_messages else ()
-    return not is_expensive(number) and (not countries or country_of(number) in countries)
+        return address != consumer and (not chosen or ALL in chosen)
+    countries = chosen or (() if address != consumer else _countries_of(_numbers(channel), channel.default_region))
+    return not is_expensive(number) and (not countries or ALL in countries or country_of(number) in countries)
+
+
+def _numbers(channel: Channel) -> tuple[str, ...]:
+    own = (channel.number, *channel.numbers.values(), *(one.number for one in channel.senders))
+    return tuple(dict.fromkeys(one for one in own if one))
+
+
+@lru_cache(maxsize=1024)
+def _countries_of(numbers: tuple[str, ...], region: str | None) -> frozenset[str]:
+    """Of what a channel is called; empty where none of that is a number of a country."""
+    found = {region} if region else set[str]()
+    for number in numbers:
+        try:
+            country = country_of(to_e164(number, region))
+        except Refused:  # a name, or a short code
+            continue
+        if country:
+            found.add(country)
+    return frozenset(found | TOGETHER if found & TOGETHER else found)
 
 
 async def queue(

@@ -19,7 +19,8 @@ from dcbridge import intake
 from dcbridge.config.models import Configuration
 from dcbridge.events.event import lane, read
 from dcbridge.genesys import payloads
-from dcbridge.ledger import Ledger, NewTask, lane_of
+from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger.bookings import book_lane
 from dcbridge.ledger.dead_letters import DeadLetter
 from dcbridge.ledger.deliveries import event_of, subscriber_of
 from dcbridge.ledger.fields import Kind, TaskState
@@ -111,7 +112,8 @@ class Replay:
                     "will be posted to the agent again",
                 )
             elif letter.kind == Kind.BOOK:
-                lane, says = lane_of("book", orjson.loads(raw)["key"]), "the call will be booked again"
+                told = orjson.loads(raw)
+                lane, says = book_lane(told["kind"], told["key"]), "the call will be booked again"
             elif letter.kind == Kind.MAIL:
                 lane, says = mail_lane(letter.channel_id, orjson.loads(raw)["from"]), "the mail will be read again"
             else:

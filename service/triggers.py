@@ -40,7 +40,7 @@ _FIELDS = ("id", "to", "vars")
 _NOT_SENT = {
     "opted_out": "the consumer opted out",
     "day_cap": "the consumer has had as many messages as own_messages.a_day of the channel allows",
-    "country": "the number may be an expensive one, or own_messages.countries of the channel leaves its country out",
+    "country": "the number may be an expensive one, or its country is none of own_messages.countries of the channel",
     "repeated": "the consumer has had this text as often as own_messages.repeats of the channel allows",
     "other_content": "id: was used for another call, with another to or other vars",
 }

@@ -135,6 +135,13 @@ async def test_a_file_is_read_with_the_token_and_where_it_has_moved_without(side
     assert [one for _, one in side.heard] == ["Bearer t1", "Bearer t1", ""]
 
 
+@pytest.mark.parametrize("path", ["/", "/api/v2/users", "/x/api/v2/downloads/x", "/api/v2/downloads/%2e%2e/users/me"])
+async def test_another_path_gets_no_token(side: CloudSide, path: str) -> None:
+    side.replies = [saying(200, b"picture")]
+    assert await side.read(f"{side.url}{path}") == b"picture"
+    assert [one for _, one in side.heard] == [""]
+
+
 @pytest.mark.parametrize(
     "url",
     [

@@ -30,7 +30,8 @@ from dcbridge.config.own_messages import SEGMENTS
 from dcbridge.errors import OutcomeUnknown, Refused, SendError, Unreachable, Unreadable
 from dcbridge.genesys import engagement
 from dcbridge.genesys.engagement import Booked, State
-from dcbridge.ledger import NewTask, OwedReceipt, TaskClaim, lane_of
+from dcbridge.ledger import NewTask, OwedReceipt, TaskClaim
+from dcbridge.ledger.bookings import book_lane
 from dcbridge.ledger.controls import CANCELLED, REJECTED
 from dcbridge.messages import ReceiptStatus
 from dcbridge.own_messages import may_be_contacted
@@ -50,6 +51,7 @@ Kind = Literal["start", "choose", "again", "cancel", "failed"]
 OPEN = 900.0  # seconds for which a question may be answered
 REMEMBERED = 2 * DAY  # seconds after its time for which a call that nobody ended is the consumer's
 SOONEST = timedelta(minutes=1)  # from now on a slot is offered
+BUSY = 2.0  # seconds until the other task of the same consumer is done
 GIVEN_UP = 3600.0  # seconds for which a failed text waits for a Genesys that cannot be reached
 _CHOICE = re.compile(r"\s*([1-9])\s*[.)]?\s*", re.ASCII)
 
@@ -164,7 +166,9 @@ async def after_failures(ctx: WorkerContext, channel_id: str, owed: Sequence[Owe
         ):
             key = key_of(ctx, channel_id, one.to_id)
             wish = Wish("failed", one.to_id, key)
-            tasks.append(NewTask(f"book-{one.ref}", "book", _lane(key), wish.written(), one.trace_id, channel_id))
+            tasks.append(
+                NewTask(f"book-{one.ref}", "book", book_lane("failed", key), wish.written(), one.trace_id, channel_id)
+            )
     if tasks:
         await ctx.ledger.tasks.put(tasks)
 
@@ -177,15 +181,12 @@ def _task_id(heard: Heard) -> str:
     return f"book-{heard.id}"
 
 
-def _lane(key: str) -> str:
-    """Not that of the conversation: a Genesys that hangs must not hold up what the consumer writes to the agent."""
-    return lane_of("book", key)
-
-
 async def _put(ctx: WorkerContext, heard: Heard, kind: Kind, at: int = 0, offset: int | None = None) -> None:
     key = key_of(ctx, heard.channel_id, heard.consumer)
     payload = Wish(kind, heard.consumer, key, at, offset).written()
-    await ctx.ledger.tasks.put([NewTask(_task_id(heard), "book", _lane(key), payload, heard.trace, heard.channel_id)])
+    await ctx.ledger.tasks.put(
+        [NewTask(_task_id(heard), "book", book_lane(kind, key), payload, heard.trace, heard.channel_id)]
+    )
 
 
 # ---------------------------------------------------------------- the job
@@ -288,6 +289,11 @@ async def _create(job: _Job, at: datetime | None, wait: float | None = None) -> 
     keep = REMEMBERED + max(0.0, at_ms / 1000 - time.time() if at else 0.0)
     began = time.monotonic()
     for attempt in range(1, TRIES + 1):
+        if not job.claimed.entry.booking:
+            if not await job.calls.may_book():
+                await _say(job, "closed", job.book.texts.closed)
+                return "too_many"
+            await job.calls.turn()
         came = await ctx.ledger.bookings.begin(job.id, job.claim, wish.key, at_ms, keep)
         match came:
             case "stale":
@@ -298,6 +304,9 @@ async def _create(job: _Job, at: datetime | None, wait: float | None = None) -> 
             case "many":
                 await _say(job, "closed", job.book.texts.closed)
                 return "too_many"
+            case "busy":  # another task is writing the request of this consumer
+                await ctx.ledger.tasks.retry(job.id, job.claim, BUSY, "busy")
+                return ""
             case "booked":
                 return await _tell_booked(job, at, None)
             case "creating" | "unknown":  # a worker was killed, or stood still, in the middle of its request

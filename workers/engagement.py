@@ -10,6 +10,7 @@ from typing import TypeVar
 import httpx
 import structlog
 
+from dcbridge.config.genesys import EngagementApi
 from dcbridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
 from dcbridge.genesys import engagement
 from dcbridge.genesys.engagement import Booked, Engagement, Full
@@ -17,6 +18,7 @@ from dcbridge.genesys.envelope import Reading
 from dcbridge.genesys.operations import Operation
 from workers import failures
 from workers.context import WorkerContext
+from workers.interface_pace import turn
 
 log = structlog.get_logger()
 
@@ -44,6 +46,13 @@ class Calls:
         return Engagement(genesys.engagement_url)
 
     @property
+    def _wanted(self) -> EngagementApi:
+        genesys = self.ctx.configuration.genesys
+        if genesys is None or genesys.engagement is None:
+            raise AccountFault("genesys.engagement is not set")
+        return genesys.engagement
+
+    @property
     def patience(self) -> float:
         return min(MOST, self.ctx.settings.lease * SHARE)
 
@@ -51,11 +60,22 @@ class Calls:
         """False while the interface is known to be sick, or to refuse us."""
         return await self.ctx.ledger.pacing.may_speak(NAME, self.ref, self.ctx.settings.lease)
 
+    async def turn(self) -> None:
+        """Waits until one more request may go. Raises Throttled where that would take too long."""
+        await turn(self.ctx, NAME, self._wanted.pace, self.patience)
+
+    async def may_book(self) -> bool:
+        """Whether one more call may be booked within this hour, which counts."""
+        if not (most := self._wanted.bookings_an_hour):
+            return True
+        return await self.ctx.ledger.requests.slot(f"{NAME}/bookings", most / 3600, most, 0.0) is not None
+
     async def read(self, name: str, request: Callable[[Engagement], httpx.Request], read: Callable[[Reading], T]) -> T:
         """What may be asked again: questions, and a cancellation. Raises a SendError."""
         try:
             async with asyncio.timeout(self.patience):
                 for pause in (*BETWEEN[: TRIES - 1], None):
+                    await self.turn()
                     try:
                         return await self._ask(name, request(self.api), read)
                     except (Unreachable, OutcomeUnknown) as error:

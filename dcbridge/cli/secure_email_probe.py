@@ -8,11 +8,12 @@ from typing import Any
 
 import typer
 
-from dcbridge.cli.terminal import CANNOT_ASK, Session, at_the_ledger, out, say_error
+from dcbridge.cli.terminal import CANNOT_ASK, at_the_ledger, out, say_error
 from dcbridge.config.secure_email import SecureEmail
 from dcbridge.errors import OutcomeUnknown, SendError
 from dcbridge.genesys import secure_email
 from dcbridge.genesys.secure_email import Box
+from dcbridge.operations.session import Session
 from dcbridge.printable import printable
 from dcbridge.providers.mailboxes import own_mailbox
 

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from dcbridge.config.enrichment import Enrichment
+from dcbridge.config.interface_pace import InterfacePace
 from dcbridge.config.reconcile import Reconcile
 from dcbridge.config.secure_email import SecureEmail
 from dcbridge.config.secure_messages import SecureMessages
@@ -68,6 +69,13 @@ class EngagementApi(Model):
         None,
         description="URL of the Engagement API, /engagement/v3 included.",
         json_schema_extra={"default": "`base_url` of `genesys` with /engagement/v3"},
+    )
+    pace: InterfacePace = Field(InterfacePace(), description="How fast it is asked.")
+    bookings_an_hour: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Calls that are booked within an hour at most, of all consumers; 0: no limit.",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 from urllib.parse import urlsplit
 
+import httpx
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from dcbridge.genesys.cloud import CloudCredentials, sender
@@ -27,6 +28,7 @@ def written_at(platform: PlatformName, consumer: str) -> str:
 # What follows api. and login. in the hosts of Genesys Cloud's regions, after its published client for Python (269.0.0).
 _REGION = re.compile(r"mypurecloud\.(com|com\.au|ie|de|jp)|[a-z]{2,5}[0-9]\.(pure|us-gov-pure|eusc-pure)\.cloud")
 _HOST = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$"
+_PATH = r"^/([A-Za-z0-9._~-]+/)*$"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -65,6 +67,12 @@ class Organization(Model):
         description="Hosts that agents' files may be read from. A file on another host fails the message with 510.",
         json_schema_extra={"default": "api-downloads. and api. of the region"},
     )
+    token_paths: tuple[Annotated[str, StringConstraints(pattern=_PATH, max_length=200)], ...] = Field(
+        ("/api/v2/downloads/",),
+        max_length=20,
+        description="How the path of an agent's file begins that is read with the token, at the API itself and at"
+        " api-downloads. of its region; all others are read without it.",
+    )
     longest_pause: SomeSeconds = Field(
         300.0,
         le=DAY,
@@ -97,6 +105,22 @@ class Organization(Model):
         if self.media_hosts:
             return self.media_hosts
         return (f"api-downloads.{self.region}", f"api.{self.region}") if self.region else (urlsplit(self.api).netloc,)
+
+    def takes_token(self, url: httpx.URL) -> bool:
+        """Whether a file is read with the token: a webhook names the URL, and must not choose who gets it."""
+        api = urlsplit(self.api)
+        path = url.raw_path.decode("ascii", "replace").partition("?")[0]
+        if "%" in path or "//" in path or "/." in path:
+            return False
+        if url.netloc == api.netloc.encode():
+            return path.startswith(tuple(api.path + one for one in self.token_paths))
+        beside = api.netloc.removeprefix("api.")
+        return (
+            url.scheme == api.scheme
+            and beside != api.netloc
+            and url.netloc == f"api-downloads.{beside}".encode()
+            and path.startswith(self.token_paths)
+        )
 
     def credentials(self) -> CloudCredentials:
         return CloudCredentials(f"{self.login}/oauth/token", self.client_id, self.client_secret.get_secret_value())

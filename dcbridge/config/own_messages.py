@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from dcbridge.settings.process import DAY
@@ -29,12 +31,12 @@ class OwnMessages(Model):
         description="How many such messages the channel sends in an hour at most. What triggers cause does not count:"
         " they have `per_minute`.",
     )
-    countries: tuple[Region, ...] = Field(
+    countries: tuple[Region | Literal["all"], ...] = Field(
         (),
         max_length=250,
-        description="Countries whose numbers get such messages: anybody can write, or call, with a number of an"
-        " expensive one.",
-        json_schema_extra={"default": "all countries"},
+        description="Countries whose numbers get such messages, or `all`: anybody can write, or call, with a number of"
+        " an expensive one.",
+        json_schema_extra={"default": "those of the channel's numbers and of `default_region`; US and CA go together"},
     )
     time_to_live: SomeSeconds = Field(
         300.0,

@@ -21,10 +21,11 @@ from dcbridge.config.answers import AnswerRule
 from dcbridge.config.consent import Answers, Consent
 from dcbridge.config.console import Console, Oidc, Roles, TrustedProxy
 from dcbridge.config.enrichment import Enrichment
-from dcbridge.config.genesys import Auth, Genesys
+from dcbridge.config.genesys import Auth, EngagementApi, Genesys
 from dcbridge.config.genesys_cloud import Organization
 from dcbridge.config.imap import ImapMailbox
 from dcbridge.config.inbound import Inbound
+from dcbridge.config.interface_pace import InterfacePace
 from dcbridge.config.media import ChannelMedia, Media, Scan
 from dcbridge.config.models import Channel, Configuration, DigitalChannels, Endpoint
 from dcbridge.config.own_messages import OwnMessages
@@ -156,6 +157,8 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("triggers.*name*", Trigger),
     ("genesys", Genesys),
     ("genesys.auth", Auth),
+    ("genesys.engagement", EngagementApi),
+    ("pace of genesys.engagement and genesys.secure_email", InterfacePace),
     ("genesys.statistics", Statistics),
     ("genesys.statistics.watch.*name*", Watch),
     ("genesys.statistics.watch.*name*.object", WatchedObject),

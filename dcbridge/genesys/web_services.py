@@ -2,7 +2,8 @@
 
     GET  /me?subresources=*     who is signed in, devices and calls; also gives the CSRF token
     POST /me                    StartContactCenterSession, EndContactCenterSession
-    POST /me/calls/{id}         SetCallDisposition, which a sample sends to /me/devices/{id}
+
+Nothing is done to a call: SetCallDisposition is for the agent who had it, whose desktop sends it.
 
 Every request is answered by statusCode 0 at once; what became of it comes by CometD. Call ids stand in URIs of two
 forms, so that only the last segment of a URI is compared.
@@ -19,11 +20,10 @@ import orjson
 
 from dcbridge.genesys.envelope import Reading
 from dcbridge.genesys.operations import Operation
-from dcbridge.genesys.paths import segment
 from dcbridge.json_values import a_list, a_text, an_object
 
 NAME = "web-services"
-ME, START, END, DISPOSE = (Operation(NAME, name) for name in ("me", "start", "end", "disposition"))
+ME, START, END = (Operation(NAME, name) for name in ("me", "start", "end"))
 CALLS, DEVICES, SERVICES = "/v2/me/calls", "/v2/me/devices", "/notifications/services"
 TOPICS = (CALLS, DEVICES, SERVICES)
 
@@ -181,17 +181,6 @@ class WebServices:
     def end(self) -> httpx.Request:
         """Signs out, and ends the HTTP session."""
         return self._post("/me", {"operationName": "EndContactCenterSession"})
-
-    def dispose(self, call: Call, disposition: str, key: str = "") -> httpx.Request:
-        """Say how a call ended."""
-        told = {
-            "operationName": "SetCallDisposition",
-            "callUri": f"{self.url}/calls/{segment(call.id)}",
-            "callUuid": call.uuid,
-            "disposition": disposition,
-            **({"dispositionKey": key} if key else {}),
-        }
-        return self._post(f"/me/calls/{segment(call.id)}", told)
 
     def _post(self, path: str, said: Mapping[str, object]) -> httpx.Request:
         headers = {"Content-Type": "application/json"}

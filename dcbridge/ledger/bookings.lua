@@ -22,9 +22,9 @@ function verbs.booking_wish()
   return 1
 end
 
--- @verb booking_begin id token key time_ms keep_ms most -> go|stale|taken|many|creating|booked|unknown
--- go: the caller may write the request. taken: the consumer has another call; many: has had `most` within a day.
--- Else how far it had come before.
+-- @verb booking_begin id token key time_ms keep_ms most -> go|stale|taken|busy|many|creating|booked|unknown
+-- go: the caller may write the request. taken: the consumer has another call; busy: another task writes one just now;
+-- many: has had `most` within a day. Else how far it had come before.
 function verbs.booking_begin()
   local task, key = 'dcb:t:' .. a.id, 'dcb:booking:' .. a.key
   local f = redis.call('HMGET', task, F.state, F.token, F.booking)
@@ -33,6 +33,10 @@ function verbs.booking_begin()
   if f[3] == 'creating' and known[2] == a.id and known[3] == a.token then return 'go' end -- the reply was lost
   if f[3] then return f[3] end
   if known[1] == 'booked' then return 'taken' end
+  if known[1] == 'creating' and known[2] ~= a.id then
+    local its = redis.call('HGET', 'dcb:t:' .. (known[2] or ''), F.state)
+    if its == T.running or its == T.waiting then return 'busy' end
+  end
   local counted = 'dcb:booked:' .. a.key
   if (tonumber(redis.call('GET', counted)) or 0) >= tonumber(a.most) then return 'many' end
   if redis.call('INCR', counted) == 1 then redis.call('PEXPIRE', counted, DAY) end

@@ -6,6 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from dcbridge.ledger.messages import lane_of
 from dcbridge.ledger.script import Script, ms, word
 from dcbridge.ledger.tasks import NewTask
 
@@ -13,6 +14,13 @@ MOST_A_DAY = 20  # requests to book that one consumer can cause
 MOST_WISHES = 60  # texts of one consumer about a call for which Genesys is asked anything, in a day
 
 How = Literal["booked", "unknown", "free"]
+
+
+def book_lane(kind: str, key: str) -> str:
+    """Not that of the conversation: a Genesys that hangs must not hold up what the consumer writes to the agent. A
+    failed text has one of its own, as it may wait for an hour, which what the consumer asks for must not.
+    """
+    return lane_of("book-failed" if kind == "failed" else "book", key)
 
 
 @dataclass(frozen=True, slots=True)

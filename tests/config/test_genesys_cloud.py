@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from dcbridge.config.genesys_cloud import Organization
@@ -124,3 +125,26 @@ def test_regions(region: str, known: bool) -> None:
     else:
         with pytest.raises(ValueError, match="region"):
             Organization.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "takes"),
+    [
+        ("https://api-downloads.mypurecloud.ie/api/v2/downloads/x?a=b", {}, True),
+        ("https://api.mypurecloud.ie/api/v2/downloads/x", {}, True),
+        ("https://api.mypurecloud.ie:443/api/v2/downloads/x", {}, True),
+        ("https://api.mypurecloud.ie/api/v2/downloads/../users/me", {}, False),
+        ("https://api.mypurecloud.ie/api/v2/downloads/%2e%2e/users/me", {}, False),
+        ("https://api.mypurecloud.ie/api/v2/downloads//x", {}, False),
+        ("https://api.mypurecloud.ie/api/v2/users/me?/api/v2/downloads/", {}, False),
+        ("https://api.mypurecloud.ie:8443/api/v2/downloads/x", {}, False),
+        ("http://api-downloads.mypurecloud.ie/api/v2/downloads/x", {}, False),
+        ("https://api-downloads.mypurecloud.de/api/v2/downloads/x", {}, False),
+        ("https://files.example.com/api/v2/downloads/x", {"media_hosts": ("files.example.com",)}, False),
+        ("https://api.mypurecloud.ie/files/x", {}, False),
+        ("https://api.mypurecloud.ie/files/x", {"token_paths": ("/files/",)}, True),
+    ],
+)
+def test_the_token_goes_to_files_alone(url: str, more: dict[str, object], takes: bool) -> None:
+    told = {"region": "mypurecloud.ie", "client_id": "c", "client_secret": "s", **more}
+    assert Organization.model_validate(told).takes_token(httpx.URL(url)) is takes

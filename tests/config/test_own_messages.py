@@ -43,3 +43,32 @@ def test_who_is_written_to(consumer: str, region: str | None, countries: tuple[s
     own = OwnMessages(countries=countries) if countries else None
     channel = Channel.model_construct(type="sms", provider="acme", default_region=region, own_messages=own)
     assert may_be_contacted(channel, consumer) is may
+
+
+@pytest.mark.parametrize(
+    ("number", "region", "countries", "reached"),
+    [
+        ("+15557650123", None, (), "US CA"),
+        ("+14165550123", None, (), "US CA"),
+        ("+4930901820", None, (), "DE"),
+        ("+4930901820", "AT", (), "DE AT"),
+        ("+15557650123", None, ("DE",), "DE"),
+        ("+15557650123", None, ("all",), "US CA DE AT JM"),
+        ("ACME", None, (), "US CA DE AT JM"),
+        ("ACME", "DE", (), "DE"),
+        ("12345", None, (), "US CA DE AT JM"),
+        (None, None, (), "US CA DE AT JM"),
+    ],
+)
+def test_the_countries_of_a_channel_are_those_of_its_number(
+    number: str | None, region: str | None, countries: tuple[str, ...], reached: str
+) -> None:
+    own = OwnMessages.model_validate({"countries": countries})
+    channel = Channel.model_construct(
+        type="sms", provider="acme", number=number, default_region=region, own_messages=own
+    )
+    consumers = {
+        "US": "+16504661149", "CA": "+14165551234", "DE": "+4915123456789", "AT": "+436641234567", "JM": "+18765551234",
+    }  # fmt: skip
+    assert [name for name, one in consumers.items() if may_be_contacted(channel, one)] == reached.split()
+    assert may_be_contacted(channel, "whatsapp:+436641234567") == (not countries or "all" in countries)

@@ -190,22 +190,29 @@ def against_the_sandbox(python: str, folder: Path) -> Iterator[tuple[str, bool]]
         yield "without a broken rule", stack.violations() == []
 
 
+def install(folder: Path) -> str:
+    """What others wrote; the Python that has it. Raises OSError or SubprocessError where it cannot be had."""
+    venv.create(folder / "v", with_pip=True)
+    python = str(folder / "v/bin/python")
+    subprocess.run([python, "-m", "pip", "install", "-q", CLIENT], check=True, timeout=380, stderr=subprocess.DEVNULL)
+    (folder / "package.json").write_text("{}")
+    npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *VERIFIERS]
+    subprocess.run(npm, check=True, cwd=folder, timeout=300)
+    return python
+
+
+def passes(python: str, folder: Path) -> Iterator[tuple[str, bool]]:
+    """What is looked at, and whether it is right."""
+    for part in (signatures(folder), models(python, folder), against_the_sandbox(python, folder)):
+        yield from part
+
+
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="dcbridge-judges-") as name:
-        folder = Path(name)
-        venv.create(folder / "v", with_pip=True)
-        python = str(folder / "v/bin/python")
-        subprocess.run(
-            [python, "-m", "pip", "install", "-q", CLIENT], check=True, timeout=380, stderr=subprocess.DEVNULL
-        )
-        (folder / "package.json").write_text("{}")
-        npm = ["npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", *VERIFIERS]
-        subprocess.run(npm, check=True, cwd=folder, timeout=300)
-        wrong = 0
-        for part in (signatures(folder), models(python, folder), against_the_sandbox(python, folder)):
-            for what, good in part:
-                print(f"{'pass' if good else 'FAIL'}  {what}", flush=True)  # noqa: T201 (a script prints)
-                wrong += not good
+        folder, wrong = Path(name), 0
+        for what, good in passes(install(folder), folder):
+            print(f"{'pass' if good else 'FAIL'}  {what}", flush=True)  # noqa: T201 (a script prints)
+            wrong += not good
     return 1 if wrong else 0
 
 

@@ -9,15 +9,13 @@ import pytest
 
 from dcbridge.errors import Refused
 from dcbridge.genesys.user_data import UserData
-from dcbridge.genesys.web_services import Call, WebServices
 
-DATA, LINE = UserData("https://x/udm/v10"), WebServices("https://x/api/v2")
+DATA = UserData("https://x/udm/v10")
 REQUESTS: dict[str, Callable[[str], httpx.Request]] = {
     "/udm/v10/export/history/%/progress": DATA.progress,
     "/udm/v10/files/%": DATA.file,
     "/udm/v10/files/% ": DATA.delete_file,
     "/udm/v10/export/jobs/%": DATA.delete_job,
-    "/api/v2/me/calls/%": lambda name: LINE.dispose(Call(name, "uuid", "Released"), "done"),
 }
 
 

@@ -182,15 +182,6 @@ def test_requests_are_those_of_the_document() -> None:
         ),
         ("POST", "https://gws.example.com/api/v2/me", {"operationName": "EndContactCenterSession"}),
     ]
-    dispose = API.dispose(Call("00/7", "UUID", "Established"), "IssueResolved", "DispositionCode")
-    assert str(dispose.url) == "https://gws.example.com/api/v2/me/calls/00%2F7"
-    assert orjson.loads(dispose.content) == {
-        "operationName": "SetCallDisposition",
-        "callUri": "https://gws.example.com/api/v2/calls/00%2F7",
-        "callUuid": "UUID",
-        "disposition": "IssueResolved",
-        "dispositionKey": "DispositionCode",
-    }
 
 
 @pytest.mark.parametrize("place", [{}, {"me": {}}, {"user": {}}])

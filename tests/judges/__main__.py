@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.judges import authlib, bayeux, clients
+from tests.judges import authlib, bayeux, clients, cloud
 from tests.judges.rows import FAILED, PASSED, SKIPPED, CannotJudge, Row, table
 from tests.judges.stage import Stage
 
@@ -27,6 +27,7 @@ JUDGES: dict[str, tuple[str, Judge]] = {
     "callbacks": ("Genesys' client of Engagement: callbacks", clients.callbacks),
     "cometd-client": ("CometD's client", clients.cometd),
     "cometd-server": ("CometD's server", bayeux.judge),
+    "open-messaging": ("Open Messaging: Genesys' client, and who else verifies its signature", cloud.judge),
     "authlib": ("Authlib, as client and as server", authlib.judge),
 }
 

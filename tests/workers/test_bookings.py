@@ -13,11 +13,13 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.booking import Book, OnFailed, Texts
-from dcbridge.ledger import OwedReceipt
+from dcbridge.config.genesys import EngagementApi
+from dcbridge.ledger import NewTask, OwedReceipt
 from dcbridge.ledger.bookings import MOST_A_DAY, MOST_WISHES
 from dcbridge.ledger.consent import OptOut
 from dcbridge.ledger.controls import REJECTED
 from dcbridge.replay import Replay
+from tests.ledger.ledger_bench import Bench
 from tests.workers.booking_side import BookingSide, booking_side
 from tests.workers.far_side import CONSUMER, SMS, saying
 from tests.workers.test_reconciler_and_inbound import inbound_callback, letters, read_one
@@ -324,6 +326,56 @@ async def test_a_failed_text_waits_for_genesys_and_takes_the_first_free_slot(sid
     await side.side.redis.hdel(f"dcb:t:{(await side.waiting('book'))[0]}", "nb")
     await side.works()
     assert [one.time for one in side.calls] == [first + 1800]
+
+
+async def test_a_failed_text_that_waits_holds_up_nothing_that_the_consumer_asks_for(side: BookingSide) -> None:
+    side.side.provider.usual = saying(400, {"code": 21614})
+    ref = await side.side.accept()
+    await outbound.send(side.context, ref)
+    side.switch.mode = "500"
+    await receipts.post(side.context, SMS)
+    await side.works()
+    assert (await side.waiting("book"), side.calls) == ([f"book-{ref}"], [])
+    side.switch.mode = "ok"
+    await side.side.redis.delete("dcb:breaker:genesys/engagement")
+    assert await side.writes("call me") == [NOW]
+    await side.side.redis.hdel(f"dcb:t:book-{ref}", "nb")
+    await side.works()
+    assert (len(side.calls), await side.waiting("book")) == (1, []), "one call for both"
+
+
+async def test_two_tasks_of_one_consumer_do_not_write_at_once(side: BookingSide) -> None:
+    key = bookings.key_of(side.context, SMS, CONSUMER)
+    ledger = side.context.ledger
+    await ledger.tasks.put([NewTask("book-other", "book", "book-failed", b"{}", "trace", SMS)])
+    await ledger.tasks.claim("book-other", "mine", 60.0)
+    assert await ledger.bookings.begin("book-other", "mine", key, 0, 60.0) == "go"
+    await side.hears("call me")
+    [task] = [one for one in await side.waiting("book") if one != "book-other"]
+    await bookings.book(side.context, task)
+    assert (await side.told(), side.calls) == ([], [])
+    await ledger.bookings.end("book-other", key, "free", 60.0)
+    await side.side.redis.hdel(f"dcb:t:{task}", "nb")
+    await bookings.book(side.context, task)
+    assert (await side.told(), len(side.calls)) == ([NOW], 1)
+
+
+async def test_calls_of_all_consumers_are_bounded_and_paced(side: BookingSide) -> None:
+    known = side.context.configuration
+    assert known.genesys is not None
+    limited = EngagementApi.model_validate({"bookings_an_hour": 1, "pace": {"per_second": 1000, "burst": 1}})
+    genesys = known.genesys.model_copy(update={"engagement": limited})
+    side.side.context = replace(side.context, configuration=known.model_copy(update={"genesys": genesys}))
+    assert await side.writes("call me") == [NOW]
+    assert await Bench(side.side.redis).keys("dcb:tat:g-genesys/engagement*") != []
+    assert await side.writes("cancel call") == [TEXTS.cancelled]
+    assert await side.writes("call me") == [TEXTS.closed]
+    assert (len(side.calls), side.counted("too_many")) == (1, 1)
+    slow = EngagementApi.model_validate({"pace": {"per_second": 0.001}})
+    genesys = genesys.model_copy(update={"engagement": slow})
+    side.side.context = replace(side.context, configuration=known.model_copy(update={"genesys": genesys}))
+    await side.side.redis.delete("dcb:tat:g-genesys/engagement")
+    assert await side.writes("call me") == [TEXTS.failed], "a consumer does not wait for a turn that is far away"
 
 
 async def test_what_an_operator_cancelled_becomes_no_call(side: BookingSide) -> None:
