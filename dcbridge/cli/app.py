@@ -23,6 +23,7 @@ from dcbridge.cli import (
     messages,
     provider,
     reconcile,
+    send,
     subscribers,
     trigger,
 )
@@ -308,6 +309,7 @@ for _name, _command, _short in (
     ("drain", controls.drain, "Send nothing more, and say when it is safe to stop."),
     ("audit", controls.audit, "Show who paused, cancelled or released what, and why."),
     ("reconcile", reconcile.reconcile, "Compare our messages with what Genesys exported."),
+    ("send", send.send, "Send one test message, and show its history live."),
     ("trigger", trigger.trigger, "Call a trigger of bridge.yaml, to try it."),
 ):
     app.command(_name, short_help=_short)(_command)

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dcbridge.cli.terminal import out, print_block, print_json, progress, say_error
+from dcbridge.ledger.history import Hop
 from dcbridge.ledger.reports import search as reports
 from dcbridge.operations import find
 from dcbridge.operations.lives import Life, lives, lives_of
@@ -135,6 +136,13 @@ def _hops(life: Life, *, roomy: bool) -> Table:
             cells[-1] += "\n" + "\n".join(facts if len(", ".join(facts)) > _FACTS else [", ".join(facts)])
         table.add_row(*(Text("\n".join(map(printable, cell.split("\n"))), style) for cell in cells))
     return table
+
+
+def in_one_line(hop: Hop, life: Life) -> str:
+    """A step by itself: its time, how long after the first one, what, and its facts."""
+    facts = [words for name, value in hop.facts.items() if (words := _fact(name, value, life))]
+    said = f"  {', '.join(facts)}" if facts else ""
+    return f"{utc(hop.at)}  +{format_duration(hop.at - life.hops[0].at)}  {hop.what}{said}"
 
 
 def _fact(name: str, value: object, life: Life) -> str:

@@ -59,7 +59,8 @@ NOT_THERE = [
     "hold nobody", "cancel m-none", "cancel --channel nobody", "retry m-none", "release m-none", "reject m-none",
     "drain worker nobody", "doctor --channel nobody",
     "aside show m:none", "aside show m:none --json", "aside back m:none", "aside drop m:none",
-    "trigger nobody --to +16504661149",
+    "trigger nobody --to +16504661149", "send --channel nobody --to +16504661149",
+    "send --channel 0123456789 --to +16504661149 --url http://127.0.0.1:1",
 ]  # fmt: skip
 WRONG = [
     "", "nothing", "books extra", "books --limit 0", "books --nothing", "dead", "dead nothing", "dead show",
@@ -73,7 +74,9 @@ WRONG = [
     "pause", "pause provider", "pause planet mars", "resume planet mars", "hold", "cancel", "cancel --state sent",
     "cancel m-1 --all", "retry", "release", "reject", "drain planet mars", "audit --limit 0",
     "fail", "reconcile", "reconcile none.jsonl", "aside", "aside show", "aside back", "aside drop", "trigger",
-    "trigger textback",
+    "trigger textback", "send", "send --channel 0123456789",
+    "send --channel 0123456789 --to +16504661149 --until sent", "send --channel 0123456789 --to 12,13",
+    "send --channel 0123456789 --to +16504661149 --to +16504661148", "send --channel 0123456789 --to 1",
     "consent", "consent show", "consent add", "consent lift", "consent import", "consent show +16504661149",
 ]  # fmt: skip
 AT_REDIS = [
@@ -87,6 +90,7 @@ AT_REDIS = [
     "drill twilio", "drill twilio --json",
     "genesys login", "genesys check", "shapes", "shapes --json",
     "pause provider twilio", "hold 0123456789", "cancel m-1", "cancel --all", "retry m-1", "release m-1", "reject m-1",
+    "send --channel 0123456789 --to +16504661149",
     "drain", "drain worker one", "audit", "audit --json", "reconcile none.jsonl",
     "fail nobody", "aside list", "aside list --json", "aside show m:1", "aside back m:1", "aside drop m:1",
     "trace m-1", "trace m-1 --json", "trace m-1 --search", "status", "status --json",
