@@ -27,6 +27,7 @@ from dcbridge.ledger.uploads import Uploaded
 from dcbridge.messages import Receipt
 from dcbridge.platform import UNKNOWN_ORIGIN, Origin
 from dcbridge.platform import Media as Media
+from dcbridge.tracing.ids import split
 from dcbridge.transport.scanning import pieces
 from dcbridge.transport.sender import Sender, Streamed
 
@@ -175,7 +176,7 @@ class DigitalChannels:
         if content_type:
             headers["Content-Type"] = content_type
         if trace_id:
-            headers["X-B3-TraceId"] = trace_id
+            headers["X-B3-TraceId"] = split(trace_id)[0]
         if self._settings.api_key is not None:
             headers["x-api-key"] = self._settings.api_key.get_secret_value()
         return httpx.Request(method, self._url(party, what), headers=headers, content=body)

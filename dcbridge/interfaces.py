@@ -31,6 +31,7 @@ from dcbridge.oauth2 import Granted, MailCredentials, read_grant
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.problems import ConfigurationError, Problem
 from dcbridge.settings.process import Settings
+from dcbridge.tracing.ids import split
 from dcbridge.transport.sender import Sender
 from dcbridge.transport.tokens import BETWEEN, SOON, Fresh, KeptToken, nothing_taken
 
@@ -238,7 +239,7 @@ class Interfaces:
         if self._key:
             request.headers["x-api-key"] = self._key
         if trace_id:
-            request.headers["X-B3-TraceId"] = trace_id
+            request.headers["X-B3-TraceId"] = split(trace_id)[0]
         try:
             return await self._answer(operation, request, SOON if soon else math.inf)
         except SendError as error:

@@ -28,16 +28,20 @@ _TRIGGERS = "/triggers/"
 def build(ctx: ServiceContext) -> ASGIApp:
     """The app behind the public listener."""
     deadlines = Deadlines(ctx.settings.answer_within)
-    messages = Endpoint(ctx, "messages_webhook", webhooks.messages, deadlines)
-    open_messages = Endpoint(ctx, "open_messaging_webhook", webhooks.open_messages, deadlines)
-    interactions = Endpoint(ctx, "interactions_webhook", webhooks.interactions, deadlines)
+    messages = Endpoint(ctx, "messages_webhook", webhooks.messages, deadlines, _MESSAGES + "{endpoint}")
+    open_messages = Endpoint(
+        ctx, "open_messaging_webhook", webhooks.open_messages, deadlines, _OPEN_MESSAGES + "{endpoint}"
+    )
+    interactions = Endpoint(ctx, "interactions_webhook", webhooks.interactions, deadlines, _INTERACTIONS + "{endpoint}")
     callback = _Callbacks(
         ctx,
-        Endpoint(ctx, "provider_callback", callbacks.callback, deadlines),
-        Endpoint(ctx, "provider_mail", PostedMails(ctx).take, Deadlines(MAIL_WITHIN)),
+        Endpoint(ctx, "provider_callback", callbacks.callback, deadlines, _CALLBACKS + "{provider}/{kind}"),
+        Endpoint(
+            ctx, "provider_mail", PostedMails(ctx).take, Deadlines(MAIL_WITHIN), _CALLBACKS + "{provider}/inbound"
+        ),
     )
 
-    trigger = Endpoint(ctx, "trigger", triggers.Triggers(ctx).call, deadlines)
+    trigger = Endpoint(ctx, "trigger", triggers.Triggers(ctx).call, deadlines, _TRIGGERS + "{name}")
     media = MediaLinks(ctx, deadlines)
 
     async def http_error(request: Request, error: Exception) -> Response:

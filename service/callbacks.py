@@ -63,7 +63,7 @@ async def stored(
         headers={name: values for name, values in received.headers.items() if _is_stored(name, values, secret)},
         body=received.body,
     )
-    task = NewTask(f"b-{digest}", "callback", lane_for(provider, received), pack(provider.name, kept), request.trace)
+    task = NewTask(f"b-{digest}", "callback", lane_for(provider, received), pack(provider.name, kept), request.carried)
     word = await ctx.inbox.put(task)
     return Outcome(sent, {"new": "accepted"}.get(word, word), {"kind": kind, "bytes": size})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 import structlog
 from redis.exceptions import RedisError
@@ -22,12 +23,18 @@ from dcbridge.providers.base import Provider
 from dcbridge.runtime.logs import Tokens, info_line
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
+from dcbridge.tracing import ids, switch
 from service.answer import RETRY_AFTER, Answer, Refusal, plain
 from service.journal.inbox import Inbox
 from service.keys import Keys
 from service.mail_buckets import MailBuckets
 from service.presence import Presence
 from service.request import Request
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from dcbridge.tracing.spans import Tracing
 
 log = structlog.get_logger()
 
@@ -63,13 +70,16 @@ Handler = Callable[[ServiceContext, Request], Awaitable[Outcome]]
 class Endpoint:
     """One route as an ASGI app: it answers within `answer_within` seconds, and plainly whatever happens."""
 
-    def __init__(self, ctx: ServiceContext, name: str, handler: Handler, deadlines: Deadlines) -> None:
+    def __init__(self, ctx: ServiceContext, name: str, handler: Handler, deadlines: Deadlines, route: str) -> None:
+        """`route`: its path with the names of what varies, as a span may show it."""
         self._ctx, self._name, self._handler, self._deadlines = ctx, name, handler, deadlines
+        self._route, self._tracing = route, switch.current()
         self._seconds = ctx.metrics.answer_seconds.labels(name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         request = Request(scope, receive)
+        span = None if self._tracing is None else _begun(self._tracing, self._route, request)
         bind_contextvars(trace=request.trace)  # for other lines of this request, whose task has a context of its own
         configured = next(iter(request.names.values()))
         facts: dict[str, object] = {}
@@ -93,6 +103,9 @@ class Endpoint:
             log.error("request_internal_error", route=self._name, exc_info=True)
             answer, word = plain(503, "not stored; send it again", RETRY_AFTER), "bug"
         self._note(request, began, configured, answer.status, word, facts)
+        if span is not None and self._tracing is not None:
+            more = {"configured": configured, "http.request.body.size": cast(int | None, facts.get("bytes"))}
+            self._tracing.answered(span, answer.status, word, more)
         await answer.send(send)
 
     def _wrong_address(self, refusal: Refusal, given: str) -> tuple[str, str]:
@@ -117,6 +130,16 @@ class Endpoint:
             info_line(self._name, trace=request.trace, name=configured, status=status, outcome=word, ms=ms, **facts)
         else:
             log.warning(self._name, name=configured, status=status, outcome=word, ms=ms, **facts)
+
+
+def _begun(tracing: Tracing, route: str, request: Request) -> Span:
+    """The span of a request, which continues the trace that its headers name."""
+    parent = ids.parent_of(request.scope["headers"])
+    request.continues(parent.trace)
+    if parent.trace != request.trace:  # it named none, or one that we do not go on with
+        parent = ids.Parent(sampled=parent.sampled)
+    span, request.carried = tracing.request(route, request.scope["method"], parent, request.trace)
+    return span
 
 
 async def signature_header(

@@ -21,7 +21,7 @@ from dcbridge.ledger.layout import Layout, WrongLayout, require_sync
 from dcbridge.providers.base import Provider
 from dcbridge.runtime.gc_tuning import collect_on_growth, tune_gc
 from dcbridge.runtime.logs import Tokens
-from dcbridge.runtime.metrics import Metrics
+from dcbridge.runtime.metrics import VERSION, Metrics
 from dcbridge.runtime.redis_report import log_redis_problems
 from dcbridge.runtime.reload import Reload
 from dcbridge.runtime.scrape import Scrape
@@ -29,6 +29,7 @@ from dcbridge.runtime.server import Listener, operator_app
 from dcbridge.settings.process import Settings
 from dcbridge.store.connection import connect, connect_sync
 from dcbridge.store.durability import Durable
+from dcbridge.tracing import switch
 from service import app, several
 from service.endpoint import ServiceContext
 from service.journal.folders import prepare
@@ -67,6 +68,8 @@ def run(settings: Settings, configuration: Configuration) -> None:
 
 async def serve(settings: Settings, configuration: Configuration, place: Place | None = None) -> None:
     """As `run`, in a loop that is there already; with a `place` as one process of several."""
+    if settings.tracing:
+        switch.start("dcbridge-service", VERSION, tell=settings.tracing_propagate)
     metrics = Metrics()
     journal = open_journal(settings, metrics)
     redis = connect(settings)
@@ -151,6 +154,7 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
         await bucket.close()
     await say_goodbye(ctx.presence, ledger)
     await redis.aclose()
+    await asyncio.to_thread(switch.stop)
     log.info("process_stopped" if place else "service_stopped")
     if looking.done() and not looking.cancelled() and (refused := looking.exception()):
         raise refused

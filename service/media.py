@@ -75,7 +75,7 @@ class MediaLinks:
         key, configuration = settings.token_key.get_secret_value().encode(), ctx.configuration
         self._links = Links(key, configuration.public_url, configuration.channels)
         self._ctx, self._reads = ctx, Reads()
-        self._endpoint = Endpoint(ctx, "media_link", self._answered, deadlines)
+        self._endpoint = Endpoint(ctx, "media_link", self._answered, deadlines, PATH + "{token}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path_params"] = {"link": "file"}  # the token is a secret: no label, and no word of a log line

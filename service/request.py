@@ -20,11 +20,14 @@ os.register_at_fork(after_in_child=_random.seed)
 
 
 class Request:
-    """`trace`: the sender's X-B3-TraceId, an opaque text, or one of ours. `arrived`: when its last byte came, or 0."""
+    """`trace`: the sender's X-B3-TraceId, an opaque text, or one of ours. `carried`: the same, with what tracing has to
+    say of it to those who read it in the ledger. `arrived`: when its last byte came, or 0.
+    """
 
     __slots__ = (
         "_receive",
         "arrived",
+        "carried",
         "encodings",
         "length",
         "names",
@@ -58,6 +61,12 @@ class Request:
                 self.trace = self.trace or value.decode("latin-1")
         if not _TRACE.match(self.trace):
             self.trace = f"{_random.getrandbits(128):032x}"
+        self.carried = self.trace
+
+    def continues(self, trace: str) -> None:
+        """The trace that another header names, where it is one that may be shown."""
+        if _TRACE.match(trace):
+            self.trace = self.carried = trace
 
     async def body(
         self, limit: int, *, keep: bool = True, room: Callable[[int], Awaitable[None]] | None = None

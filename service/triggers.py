@@ -79,7 +79,7 @@ class Triggers:
             consumer=to,
             text=text,
             cause=f"trigger {name} {call_id}",
-            trace=request.trace,
+            trace=request.carried,
             time_to_live=trigger.time_to_live,
             content_mark=mark,
             hourly=False,

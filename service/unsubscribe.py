@@ -44,7 +44,7 @@ class Unsubscribe:
         configuration = ctx.configuration
         key = ctx.settings.token_key.get_secret_value().encode()
         self._links = UnsubscribeLinks(key, configuration.public_url, configuration.channels)
-        self._endpoint = Endpoint(ctx, "unsubscribe", self._answered, deadlines)
+        self._endpoint = Endpoint(ctx, "unsubscribe", self._answered, deadlines, PATH + "{token}")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["path_params"] = {"link": "unsubscribe"}  # the token is a secret: no label, and no word of a log line

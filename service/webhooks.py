@@ -18,6 +18,8 @@ from dcbridge.genesys.signature import Given, matching, which_kind_of_wrong
 from dcbridge.intake import batch_id, read
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.intake import Intake, accept
+from dcbridge.ledger.jobs import INBOUND
+from dcbridge.tracing import switch
 from service.answer import Refusal, json_answer
 from service.encoding import unpacked
 from service.endpoint import Outcome, ServiceContext, not_signed, signature_header, signed
@@ -55,7 +57,7 @@ async def _taken(ctx: ServiceContext, request: Request, header: Given, endpoint:
     secrets = _signed_with(ctx, request, header, raw, endpoint)
     body = unpacked(request.encodings, raw, ctx.settings.body_limit)
     try:
-        intake = read(ctx.configuration, endpoint, body, request.trace)
+        intake = read(ctx.configuration, endpoint, body, request.carried)
     except cloud.NoMessage as other:
         _may_name(ctx, endpoint, secrets, [other.channel_id])
         return Outcome(json_answer({}), other.word, {"bytes": len(body)})
@@ -150,8 +152,10 @@ async def interactions(ctx: ServiceContext, request: Request) -> Outcome:
         answer = json_answer({"status": {"code": 0}, "data": {"ids": []}})
         return Outcome(answer, "unreadable", {"bytes": len(body)})
     fresh = await ctx.ledger.events.put_batch(
-        batch_id(endpoint, body, operation, events), endpoint, request.trace, body
+        batch_id(endpoint, body, operation, events), endpoint, request.carried, body
     )
+    if fresh and switch.current() is not None:
+        switch.created(INBOUND, [(payloads.made_up_id(endpoint, body), request.carried)])
     ids = [{"id": one.interaction} for one in events if one.interaction]
     return Outcome(
         json_answer({"status": {"code": 0}, "data": {"ids": ids}}),

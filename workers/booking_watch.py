@@ -10,7 +10,9 @@ import structlog
 from dcbridge.errors import SendError
 from dcbridge.genesys import engagement
 from dcbridge.genesys.engagement import State
+from dcbridge.ledger.jobs import EVENTS
 from dcbridge.settings.process import DAY
+from dcbridge.tracing import switch
 from workers.bookings import REMEMBERED, book_of
 from workers.context import WorkerContext
 from workers.engagement import Calls
@@ -30,7 +32,10 @@ async def watch(ctx: WorkerContext, task_id: str) -> None:
         return
     told, channel_id = orjson.loads(claimed.entry.payload), claimed.entry.channel_id
     calls = Calls(ctx, task_id, claimed.entry.trace_id)
-    with structlog.contextvars.bound_contextvars(message=task_id, trace=claimed.entry.trace_id, channel=channel_id):
+    with (
+        structlog.contextvars.bound_contextvars(message=task_id, trace=claimed.entry.trace_id, channel=channel_id),
+        switch.processing(EVENTS, task_id, claimed.entry.trace_id, channel=channel_id),
+    ):
         state, result = "unreachable", ""
         if await calls.may():
             try:

@@ -33,11 +33,13 @@ from dcbridge.genesys.engagement import Booked, State
 from dcbridge.ledger import NewTask, OwedReceipt, TaskClaim
 from dcbridge.ledger.bookings import book_lane
 from dcbridge.ledger.controls import CANCELLED, REJECTED
+from dcbridge.ledger.jobs import EVENTS
 from dcbridge.messages import ReceiptStatus
 from dcbridge.own_messages import may_be_contacted
 from dcbridge.providers.phone import to_e164
 from dcbridge.providers.segmentation import segments
 from dcbridge.settings.process import DAY
+from dcbridge.tracing import switch
 from workers import consent, failures
 from workers.context import WorkerContext
 from workers.engagement import NAME, TRIES, Calls
@@ -200,8 +202,11 @@ async def book(ctx: WorkerContext, task_id: str) -> None:
         return
     wish, trace = Wish.of(claimed.entry.payload), claimed.entry.trace_id
     its = book_of(ctx, claimed.entry.channel_id, wish.kind)
-    with structlog.contextvars.bound_contextvars(
-        message=task_id, trace=trace, channel=claimed.entry.channel_id, consumer=ctx.tokens.of(wish.consumer)
+    with (
+        structlog.contextvars.bound_contextvars(
+            message=task_id, trace=trace, channel=claimed.entry.channel_id, consumer=ctx.tokens.of(wish.consumer)
+        ),
+        switch.processing(EVENTS, task_id, trace, channel=claimed.entry.channel_id),
     ):
         if its is None:
             await ctx.ledger.tasks.done(task_id, claim, ctx.settings.callback_dedupe_days * DAY, "not configured")

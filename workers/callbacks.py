@@ -17,6 +17,7 @@ from dcbridge.ledger import NewPiece, NewTask, TaskClaim, lane_of
 from dcbridge.ledger.consent import order_of
 from dcbridge.ledger.dead_letters import NO_CHANNEL
 from dcbridge.ledger.fields import Kind, MessageEntry
+from dcbridge.ledger.jobs import INBOUND
 from dcbridge.ledger.script import slices
 from dcbridge.messages import ConsumerMessage, DeliveryUpdate, is_piece
 from dcbridge.providers.base import Callback, Unread
@@ -24,6 +25,7 @@ from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack, p
 from dcbridge.providers.phone import consumer_id
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
+from dcbridge.tracing import switch
 from workers import answers, consent, locating, quiet
 from workers.confirmations import task_id_of
 from workers.context import WorkerContext
@@ -43,7 +45,10 @@ async def read_callback(ctx: WorkerContext, task_id: str) -> None:
         return
     keep = ctx.settings.callback_dedupe_days * DAY
     name = "?"
-    with structlog.contextvars.bound_contextvars(callback=task_id, trace=claimed.entry.trace_id):
+    with (
+        structlog.contextvars.bound_contextvars(callback=task_id, trace=claimed.entry.trace_id),
+        switch.processing(INBOUND, task_id, claimed.entry.trace_id),
+    ):
         try:
             name, callback = unpack(claimed.entry.payload)
             events = ctx.providers[name].parse_callback(callback)
@@ -225,7 +230,15 @@ async def _apply_in_order(
     ctx: WorkerContext, updates: Sequence[DeliveryUpdate], entry: MessageEntry, claimed: TaskClaim
 ) -> list[DeliveryUpdate]:
     """Those that are about nothing that is known."""
-    return [one for one in updates if await _apply(ctx, one, entry, claimed) == "gone"]
+    gone = []
+    for one in updates:
+        trace = entry.trace_id if entry else claimed.entry.trace_id
+        with switch.about("delivery_update", one.ref if entry else "unknown", trace, provider=one.provider):
+            result = await _apply(ctx, one, entry, claimed)
+            switch.note(part=one.part + 1, status=one.status.value, code=one.detail, outcome=result)
+        if result == "gone":
+            gone.append(one)
+    return gone
 
 
 async def _bury_unknown(ctx: WorkerContext, gone: Sequence[DeliveryUpdate], claimed: TaskClaim) -> None:

@@ -10,9 +10,11 @@ import structlog
 from dcbridge.config.models import Channel
 from dcbridge.errors import SendError, Unreadable
 from dcbridge.ledger import NewTask, TaskClaim
+from dcbridge.ledger.jobs import OUTBOUND
 from dcbridge.messages import Address, AgentMessage, ConsumerMessage, message_ref
 from dcbridge.providers.base import Turn
 from dcbridge.settings.process import DAY
+from dcbridge.tracing import switch
 from workers import failures
 from workers.context import WorkerContext
 
@@ -50,7 +52,10 @@ async def confirm(ctx: WorkerContext, task_id: str) -> None:
     channel_id = claimed.entry.channel_id
     channel = ctx.channel(channel_id)
     late = time.time() - (claimed.entry.accepted_at or 0) / 1000 > WITHIN
-    with structlog.contextvars.bound_contextvars(message=task_id, trace=claimed.entry.trace_id, channel=channel_id):
+    with (
+        structlog.contextvars.bound_contextvars(message=task_id, trace=claimed.entry.trace_id, channel=channel_id),
+        switch.processing(OUTBOUND, task_id, claimed.entry.trace_id, channel=channel_id),
+    ):
         if channel is None or late or (claimed.entry.attempts > 1 and claimed.entry.last_code == "lease ended"):
             await _done(ctx, task_id, claim, "not sent")
         elif not ctx.claim_may_be_lost(since):

@@ -13,9 +13,11 @@ import structlog
 from dcbridge.errors import OutcomeUnknown, Refused, SendError, Undecodable
 from dcbridge.ledger import TaskClaim
 from dcbridge.ledger.fields import TaskEntry
+from dcbridge.ledger.jobs import INBOUND
 from dcbridge.platform import Origin
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
+from dcbridge.tracing import switch
 from workers import failures, mail_items, media_in, secure_email
 from workers.context import WorkerContext
 from workers.secure_email import Came
@@ -45,8 +47,11 @@ async def _post_consumer_message(ctx: WorkerContext, task_id: str, claim: str) -
     stored = _read(claimed.entry)
     consumer = ctx.tokens.of(stored["from"])
     keep = ctx.settings.callback_dedupe_days * DAY
-    with structlog.contextvars.bound_contextvars(
-        message=task_id, trace=claimed.entry.trace_id, channel=channel_id, consumer=consumer
+    with (
+        structlog.contextvars.bound_contextvars(
+            message=task_id, trace=claimed.entry.trace_id, channel=channel_id, consumer=consumer
+        ),
+        switch.processing(INBOUND, task_id, claimed.entry.trace_id, channel=channel_id),
     ):
         shown = stored
         try:

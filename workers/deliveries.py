@@ -10,12 +10,14 @@ from redis.exceptions import RedisError
 
 from dcbridge.config.accounts import Breaker
 from dcbridge.errors import AccountFault, Gone, Refused, SendError, Throttled
-from dcbridge.events.event import read
+from dcbridge.events.event import StoredEvent, read
 from dcbridge.events.sinks import Event, MissingClient, Subscriber
 from dcbridge.ledger import TaskClaim
 from dcbridge.ledger.deliveries import Failure, subscriber_of
+from dcbridge.ledger.jobs import EVENTS
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import LEASE_MARGIN
+from dcbridge.tracing import switch
 from workers import failures
 from workers.context import WorkerContext
 from workers.enrichment import shown_to
@@ -39,6 +41,18 @@ async def deliver(ctx: WorkerContext, delivery_id: str) -> None:
     kept = read(event_id, claimed.entry.payload)
     # For all lines of this job, whose task has a context of its own.
     structlog.contextvars.bind_contextvars(event_id=event_id, trace=kept.trace_id, subscriber=name)
+    with switch.processing(EVENTS, event_id, kept.trace_id, subscriber=name):
+        await _delivered_to(ctx, delivery_id, claim, claimed, subscriber, kept)
+
+
+async def _delivered_to(
+    ctx: WorkerContext,
+    delivery_id: str,
+    claim: str,
+    claimed: TaskClaim,
+    subscriber: Subscriber | None,
+    kept: StoredEvent,
+) -> None:
     if subscriber is None:
         failure = _failure("not configured here", ELSEWHERE, "later", ctx.configuration.breaker, spends=False)
         await ctx.ledger.deliveries.failed(delivery_id, claim, failure)
@@ -76,6 +90,7 @@ async def _attempt(
         how = "repeated" if tried_before else "duplicate"
     if how == "duplicate":
         log.warning("event_duplicate", name=event.name, sequence=event.sequence)
+    switch.note(attempt=claimed.entry.attempts, outcome=how)
     ctx.metrics.deliveries.labels(name, how).inc()
     ctx.metrics.delivery_seconds.labels(name).observe(seconds)
     if not claimed.entry.replayed:
@@ -112,6 +127,8 @@ async def _not_delivered(
                 ctx.metrics.waits_cut.labels(account).inc()
             log.warning("subscriber_paused", code=error.code, asked=round(asked), seconds=round(failure.delay))
     state = await ctx.ledger.deliveries.failed(delivery_id, claim, failure)
+    switch.failed(error.outcome, error.code)
+    switch.note(attempt=attempt, state=state)
     tell = log.error if error.page or state == "dead" else log.warning
     tell("event_not_delivered", outcome=error.outcome, code=error.code, attempt=attempt, state=state)
 

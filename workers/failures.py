@@ -12,6 +12,7 @@ from dcbridge.config.models import Channel
 from dcbridge.errors import AccountFault, OutcomeUnknown, SendError, Unreachable, Unreadable
 from dcbridge.ledger import MessageClaim
 from dcbridge.platform import Platform
+from dcbridge.tracing import switch
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -101,6 +102,8 @@ async def record_failure(
     else:
         state = await ctx.ledger.messages.fail(ref, claim, error.reason, error.code, error.switch)
     tell = log.error if error.page else log.warning
+    switch.failed(error.outcome, error.code)
+    switch.note(provider=provider, attempt=attempt, state=state)
     asked = {} if error.retry_after is None else {"asked_to_wait": round(error.retry_after), "waits": round(delay)}
     tell("send_failed", outcome=error.outcome, code=error.code, attempt=attempt, state=state, **asked)
     return state

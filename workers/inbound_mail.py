@@ -16,6 +16,7 @@ from dcbridge.config.models import Channel
 from dcbridge.errors import Deferred, UnreadableEvent
 from dcbridge.ledger import NewTask, TaskClaim
 from dcbridge.ledger.blobs import NoRoom
+from dcbridge.ledger.jobs import INBOUND
 from dcbridge.mail.clean import cleaned
 from dcbridge.mail.for_agent import marks_of, text_for_agent
 from dcbridge.mail.quotes import reply_of
@@ -26,6 +27,7 @@ from dcbridge.providers.callback import consumer_lane, consumer_task_id, pack
 from dcbridge.providers.smtp import NAMED
 from dcbridge.runtime.logs import info_line_in_context
 from dcbridge.settings.process import DAY
+from dcbridge.tracing import switch
 from workers import failures, threads
 from workers.context import WorkerContext
 from workers.files import SMALL_MAIL
@@ -55,7 +57,10 @@ async def read_mail(ctx: WorkerContext, task_id: str) -> None:
     if not claimed.ours:
         return
     channel_id = claimed.entry.channel_id
-    with structlog.contextvars.bound_contextvars(message=task_id, trace=claimed.entry.trace_id, channel=channel_id):
+    with (
+        structlog.contextvars.bound_contextvars(message=task_id, trace=claimed.entry.trace_id, channel=channel_id),
+        switch.processing(INBOUND, task_id, claimed.entry.trace_id, channel=channel_id),
+    ):
         try:
             stored = orjson.loads(claimed.entry.payload)
             small = stored.get("size", SMALL_MAIL + 1) <= SMALL_MAIL  # one that an earlier version stored says nothing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import structlog
 from redis.exceptions import RedisError
@@ -14,6 +15,8 @@ from dcbridge.genesys import payloads
 from dcbridge.ledger import lane_of
 from dcbridge.ledger.events import Batch, NewEvent
 from dcbridge.ledger.fields import Kind
+from dcbridge.ledger.jobs import EVENTS, INBOUND
+from dcbridge.tracing import switch
 from workers import secure_messages
 from workers.context import WorkerContext
 from workers.enrichment import WITHIN
@@ -33,7 +36,10 @@ async def split(ctx: WorkerContext) -> None:
         pending = _Pending(ctx)
         for entry, found in await _read(ctx, entries):
             try:
-                made = await _made_of(ctx, entry, found)
+                trace = found[0].trace_id if found else entry.trace_id
+                with _batch(entry):
+                    made = await _made_of(ctx, entry, found)
+                    switch.created(EVENTS, [(one.id, trace) for one in made if one.lanes])
             except RedisError:
                 raise
             except Exception as error:
@@ -41,6 +47,13 @@ async def split(ctx: WorkerContext) -> None:
                 continue
             await pending.add(made, entry.id)
         await pending.write()
+
+
+def _batch(entry: Batch) -> AbstractContextManager[None]:
+    """The span of a webhook's batch, below the one that the service made of it."""
+    if entry.own or switch.current() is None:
+        return nullcontext()
+    return switch.processing(INBOUND, payloads.made_up_id(entry.endpoint, entry.body), entry.trace_id)
 
 
 async def _read(ctx: WorkerContext, entries: Sequence[Batch]) -> list[tuple[Batch, list[StoredEvent]]]:
@@ -101,7 +114,9 @@ async def _events_of(ctx: WorkerContext, entry: Batch) -> list[StoredEvent]:
     """Raises payloads.NotJson."""
     at = events.moment(entry.received_at)
     if name := entry.own:
-        return [StoredEvent(await _own(ctx, name, entry))]
+        letter = entry.facts.get("letter") if switch.current() is not None else None
+        trace = (await ctx.ledger.dead_letters.origin(letter))[1] if letter else ""
+        return [StoredEvent(await _own(ctx, name, entry), trace)]
     endpoint, body = entry.endpoint, entry.body
     found, nameless = events.split(endpoint, body, at, entry.trace_id)
     await _end_conversations(ctx, found)

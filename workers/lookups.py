@@ -22,6 +22,7 @@ from dcbridge.ledger.lookups import KNOWN
 from dcbridge.messages import AgentMessage, MessageStatus, UpdateStatus
 from dcbridge.providers.base import Answer, ListedMessage, MediaFile, Part, Provider, Request, StatusLookup, Turn
 from dcbridge.providers.lookup import CannotTell, Found, NotThere, Verdict, judge, keepers, name_of
+from dcbridge.tracing import switch
 from workers import failures
 from workers.context import WorkerContext
 from workers.media_out import with_media
@@ -128,8 +129,11 @@ async def ask(ctx: WorkerContext, ref: str) -> None:
         await ctx.ledger.lookups.again(ref, token, 0.0)
         return
     question = Question(ctx, ref, token, claimed, channel, provider, status_lookup, time.monotonic())
-    with structlog.contextvars.bound_contextvars(
-        message=ref, trace=claimed.entry.trace_id, channel=claimed.entry.channel_id, provider=provider.name
+    with (
+        structlog.contextvars.bound_contextvars(
+            message=ref, trace=claimed.entry.trace_id, channel=claimed.entry.channel_id, provider=provider.name
+        ),
+        switch.about("status lookup", ref, claimed.entry.trace_id, provider=provider.name),
     ):
         try:
             async with asyncio.timeout(PATIENCE):

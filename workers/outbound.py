@@ -16,10 +16,12 @@ from dcbridge.config.senders import Choice, choose
 from dcbridge.errors import Refused, SendError, Unreadable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import MessageClaim
+from dcbridge.ledger.jobs import OUTBOUND
 from dcbridge.messages import Address, AgentMessage, Cost, Reason
 from dcbridge.providers import segmentation
 from dcbridge.providers.base import MediaFile, Part, Provider, Request, Submission, Turn
 from dcbridge.runtime.logs import info_line_in_context
+from dcbridge.tracing import switch
 from workers import consent, failures, quiet, threads
 from workers.context import WorkerContext
 from workers.media_out import with_media
@@ -50,6 +52,7 @@ async def _send(ctx: WorkerContext, ref: str, claim: str, held: AsyncExitStack) 
     structlog.contextvars.bind_contextvars(
         message=ref, trace=claimed.entry.trace_id, channel=channel_id, consumer=ctx.tokens.of(claimed.entry.to_id)
     )
+    held.enter_context(switch.processing(OUTBOUND, ref, claimed.entry.trace_id, channel=channel_id))
     channel = ctx.channel(channel_id)
     if channel is None:
         await _strand(ctx, ref, claim)
@@ -275,6 +278,7 @@ async def _send_part(
         cost=cost,
         sender=sender,
     )
+    switch.note(provider=provider.name, part=part.number + 1, attempt=claimed.entry.attempts, state=state)
     info_line_in_context(
         "message_sent",
         provider=provider.name,

@@ -13,9 +13,11 @@ from redis.exceptions import RedisError
 from dcbridge.errors import SendError, Undecodable
 from dcbridge.genesys import payloads
 from dcbridge.ledger import OwedReceipt
+from dcbridge.ledger.jobs import RECEIPTS
 from dcbridge.messages import Reason, Receipt, ReceiptStatus
 from dcbridge.platform import Platform
 from dcbridge.runtime.logs import info_line
+from dcbridge.tracing import switch
 from workers import bookings, failures
 from workers.context import WorkerContext
 
@@ -84,7 +86,10 @@ async def _post(
     """None when they were taken and that is written down."""
     platform, endpoint = to
     try:
-        await platform.post_receipts(channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint)
+        with switch.together(RECEIPTS, [(o.ref, o.trace_id) for o in owed], channel=_label(ctx, channel_id)):
+            await platform.post_receipts(
+                channel_id, [_receipt(channel_id, o) for o in owed], owed[0].trace_id, endpoint
+            )
     except Undecodable as error:
         failures.response_unreadable(ctx, platform.name, error)
     except SendError as error:

@@ -16,8 +16,10 @@ from dcbridge.genesys import secure_email
 from dcbridge.genesys.envelope import Reading
 from dcbridge.json_values import a_text
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.jobs import EVENTS
 from dcbridge.providers.phone import to_e164
 from dcbridge.settings.process import DAY
+from dcbridge.tracing import switch
 from workers import failures
 from workers.context import WorkerContext
 from workers.own_messages import say
@@ -60,7 +62,10 @@ async def notice(ctx: WorkerContext, task_id: str) -> None:
     genesys, interfaces = ctx.configuration.genesys, ctx.interfaces
     wanted = genesys.secure_messages if genesys else None
     keep = ctx.settings.callback_dedupe_days * DAY
-    with structlog.contextvars.bound_contextvars(task=task_id, trace=claimed.entry.trace_id):
+    with (
+        structlog.contextvars.bound_contextvars(task=task_id, trace=claimed.entry.trace_id),
+        switch.processing(EVENTS, task_id, claimed.entry.trace_id),
+    ):
         if genesys is None or wanted is None or interfaces is None:
             await ctx.ledger.tasks.done(task_id, claim, keep, "not configured")
             return

@@ -11,6 +11,7 @@ from dcbridge.errors import SendError
 from dcbridge.events.sinks.openmedia import Openmedia, OpenmediaSink
 from dcbridge.genesys.openmedia import Item
 from dcbridge.ledger.work_items import DueItem
+from dcbridge.tracing import switch
 from workers.context import WorkerContext
 
 log = structlog.get_logger()
@@ -46,8 +47,11 @@ async def _one(ctx: WorkerContext, item: DueItem) -> None:
     async with ctx.sinks.sink(item.subscriber) as sink:
         if not isinstance(sink, OpenmediaSink):
             return
+        tracing = switch.current()
+        name, trace = (item.letter, "") if tracing is None else await ctx.ledger.dead_letters.origin(item.letter)
         try:
-            became = await sink.look(item.letter, item.at)
+            with switch.about("work_item", name, trace, subscriber=item.subscriber):
+                became = await sink.look(item.letter, item.at)
         except SendError as error:
             became = error
     if isinstance(became, SendError):

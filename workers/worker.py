@@ -41,6 +41,7 @@ from dcbridge.runtime.scrape import Scrape
 from dcbridge.runtime.server import Listener, operator_app
 from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
+from dcbridge.tracing import switch
 from workers.announcing import Announcer
 from workers.cleaning import keep_cleaning
 from workers.context import WorkerContext, install, open_context
@@ -101,6 +102,8 @@ class RelayWorker(BaseWorker):
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
+        if self.settings.tracing:
+            switch.start("dcbridge-worker", VERSION, tell=self.settings.tracing_propagate)
         metrics = Metrics()
         async with open_context(self.settings, self.configuration, metrics, worker=self._claims_as) as ctx:
             install(ctx)
@@ -138,6 +141,7 @@ class RelayWorker(BaseWorker):
                 with suppress(RedisError, OSError):
                     await asyncio.to_thread(self.register_death)
                 await queue_side.aclose()
+        await asyncio.to_thread(switch.stop)
         log.info("worker_stopped", left_in_flight=len(self._running))
         return worked
 

@@ -110,6 +110,15 @@ class DeadLetters:
         """The bytes as they came: private."""
         return await cast(Awaitable[bytes | None], self._redis.hget(f"dcb:dead:{letter_id}", "raw"))
 
+    async def origin(self, letter_id: str) -> tuple[str, str]:
+        """The message or task that it is of, and that one's trace; the letter itself and "" where nothing is known."""
+        kind, _, name = letter_id.partition("-")
+        key = {"m": "dcb:m:", "r": "dcb:m:", "t": "dcb:t:"}.get(kind)
+        if key is None or not name:
+            return letter_id, ""
+        found = await cast(Awaitable[bytes | None], self._redis.hget(key + name, TaskEntry.trace_id.wire))
+        return (name, found.decode(errors="replace")) if found else (letter_id, "")
+
     async def trace(self, letter_id: str) -> str:
         """The trace id of the task whose dead letter it is; "" for none, or where the task is forgotten."""
         if not letter_id.startswith(_OF_TASK):

@@ -18,8 +18,10 @@ from typing import NamedTuple, cast
 
 from dcbridge.ledger.entries import MessageClaim, read_claim
 from dcbridge.ledger.fields import ClaimedMessage, MessageEntry
+from dcbridge.ledger.jobs import OUTBOUND
 from dcbridge.ledger.script import Retention, Script, ms, whole, word
 from dcbridge.messages import Cost
+from dcbridge.tracing import switch
 
 LARGE = 65536  # bytes of a payload that a claim does not bring along, as in messages.lua
 _SCRIPT = 64  # messages that one script takes
@@ -61,6 +63,13 @@ def words_of(copies: Sequence[NewMessage], keep: Retention) -> list[str | bytes 
     return flat
 
 
+def _traced(copies: Sequence[NewMessage], fresh: Sequence[bool]) -> None:
+    """Spans for those that are new, where there are spans."""
+    if switch.current() is not None:
+        them = [(one.ref, one.trace_id) for one, new in zip(copies, fresh, strict=True) if new]
+        switch.created(OUTBOUND, them)
+
+
 class Messages:
     """The agent messages of one ledger."""
 
@@ -70,11 +79,15 @@ class Messages:
     async def accept(self, copies: Sequence[NewMessage]) -> list[bool]:
         """True for those that are new, once all are written. A slice is written or not: what is lost is sent again."""
         if 0 < len(copies) <= _SCRIPT:
-            return [answer == b"new" for answer in await self._script.call("accept", *words_of(copies, self._keep))]
+            fresh = [answer == b"new" for answer in await self._script.call("accept", *words_of(copies, self._keep))]
+            _traced(copies, fresh)
+            return fresh
         slices_of = [words_of(some, self._keep) for some in whole(copies, _SCRIPT, lambda one: one.first_ref)]
         bulk = len(slices_of) > 1  # they stay in their order
         found = await asyncio.gather(*(self._script.call("accept", *one, bulk=bulk) for one in slices_of))
-        return [answer == b"new" for answers in found for answer in answers]
+        fresh = [answer == b"new" for answers in found for answer in answers]
+        _traced(copies, fresh)
+        return fresh
 
     async def claim(self, ref: str, token: str, lease: float) -> MessageClaim:
         """Take the message for `lease` seconds."""

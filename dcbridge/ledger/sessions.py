@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, cast
 
+from dcbridge.ledger.jobs import INBOUND
 from dcbridge.ledger.leases import Worker
 from dcbridge.ledger.script import Script, ms, word
 from dcbridge.ledger.tasks import NewTask
+from dcbridge.tracing import switch
 
 KEPT = 600.0  # seconds that an arrival is remembered whose answer may not have been read
 _SLICE = 500
@@ -56,7 +58,10 @@ class Sessions:
         answer = await self._script.call(
             "arrive", digest, session, ms(KEPT), t.id, t.job, t.lane, t.payload, t.trace_id, provider, ms(ttl)
         )
-        return cast(Arrived, word(answer))
+        how = cast(Arrived, word(answer))
+        if how == "new":
+            switch.created(INBOUND, [(t.id, t.trace_id)])
+        return how
 
     async def read(self, session: str, digests: Sequence[str]) -> None:
         """The SMSC has read the answers to these."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from dcbridge.ledger.entries import TaskClaim, read_claim
 from dcbridge.ledger.fields import TaskEntry
+from dcbridge.ledger.jobs import INBOUND, JOBS
 from dcbridge.ledger.script import Retention, Script, ms, slices, word
+from dcbridge.tracing import switch
 
 _SCRIPT = 64  # tasks that one script takes
 MOST_WAITING = 10_000  # messages of which pieces are missing, of all consumers
@@ -58,13 +60,21 @@ class Tasks:
         for some in slices(tasks, _SCRIPT):
             flat = [word for t in some for word in t.words]
             calls.append(self._script.record("task_put", *flat, bulk=bulk))
-        return [answer == b"new" for answers in await asyncio.gather(*calls) for answer in answers]
+        fresh = [answer == b"new" for answers in await asyncio.gather(*calls) for answer in answers]
+        if switch.current() is not None:
+            for task, new in zip(tasks, fresh, strict=True):
+                if new:
+                    switch.created(JOBS[task.job].queue, [(task.id, task.trace_id)])
+        return fresh
 
     async def put_piece(self, piece: NewPiece, wait: float, keep: float) -> str:
         """new, joined, or again. `wait`: seconds for the others to come. `keep`: as of `done`."""
         p = piece
         words = (p.id, p.set, p.number, p.count, p.channel_id, p.lane, p.trace_id, p.head, p.text)
-        return word(await self._script.record("piece_put", *words, ms(wait), ms(keep), MOST_WAITING))
+        answer = word(await self._script.record("piece_put", *words, ms(wait), ms(keep), MOST_WAITING))
+        if answer == "new":
+            switch.created(INBOUND, [(p.id, p.trace_id)])
+        return answer
 
     async def claim(self, task_id: str, token: str, lease: float) -> TaskClaim:
         """Take the task for `lease` seconds."""

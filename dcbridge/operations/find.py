@@ -71,7 +71,7 @@ async def _test(session: Session, given: str, channel: str | None) -> Callable[[
         wanted.add(tokens.of(given))
 
     def fits(facts: Mapping[str, str]) -> bool:
-        if given in facts.values() or facts.get(_LANE) in lanes:
+        if given in facts.values() or split(facts.get(_TRACE, ""))[0] == given or facts.get(_LANE) in lanes:
             return True
         return bool(tokens and wanted and _TO in facts and tokens.of(facts[_TO]) in wanted)
 

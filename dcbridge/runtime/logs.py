@@ -28,6 +28,7 @@ from structlog.contextvars import get_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from dcbridge.printable import printable, printable_lines, safe_json
+from dcbridge.tracing import ids, switch
 
 WITHHELD = "[withheld]"
 LONGEST = 512  # characters of one value; what is longer is cut before anything looks at it
@@ -263,7 +264,20 @@ def _guard(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
             guarded[key] = WITHHELD
         else:
             guarded[key] = value if _is_plain(value) else _plain_value(value)
+    if guarded.get("trace"):
+        _name_trace(guarded)
     return guarded
+
+
+def _name_trace(line: dict[str, Any]) -> None:
+    """The trace without the mark that the ledger may hold, and where there are spans, as these name it."""
+    trace = line["trace"]
+    if not isinstance(trace, str):
+        return
+    if ":" in trace:
+        line["trace"] = ids.split(trace)[0]
+    if switch.current() is not None:
+        line["trace_id"] = f"{ids.trace_id_of(trace):032x}"
 
 
 def _for_a_terminal(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -18,6 +18,7 @@ from dcbridge.http.connections import OPERATORS, Limits
 from dcbridge.http.known_hosts import read_names
 from dcbridge.settings.problems import ConfigurationError, Path, Problem, did_you_mean, explain, refuse
 from dcbridge.settings.redis_url import read_address
+from dcbridge.tracing import switch
 
 PREFIX = "DCBRIDGE_"
 _BUCKET = re.compile(r"https?://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?", re.ASCII)
@@ -156,6 +157,17 @@ class Settings(BaseSettings):
     )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = Field(
         "info", description="Lowest level that is logged."
+    )
+
+    tracing: bool = Field(
+        False,
+        description="Whether spans are sent to a collector of OpenTelemetry; where to is what the OTEL_… variables of"
+        " the environment say. Needs the extra `otel`.",
+    )
+    tracing_propagate: bool = Field(
+        False,
+        description="Whether requests to providers, subscribers and Genesys carry the trace in `traceparent`; by"
+        " default only Genesys gets its own trace id back.",
     )
 
     concurrency: int = Field(200, ge=1, le=10_000, description="Messages that one worker processes at the same time.")
@@ -316,6 +328,8 @@ class Settings(BaseSettings):
             )
         if self.public_port and self.public_port == self.operator_port and self._hosts_meet():
             complaints.append((("operator_port",), "should differ from public_port, or listen on another address"))
+        if self.tracing and not switch.installed():
+            complaints.append((("tracing",), "needs the extra `otel`: pip install 'dcbridge[otel]'"))
         complaints += self._about_tls() + self._about_mail() + self._about_blobs()
         refuse(*complaints)
         return self

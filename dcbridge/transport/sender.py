@@ -25,6 +25,7 @@ from dcbridge.http.client_connection import HEADERS, LINE_LIMIT, BrokenHead, Con
 from dcbridge.http.deadlines import Deadlines
 from dcbridge.http.unpacking import Unpackable, unpack
 from dcbridge.providers.base import Answer, MailRequest, Request, SmppRequest
+from dcbridge.tracing import switch
 from dcbridge.transport.resolver import resolver_of
 from dcbridge.transport.smpp import Sessions, Turn
 from dcbridge.transport.smtp import send_mail
@@ -164,9 +165,11 @@ class Sender:
         `turn` is asked before the first byte where a request has waited for others, and what it raises is raised.
         """
         if isinstance(request, MailRequest):
-            return await send_mail(request)
+            with switch.asking("SMTP send", **{"network.protocol.name": "smtp"}):
+                return await send_mail(request)
         if isinstance(request, SmppRequest):
-            return await self.smpp.submit(request, turn)
+            with switch.asking("SMPP submit_sm", **{"network.protocol.name": "smpp"}):
+                return await self.smpp.submit(request, turn)
         return await self.http(request)
 
     @asynccontextmanager
@@ -175,7 +178,12 @@ class Sender:
 
         `most` should not be above the sender's `answer_limit`, at twice of which a connection is closed.
         """
-        response = await self._head(request, request.content)
+        if (tracing := switch.current()) is None:
+            response = await self._head(request, request.content)
+        else:
+            with tracing.asking(*_asked(request)):
+                response = await self._head(request, request.content)
+                tracing.answered_by(response.status_code if isinstance(response, httpx.Response) else response.status)
         if isinstance(response, httpx.Response):  # a head that cannot be read, with a status that says enough
             raise OutcomeUnknown(f"http {response.status_code}")
         try:
@@ -190,6 +198,14 @@ class Sender:
         The status decides, whatever becomes of the body: Undecodable for one of 2xx whose body cannot be read whole,
         no body for any other. Raises AccountFault for an address that the guard refuses.
         """
+        if (tracing := switch.current()) is None:
+            return await self._whole(request, body)
+        with tracing.asking(*_asked(request)):
+            response = await self._whole(request, body)
+            tracing.answered_by(response.status_code)
+            return response
+
+    async def _whole(self, request: httpx.Request, body: AsyncIterable[bytes] | None) -> httpx.Response:
         begun: list[aiohttp.ClientResponse] = []
         try:
             return await self._deadlines.within(
@@ -245,6 +261,8 @@ class Sender:
             raise RuntimeError("Sender is used inside `async with`, or after open()")
         ours = _OURS_TO_SAY if isinstance(content, bytes) else _HOST  # it cannot know the length of what is streamed
         headers = [(n.decode("ascii"), v.decode("latin-1")) for n, v in request.headers.raw if n.lower() not in ours]
+        if (tracing := switch.current()) is not None:
+            headers += tracing.headers()
         return await self._session.request(
             request.method, _address(str(request.url)), headers=headers, data=content, allow_redirects=False
         )
@@ -258,6 +276,17 @@ class Sender:
                 raise Unpackable("too long")
         packed = response.headers.getall("Content-Encoding", ())
         return unpack(bytes(came), ",".join(packed), self.answer_limit) if packed else bytes(came)
+
+
+def _asked(request: httpx.Request) -> tuple[str, dict[str, str | int | float | bool | None]]:
+    """Name and attributes of the span of a request: never its path or query, which may name a consumer."""
+    url = request.url
+    return request.method, {
+        "http.request.method": request.method,
+        "server.address": url.host,
+        "server.port": url.port or {"http": 80, "https": 443}.get(url.scheme),
+        "url.scheme": url.scheme,
+    }
 
 
 def _headers(response: aiohttp.ClientResponse) -> list[tuple[bytes, bytes]]:

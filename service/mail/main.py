@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger, probe
 from dcbridge.runtime.gc_tuning import tune_gc
-from dcbridge.runtime.metrics import Metrics
+from dcbridge.runtime.metrics import VERSION, Metrics
 from dcbridge.runtime.redis_report import log_redis_problems
 from dcbridge.runtime.reload import Reload
 from dcbridge.runtime.scrape import Scrape
@@ -24,6 +24,7 @@ from dcbridge.settings.problems import ConfigurationError, Problem
 from dcbridge.settings.process import Settings
 from dcbridge.store.connection import connect
 from dcbridge.store.durability import Durable
+from dcbridge.tracing import switch
 from service.imap import pollers
 from service.mail.session import Rules, Session
 from service.mail.taker import LedgerTaker
@@ -120,6 +121,8 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
 
 async def serve(settings: Settings, configuration: Configuration) -> None:
     """As `run`, in a loop that is there already."""
+    if settings.tracing:
+        switch.start("dcbridge-mail-in", VERSION, tell=settings.tracing_propagate)
     metrics = Metrics()
     redis = connect(settings)
     bucket = None
@@ -177,6 +180,7 @@ async def serve(settings: Settings, configuration: Configuration) -> None:
     if bucket is not None:
         await bucket.close()
     await redis.aclose()
+    await asyncio.to_thread(switch.stop)
     log.info("mail_in_stopped")
 
 
