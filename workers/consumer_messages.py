@@ -154,6 +154,7 @@ async def _not_posted(
     """`content`: what becomes a dead letter."""
     channel_id, attempt = claimed.entry.channel_id, claimed.entry.attempts
     platform = ctx.platforms.of(channel_id)
+    switch.failed(error.outcome, error.code)
     ctx.metrics.consumer_messages.labels(channel_id, error.outcome).inc()
     if error.page:
         ctx.metrics.faults.labels(error.outcome, platform.name).inc()

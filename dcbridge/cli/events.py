@@ -36,6 +36,7 @@ from dcbridge.operations.session import Session
 from dcbridge.operations.wording import format_duration, utc
 from dcbridge.printable import printable
 from dcbridge.settings.process import DAY
+from dcbridge.tracing.ids import split
 
 app = typer.Typer(help="Interaction events: list, tail, replay.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -304,5 +305,5 @@ def _as_json(kept: StoredEvent) -> dict[str, Any]:
         "sequence": e.sequence,
         "received_at": utc(e.received_at.timestamp()),
         "own": e.own,
-        "trace": kept.trace_id,
+        "trace": split(kept.trace_id)[0],
     }

@@ -16,11 +16,12 @@ from dcbridge.operations.session import Progress, Session, unwatched
 from dcbridge.providers.callback import consumer_lane, consumer_task_id
 from dcbridge.providers.phone import plain, spellings
 from dcbridge.runtime.logs import TOKEN_LENGTH, Tokens
+from dcbridge.tracing.ids import split
 
 MOST = 1000  # members of one conversation, and finds of one search, that are told of
 PARTS = 12  # of a long text, whose provider ids are compared
-_LANE, _TO = MessageEntry.lane.wire, MessageEntry.to_id.wire
-_FIELDS = (_LANE, MessageEntry.trace_id.wire, _TO, *(f"{MessageEntry.provider_id.wire}{part}" for part in range(PARTS)))
+_LANE, _TO, _TRACE = MessageEntry.lane.wire, MessageEntry.to_id.wire, MessageEntry.trace_id.wire
+_FIELDS = (_LANE, _TRACE, _TO, *(f"{MessageEntry.provider_id.wire}{part}" for part in range(PARTS)))
 
 
 def is_address(given: str) -> bool:

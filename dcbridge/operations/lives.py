@@ -24,6 +24,7 @@ from dcbridge.operations.session import Session
 from dcbridge.operations.wording import utc
 from dcbridge.runtime.logs import Tokens
 from dcbridge.settings.process import Settings
+from dcbridge.tracing.ids import split
 
 _REF = re.compile(r"[0-9a-f]{24}(-[0-9]{1,3})?")
 _JOBS = {"consumer": "a consumer message", "mail": "a mail"}
@@ -96,7 +97,7 @@ async def _message(session: Session, ref: str) -> Life | None:
         "caused by": entry.cause,
         "channel": entry.channel_id,
         "message id": entry.message_id,
-        "trace id": entry.trace_id,
+        "trace id": split(entry.trace_id)[0],
         "consumer": _consumer(session.settings, entry),
         "attempts": entry.total_attempts,
         "provider": _provider(entry),
@@ -125,7 +126,7 @@ async def _task(ledger: Ledger, task_id: str) -> Life | None:
         "state": entry.state,
         "what": _JOBS.get(entry.job, "a provider's callback"),
         "channel": entry.channel_id,
-        "trace id": entry.trace_id,
+        "trace id": split(entry.trace_id)[0],
         "attempts": entry.attempts,
         "last code": entry.last_code,
         "files": [_file(one) for _, one in sorted((await ledger.uploads.of(task_id)).items())],
