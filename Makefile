@@ -69,12 +69,13 @@ $(TEST_READY): requirements/test.txt $(RUN_READY)
 # allows; `upgrade` takes the newest.
 COMPILE = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	--no-emit-find-links --no-annotate --quiet $(UPGRADE)
+IMAGE := $(addprefix --extra ,console doctor otel amqp nats kafka)
 upgrade: UPGRADE := --upgrade
 lock upgrade: $(TEST_READY)
 	$(PIP) --upgrade uv
 	$(COMPILE) pyproject.toml --output-file requirements/run.txt
-	$(COMPILE) pyproject.toml --extra console --extra doctor --extra amqp --extra nats --extra kafka --output-file requirements/image.txt
-	$(COMPILE) pyproject.toml --extra trial --extra console --extra doctor --extra amqp --extra nats --extra kafka --output-file requirements/trial.txt
+	$(COMPILE) pyproject.toml $(IMAGE) --output-file requirements/image.txt
+	$(COMPILE) pyproject.toml --extra trial $(IMAGE) --output-file requirements/trial.txt
 	$(COMPILE) --group build --output-file requirements/build.txt
 	$(COMPILE) --group lock --output-file requirements/uv.txt
 	$(COMPILE) pyproject.toml --extra dev --group build --output-file requirements/dev.txt

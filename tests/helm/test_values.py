@@ -81,6 +81,8 @@ def another(name: str) -> tuple[Any, str]:
     if "enum" in field:
         word = next(word for word in field["enum"] if word != field.get("default"))
         return word, word
+    if field["type"] == "boolean":
+        return not field["default"], str(not field["default"]).lower()
     if field["type"] == "integer":
         most = field.get("maximum", 10**9)
         number = min(max(field.get("minimum", 0), 3) + at, most) + 1_000_000 * (most > 2 * 10**6)
