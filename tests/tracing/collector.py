@@ -41,7 +41,7 @@ class Collector(ThreadingHTTPServer):
         self.sick = sick
         self.raw: list[bytes] = []
         self.paths: list[str] = []
-        self.written = 0  # bytes of an answer without end
+        self.most = 0  # bytes that went out of one answer without end
         self.ending = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, daemon=True)
 
@@ -121,13 +121,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(1 << 40))
         self.end_headers()
-        piece = b"x" * 65536
+        piece, written = b"x" * 65536, 0
         try:
-            while not self.server.ending.is_set() and self.server.written < 1 << 28:
+            while not self.server.ending.is_set() and written < 1 << 28:
                 self.wfile.write(piece)
-                self.server.written += len(piece)
+                written += len(piece)
         except OSError:
             self.close_connection = True
+        self.server.most = max(self.server.most, written)
 
     def log_message(self, format: str, *_: object) -> None:
         pass

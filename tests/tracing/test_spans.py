@@ -126,7 +126,7 @@ def test_what_the_sender_decided_holds_in_the_workers_too(
 def test_receipts_of_one_request_stay_in_their_own_traces(made: Made) -> None:
     with pytest.raises(Refused), switch.together("receipts", [("a", TRACE), ("b", "another")]), switch.asking("POST"):
         raise Refused("350")
-    first, second = made.named("process receipts") if made.named("process receipts")[0].links == () else ()
+    first, second = sorted(made.named("process receipts"), key=lambda span: len(span.links))
     assert hexes(first)[0] == TRACE
     assert hexes(second)[0] == f"{ids.trace_id_of('another'):032x}"
     assert [link.context for link in second.links] == [first.context]
@@ -203,7 +203,7 @@ def test_a_sick_collector_holds_up_nobody(monkeypatch: pytest.MonkeyPatch, sick:
         switch.stop()
         assert time.monotonic() - began < 20
         assert set(collector.paths) == {"/v1/traces"}
-        assert collector.written < 1 << 24
+        assert collector.most < 1 << 25  # what the kernel takes of it
     assert threading.active_count() <= threads + 4
 
 
