@@ -203,7 +203,7 @@ def test_a_sick_collector_holds_up_nobody(monkeypatch: pytest.MonkeyPatch, sick:
         switch.stop()
         assert time.monotonic() - began < 20
         assert set(collector.paths) == {"/v1/traces"}
-        assert collector.most < 1 << 25  # what the kernel takes of it
+        assert collector.most < 1 << 27  # what the kernel takes of it
     assert threading.active_count() <= threads + 4
 
 
