@@ -165,9 +165,9 @@ def not_signed(ctx: ServiceContext, name: str, wrong: str) -> Refusal:
     return Refusal(401, "signature refused", f"{header} is missing or wrong")
 
 
-def signed(ctx: ServiceContext, name: str, places: Iterable[int]) -> None:
+def signed(ctx: ServiceContext, name: str, places: Iterable[int], secrets: Iterable[bytes]) -> None:
     """Counts a right signature, and the place of each secret that was needed."""
     ctx.metrics.signatures.labels("webhook", name, "valid").inc()
-    ctx.presence.signed(name)
+    ctx.presence.signed(name, secrets)
     for place in places:
         ctx.metrics.secret_uses.labels(name, str(place)).inc()

@@ -15,6 +15,7 @@ import uvloop
 from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
+from dcbridge.config.signing import signing_secrets
 from dcbridge.http.connections import Limits, public_connections
 from dcbridge.ledger import Ledger, probe
 from dcbridge.ledger.layout import Layout, WrongLayout, require_sync
@@ -91,6 +92,10 @@ async def serve(settings: Settings, configuration: Configuration, place: Place |
         tokens=Tokens(settings.token_key.get_secret_value().encode()),
         metrics=metrics,
     )
+
+    if journal is not None:
+        ctx.presence.look_at_journal = journal.seen
+    ctx.presence.knows((one.at, one.value) for one in signing_secrets(configuration))
 
     async def ready() -> bool:
         """Redis answers; or it did before and the journal takes callbacks, which must not be turned away unread."""

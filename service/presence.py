@@ -6,15 +6,18 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from redis.exceptions import RedisError
 
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.services import EVERY, Service, Signatures
+from dcbridge.ledger.services import EVERY, Journal, Service, Signatures, secret_mark
 from dcbridge.runtime.metrics import VERSION
 from service.refusals import RefusalCounts
+
+LOOK_WITHIN = 2.0  # seconds
 
 
 @dataclass(slots=True)
@@ -24,12 +27,38 @@ class Presence:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
     started: float = field(default_factory=time.time)
     seen: dict[str, Signatures] = field(default_factory=dict)
+    journal: Journal = field(default_factory=Journal)
+    look_at_journal: Callable[[], Awaitable[Journal]] | None = None
+    # When each secret was used last, by endpoint and mark; what was not told yet of them.
+    used: dict[tuple[str, str], float] = field(default_factory=dict)
+    untold: dict[tuple[str, str], float] = field(default_factory=dict)
+    _marks: dict[bytes, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     refusals: RefusalCounts = field(default_factory=RefusalCounts)
 
-    def signed(self, endpoint: str) -> None:
+    def knows(self, secrets: Iterable[tuple[str, bytes]]) -> None:
+        """All that are configured, live and retired, each with its endpoint."""
+        for endpoint, secret in secrets:
+            self.used.setdefault((endpoint, self._mark(secret)), 0.0)
+        self.untold |= self.used
+
+    def signed(self, endpoint: str, secrets: Iterable[bytes] = ()) -> None:
         """A signature was right."""
         self.seen[endpoint] = Signatures(valid_at=self.clock())
+        self.signed_with(endpoint, secrets)
+
+    def signed_with(self, endpoint: str, secrets: Iterable[bytes]) -> None:
+        """Somebody uses these secrets, live or retired. What is not configured is not noted."""
+        for secret in secrets:
+            place = (endpoint, self._mark(secret))
+            if place in self.used:
+                self.used[place] = self.untold[place] = self.clock()
+
+    def _mark(self, secret: bytes) -> str:
+        mark = self._marks.get(secret)
+        if mark is None:
+            mark = self._marks[secret] = secret_mark(secret)
+        return mark
 
     def refused(self, endpoint: str, why: str) -> None:
         now, before = self.clock(), self.seen.get(endpoint, Signatures())
@@ -39,16 +68,22 @@ class Presence:
         self.refusals.note(endpoint, why)
 
     def service(self) -> Service:
-        return Service(self.name, VERSION, self.started, signatures=dict(self.seen))
+        return Service(self.name, VERSION, self.started, signatures=dict(self.seen), journal=self.journal)
 
 
 async def keep_telling(presence: Presence, ledger: Ledger) -> None:
     """Every few seconds, until cancelled. A Redis that is away is told when it is back."""
     while True:
+        if presence.look_at_journal:
+            with suppress(TimeoutError, OSError):  # of a disk that hangs, the last look is told
+                async with asyncio.timeout(LOOK_WITHIN):
+                    presence.journal = await presence.look_at_journal()
+        secrets, presence.untold = presence.untold, {}
         try:
-            await ledger.once.services.here(presence.service())
+            await ledger.once.services.here(presence.service(), secrets)
             await report_refusals(presence, ledger)
         except (RedisError, OSError):
+            presence.untold = secrets | presence.untold
             await asyncio.sleep(1.0)
             continue
         await asyncio.sleep(EVERY)

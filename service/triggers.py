@@ -109,7 +109,7 @@ class Triggers:
             raise Refusal(401, "signature refused", "webhook-id, webhook-timestamp or webhook-signature is wrong")
         ctx.metrics.signatures.labels("trigger", at, "valid").inc()
         ctx.metrics.secret_uses.labels(at, str(place)).inc()
-        ctx.presence.signed(at)
+        ctx.presence.signed(at, [self._keys[name][place]] if place is not None else ())
 
 
 def _header(request: Request, name: bytes) -> bytes:

@@ -14,7 +14,7 @@ import structlog
 from dcbridge.config.genesys_cloud import DIGITAL_CHANNELS, OPEN_MESSAGING
 from dcbridge.config.models import Configuration
 from dcbridge.genesys import cloud, payloads
-from dcbridge.genesys.signature import Given, matching, which_kind_of_wrong
+from dcbridge.genesys.signature import RETIRED, Given, matching, which_kind_of_wrong
 from dcbridge.intake import batch_id, read
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.intake import Intake, accept
@@ -95,9 +95,24 @@ def _signed_with(ctx: ServiceContext, request: Request, header: Given, raw: byte
     found = matching(header, raw, possible)
     if not found:
         elsewhere = [secret for name, its in ctx.configuration.secrets_at.items() if name != endpoint for secret in its]
-        wrong = which_kind_of_wrong(header, raw, possible, ctx.configuration.retired_at[endpoint], elsewhere)
-        raise not_signed(ctx, endpoint, wrong)
+        raise _no_secret(ctx, endpoint, header, raw, possible, ctx.configuration.retired_at[endpoint], elsewhere)
     return found
+
+
+def _no_secret(
+    ctx: ServiceContext,
+    name: str,
+    header: Given,
+    raw: bytes,
+    secrets: Iterable[bytes],
+    retired: Collection[bytes],
+    elsewhere: Iterable[bytes],
+) -> Refusal:
+    """A retired secret that is still used is noted."""
+    wrong = which_kind_of_wrong(header, raw, secrets, retired, elsewhere)
+    if wrong == RETIRED:
+        ctx.presence.signed_with(name, matching(header, raw, retired))
+    return not_signed(ctx, name, wrong)
 
 
 def _perhaps(configuration: Configuration, body: bytes, endpoint: str) -> set[bytes]:
@@ -117,14 +132,15 @@ def _perhaps(configuration: Configuration, body: bytes, endpoint: str) -> set[by
 
 def _may_name(ctx: ServiceContext, endpoint: str, secrets: frozenset[bytes], named: Iterable[str]) -> None:
     """A channel with secrets of its own takes no other's. Raises Refusal 401."""
-    places = set()
+    places, used = set(), set()
     for channel_id in named:
         own = ctx.configuration.secrets_for(endpoint, channel_id)
         place = next((place for place, secret in enumerate(own) if secret in secrets), None)
         if place is None:
             raise not_signed(ctx, endpoint, "no secret matches")
         places.add(place)
-    signed(ctx, endpoint, places)
+        used.add(own[place])
+    signed(ctx, endpoint, places, used)
 
 
 async def interactions(ctx: ServiceContext, request: Request) -> Outcome:
@@ -141,8 +157,8 @@ async def interactions(ctx: ServiceContext, request: Request) -> Outcome:
     if not found:
         retired = [secret.get_secret_value().encode() for secret in known.retired_secrets]
         elsewhere = [secret for its in ctx.configuration.secrets_at.values() for secret in its]
-        raise not_signed(ctx, name, which_kind_of_wrong(header, raw, secrets, retired, elsewhere))
-    signed(ctx, name, [next(place for place, secret in enumerate(secrets) if secret in found)])
+        raise _no_secret(ctx, name, header, raw, secrets, retired, elsewhere)
+    signed(ctx, name, [next(place for place, secret in enumerate(secrets) if secret in found)], found)
     body = unpacked(request.encodings, raw, ctx.settings.body_limit)
     try:
         operation, events = payloads.read_interactions(body)

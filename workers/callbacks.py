@@ -222,6 +222,7 @@ async def _apply_together(ctx: WorkerContext, updates: Sequence[DeliveryUpdate],
         if isinstance(result, BaseException):
             raise result
         gone += result
+    await ctx.ledger.heard.note(one.provider for one in updates)
     await _bury_unknown(ctx, gone, claimed)
     return not wait
 

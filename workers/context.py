@@ -121,6 +121,7 @@ class WorkerContext:
             except OtherKey:
                 raise ConfigurationError([Problem("DCBRIDGE_TOKEN_KEY", 0, OTHER_KEY)]) from None
         await self.ledger.pacing.announce(now.limits())
+        await self.ledger.heard.listen(now.providers)
         await self.ledger.quiet.announce(now.quiet_fingerprints())
         if now.own_channels:
             await self.ledger.own.tidy()

@@ -122,7 +122,7 @@ async def _record_failure(
         retry = ctx.configuration.retry
         later = failures.kept_by(ctx, platform, error)
         delays = {o.ref: failures.wait(retry, o.tries + 1, later) for o in owed}
-        await ctx.ledger.receipts.again(channel_id, delays)
+        await ctx.ledger.receipts.again(channel_id, delays, error.code)
         for o in owed:
             ctx.metrics.receipts.labels(_label(ctx, channel_id), o.status, error.outcome).inc()
         log.warning(

@@ -243,7 +243,7 @@ def _why(head: Head) -> str:
 def _rest(status: Status) -> Text:
     books, letters = status.books, status.books.dead_letters
     words = [
-        f"dead letters: {letters:,}" + (f", the newest {format_age(status.newest_letter_age)} old" if letters else "")
+        f"dead letters: {letters:,}" + (f", the newest {format_age(status.letters.newest_age)} old" if letters else "")
     ]
     waiting = ", ".join(f"{name} {count:,}" for name, count in books.tasks.items())
     words.append(f"waiting tasks: {waiting}")

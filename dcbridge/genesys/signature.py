@@ -24,6 +24,7 @@ _HEX_DIGITS = {name: 2 * algorithm().digest_size for name, algorithm in _ALGORIT
 
 # Bodies up to this size are tried in other ways too, to say what is wrong with a signature.
 DIAGNOSED = 1 << 16
+RETIRED = "matches a retired secret"
 _HEX = re.compile(rb"[0-9a-f]+")
 
 
@@ -120,7 +121,7 @@ def which_kind_of_wrong(
         return any(_matches(header, payload, secret) for secret in candidates)
 
     if len(retired) * len(body) <= 64 * DIAGNOSED and matches(retired, body):
-        return "matches a retired secret"
+        return RETIRED
     if len(body) <= DIAGNOSED and len(elsewhere) <= 64 and matches(elsewhere - secrets, body):
         return "matches a secret of another endpoint"
     if len(body) > DIAGNOSED or len(secrets) > 64:

@@ -24,6 +24,7 @@ from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.deliveries import Deliveries
 from dcbridge.ledger.entries import Claimed, Decision, MessageClaim, OwedReceipt, Swept, TaskClaim
 from dcbridge.ledger.events import Events
+from dcbridge.ledger.heard import Heard
 from dcbridge.ledger.layout import Layout
 from dcbridge.ledger.leases import Leases, Worker
 from dcbridge.ledger.lookups import Lookups
@@ -37,6 +38,7 @@ from dcbridge.ledger.patience import Patience
 from dcbridge.ledger.pauses import Pauses
 from dcbridge.ledger.quiet import Quiet
 from dcbridge.ledger.receipts import Receipts
+from dcbridge.ledger.refusals import Refusals
 from dcbridge.ledger.requests import Requests
 from dcbridge.ledger.routes import Routes
 from dcbridge.ledger.script import Retention, Script, ms
@@ -114,6 +116,7 @@ class Ledger:
         self.controls = Controls(script)
         self.dead_letters = DeadLetters(script, keep)
         self.events = Events(script, keep)
+        self.heard = Heard(script)
         self.layout = Layout(script)
         self.leases = Leases(script, worker)
         self.lookups = Lookups(script, keep)
@@ -126,6 +129,7 @@ class Ledger:
         self.quiet = Quiet(script, keep)
         self.receipts = Receipts(script, keep)
         self.requests = Requests(script)
+        self.refusals = Refusals(script)
         self.routes = Routes(script)
         self.services = Services(script)
         self.sessions = Sessions(script, worker)

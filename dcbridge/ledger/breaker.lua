@@ -4,7 +4,7 @@
 --                          dcb:breakers their names
 --   dcb:failing:<provider> conversation -> ms when it began to fail; it leaves with its next success
 --   dcb:took:<provider>    successes, a sliding count: the current period, successes in it and in the one before (fields.py)
---   dcb:openings:<provider> when it was opened, during the last hour
+--   dcb:openings:<provider> when it was opened, during the last hour, and the code that did it
 --   dcb:parked:<provider>  ref -> ms accepted, while the breaker is open
 --
 -- What is counted is conversations, not attempts: one that fails again and again is one conversation, and has counted
@@ -95,7 +95,7 @@ local function open_breaker(provider, code, first)
   redis.call('HSET', 'dcb:breaker:' .. provider, 'since', now, 'why', code, 'wait', first, 'probe', now + first)
   redis.call('SADD', 'dcb:breakers', provider)
   redis.call('HINCRBY', 'dcb:counts', 'breaker_opened', 1)
-  redis.call('ZADD', openings, now, now .. '-' .. redis.call('ZCARD', openings))
+  redis.call('ZADD', openings, now, now .. '-' .. redis.call('ZCARD', openings) .. ' ' .. string.sub(code, 1, 60))
   redis.call('ZREMRANGEBYSCORE', openings, '-inf', now - HOUR)
   redis.call('PEXPIRE', openings, HOUR)
   blocked_read[provider] = nil

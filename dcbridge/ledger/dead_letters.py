@@ -85,13 +85,25 @@ class DeadLetters:
         found = cast(list[bytes], await self._redis.zrangebyscore("dcb:dead", low, "+inf"))
         return [one.decode() for one in (reversed(found) if newest_first else found)]
 
-    async def count(self, since: float) -> int:
+    async def some_of_the_newest(self, limit: int) -> list[str]:
+        """By age."""
+        found = cast(list[bytes], await self._redis.zrange("dcb:dead", -limit, -1))
+        return [one.decode() for one in found]
+
+    async def count(self, since: float = 0.0) -> int:
         """Those that were written since then, in seconds since 1970."""
         return int(await self._redis.zcount("dcb:dead", int(since * 1000), "+inf"))
 
     async def newest(self) -> float | None:
         """When the newest was written, in seconds since 1970."""
-        found: Any = await self._redis.zrange("dcb:dead", -1, -1, withscores=True)
+        return await self._written(-1)
+
+    async def oldest(self) -> float | None:
+        """When the oldest was written, in seconds since 1970."""
+        return await self._written(0)
+
+    async def _written(self, place: int) -> float | None:
+        found: Any = await self._redis.zrange("dcb:dead", place, place, withscores=True)
         return found[0][1] / 1000 if found else None
 
     async def read(self, ids: Sequence[str]) -> AsyncIterator[DeadLetter | None]:

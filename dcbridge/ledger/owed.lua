@@ -2,11 +2,30 @@
 --
 --   dcb:receipts:<channel> ref -> ms due            dcb:owed    channel -> ms when the first of them is due, or earlier
 --   dcb:receipts-woken:<channel>   ms when a job for them was queued
+--   dcb:refusing           "r/<channel>" or "c/<channel>" -> "<ms of the first> <ms of the last> <requests> <code of the last>":
+--                          receipts, and consumers' messages, that the platform does not take; until it takes one
 --
 -- A sweep looks at the channels that are due, not at all that exist. One that an older version has written to is found
 -- by a walk over all channels, a few in each sweep.
 
 local WALK = 40 -- channels of the walk that a sweep looks at
+local MOST_REFUSING = 1000 -- channels, twice
+local REFUSED_FOR = 86400000 -- ms after the last one of all that they are remembered
+
+-- `what`: r or c. What the platform answered about this channel was no good.
+function owed.refused(what, channel, code)
+  local field = what .. '/' .. channel
+  local was = redis.call('HGET', 'dcb:refusing', field)
+  if not was and redis.call('HLEN', 'dcb:refusing') >= 2 * MOST_REFUSING then return end
+  local since, count = string.match(was or '', '^(%d+) %d+ (%d+) ')
+  redis.call('HSET', 'dcb:refusing', field,
+    string.format('%.0f %.0f %d %s', tonumber(since) or now, now, (tonumber(count) or 0) + 1, string.sub(code, 1, 60)))
+  redis.call('PEXPIRE', 'dcb:refusing', REFUSED_FOR)
+end
+
+function owed.taken(what, channel)
+  redis.call('HDEL', 'dcb:refusing', what .. '/' .. channel)
+end
 
 function owed.wake(channel)
   local key = 'dcb:receipts-woken:' .. channel

@@ -53,11 +53,14 @@ function verbs.receipts_done()
     redis.call('HDEL', key, F.sender_id, F.to_id)
     redis.call('PEXPIRE', key, a.keep_ms)
   end
+  owed.taken('r', a.channel)
   return #ARGV + 1 - each.from
 end
 
--- @verb receipts_again channel (ref delay_ms)… -> 1
+-- @verb receipts_again channel code (ref delay_ms)… -> 1
+-- `code`: of the answer to the request in which they were.
 function verbs.receipts_again()
+  if a.code ~= '' then owed.refused('r', a.channel, a.code) end
   for i = each.from, #ARGV, each.size do
     if redis.call('ZSCORE', 'dcb:receipts:' .. a.channel, each.ref) then
       redis.call('HINCRBY', 'dcb:m:' .. each.ref, F.receipt_tries, 1)
@@ -73,6 +76,7 @@ end
 function verbs.receipts_refused()
   local channel, ref = a.channel, a.ref
   if redis.call('ZREM', 'dcb:receipts:' .. channel, ref) == 0 then return 'stale' end
+  owed.refused('r', channel, a.code)
   dead_letter('r-' .. ref, K.receipt, channel, a.code, a.raw, tonumber(a.dead_keep_ms))
   redis.call('HSET', 'dcb:m:' .. ref, F.receipt_refused, a.code)
   note('dcb:m:' .. ref, K.receipt, 'refused', a.code)

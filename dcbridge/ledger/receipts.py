@@ -31,12 +31,12 @@ class Receipts:
     async def done(self, channel_id: str, refs: Sequence[str]) -> None:
         await self._script.record("receipts_done", channel_id, self._keep.ended_ms, *refs)
 
-    async def again(self, channel_id: str, delays: Mapping[str, float]) -> None:
-        """Each again after its own delay in seconds."""
+    async def again(self, channel_id: str, delays: Mapping[str, float], code: str = "") -> None:
+        """Each again after its own delay in seconds. `code`: of the answer that refused them, for `refusals`."""
         flat: list[str | int] = []
         for ref, delay in delays.items():
             flat += [ref, ms(delay)]
-        await self._script.record("receipts_again", channel_id, *flat)
+        await self._script.record("receipts_again", channel_id, code, *flat)
 
     async def refused(self, channel_id: str, ref: str, code: str, raw: bytes) -> str:
         """Digital Channels will never take it: a dead letter."""

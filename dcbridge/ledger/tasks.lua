@@ -69,7 +69,8 @@ end
 
 function tasks.leave(id, state, keep_ms)
   local key = 'dcb:t:' .. id
-  local f = redis.call('HMGET', key, F.lane, F.job)
+  local f = redis.call('HMGET', key, F.lane, F.job, F.channel_id)
+  if state == T.done and f[2] == 'consumer' then owed.taken('c', f[3] or '') end
   redis.call('HSET', key, F.state, state, F.ended_at, now)
   tasks.forgets(key)
   redis.call('PEXPIRE', key, keep_ms)
@@ -107,12 +108,14 @@ end
 -- An empty token: the lease must have ended.
 function verbs.task_retry()
   local id, key = a.id, 'dcb:t:' .. a.id
-  local f = redis.call('HMGET', key, F.state, F.token)
+  local f = redis.call('HMGET', key, F.state, F.token, F.job, F.channel_id)
   if f[1] ~= T.running then return 'stale' end
   if a.token == '' then
     if not is_due('t:' .. id) then return 'stale' end
   elseif f[2] ~= a.token then
     return 'stale'
+  elseif f[3] == 'consumer' then
+    owed.refused('c', f[4] or '', a.code)
   end
   tasks.waits(id, tonumber(a.delay_ms), a.code)
   if is_delivery('t:' .. id) then release_delivery_slot(id) end
@@ -124,6 +127,7 @@ function verbs.task_dead()
   local id, key = a.id, 'dcb:t:' .. a.id
   local f = redis.call('HMGET', key, F.token, F.job, F.channel_id)
   if f[1] ~= a.token then return 'stale' end
+  if f[2] == 'consumer' then owed.refused('c', f[3] or '', a.reason) end
   dead_letter('t-' .. id, f[2], f[3], a.reason, a.raw, tonumber(a.dead_keep_ms))
   note(key, 'try', redis.call('HGET', key, F.attempts), 0, 'dead', 0, a.reason)
   tasks.leave(id, T.dead, a.keep_ms)

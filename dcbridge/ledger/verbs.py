@@ -1,7 +1,7 @@
 """The verbs of the ledger's script, by the header that stands above each of them in the Lua files.
 
     -- @verb submitted ref token part count provider_id delivered confirm_ms keep_ms -> State|next|stale
-    -- @verb receipts_again channel (ref delay_ms)… -> 1
+    -- @verb receipts_again channel code (ref delay_ms)… -> 1
 
 What stands behind "…" may come any number of times. The body of a verb says `a.part` for an argument; for those that
 come again and again, `for i = each.from, #ARGV, each.size do … each.ref`. Their places in ARGV are put in when the

@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from dcbridge.ledger.nights import Compared
+from dcbridge.ledger.refusals import Refusal
 from dcbridge.ledger.reports.books import Books
 from dcbridge.ledger.reports.conversations import Lanes
 from dcbridge.ledger.reports.overview import Overview, Provider, Worker
-from dcbridge.ledger.services import Service, together
 from dcbridge.operations.controls import ends_it, told
 from dcbridge.operations.findings import Finding, found
 from dcbridge.operations.session import Session
 from dcbridge.operations.wording import format_age, utc
 from dcbridge.settings.problems import counted
-from dcbridge.store.connection import NOTES, redis_problems
+from dcbridge.store.connection import NOTES, redis_doubts, redis_problems
 
 LATELY = 120.0  # seconds for which a worker that was killed is worth a word; RQ's registry has it for eight minutes
 NEW = 30.0  # seconds that a worker must be older than the store, to have seen another one
 NEWS = 86400.0  # seconds for which a store that was empty is worth a word
 STEP = 5.0  # seconds of a step back of Redis' clock that are worth a word
 RECENT = 1800.0  # seconds for which refused signatures, new dead letters and several versions are worth a word
+SURE = 30.0  # seconds for which a platform that fails may be away for a moment
+UNREPORTED = 900.0  # seconds after which delivery updates are late
+FEW = 5  # messages without a delivery update that say nothing yet
 LATE = 60.0  # seconds that a receipt may be owed, or a job may wait, before that is worth a word
 
 
-@dataclass(frozen=True, slots=True)
-class JournalHere:
-    """The journal, where its folder is on this computer."""
+# Answers that only a person can change: of the account; and, where they are about what dcbridge wrote itself, others.
+_OF_THE_ACCOUNT = re.compile(r"http (?:401|403|3[0-9][0-9])\b|address not allowed")
+_FINAL = re.compile(r"http (?!408|429)4[0-9][0-9]\b")
 
-    bytes_waiting: int
-    set_aside: int  # files
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """Dead letters. `kinds`: of the recent ones, or where there are none of all; of many, the newest count."""
+
+    all: int = 0
+    recent: int = 0
+    oldest_age: float = 0.0
+    newest_age: float = 0.0
+    kinds: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,48 +56,14 @@ class Stranded:
 
 
 async def of_redis(session: Session) -> list[Finding]:
-    return [
+    """What can lose or refuse messages, now or soon."""
+    redis = session.ledger.redis
+    findings = [
         found("redis.unsafe", f"redis: {what}", "dcbridge check")
-        for what in await redis_problems(session.ledger.redis, session.settings)
+        for what in await redis_problems(redis, session.settings)
         if what not in NOTES
     ]
-
-
-def of_services(services: Sequence[Service], now: Overview) -> list[Finding]:
-    """Whether one runs, and what they see of signatures."""
-    findings = []
-    if not any(not one.silent for one in services):
-        says = "no service is running: webhooks and callbacks get no answer"
-        findings.append(found("service.none", says, "dcbridge serve"))
-    findings += [
-        found(
-            "service.silent",
-            f"service {one.name}: last heartbeat {format_age(one.last_heard)} ago; killed, or it cannot reach Redis",
-            "dcbridge status --json",
-            one.name,
-        )
-        for one in services
-        if one.silent and one.last_heard < LATELY
-    ]
-    findings += [
-        found(
-            "signatures.refused",
-            f"{endpoint}: {counted(seen.refused, 'webhook')} refused since {utc(seen.refused_since)[:19]}Z"
-            f" ({seen.why}), and none accepted since then",
-            "dcbridge addresses",
-            endpoint,
-        )
-        for endpoint, seen in together(list(services)).items()
-        if seen.refused and now.at - seen.refused_at < RECENT
-    ]
-    old = [one for one in services if not one.silent and now.at - one.started > RECENT]
-    versions = {one.version for one in old} | {
-        one.version for one in now.workers if one.version and not one.silent and one.alive_for > RECENT
-    }
-    if len(versions) > 1:
-        says = f"several versions run: {', '.join(sorted(versions))}; finish the upgrade"
-        findings.append(found("versions.several", says, "dcbridge status --json"))
-    return findings
+    return findings + [found("redis.filling", f"redis: {what}", "dcbridge check") for what in await redis_doubts(redis)]
 
 
 def of_the_ledger(now: Overview, books: Books) -> list[Finding]:
@@ -169,6 +147,11 @@ def of_providers(now: Overview) -> list[Finding]:
             says = f"{one.name}: nothing has been sent for {format_age(one.open_for)} ({code_words(one.why)});"
             says += f" {one.parked} wait; next attempt {when}"
             findings.append(found("provider.breaker-open", says, more, one.name))
+        elif one.openings:
+            times = "once" if one.openings == 1 else f"{one.openings} times"
+            why = f" ({code_words(one.opened_by)})" if one.opened_by else ""
+            says = f"{one.name}: its breaker opened {times} within the last hour{why}, and is closed now"
+            findings.append(found("provider.breaker-opened", says, more, one.name))
         if one.paused_for > LATE or one.pause.asked > one.paused_for + one.pause.since + LATE:
             says = f"{one.name}: {paused_words(one, now.at)}; dcbridge resume {one.name} ends it"
             findings.append(found("provider.paused", says, f"dcbridge resume {one.name}", one.name))
@@ -215,24 +198,52 @@ def of_channels(books: Books, stranded: Sequence[Stranded], lanes: Lanes) -> lis
     ]
 
 
-def of_journal(journal: JournalHere | None) -> list[Finding]:
-    """The one of this computer."""
+def of_platforms(refusals: Sequence[Refusal], books: Books, at: float) -> list[Finding]:
+    """Receipts and consumers' messages that are refused now. What a person has to mend is told at once."""
+    owing = {one.channel_id for one in books.channels if one.receipts_waiting}
     findings = []
-    if journal and journal.bytes_waiting:
-        says = f"the journal has {journal.bytes_waiting} bytes that are not in Redis; is the service running?"
-        findings.append(found("journal.holds", says, "dcbridge serve"))
-    if journal and journal.set_aside:
-        says = f"the journal has set aside {journal.set_aside} damaged files: look at *.bad in its folder"
-        findings.append(found("journal.set-aside", says, "dcbridge check"))
+    for one in refusals:
+        goes_on = at - one.at < RECENT or (one.what == "receipts" and one.channel_id in owing)
+        final = _OF_THE_ACCOUNT.match(one.code) or (one.what == "receipts" and _FINAL.match(one.code))
+        if not goes_on or not (final or (one.requests > 1 and at - one.since >= SURE)):
+            continue
+        says = f"{one.channel_id}: {one.what} are refused ({one.code}) since {utc(one.since)[:19]}Z,"
+        says += f" {counted(one.requests, 'request')}, and none was accepted since then"
+        key = "platform.refuses-receipts" if one.what == "receipts" else "platform.refuses-messages"
+        findings.append(found(key, says, f"dcbridge status --channel {one.channel_id}", one.channel_id))
     return findings
 
 
-def of_letters(recent: int) -> list[Finding]:
-    """Of the last half hour, as the alert rule has it."""
-    if not recent:
-        return []
-    says = f"{counted(recent, 'dead letter')} written in the last {format_age(RECENT)}"
-    return [found("dead-letters.new", says, "dcbridge dead list --since 30m")]
+def of_reports(silent: Mapping[str, tuple[float, int]], at: float) -> list[Finding]:
+    """Providers that take messages and say nothing more of them."""
+    return [
+        found(
+            "provider.reports-late",
+            f"{name}: no delivery update has come for {format_age(at - since)}, and {count} messages sent since then"
+            " wait for one; can it reach the address of its callbacks?",
+            "dcbridge addresses",
+            name,
+        )
+        for name, (since, count) in sorted(silent.items())
+        if count >= FEW
+    ]
+
+
+def of_letters(letters: Letters) -> list[Finding]:
+    """New ones, as the alert rule has it; and those that wait for a decision."""
+    findings = []
+    if letters.recent:
+        says = f"{counted(letters.recent, 'dead letter')} written in the last {format_age(RECENT)}"
+        findings.append(found("dead-letters.new", says + _kinds(letters.kinds), "dcbridge dead list --since 30m"))
+    elif letters.all:
+        says = f"{counted(letters.all, 'dead letter')} {'waits' if letters.all == 1 else 'wait'} for a decision,"
+        says += f" the oldest for {format_age(letters.oldest_age)}"
+        findings.append(found("dead-letters.kept", says + _kinds(letters.kinds), "dcbridge dead list"))
+    return findings
+
+
+def _kinds(kinds: Mapping[str, int]) -> str:
+    return f" ({', '.join(f'{what} {count:,}' for what, count in kinds.items())})" if kinds else ""
 
 
 def of_night(last: Compared | None) -> list[Finding]:

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dcbridge.ledger.refusals import Refusal
 from dcbridge.ledger.reports import books as ledger_books
 from dcbridge.ledger.reports import conversations, overview
 from dcbridge.ledger.reports.books import Books, ChannelBooks
 from dcbridge.ledger.reports.conversations import Head, Lanes
 from dcbridge.ledger.reports.overview import Overview, Provider
+from dcbridge.ledger.reports.unreported import silent_since
 from dcbridge.ledger.services import Service
 from dcbridge.messages import channel_of
-from dcbridge.operations import checks
-from dcbridge.operations.checks import RECENT, JournalHere, Stranded
+from dcbridge.operations import checks, service_checks
+from dcbridge.operations.checks import RECENT, UNREPORTED, Letters, Stranded
 from dcbridge.operations.controls import as_json as controls_as_json
 from dcbridge.operations.findings import Finding, Severity, in_order
 from dcbridge.operations.mailboxes import MailboxStatus, mailboxes
+from dcbridge.operations.service_checks import JournalHere, SecretStatus, secrets_of
 from dcbridge.operations.session import Session
 from dcbridge.operations.wording import utc
 from dcbridge.runtime.logs import Tokens
 from dcbridge.settings.process import Settings
 
+LETTERS = 500  # of the newest dead letters whose kind is told
 CHANNELS = 20  # channels whose messages are looked at, those with the oldest first
 
 
@@ -60,12 +65,14 @@ class Status:
     states: Mapping[str, Mapping[str, int]]
     lanes: Lanes
     tokens: Mapping[str, str]  # of the heads' consumers, by id, where the key of the tokens is set
-    newest_letter_age: float
+    letters: Letters
     journal: JournalHere | None
     findings: Sequence[Finding]  # the worst first
     stranded: Sequence[Stranded]
     mailboxes: Sequence[MailboxStatus]
     services: Sequence[Service]
+    secrets: Sequence[SecretStatus]  # of endpoints that have more than one
+    refusals: Sequence[Refusal]
 
     @property
     def problems(self) -> list[str]:
@@ -91,26 +98,9 @@ async def look(session: Session, wanted: Wanted) -> Status:
         None if wanted.everything else {one.channel_id for one in chosen},
         sorted(configuration.providers),
     )
-    newest = await session.ledger.dead_letters.newest()
-    journal = _journal(session.settings)
     stranded = await _stranded(session, now, books)
     services = await session.ledger.services.all()
-    recent = await session.ledger.dead_letters.count(now.at - RECENT) if newest else 0
-    looked_into = [one for one in await mailboxes(session, now.at) if wanted.has_channel(one.channel_id, providers_of)]
-    findings = [
-        *checks.of_services(services, now),
-        *checks.of_the_ledger(now, books),
-        *checks.of_workers(now),
-        *checks.of_controls(now),
-        *checks.of_providers(now),
-        *checks.of_channels(books, stranded, lanes),
-        *checks.of_journal(journal),
-        *checks.of_letters(recent),
-        *checks.of_night(await session.ledger.nights.last()),
-        *(one.finding for one in looked_into if one.problem),
-        *await checks.of_redis(session),
-    ]
-    return Status(
+    status = Status(
         redis=session.settings.redis_place,
         overview=now,
         books=books,
@@ -119,13 +109,54 @@ async def look(session: Session, wanted: Wanted) -> Status:
         states=await conversations.states_of(redis, {one.channel_id: one.in_flight for one in waiting}),
         lanes=lanes,
         tokens=_tokens(session.settings, lanes.heads),
-        newest_letter_age=max(0.0, now.at - newest) if newest else 0.0,
-        journal=journal,
-        findings=in_order(findings),
+        letters=await _letters(session, now.at),
+        journal=_journal(session.settings),
+        findings=(),
         stranded=stranded,
-        mailboxes=looked_into,
+        mailboxes=[one for one in await mailboxes(session, now.at) if wanted.has_channel(one.channel_id, providers_of)],
         services=services,
+        secrets=secrets_of(configuration, await session.ledger.services.secrets(), now.at),
+        refusals=await session.ledger.refusals.all(),
     )
+    return replace(status, findings=in_order(await _findings(session, status)))
+
+
+async def _findings(session: Session, of: Status) -> list[Finding]:
+    now, configuration = of.overview, session.configuration
+    confirmed = {
+        name: channel.provider
+        for name, channel in configuration.channels.items()
+        if name in of.states and channel.delivered_when == "confirmed"
+    }
+    silent = await silent_since(session.ledger.redis, confirmed, now.at, UNREPORTED)
+    called_back = any(one.can.callbacks for one in configuration.build_providers().values())
+    return [
+        *service_checks.of_services(of.services, now),
+        *checks.of_the_ledger(now, of.books),
+        *checks.of_workers(now),
+        *checks.of_controls(now),
+        *checks.of_providers(now),
+        *checks.of_reports(silent, now.at),
+        *checks.of_channels(of.books, of.stranded, of.lanes),
+        *checks.of_platforms(of.refusals, of.books, now.at),
+        *service_checks.of_journals(of.services, of.journal, wanted=called_back),
+        *service_checks.of_secrets(of.secrets),
+        *checks.of_letters(of.letters),
+        *checks.of_night(await session.ledger.nights.last()),
+        *(one.finding for one in of.mailboxes if one.problem),
+        *await checks.of_redis(session),
+    ]
+
+
+async def _letters(session: Session, at: float) -> Letters:
+    letters = session.ledger.dead_letters
+    count, recent = await letters.count(), await letters.count(at - RECENT)
+    if not count:
+        return Letters()
+    read = [letter async for letter in letters.read(await letters.some_of_the_newest(LETTERS)) if letter is not None]
+    kinds = Counter(letter.what for letter in read if not recent or letter.at >= at - RECENT)
+    oldest, newest = await letters.oldest() or at, await letters.newest() or at
+    return Letters(count, recent, max(0.0, at - oldest), max(0.0, at - newest), dict(kinds.most_common()))
 
 
 async def _stranded(session: Session, now: Overview, books: Books) -> list[Stranded]:
@@ -197,7 +228,10 @@ def as_json(status: Status) -> dict[str, Any]:
         },
         "tasks_waiting": status.books.tasks,
         "dead_letters": status.books.dead_letters,
-        "newest_dead_letter_age": status.newest_letter_age,
+        "dead_letter_kinds": dict(status.letters.kinds),
+        "secrets": [asdict(one) for one in status.secrets],
+        "refusals": [asdict(one) for one in status.refusals],
+        "newest_dead_letter_age": status.letters.newest_age,
         "books_difference": status.books.difference,
         "journal": asdict(status.journal) if status.journal else None,
     }

@@ -20,7 +20,9 @@ from dcbridge.store.packing import pack_in_c
 
 OLDEST = (6, 2)
 KNOWS_WAITAOF = (7, 2)
-NEARLY_FULL = 0.85  # of maxmemory
+NEARLY_FULL = 0.85  # of maxmemory, or of the memory of Redis' computer where there is no maxmemory
+FILLING = 0.7  # of the same
+BEHIND = 10  # seconds without a word of a replica
 NOT_CHECKED = "CONFIG GET is not allowed: maxmemory-policy and appendfsync could not be checked"
 INFO_NOT_CHECKED = "INFO is not allowed: the version, the append-only file, replicas and memory could not be checked"
 NOTES = (NOT_CHECKED, INFO_NOT_CHECKED)  # what managed services may refuse, and nothing needs
@@ -149,12 +151,30 @@ def redis_warnings(settings: Settings) -> list[str]:
     return found
 
 
+async def redis_doubts(redis: Redis) -> list[str]:
+    """What loses nothing yet. Raises RedisError when Redis does not answer."""
+    try:
+        info: dict[str, Any] = await redis.info()
+    except ResponseError:
+        return []
+    found = []
+    used, most, whose = _room(info)
+    if FILLING * most <= used < NEARLY_FULL * most:
+        found.append(f"{used * 100 // most}% of {whose} is used")
+    for number in range(int(info.get("connected_slaves", 0))):
+        replica = info.get(f"slave{number}")
+        if isinstance(replica, dict) and (replica.get("state") != "online" or int(replica.get("lag", 0)) > BEHIND):
+            words = f"{replica.get('ip')}:{replica.get('port')}"
+            found.append(f"the replica {words} is {replica.get('state')}, heard of {replica.get('lag', 0)} s ago")
+    return found
+
+
 async def redis_problems(redis: Redis, settings: Settings) -> list[str]:
     """What would lose messages or refuse them, each with its mend. Raises RedisError when Redis does not answer."""
     info: dict[str, Any] = {}
     try:
         info = await redis.info()
-        found = [*_server(info), *_copies(info, settings), *_memory(info)]
+        found = [*_server(info), *_on_disk(info), *_copies(info, settings), *_memory(info)]
     except ResponseError:
         found = [INFO_NOT_CHECKED]
     waits = settings.durability == "waitaof"
@@ -197,6 +217,19 @@ def _server(info: dict[str, Any]) -> list[str]:
     return found
 
 
+def _on_disk(info: dict[str, Any]) -> list[str]:
+    """Snapshots, and the append-only file when it is written anew."""
+    found = []
+    if info.get("rdb_last_bgsave_status", "ok") != "ok":
+        found.append(
+            "the last snapshot (RDB) failed: with `stop-writes-on-bgsave-error yes` every message is answered 503;"
+            " is the disk of Redis full, or its memory too small for a fork?"
+        )
+    if info.get("aof_enabled") and info.get("aof_last_bgrewrite_status", "ok") != "ok":
+        found.append("the append-only file could not be rewritten and grows: is the disk of Redis full?")
+    return found
+
+
 def _copies(info: dict[str, Any], settings: Settings) -> list[str]:
     there, asked = int(info.get("connected_slaves", 0)), settings.replicas
     if there < asked:
@@ -210,10 +243,20 @@ def _copies(info: dict[str, Any], settings: Settings) -> list[str]:
 
 
 def _memory(info: dict[str, Any]) -> list[str]:
-    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    used, most, whose = _room(info)
     if not most or used < NEARLY_FULL * most:
         return []
-    return [f"{used * 100 // most}% of maxmemory is used: at 100% every message is answered 503; give Redis more"]
+    if whose == "maxmemory":
+        return [f"{used * 100 // most}% of maxmemory is used: at 100% every message is answered 503; give Redis more"]
+    return [f"{used * 100 // most}% of {whose} is used: at 100% Redis is killed; give it more"]
+
+
+def _room(info: dict[str, Any]) -> tuple[int, int, str]:
+    """Bytes used, bytes that there are (0 where nobody says), and whose they are."""
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    if most:
+        return used, most, "maxmemory"
+    return used, int(info.get("total_system_memory", 0)), "the memory of Redis' computer (maxmemory is not set)"
 
 
 def _version(info: dict[str, Any]) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.services import Journal as Seen
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
 from service.journal.segments import JournalFiles
@@ -57,6 +58,12 @@ class Journal:
     @property
     def waiting(self) -> int:
         return self._waiting
+
+    async def seen(self) -> Seen:
+        """For `dcbridge status`."""
+        files = self._files
+        aside = await self._off_the_loop(lambda: len(list(files.folder.glob("*.bad"))))
+        return Seen(True, self._waiting, files.size, files.limit, aside, full=not self.takes_more)
 
     async def write(self, tasks: Sequence[NewTask]) -> None:
         """On this computer's disk when it returns. Raises OSError: the disk or the journal is full, or broken."""

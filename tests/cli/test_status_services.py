@@ -72,7 +72,7 @@ async def test_several_versions_are_told_when_they_stay(session: Session) -> Non
 async def test_new_dead_letters_are_a_problem_and_old_ones_are_not(session: Session) -> None:
     await session.hires()
     await session.ledger.dead_letters.add("l-1", Kind.CALLBACK, "", "no MessageSid", b"")
-    assert await problems(session) == ["1 dead letter written in the last 30 min"]
+    assert await problems(session) == ["1 dead letter written in the last 30 min (callback 1)"]
     await session.redis.zadd("dcb:dead", {"l-1": (time.time() - 7200) * 1000})
     assert await problems(session) == []
 

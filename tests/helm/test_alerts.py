@@ -30,6 +30,7 @@ BORN_LATE = {
     "dcbridge_mailbox_contact_timestamp_seconds",  # where there are IMAP mailboxes
     "dcbridge_mailbox_errors_total",
     "dcbridge_genesys_statistic_age_seconds",  # where statistics are watched
+    "dcbridge_reconciled_total",  # where days are compared with Genesys
 }
 
 

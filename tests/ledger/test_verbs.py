@@ -194,6 +194,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.controls.note("ann", "cancel", "all", "why", "1 cancelled"),
     lambda it: it.sweep.run(),
     lambda it: it.services.here(Service("host-1", "0.1.0", 1.0)),
+    lambda it: it.services.here(Service("host-1", "0.1.0", 1.0), {("main", "a1f3"): 1.0, ("main", "b2e4"): 0.0}),
     lambda it: it.signatures.report("host-1", 1, [Refusals("main", "missing", 2, 1.0, 2.0)]),
     lambda it: it.sessions.hold("acme", 1, 1.0, up=True),
     lambda it: it.sessions.release("acme"),

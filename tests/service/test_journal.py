@@ -20,13 +20,14 @@ from redis.exceptions import RedisError
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
 from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger.services import Journal as Seen
 from dcbridge.providers.callback import callback_lane, unpack
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
 from dcbridge.store.connection import connect
 from sandbox.wires.twilio import sign
 from service.journal.inbox import Inbox
-from service.journal.journal import open_journal
+from service.journal.journal import Journal, open_journal
 from tests.stack import ROOT, Stack, sms_body, until
 from tests.warm import Warm
 
@@ -65,6 +66,11 @@ async def an_inbox(server: EmbeddedRedis, folder: Path | None, **changes: Any) -
         if journal:
             await journal.close()
         await redis.aclose()
+
+
+def journal_of(inbox: Inbox) -> Journal:
+    assert inbox._journal is not None
+    return inbox._journal
 
 
 def task(number: int) -> NewTask:
@@ -162,6 +168,9 @@ async def test_a_full_journal_refuses_and_takes_again_after_the_drain(mortal: Em
             assert await inbox.put(one) == "journalled"
         with pytest.raises(OSError, match="the journal is full"):
             await inbox.put(big[3])
+        seen = await journal_of(inbox).seen()
+        assert (seen.configured, seen.waiting, seen.full) == (True, 3, True)
+        assert 0 < seen.bytes <= seen.limit
         mortal.start()
         await empty(metrics)
         assert await inbox.put(big[3]) == "new"
@@ -186,6 +195,7 @@ async def test_damage_is_said_loudly_and_a_torn_tail_is_only_mentioned(
         faults = metrics.registry.get_sample_value(
             "dcbridge_errors_total", {"kind": "journal_damaged", "name": "journal"}
         )
+        assert await journal_of(inbox).seen() == Seen(True, limit=Settings().journal_limit, set_aside=1)
     said = capfd.readouterr()
     assert "journal_damaged" in said.out + said.err
     assert "journal_tail_cut" in said.out + said.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -14,7 +15,9 @@ from redis.asyncio import Redis
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
 from dcbridge.config.loader import parse
+from dcbridge.config.signing import signing_secrets
 from dcbridge.genesys.signature import sign
+from dcbridge.ledger.services import secret_mark
 from tests.service.client import (
     CONFIGURATION,
     LIMIT,
@@ -186,6 +189,18 @@ async def test_each_use_of_a_secret_is_counted_by_its_place(client: ServiceClien
         for verdict in ("valid", "matches a retired secret", "no secret matches", "missing")
     }
     assert counted == {"valid": 3, "matches a retired secret": 1, "no secret matches": 1, "missing": 0}
+
+
+async def test_which_secrets_are_still_used_is_told_without_them(client: ServiceClient) -> None:
+    presence, before = client.ctx.presence, time.time()
+    presence.knows((one.at, one.value) for one in signing_secrets(client.ctx.configuration))
+    for secret in (OLDER, RETIRED, "nobody's"):
+        await client.webhook(sms(), secret=secret)
+    await client.webhook(sms(channel=OWN_CHANNEL), secret=OWN)
+    await client.webhook(b"[]", path="/webhooks/interactions/events", secret=RETIRED)
+    used = {place for place, at in presence.used.items() if at >= before}
+    main = {("main", secret_mark(one.encode())) for one in (OLDER, RETIRED, OWN)}
+    assert used == main | {("interactions/events", secret_mark(RETIRED.encode()))}
 
 
 @pytest.mark.parametrize("depth", [2, 300, 1000])

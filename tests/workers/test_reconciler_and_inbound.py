@@ -276,12 +276,18 @@ async def test_a_batch_that_is_refused_is_tried_one_by_one_and_only_the_bad_one_
     assert side.counted("dcbridge_errors_total", kind="receipt_refused", name=SMS) == 1
 
 
-@pytest.mark.parametrize("reply", [saying(500), saying(429), saying(401), hang_up], ids=["500", "429", "401", "lost"])
-async def test_receipts_that_may_not_have_arrived_are_posted_again(side: FarSide, reply: Reply) -> None:
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [(saying(500), "http 500"), (saying(429), "http 429"), (saying(401), "http 401"), (hang_up, "connection lost")],
+    ids=["500", "429", "401", "lost"],
+)
+async def test_receipts_that_may_not_have_arrived_are_posted_again(side: FarSide, reply: Reply, code: str) -> None:
     await owe(side, 2)
     side.agents.replies = [reply]
     await receipts_out.post(side.context, SMS)
     assert await letters(side) == []
+    [refusal] = await side.context.ledger.refusals.all()
+    assert (refusal.channel_id, refusal.what, refusal.requests, refusal.code) == (SMS, "receipts", 1, code)
     await Bench(side.redis).pass_time(31)
     await receipts_out.post(side.context, SMS)
     first, again = [sorted(batch, key=orjson.dumps) for batch in side.agents.messages]

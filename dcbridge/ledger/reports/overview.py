@@ -87,6 +87,7 @@ class Provider:
     next_probe_in: float
     failing: int  # conversations whose last attempt failed for no fault of the message
     openings: int  # times that its breaker opened during the last hour
+    opened_by: str  # the code that opened it last, during the last hour
     parked: int
     oldest_parked_age: float
     paused_for: float  # seconds for which it is still left alone, because it asked for that
@@ -306,6 +307,7 @@ def _ask_provider(pipe: Pipeline, name: str, now: float) -> None:
     pipe.get(f"dcb:pause:{name}")
     pipe.zcard(f"dcb:failing:{name}")
     pipe.zcount(f"dcb:openings:{name}", int((now - HOUR) * 1000), "+inf")
+    pipe.zrange(f"dcb:openings:{name}", -1, -1)
     pipe.hmget(f"dcb:paused:{name}", "asked", "code", "since")
     pipe.zcard(f"dcb:parked:{name}")
     pipe.zrange(f"dcb:parked:{name}", 0, 0, withscores=True)
@@ -321,8 +323,8 @@ def _ask_pace(pipe: Pipeline, key: str, now: float) -> None:
 
 
 def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float, *, stopped: bool) -> Provider:
-    (since, why, probe), till, failing, openings, (asked, code, began), parked, oldest = (
-        next(answers) for _ in range(7)
+    (since, why, probe), till, failing, openings, opening, (asked, code, began), parked, oldest = (
+        next(answers) for _ in range(8)
     )
     order, counted, slow = (next(answers) for _ in range(3))
     paused_for = max(0.0, float(till) / 1000 - now) if till and (began or not stopped) else 0.0
@@ -339,6 +341,7 @@ def _provider(name: str, answers: Iterator[Any], limit: _Limit, now: float, *, s
         next_probe_in=max(0.0, _word(probe) / 1000 - now) if probe else 0.0,
         failing=failing,
         openings=openings,
+        opened_by=opening[0].decode(errors="replace").partition(" ")[2] if openings and opening else "",
         parked=parked,
         oldest_parked_age=max(0.0, now - oldest[0][1] / 1000) if oldest else 0.0,
         paused_for=paused_for,
