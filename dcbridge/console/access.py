@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from dcbridge.console.context import ConsoleContext, Person, Role
 
-__all__ = ["TABLE", "Handler", "Person", "Role", "Rule", "action", "form_of", "page", "record"]
+__all__ = ["TABLE", "Handler", "Person", "Role", "Rule", "action", "enter", "form_of", "page", "record"]
 
 Handler = Callable[[Request, ConsoleContext, Person], Awaitable[Response]]
 
@@ -47,7 +47,8 @@ class Rule:
 TABLE: dict[tuple[str, str], Rule] = {}
 
 
-def _enter(rule: Rule) -> Rule:
+def enter(rule: Rule) -> Rule:
+    """Raises ValueError where another one is there."""
     if TABLE.setdefault((rule.method, rule.path), rule) is not rule:
         raise ValueError(f"{rule.method} {rule.path} has two handlers")
     return rule
@@ -55,12 +56,12 @@ def _enter(rule: Rule) -> Rule:
 
 def page(path: str, role: Role) -> Callable[[Handler], Rule]:
     """A handler of GET, which changes nothing."""
-    return lambda handler: _enter(Rule("GET", path, role, "", False, handler))
+    return lambda handler: enter(Rule("GET", path, role, "", False, handler))
 
 
 def action(path: str, role: Role, name: str, *, recorded: bool = True) -> Callable[[Handler], Rule]:
     """A handler of POST. `name`: of the record. `recorded=False`: what it calls writes the record itself."""
-    return lambda handler: _enter(Rule("POST", path, role, name, recorded, handler))
+    return lambda handler: enter(Rule("POST", path, role, name, recorded, handler))
 
 
 def form_of(request: Request) -> ImmutableMultiDict[str, str]:

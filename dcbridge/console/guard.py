@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qsl, quote, urlsplit
 
+import orjson
 import structlog
 from redis.exceptions import RedisError
 from starlette.datastructures import ImmutableMultiDict
@@ -15,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 
 from dcbridge.console.access import Rule
 from dcbridge.console.context import ConsoleContext, SignedIn
+from dcbridge.console.problems import Refusal, problem
 from dcbridge.console.rendering import render
 from dcbridge.printable import printable
 
@@ -40,8 +42,15 @@ _SAID = {
 }
 
 
-def error_page(request: Request, status: int, words: str = "") -> Response:
+def is_api(path: str) -> bool:
+    return path.startswith("/api/")
+
+
+def error_page(request: Request, status: int, words: str = "", fields: Mapping[str, str] | None = None) -> Response:
     """Says what to do, and nothing of what was inside. `words`: ours, for whoever is to mend it."""
+    if is_api(request.url.path):
+        title, _ = _SAID.get(status, ("Something went wrong", ""))
+        return problem(status, words or title, fields)
     title, then = _SAID.get(status, ("Something went wrong", "The log of the console has the reason."))
     return render(request, "error.html", status, code=status, title=title, then=words or then)
 
@@ -62,8 +71,8 @@ def guarded(handler: Open, path: str) -> Open:
         try:
             return await handler(request)
         except HTTPException as error:
-            words = error.detail if error.status_code in (400, 409, 422) else ""
-            return error_page(request, error.status_code, words)
+            words = error.detail if isinstance(error, Refusal) or error.status_code in (400, 409, 422) else ""
+            return error_page(request, error.status_code, words, getattr(error, "fields", None))
         except (RedisError, OSError):
             log.warning("console_redis_away", exc_info=True)
             return error_page(request, 503)
@@ -77,14 +86,18 @@ def guarded(handler: Open, path: str) -> Open:
 async def _answer(rule: Rule, context: ConsoleContext, request: Request) -> Response:
     signed_in = await who(context, request)
     if signed_in is None:
-        return _to_sign_in(request) if rule.method == "GET" else error_page(request, 401)
+        to_page = rule.method == "GET" and not is_api(rule.path)
+        return _to_sign_in(request) if to_page else error_page(request, 401)
     request.state.signed_in = signed_in
     if signed_in.person.role < rule.role:
         raise HTTPException(403)
     if rule.method == "GET":
         return await rule(request, context, signed_in.person)
-    request.state.form = await read_form(request)
-    if not comes_from_here(request, context) or not _is_of_session(request, signed_in):
+    if is_api(rule.path):  # no page of another site can send JSON with a cookie: it would have to ask first
+        request.state.body = await read_json(request)
+    else:
+        request.state.form = await read_form(request)
+    if not comes_from_here(request, context) or not (is_api(rule.path) or _is_of_session(request, signed_in)):
         raise HTTPException(403)
     return await _act(rule, context, request, signed_in)
 
@@ -108,19 +121,38 @@ def _to_sign_in(request: Request) -> Response:
 
 async def read_form(request: Request) -> ImmutableMultiDict[str, str]:
     """Bounded in bytes and fields. Raises HTTPException."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("application/x-www-form-urlencoded", ""):
+    if _kind(request) not in ("application/x-www-form-urlencoded", ""):
         raise HTTPException(400)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > FORM_LIMIT:
-            raise HTTPException(413)
+    body = await _whole(request)
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=FIELDS)
     except ValueError:
         raise HTTPException(400) from None
     return ImmutableMultiDict(pairs)
+
+
+async def read_json(request: Request) -> object:
+    """The body of an operation. Raises HTTPException."""
+    if _kind(request) != "application/json":
+        raise Refusal(415, "the body should be application/json")
+    body = await _whole(request)
+    try:
+        return orjson.loads(body or b"{}")
+    except ValueError:
+        raise Refusal(400, "the body is no JSON") from None
+
+
+def _kind(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _whole(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_LIMIT:
+            raise HTTPException(413)
+    return bytes(body)
 
 
 def comes_from_here(request: Request, context: ConsoleContext) -> bool:
@@ -166,9 +198,14 @@ async def note(rule: Rule, context: ConsoleContext, request: Request, signed_in:
         return
     said = {
         "what": " ".join(map(str, request.path_params.values())),
-        "why": request.state.form.get("why", "") if hasattr(request.state, "form") else "",
+        "why": _why(request),
         "result": result,
         **getattr(request.state, "record", {}),
     }
     what, why, result = (printable(said[name])[:WORDS] for name in ("what", "why", "result"))
     await context.ledger.controls.note(signed_in.person.name, rule.action, what, why, result)
+
+
+def _why(request: Request) -> str:
+    given = getattr(request.state, "form", None) or getattr(request.state, "body", None)
+    return str(given.get("why") or "") if isinstance(given, Mapping) else ""

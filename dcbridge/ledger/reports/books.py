@@ -142,9 +142,10 @@ class Books:
 def together(name: str, channels: Sequence[ChannelBooks]) -> ChannelBooks:
     """Several channels as one: figures added, ages the oldest."""
     figures = {
-        f.name: (max if f.name.endswith("_age") else sum)(getattr(c, f.name) for c in channels)
+        f.name: max(found, default=0.0) if f.name.endswith("_age") else sum(found)
         for f in fields(ChannelBooks)
         if f.name not in ("channel_id", "providers")
+        for found in [[getattr(c, f.name) for c in channels]]
     }
     return ChannelBooks(name, **figures)
 
