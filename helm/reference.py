@@ -1,5 +1,5 @@
-"""What of the chart is written: the schema and the README's table, from values and settings; the dashboard.
-
+"""What of the chart is written: the schema and the table of its README, from values and settings; the dashboard; and
+the alert rules for a Prometheus without it.
 python -m helm.reference
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from dcbridge.settings.process import Settings
-from helm import dashboard
+from helm import dashboard, plain_rules
 
 HERE = Path(__file__).parent
 CHART = HERE / "dcbridge"
@@ -94,3 +94,4 @@ if __name__ == "__main__":
     (CHART / "values.schema.json").write_text(schema_text(), encoding="utf-8")
     (CHART / "files" / "dashboard.json").write_text(dashboard.text(), encoding="utf-8")
     (CHART / "README.md").write_text(readme(), encoding="utf-8")
+    plain_rules.FILE.write_text(plain_rules.text(), encoding="utf-8")

@@ -15,7 +15,7 @@ import promql_parser as promql
 import pytest
 import yaml
 
-from helm import dashboard
+from helm import dashboard, plain_rules
 from tests.helm.charts import CHART, NAMESPACE, ROOT, Json, objects, over, the, values
 from tests.test_docs import exported
 
@@ -32,6 +32,9 @@ BORN_LATE = {
     "dcbridge_genesys_statistic_age_seconds",  # where statistics are watched
     "dcbridge_reconciled_total",  # where days are compared with Genesys
 }
+
+
+USUAL = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["monitoring"]["rules"]["thresholds"]
 
 
 @functools.cache
@@ -161,6 +164,26 @@ def test_the_address_of_runbooks_and_the_thresholds_are_values() -> None:
     assert "< 2.5" in text
     assert "> 1000000" in text
     assert not re.search(r"[A-Z]{4,}_|RUNBOOKS|\bBRIDGE\b", text)
+
+
+def test_the_rules_without_kubernetes_are_those_of_the_chart_with_its_usual_thresholds() -> None:
+    """`python -m helm.reference` writes them."""
+    assert plain_rules.FILE.read_text(encoding="utf-8") == plain_rules.text()
+    usual = the("PrometheusRule", "bridge", objects(over(all_on(), {"monitoring": {"rules": {"thresholds": USUAL}}})))
+    written = plain_rules.text().replace(f'bridge="{plain_rules.BRIDGE}"', f'bridge="{BRIDGE}"')
+    assert yaml.safe_load(written)["groups"] == usual["spec"]["groups"]
+
+
+def test_the_example_of_a_prometheus_without_kubernetes_reads_them_and_has_their_labels() -> None:
+    folder = plain_rules.FILE.parent
+    told = yaml.safe_load((folder / "prometheus.yaml").read_text(encoding="utf-8"))
+    assert [folder / name for name in told["rule_files"]] == [plain_rules.FILE]
+    [job] = told["scrape_configs"]
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    for group in job["static_configs"]:
+        assert group["labels"]["bridge"] == plain_rules.BRIDGE
+        [target], port = group["targets"], group["targets"][0].rpartition(":")[2]
+        assert f"{target}:{port}" in compose[group["labels"]["pod"]]["ports"]
 
 
 def test_the_dashboard_is_current_and_its_panels_do_not_overlap() -> None:
