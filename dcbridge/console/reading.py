@@ -52,6 +52,11 @@ class MessageLook:
         return self.entry.state not in (*WAITS, State.SENT)
 
     @property
+    def who(self) -> str:
+        """What stands for its consumer, while that is known."""
+        return str(self.life.facts.get("consumer") or "")
+
+    @property
     def is_held(self) -> bool:
         """For review of its channel."""
         return any(one.target.what == What.HOLD for one in self.stopping)

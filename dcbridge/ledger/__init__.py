@@ -41,6 +41,7 @@ from dcbridge.ledger.receipts import Receipts
 from dcbridge.ledger.refusals import Refusals
 from dcbridge.ledger.requests import Requests
 from dcbridge.ledger.routes import Routes
+from dcbridge.ledger.runs import Runs
 from dcbridge.ledger.script import Retention, Script, ms
 from dcbridge.ledger.services import Services
 from dcbridge.ledger.sessions import Sessions
@@ -131,6 +132,7 @@ class Ledger:
         self.requests = Requests(script)
         self.refusals = Refusals(script)
         self.routes = Routes(script)
+        self.runs = Runs(script)
         self.services = Services(script)
         self.sessions = Sessions(script, worker)
         self.shapes = Shapes(script)

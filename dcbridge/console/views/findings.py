@@ -20,7 +20,7 @@ _PLACES = {
     "receipts.": ("/channels", "Channels"),
     "conversation.": ("/conversations", "Conversations"),
     "dead-letters.": ("/dead-letters", "Dead letters"),
-    "control.": ("/messages?state=waiting", "Messages that wait"),
+    "control.": ("/messages?state=accepted", "Messages that wait"),
     "mailbox": ("/channels", "Channels"),
     "redis.": ("/doctor", "Doctor"),
     "journal.": ("/doctor", "Doctor"),

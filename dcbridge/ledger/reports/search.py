@@ -45,7 +45,7 @@ async def around(redis: Redis, lane: str, place: int, near: int) -> list[str]:
 
 async def length(redis: Redis, lane: str) -> int:
     """How many wait in a lane."""
-    return await cast(Awaitable[int], redis.llen(f"dcb:lane:{lane}"))
+    return await redis.llen(f"dcb:lane:{lane}")
 
 
 async def messages(redis: Redis, refs: Sequence[str]) -> list[str]:
