@@ -141,7 +141,7 @@ class Books:
 
 def together(name: str, channels: Sequence[ChannelBooks]) -> ChannelBooks:
     """Several channels as one: figures added, ages the oldest."""
-    figures = {
+    figures: dict[str, Any] = {
         f.name: max(found, default=0.0) if f.name.endswith("_age") else sum(found)
         for f in fields(ChannelBooks)
         if f.name not in ("channel_id", "providers")
