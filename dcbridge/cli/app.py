@@ -19,6 +19,7 @@ from dcbridge.cli import (
     doctor,
     events,
     genesys,
+    init,
     keys,
     messages,
     provider,
@@ -297,6 +298,7 @@ def status(
 
 
 for _name, _command, _short in (
+    ("init", init.init, "Ask a few questions, and write a bridge.yaml."),
     ("check", check.check, "Check the configuration and Redis."),
     ("doctor", doctor.doctor, "Look at the installation, the companies' settings and the DNS, live."),
     ("pause", controls.pause, "Stop a provider, a channel, a subscriber or a conversation."),
