@@ -33,7 +33,7 @@ MAIN = "dcbridge/__main__.py"  # `python -m dcbridge`
 
 # The rooms of dcbridge/, from the ground up: a room may import those below it.
 FLOORS = (
-    ("messages", "retry_after", "printable", "http", "gsm7", "json_values", "tracing"),
+    ("messages", "retry_after", "printable", "http", "gsm7", "json_values", "tracing", "address_tokens"),
     ("settings", "smpp"),
     ("errors",),
     ("oauth2",),

@@ -145,6 +145,7 @@ def _tasks(
                 _json(payload),
                 trace,
                 channel_id,
+                consumer,
             )
         )
     return tasks, pieces, unread
@@ -171,6 +172,7 @@ def _piece(name: str, event: ConsumerMessage, channel_id: str, consumer: str, la
         head,
         json.dumps(event.text)[1:-1],  # a half of a UTF-16 pair, of which the next piece has the other one, is kept
         trace,
+        consumer,
     )
 
 

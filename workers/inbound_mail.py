@@ -170,7 +170,7 @@ def _what_follows(
     if inbound.to == "securemail":
         payload["secure"] = about
     lane = consumer_lane(channel_id, consumer)
-    return "message", NewTask(new_id, "consumer", lane, orjson.dumps(payload), trace, channel_id), ""
+    return "message", NewTask(new_id, "consumer", lane, orjson.dumps(payload), trace, channel_id, consumer), ""
 
 
 async def _why_held(

@@ -22,8 +22,8 @@ async def show(session: Session, given: str, channel: str | None, everywhere: bo
     """Print every life that goes by this id; 1 when there is none. `everywhere`: look at all that is remembered."""
     found = await lives(session, given, channel)
     listed = False
-    if not found and (everywhere or find.is_address(given)):
-        look = _everywhere if everywhere else find.waiting_for
+    if not found and (everywhere or find.is_address(given) or find.is_token(given)):
+        look = _everywhere if everywhere else find.of_consumer
         found = await lives_of(session, await look(session, given, channel))
         listed = len(found) > 1
     letters = (
@@ -57,7 +57,7 @@ def _say_what_was_not_found(
 ) -> None:
     where = f" on channel {channel}" if channel is not None else ""
     if find.is_address(given):
-        say_error(f"no {'remembered' if everywhere else 'waiting'} message has this address{where}")
+        say_error(f"no {'remembered' if everywhere else 'waiting or indexed'} message has this address{where}")
     else:
         say_error(f"no message or task has the id {given}{where}")
     if letters:

@@ -25,6 +25,7 @@ from dcbridge.ledger.deliveries import Deliveries
 from dcbridge.ledger.entries import Claimed, Decision, MessageClaim, OwedReceipt, Swept, TaskClaim
 from dcbridge.ledger.events import Events
 from dcbridge.ledger.heard import Heard
+from dcbridge.ledger.index import Index
 from dcbridge.ledger.layout import Layout
 from dcbridge.ledger.leases import Leases, Worker
 from dcbridge.ledger.lookups import Lookups
@@ -81,7 +82,7 @@ class Ledger:
     `partner_within` a missing STARTED or FINISHED is a gap. `durable`: see Batch. `worker`: a name for the claims of
     this process; without one a claim ends with its lease alone. `silence`: seconds without a heartbeat after which a
     worker counts as dead. `room`: for files; `store`: for
-    large ones, in place of its folder.
+    large ones, in place of its folder. `index`: for a search; without one, nothing is indexed.
     """
 
     def __init__(
@@ -98,10 +99,11 @@ class Ledger:
         patience: Patience | None = None,
         room: BlobRoom | None = None,
         store: BlobStore | None = None,
+        index: Index | None = None,
     ) -> None:
         self.redis = redis
         self._room, self._store = room or BlobRoom(), store
-        self._keep = Retention(ms(keep), ms(keep_dead), ms(keep_events), ms(partner_within))
+        self._keep = Retention(ms(keep), ms(keep_dead), ms(keep_events), ms(partner_within), index or Index())
         self._worker = Worker(worker, ms(silence))
         self._open(Script(redis, ledger_script(), durable, patience))
 
@@ -171,6 +173,7 @@ class Ledger:
             patience=patience,
             room=BlobRoom(settings.blob_memory, settings.blob_folder, settings.blob_folder_limit),
             store=store,
+            index=Index.of(settings),
         )
 
     @cached_property

@@ -55,11 +55,11 @@ end
 -- The state of a task that is not dead. The id stays, so that what a provider sends once more is recognised as before.
 function verbs.task_again()
   local key = 'dcb:t:' .. a.id
-  local f = redis.call('HMGET', key, F.state, F.trace_id)
+  local f = redis.call('HMGET', key, F.state, F.trace_id, F.consumer)
   if f[1] and f[1] ~= T.dead then return f[1] end
-  if a.trace == '' then a.trace = f[2] or '' end
   redis.call('DEL', key)
-  verbs.task_put()
+  tasks.put(a.id, a.job, a.lane, a.payload, a.trace ~= '' and a.trace or f[2] or '', a.channel)
+  if f[3] then redis.call('HSET', key, F.consumer, f[3]) end -- the index has it
   note(key, 'replayed')
   return 'new'
 end

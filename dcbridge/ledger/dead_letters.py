@@ -156,7 +156,8 @@ class DeadLetters:
 
     async def put_task(self, letter_id: str, task: NewTask) -> str:
         """A task with an id that nobody has used; "again" otherwise."""
-        return await self._replay(letter_id, "task_put", *task.words)
+        index = self._keep.index
+        return await self._replay(letter_id, "task_put", index.keep_ms, *task.words, index.consumer(task.consumer))
 
     async def again(self, letter_id: str, task: NewTask) -> str:
         """The dead task itself, under its own id; its state when it is not dead."""

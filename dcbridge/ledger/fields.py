@@ -190,6 +190,9 @@ class _Shared(Entry):
     channel_id = Field(
         "ch", "the channel, behind `own/` of an own message; of a delivery `subscribers/` and its subscriber", _channel
     )
+    consumer = text(
+        "cn", "what stands for the consumer's number or address, where messages are searched by it (index.lua)"
+    )
     lane = text("ln", "the lane in which it waits for those before it, empty for none")
     trace_id = text("tr", "the trace id of the webhook or callback that brought it")
     accepted_at = number("at", "when it was accepted; of a delivery when its event was received")

@@ -25,6 +25,7 @@ FILES = (
         "owed",
         "leases",
         "history",
+        "index",
         "pauses",
         "pacing",
         "controls",

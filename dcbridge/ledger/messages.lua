@@ -5,17 +5,18 @@ local function any_copy_exists(from)
   local first, i = ARGV[from + 1], from
   while i <= #ARGV and ARGV[i + 1] == first do
     if redis.call('EXISTS', 'dcb:m:' .. ARGV[i]) == 1 then return true end
-    i = i + 14
+    i = i + 15
   end
   return false
 end
 
--- @verb accept keep_ms dead_keep_ms (ref first channel message_id sender to lane payload trace ttl_ms reason detail raw copies)… -> {new|again…}
+-- @verb accept keep_ms dead_keep_ms index_ms (ref first channel message_id sender to lane payload trace ttl_ms reason detail raw copies consumer)… -> {new|again…}
 -- Of several copies only the first brings the payload.
 -- `first` is the ref of the message's first copy: where one of them exists, the whole message is a redelivery.
 -- With a reason the message ends at once as Failed; with raw bytes they become a dead letter as well.
 function verbs.accept()
-  local keep_ms, dead_keep_ms, fresh, answers = tonumber(a.keep_ms), tonumber(a.dead_keep_ms), {}, {}
+  local keep_ms, dead_keep_ms, index_ms = tonumber(a.keep_ms), tonumber(a.dead_keep_ms), tonumber(a.index_ms)
+  local fresh, answers = {}, {}
   for i = each.from, #ARGV, each.size do
     local ref, first, channel = each.ref, each.first, each.channel
     local key = 'dcb:m:' .. ref
@@ -29,7 +30,8 @@ function verbs.accept()
       local lane, ttl = each.lane, tonumber(each.ttl_ms)
       redis.call('HSET', key, F.state, S.accepted, F.channel_id, channel, F.message_id, each.message_id, F.sender_id, each.sender,
         F.to_id, each.to, F.lane, lane, F.trace_id, each.trace, F.accepted_at, now, F.attempts, 0, F.part, 0,
-        F.expires_at, now + ttl, F.payload_ref, first)
+        F.expires_at, now + ttl, F.payload_ref, first, unpack(each.consumer ~= '' and {F.consumer, each.consumer} or {}))
+      index.accepted(ref, channel, each.consumer, index_ms)
       if ref == first then
         redis.call('SET', 'dcb:p:' .. first, each.payload)
         if each.copies ~= '1' then redis.call('SET', 'dcb:pn:' .. first, each.copies) end
@@ -123,7 +125,7 @@ end
 
 local LARGE = 65536 -- bytes of a payload that is not handed out with each claim; as dcbridge.ledger.messages.LARGE
 
--- @verb claim ref token lease_ms keep_ms -> {go, fields…}|{why not}
+-- @verb claim ref token lease_ms keep_ms index_ms -> {go, fields…}|{why not}
 -- The payload is among them, or its length alone. The same token asking again gets "go" again, and its whole lease: a reply
 -- can be lost on the way.
 function verbs.claim()
@@ -157,6 +159,7 @@ function verbs.claim()
     local attempt, limits = redis.call('HINCRBY', key, F.total_attempts, 1), limits_of(f[6])
     if limits and limits.via then routes.claimed(ref, f[6], known[7], attempt, f[2]) end
     if limits and limits.pool then routes.keep_sender(key, f[2]) end
+    if known[7] and known[7] ~= f[11] then index.claimed(ref, known[7], f[7], tonumber(a.index_ms)) end
     if redis.call('HSETNX', key, F.began_at, now) == 0 then redis.call('HSET', key, F.attempt_began_at, now) end
     redis.call('ZADD', 'dcb:due', first_look(token, lease), 'm:' .. ref)
   else

@@ -52,13 +52,14 @@ def lane_of(*names: str) -> str:
 
 def words_of(copies: Sequence[NewMessage], keep: Retention) -> list[str | bytes | int]:
     """As `accept` in messages.lua takes them."""
-    flat: list[str | bytes | int] = [keep.ended_ms, keep.dead_ms]
+    flat: list[str | bytes | int] = [keep.ended_ms, keep.dead_ms, keep.index.keep_ms]
     for c in copies:
         flat += [
             c.ref, c.first_ref, c.channel_id, c.message_id, c.sender_id, c.to_id,
             lane_of(c.channel_id, c.to_id), c.payload if c.ref == c.first_ref else b"",
             c.trace_id, int(c.time_to_live * 1000),
             str(int(c.reason)) if c.reason else "", c.detail, c.raw, c.copies,
+            keep.index.consumer(c.to_id),
         ]  # fmt: skip
     return flat
 
@@ -91,7 +92,8 @@ class Messages:
 
     async def claim(self, ref: str, token: str, lease: float) -> MessageClaim:
         """Take the message for `lease` seconds."""
-        answer = await self._script.record("claim", ref, token, ms(lease), self._keep.ended_ms)
+        keep = self._keep
+        answer = await self._script.record("claim", ref, token, ms(lease), keep.ended_ms, keep.index.keep_ms)
         return await read_claim(self._script, f"m:{ref}", answer, ClaimedMessage)
 
     async def payload(self, first_ref: str) -> bytes:

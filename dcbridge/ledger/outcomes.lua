@@ -37,12 +37,14 @@ end
 -- The one way into a terminal state: books, lane, due time, privacy and receipt together.
 finish = function(ref, state, reason, detail, receipt, keep_ms)
   local key = 'dcb:m:' .. ref
-  local f = redis.call('HMGET', key, F.channel_id, F.lane, F.state, F.lookups, F.line, F.slot, F.booked_by)
+  local f = redis.call('HMGET', key, F.channel_id, F.lane, F.state, F.lookups, F.line, F.slot, F.booked_by,
+    F.accepted_at)
   if not f[1] or TERMINAL[f[3]] then return f[3] or 'gone' end
   if string.sub(f[1], 1, 4) == 'own/' then -- no agent wrote it
     receipt, keep_ms = '', redis.call('HGET', key, F.kept_for) or keep_ms
   end
   if f[7] then routes.ended(ref, f[1], f[7], state, detail) end
+  index.ended(ref, state, f[8])
   redis.call('HSET', key, F.state, state, F.reason, reason, F.detail, detail, F.ended_at, now, F.receipt_status, receipt)
   redis.call('HDEL', key, F.token, F.lease_ends)
   if f[5] or f[6] then stop_waiting(ref, f[1], f[5], f[6]) end

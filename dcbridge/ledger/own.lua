@@ -16,7 +16,7 @@ local function is_too_many(key, most, within)
   return false
 end
 
--- @verb own_put ref books message_id to lane payload trace ttl_ms cause mark scope token a_day day_ms an_hour hour_ms repeats same same_ms keep_ms -> new|again|other|stopped|day_cap|hour_cap|repeated
+-- @verb own_put ref books message_id to lane payload trace ttl_ms cause mark scope token a_day day_ms an_hour hour_ms repeats same same_ms keep_ms consumer index_ms -> new|again|other|stopped|day_cap|hour_cap|repeated
 -- an_hour: 0 where the channel sends any number.
 function verbs.own_put()
   local key, books, ttl = 'dcb:m:' .. a.ref, a.books, tonumber(a.ttl_ms)
@@ -39,6 +39,8 @@ function verbs.own_put()
     F.lane, a.lane, F.trace_id, a.trace, F.accepted_at, now, F.attempts, 0, F.part, 0, F.expires_at, now + ttl,
     F.payload_ref, a.ref, F.cause, a.cause, F.kept_for, a.keep_ms)
   if a.mark ~= '' then redis.call('HSET', key, F.content_mark, a.mark) end
+  if a.consumer ~= '' then redis.call('HSET', key, F.consumer, a.consumer) end
+  index.accepted(a.ref, books, a.consumer, tonumber(a.index_ms))
   redis.call('SET', 'dcb:p:' .. a.ref, a.payload)
   redis.call('HINCRBY', 'dcb:books:' .. books, 'accepted', 1)
   redis.call('ZADD', 'dcb:open:' .. books, now, a.ref)

@@ -70,6 +70,8 @@ class Own:
             new.same,
             ms(new.repeats_within),
             self._keep.ended_ms,
+            self._keep.index.consumer(new.to_id),
+            self._keep.index.keep_ms,
         )
         return word(answer)
 

@@ -50,7 +50,7 @@ function tasks.pieces_write(id, count)
   end
 end
 
--- @verb piece_put id set number count channel lane trace head text wait_ms keep_ms most -> new|joined|again
+-- @verb piece_put id set number count channel lane trace head text wait_ms keep_ms most consumer index_ms -> new|joined|again
 -- id: the task that this piece makes where it is the first. most: messages that may wait for pieces; the one that has
 -- waited longest goes as it is.
 function verbs.piece_put()
@@ -75,6 +75,7 @@ function verbs.piece_put()
     redis.call('ZADD', 'dcb:tasks:consumer', now, id)
     redis.call('HINCRBY', 'dcb:counts', 'consumer_accepted', 1)
     redis.call('ZADD', 'dcb:pieces', now + wait_ms, id)
+    index.wrote(id, a.consumer, tonumber(a.index_ms))
     lane_push(a.lane, 't:' .. id)
     if redis.call('ZCARD', 'dcb:pieces') > tonumber(a.most) then
       tasks.pieces_go(redis.call('ZRANGE', 'dcb:pieces', 0, 0)[1])

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from dcbridge.ledger.index import Index
 from dcbridge.ledger.patience import Patience
 from dcbridge.store.durability import Durable
 
@@ -156,6 +157,7 @@ class Retention:
     dead_ms: int  # dead letters
     events_ms: int
     partner_ms: int  # after which a missing STARTED or FINISHED is a gap
+    index: Index
 
 
 def ms(seconds: float) -> int:

@@ -8,7 +8,8 @@ function tasks.put(id, job, lane, payload, trace, channel)
   lane_push(lane, 't:' .. id)
 end
 
--- @verb task_put (id job lane payload trace channel)… -> {new|again…}
+-- @verb task_put index_ms (id job lane payload trace channel consumer)… -> {new|again…}
+-- consumer, index_ms: of what a consumer wrote, as in index.lua.
 function verbs.task_put()
   local answers = {}
   for i = each.from, #ARGV, each.size do
@@ -16,6 +17,7 @@ function verbs.task_put()
       answers[#answers + 1] = 'again'
     else
       tasks.put(each.id, each.job, each.lane, each.payload, each.trace, each.channel)
+      index.wrote(each.id, each.consumer, tonumber(a.index_ms))
       answers[#answers + 1] = 'new'
     end
   end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dcbridge.ledger.entries import TaskClaim, read_claim
 from dcbridge.ledger.fields import TaskEntry
@@ -26,10 +26,11 @@ class NewTask:
     payload: bytes
     trace_id: str = ""
     channel_id: str = ""
+    consumer: str = field(default="", repr=False)  # of what a consumer wrote: the number or address
 
     @property
     def words(self) -> tuple[str | bytes, ...]:
-        """As `task_put` in tasks.lua takes them."""
+        """As `task_again` in dead_letters.lua takes them; `task_put` takes what stands for the consumer as well."""
         return self.id, self.job, self.lane, self.payload, self.trace_id, self.channel_id
 
 
@@ -46,6 +47,7 @@ class NewPiece:
     head: bytes  # the JSON of the whole message up to its text, the name of that field included
     text: str  # as the inside of a JSON string
     trace_id: str = ""
+    consumer: str = field(default="", repr=False)
 
 
 class Tasks:
@@ -56,10 +58,11 @@ class Tasks:
 
     async def put(self, tasks: Sequence[NewTask]) -> list[bool]:
         """True for those that are new."""
+        index = self._keep.index
         bulk, calls = len(tasks) > _SCRIPT, list[Awaitable[list[bytes]]]()
         for some in slices(tasks, _SCRIPT):
-            flat = [word for t in some for word in t.words]
-            calls.append(self._script.record("task_put", *flat, bulk=bulk))
+            flat = [word for t in some for word in (*t.words, index.consumer(t.consumer))]
+            calls.append(self._script.record("task_put", index.keep_ms, *flat, bulk=bulk))
         fresh = [answer == b"new" for answers in await asyncio.gather(*calls) for answer in answers]
         if switch.current() is not None:
             for task, new in zip(tasks, fresh, strict=True):
@@ -69,9 +72,11 @@ class Tasks:
 
     async def put_piece(self, piece: NewPiece, wait: float, keep: float) -> str:
         """new, joined, or again. `wait`: seconds for the others to come. `keep`: as of `done`."""
-        p = piece
+        p, index = piece, self._keep.index
         words = (p.id, p.set, p.number, p.count, p.channel_id, p.lane, p.trace_id, p.head, p.text)
-        answer = word(await self._script.record("piece_put", *words, ms(wait), ms(keep), MOST_WAITING))
+        times = (ms(wait), ms(keep), MOST_WAITING)
+        found = (index.consumer(p.consumer), index.keep_ms)
+        answer = word(await self._script.record("piece_put", *words, *times, *found))
         if answer == "new":
             switch.created(INBOUND, [(p.id, p.trace_id)])
         return answer

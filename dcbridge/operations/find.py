@@ -1,7 +1,8 @@
 """What an operator has in hand, and which messages that may be: a number, a provider's id, a trace id, a token.
 
-An address is not stored once a message has ended, and no index is kept for any of these: a conversation's
-lane is found by its digest, which is enough for what waits; the rest takes a look at every entry.
+An address is not stored once a message has ended. What waits is found by the digest of its conversation's lane;
+what has ended by the index of consumers (dcbridge/ledger/index.lua), where there is one; the rest by a look at
+every entry.
 """
 
 from __future__ import annotations
@@ -9,16 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from dcbridge.address_tokens import TOKEN_LENGTH, address_token
+from dcbridge.config.models import Configuration
 from dcbridge.ledger import lane_of
 from dcbridge.ledger.fields import MessageEntry
+from dcbridge.ledger.reports import index
 from dcbridge.ledger.reports import search as reports
 from dcbridge.operations.session import Progress, Session, unwatched
 from dcbridge.providers.callback import consumer_lane, consumer_task_id
 from dcbridge.providers.phone import plain, spellings
-from dcbridge.runtime.logs import TOKEN_LENGTH, Tokens
+from dcbridge.runtime.logs import Tokens
+from dcbridge.settings.process import Settings
 from dcbridge.tracing.ids import split
 
 MOST = 1000  # members of one conversation, and finds of one search, that are told of
+MOST_TOKENS = 16  # of one address: spellings, and keys
 PARTS = 12  # of a long text, whose provider ids are compared
 _LANE, _TO, _TRACE = MessageEntry.lane.wire, MessageEntry.to_id.wire, MessageEntry.trace_id.wire
 _FIELDS = (_LANE, _TRACE, _TO, *(f"{MessageEntry.provider_id.wire}{part}" for part in range(PARTS)))
@@ -31,6 +37,36 @@ def is_address(given: str) -> bool:
         return bool(re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", word))
     written = re.fullmatch(r"\(?\+?[0-9(][0-9 ().\-/]*", word) and not re.fullmatch(r"[0-9]{10,}-[0-9]{1,4}", word)
     return bool(written) and 7 <= len(re.sub(r"[^0-9]", "", word)) <= 15
+
+
+def is_token(given: str) -> bool:
+    """Whether it looks like what stands for an address in the log."""
+    return re.fullmatch(rf"[0-9a-f]{{{TOKEN_LENGTH}}}", given) is not None
+
+
+def digest_of(settings: Settings, configuration: Configuration, address: str) -> str:
+    """What `ledger.reports.index` finds the messages of this number or mailbox by, in any spelling, and those of the
+    time before `token_key` was changed. "" where tokens are random in each process.
+    """
+    if settings.token_key_is_random:
+        return ""
+    regions = dict.fromkeys(one.default_region for one in configuration.channels.values())
+    written = [address, *(one for region in regions or {None: None} for one in spellings(address, region))]
+    tokens = [address_token(key, one) for key in settings.reply_keys for one in dict.fromkeys(written)]
+    return ".".join(list(dict.fromkeys(tokens))[:MOST_TOKENS])
+
+
+async def of_consumer(session: Session, given: str, channel: str | None) -> list[str]:
+    """Members of both directions of one consumer, by an address or its token: what is indexed, and what waits."""
+    digest = given if is_token(given) else digest_of(session.settings, session.configuration, given)
+    members: list[str] = []
+    if digest:
+        query = index.Query(channel or "", number=digest, consumers=True)
+        page = await index.find(session.ledger.redis, query, limit=index.LIMIT)
+        members = [one if one.startswith("t:") else f"m:{one}" for one in page.refs]
+    waiting = await waiting_for(session, given, channel) if is_address(given) else []
+    found = list(dict.fromkeys((*members, *waiting)))
+    return await reports.by_age(session.ledger.redis, found) if members else found
 
 
 async def waiting_for(session: Session, address: str, channel: str | None) -> list[str]:

@@ -7,7 +7,6 @@ library wrote, only numbers are filled in.
 
 from __future__ import annotations
 
-import hmac
 import json
 import logging
 import re
@@ -27,14 +26,13 @@ import structlog
 from structlog.contextvars import get_contextvars
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from dcbridge.address_tokens import address_token
 from dcbridge.printable import printable, printable_lines, safe_json
 from dcbridge.tracing import ids, switch
 
 WITHHELD = "[withheld]"
 LONGEST = 512  # characters of one value; what is longer is cut before anything looks at it
 _LARGEST = 1 << 53  # that a number in JSON can be for every reader
-TOKEN_LENGTH = 12  # hex digits
-LONGEST_ADDRESS = 320  # characters: no number and no mailbox is longer (RFC 5321, 4.5.3.1)
 
 # Names are compared in small letters with "-" written as "_", at every depth of a line.
 _PRIVATE_WORDS = """
@@ -67,28 +65,13 @@ class Tokens:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._kept = lru_cache(maxsize=4096)(self._made)  # a conversation is several lines
 
     def of(self, address: str) -> Token:
         """TOKEN_LENGTH hex digits, the same for every spelling of one number ("+1 650…", "1650…") or mailbox."""
-        return self._kept(address) if len(address) <= LONGEST_ADDRESS else self._made(address)
-
-    def _made(self, address: str) -> Token:
-        plain = _plain(address).encode("utf-8", "surrogatepass")
-        return Token(hmac.digest(self._key, plain, "sha256").hex()[:TOKEN_LENGTH])
+        return Token(address_token(self._key, address))
 
 
 _lines: TextIO | None = None  # where `info_line` writes JSON, once `configure` has said so
-
-_NUMBER = re.compile(r"\+?[0-9 ().\-/]+")
-_NOT_DIGITS = re.compile(r"[^0-9]+")
-
-
-def _plain(address: str) -> str:
-    word = address.strip().casefold()
-    if len(word) <= LONGEST_ADDRESS and _NUMBER.fullmatch(word) and (digits := _NOT_DIGITS.sub("", word)):
-        return digits
-    return word
 
 
 def configure(

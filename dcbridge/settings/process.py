@@ -213,6 +213,11 @@ class Settings(BaseSettings):
     retention_days: Seconds = Field(
         7.0, description="Days that a finished message is remembered, and a redelivered messageId recognised."
     )
+    search_index: bool = Field(
+        True,
+        description="Whether messages are indexed by time, channel, provider, state and, with `token_key`, by number: a"
+        " search need not look at all of them, for 120 bytes of Redis a message.",
+    )
     dead_letter_days: Seconds = Field(30.0, description="Days that a dead letter is kept.")
     callback_dedupe_days: Seconds = Field(7.0, description="Days that a repeated provider callback is recognised.")
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from dcbridge.ledger import NewTask
+from dcbridge.ledger import Ledger, NewTask
+from dcbridge.ledger.reports import index
 from dcbridge.operations import find
 from dcbridge.providers.callback import consumer_lane, consumer_task_id
 from dcbridge.runtime.logs import Tokens
+from dcbridge.settings.process import read_settings
 from tests.cli.session import PRIVATE, SENDER, TEXT, Said, Session
-from tests.ledger.ledger_bench import CHANNEL
+from tests.ledger.ledger_bench import CHANNEL, new_message
 
 NUMBER, MAILBOX = "16504660000", "Reader@Somewhere.example"
 PRIVATELY: dict[str, Any] = {"sender_id": SENDER, "payload": TEXT.encode()}
@@ -93,6 +95,24 @@ async def test_a_search_by_address_finds_what_has_ended(session: Session) -> Non
     await ended(session, "m-3", to_id="16504660001")
     assert await refs(session, NUMBER) == []
     assert sorted(await refs(session, "+1 650 466 0000", "--search")) == sorted([first, second])
+
+
+async def test_what_has_ended_is_found_by_number_and_by_token_where_it_is_indexed(session: Session) -> None:
+    ledger = Ledger.of(read_settings(session.environ)[0], session.redis)
+    first, other = new_message("m-1", to_id=NUMBER, **PRIVATELY), new_message("m-2", to_id="16504660001", **PRIVATELY)
+    for one in (first, other):
+        await ledger.messages.accept([one._replace(reason=500)])
+    task = NewTask("c-" + "1" * 24, "consumer", "lane", b"{}", "", CHANNEL, NUMBER)
+    await ledger.tasks.put([task])
+    assert await refs(session, "+1 650 466 0000") == [first.ref, task.id]
+    assert await refs(session, NUMBER, "--channel", "none") == []
+    said = await session.types("token", "-", stdin=f"{NUMBER}\n")
+    assert await refs(session, said.out.strip()) == [first.ref, task.id]
+    changed = session.environ | {"DCBRIDGE_TOKEN_KEY": "another key of tokens"}
+    before = changed | {"DCBRIDGE_TOKEN_KEY_BEFORE": session.environ["DCBRIDGE_TOKEN_KEY"]}
+    for environ, finds in ((changed, ()), (before, (first.ref,))):
+        digest = find.digest_of(read_settings(environ)[0], session.configuration, NUMBER)
+        assert (await index.find(session.redis, index.Query(number=digest))).refs == finds
 
 
 async def test_an_address_that_nobody_knows_is_not_repeated(session: Session) -> None:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from dcbridge.ledger import Decision, Ledger, NewMessage, lane_of
 from dcbridge.ledger.blobs import BlobRoom
+from dcbridge.ledger.index import Index
 from dcbridge.ledger.own import NewOwn
 from dcbridge.ledger.reports.books import read
 from dcbridge.messages import message_ref, own_books
@@ -126,9 +127,17 @@ class Bench:
     VALUES: ClassVar[list[str]] = ["dcb:receipts-woken:*"]
     ENDS: ClassVar[list[str]] = ["dcb:m:*", "dcb:t:*", "dcb:receipts-woken:*", "dcb:dead:*", "dcb:batch:*", "dcb:own:*"]
 
-    def __init__(self, redis: Redis, room: BlobRoom | None = None) -> None:
+    def __init__(self, redis: Redis, room: BlobRoom | None = None, index: Index | None = None) -> None:
         self.redis = redis
-        self.ledger = Ledger(redis, keep=KEEP, keep_dead=KEEP_DEAD, keep_events=KEEP, partner_within=PARTNER, room=room)
+        self.ledger = Ledger(
+            redis,
+            keep=KEEP,
+            keep_dead=KEEP_DEAD,
+            keep_events=KEEP,
+            partner_within=PARTNER,
+            room=room,
+            index=index,
+        )
 
     async def put(self, message_id: str = "m-1", **changes: Any) -> str:
         """Accept one message; its ref."""

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import structlog
 
+from dcbridge.address_tokens import LONGEST_ADDRESS
 from dcbridge.messages import Address, message_ref
 from dcbridge.runtime.logs import (
     LONGEST,
-    LONGEST_ADDRESS,
     WITHHELD,
     Token,
     Tokens,
