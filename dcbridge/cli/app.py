@@ -29,6 +29,7 @@ from dcbridge.cli import (
     trigger,
 )
 from dcbridge.cli.process import process
+from dcbridge.cli.remote import OPTIONS
 from dcbridge.cli.terminal import ConfigOption, JsonOption, at_the_ledger, err, out, read_all, refused, typed
 from dcbridge.ledger.jobs import QUEUES
 from dcbridge.printable import printable
@@ -56,8 +57,21 @@ def options(
     _version: Annotated[
         bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
     ] = False,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url",
+            envvar="DCBRIDGE_URL",
+            help="Ask the console at this URL, and not Redis: status, trace, pause, resume, hold, release, reject,"
+            " cancel, retry, dead, audit.",
+        ),
+    ] = "",
+    token: Annotated[
+        str, typer.Option("--token", envvar="DCBRIDGE_TOKEN", help="Token of dcbridge console token create.")
+    ] = "",
 ) -> None:
     """Carry messages between Genesys Digital Channels and SMS and email providers."""
+    OPTIONS.set((url, token))
 
 
 app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, replay, drop.")
@@ -287,14 +301,18 @@ def status(
     flight, some figures are estimates, marked with ~ or "about". Nothing private is shown; with
     DCBRIDGE_TOKEN_KEY, consumers appear as the tokens of the logs.
     """
-    from dcbridge.cli.status import show
+    from dcbridge.cli.status import show, show_remote
     from dcbridge.cli.status import watch as keep_looking
     from dcbridge.operations.status import Wanted
 
     wanted = Wanted(channel, provider, heads)
     if watch:
         raise at_the_ledger(config, lambda session: keep_looking(session, wanted, as_json, every), waits=True)
-    raise at_the_ledger(config, lambda session: show(session, wanted, as_json))
+    raise at_the_ledger(
+        config,
+        lambda session: show(session, wanted, as_json),
+        remotely=lambda there: show_remote(there, wanted, as_json),
+    )
 
 
 for _name, _command, _short in (
@@ -382,7 +400,11 @@ def trace(
 
     Exit code 1 if there is no such message. Nothing private is shown: no text, subject, number or address.
     """
-    from dcbridge.cli.trace import show
+    from dcbridge.cli.trace import show, show_remote
 
     named = typed(given)
-    raise at_the_ledger(config, lambda session: show(session, named, channel, search, as_json))
+    raise at_the_ledger(
+        config,
+        lambda session: show(session, named, channel, search, as_json),
+        remotely=lambda there: show_remote(there, named, channel, search, as_json),
+    )

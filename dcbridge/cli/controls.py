@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -15,6 +15,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dcbridge.cli.remote import Remote
 from dcbridge.cli.terminal import (
     NO,
     UNITS,
@@ -29,7 +30,7 @@ from dcbridge.cli.terminal import (
     say_error,
     typed,
 )
-from dcbridge.ledger.controls import Target, What
+from dcbridge.ledger.controls import Action, Target, What
 from dcbridge.operations import controls
 from dcbridge.operations.controls import LONGEST, WORDS, UnknownName, Who
 from dcbridge.operations.session import Session
@@ -84,7 +85,10 @@ def pause(
         target = await _target(session, words, channel)
         return NO if target is None else await _begin(session, target, lasts, who_acts(by, why), still=still)
 
-    raise at_the_ledger(config, work)
+    named = {"channel": channel} if channel else {}
+    raise at_the_ledger(
+        config, work, remotely=lambda there: _begin_remote(there, _two(words) | named, lasts, why, still=still)
+    )
 
 
 def hold(
@@ -105,7 +109,23 @@ def hold(
         target = await _target(session, ["hold", channel], "")
         return NO if target is None else await _begin(session, target, lasts, who_acts(by, why), still=still)
 
-    raise at_the_ledger(config, work)
+    named = {"what": "hold", "name": channel}
+    raise at_the_ledger(config, work, remotely=lambda there: _begin_remote(there, named, lasts, why, still=still))
+
+
+def _two(words: Sequence[str]) -> dict[str, str]:
+    """What is named, as a console is asked for it."""
+    if len(words) != 2 or words[0] not in (*_KINDS, What.HOLD):
+        raise typer.BadParameter("give what and its name: provider NAME, channel ID, subscriber NAME, conversation REF")
+    return {"what": words[0], "name": typed(words[1])}
+
+
+def _begin_remote(there: Remote, named: Mapping[str, str], lasts: float, why: str, *, still: bool) -> int:
+    until = utc(time.time() + lasts) if lasts else None
+    begun = there.post("pauses", **named, until=until, time_stands_still=still, why=why)
+    ends = datetime.fromisoformat(begun["until"]).timestamp() if begun["until"] else 0.0
+    _say_begun(Target(What(begun["what"]), begun["name"]), ends)
+    return 0
 
 
 async def _begin(session: Session, target: Target, lasts: float, who: Who, *, still: bool) -> int:
@@ -113,12 +133,16 @@ async def _begin(session: Session, target: Target, lasts: float, who: Who, *, st
     if ends is None:
         say_error("1,000 pauses are in force; end some of them first, see dcbridge status")
         return NO
+    _say_begun(target, ends)
+    return 0
+
+
+def _say_begun(target: Target, ends: float) -> None:
     word = "Messages of this channel are held for review"
     if target.what != What.HOLD:
         word = f"{controls.named(target)} is {controls.DONE.get(target.what, 'paused')}"
     end = f"until {utc(ends)[:19]}Z" if ends else "without an end"
     out.print(printable(f"{word}, {end}. dcbridge {controls.ends_it(target)} ends it."), markup=False)
-    return 0
 
 
 def resume(
@@ -139,14 +163,30 @@ def resume(
 
     A pause that a provider or a subscriber asked for (Retry-After) ends as well.
     """
-    raise at_the_ledger(config, lambda session: _resume(session, words, channel, who_acts(by, why)))
+    raise at_the_ledger(
+        config,
+        lambda session: _resume(session, words, channel, who_acts(by, why)),
+        remotely=lambda there: _resume_remote(there, words, channel, why),
+    )
+
+
+def _resume_remote(there: Remote, words: Sequence[str], channel: str, why: str) -> int:
+    if len(words) == 1:
+        words = ["subscriber", words[0].removeprefix("subscribers/")] if "/" in words[0] else ["provider", words[0]]
+    ended = there.post("pauses/end", **_two(words), channel=channel, why=why)
+    _say_ended(Target(What(ended["what"]), ended["name"]), ended["was_in_force"], ended["released"])
+    return 0
 
 
 async def _resume(session: Session, words: Sequence[str], channel: str, who: Who) -> int:
     target = await _target(session, words, channel)
     if target is None:
         return NO
-    was, woken = await controls.resume(session.ledger, target, who)
+    _say_ended(target, *await controls.resume(session.ledger, target, who))
+    return 0
+
+
+def _say_ended(target: Target, was: bool, woken: int) -> None:
     name = controls.named(target)
     if target.what not in (What.PROVIDER, What.SUBSCRIBER):
         out.print(
@@ -157,11 +197,10 @@ async def _resume(session: Session, words: Sequence[str], channel: str, who: Who
             ),
             markup=False,
         )
-        return 0
+        return
     shown = name.partition(" ")[2] if target.what == What.PROVIDER else f"subscribers/{target.name}"
     what = f"{woken:,} released" if woken else "nothing waited for it"
     out.print(f"The pause of {shown} is over; {what}." if was else f"{shown} was not paused; {what}.", markup=False)
-    return 0
 
 
 async def _target(session: Session, words: Sequence[str], channel: str) -> Target | None:
@@ -277,22 +316,35 @@ def audit(
     after = parse_time(since) if since else 0.0
 
     async def work(session: Session) -> int:
-        found = await session.ledger.controls.audit(limit, after)
-        if as_json:
-            for one in found:
-                print_json({**asdict(one), "at": utc(one.at)})
-            return 0
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for column in ("at", "by", "action", "what", "result", "why"):
-            table.add_column(column, overflow="fold")
-        for one in found:
-            what = Target.of(one.what) or one.what
-            cells = (utc(one.at)[:19] + "Z", one.by or "-", one.action, str(what), _result(one.result), one.why)
-            table.add_row(*(Text(printable(cell)) for cell in cells))
-        print_block(table) if found else out.print("Nothing is recorded.")
-        return 0
+        return _print_actions(await session.ledger.controls.audit(limit, after), as_json=as_json)
 
-    raise at_the_ledger(config, work)
+    def remotely(there: Remote) -> int:
+        found = there.get("audit", limit=limit, since=utc(after) if after else None)["actions"]
+        rows = [{name: one[name] for name in _ROW} for one in found]
+        return _print_actions(
+            [Action(**row | {"at": datetime.fromisoformat(row["at"]).timestamp()}) for row in rows], as_json=as_json
+        )
+
+    raise at_the_ledger(config, work, remotely=remotely)
+
+
+_ROW = ("at", "by", "action", "what", "why", "result")
+
+
+def _print_actions(found: Sequence[Action], *, as_json: bool) -> int:
+    if as_json:
+        for one in found:
+            print_json({**asdict(one), "at": utc(one.at)})
+        return 0
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("at", "by", "action", "what", "result", "why"):
+        table.add_column(column, overflow="fold")
+    for one in found:
+        what = Target.of(one.what) or one.what
+        cells = (utc(one.at)[:19] + "Z", one.by or "-", one.action, str(what), _result(one.result), one.why)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    print_block(table) if found else out.print("Nothing is recorded.")
+    return 0
 
 
 def _result(result: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -14,6 +14,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from dcbridge.cli import dead_remote
+from dcbridge.cli.dead_table import ROOMY, letters_table
 from dcbridge.cli.terminal import (
     ConfigOption,
     JsonOption,
@@ -27,12 +29,12 @@ from dcbridge.cli.terminal import (
     say_error,
     say_warning,
 )
-from dcbridge.ledger.dead_letters import DeadLetter, Selection
+from dcbridge.ledger.dead_letters import Selection
 from dcbridge.ledger.fields import Kind
 from dcbridge.operations.dead_letters import Chosen, drop_all, matching, replay_all
 from dcbridge.operations.dead_letters import as_json as letter_as_json
 from dcbridge.operations.session import Session
-from dcbridge.operations.wording import format_duration, utc
+from dcbridge.operations.wording import utc
 from dcbridge.printable import printable, printable_lines
 from dcbridge.replay import GONE, Replay, Replayed
 
@@ -42,7 +44,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_ROOMY = 110  # columns from which on a letter is told in full on one line
 _FEW = 20  # letters whose fate is told one by one
 
 
@@ -86,7 +87,11 @@ def list_letters(
 ) -> None:
     """List dead letters, the newest first."""
     selection = _selection(what, channel, since, reason)
-    raise at_the_ledger(config, lambda session: _list(session, selection, limit, as_json))
+    raise at_the_ledger(
+        config,
+        lambda session: _list(session, selection, limit, as_json),
+        remotely=lambda there: dead_remote.show_list(there, selection, limit, as_json),
+    )
 
 
 @app.command(short_help="Show one dead letter, and what a replay would do.")
@@ -97,7 +102,11 @@ def show(
     config: ConfigOption = None,
 ) -> None:
     """Show one dead letter, and what a replay would do. Exit code 1 if it does not exist."""
-    raise at_the_ledger(config, lambda session: _show(session, letter_id, raw, as_json))
+    raise at_the_ledger(
+        config,
+        lambda session: _show(session, letter_id, raw, as_json),
+        remotely=lambda there: dead_remote.show(there, letter_id, raw, as_json),
+    )
 
 
 @app.command(short_help="Process dead letters again.")
@@ -121,7 +130,11 @@ def replay(
     """
     chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
     pace = read_rate(rate)
-    raise at_the_ledger(config, lambda session: _replay(session, chosen, dry_run, pace))
+    raise at_the_ledger(
+        config,
+        lambda session: _replay(session, chosen, dry_run, pace),
+        remotely=lambda there: dead_remote.act(there, "replay", chosen, dry_run=dry_run, sure=True),
+    )
 
 
 @app.command(short_help="Delete dead letters.")
@@ -141,7 +154,11 @@ def drop(
     On a terminal it asks before it deletes more than one.
     """
     chosen = _chosen(ids, _selection(what, channel, since, reason), everything)
-    raise at_the_ledger(config, lambda session: _drop(session, chosen, dry_run, sure))
+    raise at_the_ledger(
+        config,
+        lambda session: _drop(session, chosen, dry_run, sure),
+        remotely=lambda there: dead_remote.act(there, "drop", chosen, dry_run=dry_run, sure=sure),
+    )
 
 
 # ---------------------------------------------------------------- which letters
@@ -174,38 +191,10 @@ async def _list(session: Session, selection: Selection, limit: int, as_json: boo
     if not found:
         out.print("No dead letter matches." if ids or selection != Selection() else "There are no dead letters.")
         return 0
-    print_block(_table(found[:limit], roomy=not out.is_terminal or out.width >= _ROOMY))
+    print_block(letters_table(found[:limit], roomy=not out.is_terminal or out.width >= ROOMY))
     if len(found) > limit:
         out.print(f"These are the newest {limit} of {len(found)}; use --limit to see more.")
     return 0
-
-
-def _table(letters: Sequence[DeadLetter], *, roomy: bool) -> Table:
-    """A line a letter, with its id in one piece; where there is no room, without the exact time and the size."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in (
-        "id",
-        "what",
-        "channel",
-        *(("since",) if roomy else ()),
-        "age",
-        *(("bytes",) if roomy else ()),
-        "reason",
-    ):
-        right = name in ("age", "bytes")
-        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=right or name == "id")
-    now = time.time()
-    for letter in letters:
-        cells = [
-            letter.id,
-            letter.what,
-            letter.channel_id,
-            *([utc(letter.at)] if roomy else []),
-            format_duration(now - letter.at),
-        ]
-        cells += [*([str(letter.size)] if roomy else []), letter.reason]
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    return table
 
 
 async def _show(session: Session, letter_id: str, raw: bool, as_json: bool) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from dcbridge.cli.controls import ByOption, WhyOption, who_acts
+from dcbridge.cli.remote import Remote
 from dcbridge.cli.terminal import (
     CANNOT_ASK,
     NO,
@@ -26,6 +27,7 @@ from dcbridge.ledger.fields import State
 from dcbridge.operations import controls
 from dcbridge.operations.controls import OPEN, WAITING, WORDS, Filter, UnknownName, Who
 from dcbridge.operations.session import Progress, Session
+from dcbridge.operations.wording import utc
 from dcbridge.printable import printable
 
 _STATES = {"waiting": WAITING, **{state.value: (state,) for state in OPEN}}
@@ -87,7 +89,10 @@ def cancel(
             act=lambda refs, of, who, done: controls.cancel(session.ledger, refs, of, who, done),
         )  # fmt: skip
 
-    raise at_the_ledger(config, work)
+    body = _body(ids, chosen, why, everything=everything) | {"state": state}
+    raise at_the_ledger(
+        config, work, remotely=lambda there: _do_remote(there, "cancel", body, dry_run=dry_run, sure=sure)
+    )
 
 
 def retry(
@@ -113,6 +118,7 @@ def retry(
     """
     chosen = _filter(channel, provider, after, before, "")
     _one_way(ids, chosen, everything=everything)
+    body = _body(ids, chosen, why, everything=everything) | {"with_unknown": unknown}
     chosen = replace(chosen, states=(State.RETRY, State.UNKNOWN) if unknown else (State.RETRY,))
 
     async def work(session: Session) -> int:
@@ -121,7 +127,9 @@ def retry(
             act=lambda refs, of, who, done: controls.retry(session.ledger, refs, of, who, done, with_unknown=unknown),
         )  # fmt: skip
 
-    raise at_the_ledger(config, work)
+    raise at_the_ledger(
+        config, work, remotely=lambda there: _do_remote(there, "retry", body, dry_run=dry_run, sure=sure)
+    )
 
 
 def release(
@@ -171,7 +179,8 @@ def _review(
 
         return await _do(session, verb, ids, chosen, who, dry_run=dry_run, sure=sure, act=act)
 
-    raise at_the_ledger(config, work)
+    body = _body(ids, chosen, who.why, everything=False)
+    raise at_the_ledger(config, work, remotely=lambda there: _do_remote(there, verb, body, dry_run=dry_run, sure=sure))
 
 
 Act = Callable[[Sequence[str], str, Who, Progress], Awaitable[Counter[str]]]
@@ -200,24 +209,78 @@ async def _do(
         out.print("No message matches.")
         return NO
     if dry_run:
-        for (channel, state), count in sorted(Counter(refs.values()).items()):
-            out.print(printable(f"{count:,} {state} of channel {channel}"), markup=False)
-        out.print(f"Would {verb} {_messages(len(refs))}, and changed nothing.")
+        _say_matching(verb, [(channel, state, count) for (channel, state), count in Counter(refs.values()).items()])
         return 0
-    if len(refs) > 1 and not sure:
-        if not sys.stdin.isatty():
-            say_error(f"{_messages(len(refs))} match; repeat the command with --yes, or with --dry-run to see them")
-            return CANNOT_ASK
-        if not typer.confirm(f"{verb.capitalize()} {_messages(len(refs))}?", err=True):
-            out.print("Nothing was changed.")
-            return NO
+    if (refusal := _refused(verb, len(refs), sure=sure)) is not None:
+        return refusal
     with progress() as bar:
         task = bar.add_task(verb, total=len(refs))
         of = " ".join(ids)[:WORDS] if ids else str(chosen)
         counts = await act(list(refs), of, who, lambda count: bar.advance(task, count))
+    _say_results(verb, counts)
+    return 0
+
+
+def _say_matching(verb: str, rows: Sequence[tuple[str, str, int]]) -> None:
+    for channel, state, count in sorted(rows):
+        out.print(printable(f"{count:,} {state} of channel {channel}"), markup=False)
+    out.print(f"Would {verb} {_messages(sum(count for _, _, count in rows))}, and changed nothing.")
+
+
+def _refused(verb: str, count: int, *, sure: bool) -> int | None:
+    """The exit code where several are not to be changed; None where they may be."""
+    if count <= 1 or sure:
+        return None
+    if not sys.stdin.isatty():
+        say_error(f"{_messages(count)} match; repeat the command with --yes, or with --dry-run to see them")
+        return CANNOT_ASK
+    if typer.confirm(f"{verb.capitalize()} {_messages(count)}?", err=True):
+        return None
+    out.print("Nothing was changed.")
+    return NO
+
+
+def _say_results(verb: str, counts: Counter[str]) -> None:
     words = _WORDS | ({"cancelled": "rejected"} if verb == "reject" else {})
     for word, count in counts.most_common():
         out.print(printable(f"{count:,} {words.get(word, word)}"), markup=False)
+
+
+# ---------------------------------------------------------------- by a console
+
+
+def _body(ids: Sequence[str] | None, chosen: Filter, why: str, *, everything: bool) -> dict[str, object]:
+    """What a console is asked for."""
+    return {
+        "ids": [typed(one) for one in ids or ()],
+        "channel": chosen.channel,
+        "provider": chosen.provider,
+        "accepted_after": utc(chosen.after) if chosen.after else None,
+        "accepted_before": utc(chosen.before) if chosen.before else None,
+        "all": everything,
+        "why": why,
+    }
+
+
+def _do_remote(there: Remote, verb: str, body: Mapping[str, object], *, dry_run: bool, sure: bool) -> int:
+    """Count them, ask, and do it, as many requests as that takes."""
+    seen = there.post(f"messages/{verb}", **body, dry_run=True)
+    rows = [(one["channel"], one["state"], one["count"]) for one in seen["matching"]]
+    if not rows:
+        out.print("No message matches.")
+        return NO
+    more = "; these are the first of them" if seen["more"] else ""
+    if dry_run:
+        _say_matching(verb, rows)
+        if more:
+            out.print(f"More match{more}.")
+        return 0
+    if (refusal := _refused(verb, sum(count for _, _, count in rows), sure=sure)) is not None:
+        return refusal
+    done = there.post(f"messages/{verb}", **body)
+    _say_results(verb, Counter(done["results"]))
+    if done["more"]:
+        out.print("More match: repeat the command.")
     return 0
 
 

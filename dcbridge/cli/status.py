@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 
 from redis.exceptions import RedisError
+from rich.table import Table
+from rich.text import Text
 
+from dcbridge.cli.remote import Remote
 from dcbridge.cli.status_screen import Watching, print_screen
-from dcbridge.cli.terminal import print_json, say_error
+from dcbridge.cli.terminal import out, print_block, print_json, say_error
 from dcbridge.ledger.reports import search
 from dcbridge.operations import status as report
 from dcbridge.operations.session import Session, explain_redis_error
 from dcbridge.operations.status import Wanted, look
+from dcbridge.operations.wording import format_age
+from dcbridge.printable import printable
 
 
 async def show(session: Session, wanted: Wanted, as_json: bool) -> int:
@@ -24,6 +29,31 @@ async def show(session: Session, wanted: Wanted, as_json: bool) -> int:
     else:
         print_screen(status)
     return 1 if status.problems else 0
+
+
+def show_remote(there: Remote, wanted: Wanted, as_json: bool) -> int:
+    """The same as a console tells it, in short: what is wrong, and what waits where."""
+    found = there.get("status", channel=wanted.channel, provider=wanted.provider, heads=wanted.heads)
+    if as_json:
+        print_json(found)
+        return 1 if found["problems"] else 0
+    for one in found["findings"]:
+        out.print(printable(f"{one['severity']}: {one['says']}"), markup=False)
+        out.print(printable(f"  {one['command']}"), style="dim", markup=False)
+    if not found["findings"]:
+        out.print("No problem was found.")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in ("channel", "in flight", "oldest", "receipts owed"):
+        table.add_column(name, overflow="fold")
+    for one in found["channels"]:
+        cells = (one["channel_id"], one["in_flight"], format_age(one["oldest_age"]), one["receipts_waiting"])
+        table.add_row(*(Text(printable(str(cell))) for cell in cells))
+    if found["channels"]:
+        print_block(table)
+    out.print(
+        f"{len(found['services'])} services and {len(found['workers'])} workers run; {found['at']}.", markup=False
+    )
+    return 1 if found["problems"] else 0
 
 
 async def watch(session: Session, wanted: Wanted, as_json: bool, every: float) -> int:

@@ -20,6 +20,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 
+from dcbridge.cli.remote import Remote, RemoteError, chosen, local_only
 from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger
@@ -95,13 +96,26 @@ def refused(problems: list[str]) -> typer.Exit:
 
 
 def at_the_ledger(
-    config: Path | None, work: Callable[[Session], Awaitable[int]], *, waits: bool = False, asks: bool = True
+    config: Path | None,
+    work: Callable[[Session], Awaitable[int]],
+    *,
+    waits: bool = False,
+    asks: bool = True,
+    remotely: Callable[[Remote], int] | None = None,
 ) -> typer.Exit:
     """Run one command's work; its exit code, 3 when Redis cannot be reached.
+
+    `remotely`: the same, asked of a console, where `--url` names one.
 
     With `waits` the work goes on until Ctrl-C, which is no failure then, and deals itself with a Redis that is away.
     Without `asks` the work begins whatever Redis says.
     """
+    try:
+        if (there := chosen()) is not None:
+            return typer.Exit(remotely(there) if remotely else local_only())
+    except RemoteError as error:
+        say_error(str(error))
+        return typer.Exit(error.code)
     settings, configuration = read_all(config, warnings=False)  # `check` and the processes themselves tell of them
 
     async def run() -> int:

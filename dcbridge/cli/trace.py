@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from dcbridge.cli.remote import Remote, local_only
 from dcbridge.cli.terminal import out, print_block, print_json, progress, say_error
 from dcbridge.ledger.history import Hop
 from dcbridge.ledger.reports import search as reports
 from dcbridge.operations import find
-from dcbridge.operations.lives import Life, lives, lives_of
+from dcbridge.operations.lives import Life, life_of, lives, lives_of
 from dcbridge.operations.lives import as_json as life_as_json
 from dcbridge.operations.session import Session
 from dcbridge.operations.wording import format_duration, utc
@@ -34,16 +35,40 @@ async def show(session: Session, given: str, channel: str | None, everywhere: bo
     if as_json:
         named = "" if find.is_address(given) else given
         print_json({"id": named, "found": [life_as_json(life) for life in found], "dead_letters": letters})
-    elif listed:
-        _print_list(found)
     else:
-        for number, life in enumerate(found):
-            if number:
-                out.print()
-            _print(life)
+        _print_all(found, listed=listed)
     if not found:
         _say_what_was_not_found(session, given, channel, everywhere, letters)
     return 0 if found else 1
+
+
+def show_remote(there: Remote, given: str, channel: str | None, everywhere: bool, as_json: bool) -> int:
+    """The same as a console tells it."""
+    if everywhere:
+        local_only()
+    found = there.post("messages/search", id=given, channel=channel)
+    if as_json:
+        print_json(found)
+    else:
+        lives = [life_of(one) for one in found["found"]]
+        _print_all(lives, listed=len(lives) > 1 and find.is_address(given))
+    if not found["found"]:
+        where = f" on channel {channel}" if channel is not None else ""
+        named = "this address" if find.is_address(given) else f"the id {given}"
+        say_error(f"no message or task has {named}{where}")
+        for letter in found["dead_letters"][:1]:
+            say_error(f"a dead letter has it: dcbridge dead show {letter}")
+    return 0 if found["found"] else 1
+
+
+def _print_all(found: Sequence[Life], *, listed: bool) -> None:
+    if listed:
+        _print_list(found)
+        return
+    for number, life in enumerate(found):
+        if number:
+            out.print()
+        _print(life)
 
 
 async def _everywhere(session: Session, given: str, channel: str | None) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from dcbridge.genesys.payloads import MAX_RECIPIENTS
@@ -218,6 +219,20 @@ def _consumer(settings: Settings, entry: MessageEntry) -> str:
 
 def _seconds(score: float | None) -> float | None:
     return score / 1000 if score is not None and 0 <= score <= LAST else None
+
+
+def life_of(said: Mapping[str, Any]) -> Life:
+    """What `as_json` wrote, as it was."""
+    facts = {
+        name.replace("_", " "): value
+        for name, value in said.items()
+        if name not in ("parts", "older_hops_forgotten", "hops")
+    }
+    hops = []
+    for hop in said["hops"]:
+        rest = {name: value for name, value in hop.items() if name not in ("at", "seconds_since_accepted", "what")}
+        hops.append(Hop(datetime.fromisoformat(hop["at"]).timestamp(), hop["what"], rest))
+    return Life(facts, hops, said["parts"], said["older_hops_forgotten"])
 
 
 def as_json(life: Life) -> dict[str, Any]:
