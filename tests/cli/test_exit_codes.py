@@ -15,6 +15,8 @@ from tests.stack import ROOT
 NOTHING = [
     ("books", 0),
     ("books --json", 0),
+    ("console token list", 0),
+    ("console sessions list", 0),
     ("dead list", 0),
     ("dead list --json", 0),
     ("dead list --what receipt", 0),
@@ -72,6 +74,8 @@ WRONG = [
     "mail-in extra", "worker outbound nothing", "worker --nothing", "token", "dev --port x", "demo extra",
     "provider", "provider drain", "provider prefer", "provider clear", "drill",
     "genesys", "genesys login", "genesys check", "genesys nothing",
+    "console", "console serve extra", "console token", "console token create", "console token create ada --role root",
+    "console token create ada --expires never", "console token revoke", "console sessions", "console sessions revoke",
     "pause", "pause provider", "pause planet mars", "resume planet mars", "hold", "cancel", "cancel --state sent",
     "cancel m-1 --all", "retry", "release", "reject", "drain planet mars", "audit --limit 0",
     "fail", "reconcile", "reconcile none.jsonl", "aside", "aside show", "aside back", "aside drop", "trigger",
@@ -81,6 +85,8 @@ WRONG = [
     "consent", "consent show", "consent add", "consent lift", "consent import", "consent show +16504661149",
 ]  # fmt: skip
 AT_REDIS = [
+    "console token list", "console token create ada", "console token revoke 0123456789ab", "console sessions list",
+    "console sessions revoke all",
     "books", "books --json", "dead list", "dead list --json", "dead show w-1", "dead replay --all",
     "dead drop --all --yes", "events list", "events list --json", "events replay --subscriber sandbox --since 1h",
     "subscribers list", "subscribers list --json", "resume twilio", "subscribers enable sandbox",
@@ -101,6 +107,7 @@ CONFIGURED = [
     "addresses",
     "addresses --json",
     "check",
+    "console serve",
     "doctor",
     "serve",
     "mail-in",
@@ -112,6 +119,7 @@ CONFIGURED = [
 ]
 ELSEWHERE = {
     "addresses",
+    "console serve",
     "dev",
     "demo",
     "token",
