@@ -9,6 +9,7 @@
 {{- include "dcbridge.checkRedis" . -}}
 {{- include "dcbridge.checkWorkers" . -}}
 {{- include "dcbridge.checkMailIn" . -}}
+{{- include "dcbridge.checkConsole" . -}}
 {{- include "dcbridge.checkSurroundings" . -}}
 {{- end -}}
 
@@ -26,6 +27,18 @@
 {{- define "dcbridge.checkMailIn" -}}
 {{- if and .Values.mailIn.enabled (not (include "dcbridge.mailIn" .)) -}}
   {{- fail "mailIn.enabled: no channel of config has inbound, so there is no mail to take" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "dcbridge.checkConsole" -}}
+{{- $console := get (.Values.config | default dict) "console" | default dict -}}
+{{- if .Values.console.enabled -}}
+  {{- if not (or $console.oidc $console.proxy $console.tokens) -}}
+    {{- fail "console.enabled: config.console sets no way to sign in; set oidc, proxy or tokens of it" -}}
+  {{- end -}}
+  {{- if not $console.public_url -}}
+    {{- fail "console.enabled: config.console.public_url is missing, the URL under which browsers reach the console" -}}
+  {{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -105,7 +118,7 @@ access_key api_key api_key_secret api_secret auth_token bearer callback_secret c
   {{- $_ := set $elsewhere "mail_certificate" "mailIn.tls.certificate" -}}
   {{- $_ := set $elsewhere "mail_key" "mailIn.tls.key" -}}
 {{- end -}}
-{{- $places := dict "settings" .Values.settings "service.settings" .Values.service.settings "mailIn.settings" .Values.mailIn.settings -}}
+{{- $places := dict "settings" .Values.settings "service.settings" .Values.service.settings "mailIn.settings" .Values.mailIn.settings "console.settings" .Values.console.settings -}}
 {{- range $name, $worker := .Values.workers -}}
   {{- $_ := set $places (printf "workers.%s.settings" $name) (($worker | default dict).settings | default dict) -}}
 {{- end -}}
