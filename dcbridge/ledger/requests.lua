@@ -8,10 +8,10 @@ function verbs.request_slot()
   local key, step = 'dcb:tat:g-' .. a.interface, 1000 / tonumber(a.per_second)
   local room = tonumber(a.burst) * step
   local arrival = math.max(tonumber(redis.call('GET', key)) or 0, now) + step
-  local wait = math.max(0, math.ceil(arrival - room - now))
-  if wait > tonumber(a.most_ms) then return -1 end
+  local due_in = math.max(0, math.ceil(arrival - room - now))
+  if due_in > tonumber(a.most_ms) then return -1 end
   redis.call('SET', key, string.format('%.3f', arrival), 'PX', math.ceil(arrival - now + room) + 1000)
-  return wait
+  return due_in
 end
 
 -- @verb post_begin id token -> go|began|stale

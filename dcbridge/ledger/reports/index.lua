@@ -2,7 +2,7 @@
 -- end; the place where to begin, -1 for its end; how many to look at; how many to find; what the members begin with; channel,
 -- provider, state, ms after and before which they were accepted, "" for any; 1 where the list is in the order of acceptance;
 -- 1 for consumers' messages too; refs…
--- -> {the place to go on, -1 at the end, how many were looked at, refs that match…}
+-- -> {the place to go on, -1 at the end, how many entries were looked at, how many members were passed, refs that match…}
 
 local list, from, most, limit, prefix = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local channel, provider, state, after, before = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
@@ -48,9 +48,9 @@ local found, looked, place = {}, 0, from
 for i = #members, 1, -1 do
   local member = members[i]
   place = place - 1
-  looked = looked + 1
   local hit = prefix == '' or string.sub(member, 1, #prefix) == prefix
   if hit then
+    looked = looked + 1
     member = string.sub(member, #prefix + 1)
     local f = (with_tasks or string.sub(member, 1, 2) ~= 't:') and fields_of(member)
     if f and matches(f) then found[#found + 1] = member end
@@ -61,4 +61,4 @@ for i = #members, 1, -1 do
     if #found == limit then break end
   end
 end
-return {math.max(-1, place), looked, unpack(found)}
+return {math.max(-1, place), looked, from - place, unpack(found)}

@@ -23,8 +23,10 @@ from dcbridge.ledger.lua import read_lua
 from dcbridge.messages import own_books
 from dcbridge.settings.process import DAY
 
-MOST = 10_000  # entries that one page looks at
-STEP = 1000  # of them in one script: others have their turn in between
+MOST = 5_000  # entries that one page looks at
+MOST_PASSED = 100_000  # members of other consumers that it passes to find those of one
+STEP = 1000  # entries that one script looks at: others have their turn in between
+STEP_PASSED = 10_000  # members that one script passes
 LIMIT = 500  # messages that a page has at most
 OPEN = frozenset({State.ACCEPTED, State.RETRY, State.SENDING, State.UNKNOWN, State.SENT})
 _BY_STATE = frozenset({State.FAILED, State.REMOVED, State.UNCONFIRMED})
@@ -92,14 +94,15 @@ async def find(redis: Redis, query: Query, cursor: str = "", limit: int = 50, mo
     if cursor.startswith("o."):
         raise ValueError("the cursor is of another search")
     lists, start = await _lists(redis, query, cursor)
-    script, found, looked = redis.register_script(_text()), list[str](), 0
+    script, found, looked, passed = redis.register_script(_text()), list[str](), 0, 0
     for at, one in enumerate(lists):
         while True:
-            step = min(STEP if looked else STEP // 4, most - looked)
-            place, some, refs = await _look(script, query, one, start, step, limit - len(found))
+            step = STEP_PASSED if one.prefix else min(STEP if looked else STEP // 4, most - looked)
+            place, some, went, refs = await _look(script, query, one, start, step, limit - len(found))
             looked += some
+            passed += went
             found += [ref for ref in refs if ref not in found]
-            if len(found) >= limit or looked >= most:
+            if len(found) >= limit or looked >= most or passed >= MOST_PASSED:
                 return Page(tuple(found), _cursor(lists, at, place), looked)
             start = place
             if place < 0:
@@ -122,11 +125,11 @@ def _cursor(lists: Sequence[_List], at: int, place: int) -> str:
 
 async def _look(
     script: AsyncScript, query: Query, one: _List, start: int, most: int, limit: int, refs: Sequence[str] = ()
-) -> tuple[int, int, list[str]]:
+) -> tuple[int, int, int, list[str]]:
     words: list[str | int] = [one.key, start, most, limit, one.prefix, query.channel, query.provider, query.state]
     words += [_ms(query.after), _ms(query.before), int(one.in_order), int(query.consumers), *refs]
     answer = await cast(Awaitable[list[Any]], script(args=words))
-    return int(answer[0]), int(answer[1]), [found.decode() for found in answer[2:]]
+    return int(answer[0]), int(answer[1]), int(answer[2]), [found.decode() for found in answer[3:]]
 
 
 def _ms(at: float | None) -> str:
@@ -208,7 +211,7 @@ async def _in_flight(redis: Redis, query: Query, cursor: str, limit: int, most: 
             size *= 4  # so many were accepted in one millisecond
             continue
         refs = [ref for _, ref in reversed(some)]
-        _, went, hits = await _look(script, query, nothing, -1, len(refs), limit - len(found), refs)
+        _, went, _, hits = await _look(script, query, nothing, -1, len(refs), limit - len(found), refs)
         looked += went
         found += hits
         at = some[went - 1]
