@@ -54,7 +54,7 @@ class MessageLook:
     @property
     def who(self) -> str:
         """What stands for its consumer, while that is known."""
-        return str(self.life.facts.get("consumer") or "")
+        return self.entry.consumer or str(self.life.facts.get("consumer") or "")
 
     @property
     def is_held(self) -> bool:

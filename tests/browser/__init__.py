@@ -1,0 +1,1 @@
+"""The console in a browser: each page looked at, and a journey."""
