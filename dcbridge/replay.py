@@ -19,6 +19,7 @@ from dcbridge import intake
 from dcbridge.config.models import Configuration
 from dcbridge.events.event import lane, read
 from dcbridge.genesys import payloads
+from dcbridge.genesys.cloud import NoMessage
 from dcbridge.ledger import Ledger, NewTask
 from dcbridge.ledger.bookings import book_lane
 from dcbridge.ledger.dead_letters import DeadLetter
@@ -37,6 +38,15 @@ class Replayed:
     name: str = ""
 
 
+def may_be_mended(letter: DeadLetter) -> bool:
+    """Whether a person may put other bytes in place of its own: a webhook of Genesys that cannot be read, which has
+    caused nothing yet. In all others the bytes are what a consumer or a provider said, or were answered already.
+    """
+    if letter.reason.startswith(intake.ELSEWHERE):
+        return False
+    return (letter.kind == Kind.AGENT_MESSAGE and letter.id.startswith("w-")) or letter.kind == Kind.INTERACTION_BATCH
+
+
 GONE = Replayed(False, "no such dead letter")
 _TOLD = "the agent saw Failed ({}): a message ends once, so only the agent can send it again"
 
@@ -49,12 +59,19 @@ class Replay:
         self._letters = ledger.dead_letters
         self._configuration = configuration
         self._dry = dry_run
+        self._mended: bytes | None = None
 
-    async def one(self, letter: DeadLetter) -> Replayed:
-        """Put one letter back. Asking twice does nothing the second time."""
+    async def one(self, letter: DeadLetter, mended: bytes | None = None) -> Replayed:
+        """Put one letter back. Asking twice does nothing the second time. `mended`: these bytes instead of its own, of
+        a letter that `may_be_mended`.
+        """
         raw = await self._letters.raw(letter.id)
         if raw is None:
             return GONE
+        if mended is not None:
+            self._mended = mended if may_be_mended(letter) else None
+            if self._mended is None:
+                return Replayed(False, "this kind of dead letter cannot be mended")
         for kind, handle in HANDLERS.items():
             if kind == letter.kind:
                 return await handle(self, letter, raw)
@@ -65,7 +82,10 @@ class Replay:
         if letter.id.startswith("m-"):
             return Replayed(False, _TOLD.format(letter.reason))
         endpoint = self._endpoint_of(letter.id, letter.reason, raw)
-        found = intake.read(self._configuration, endpoint, raw, uuid.uuid4().hex)
+        try:
+            found = intake.read(self._configuration, endpoint, self._bytes(raw), uuid.uuid4().hex)
+        except NoMessage:
+            return Replayed(False, "still cannot be carried: it is not a message")
         if not found.readable:
             return Replayed(False, "still cannot be read: the body is not JSON")
         if any(one.reason.startswith(intake.ELSEWHERE) for one in found.dead_letters):
@@ -155,17 +175,18 @@ class Replay:
         if not endpoints:
             return Replayed(False, "its endpoint is not configured any more")
         try:
-            operation, events = payloads.read_interactions(raw)
+            body = self._bytes(raw)
+            operation, events = payloads.read_interactions(body)
         except payloads.NotJson:
             return Replayed(False, "still cannot be read: the body is not JSON")
-        name = intake.batch_id(endpoints[0], raw, operation, events)
+        name = intake.batch_id(endpoints[0], body, operation, events)
         if await self._ledger.events.has_batch(name):
             return Replayed(False, "was accepted since, in another delivery: drop this dead letter")
         trace = uuid.uuid4().hex
         return await self._do(
             "the batch will be split again",
             name,
-            lambda: self._letters.put_batch(letter.id, name, endpoints[0], trace, raw),
+            lambda: self._letters.put_batch(letter.id, name, endpoints[0], trace, body),
         )
 
     async def _entity(self, _letter: DeadLetter, _raw: bytes) -> Replayed:
@@ -190,6 +211,9 @@ class Replay:
             delivery_id,
             lambda: self._letters.put_delivery(letter.id, event_id, name, where, raw),
         )
+
+    def _bytes(self, raw: bytes) -> bytes:
+        return raw if self._mended is None else self._mended
 
     async def _do(self, says: str, name: str, write: Callable[[], Awaitable[str]]) -> Replayed:
         if self._dry:

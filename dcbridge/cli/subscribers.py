@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -21,11 +18,9 @@ from dcbridge.cli.terminal import (
     print_json,
     say_error,
 )
-from dcbridge.errors import SendError
-from dcbridge.events.event import TEST
-from dcbridge.events.sinks import Event, MissingClient, Subscriber, open_sink
-from dcbridge.ledger.reports.books import SubscriberBooks
+from dcbridge.events.sinks import Subscriber
 from dcbridge.operations.session import Session
+from dcbridge.operations.subscribers import facts, try_one
 from dcbridge.operations.wording import format_duration
 from dcbridge.printable import printable
 
@@ -69,7 +64,7 @@ def disable(name: NameArgument, config: ConfigOption = None) -> None:
 async def _list(session: Session, as_json: bool) -> int:
     configured = session.configuration.subscribers
     known = {one.name: one for one in await session.ledger.subscribers.all()}
-    rows = [_facts(name, configured.get(name), known.get(name)) for name in sorted({*configured, *known})]
+    rows = [facts(name, configured.get(name), known.get(name)) for name in sorted({*configured, *known})]
     if as_json:
         for row in rows:
             print_json(row)
@@ -90,71 +85,16 @@ async def _list(session: Session, as_json: bool) -> int:
 _RIGHT = ("waiting", "oldest", "delivered", "dead", "dropped")
 
 
-def _facts(name: str, configured: Subscriber | None, books: SubscriberBooks | None) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": configured.sink.kind if configured else "",
-        "place": configured.sink.place if configured else "",
-        "state": _state(configured, books),
-        "waiting": books.waiting if books else 0,
-        "oldest_seconds": round(books.oldest_age, 1) if books else 0.0,
-        "delivered": books.delivered if books else 0,
-        "dead": books.dead if books else 0,
-        "dropped": books.dropped if books else 0,
-        "difference": books.difference if books else 0,
-    }
-
-
-def _state(configured: Subscriber | None, books: SubscriberBooks | None) -> str:
-    if configured is None:
-        return "not in bridge.yaml"
-    if not configured.on:
-        return "off in bridge.yaml"
-    if books and books.disabled_for:
-        return f"disabled for {format_duration(books.disabled_for)}: {books.why}"
-    if books and books.failing_for:
-        return f"failing for {format_duration(books.failing_for)}"
-    return "on"
-
-
 async def _test(session: Session, name: str) -> int:
     subscriber = configured(session, name)
     if subscriber is None:
         return 1
-    event = Event(
-        id=f"own_{secrets.token_hex(12)}",
-        name=TEST,
-        received_at=datetime.now(UTC),
-        fields={"subscriber": name},
-        own=True,
-    )
-    from dcbridge.interfaces import Interfaces
-    from dcbridge.runtime.metrics import Metrics
-
-    began = time.monotonic()
-    try:
-        sink = open_sink(
-            name,
-            subscriber,
-            session.configuration.public_url,
-            client=lambda key, sender: Interfaces(key, None, sender, session.ledger, Metrics()),
-        )
-        try:
-            await sink.deliver(event)
-        finally:
-            await sink.close()
-    except MissingClient as error:
-        say_error(str(error))
+    tried = await try_one(session, name, subscriber)
+    if not tried.accepted:
+        say_error(tried.says)
         return 1
-    except SendError as error:
-        say_error(f"{name} did not accept it: {error.outcome} ({error.code}){_HINTS.get(error.code, '')}")
-        return 1
-    ms = round((time.monotonic() - began) * 1000)
-    out.print(f"{name} accepted {event.id} in {ms} ms.", markup=False)
+    out.print(tried.says, markup=False)
     return 0
-
-
-_HINTS = {"address not allowed": "; add it to sink.allow if it is intended"}
 
 
 async def _enable(session: Session, name: str) -> int:

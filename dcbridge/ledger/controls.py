@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -166,6 +167,11 @@ class Controls:
             if not cursor:
                 return
 
+    async def held(self, channel: str, count: int) -> list[str]:
+        """Messages of a channel that is held for review, those that have waited longest."""
+        found = cast(list[bytes], await self._redis.zrange(f"dcb:line:k-h/{channel}", 0, count - 1))
+        return [one.decode(errors="replace") for one in found]
+
     async def note(self, by: str, action: str, what: str, why: str, result: str) -> None:
         """One line for the record."""
         await self._script.record("audit", by, action, what, why, result)
@@ -177,6 +183,20 @@ class Controls:
             self._redis.xrevrange("dcb:audit", max="+", min=str(int(since * 1000)) if since else "-", count=count),
         )
         return [_action(fields) for _, fields in rows]
+
+    async def recorded(self, cursor: str, count: int, since: float = 0.0) -> list[tuple[str, Action]]:
+        """At most `count` lines of the record behind that of the cursor, the newest first, each with its own cursor.
+        One that nobody gave is the beginning.
+        """
+        last = f"({cursor}" if _ENTRY.fullmatch(cursor) else "+"
+        rows: list[Any] = await cast(
+            Awaitable[list[Any]],
+            self._redis.xrevrange("dcb:audit", max=last, min=str(int(since * 1000)) if since else "-", count=count),
+        )
+        return [(entry.decode(), _action(fields)) for entry, fields in rows]
+
+
+_ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 
 
 def _action(fields: dict[bytes, bytes]) -> Action:

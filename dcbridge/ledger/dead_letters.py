@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from dcbridge.ledger import paging
 from dcbridge.ledger.fields import Kind, TaskEntry
 from dcbridge.ledger.messages import NewMessage, words_of
 from dcbridge.ledger.script import Retention, Script, word
@@ -89,6 +90,10 @@ class DeadLetters:
         """By age."""
         found = cast(list[bytes], await self._redis.zrange("dcb:dead", -limit, -1))
         return [one.decode() for one in found]
+
+    async def page(self, cursor: str, count: int, since: float | None = None) -> tuple[list[str], str]:
+        """At most `count` ids, the newest first, and the cursor of those after them."""
+        return await paging.newest(self._redis, "dcb:dead", cursor, count, since)
 
     async def count(self, since: float = 0.0) -> int:
         """Those that were written since then, in seconds since 1970."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from dcbridge.ledger.entries import TaskClaim
 from dcbridge.ledger.fields import TaskEntry
@@ -75,6 +76,12 @@ class Deliveries:
         """Deliver these events (event -> lane) to one subscriber again: "new", "waiting" or "gone" for each."""
         flat = [word for pair in lanes.items() for word in pair]
         return [answer.decode() for answer in await self._script.call("events_replay", subscriber, *flat)]
+
+    async def oldest(self, subscriber: str, count: int) -> dict[str, TaskEntry]:
+        """The deliveries to a subscriber that have waited longest, by id."""
+        found = cast(list[bytes], await self._script.redis.zrange(f"dcb:backlog:{subscriber}", 0, count - 1))
+        ids = [one.decode(errors="replace") for one in found]
+        return dict(zip(ids, await self._tasks.entries(ids), strict=True))
 
     async def waiting(self, delivery_id: str) -> TaskEntry:
         """What is remembered of a delivery that has not ended; false where it has."""

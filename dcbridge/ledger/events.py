@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from dcbridge.ledger import paging
 from dcbridge.ledger.fields import Kind
 from dcbridge.ledger.messages import lane_of
 from dcbridge.ledger.script import Retention, Script, slices, word
@@ -134,6 +135,10 @@ class Events:
         found = cast(list[bytes], await self._script.redis.zrangebyscore("dcb:events", low, high))
         return [one.decode() for one in found]
 
+    async def page(self, cursor: str, count: int, since: float | None = None) -> tuple[list[str], str]:
+        """At most `count` events, the newest first, and the cursor of those after them."""
+        return await paging.newest(self._script.redis, "dcb:events", cursor, count, since)
+
     async def stored(self, ids: Sequence[str]) -> AsyncIterator[tuple[str, bytes]]:
         """Each event as it is stored; one that is forgotten meanwhile is left out."""
         for start in range(0, len(ids), _CHUNK):
@@ -148,8 +153,15 @@ class Events:
 
     async def ended(self, event_id: str) -> dict[str, Ended]:
         """Subscriber -> how the delivery of this event ended."""
-        raw = await cast(Awaitable[dict[bytes, bytes]], self._script.redis.hgetall(f"dcb:ed:{event_id}"))
-        return {name.decode(): _ended(value.decode()) for name, value in raw.items()}
+        return (await self.all_ended([event_id]))[0]
+
+    async def all_ended(self, event_ids: Sequence[str]) -> list[dict[str, Ended]]:
+        """The same of each of several events, in one round trip."""
+        async with self._script.redis.pipeline(transaction=False) as pipe:
+            for event_id in event_ids:
+                pipe.hgetall(f"dcb:ed:{event_id}")
+            rows = await cast(Awaitable[list[dict[bytes, bytes]]], pipe.execute())
+        return [{name.decode(): _ended(value.decode()) for name, value in raw.items()} for raw in rows]
 
 
 def _known(names: Sequence[str]) -> str:
