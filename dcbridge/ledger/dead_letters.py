@@ -91,8 +91,8 @@ class DeadLetters:
         found = cast(list[bytes], await self._redis.zrange("dcb:dead", -limit, -1))
         return [one.decode() for one in found]
 
-    async def page(self, cursor: str, count: int, since: float | None = None) -> tuple[list[str], str]:
-        """At most `count` ids, the newest first, and the cursor of those after them."""
+    async def page(self, cursor: str, count: int, since: float | None = None) -> paging.Page:
+        """At most `count` ids, the newest first."""
         return await paging.newest(self._redis, "dcb:dead", cursor, count, since)
 
     async def count(self, since: float = 0.0) -> int:

@@ -135,8 +135,8 @@ class Events:
         found = cast(list[bytes], await self._script.redis.zrangebyscore("dcb:events", low, high))
         return [one.decode() for one in found]
 
-    async def page(self, cursor: str, count: int, since: float | None = None) -> tuple[list[str], str]:
-        """At most `count` events, the newest first, and the cursor of those after them."""
+    async def page(self, cursor: str, count: int, since: float | None = None) -> paging.Page:
+        """At most `count` events, the newest first."""
         return await paging.newest(self._script.redis, "dcb:events", cursor, count, since)
 
     async def stored(self, ids: Sequence[str]) -> AsyncIterator[tuple[str, bytes]]:

@@ -55,7 +55,7 @@ def about(one: Action) -> About:
     """Which kind of line it is, by its action."""
     if "reveal" in one.action:
         return About.REVEALS
-    return About.SIGN_INS if one.action.startswith("sign") else About.CHANGES
+    return About.SIGN_INS if "sign-" in one.action else About.CHANGES
 
 
 @dataclass(frozen=True, slots=True)

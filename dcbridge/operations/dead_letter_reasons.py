@@ -101,7 +101,7 @@ def _book(_: DeadLetter) -> Why:
     return Why(
         "Call that a consumer asked for",
         "Genesys refused the booking, or could not be reached for too long.",
-        "Check the interface to Genesys with `dcbridge check`. Replay it while the time is ahead; else call back.",
+        "Check the interface to Genesys with dcbridge check. Replay it while the time is ahead; else call back.",
     )
 
 

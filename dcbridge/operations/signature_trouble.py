@@ -101,13 +101,13 @@ _TRIGGER: Mapping[str, Advice] = {
     ),
     "no secret matches": Advice(
         "No secret of this trigger made the signature.",
-        "Compare the caller's secret with secrets of {name}; `dcbridge trigger {name}` shows one that is right.",
+        "Compare the caller's secret with secrets of {name}; dcbridge trigger {name} posts a call that is right.",
     ),
 }
 _CALLBACK: Mapping[str, Advice] = {
     "missing": Advice(
         "The callback of the provider has no signature or secret.",
-        "Copy the callback's address again from `dcbridge addresses`, secret included, and switch signing on at the"
+        "Copy the callback's address again from dcbridge addresses, secret included, and switch signing on at the"
         " provider.",
     ),
     "no secret matches": Advice(
@@ -137,12 +137,12 @@ _CALLBACK: Mapping[str, Advice] = {
     ),
     "no such provider or callback": Advice(
         "The provider is there, and has no callback of this kind.",
-        "Copy the addresses again from `dcbridge addresses`.",
+        "Copy the addresses again from dcbridge addresses.",
     ),
 }
 _ADDRESS = Advice(
     "Requests came to an address that bridge.yaml does not have.",
-    "Compare the URL at Genesys or at the provider with `dcbridge addresses`: perhaps a name is misspelled there, or"
+    "Compare the URL at Genesys or at the provider with dcbridge addresses: perhaps a name is misspelled there, or"
     " was removed here. Scanners look like this too.",
 )
 
