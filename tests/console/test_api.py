@@ -64,6 +64,12 @@ async def test_what_an_operator_does_with_messages(redis: Redis) -> None:
     async with open_console(redis, Role.OPERATOR) as console:
         for path in (f"{ROOT}/status", "/api/status"):
             assert (await _asks(console, "GET", path))["at"]
+        first = await _asks(console, "GET", f"{ROOT}/messages", {"channel": CHANNEL, "state": "accepted", "limit": 2})
+        rest = await _asks(
+            console, "GET", f"{ROOT}/messages", {"channel": CHANNEL, "state": "accepted", "cursor": first["cursor"]}
+        )
+        names = [one["message"] for page in (first, rest) for one in page["messages"]]
+        assert (sorted(names), rest["cursor"]) == (["m-1", "m-2", "m-3"], "")
         life = await _asks(console, "GET", f"{ROOT}/messages/{{id}}", {"channel": CHANNEL}, id="m-1")
         assert life["found"][0]["state"] == "accepted"
         assert (await _asks(console, "POST", f"{ROOT}/messages/search", {"id": "m-1"}))["found"] == life["found"]
@@ -121,6 +127,8 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/audit", {"since": "yesterday"}, 422, "since"),
     ("GET", "/audit", {"since": "2026-01-01T00:00:00"}, 422, "since"),
     ("GET", "/audit", {"limit": "1" * 99}, 422, "limit"),
+    ("GET", "/messages", {"cursor": "x"}, 422, "cursor"),
+    ("GET", "/messages", {"state": "lost"}, 422, "state"),
     ("GET", "/messages/no-such", {}, 404, ""),
     ("GET", "/messages/+16504660000", {}, 400, ""),
     ("GET", "/dead-letters", {"what": "parcel"}, 422, "what"),

@@ -147,6 +147,7 @@ def test_what_values_say_of_defaults_is_what_the_program_says() -> None:
         "operator_host",
         "worker_host",
         "mail_host",
+        "console_host",
         "log_format",
     }  # in a pod whoever asks comes from outside, and reads JSON
     for name, value in yaml.safe_load((CHART / "values.yaml").read_text())["settings"].items():

@@ -31,7 +31,7 @@ class Letter(Answer):
     bytes: int
 
 
-class ListQuery(Fields):
+class LettersQuery(Fields):
     what: Annotated[str, Field(max_length=50)] = ""
     channel: Annotated[str, Field(max_length=200)] = ""
     reason: Annotated[str, Field(max_length=200)] = ""
@@ -40,7 +40,7 @@ class ListQuery(Fields):
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 
-class ListAnswer(Answer):
+class LettersAnswer(Answer):
     dead_letters: list[Letter]
     cursor: str = Field(description="For the next page; empty at the end.")
 
@@ -51,7 +51,7 @@ def _selection(what: str, channel: str, reason: str, since: float | None) -> Sel
     return Selection(_KINDS[what] if what else "", channel, reason, since)
 
 
-@reads(f"{ROOT}/dead-letters", Role.VIEWER, ListAnswer, "Dead letters, the newest first.", ListQuery)
+@reads(f"{ROOT}/dead-letters", Role.VIEWER, LettersAnswer, "Dead letters, the newest first.", LettersQuery)
 async def letters(call: Call) -> Mapping[str, Any]:
     query, ledger = call.query, call.context.ledger
     selection = _selection(query.what, query.channel, query.reason, moment_of(query.since))

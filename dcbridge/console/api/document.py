@@ -54,7 +54,9 @@ def document() -> Mapping[str, Any]:
     """Of all operations."""
     for module in iter_modules(api.__path__, f"{api.__name__}."):
         import_module(module.name)
-    models = {model for one in OPERATIONS.values() for model in (one.body, one.answer) if model is not Nothing}
+    models = {
+        model for one in OPERATIONS.values() for model in (one.query, one.body, one.answer) if model is not Nothing
+    }
     by_name = sorted(models, key=lambda model: model.__qualname__)
     _, found = models_json_schema([(model, "validation") for model in by_name], ref_template=_REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
@@ -83,7 +85,7 @@ def _operation(of: Operation) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in re.findall(r"\{(\w+)\}", of.path)
     ]
-    schema = of.query.model_json_schema()
+    schema = of.query.model_json_schema(ref_template=_REFERENCE)
     in_query = [
         {"name": name, "in": "query", "required": name in schema.get("required", []), "schema": field}
         for name, field in schema.get("properties", {}).items()

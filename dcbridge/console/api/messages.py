@@ -15,16 +15,83 @@ from dcbridge.console.context import Role
 from dcbridge.console.problems import Refusal
 from dcbridge.ledger.controls import AT_ONCE
 from dcbridge.ledger.fields import State
+from dcbridge.ledger.reports import index
 from dcbridge.ledger.reports import search as reports
 from dcbridge.operations import controls, find
 from dcbridge.operations.controls import OPEN, WAITING, Filter, UnknownName, Who
 from dcbridge.operations.lives import as_json, lives, lives_of
+from dcbridge.operations.wording import utc
 from dcbridge.printable import printable
 
 Why = Annotated[str, Field(max_length=200, description="The reason, for status, trace and the record.")]
 Id = Annotated[str, Field(min_length=1, max_length=1024)]
 MOST = 10_000  # messages that one request changes
 _STATES = {"waiting": WAITING, **{state.value: (state,) for state in OPEN}}
+
+
+# ---------------------------------------------------------------- those that match
+
+
+class MessagesQuery(Fields):
+    channel: Annotated[str, Field(max_length=200)] = ""
+    provider: Annotated[str, Field(max_length=64)] = ""
+    state: State | None = None
+    accepted_after: When | None = None
+    accepted_before: When | None = None
+    cursor: Annotated[str, Field(max_length=100)] = ""
+    limit: Annotated[int, Field(ge=1, le=index.LIMIT)] = 50
+
+
+class Listed(Answer):
+    ref: str
+    message: str
+    channel: str
+    provider: str = Field(description="Empty for that of its channel.")
+    state: str
+    accepted: str
+
+
+class MessagesAnswer(Answer):
+    messages: list[Listed]
+    cursor: str = Field(description="For the next page; empty at the end. A page may be short, or empty, before it.")
+    looked: int
+
+
+@reads(
+    f"{ROOT}/messages",
+    Role.VIEWER,
+    MessagesAnswer,
+    "Messages that match all that is given, the newest first.",
+    MessagesQuery,
+)
+async def listed(call: Call) -> Mapping[str, Any]:
+    query, ledger = call.query, call.context.ledger
+    wanted = index.Query(
+        query.channel,
+        query.provider,
+        query.state or "",
+        after=moment_of(query.accepted_after),
+        before=moment_of(query.accepted_before),
+    )
+    try:
+        page = await index.find(ledger.redis, wanted, query.cursor, query.limit)
+    except ValueError as error:
+        raise Refusal(422, "some fields are wrong", {"cursor": str(error)}) from None
+    rows = []
+    for start in range(0, len(page.refs), AT_ONCE):
+        some = page.refs[start : start + AT_ONCE]
+        for ref, entry in zip(some, await ledger.messages.entries(some), strict=True):
+            rows.append(
+                {
+                    "ref": ref,
+                    "message": entry.message_id,
+                    "channel": entry.channel_id,
+                    "provider": entry.provider,
+                    "state": entry.state,
+                    "accepted": utc(entry.accepted_at / 1000),
+                }
+            )
+    return {"messages": rows, "cursor": page.cursor, "looked": page.looked}
 
 
 # ---------------------------------------------------------------- one message
@@ -210,4 +277,4 @@ async def reject(call: Call) -> Mapping[str, Any]:
     return await _do(call, chosen, lambda refs, of, who: controls.cancel(ledger, refs, of, who, rejected=True))
 
 
-ROUTES = [trace, search, cancel, retry, release, reject]
+ROUTES = [listed, trace, search, cancel, retry, release, reject]
