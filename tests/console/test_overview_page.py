@@ -8,10 +8,13 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.console.access import Role
+from dcbridge.ledger import moment
 from dcbridge.ledger.controls import Target, What
+from dcbridge.ledger.reports.hours import HOUR, read
+from dcbridge.settings.process import DAY
 from tests.console.running import Console, open_console
 from tests.console.test_message_page import words
-from tests.ledger.ledger_bench import CHANNEL, Bench
+from tests.ledger.ledger_bench import CHANNEL, Bench, new_message
 
 
 @pytest.fixture
@@ -55,3 +58,26 @@ async def test_what_is_paused_needs_attention_with_its_command(console: Console,
     assert "Channel 0123456789 is paused by anna" in words(page)
     assert "<code data-copy>dcbridge resume channel 0123456789</code>" in page
     assert words(page).count("By anna for ") == 2  # the channel and the provider
+
+
+async def test_hours_are_counted_in_the_index_and_shown_as_plots(console: Console, redis: Redis) -> None:
+    ledger = console.context.ledger
+    assert "Accepted each hour" not in (await console.get("/")).text  # nothing is indexed
+    refs = [new_message(f"m-{n}", to_id=f"1650466{n:04d}") for n in range(100)]
+    await ledger.messages.accept(refs)
+    now = (await moment.read(redis)).at
+    for number, one in enumerate(refs):  # 40 three hours ago, 60 an hour ago, of which each fourth failed
+        at = int((now - (3 if number < 40 else 1) * HOUR) * 1000)
+        ended = {"s": "failed" if number % 4 == 0 else "delivered", "at": at, "end": at + 1000 + number}
+        await redis.hset(f"dcb:m:{one.ref}", mapping={name: str(value) for name, value in ended.items()})
+    await redis.delete(f"dcb:ix:{int(now // DAY)}")
+    for number, one in enumerate(refs):
+        await redis.rpush(f"dcb:ix:{int((now - (3 if number < 40 else 1) * HOUR) // DAY)}", one.ref)
+    by_age = {round((now // HOUR * HOUR - hour.since) / HOUR): hour for hour in await read(redis, now)}
+    assert list(by_age) == list(range(23, -1, -1))
+    assert {age: hour.accepted for age, hour in by_age.items() if hour.accepted} == {3: 40, 1: 60}
+    assert dict(by_age[3].ended) == {"delivered": 30, "failed": 10, "removed": 0, "unconfirmed": 0, "in_flight": 0}
+    assert by_age[3].exact
+    assert by_age[3].median == pytest.approx(1.02, abs=0.01)
+    page = words((await console.get("/")).text)
+    assert "The last 24 hours as a table" in page

@@ -7,10 +7,13 @@ from starlette.responses import Response
 
 from dcbridge.console.access import Person, Role, page
 from dcbridge.console.context import ConsoleContext
+from dcbridge.console.filters import clock
 from dcbridge.console.rendering import render
+from dcbridge.console.views import plots
 from dcbridge.console.views.findings import lines
 from dcbridge.console.views.health import of_channel, of_provider
-from dcbridge.console.views.plots import bar
+from dcbridge.ledger.reports import hours as ledger_hours
+from dcbridge.ledger.reports import index
 from dcbridge.ledger.reports.books import TERMINAL, together
 from dcbridge.operations.status import Wanted, look
 
@@ -27,6 +30,8 @@ async def overview(request: Request, context: ConsoleContext, _person: Person) -
     channels = [(of_channel(one, status.overview), one) for one in status.books.channels]
     accounts = [one for one in status.providers if not one.name.startswith("subscribers/")]
     providers = [(of_provider(one, status.overview.controls, now), one) for one in accounts]
+    hours = await ledger_hours.read(context.ledger.redis, now) if await index.is_there(context.ledger.redis) else []
+    labels = [clock(hour.since)[:5] for hour in hours]
     return render(
         request,
         "overview.html",
@@ -37,9 +42,13 @@ async def overview(request: Request, context: ConsoleContext, _person: Person) -
         books=books,
         counts=counts,
         difference=status.books.difference,
-        bar=bar(counts),
+        bar=plots.bar(counts),
         channels=sorted(channels, key=lambda row: (row[0].rank, -row[1].in_flight, row[1].channel_id))[:ROWS],
         providers=sorted(providers, key=lambda row: (row[0].rank, row[1].name))[:ROWS],
+        hours=hours,
+        sample=ledger_hours.SAMPLE,
+        traffic=plots.stacked(labels, {name: [hour.ended[name] for hour in hours] for name in counts}),
+        latency=plots.lines(labels, [[hour.median for hour in hours], [hour.slow for hour in hours]]),
         more_channels=max(0, len(channels) - ROWS),
     )
 
