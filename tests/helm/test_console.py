@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.helm.charts import Json, objects, over, values
+from tests.helm.charts import Json, environment, objects, over, the, values
 from tests.helm.test_network import Net
-from tests.helm.test_pods import environment, the
 
 GIVEN = {
     "config": {

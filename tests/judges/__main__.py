@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from tests.judges import authlib, bayeux, clients, cloud
+from tests.judges import authlib, bayeux, clients, cloud, oidc
 from tests.judges.rows import FAILED, PASSED, SKIPPED, CannotJudge, Row, table
 from tests.judges.stage import Stage
 
@@ -28,6 +28,7 @@ JUDGES: dict[str, tuple[str, Judge]] = {
     "cometd-client": ("CometD's client", clients.cometd),
     "cometd-server": ("CometD's server", bayeux.judge),
     "open-messaging": ("Open Messaging: Genesys' client, and who else verifies its signature", cloud.judge),
+    "oidc": ("oidc-provider, at which people sign in to the console", oidc.judge),
     "authlib": ("Authlib, as client and as server", authlib.judge),
 }
 
