@@ -206,6 +206,8 @@ class CometD:
             return _spring(500)  # and no answer of Bayeux
         change = client.topics.update if said["channel"] == "/meta/subscribe" else client.topics.difference_update
         change(topics)
+        for topic in topics:
+            self._world.counts[f"cometd.{said['channel']} {topic}"] += 1
         answers = [{**said, "subscription": wanted, "successful": True}]
         return [*_taken(client), *answers] if self._switch.events_on == "subscribe" else answers
 

@@ -3,7 +3,7 @@
 python -m tests.faults.crash_matrix                    # all cells with the product's own leases, as a table
 python -m tests.faults.crash_matrix --markdown         # … and the table of docs/crash-matrix.md written anew
 python -m tests.faults.crash_matrix --only "claim" --short
-python -m tests.faults.crash_matrix --ways             # a consumer's mail and work items alone
+python -m tests.faults.crash_matrix --ways             # the other ways alone: mail, work items, calls, Open Messaging
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.faults import item_crashes, mail_crashes
+from tests.faults import call_crashes, cloud_crashes, item_crashes, mail_crashes, secure_crashes
 from tests.faults.crash_cell import CELLS, QUARTERS, Bridges, Cell, Outcome, quarter
 from tests.faults.crash_rows import FAULTS_HERE, Row
 from tests.faults.crash_table import said, summary, table, write_page
 
+WAYS = (mail_crashes, item_crashes, secure_crashes, call_crashes, cloud_crashes)
 PAGE = Path(__file__).parent.parent.parent / "docs" / "crash-matrix.md"
 
 
@@ -50,7 +51,7 @@ def play_all(
     with ThreadPoolExecutor(jobs) as threads:
         ways = [
             threads.submit(way.play, chosen, tell)
-            for way in (mail_crashes, item_crashes)
+            for way in WAYS
             if (chosen := [(point, fault) for point in way.POINTS for fault in FAULTS_HERE
                            if only in f"{way.WAY}, {point.name}-{fault}"])
         ]  # fmt: skip
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     """Print the table; 1 when a cell is red."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     options.add_argument("--only", default="", help="cells whose name holds this: a point, or point-FAULT")
-    options.add_argument("--ways", action="store_true", help="mail and work items alone, none of the cells")
+    options.add_argument("--ways", action="store_true", help="the other ways alone, none of the cells")
     options.add_argument("--suite", action="store_true", help="the cells that the tests play, no others")
     options.add_argument("--jobs", type=int, default=2, help="bridges at once")
     options.add_argument("--short", action="store_true", help="short leases, as the tests have them")

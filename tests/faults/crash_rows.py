@@ -1,7 +1,8 @@
 """Rows of the crash matrix whose way is another than a text message's: a process ends at a point, and what came of it.
 
-All rows of a way share one bridge: tests/faults/mail_crashes.py for a consumer's mail, tests/faults/item_crashes.py for
-work items. `python -m tests.faults.crash_matrix` plays them beside its cells.
+All rows of a way share one bridge: tests/faults/mail_crashes.py for a consumer's mail, item_crashes.py for work items,
+secure_crashes.py for secure email, call_crashes.py for calls by text and missed calls, cloud_crashes.py for Open
+Messaging. `python -m tests.faults.crash_matrix` plays them beside its cells.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from tests.faults.crash_points import FAULTS, KILL, TERM, Gate, Point, guard, wa
 from tests.stack import Stack, until
 
 FAULTS_HERE = (KILL, TERM)
+COMMANDS = {"service": "serve"}  # of dcbridge, where a part is named otherwise
 NTH = 2  # the pass at which it ends: there is something before it and behind it
 
 
@@ -65,7 +67,7 @@ class Victim:
         witness.unlink(missing_ok=True)
         stack.terminate(part)
         arguments = ["--at", point.name, "--do", fault, "--witness", str(witness)]
-        stack._commands[part] = ["-m", self._module, *arguments, "--", part]
+        stack._commands[part] = ["-m", self._module, *arguments, "--", COMMANDS.get(part, part)]
         stack.start(part)
         lost = stack.processes[part].pid
         cause()
@@ -139,7 +141,7 @@ def markdown(rows: Sequence[Row]) -> str:
     good = [row for row in rows if row.good]
     went = sum(row.count for row in good)
     twice = sum(row.excused for row in good) or "none"
-    said = f"{len(good)} of {len(rows)} cells green; {went} mails and letters in them: none lost, {twice} twice."
+    said = f"{len(good)} of {len(rows)} cells green; {went} mails, letters, calls and texts in them: none lost, {twice} twice."
     return "\n".join([*lines, "", said, ""])
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults import crash_rows, crash_table, item_crashes, mail_crashes
+from tests.faults import call_crashes, crash_rows, crash_table, item_crashes, mail_crashes
+from tests.faults.crash_matrix import WAYS
 from tests.faults.crash_points import KILL, Point, owner_of
 from tests.faults.crash_rows import Row
 
-POINTS = {point.name: point for way in (mail_crashes, item_crashes) for point in way.POINTS}
+POINTS = {point.name: point for way in WAYS for point in way.POINTS}
 MAILS = ("LMTP: stored, not acknowledged", "IMAP: stored, not marked", "attachment uploaded, not noted")
+CALLS = ("call booked, not noted",)
 ITEMS = ("item made, not noted", "letter dropped, item not ended")
 
 
@@ -25,6 +27,12 @@ def test_every_letter_has_one_item_and_none_stays_open() -> None:
     assert len(rows) == len(ITEMS)
 
 
+def test_no_call_is_booked_twice() -> None:
+    rows = call_crashes.play([(POINTS[name], KILL) for name in CALLS], print)
+    assert [str(row) for row in rows if not row.good] == []
+    assert len(rows) == len(CALLS)
+
+
 @pytest.mark.parametrize("point", POINTS.values(), ids=lambda point: point.name)
 def test_a_point_is_a_function_of_the_product(point: Point) -> None:
     owner, name = owner_of(point.at)
@@ -38,7 +46,7 @@ def test_a_row_is_red_for_anything_that_is_wrong_and_the_page_says_what() -> Non
     assert (good.good, bad.good, str(bad)) == (True, False, f"mail, {point.name}-TERM: twice: 2")
     text = crash_rows.markdown([good, bad])
     assert f"| mail | {point.name} | 1.2 s, 1 posted twice | **red**: twice: 2 |" in text
-    assert "1 of 2 cells green; 5 mails and letters in them: none lost, 1 twice." in text
+    assert "1 of 2 cells green; 5 mails, letters, calls and texts in them: none lost, 1 twice." in text
 
 
 def test_a_row_that_does_not_end_is_red_and_the_last() -> None:

@@ -13,10 +13,11 @@ import orjson
 from pydantic import SecretStr
 
 from dcbridge.cli.dev.demo import CONSUMER
-from dcbridge.cli.dev.own_messages import ADDRESS, BUSY, HOURS
+from dcbridge.cli.dev.own_messages import ADDRESS, BUSY, DISPOSED, HOURS, MISSED
 from dcbridge.events.sinks.signing import key_of, signature
 
 PATIENCE = 20.0  # seconds
+LANDLINE, CALLER, OTHER = "+15005550001", "+16504661150", "+16504661151"
 
 
 @dataclass(slots=True)
@@ -26,6 +27,7 @@ class Stage:
     sandbox: str
     bridge: str
     trigger_secret: bytes
+    integration: str  # of Open Messaging
     client: httpx.Client
     done: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -34,9 +36,17 @@ class Stage:
         told = {"from": "+" + CONSUMER, "text": text, "wait": True}
         self.client.post(f"{self.sandbox}/sandbox/consumer/sms", json=told).raise_for_status()
 
-    def texts(self) -> list[str]:
-        """What the consumer's phone got."""
-        return [one["body"] for one in self.client.get(f"{self.sandbox}/sandbox/sms").json()]
+    def asks(self, path: str, **what: object) -> Any:
+        """Something of the sandbox."""
+        return self.client.post(f"{self.sandbox}/sandbox/{path}", json=what).raise_for_status().json()
+
+    def has(self, path: str) -> Any:
+        """What the sandbox shows."""
+        return self.client.get(f"{self.sandbox}/sandbox/{path}").json()
+
+    def texts(self, to: str = "") -> list[str]:
+        """What the consumers' phones got, or one of them."""
+        return [one["body"] for one in self.has("sms") if not to or one["to"] == to]
 
     def seen(self) -> list[str]:
         """What the agent saw."""
@@ -74,11 +84,11 @@ class Stage:
             self.wrong.append(title)
 
 
-def play(sandbox: str, bridge: str, trigger_secret: str) -> int:
+def play(sandbox: str, bridge: str, trigger_secret: str, integration: str) -> int:
     """Play all stories; 0 only when all of each came as it should."""
     print("\nBeside the documents: messages of dcbridge's own\n")
     with httpx.Client(trust_env=False, timeout=15.0) as client:
-        stage = Stage(sandbox, bridge, key_of(SecretStr(trigger_secret)), client)
+        stage = Stage(sandbox, bridge, key_of(SecretStr(trigger_secret)), integration, client)
         for story in STORIES:
             story(stage)
     if stage.wrong:
@@ -148,4 +158,46 @@ def _wait(stage: Stage) -> None:
     stage.step("They are available again", is_so=stage.turns("service", state="AVAILABLE"))
 
 
-STORIES: tuple[Callable[[Stage], None], ...] = (_keywords, _trigger, _call_me, _wait)
+def _failed_text(stage: Stage) -> None:
+    stage.asks("control", engagement={"immediate": True})
+    before = len(stage.has("calls"))
+    text = "Your parcel comes on Tuesday."
+    stage.asks("agent/sms", to=LANDLINE, text=text, wait=True)
+    stage.step("An agent's text to a landline fails: a call is booked", is_so=lambda: (
+        [one["number"] for one in stage.has("calls")[before:]] == [LANDLINE]
+    ))  # fmt: skip
+    stage.step("Nothing else is written to it", is_so=lambda: stage.texts(LANDLINE) == [text], soon=False)
+
+
+def _text_back(stage: Stage) -> None:
+    stage.asks("line/call", **{"from": CALLER}, steps=["Ringing", "Released"])
+    stage.step("A caller is missed, and gets a text", is_so=lambda: stage.texts(CALLER) == [MISSED])
+    stage.asks("line/call", **{"from": CALLER}, steps=["Ringing", "Released"])
+    stage.asks(
+        "line/call", **{"from": CALLER}, steps=["Ringing", "Established", "Released"], disposition="IssueResolved"
+    )
+    stage.step("Missed again soon: no second text. Answered, with a disposition: its text", is_so=lambda: (
+        stage.texts(CALLER) == [MISSED, DISPOSED]
+    ))  # fmt: skip
+
+
+def _open_messaging(stage: Stage) -> None:
+    stage.asks("consumer/sms", **{"from": OTHER}, text="Is anybody there?", provider="cloud-sms", wait=True)
+    stage.step("A consumer writes to a channel of Genesys Cloud: its agent sees it", is_so=lambda: (
+        "Is anybody there?" in stage.seen()
+    ))  # fmt: skip
+    made = stage.asks("agent/sms", to=OTHER, text="Yes, we are.", channel=stage.integration, wait=True)
+    stage.step(
+        "The agent answers, by a webhook signed with SHA-256", is_so=lambda: stage.texts(OTHER) == ["Yes, we are."]
+    )
+    stage.step("Genesys Cloud gets its receipt: Delivered", is_so=lambda: any(
+        receipt["status"] == "Delivered"
+        for one in stage.has("state?only=agent")["agent"]
+        if one["message_id"] == made["messageId"]
+        for receipt in one["receipts"].values()
+    ))  # fmt: skip
+
+
+STORIES: tuple[Callable[[Stage], None], ...] = (
+    _keywords, _trigger, _call_me, _wait, _failed_text, _text_back, _open_messaging,
+)  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 HOURS, ADDRESS = "We are here from 8 to 18, Monday to Friday.", "Harbour Street 12, Springfield"
 BUSY = "We answer as soon as we can."
+MISSED = "Sorry that we missed your call. Answer this text, and an agent will help you."
+DISPOSED = "Thank you for your call. How did we do? Answer 1 to 5."
 ANSWERS = f"""\
     answers:
       - {{when: [hours], say: "{HOURS}"}}
@@ -13,26 +15,26 @@ ANSWERS = f"""\
     own_messages: {{a_day: 100}}
     on_failed: {{book: {{service: Sales}}}}
 """
-GENESYS = """
+GENESYS = f"""
 genesys:
-  base_url: http://127.0.0.1:{page}
+  base_url: http://127.0.0.1:{{page}}
   api_key: file:genesys_api_key
-  engagement: {{}}
-  auth: {{grant: client_credentials, client_id: dcbridge, client_secret: "file:genesys_client_secret"}}
+  engagement: {{{{}}}}
+  auth: {{{{grant: client_credentials, client_id: dcbridge, client_secret: "file:genesys_client_secret"}}}}
   statistics:
     watch:
       sales-wait:
         name: AverageWaitingTime
-        object: {{type: Queue, id: VQ_Sales}}
-        crossed: {{above: 1800, back_below: 1200}}
+        object: {{{{type: Queue, id: VQ_Sales}}}}
+        crossed: {{{{above: 1800, back_below: 1200}}}}
   text_back:
-    base_url: http://127.0.0.1:{page}/api/v2
+    base_url: http://127.0.0.1:{{page}}/api/v2
     username: text-back
     password: file:genesys_line_password
     channel: "0123456789"
-    missed: "Sorry that we missed your call. Answer this text, and an agent will help you."
+    missed: "{MISSED}"
     dispositions:
-      IssueResolved: "Thank you for your call. How did we do? Answer 1 to 5."
+      IssueResolved: "{DISPOSED}"
 """
 TRIGGERS = """
 triggers:

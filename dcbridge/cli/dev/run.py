@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from dcbridge.cli.dev import demo, demo_beyond
+from dcbridge.cli.dev import cloud, demo, demo_beyond
 from dcbridge.cli.dev.companies import CannotAdd, takes_mail
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, NoRedisFound, free_port
 from dcbridge.cli.dev.log_lines import Printer
@@ -73,7 +73,7 @@ def run_demo() -> int:
         to_bridge.start()
         to_digital_channels.start()
         try:
-            with _Running(folder, ports, Printer(sys.stdout, quiet=True)) as running:
+            with _Running(folder, ports, Printer(sys.stdout, quiet=True), [cloud.NAME]) as running:
                 if not running.ready:
                     return running.failed()
                 documented = demo.play(
@@ -86,8 +86,9 @@ def run_demo() -> int:
                     )
                 )
                 beside = demo_beyond.play(
-                    f"http://127.0.0.1:{ports.page}", f"http://127.0.0.1:{ports.public}", read(folder, "trigger_secret")
-                )
+                    f"http://127.0.0.1:{ports.page}", f"http://127.0.0.1:{ports.public}",
+                    read(folder, "trigger_secret"), read(folder, "cloud_integration"),
+                )  # fmt: skip
                 return documented or beside
         finally:
             to_bridge.stop()
