@@ -9,11 +9,14 @@ ambiguous   neither can be said: why stands beside it
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 
 from dcbridge.genesys.exports import KeptMessage
+from dcbridge.ledger.digests import Digest, begins, day_of
 from dcbridge.ledger.reports.kept import OurMessage
+from dcbridge.settings.process import DAY
 
 MOST = 2_000_000  # of our messages that are compared at once: about 1 GiB
 EDGE = 60.0  # seconds at both ends of the period in which the two clocks may disagree
@@ -22,6 +25,7 @@ NO_ID = "Digital Channels gave it no id that is known"
 AT_THE_EDGE = "it lies at the edge of the period"
 SEVERAL = "it has the ids of several of our messages"
 NO_CHANNEL = "it does not say of which channel it is"
+DIGEST = "its id is not kept, only a digest of it"
 TOO_OLD = "it is older than what dcbridge remembers"
 
 
@@ -89,12 +93,19 @@ class Comparison:
     """Ours first, then theirs, one at a time; then the result."""
 
     def __init__(
-        self, channels: Iterable[str], since: float | None, until: float | None, limit: int, remembered: float = 0.0
+        self,
+        channels: Iterable[str],
+        since: float | None,
+        until: float | None,
+        limit: int,
+        remembered: float = 0.0,
+        digests: Mapping[str, Mapping[str, Digest]] = MappingProxyType({}),
     ) -> None:
         """`channels`: ours. Messages from `since` to before `until` have to be on both sides; None: from the earliest,
         and to the latest, that the export has. Ours are known from `remembered` on. Seconds since 1970. `limit`: lines
-        that are kept of each set.
+        that are kept of each set. `digests`: of messages before `remembered`, by day and channel.
         """
+        self._digests = digests
         self._channels, self._since, self._until, self._remembered = frozenset(channels), since, until, remembered
         self._earliest, self._latest = math.inf, -math.inf
         self._rows: dict[tuple[str, str], _Row] = {}
@@ -113,6 +124,8 @@ class Comparison:
             raise TooMany
         row = self._rows[message.channel, message.id] = _Row(message)
         self._by_id.setdefault(message.id, []).append(row)
+        if (digest := self._digests.get(day_of(message.at), {}).get(message.channel)) is not None:
+            digest.find(message.id)  # known by more than its digest
 
     def theirs(self, kept: KeptMessage) -> None:
         """One message of the export."""
@@ -127,6 +140,8 @@ class Comparison:
             self._result.ambiguous.add(_of_theirs(kept, SEVERAL))
             for row in found:
                 row.times += 1
+        elif line := self._of_digest(kept):
+            self._result.both.add(line)
         elif not kept.channel:
             self._result.ambiguous.add(_of_theirs(kept, NO_CHANNEL))
         elif kept.channel not in self._channels:
@@ -140,12 +155,34 @@ class Comparison:
             self._result.only_theirs.add(_of_theirs(kept, ""))
         elif not since <= kept.at < until:
             self._result.outside += 1
-        elif kept.at < self._remembered:
+        elif kept.at < self._remembered and day_of(kept.at) not in self._digests:
             self._result.ambiguous.add(_of_theirs(kept, TOO_OLD))
         elif kept.at < since + EDGE or kept.at >= until - EDGE:
             self._edge(_of_theirs(kept, AT_THE_EDGE))
         else:
             self._result.only_theirs.add(_of_theirs(kept, ""))
+
+    def _of_digest(self, kept: KeptMessage) -> Line | None:
+        """One that is of both sides, by what is kept of it here."""
+        if kept.at is None or not self._digests:
+            return None
+        for day in dict.fromkeys(map(day_of, (kept.at, kept.at - EDGE, kept.at + EDGE))):
+            of_day = self._digests.get(day, {})
+            for channel in [kept.channel] if kept.channel else of_day:
+                for one in kept.ids if channel in of_day else ():
+                    if state := of_day[channel].find(one):
+                        return Line(
+                            channel=channel, id=one, state=state, place=kept.place, interaction=kept.interaction
+                        )
+        return None
+
+    def _forgotten(self, since: float, until: float) -> None:
+        """Ours of whole days of the period that the export does not have, and of which a digest alone is left."""
+        for day, by_channel in self._digests.items():
+            if since <= begins(day) < self._remembered and begins(day) + DAY <= until:
+                for channel, digest in by_channel.items():
+                    for mark, state in digest.unseen():
+                        self._result.only_ours.add(Line(channel=channel, ref=f"#{mark}", state=state, why=DIGEST))
 
     def result(self) -> Result:
         """What was seen only on our side is known now."""
@@ -164,6 +201,7 @@ class Comparison:
                 sets.only_ours.add(_of_ours(message, ""))
             elif since <= message.at < until:
                 self._edge(_of_ours(message, AT_THE_EDGE))
+        self._forgotten(since, until)
         return self._result
 
     def _edge(self, line: Line) -> None:

@@ -45,6 +45,7 @@ from dcbridge.tracing import switch
 from workers.announcing import Announcer
 from workers.cleaning import keep_cleaning
 from workers.context import WorkerContext, install, open_context
+from workers.digests import keep_digests
 from workers.job_data import LARGEST, RefusedJob, read_job, shown_id
 from workers.nightly import keep_reconciling
 from workers.reconciler import keep_sweeping
@@ -128,6 +129,7 @@ class RelayWorker(BaseWorker):
                 helpers.append(asyncio.create_task(keep_watching(ctx)))
                 helpers.append(asyncio.create_task(keep_listening(ctx)))
                 helpers.append(asyncio.create_task(keep_reconciling(ctx)))
+                helpers.append(asyncio.create_task(keep_digests(ctx)))
                 helpers.append(asyncio.create_task(reload.keep_looking(ctx.change)))
                 worked = await self._loop(ctx, queue_side)
                 await self._drain()

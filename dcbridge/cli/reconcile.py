@@ -26,6 +26,7 @@ from dcbridge.cli.terminal import (
 )
 from dcbridge.genesys import exports
 from dcbridge.genesys.exports import BadExport
+from dcbridge.ledger.digests import Digest, begins
 from dcbridge.ledger.reports import search
 from dcbridge.ledger.reports.kept import our_messages
 from dcbridge.operations.session import Session
@@ -33,6 +34,7 @@ from dcbridge.printable import printable
 from dcbridge.reconcile import MOST, Comparison, Result, Set, TooMany
 from dcbridge.settings.process import DAY
 
+MOST_DIGESTED = 40_000_000  # messages by their digests: about 400 MB
 PROBLEMS = 20  # that are printed of one run
 _COLUMNS = ("kind", "channel", "id", "ref", "state", "place", "interaction", "why")
 
@@ -74,8 +76,10 @@ async def _compare(
         return CANNOT_ASK
     channels = await search.channels(session.ledger.redis) | set(session.configuration.channels)
     days = min(session.settings.retention_days, session.settings.callback_dedupe_days)
-    comparison = Comparison(channels, since, until, limit, time.time() - days * DAY)
+    remembered = time.time() - days * DAY
     try:
+        digests = await _digests(session, since, min(remembered, until or remembered))
+        comparison = Comparison(channels, since, until, limit, remembered, digests)
         await _ours(session, comparison)
     except TooMany:
         say_error(f"there are more than {MOST} messages in the ledger, which is too many to compare at once")
@@ -92,6 +96,19 @@ async def _compare(
         say_warning("genesys.keep_message_ids is off: each consumer message is among only theirs")
     print_json(_as_json(result)) if as_json else _print(result)
     return 1 if result.differs else 0
+
+
+async def _digests(session: Session, since: float | None, until: float) -> dict[str, dict[str, Digest]]:
+    """Of the days in which the ledger may have forgotten something. Raises TooMany."""
+    kept = session.ledger.digests
+    counts = {
+        day: count
+        for day, count in (await kept.counts()).items()
+        if begins(day) < until and (since is None or since < begins(day) + DAY)
+    }
+    if sum(counts.values()) > MOST_DIGESTED:
+        raise TooMany
+    return {day: await kept.read(day) for day in sorted(counts)}
 
 
 async def _ours(session: Session, comparison: Comparison) -> None:

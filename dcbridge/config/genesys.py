@@ -98,6 +98,13 @@ class Genesys(Model):
     reconcile: Reconcile | None = Field(
         None, description="A comparison with Genesys' export, each night; it needs `auth` and `keep_message_ids`."
     )
+    digest_days: int = Field(
+        0,
+        ge=0,
+        le=400,
+        description="Days for which eight bytes of each message are kept, by which `dcbridge reconcile` knows it when"
+        " the ledger has forgotten it; 0: none.",
+    )
     keep_message_ids: bool = Field(
         False,
         description="Whether the ids that Digital Channels gives to consumer messages are kept, for"

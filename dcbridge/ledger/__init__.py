@@ -22,6 +22,7 @@ from dcbridge.ledger.console import ConsoleStore
 from dcbridge.ledger.controls import Controls
 from dcbridge.ledger.dead_letters import DeadLetters
 from dcbridge.ledger.deliveries import Deliveries
+from dcbridge.ledger.digests import Digests
 from dcbridge.ledger.entries import Claimed, Decision, MessageClaim, OwedReceipt, Swept, TaskClaim
 from dcbridge.ledger.events import Events
 from dcbridge.ledger.heard import Heard
@@ -118,6 +119,7 @@ class Ledger:
         self.console = ConsoleStore(script)
         self.controls = Controls(script)
         self.dead_letters = DeadLetters(script, keep)
+        self.digests = Digests(script)
         self.events = Events(script, keep)
         self.heard = Heard(script)
         self.layout = Layout(script)

@@ -10,6 +10,8 @@ import orjson
 import pytest
 
 from dcbridge.ledger import NewTask
+from dcbridge.ledger.digests import begins, day_of, entry
+from dcbridge.settings.process import DAY
 from tests.cli.session import Session
 from tests.ledger.ledger_bench import CHANNEL
 
@@ -55,6 +57,25 @@ async def test_one_message_is_missing_on_each_side(session: Session) -> None:
     assert sets == {"only_ours": ["m-1"], "only_theirs": ["m-new"]}
     assert (told.json["both"]["count"], told.json["ambiguous"]["count"]) == (5, 0)
     assert all(word in said.out for word in ("m-1", "m-new", "i-new", "a.jsonl:6"))
+
+
+async def test_of_a_day_that_is_forgotten_a_digest_is_compared(session: Session) -> None:
+    day = time.time() - 20 * DAY
+    entries = entry("m-1", "delivered") + entry("m-2", "failed")
+    await session.ledger.digests.write(day_of(day), {CHANNEL: entries}, 40 * DAY)
+    at = (begins(day_of(day)) + 3600) * 1000
+    row = {"ixnId": "i-1", "externalId": "m-1", "channelId": CHANNEL, "startDate": at}
+    period = ("--since", day_of(day), "--until", day_of(day + DAY), "--json")
+    session.folder.joinpath("a.jsonl").write_bytes(orjson.dumps(row))
+    told = await session.types("reconcile", str(session.folder / "a.jsonl"), *period)
+    assert told.code == 1
+    assert [one["id"] for one in told.json["both"]["messages"]] == ["m-1"]
+    assert [one["state"] for one in told.json["only_ours"]["messages"]] == ["failed"]
+    session.folder.joinpath("a.jsonl").write_bytes(
+        orjson.dumps(row) + b"\n" + orjson.dumps(row | {"ixnId": "i-2", "externalId": "m-2"})
+    )
+    told = await session.types("reconcile", str(session.folder / "a.jsonl"), *period)
+    assert (told.code, told.json["both"]["count"]) == (0, 2)
 
 
 async def test_a_message_without_an_id_is_ambiguous_and_what_was_not_posted_is_none(session: Session) -> None:
