@@ -141,8 +141,8 @@ def markdown(rows: Sequence[Row]) -> str:
     good = [row for row in rows if row.good]
     went = sum(row.count for row in good)
     twice = sum(row.excused for row in good) or "none"
-    said = f"{len(good)} of {len(rows)} cells green; {went} mails, letters, calls and texts in them: none lost but as a point says,"
-    said += f" {twice} twice."
+    said = f"{len(good)} of {len(rows)} cells green; {went} mails, letters, calls and texts in them:"
+    said += f" none lost but as a point says, {twice} twice."
     return "\n".join([*lines, "", said, ""])
 
 
