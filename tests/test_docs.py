@@ -21,7 +21,7 @@ from dcbridge.ledger.reports.books import Books, ChannelBooks, ProviderBooks
 from dcbridge.ledger.reports.overview import Overview
 from dcbridge.ledger.signals import Signal
 from dcbridge.runtime.metrics import Metrics
-from dcbridge.settings.process import PREFIX, Settings
+from dcbridge.settings.process import OF_COMMANDS, PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("helm/**/*.md")])
@@ -147,7 +147,7 @@ def test_every_failure_is_explained() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=by_path)
 def test_settings_that_a_page_names_exist(page: Path) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+[A-Z]", page.read_text(encoding="utf-8")))
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in (*Settings.model_fields, *OF_COMMANDS)}
     assert named - known - {"DCBRIDGE_PUBLIC_PORT"} == set()
 
 

@@ -434,12 +434,12 @@ def _problem(name: str, what: str, suggestion: str, value: object) -> Problem:
     return Problem(name, 0, what, suggestion)
 
 
-_OF_COMMANDS = ("URL", "TOKEN")  # which console a command asks: options of `dcbridge`
+OF_COMMANDS = ("URL", "TOKEN")  # which console a command asks: options of `dcbridge`
 
 
 def _unknown(environ: Mapping[str, str]) -> tuple[list[Problem], list[Problem]]:
     """A name one slip away from a setting is a problem; another one may be bridge.yaml's, and is a warning."""
-    known = [name.upper() for name in Settings.model_fields] + list(_OF_COMMANDS)
+    known = [name.upper() for name in Settings.model_fields] + list(OF_COMMANDS)
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for name in sorted(environ):
