@@ -43,9 +43,9 @@ LONGEST = 366 * 86400.0  # seconds that a token may count
 ByOption = Annotated[str, typer.Option("--by", help="Who does it. Default: the user of this computer.")]
 
 
-def missing_for_console() -> str:
+def missing_for_console(needed: Sequence[str] = _NEEDED) -> str:
     """One line for whoever has to install something; nothing when all is there."""
-    missing = [name for name in _NEEDED if find_spec(name) is None]
+    missing = [name for name in needed if find_spec(name) is None]
     if not missing:
         return ""
     return (

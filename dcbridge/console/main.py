@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from functools import partial
 
 import structlog
 import uvloop
+from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
 from dcbridge.console.app import console_app
 from dcbridge.console.context import ConsoleContext, Way
 from dcbridge.console.ways import OwnComputer, ways_of
+from dcbridge.http.connections import public_connections
 from dcbridge.ledger import Ledger
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.runtime.reload import Reload
@@ -42,6 +45,8 @@ async def serve(settings: Settings, configuration: Configuration, *, dev: bool) 
     redis = connect(settings)
     reload = Reload(settings.config, os.environ, configuration, metrics, settings.reload_every)
     ledger = Ledger.of(settings, redis, Durable(settings))
+    with suppress(RedisError, OSError):  # of another version's Redis, nothing is read; one that is away is waited for
+        await ledger.layout.require()
     ways: tuple[Way, ...] = (OwnComputer(),)
     if not dev and configuration.console:
         ways = ways_of(settings, configuration.console, ledger.console)
@@ -57,7 +62,7 @@ async def serve(settings: Settings, configuration: Configuration, *, dev: bool) 
         settings.console_host,
         settings.console_port,
         setting="DCBRIDGE_CONSOLE_PORT",
-        limits=settings.limits(),
+        limits=settings.limits(public_connections(settings.connections)),  # a browser opens six
         ended=metrics.ended_by("console"),
     )
     metrics.connections.labels("console").set_function(partial(len, listener.connections))
