@@ -10,7 +10,7 @@ CODE := service workers sandbox dcbridge tests benchmarks helm
 # Python keeps what it compiled, whatever the shell says: each process that starts without it compiles 800 modules anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run demo test test-quick lint format judges bench lock upgrade docs clean
+.PHONY: run demo test test-quick lint format judges browser bench lock upgrade docs clean
 
 run: $(RUN_READY) ## everything on this computer; the page is at http://127.0.0.1:8090/
 	@$(BIN)/dcbridge dev
@@ -36,6 +36,12 @@ format: $(TEST_READY)
 
 judges: $(TEST_READY) ## programs of others against the sandbox and our clients; needs Node.js and npm (docs/judges.md)
 	$(BIN)/python -m tests.judges
+
+browser: $(TEST_READY) ## each page of the console in Chromium: screenshots in build/browser/shots, axe-core, a journey; needs chromium and npm
+	$(call install,--require-hashes -r requirements/browser.txt)
+	mkdir -p build/browser && cp tests/browser/node/package*.json build/browser/
+	npm ci --prefix build/browser --ignore-scripts --no-audit --no-fund
+	$(BIN)/python -m pytest -n 0 --timeout 900 tests/browser
 
 bench: $(TEST_READY) ## figures, each beside its baseline in the same run
 	$(BIN)/python -m benchmarks
@@ -78,6 +84,7 @@ lock upgrade: $(TEST_READY)
 	$(COMPILE) pyproject.toml --extra trial $(IMAGE) --output-file requirements/trial.txt
 	$(COMPILE) --group build --output-file requirements/build.txt
 	$(COMPILE) --group lock --output-file requirements/uv.txt
+	$(COMPILE) --group browser --output-file requirements/browser.txt
 	$(COMPILE) pyproject.toml --extra dev --group build --output-file requirements/dev.txt
 	$(COMPILE) pyproject.toml --all-extras --group test --group build --output-file requirements/test.txt
 

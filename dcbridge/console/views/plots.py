@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 720.0, 150.0  # of the drawing
-LEFT, BOTTOM, TOP = 44.0, 20.0, 8.0  # room for the labels
+LEFT, RIGHT, BOTTOM, TOP = 44.0, 16.0, 20.0, 8.0  # room for the labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def stacked(hours: Sequence[str], series: Mapping[str, Sequence[int]], every: in
     """Bars, one an hour, stacked in the order of `series`."""
     sums = [sum(values[n] for values in series.values()) for n in range(len(hours))]
     top = _nice(max(sums, default=0))
-    step = (WIDTH - LEFT) / max(1, len(hours))
+    step = (WIDTH - LEFT - RIGHT) / max(1, len(hours))
     boxes = []
     for n in range(len(hours)):
         y = HEIGHT - BOTTOM
@@ -89,7 +89,7 @@ def stacked(hours: Sequence[str], series: Mapping[str, Sequence[int]], every: in
 def lines(hours: Sequence[str], series: Sequence[Sequence[float | None]], every: int = 4) -> Plot:
     """Lines over the hours; None where nothing is known."""
     top = _nice(max((value for values in series for value in values if value is not None), default=0.0))
-    step = (WIDTH - LEFT) / max(1, len(hours))
+    step = (WIDTH - LEFT - RIGHT) / max(1, len(hours))
     drawn = [
         [
             (round(LEFT + (n + 0.5) * step, 1), round(HEIGHT - BOTTOM - value / top * (HEIGHT - BOTTOM - TOP), 1))
