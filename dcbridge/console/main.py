@@ -10,6 +10,7 @@ from functools import partial
 
 import structlog
 import uvloop
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from dcbridge.config.models import Configuration
@@ -41,8 +42,16 @@ def run(settings: Settings, configuration: Configuration, *, dev: bool = False) 
 async def serve(settings: Settings, configuration: Configuration, *, dev: bool) -> None:
     """As `run`, in a loop that is there already."""
     require_sign_in(settings, configuration, dev=dev)
-    metrics = Metrics()
     redis = connect(settings)
+    try:
+        await _serve(settings, configuration, redis, dev=dev)
+    finally:
+        await redis.aclose()
+    log.info("console_stopped")
+
+
+async def _serve(settings: Settings, configuration: Configuration, redis: Redis, *, dev: bool) -> None:
+    metrics = Metrics()
     reload = Reload(settings.config, os.environ, configuration, metrics, settings.reload_every)
     ledger = Ledger.of(settings, redis, Durable(settings))
     with suppress(RedisError, OSError):  # of another version's Redis, nothing is read; one that is away is waited for
@@ -77,8 +86,6 @@ async def serve(settings: Settings, configuration: Configuration, *, dev: bool) 
     await serving
     stopping.cancel()
     looking.cancel()
-    await redis.aclose()
-    log.info("console_stopped")
 
 
 async def _nothing_to_change(_: Configuration) -> None:

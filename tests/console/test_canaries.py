@@ -77,7 +77,7 @@ async def test_nothing_that_others_write_runs(redis: Redis) -> None:
         for (method, path), _rule in sorted(TABLE.items()):
             if path.startswith("/api/"):
                 continue
-            for ref in ids.values():
+            for ref in ids.values() if "{ref}" in path else ["r-0"]:
                 at = re.sub(r"\{\w+(:\w+)?\}", ref, path)
                 given = {"q": CANARY, "id": CANARY, "name": ATTRIBUTE, "why": CANARY, "channel": ATTRIBUTE}
                 answer = await (console.get(at, params=given) if method == "GET" else console.post(at, given))
