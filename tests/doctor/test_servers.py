@@ -120,20 +120,30 @@ async def test_a_mailbox(tmp_path: Path) -> None:
     async with imap_server(tmp_path, Server()) as server:
         found = said(await mailbox.check(at(server.port), 5.0, AT))
         assert found[-1] == "ok: the login works, and the folder is there", found
-        found = said(await mailbox.check(at(server.port, password=CANARY), 5.0, AT))
-        assert found[-1] == "error: the IMAP server refused the login"
+        assert server.bad == []
+        for password in (CANARY, f'{CANARY} "\\\r\nd9 LOGOUT', f"{CANARY} ä"):
+            found = said(await mailbox.check(at(server.port, password=password), 5.0, AT))
+            assert found[-1] == "error: the IMAP server refused the login", password
         found = said(await mailbox.check(at(server.port, verify_certificate=True), 5.0, AT))
         assert found == ["error: the IMAP server cannot be used (tls certificate not trusted)"]
 
 
-async def test_a_mailbox_that_says_nothing_holds_nobody_up() -> None:
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+GREETINGS = [
+    b"", b"* OK ready", b"* OK ready\r\n", b"* OK ready\r\n" + b"* x\r\n" * 5000, b"* BYE no\r\n", b"220 mail\r\n",
+    b"* OK " + b"x" * 200_000, b"* OK ready\r\nd1 OK begin\r\n\xff\xff no TLS\r\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+async def test_no_imap_server_and_one_that_says_nothing_more(greeting: bytes) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
         await reader.read()
 
-    async with scripted(silent) as port:
+    async with scripted(script) as port:
         told = {"host": "127.0.0.1", "port": port, "security": "starttls", "username": "a", "password": "b"}
-        found = said(await mailbox.check(ImapMailbox.model_validate(told), 0.4, AT))
-        assert found[0].startswith("error: the IMAP server"), found
+        found = said(await mailbox.check(ImapMailbox.model_validate(told), 0.3, AT))
+        assert [one.startswith("error: the IMAP server") for one in found] == [True], found
 
 
 CONFIGURATION = """
