@@ -92,8 +92,9 @@ class TelnyxWire(PlainWire):
         number, wanted = self.account.number, request.query_params.get("filter[phone_number]", "")
         row = {"record_type": "messaging_settings", "id": "1", "phone_number": number, "messaging_profile_id": PROFILE,
                "messaging_product": "A2P", "type": "longcode"}  # fmt: skip
-        rows = [row] if wanted in ("", number) else []
-        return Response(orjson.dumps({"data": rows, "meta": {"total_results": len(rows)}}), media_type=JSON)
+        rows = [row] if wanted in ("", number) and request.query_params.get("page[number]", "1") == "1" else []
+        meta = {"page_number": 1, "page_size": 20, "total_pages": 1, "total_results": len(rows)}
+        return Response(orjson.dumps({"data": rows, "meta": meta}), media_type=JSON)
 
     async def messaging_profile(self, request: Request) -> Response:
         """https://developers.telnyx.com/api-reference/profiles, with PATCH to change it."""

@@ -184,7 +184,7 @@ async def test_the_public_address() -> None:
                 found = said(await public_address.check(sender, configuration))
                 assert [one.partition(":")[0] for one in found] == ["note", *expected], (status, found)
         found = said(await public_address.check(sender, configuration))
-        assert found[1:] == ["warning: public_url cannot be reached from here (connect)"]
+        assert found[1:] == ["warning: it cannot be reached from here (connect)"]
 
 
 def test_which_domains_are_looked_at() -> None:

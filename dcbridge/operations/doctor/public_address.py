@@ -35,7 +35,7 @@ async def check(sender: Sender, configuration: Configuration) -> Sequence[Findin
     if base.startswith("https://"):
         found += await _certificate(base)
     elif is_loopback(base):
-        found.append(AT.note("public_url is on this computer: no company reaches it"))
+        found.append(AT.note("it is on this computer: no company reaches it"))
     probes = {f"{base}/webhooks/messages/{next(iter(configuration.endpoints))}": "webhooks"}
     name = next(iter(configuration.providers), None)
     if name is not None:
@@ -49,7 +49,7 @@ async def _probe(sender: Sender, url: str, what: str) -> Finding:
         answer = await sender.http(httpx.Request("PUT", url, headers={"Content-Length": "0"}))
     except SendError as error:
         why = error.code or error.outcome.replace("_", " ")
-        return AT.warning(f"public_url cannot be reached from here ({why})", _FROM_HERE)
+        return AT.warning(f"it cannot be reached from here ({why})", _FROM_HERE)
     try:
         ours = answer.status_code == 405 and orjson.loads(answer.content) == {"error": "method not allowed"}
     except orjson.JSONDecodeError:
