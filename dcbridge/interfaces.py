@@ -26,7 +26,8 @@ from dcbridge.genesys.envelope import Reading
 from dcbridge.genesys.operations import Operation
 from dcbridge.json_values import json_value
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.tokens import Stored, Vault
+from dcbridge.ledger.tokens import Stored
+from dcbridge.ledger.vault import Vault
 from dcbridge.oauth2 import Granted, MailCredentials, read_grant
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.problems import ConfigurationError, Problem

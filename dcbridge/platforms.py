@@ -8,7 +8,7 @@ from dcbridge.config.models import Configuration
 from dcbridge.digital_channels import DigitalChannels
 from dcbridge.interfaces import SharedToken
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.tokens import Vault
+from dcbridge.ledger.vault import Vault
 from dcbridge.media.links import Links
 from dcbridge.open_messaging import OpenMessaging
 from dcbridge.platform import Platform

@@ -17,7 +17,7 @@ from dcbridge.errors import Unreachable
 from dcbridge.genesys.authentication import Credentials
 from dcbridge.interfaces import SharedToken
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.tokens import Vault
+from dcbridge.ledger.vault import Vault
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.transport.sender import Sender
 

@@ -30,7 +30,8 @@ from dcbridge.errors import AccountFault, SendError, Unreachable
 from dcbridge.genesys.authentication import Credentials
 from dcbridge.interfaces import NO_LOGIN, Interfaces, Operation, SharedToken
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.tokens import SETTLED, Vault
+from dcbridge.ledger.tokens import SETTLED
+from dcbridge.ledger.vault import Vault
 from dcbridge.oauth2 import read_grant
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.problems import ConfigurationError

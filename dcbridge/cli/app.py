@@ -25,6 +25,7 @@ from dcbridge.cli import (
     provider,
     reconcile,
     send,
+    send_again,
     subscribers,
     trigger,
 )
@@ -326,6 +327,7 @@ for _name, _command, _short in (
     ("reject", messages.reject, "Fail messages that are held for review."),
     ("cancel", messages.cancel, "Cancel messages that were not sent yet."),
     ("retry", messages.retry, "Make the next attempt now."),
+    ("send-again", send_again.send_again, "Send a message that has ended once more."),
     ("drain", controls.drain, "Send nothing more, and say when it is safe to stop."),
     ("audit", controls.audit, "Show who paused, cancelled or released what, and why."),
     ("reconcile", reconcile.reconcile, "Compare our messages with what Genesys exported."),

@@ -135,7 +135,7 @@ def _run(config: Any, work: Callable[[Session, Credentials], Awaitable[int]]) ->
 async def _interfaces(session: Session, credentials: Credentials) -> AsyncIterator[tuple[Any, Any]]:
     """The shared token, and what sends."""
     from dcbridge.interfaces import Interfaces, SharedToken
-    from dcbridge.ledger.tokens import Vault
+    from dcbridge.ledger.vault import Vault
     from dcbridge.runtime.metrics import Metrics
     from dcbridge.transport.sender import Sender
 

@@ -27,6 +27,7 @@ from dcbridge.ledger.entries import Claimed, Decision, MessageClaim, OwedReceipt
 from dcbridge.ledger.events import Events
 from dcbridge.ledger.heard import Heard
 from dcbridge.ledger.index import Index
+from dcbridge.ledger.kept_text import KeptText
 from dcbridge.ledger.layout import Layout
 from dcbridge.ledger.leases import Leases, Worker
 from dcbridge.ledger.lookups import Lookups
@@ -83,7 +84,8 @@ class Ledger:
     `partner_within` a missing STARTED or FINISHED is a gap. `durable`: see Batch. `worker`: a name for the claims of
     this process; without one a claim ends with its lease alone. `silence`: seconds without a heartbeat after which a
     worker counts as dead. `room`: for files; `store`: for
-    large ones, in place of its folder. `index`: for a search; without one, nothing is indexed.
+    large ones, in place of its folder. `index`: for a search; without one, nothing is
+    indexed. `text`: for what may be sent again.
     """
 
     def __init__(
@@ -101,10 +103,13 @@ class Ledger:
         room: BlobRoom | None = None,
         store: BlobStore | None = None,
         index: Index | None = None,
+        text: KeptText | None = None,
     ) -> None:
         self.redis = redis
         self._room, self._store = room or BlobRoom(), store
-        self._keep = Retention(ms(keep), ms(keep_dead), ms(keep_events), ms(partner_within), index or Index())
+        self._keep = Retention(
+            ms(keep), ms(keep_dead), ms(keep_events), ms(partner_within), index or Index(), text or KeptText()
+        )
         self._worker = Worker(worker, ms(silence))
         self._open(Script(redis, ledger_script(), durable, patience))
 
@@ -176,6 +181,7 @@ class Ledger:
             room=BlobRoom(settings.blob_memory, settings.blob_folder, settings.blob_folder_limit),
             store=store,
             index=Index.of(settings),
+            text=KeptText.of(settings),
         )
 
     @cached_property

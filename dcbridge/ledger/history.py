@@ -160,6 +160,8 @@ def _hop(at: float, line: str, entry: MessageEntry | TaskEntry) -> Hop:
             return Hop(at, f"outcome still unknown: {_SETTLED.get(rest, rest)}")
         case "stopped":
             return Hop(at, f"waits for an operator: {Target.of(rest) or rest} is paused or held")
+        case "again":
+            return Hop(at, f"sent again by an operator as {rest}")
         case "cancelled":
             return Hop(at, "cancelled by an operator")
         case "released":

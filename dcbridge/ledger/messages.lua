@@ -5,12 +5,12 @@ local function any_copy_exists(from)
   local first, i = ARGV[from + 1], from
   while i <= #ARGV and ARGV[i + 1] == first do
     if redis.call('EXISTS', 'dcb:m:' .. ARGV[i]) == 1 then return true end
-    i = i + 15
+    i = i + 16
   end
   return false
 end
 
--- @verb accept keep_ms dead_keep_ms index_ms (ref first channel message_id sender to lane payload trace ttl_ms reason detail raw copies consumer)… -> {new|again…}
+-- @verb accept keep_ms dead_keep_ms index_ms text_ms (ref first channel message_id sender to lane payload trace ttl_ms reason detail raw copies consumer kept)… -> {new|again…}
 -- Of several copies only the first brings the payload.
 -- `first` is the ref of the message's first copy: where one of them exists, the whole message is a redelivery.
 -- With a reason the message ends at once as Failed; with raw bytes they become a dead letter as well.
@@ -32,6 +32,7 @@ function verbs.accept()
         F.to_id, each.to, F.lane, lane, F.trace_id, each.trace, F.accepted_at, now, F.attempts, 0, F.part, 0,
         F.expires_at, now + ttl, F.payload_ref, first, unpack(each.consumer ~= '' and {F.consumer, each.consumer} or {}))
       index.accepted(ref, channel, each.consumer, index_ms)
+      if each.kept ~= '' then redis.call('SET', 'dcb:kept:' .. ref, each.kept, 'PX', a.text_ms) end -- own.lua
       if ref == first then
         redis.call('SET', 'dcb:p:' .. first, each.payload)
         if each.copies ~= '1' then redis.call('SET', 'dcb:pn:' .. first, each.copies) end

@@ -52,14 +52,14 @@ def lane_of(*names: str) -> str:
 
 def words_of(copies: Sequence[NewMessage], keep: Retention) -> list[str | bytes | int]:
     """As `accept` in messages.lua takes them."""
-    flat: list[str | bytes | int] = [keep.ended_ms, keep.dead_ms, keep.index.keep_ms]
+    flat: list[str | bytes | int] = [keep.ended_ms, keep.dead_ms, keep.index.keep_ms, keep.text.keep_ms]
     for c in copies:
         flat += [
             c.ref, c.first_ref, c.channel_id, c.message_id, c.sender_id, c.to_id,
             lane_of(c.channel_id, c.to_id), c.payload if c.ref == c.first_ref else b"",
             c.trace_id, int(c.time_to_live * 1000),
             str(int(c.reason)) if c.reason else "", c.detail, c.raw, c.copies,
-            keep.index.consumer(c.to_id),
+            keep.index.consumer(c.to_id), keep.text.seal(c.ref, c.to_id, c.payload),
         ]  # fmt: skip
     return flat
 

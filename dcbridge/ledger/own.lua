@@ -3,6 +3,7 @@
 --   dcb:own-hour:<channel>             how many of them the channel sent in the last hour
 --   dcb:own:<channel>:<token>          how many of them one consumer got in the last day
 --   dcb:own:<channel>:<token>:<same>   how often one text of them, in the last minutes
+--   dcb:kept:<ref>                     an agent's message, encrypted (kept_text.py), for as long as it may be sent again
 --   dcb:trigger:<name>                 how many calls of a trigger were taken in the last minute
 --
 -- The channel of such an entry is "own/<channel>", and so are its books: no agent wrote it, and no receipt is owed. A worker of
@@ -14,6 +15,21 @@ local function is_too_many(key, most, within)
   if tonumber(redis.call('GET', key) or '0') >= tonumber(most) then return true end
   if redis.call('INCR', key) == 1 then redis.call('PEXPIRE', key, within) end
   return false
+end
+
+-- Written, and in its place in the conversation.
+local function enter(ref, books, message_id, to, lane, payload, trace, ttl, cause, kept_for, consumer, index_ms)
+  local key = 'dcb:m:' .. ref
+  redis.call('HSET', key, F.state, S.accepted, F.channel_id, books, F.message_id, message_id, F.to_id, to,
+    F.lane, lane, F.trace_id, trace, F.accepted_at, now, F.attempts, 0, F.part, 0, F.expires_at, now + ttl,
+    F.payload_ref, ref, F.cause, cause, F.kept_for, kept_for)
+  if consumer ~= '' then redis.call('HSET', key, F.consumer, consumer) end
+  index.accepted(ref, books, consumer, index_ms)
+  redis.call('SET', 'dcb:p:' .. ref, payload)
+  redis.call('HINCRBY', 'dcb:books:' .. books, 'accepted', 1)
+  redis.call('ZADD', 'dcb:open:' .. books, now, ref)
+  redis.call('SADD', 'dcb:channels', books)
+  lane_push(lane, 'm:' .. ref, {books, now, now + ttl, 0, '0'})
 end
 
 -- @verb own_put ref books message_id to lane payload trace ttl_ms cause mark scope token a_day day_ms an_hour hour_ms repeats same same_ms keep_ms consumer index_ms -> new|again|other|stopped|day_cap|hour_cap|repeated
@@ -35,17 +51,21 @@ function verbs.own_put()
   if is_too_many(counted .. ':' .. a.same, a.repeats, a.same_ms) then return 'repeated' end
   is_too_many(counted, a.a_day, a.day_ms)
   if most > 0 then is_too_many(of_channel, most, a.hour_ms) end
-  redis.call('HSET', key, F.state, S.accepted, F.channel_id, books, F.message_id, a.message_id, F.to_id, a.to,
-    F.lane, a.lane, F.trace_id, a.trace, F.accepted_at, now, F.attempts, 0, F.part, 0, F.expires_at, now + ttl,
-    F.payload_ref, a.ref, F.cause, a.cause, F.kept_for, a.keep_ms)
   if a.mark ~= '' then redis.call('HSET', key, F.content_mark, a.mark) end
-  if a.consumer ~= '' then redis.call('HSET', key, F.consumer, a.consumer) end
-  index.accepted(a.ref, books, a.consumer, tonumber(a.index_ms))
-  redis.call('SET', 'dcb:p:' .. a.ref, a.payload)
-  redis.call('HINCRBY', 'dcb:books:' .. books, 'accepted', 1)
-  redis.call('ZADD', 'dcb:open:' .. books, now, a.ref)
-  redis.call('SADD', 'dcb:channels', books)
-  lane_push(a.lane, 'm:' .. a.ref, {books, now, now + ttl, 0, '0'})
+  enter(a.ref, books, a.message_id, a.to, a.lane, a.payload, a.trace, ttl, a.cause, a.keep_ms, a.consumer, tonumber(a.index_ms))
+  return 'new'
+end
+
+-- @verb own_again ref first books message_id to payload trace ttl_ms cause keep_ms consumer index_ms -> new|again|gone|not ended
+-- A message that has ended is sent once more as one of dcbridge's own. first: its ref; both traces name the other one.
+function verbs.own_again()
+  if redis.call('EXISTS', 'dcb:m:' .. a.ref) == 1 then return 'again' end
+  local f = redis.call('HMGET', 'dcb:m:' .. a.first, F.state, F.lane)
+  if not f[1] then return 'gone' end
+  if not TERMINAL[f[1]] then return 'not ended' end
+  enter(a.ref, a.books, a.message_id, a.to, f[2], a.payload, a.trace, tonumber(a.ttl_ms), a.cause, a.keep_ms, a.consumer,
+    tonumber(a.index_ms))
+  note('dcb:m:' .. a.first, 'again', a.ref)
   return 'new'
 end
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
+from typing import cast
 
 from dcbridge.ledger.script import Retention, Script, ms, word
 from dcbridge.settings.process import DAY
@@ -72,6 +74,40 @@ class Own:
             self._keep.ended_ms,
             self._keep.index.consumer(new.to_id),
             self._keep.index.keep_ms,
+        )
+        return word(answer)
+
+    async def kept(self, ref: str) -> tuple[str, bytes] | None:
+        """The recipient's id and the payload of an agent's message that has ended; None where they are not kept."""
+        redis = self._script.redis
+        sealed = await self._script.outlast(lambda: cast(Awaitable[bytes | None], redis.get(f"dcb:kept:{ref}")))
+        return self._keep.text.open(ref, sealed) if sealed else None
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether messages that are accepted now can be sent again."""
+        return self._keep.text.keep > 0
+
+    async def again(
+        self, ref: str, first: str, books: str, message_id: str, to_id: str, payload: bytes, trace_id: str,
+        time_to_live: float, cause: str,
+    ) -> str:  # fmt: skip
+        """new, again, gone, or "not ended". `first`: the ref of the message that is sent once more."""
+        keep = self._keep
+        answer = await self._script.record(
+            "own_again",
+            ref,
+            first,
+            books,
+            message_id,
+            to_id,
+            payload,
+            trace_id,
+            ms(time_to_live),
+            cause[:MOST_CAUSE],
+            keep.ended_ms,
+            keep.index.consumer(to_id),
+            keep.index.keep_ms,
         )
         return word(answer)
 

@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from dcbridge.ledger.index import Index
+from dcbridge.ledger.kept_text import KeptText
 from dcbridge.ledger.patience import Patience
 from dcbridge.store.durability import Durable
 
@@ -158,6 +159,7 @@ class Retention:
     events_ms: int
     partner_ms: int  # after which a missing STARTED or FINISHED is a gap
     index: Index
+    text: KeptText
 
 
 def ms(seconds: float) -> int:

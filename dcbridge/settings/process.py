@@ -218,6 +218,13 @@ class Settings(BaseSettings):
         description="Whether messages are indexed by time, channel, provider, state and, with `token_key`, by number: a"
         " search need not look at all of them, for 120 bytes of Redis a message.",
     )
+    keep_text: float = Field(
+        0.0,
+        ge=0,
+        le=168,
+        description="Hours from its acceptance for which the text of an agent's message is kept, encrypted with"
+        " `token_key`, so that `dcbridge send-again` can send it once more after its end; 0 is not at all.",
+    )
     dead_letter_days: Seconds = Field(30.0, description="Days that a dead letter is kept.")
     callback_dedupe_days: Seconds = Field(7.0, description="Days that a repeated provider callback is recognised.")
 
@@ -335,6 +342,8 @@ class Settings(BaseSettings):
             complaints.append((("operator_port",), "should differ from public_port, or listen on another address"))
         if self.tracing and not switch.installed():
             complaints.append((("tracing",), "needs the extra `otel`: pip install 'dcbridge[otel]'"))
+        if self.keep_text and self.token_key_is_random:
+            complaints.append((("keep_text",), "needs token_key, with which the text is encrypted"))
         complaints += self._about_tls() + self._about_mail() + self._about_blobs()
         refuse(*complaints)
         return self

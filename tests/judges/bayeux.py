@@ -18,7 +18,7 @@ from dcbridge.genesys.statistics import UPDATES
 from dcbridge.interfaces import Interfaces, SharedToken
 from dcbridge.json_values import an_object
 from dcbridge.ledger import Ledger
-from dcbridge.ledger.tokens import Vault
+from dcbridge.ledger.vault import Vault
 from dcbridge.notifications import LONGEST, Backoff, LostSession, Notifications
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.transport.session_sender import SessionSender

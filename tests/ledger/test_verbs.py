@@ -23,8 +23,8 @@ from dcbridge.ledger.lua import FILES, HERE, LATER, ledger_script, verbs
 from dcbridge.ledger.services import Service
 from dcbridge.ledger.signals import Lead, NewSignal
 from dcbridge.ledger.signatures import Refusals
-from dcbridge.ledger.tokens import Vault
 from dcbridge.ledger.uploads import Due, Uploaded
+from dcbridge.ledger.vault import Vault
 from dcbridge.ledger.verbs import Verb, read_verbs, with_places
 from dcbridge.ledger.work_items import DueItem
 from dcbridge.messages import MessageStatus, UpdateStatus
@@ -92,6 +92,7 @@ CALLS: tuple[Callable[[Ledger], Awaitable[Any]], ...] = (
     lambda it: it.messages.confirm_over(REF, "", ""),
     lambda it: it.messages.update(REF, 0, "delivered", "SM", "", "", 1.0),
     lambda it: it.own.put(OWN),
+    lambda it: it.own.again("r-2", REF, "own/c", "own-2", "to", b"{}", "trace", 60.0, "again"),
     lambda it: it.own.tidy(),
     lambda it: it.bookings.wish("k"),
     lambda it: it.own.admit("textback", 1),

@@ -19,7 +19,7 @@ from dcbridge.genesys import statistics
 from dcbridge.interfaces import Interfaces, SharedToken
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.signals import Lead, LostLead, NewSignal, Signal
-from dcbridge.ledger.tokens import Vault
+from dcbridge.ledger.vault import Vault
 from dcbridge.notifications import FASTEST, LONGEST, Backoff
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.transport.sender import Sender
