@@ -38,7 +38,9 @@ class _SignIn:
     async def page(self, request: Request) -> Response:
         return self._shown(request, onwards(request.query_params.get("next", "/")))
 
-    def _shown(self, request: Request, then: str, status: int = 200, problem: str = "") -> Response:
+    def _shown(
+        self, request: Request, then: str, status: int = 200, problem: str = "", wrong_token: str = ""
+    ) -> Response:
         console = self.context.configuration.console
         return render(
             request,
@@ -48,7 +50,9 @@ class _SignIn:
             oidc="/sign-in/oidc?" + urlencode({"next": then}) if self.provider else "",
             tokens=bool(console and console.tokens),
             proxy=bool(console and console.proxy),
+            title="Sign in",
             problem=problem,
+            wrong_token=wrong_token,
         )
 
     async def by_token(self, request: Request) -> Response:
@@ -66,7 +70,7 @@ class _SignIn:
         found = await tokens.check(self.context.ledger.console, text)
         if found is None:
             await self._refused("token", "unknown or over")
-            return self._shown(request, then, 403, "There is no such token, or it is over.")
+            return self._shown(request, then, 403, wrong_token="There is no such token, or it is over.")  # noqa: S106
         return await self._in(request, found[0], then, found[1].id)
 
     async def to_provider(self, request: Request) -> Response:
@@ -125,7 +129,7 @@ class _SignIn:
                 end = ""
             words = {"client_id": self.provider.oidc.client_id, "post_logout_redirect_uri": self.provider.public_url}
             leads = end + ("&" if "?" in end else "?") + urlencode(words) if end else ""
-        return render(request, "signed_out.html", provider=leads)
+        return render(request, "signed_out.html", title="You are signed out", provider=leads)
 
 
 @action("/sign-out", Role.VIEWER, "console.sign-out", recorded=False)
