@@ -23,8 +23,9 @@ from dcbridge.printable import printable
 from dcbridge.settings.problems import did_you_mean
 
 CONFIG, ENVIRONMENT = "bridge.yaml", ".env"
-MOST = 64 * 1024  # bytes of a file of answers
+MOST = 16 * 1024  # bytes of a file of answers
 TRIES = 10  # of one question
+_FAST: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # where PyYAML was built with it
 # Where a company has the addresses of callbacks; its page says more.
 _WHERE = {
     "africastalking": "Africa's Talking, SMS, SMS Callback URLs",
@@ -141,14 +142,28 @@ def _from_file(path: Path | None) -> dict[str, str]:
             text = file.read(MOST + 1)
         if len(text) > MOST:
             raise refused([f"--answers: {path} is larger than {MOST} bytes"])
-        value: Any = yaml.load(text.decode(), yaml.BaseLoader)  # noqa: S506  # it builds texts, lists and mappings alone
+        found = _flat(text.decode())
     except OSError as error:
         raise refused([f"--answers: {path} cannot be read: {error.strerror}"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+    except (yaml.YAMLError, UnicodeDecodeError):
         raise refused([f"--answers: {path} is neither YAML nor JSON"]) from None
-    if not isinstance(value, dict) or not all(isinstance(one, str) for pair in value.items() for one in pair):
+    if found is None:
         raise refused([f"--answers: {path} should have one line for each answer, such as company: twilio"])
-    return {str(name): str(answer).strip() for name, answer in value.items()}
+    return {name: answer.strip() for name, answer in found.items()}
+
+
+def _flat(text: str) -> dict[str, str] | None:
+    """A mapping of texts, read piece by piece: None as soon as it is something else, however deep that may go."""
+    words: list[str] = []
+    mappings = 0
+    for event in yaml.parse(text, Loader=_FAST):
+        if isinstance(event, yaml.ScalarEvent):
+            words.append(event.value)
+        elif isinstance(event, yaml.MappingStartEvent):
+            mappings += 1
+        if (mappings != 1 and words) or mappings > 1 or isinstance(event, yaml.SequenceStartEvent | yaml.AliasEvent):
+            return None
+    return dict(zip(words[::2], words[1::2], strict=True)) if mappings else None
 
 
 def _from_options(given: list[str]) -> dict[str, str]:
