@@ -25,6 +25,8 @@ from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.genesys.signature import HEADER, verify
 from dcbridge.ledger import Ledger, NewMessage
+from dcbridge.ledger.index import Index
+from dcbridge.ledger.kept_text import KeptText
 from dcbridge.ledger.messages import Messages
 from dcbridge.ledger.script import Retention
 from dcbridge.runtime import logs
@@ -65,7 +67,7 @@ def whole_service(kind: str, settings: Settings, configuration: Configuration) -
     logs.configure("json", "info", open(os.devnull, "w"), once=True)  # noqa: SIM115  (for the life of the process)
     ledger = Ledger.of(settings, connect(settings), Durable(settings))
     if kind == "forgets":
-        ledger.messages = _Forgets(ledger.script, Retention(0, 0, 0, 0))
+        ledger.messages = _Forgets(ledger.script, Retention(0, 0, 0, 0, Index(), KeptText()))
     tokens = Tokens(settings.token_key.get_secret_value().encode())
     inbox, providers = Inbox(ledger, settings), configuration.build_providers()
     return app.build(ServiceContext(settings, configuration, ledger, inbox, providers, tokens, Metrics()))

@@ -58,7 +58,7 @@ async def test_a_token_has_an_end(redis: Redis, redis_server: EmbeddedRedis, tmp
 
 async def test_it_reads_nothing_of_a_newer_version(redis: Redis, redis_server: EmbeddedRedis) -> None:
     await redis.set("dcb:layout", "999")
-    settings = Settings(token_key=KEY, redis_url=redis_server.url, console_port=0)  # type: ignore[arg-type]
+    settings = Settings(token_key=KEY, redis_url=redis_server.url, console_port=0)
     with pytest.raises(WrongLayout):
         async with asyncio.timeout(10):
             await serve(settings, configuration_of(), dev=True)
