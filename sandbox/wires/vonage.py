@@ -108,7 +108,8 @@ class VonageWire(PlainWire):
         """https://developer.vonage.com/en/api/account: what is not given stays."""
         if (wrong := self._wrong_login(request)) is not None:
             return wrong
-        given = dict(parse_qsl((await request.body()).decode(), keep_blank_values=True))
+        pairs = parse_qsl((await request.body()).decode(), keep_blank_values=True)
+        given = {name.replace("Callback", "CallBack"): value for name, value in pairs}  # its SDK writes it so
         if not set(given) <= {"moCallBackUrl", "drCallBackUrl"}:
             return Response(b'{"error-code": "420"}', 420)
         self.defaults |= given
@@ -125,7 +126,11 @@ class VonageWire(PlainWire):
             "inbound_url": {"address": self.defaults["moCallBackUrl"], "http_method": "POST"},
             "status_url": {"address": self.defaults["drCallBackUrl"], "http_method": "POST"},
         }
-        whole = {"id": self.account.secrets["application_id"], "capabilities": {"messages": {"webhooks": hooks}}}
+        whole = {
+            "id": self.account.secrets["application_id"],
+            "name": "Sandbox",
+            "capabilities": {"messages": {"webhooks": hooks}},
+        }
         return Response(orjson.dumps(whole), media_type=JSON)
 
     def new_id(self) -> str:
