@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from sandbox import consumer_mail, files, mail_company
 from sandbox.authentication import Authentication
+from sandbox.bridge import Beside
 from sandbox.config import GenesysAccount, SandboxConfig
 from sandbox.controls import Controls
 from sandbox.digital_channels import Messages
@@ -63,10 +64,11 @@ def build_app(config: SandboxConfig) -> Starlette:
     }
     messages, media = Messages(world), Media(world)
     mail = MailServer(world)
+    beside = Beside(world, config.bridge)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with _client() as client:
+        async with _client() as client, beside.running():
             with world.using(client):
                 await mail.start()
                 sessions = [company.session for company in companies.values() if company.session is not None]
@@ -90,13 +92,15 @@ def build_app(config: SandboxConfig) -> Starlette:
         *(_genesys(world, config.genesys) if config.genesys else ()),
         *(OpenMessaging(world, config.cloud, messages).routes() if config.cloud else ()),
         Route("/subscriber", Subscriber(world).post, methods=["POST"]),
-        *Controls(world, companies).routes(),
+        *Controls(world, companies, beside).routes(),
         *mail_company.routes(posts),
         *files.routes(world),
         *consumer_mail.routes(world),
         _file("/", "index.html", "text/html"),
         _file("/style.css", "style.css", "text/css"),
         _file("/page.js", "page.js", "text/javascript"),
+        _file("/bridge.js", "bridge.js", "text/javascript"),
+        _file("/wire.js", "wire.js", "text/javascript"),
         _file("/document.js", "document.js", "text/javascript"),
         _file("/interactions.js", "interactions.js", "text/javascript"),
         _file("/calls.js", "calls.js", "text/javascript"),

@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sandbox.bridge import Bridge
+
 TWILIO = "twilio"  # the kind of the account that is always there
 
 
@@ -75,6 +77,8 @@ class SandboxConfig:
 
     genesys: GenesysAccount | None = None  # without one, there is no interface beside Digital Channels
     cloud: CloudAccount | None = None  # without one, there is no Genesys Cloud
+
+    bridge: Bridge | None = None  # a look into the bridge itself, for the page
 
     hosts: tuple[str, ...] = ()  # names under which it is asked, beside localhost and addresses
 

@@ -22,7 +22,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox import consumer_mail, engagement, files, open_messaging, webhooks
+from sandbox import consumer_mail, conversations, engagement, files, open_messaging, webhooks
+from sandbox.bridge import Beside
 from sandbox.magic import MAILBOXES, NUMBERS
 from sandbox.mail_clients import BY_NAME, Answer
 from sandbox.records import Interaction, Record, SentByConsumer
@@ -50,9 +51,9 @@ class WrongError(Exception):
 
 
 class Controls:
-    def __init__(self, world: World, companies: Mapping[str, SmsCompany]) -> None:
+    def __init__(self, world: World, companies: Mapping[str, SmsCompany], beside: Beside) -> None:
         """`companies`: SMS companies by the name of their account."""
-        self.world = world
+        self.world, self.beside = world, beside
         self.companies = companies
 
     def routes(self) -> list[Route]:
@@ -66,6 +67,7 @@ class Controls:
             "/sandbox/call/fill": self.call_fill,
             "/sandbox/consumer/sms": self.consumer_sms,
             "/sandbox/consumer/mail": self.consumer_mail,
+            "/sandbox/bridge": self.beside.ask,
             "/sandbox/control": self.control,
             "/sandbox/reset": self.reset,
         }
@@ -81,6 +83,10 @@ class Controls:
             "/sandbox/heard": lambda request: list(self.world.heard.values()),
             "/sandbox/control": lambda request: self.world.switches.view(),
             "/sandbox/setting": lambda request: self.setting(),
+            "/sandbox/conversations": lambda request: conversations.all_of(self.world),
+            "/sandbox/conversation": lambda request: conversations.one(
+                self.world, request.query_params.get("with", "")
+            ),
         }
         return [
             *(Route(path, taking_json(act), methods=["POST"]) for path, act in posts.items()),
@@ -162,6 +168,8 @@ class Controls:
         if message is not None:
             message.attempts, message.ms = 1, answer.ms
             message.state = "accepted" if 200 <= answer.status < 300 else "refused"
+            if message.state == "accepted":
+                self.world.counts["copies"] += len(message.recipients)
             self.world.tell("agent", message)
         return {"status": answer.status, "body": answer.body.decode("utf-8", "replace"), "ms": answer.ms}
 
@@ -310,8 +318,17 @@ class Controls:
             "numbers": [{"number": one.number, "says": one.says, "reason": one.reason} for one in NUMBERS],
             "mailboxes": MAILBOXES,
             "mail": consumer_mail.setting(self.world),
-            "subscriber_mode": self.world.switches.subscriber.mode,
-            "off": self.world.switches.sms.off,
+            "switches": self._switched(),
+        }
+
+    def _switched(self) -> object:
+        """What the page's own switches stand at, which a page that opens now has to show."""
+        switches = self.world.switches
+        return {
+            "subscriber": switches.subscriber.mode,
+            "off": switches.sms.off,
+            "engagement": switches.engagement,
+            **{name: view() for name, view in self.world.shown.items()},
         }
 
     def _at(self, channel: str) -> str:
@@ -361,7 +378,9 @@ class Controls:
                     continue
                 if watcher.emptied:
                     watcher.emptied = False
-                    yield _event_bytes("reset", {})
+                    yield (
+                        _event_bytes("reset", {}) + _event_bytes("setting", self.setting()) + _event_bytes("ready", {})
+                    )
                 yield b"".join(_record_bytes(kind, record) for kind, record in watcher.take())
                 await asyncio.sleep(BETWEEN_EVENTS)
         finally:

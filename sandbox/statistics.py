@@ -30,6 +30,7 @@ LONGEST = 262_144  # bytes of a request
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 Key = tuple[str, str, str]  # name, type and id of the object; the name is JSON where it is a definition
+_ON_THE_PAGE: Key = ("AverageWaitingTime", "Queue", "VQ_Sales")
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class Floor:
 
     available: bool = True
     values: dict[Key, tuple[object, int | None]] = field(  # value, and ms where they were given
-        default_factory=lambda: {("AverageWaitingTime", "Queue", "VQ_Sales"): (120, None)}  # as the page shows it
+        default_factory=lambda: {_ON_THE_PAGE: (120, None)}
     )
     waits: dict[str, float | None] = field(default_factory=dict)  # by virtual queue
     subscriptions: dict[str, dict[str, Key]] = field(default_factory=dict)  # id -> statisticId -> what
@@ -50,6 +51,7 @@ class Statistics:
 
     def __init__(self, world: World, account: GenesysAccount, tokens: Authentication) -> None:
         self.world, self.account, self.tokens = world, account, tokens
+        world.shown["statistics"] = self._shown
         self.cometd = CometD(world, WHO, "/statistics/v3/notifications", (UPDATES, SERVICE), self._may, SESSION)
 
     def routes(self) -> list[Route]:
@@ -185,6 +187,11 @@ class Statistics:
         return {"estimatedWaitTime": seconds if good else -1, "resultCode": 0 if good else -1, "message": ""}
 
     # ------------------------------------------------------------ what the page turns
+
+    def _shown(self) -> object:
+        """Where the page's slider and its switch stand."""
+        value, _ = self.floor.values.get(_ON_THE_PAGE, (None, None))
+        return {"wait": value, "available": self.floor.available}
 
     async def turn(self, asked: dict[str, Any]) -> object:
         """{"name", "type", "id", "value"}, or {"queue", "value"}: a value is another one, and told.

@@ -112,6 +112,8 @@ async def deliver(world: World, message: AgentMessage, body: bytes) -> None:
         if answer.silent:
             world.violation(WHO, f"a webhook is answered within {world.config.answer_limit:g} s", message.message_id)
         message.state = _judge(world, message, answer)
+        if message.state == "accepted":
+            world.counts["copies"] += len(message.recipients)
         world.tell("agent", message)
         if message.state != "sending":
             return

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -84,7 +84,9 @@ class World:
         self.tasks: set[asyncio.Task[None]] = set()
         self._client: httpx.AsyncClient | None = None
         self._seq = 0
+        self.epoch = 0  # how often it was told to forget everything
         self.own_url = config.own_url
+        self.shown: dict[str, Callable[[], object]] = {}  # switches that the page has and others keep, by name
         self.cloud_tokens: dict[str, float] = {}  # of open_messaging.py: token -> when it ends; a reset forgets none
         self._clear()
 
@@ -121,6 +123,7 @@ class World:
         """Forget everything, stop what is under way, put every switch back."""
         for task in self.tasks:
             task.cancel()
+        self.epoch += 1
         self._clear()
         for watcher in self.watchers:
             watcher.forget()

@@ -10,6 +10,16 @@ const OFFERS = {
   none: { immediate: false, scheduled: false, office: false },
 };
 
+export function showQueue(now) {
+  const offers = Object.entries(OFFERS).find(([, one]) => Object.entries(one).every(([name, value]) => now[name] === value));
+  at("queue-offers").value = offers?.[0] ?? "";
+  const wait = String(now.wait);
+  if (![...at("queue-wait").options].some((one) => one.value === wait)) {
+    at("queue-wait").append(make("option", { value: wait, text: now.wait < 0 ? "(not known)" : `${Math.round(now.wait / 60)} min` }));
+  }
+  at("queue-wait").value = wait;
+}
+
 const slot = (time) => time ? new Date(time * 1000).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit" }) : "as soon as possible";
 
 export function drawCalls(rows) {

@@ -2,9 +2,11 @@
 // HTML of a mail is shown in a frame in which nothing runs; the sandbox cleans it before.
 
 import { at, clock, make, post } from "./document.js";
+import * as bridge from "./bridge.js";
 import { attachment, bubble } from "./files.js";
 
 const KEPT = 200;
+const NEWEST = 12; // conversations that are buttons
 const ALL = "";
 const bySeq = (one, other) => one.seq - other.seq;
 const key = (mailbox) => mailbox.trim().toLowerCase();
@@ -26,13 +28,13 @@ export function init(lent) {
     const reply = at("email-reply").value.trim();
     const body = { to: addresses(at("email-to").value), subject: at("email-subject").value, text: at("email-text").value || " ", ...await agentFile.value() };
     if (reply) body.replyTo = { id: reply };
-    if (await post("/sandbox/agent/email", body)) { at("email-text").value = ""; agentFile.clear(); }
+    if (await post("/sandbox/agent/email", body, { to: "email-to", id: "email-to", replyTo: "email-reply", subject: "email-subject", text: "email-text", file: "email-file" })) { at("email-text").value = ""; agentFile.clear(); }
   });
   at("mail-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const body = { style: style().name, from: at("mail-from").value.trim(), text: at("mail-text").value, ...await consumerFile.value() };
     if (chosen && style().quotes) body.answers = chosen.seq;
-    const made = await post("/sandbox/consumer/mail", body);
+    const made = await post("/sandbox/consumer/mail", body, { from: "mail-from", text: "mail-text", style: "mail-style", file: "mail-file" });
     if (!made) return;
     at("mail-text").value = "";
     consumerFile.clear();
@@ -69,7 +71,7 @@ export function drawCorrespondents() {
   const note = (mailbox, seq) => latest.set(key(mailbox), Math.max(seq, latest.get(key(mailbox)) ?? 0));
   for (const one of emails()) one.recipients.forEach((to) => note(to, one.seq));
   for (const one of heard()) note(one.sender, one.seq);
-  const mailboxes = [...latest].sort((one, other) => other[1] - one[1]).slice(0, 12).map(([mailbox]) => mailbox);
+  const mailboxes = [...latest].sort((one, other) => other[1] - one[1]).slice(0, NEWEST).map(([mailbox]) => mailbox);
   if (person && !latest.has(person)) person = ALL;
   const focused = at("correspondents").contains(document.activeElement) ? document.activeElement.dataset.mailbox : null;
   const button = (mailbox, words) => {
@@ -81,7 +83,7 @@ export function drawCorrespondents() {
   if (focused !== null) [...at("correspondents").children].find((one) => one.dataset.mailbox === focused)?.focus();
 }
 
-function talkTo(mailbox) {
+export function talkTo(mailbox) {
   person = mailbox;
   if (mailbox) {
     at("email-to").value = mailbox;
@@ -106,9 +108,9 @@ export function drawLetters() {
 function letter(one) {
   const said = bubble(page.textOf(one), one.media);
   if (one.state !== "unseen") said.prepend(make("strong", { text: one.subject || "(no subject)" }));
-  return make("li", { class: "said mine" }, said, make("div", { class: "each" }, ...one.recipients.map((to) => {
+  return make("li", { class: "said mine" }, said, make("div", { class: "each" }, ...one.recipients.map((to, place) => {
     const [kind, words, why] = page.receiptState(one, to);
-    return make("div", { class: "meta" }, make("span", { text: to }), make("span", { class: `state ${kind}`, text: words }), why && make("span", { class: "why", text: why }));
+    return make("div", { class: "meta" }, make("span", { text: to }), make("span", { class: `state ${kind}`, text: words }), ...bridge.about(one.channel_id, one.message_id, place, Boolean(one.receipts[to])), why && make("span", { class: "why", text: why }));
   })));
 }
 

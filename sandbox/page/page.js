@@ -1,19 +1,21 @@
 // The page of the sandbox: everything it shows arrives as server-sent events, everything it does is one POST.
 // Data reaches the document through textContent only.
 
-import { at, clock, make, post, pretty } from "./document.js";
+import { at, clock, make, post, say } from "./document.js";
+import * as bridge from "./bridge.js";
+import * as wire from "./wire.js";
 import { attachment, bubble, stayAtTheEnd } from "./files.js";
 import * as mail from "./mail.js";
-import { drawCalls } from "./calls.js";
-import { forgetStatistics } from "./statistics.js";
+import { drawCalls, showQueue } from "./calls.js";
+import { showStatistics } from "./statistics.js";
 import { drawHeard, drawInteractions, drawItems, drawSecure, forgetInteraction } from "./interactions.js";
 
 const digits = (number) => number.replace(/\D/g, "");
 const KEPT_ROWS = 200;
+const NEWEST = 12; // conversations that are buttons; all others are in the list beside them
 
 const seen = { agent: new Map(), sms: new Map(), seen: new Map(), consumer: new Map(), mail: new Map(), written: new Map(), interaction: new Map(), event: new Map(), item: new Map(), secure: new Map(), call: new Map() };
-let setting = { companies: [], off: [], email_channel: "", numbers: [], mailboxes: [] };
-let violations = 0;
+let setting = { companies: [], switches: { off: [] }, email_channel: "", numbers: [], mailboxes: [] };
 let live = false; // false while the recent past is replayed
 const stale = new Set();
 
@@ -39,8 +41,8 @@ const PHONE_STATES = {
   undelivered: ["bad", "✕ never arrived"], failed: ["bad", "✕ failed"],
 };
 
-function meta(record, [kind, words, why], carrier) {
-  return make("div", { class: "meta" }, clock(record.at), carrier, make("span", { class: `state ${kind}`, text: words }), why && make("span", { class: "why", text: why }));
+function meta(record, [kind, words, why], carrier, about = []) {
+  return make("div", { class: "meta" }, clock(record.at), carrier, make("span", { class: `state ${kind}`, text: words }), ...about, why && make("span", { class: "why", text: why }));
 }
 
 // --- conversations ---------------------------------------------------------------------------
@@ -75,7 +77,7 @@ function drawThread() {
   const sent = [...seen.agent.values()].filter((one) => one.channel_id === channel && one.recipients.some((to) => digits(to) === number));
   const heard = [...seen.seen.values()].filter((one) => one.channel_id === channel && digits(one.sender) === number);
   fill(at("thread"), last([...sent, ...heard]), (one) => one.recipients
-    ? make("li", { class: "said mine" }, bubble(textOf(one), one.media), meta(one, receiptState(one, one.recipients[0])))
+    ? make("li", { class: "said mine" }, bubble(textOf(one), one.media), meta(one, receiptState(one, one.recipients[0]), null, bridge.about(one.channel_id, one.message_id, 0, Boolean(one.receipts[one.recipients[0]]))))
     : make("li", { class: "said" }, bubble(one.text, one.media), make("div", { class: "meta" }, clock(one.at), make("span", { text: "from the consumer" }))),
   "Write as the agent. The message goes through dcbridge to the phone on the right.");
 }
@@ -96,7 +98,7 @@ function drawPhone() {
   fill(at("texts"), last([...got, ...wrote]), (one) => {
     if (!one.sid || one.answer !== undefined) {
       const state = { sending: ["wait", "sending"], taken: ["good", "✓ sent"], refused: ["bad", "✕ not accepted", `dcbridge answered: ${one.answer}`] }[one.state];
-      return make("li", { class: "said mine" }, bubble(one.text, one.media), meta(one, state, carried(one, one.to)));
+      return make("li", { class: "said mine" }, bubble(one.text, one.media), meta(one, state, carried(one, one.to), one.state === "taken" ? bridge.about(one.provider, one.sid) : []));
     }
     const [kind, words] = PHONE_STATES[one.status] ?? ["wait", one.status];
     const look = kind === "bad" ? "never" : one.status === "delivered" ? "" : "on-its-way";
@@ -109,7 +111,7 @@ function drawPeople() {
   const note = (number, seq) => latest.set(number, Math.max(seq, latest.get(number) ?? 0));
   for (const one of seen.agent.values()) if (isSms(one)) one.recipients.forEach((to) => note(digits(to), one.seq));
   for (const one of seen.seen.values()) if (one.channel_id !== setting.email_channel) note(digits(one.sender), one.seq);
-  const numbers = [...latest].sort((one, other) => other[1] - one[1]).slice(0, 12).map(([number]) => number);
+  const numbers = [...latest].sort((one, other) => other[1] - one[1]).slice(0, NEWEST).map(([number]) => number);
   const focused = at("people").contains(document.activeElement) ? document.activeElement.dataset.number : null;
   at("people").replaceChildren(...numbers.map((number) => {
     const button = make("button", { type: "button", "aria-pressed": String(number === current()), "data-number": number, text: `+${number}` });
@@ -131,66 +133,58 @@ function talkTo(number) {
 
 // --- email ---------------------------------------------------------------------
 
-function drawCounts() {
-  let delivered = 0;
-  let failed = 0;
-  for (const one of seen.agent.values()) {
-    for (const receipt of Object.values(one.receipts)) {
-      delivered += receipt.status === "Delivered";
-      failed += receipt.status === "Failed";
-    }
-  }
-  at("count-agent").textContent = [...seen.agent.values()].filter((one) => one.state !== "unseen").length;
-  at("count-delivered").textContent = delivered;
-  at("count-failed").textContent = failed;
-  at("count-seen").textContent = seen.seen.size;
-  at("count-violations").textContent = violations;
-  at("count-violations").classList.toggle("bad", violations > 0);
-}
+// --- conversations that are no button ----------------------------------------------------------
 
-// --- the wire --------------------------------------------------------------------------------
-
-function statusKind(status, method) {
-  if ((method === "SMTP" || method === "LMTP") && status) return status < 400 ? "good" : status < 500 ? "wait" : "bad";
-  return status >= 200 && status < 300 ? "good" : status === 0 || status >= 500 || status === 429 ? "wait" : "bad";
-}
-
-function addRequest(one) {
-  const check = one.check ? `${one.check} ✓` : "";
-  const row = make("details", { "data-who": one.who }, make("summary", {},
-    clock(one.at),
-    make("span", { class: "way" }, one.inward ? make("b", { text: "bridge" }) : one.who, " → ", one.inward ? one.who : make("b", { text: "bridge" })),
-    make("span", { class: "method", text: one.method }),
-    make("span", { class: "path", text: one.path, title: one.path }),
-    make("span", { class: "check", text: check }),
-    make("span", { class: "ms", text: `${one.ms < 10 ? one.ms.toFixed(1) : Math.round(one.ms)} ms` }),
-    make("span", { class: `pill ${statusKind(one.status, one.method)}`, text: one.code || one.status || "none" })));
-  row.addEventListener("toggle", () => {
-    if (!row.open || row.childElementCount > 1) return;
-    row.append(make("div", { class: "bodies" },
-      make("div", {}, make("h3", { text: "Sent" }), make("pre", { text: pretty(one.sent) || "(nothing)", tabindex: "0" })),
-      make("div", {}, make("h3", { text: "Answered" }), make("pre", { text: pretty(one.answered) || "(nothing)", tabindex: "0" }))));
+// The list is asked for when somebody wants it: the page knows the recent past alone.
+function everybody(id, email, choose) {
+  const list = at(id);
+  const first = () => make("option", { value: "", text: "All conversations…" });
+  list.replaceChildren(first());
+  const ask = async () => {
+    const answer = await fetch("/sandbox/conversations").catch(() => null);
+    if (!answer?.ok) { say("The sandbox does not answer."); return; }
+    const theirs = (await answer.json()).filter((one) => one.email === email);
+    const chosen = list.value;
+    list.replaceChildren(first(), ...theirs.map((one) => make("option", { value: one.with, text: email ? one.with : `+${one.with}` })));
+    list.value = theirs.some((one) => one.with === chosen) ? chosen : "";
+  };
+  list.addEventListener("focus", ask);
+  list.addEventListener("change", async () => {
+    const who = list.value;
+    if (!who) return;
+    const answer = await fetch(`/sandbox/conversation?with=${encodeURIComponent(who)}`).catch(() => null);
+    if (!answer?.ok) { say("The sandbox does not answer."); return; }
+    for (const [kind, records] of Object.entries(await answer.json())) for (const one of records) seen[kind].set(one.seq, one);
+    list.value = "";
+    choose(who);
+    bridge.somethingChanged();
   });
-  row.hidden = Boolean(at("who").value) && one.who !== at("who").value;
-  const log = at("log-requests");
-  log.querySelector(".empty")?.remove();
-  log.prepend(row);
-  while (log.childElementCount > KEPT_ROWS) log.lastElementChild.remove();
 }
 
-function addViolation(one) {
-  violations += 1;
-  const log = at("log-violations");
-  log.querySelector(".empty")?.remove();
-  log.prepend(make("li", {}, clock(one.at), make("span", { text: one.who }), make("strong", { text: one.rule }), make("span", { class: "detail", text: one.detail })));
-  while (log.childElementCount > KEPT_ROWS) log.lastElementChild.remove();
+// What a screen reader is told of: the lists themselves are drawn anew whenever something changes.
+const KEPT_NEWS = 20;
+const announced = new Set();
+function announce(kind, one) {
+  const words = kind === "seen" ? `${one.channel_id === setting.email_channel ? one.sender : `+${digits(one.sender)}`} wrote: ${one.text}`
+    : kind === "sms" && one.status === "delivered" ? `On the phone of ${one.to}: ${one.body}` : "";
+  if (!live || !words || announced.has(`${kind} ${one.seq}`)) return;
+  announced.add(`${kind} ${one.seq}`);
+  at("news").append(make("p", { text: words.slice(0, 300) }));
+  while (at("news").childElementCount > KEPT_NEWS) at("news").firstElementChild.remove();
+}
+
+// The newest messages on this page that the bridge may have something to say of.
+function wanted() {
+  const agent = [...seen.agent.values()].filter((one) => one.state === "accepted" || one.state === "unseen").map((one) => [one.seq, one.channel_id, one.message_id]);
+  const consumer = [...seen.consumer.values()].filter((one) => one.state === "taken").map((one) => [one.seq, one.provider, one.sid]);
+  return [...agent, ...consumer].sort((one, other) => other[0] - one[0]).map(([, place, name]) => [place, name]);
 }
 
 // --- drawing when something changed ----------------------------------------------------------
 
-const drawings = { people: drawPeople, thread: drawThread, phone: drawPhone, correspondents: mail.drawCorrespondents, letters: mail.drawLetters, mails: mail.drawMails, interactions: () => drawInteractions(last([...seen.interaction.values()]).reverse()), heard: () => drawHeard(last([...seen.event.values()]).reverse()), items: () => drawItems(last([...seen.item.values()]).reverse()), secures: () => drawSecure(last([...seen.secure.values()]).reverse()), calls: () => drawCalls(last([...seen.call.values()]).reverse()), counts: drawCounts };
+const drawings = { people: drawPeople, thread: drawThread, phone: drawPhone, correspondents: mail.drawCorrespondents, letters: mail.drawLetters, mails: mail.drawMails, interactions: () => drawInteractions(last([...seen.interaction.values()]).reverse()), heard: () => drawHeard(last([...seen.event.values()]).reverse()), items: () => drawItems(last([...seen.item.values()]).reverse()), secures: () => drawSecure(last([...seen.secure.values()]).reverse()), calls: () => drawCalls(last([...seen.call.values()]).reverse()) };
 const touches = {
-  agent: ["people", "thread", "correspondents", "letters", "counts"], sms: ["phone"], seen: ["people", "thread", "correspondents", "letters", "counts"], consumer: ["phone"],
+  agent: ["people", "thread", "correspondents", "letters"], sms: ["phone"], seen: ["people", "thread", "correspondents", "letters"], consumer: ["phone"],
   mail: ["mails"], written: ["mails"], interaction: ["interactions"], event: ["heard"], item: ["items"], secure: ["secures"], call: ["calls"],
 };
 
@@ -207,12 +201,12 @@ function redraw(...names) {
 
 function forget() {
   Object.values(seen).forEach((records) => records.clear());
-  violations = 0;
+  announced.clear();
+  at("news").replaceChildren();
   mail.forget();
   forgetInteraction();
-  for (const [id, words] of [["log-requests", "Requests and responses appear here."], ["log-violations", "No protocol violations."]]) {
-    at(id).replaceChildren(make(id === "log-violations" ? "li" : "p", { class: "empty", text: words }));
-  }
+  wire.forget();
+  bridge.forget();
   for (const id of ["thread", "texts", "letters"]) at(id).dataset.newest = 0;
   redraw(...Object.keys(drawings));
 }
@@ -224,7 +218,9 @@ function connect() {
     live = false;
     setting = value;
     forget();
-    at("subscriber-mode").value = value.subscriber_mode;
+    at("subscriber-mode").value = value.switches.subscriber;
+    showQueue(value.switches.engagement);
+    showStatistics(value.switches.statistics);
     const option = (one, key) => make("option", { value: one[key], text: `${one[key]} – ${one.says}${one.reason ? ` (${one.reason})` : ""}` });
     const choose = () => make("option", { value: "", text: "Choose one…" });
     at("magic-number").replaceChildren(choose(), ...value.numbers.map((one) => option(one, "number")));
@@ -233,14 +229,13 @@ function connect() {
     at("company").replaceChildren(...value.companies.map((one) => make("option", { value: one.name, text: one.at ? `${one.who}, ${one.at}` : one.who, title: `channel ${one.channel}` })));
     if (value.companies.some((one) => one.name === chosen)) at("company").value = chosen;
     at("company-label").hidden = at("company-off-label").hidden = value.companies.length < 2;
-    at("company-off").checked = value.off.includes(at("company").value);
+    at("company-off").checked = value.switches.off.includes(at("company").value);
     for (const who of value.companies.flatMap((one) => [one.who, one.at]).filter(Boolean)) {
       if (![...at("who").options].some((option) => option.value === who)) at("who").append(make("option", { text: who }));
     }
     mail.newSetting();
     at("mail-port").textContent = `SMTP port ${value.smtp_port}`;
   });
-  on("reset", () => { forget(); setting.off = []; at("company-off").checked = false; at("subscriber-mode").value = "well"; at("queue-offers").value = "now"; at("queue-wait").value = "240"; forgetStatistics(); });
   on("ready", () => {
     requestAnimationFrame(() => { live = true; });
     at("link-dot").classList.add("on");
@@ -250,11 +245,13 @@ function connect() {
     on(kind, (record) => {
       seen[kind].set(record.seq, record);
       if (kind === "seen" && live && !current() && record.channel_id !== setting.email_channel) talkTo(digits(record.sender));
+      announce(kind, record);
+      bridge.somethingChanged();
       redraw(...touches[kind]);
     });
   }
-  on("wire", addRequest);
-  on("violation", (one) => { addViolation(one); redraw("counts"); });
+  on("wire", wire.addRequest);
+  on("violation", (one) => { wire.addViolation(one); bridge.somethingChanged(); });
   source.onerror = () => {
     at("link-dot").classList.remove("on");
     at("link-text").textContent = "Reconnecting";
@@ -294,23 +291,23 @@ function sendOnEnter(area) {
 at("sms-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const body = { channel: company().channel, to: at("number").value.trim(), text: at("sms-text").value, ...await agentFile.value() };
-  if (await post("/sandbox/agent/sms", body)) { at("sms-text").value = ""; agentFile.clear(); }
+  if (await post("/sandbox/agent/sms", body, { to: "number", text: "sms-text", file: "sms-file" })) { at("sms-text").value = ""; agentFile.clear(); }
 });
 
 at("phone-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const body = { provider: company().name, from: `+${current()}`, text: at("phone-text").value, ...await consumerFile.value() };
-  if (await post("/sandbox/consumer/sms", body)) { at("phone-text").value = ""; consumerFile.clear(); }
+  if (await post("/sandbox/consumer/sms", body, { from: "number", text: "phone-text", file: "phone-file" })) { at("phone-text").value = ""; consumerFile.clear(); }
 });
 
 at("company").addEventListener("change", () => {
-  at("company-off").checked = setting.off.includes(company().name);
+  at("company-off").checked = setting.switches.off.includes(company().name);
   redraw("people", "thread", "phone");
 });
 at("company-off").addEventListener("change", (event) => {
-  const others = setting.off.filter((name) => name !== company().name);
-  setting.off = event.target.checked ? [...others, company().name] : others;
-  post("/sandbox/control", { sms: { off: setting.off } });
+  const others = setting.switches.off.filter((name) => name !== company().name);
+  setting.switches.off = event.target.checked ? [...others, company().name] : others;
+  post("/sandbox/control", { sms: { off: setting.switches.off } });
 });
 at("number").addEventListener("input", () => redraw("people", "thread", "phone"));
 at("magic-number").addEventListener("change", (event) => {
@@ -324,14 +321,15 @@ at("magic-mailbox").addEventListener("change", (event) => {
   event.target.value = "";
   at("email-to").focus();
 });
-at("who").addEventListener("change", (event) => {
-  for (const row of at("log-requests").children) row.hidden = Boolean(event.target.value) && row.dataset.who !== event.target.value;
-});
 at("reset").addEventListener("click", () => post("/sandbox/reset", {}));
 
 const agentFile = attachment("sms-file", "sms-text");
 const consumerFile = attachment("phone-file", "phone-text");
 mail.init({ seen, setting: () => setting, live: () => live, fill, receiptState, textOf, redraw });
+everybody("all-people", false, talkTo);
+everybody("all-correspondents", true, mail.talkTo);
+bridge.init({ wanted, redraw: () => redraw("thread", "phone", "letters") });
+wire.init();
 tabs(["tab-sms", "tab-email", "tab-interactions"], (tab) => { document.querySelector("main").dataset.view = tab; });
 tabs(["tab-requests", "tab-violations"]);
 sendOnEnter(at("sms-text"));

@@ -4,10 +4,12 @@ import { at, post } from "./document.js";
 
 const show = (seconds) => { at("wait-shown").textContent = `${Math.round(seconds / 60)} min`; };
 
-export function forgetStatistics() {
-  at("wait").value = "120";
-  at("statistics-service").value = "AVAILABLE";
-  show(120);
+// As the sandbox has them now; without statistics there is nothing to show.
+export function showStatistics(now) {
+  if (!now) return;
+  at("wait").value = String(now.wait ?? 0);
+  at("statistics-service").value = now.available ? "AVAILABLE" : "UNAVAILABLE";
+  show(now.wait ?? 0);
 }
 
 at("wait").addEventListener("input", (event) => show(Number(event.target.value)));

@@ -69,7 +69,7 @@ async def test_the_stream_ends_when_the_world_closes_it() -> None:
 async def test_the_page_needs_nothing_from_elsewhere() -> None:
     async with two_worlds() as worlds:
         scripts = [f"/{path.name}" for path in PAGE.glob("*.js")]
-        assert len(scripts) == 7
+        assert len(scripts) == 9
         kinds = {"/": "text/html", "/style.css": "text/css"} | dict.fromkeys(scripts, "text/javascript")
         for path, kind in kinds.items():
             answer = await worlds.http.get(path)

@@ -124,7 +124,7 @@ class _Running:
         told = environment(self._folder, self._ports, self._redis.url)
         write_env(self._folder, self._ports, self._redis.url)
         for name, arguments in (
-            ("sandbox", sandbox_arguments(self._folder, self._ports)),
+            ("sandbox", sandbox_arguments(self._folder, self._ports, {"look": self._console()})),
             ("service", SERVICE),
             ("worker", WORKER),
             *([("mail-in", MAIL_IN)] if takes_mail(self._folder) else []),
@@ -140,6 +140,9 @@ class _Running:
             self._redis.stop()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def _console(self) -> str:
+        return f"http://127.0.0.1:{self._ports.console}" if self._ports.console else ""
 
     def failed(self) -> int:
         """Say why it did not come up; the exit code (0 when somebody asked it to stop)."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from dcbridge.cli.dev import cloud, companies
+from dcbridge.cli.dev.bridge_view import BridgeView
 from dcbridge.cli.dev.extras import missing_for_dev
 from dcbridge.cli.dev.processes import NUMBER, read
 from dcbridge.http.known_hosts import KnownHosts
@@ -58,7 +59,8 @@ def main(arguments: list[str]) -> None:
     )
     told = json.loads(arguments[4]) if len(arguments) > 4 else {}
     listen = told.pop("listen", "127.0.0.1")
-    config = replace(config, **told)
+    look = told.pop("look", None)  # where the console is; with it, the page asks the bridge
+    config = replace(config, **told, bridge=None if look is None else BridgeView(look))
     uvicorn.run(
         KnownHosts(build_app(config), config.hosts),
         host=listen,
