@@ -37,7 +37,6 @@ from dcbridge.runtime.server import Listener
 from dcbridge.settings.process import Settings, read_settings
 from dcbridge.store.connection import connect
 from dcbridge.store.durability import Durable
-from dcbridge.tracing import switch
 from service import app
 from service.endpoint import ServiceContext
 from service.journal.inbox import Inbox
@@ -74,10 +73,8 @@ def whole_service(kind: str, settings: Settings, configuration: Configuration) -
 
 
 async def main(kind: str, port: int) -> None:
-    """Serve until SIGTERM; with DCBRIDGE_TRACING with spans, as the service does."""
+    """Serve until SIGTERM."""
     settings, _ = read_settings(os.environ)
-    if settings.tracing:
-        switch.start("door", "0")
     configuration = load(settings.config, os.environ)
     built: ASGIApp = (
         signature_only(configuration) if kind == "signature" else whole_service(kind, settings, configuration)

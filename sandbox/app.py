@@ -20,7 +20,7 @@ from starlette.routing import Route
 
 from sandbox import consumer_mail, files, mail_company
 from sandbox.authentication import Authentication
-from sandbox.bridge import Beside
+from sandbox.beside import Beside
 from sandbox.config import GenesysAccount, SandboxConfig
 from sandbox.controls import Controls
 from sandbox.digital_channels import Messages

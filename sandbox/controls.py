@@ -23,7 +23,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from sandbox import consumer_mail, conversations, engagement, files, open_messaging, webhooks
-from sandbox.bridge import Beside
+from sandbox.beside import Beside
 from sandbox.magic import MAILBOXES, NUMBERS
 from sandbox.mail_clients import BY_NAME, Answer
 from sandbox.records import Interaction, Record, SentByConsumer
