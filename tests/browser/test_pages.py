@@ -16,7 +16,7 @@ NARROWEST = 320
 
 
 def _is_page(path: str) -> bool:
-    return not path.startswith("/api") and not re.search(r"\.(json|ya?ml|csv|txt)$", path)
+    return not path.startswith("/api") and not re.search(r"\.(json|ya?ml|csv|txt)$|/export/", path)
 
 
 PATHS = sorted({rule.path for rule in rules() if rule.method == "GET" and _is_page(rule.path)})
@@ -28,6 +28,8 @@ def _address(world: World, path: str) -> str | None:
         return path
     ref = world.stack.ref(world.waiting)
     known = {"/messages/{ref}": f"/messages/{ref}"}
+    if path == "/runs/{id}":
+        return _run(world)
     if path in known:
         return known[path]
     wanted = re.compile(re.sub(r"\\\{\w+\\\}", '[^/?#"]+', re.escape(path)))
@@ -39,8 +41,21 @@ def _address(world: World, path: str) -> str | None:
     return None
 
 
+def _run(world: World) -> str:
+    """Of a cancellation that finds nothing: no email was sent."""
+    page = world.stack.client.get(world.path("/messages/cancel?channel=company.com")).text
+    token = re.findall(r'name="csrf_token" value="([^"]+)"', page)[0]
+    form = {"csrf_token": token, "states": "waiting", "channel": "company.com", "before": "2026-01-01", "why": "a test"}
+    answer = world.stack.client.post(world.path("/messages/cancel"), data=form, headers={"Origin": world.url})
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"])
+
+
 def _places(world: World, path: str) -> list[str]:
     parent = path.partition("/{")[0]
+    if path.startswith("/tasks/"):  # what the consumer wrote is in the conversation
+        page = world.stack.client.get(world.path(f"/messages/{world.stack.ref(world.waiting)}")).text
+        return re.findall(r'href="(/conversations/[0-9a-f.]+)"', page)
     return [parent, f"/messages/{world.stack.ref(world.waiting)}", "/messages", "/conversations", "/dead-letters", "/"]
 
 
