@@ -81,3 +81,29 @@ async def test_hours_are_counted_in_the_index_and_shown_as_plots(console: Consol
     assert by_age[3].median == pytest.approx(1.02, abs=0.01)
     page = words((await console.get("/")).text)
     assert "The last 24 hours as a table" in page
+
+
+@pytest.mark.parametrize("path", ["/", "/conversations"])
+async def test_its_cost_does_not_grow_with_what_has_ended(console: Console, redis: Redis, path: str) -> None:
+    """What is in flight is looked at, up to a bound; what has ended is not."""
+    ledger = console.context.ledger
+
+    async def commands() -> int:
+        before = (await redis.info("stats"))["total_commands_processed"]
+        assert (await console.get(path)).status_code == 200
+        return int((await redis.info("stats"))["total_commands_processed"] - before)
+
+    async def ended(first: int, count: int) -> None:
+        some = [new_message(f"m-{n}", to_id=f"1650{n:07d}") for n in range(first, first + count)]
+        await ledger.messages.accept(some)
+        await ledger.controls.cancel([one.ref for one in some])
+        await redis.delete(f"dcb:receipts:{CHANNEL}")
+
+    await ended(0, 100)
+    await commands()  # scripts are loaded
+    few = await commands()
+    await ended(100, 900)
+    assert await commands() <= few + MORE
+
+
+MORE = 120  # commands: samples of the hour, and keys that are looked at to count the conversations
