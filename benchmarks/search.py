@@ -4,8 +4,9 @@
 
 A Redis of its own. Messages that ended on the last seven days are written as the ledger leaves them; the waiting
 ones are accepted by it, on a channel that is paused. A million of the first and 50,000 of the second take 1 GB. Each
-search is asked for its first page of 50, `TIMES` times; printed are the median and the most, in ms, and how many
-messages it has looked at. `--scan` measures what `dcbridge trace --search` does as well, which looks at every key.
+search is asked for its first page of 50, `TIMES` times; printed are the median and the most, in ms, the processor time
+of one, and how many messages it has looked at. Pages of the console are written as often, without a socket. `--scan`
+measures what `dcbridge trace --search` does as well, which looks at every key.
 """
 
 from __future__ import annotations
@@ -13,20 +14,29 @@ from __future__ import annotations
 import argparse
 import hashlib
 import random
+import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
+from typing import cast
 
+import httpx
 import uvloop
+from pydantic import SecretStr
 from redis.asyncio import Redis
+from starlette.requests import Request
 
-from benchmarks.stage import leave_nothing_running
+from benchmarks.stage import Wrong, leave_nothing_running
 from benchmarks.store import say
 from dcbridge.address_tokens import address_token
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis, free_port
+from dcbridge.config.loader import parse
+from dcbridge.config.reference import EXAMPLE
+from dcbridge.console.app import console_app
+from dcbridge.console.context import ConsoleContext, Person, Role, SignedIn, Way
 from dcbridge.ledger import Ledger, NewMessage
 from dcbridge.ledger.controls import Target, What
 from dcbridge.ledger.index import MARGIN, Index
@@ -34,7 +44,8 @@ from dcbridge.ledger.lua import read_lua
 from dcbridge.ledger.reports.index import Page, Query, find
 from dcbridge.ledger.reports.search import everything
 from dcbridge.messages import message_ref
-from dcbridge.settings.process import DAY
+from dcbridge.runtime.metrics import Metrics
+from dcbridge.settings.process import DAY, Settings
 
 KEY = b"the key of tokens of a benchmark"
 NUMBERS = 300_000  # consumers
@@ -128,21 +139,76 @@ async def measure(
     say("memory of Redis", await _memory(redis) / 2**20, "MiB")
     pages = {}
     for name, query in searches(time.time()).items():
-        took = []
+        took, spent = [], await _cpu(redis)
         for _ in range(times):
             began = time.perf_counter()
             pages[name] = await find(redis, query)
             took.append((time.perf_counter() - began) * 1000)
-        say(f"{name}: median", median(took), "ms")
-        say(f"{name}: most", max(took), "ms")
+        _say_times(name, took, await _cpu(redis) - spent)
         say(f"{name}: found", len(pages[name].refs), "")
         say(f"{name}: looked at", pages[name].looked, "")
+    await _pages(redis, times)
     if scan:
         began = time.perf_counter()
         async for _ in everything(redis, ("ln",)):
             pass
         say("every key, as trace --search does", time.perf_counter() - began, "s")
     return pages
+
+
+# ---------------------------------------------------------------- pages of the console
+
+PAGES = (
+    "/",
+    "/messages",
+    "/messages?channel=large",
+    "/messages?state=failed",
+    "/messages?state=accepted",
+    "/conversations",
+)
+
+
+class _Everybody:
+    """Whoever asks may look."""
+
+    async def who(self, request: Request) -> SignedIn:
+        return SignedIn(Person("benchmark", Role.ADMIN, "benchmark"), "token")
+
+
+async def _pages(redis: Redis, times: int) -> None:
+    """How long the console takes to write a page, without a socket."""
+    settings = Settings(token_key=SecretStr(KEY.decode()))
+    environ = dict.fromkeys(re.findall(r"\$\{(\w+)\}", EXAMPLE), "x" * 32) | {
+        "CRM_SIGNING_SECRET": "whsec_" + "QUFB" * 10
+    }
+    configuration = parse(EXAMPLE.replace("file:/run/secrets/app_secret", "y" * 32), environ)
+    context = ConsoleContext(
+        settings, Ledger.of(settings, redis), Metrics(), lambda: configuration, cast(tuple[Way, ...], (_Everybody(),))
+    )
+    transport = httpx.ASGITransport(console_app(context), client=("127.0.0.1", 50000))
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8090") as client:
+        for path in PAGES:
+            await client.get(path)  # it reads its templates
+            took, spent = [], await _cpu(redis)
+            for _ in range(times):
+                began = time.perf_counter()
+                answer = await client.get(path)
+                took.append((time.perf_counter() - began) * 1000)
+                if answer.status_code != 200:
+                    raise Wrong(f"GET {path} was answered {answer.status_code}")
+            _say_times(f"GET {path}", took, await _cpu(redis) - spent)
+
+
+def _say_times(name: str, took: Sequence[float], spent: float) -> None:
+    say(f"{name}: median", median(took), "ms")
+    say(f"{name}: most", max(took), "ms")
+    say(f"{name}: processor time of this process and Redis", spent / len(took) * 1000, "ms")
+
+
+async def _cpu(redis: Redis) -> float:
+    """Seconds of a processor that this process and Redis have taken."""
+    spent = await redis.info("cpu")
+    return float(spent["used_cpu_user"] + spent["used_cpu_sys"]) + time.process_time()
 
 
 async def _memory(redis: Redis) -> int:

@@ -11,7 +11,7 @@ from dcbridge.ledger.reports.index import Query, find
 
 
 async def test_searches_find_what_the_benchmark_has_written(redis: Redis) -> None:
-    pages = await measure(redis, remembered=3000, waiting=120, times=1)
+    pages = await measure(redis, remembered=1500, waiting=60, times=1)
     entries = Ledger(redis, keep=60, keep_dead=60).messages.entries
     for name, page in pages.items():
         if name.startswith(("nothing", "a number that")):
