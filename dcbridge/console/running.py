@@ -39,11 +39,15 @@ async def _run(
         nonlocal done
         done += count
 
+    over = asyncio.Event()
+
     async def tell() -> None:
-        while True:
+        """It ends by itself: a cancellation in the middle of a command could be lost, or come after the last word."""
+        while not over.is_set():
             with suppress(Exception):  # Redis may be away; the work itself finds out
                 await ledger.runs.note(replace(run, done=done))
-            await asyncio.sleep(EVERY)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), EVERY)
 
     telling = asyncio.create_task(tell())
     try:
@@ -55,8 +59,7 @@ async def _run(
         log.error("console_run_failed", run=run.id, action=run.action, exc_info=True)
         run = replace(run, done=done, failed=type(error).__name__)
     finally:
-        telling.cancel()
-        with suppress(asyncio.CancelledError):
-            await telling
+        over.set()
+        await telling
     await ledger.runs.note(run, ended=True)
     log.info("console_run_ended", run=run.id, action=run.action, messages=run.done)

@@ -10,6 +10,7 @@ import pytest
 
 from dcbridge.console.app import rules
 from tests.browser.conftest import SHOTS, World
+from tests.stack import until
 
 LOOKS = [(1440, "light"), (1440, "dark"), (768, "light"), (360, "light")]
 NARROWEST = 320
@@ -48,7 +49,9 @@ def _run(world: World) -> str:
     form = {"csrf_token": token, "states": "waiting", "channel": "company.com", "before": "2026-01-01", "why": "a test"}
     answer = world.stack.client.post(world.path("/messages/cancel"), data=form, headers={"Origin": world.url})
     assert answer.status_code == 303, answer.text
-    return str(answer.headers["location"])
+    address = str(answer.headers["location"])
+    until(lambda: "No message matched." in world.stack.client.get(world.path(address)).text, "the run has ended")
+    return address
 
 
 def _places(world: World, path: str) -> list[str]:
