@@ -192,7 +192,7 @@ def test_a_sick_collector_holds_up_nobody(monkeypatch: pytest.MonkeyPatch, sick:
     """The queue is bounded, an answer is not read, nobody is followed, and the end comes soon."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "64")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "32")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60" if sick == "slow" else "1")
     threads = threading.active_count()
     with Collector(sick) as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
