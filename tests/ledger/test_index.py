@@ -155,6 +155,17 @@ async def test_both_directions_of_one_consumer_are_found(bench: Bench) -> None:
     assert (await bench.ledger.tasks.entry("c-1")).consumer == digest(CONSUMER)
 
 
+async def test_consumers_whose_digests_begin_alike_are_told_apart(bench: Bench) -> None:
+    alike = next(
+        one
+        for one in (f"1650466{n:04d}" for n in range(5000))
+        if digest(one)[:2] == digest(CONSUMER)[:2] and one != CONSUMER
+    )
+    first, second = await bench.put("m-1"), await bench.put("m-2", to_id=alike)
+    assert (await find(bench.redis, Query(number=digest(CONSUMER)))).refs == (first,)
+    assert (await find(bench.redis, Query(number=digest(alike)))).refs == (second,)
+
+
 async def test_one_who_is_written_in_two_ways_is_found_by_both(bench: Bench) -> None:
     first = await bench.put("m-1", to_id="0171 1234567")
     second = await bench.put("m-2", to_id="491711234567")
