@@ -44,7 +44,7 @@ async def test_a_count_changes_nothing_and_its_form_cancels_exactly_that(console
     form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
     late = await bench.put("late", to_id="16504660099")
     without = await console.post("/messages/cancel", form)
-    assert (without.status_code, "Say why" in without.text) == (422, True)
+    assert (without.status_code, "Give a reason" in without.text) == (422, True)
     assert [await bench.state(ref) for ref in refs[1:]] == [State.ACCEPTED] * 4
     answer = await console.post("/messages/cancel", form | {"why": "wrong texts"})
     assert re.fullmatch(r"/runs/[0-9a-f]{16}", answer.headers["location"])

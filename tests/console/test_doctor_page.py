@@ -25,7 +25,7 @@ channels: {{"{CHANNEL}": {{type: sms, provider: twilio, number: "+15557650123"}}
         form = {"channel": CHANNEL}
         async with open_console(redis, Role.OPERATOR, whole=configuration) as console:
             empty = await console.get("/doctor")
-            assert (empty.status_code, "Look</button>" in empty.text, "Wrong" in empty.text) == (200, True, False)
+            assert (empty.status_code, "Check now</button>" in empty.text, "Errors" in empty.text) == (200, True, False)
             well = await console.post("/doctor", form)
             assert "Every check ended without an error." in well.text
             await worlds.http.post(NUMBER_PATH, data={"SmsUrl": "https://old.example.com/<b>"}, auth=(SID, TOKEN))
@@ -42,5 +42,5 @@ channels: {{"{CHANNEL}": {{type: sms, provider: twilio, number: "+15557650123"}}
             assert "such as selector1" in wrong.text
             assert (await console.record())[0].startswith("ada doctor.look")
         async with open_console(redis, Role.VIEWER, whole=configuration) as console:
-            assert "An operator can have the doctor look." in (await console.get("/doctor")).text
+            assert "Only operators can run the doctor." in (await console.get("/doctor")).text
             assert (await console.post("/doctor", form)).status_code == 403

@@ -65,7 +65,7 @@ async def test_only_what_stops_this_message_is_resumed_from_it(console: Console,
 async def test_a_message_is_cancelled_with_a_reason_and_not_without(console: Console, bench: Bench) -> None:
     ref = await bench.put()
     refused = await console.post(f"/messages/{ref}/cancel", {"why": "  "})
-    assert (refused.status_code, "Say why: it stands in the audit." in refused.text) == (422, True)
+    assert (refused.status_code, "Give a reason: the audit records it." in refused.text) == (422, True)
     assert await bench.state(ref) == State.ACCEPTED
     done = await console.post(f"/messages/{ref}/cancel", {"why": "wrong text"})
     assert done.headers["location"] == f"/messages/{ref}?done=cancelled"

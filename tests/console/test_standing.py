@@ -85,19 +85,19 @@ def test_what_it_waits_for(why: str, more: dict[str, Any], says: str) -> None:
 
 
 STOPS = [
-    (control(What.PROVIDER, "twilio"), "provider twilio is paused by anna", "It is tried when the pause is resumed."),
+    (control(What.PROVIDER, "twilio"), "provider twilio is paused by anna", "The next attempt is made when the pause ends."),
     (
         control(What.CHANNEL, "sms", until=NOW + 60, why="wrong texts"),
         "channel sms is paused by anna",
-        "It is tried at 2026-11-26 23:01:00 UTC.",
+        "The next attempt is at 2026-11-26 23:01:00 UTC.",
     ),
     (control(What.HOLD, "sms"), "channel sms is held for review by anna", "It is sent when it is released."),
     (
         control(What.CONVERSATION, "0a1b"),
         "its conversation is paused by anna",
-        "It is tried when the pause is resumed.",
+        "The next attempt is made when the pause ends.",
     ),
-    (control(What.ALL, ""), "this installation is drained by anna", "It is tried when the pause is resumed."),
+    (control(What.ALL, ""), "this installation is drained by anna", "The next attempt is made when the pause ends."),
 ]
 
 

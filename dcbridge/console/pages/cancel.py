@@ -98,7 +98,7 @@ async def cancel(request: Request, context: ConsoleContext, person: Person) -> R
     if asked.errors or state not in CHOICES or not asked.before:
         raise HTTPException(400)
     if not why:
-        return await _page(request, context, form, {"why": "Say why: it stands in the audit."})
+        return await _page(request, context, form, {"why": "Give a reason: the audit records it."})
     ledger, configuration, chosen = context.ledger, context.configuration, _filter(asked, state, 0.0)
     run = await ledger.runs.begin(
         "cancel", str(chosen), person.name, why, asked.address("/messages/cancel", states=state, before="")

@@ -133,7 +133,7 @@ async def pause(request: Request, context: ConsoleContext, person: Person) -> Re
     """Stop it on one channel."""
     form = form_of(request)
     if not (why := form.get("why", "").strip()):
-        return await _conversation(request, context, {form.get("ref", ""): "Say why: it stands in the audit."})
+        return await _conversation(request, context, {form.get("ref", ""): "Give a reason: the audit records it."})
     try:
         target = await controls.conversation(context.ledger, context.configuration, form.get("ref", ""))
     except UnknownName:

@@ -40,7 +40,7 @@ async def look(request: Request, context: ConsoleContext, person: Person) -> Res
     if errors:
         return _page(request, context, said, errors=errors, status=400)
     if _running:
-        notice = "Somebody has the doctor look at this moment. Try again in a minute."
+        notice = "The doctor is running already. Try again in a minute."
         return _page(request, context, said, notice=notice, notice_kind="warn", status=409)
     record(request, what=said["channel"] or "everything")
     wanted = Wanted(said["channel"] or None, bool(said["deep"]), selectors)
@@ -65,8 +65,8 @@ def _page(
     **more: str,
 ) -> Response:
     groups = [
-        ("wrong", "Wrong", "bad", Severity.ERROR),
-        ("look", "Deserves a look", "warn", Severity.WARNING),
+        ("wrong", "Errors", "bad", Severity.ERROR),
+        ("look", "Warnings", "warn", Severity.WARNING),
         ("notes", "Notes", "note", Severity.NOTE),
     ]
     listed = found or ()

@@ -30,7 +30,7 @@ SAID = {
     "under way": "Its request is under way or its outcome is not known: it is not ended, and it is not sent again.",
     "sent": "It was sent already. Nothing was changed.",
     "ended": "It has ended already. Nothing was changed.",
-    "gone": "It is not remembered any more.",
+    "gone": "It is not stored any more.",
     "woken": "Its next attempt is made now.",
     "on its way": "It is on its way to a worker already.",
     "in line": "It waits for a limit or a pause, which holds as before.",
@@ -216,7 +216,7 @@ async def _act(request: Request, context: ConsoleContext, person: Person, what: 
     look = await _look(request, context)
     form = form_of(request)
     if not (why := form.get("why", "").strip()):
-        return await _page(request, context, {what: "Say why: it stands in the audit."})
+        return await _page(request, context, {what: "Give a reason: the audit records it."})
     who, refs, ledger = Who(person.name, why[: controls.WORDS]), [look.ref], context.ledger
     match what:
         case "cancel" | "reject":
@@ -246,7 +246,7 @@ async def pause_conversation(request: Request, context: ConsoleContext, person: 
     """Stop the conversation that it belongs to."""
     look = await _look(request, context)
     if not (why := form_of(request).get("why", "").strip()):
-        return await _page(request, context, {"pause-conversation": "Say why: it stands in the audit."})
+        return await _page(request, context, {"pause-conversation": "Give a reason: the audit records it."})
     try:
         target = await controls.conversation(context.ledger, context.configuration, look.ref)
     except UnknownName:

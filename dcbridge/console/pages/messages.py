@@ -88,11 +88,11 @@ async def search(request: Request, context: ConsoleContext, _person: Person) -> 
 
 def _why_nothing(context: ConsoleContext, *, everything: bool) -> Sequence[str]:
     days = context.settings.retention_days
-    said = [f"Messages are remembered for {days:g} days after their receipt was posted."]
+    said = [f"Messages are kept for {days:g} days after their receipt was posted."]
     if not everything:
         said.append(
             "A provider's id of an agent message and a trace id have no index:"
-            " dcbridge trace --search looks through all that is remembered."
+            " dcbridge trace --search looks through everything that is stored."
         )
     return [*said, "If the webhook was refused, its signature was wrong: see Signature trouble."]
 

@@ -27,7 +27,7 @@ class Health:
         return _ORDER[self.kind]
 
 
-WELL = Health("good", "well")
+WELL = Health("good", "ok")
 
 
 def of_provider(one: Provider, controls: Sequence[Control], now: float) -> Health:
@@ -63,7 +63,7 @@ def of_channel(one: ChannelBooks, seen: Overview) -> Health:
         owed = f"{counted(one.receipts_waiting, 'receipt')} owed, the oldest for {duration(one.oldest_receipt_age)}."
         return Health("bad", "receipts owed", owed)
     if quiet := seen.quiet.get(one.channel_id):
-        return Health("wait", "quiet hours", f"{counted(quiet.messages, 'message')} wait.")
+        return Health("wait", "quiet hours", _waiting(quiet.messages))
     return WELL
 
 
@@ -79,4 +79,8 @@ def _control(controls: Sequence[Control], what: What, name: str) -> Control | No
 def _by(control: Control, now: float) -> str:
     why = f": {control.why}" if control.why else ""
     until = f", until {utc(control.until)}" if control.until else ""
-    return f"By {control.by} for {duration(max(0.0, now - control.since))}{until}{why}. {control.waiting:,} wait."
+    return f"By {control.by} for {duration(max(0.0, now - control.since))}{until}{why}. {_waiting(control.waiting)}"
+
+
+def _waiting(messages: int) -> str:
+    return f"{counted(messages, 'message')} wait{'s' if messages == 1 else ''}."

@@ -149,9 +149,9 @@ def _then(seen: Seen) -> str:
         if held:
             said.append("It is sent when it is released.")
         else:
-            said.append(f"It is tried at {utc(end)}." if end else "It is tried when the pause is resumed.")
+            said.append(f"The next attempt is at {utc(end)}." if end else "The next attempt is made when the pause ends.")
     elif not seen.before and seen.due and seen.due > seen.now + 1:
-        said.append(f"It is tried at {utc(seen.due)}.")
+        said.append(f"The next attempt is at {utc(seen.due)}.")
     if still:
         said.append("Its time to live stands still meanwhile.")
     elif entry.expires_at:
