@@ -85,7 +85,11 @@ def test_what_it_waits_for(why: str, more: dict[str, Any], says: str) -> None:
 
 
 STOPS = [
-    (control(What.PROVIDER, "twilio"), "provider twilio is paused by anna", "The next attempt is made when the pause ends."),
+    (
+        control(What.PROVIDER, "twilio"),
+        "provider twilio is paused by anna",
+        "The next attempt is made when the pause ends.",
+    ),
     (
         control(What.CHANNEL, "sms", until=NOW + 60, why="wrong texts"),
         "channel sms is paused by anna",

@@ -149,7 +149,7 @@ def _then(seen: Seen) -> str:
         if held:
             said.append("It is sent when it is released.")
         else:
-            said.append(f"The next attempt is at {utc(end)}." if end else "The next attempt is made when the pause ends.")
+            said.append(f"The next attempt is {f'at {utc(end)}' if end else 'made when the pause ends'}.")
     elif not seen.before and seen.due and seen.due > seen.now + 1:
         said.append(f"The next attempt is at {utc(seen.due)}.")
     if still:
