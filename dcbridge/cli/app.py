@@ -63,7 +63,7 @@ def options(
         typer.Option(
             "--url",
             envvar="DCBRIDGE_URL",
-            help="Ask the console at this URL, and not Redis: status, trace, pause, resume, hold, release, reject,"
+            help="Ask the console at this URL instead of Redis: status, trace, pause, resume, hold, release, reject,"
             " cancel, retry, dead, audit.",
         ),
     ] = "",
@@ -78,7 +78,7 @@ def options(
 app.add_typer(dead.app, name="dead", short_help="Dead letters: list, show, replay, drop.")
 app.add_typer(aside.app, name="aside", short_help="Entries that this version cannot read: list, show, back, drop.")
 app.add_typer(consent.app, name="consent", short_help="Consumers who opted out: show, add, lift, export, import, sync.")
-app.add_typer(console.app, name="console", short_help="The console: run it.")
+app.add_typer(console.app, name="console", short_help="Pages and an API for people on duty: serve, token, sessions.")
 app.add_typer(events.app, name="events")
 app.add_typer(provider.app, name="provider", short_help="Several providers of one channel: list, drain, prefer, clear.")
 app.add_typer(subscribers.app, name="subscribers")
@@ -319,7 +319,7 @@ def status(
 for _name, _command, _short in (
     ("init", init.init, "Ask a few questions, and write a bridge.yaml."),
     ("check", check.check, "Check the configuration and Redis."),
-    ("doctor", doctor.doctor, "Look at the installation, the companies' settings and the DNS, live."),
+    ("doctor", doctor.doctor, "Compare bridge.yaml with the companies' settings and the DNS."),
     ("pause", controls.pause, "Stop a provider, a channel, a subscriber or a conversation."),
     ("resume", controls.resume, "End a pause or a hold, or one that a provider asked for."),
     ("hold", controls.hold, "Hold the messages of a channel for review."),
@@ -380,7 +380,7 @@ def trace(
         typer.Argument(
             metavar="ID",
             help="A messageId of Digital Channels; an id from the logs (24 hex digits, b-…, c-… or l-…); an email's"
-            " Message-ID; a provider's id of a consumer message; a consumer's number or mailbox, for waiting messages."
+            " Message-ID; a provider's id of a consumer message; a consumer's number or mailbox."
             ' "-" reads it from standard input.',
         ),
     ],
@@ -392,7 +392,7 @@ def trace(
         typer.Option(
             "--search",
             help="Search all remembered messages: for any id of a provider, a trace id, a token from the logs, or an"
-            " address, including messages that have ended. Takes about a minute for some millions.",
+            " address, also of messages that are not indexed. Takes about a minute for some millions.",
         ),
     ] = False,
     as_json: JsonOption = False,

@@ -31,7 +31,7 @@ from dcbridge.operations.session import Session
 from dcbridge.operations.wording import utc
 from dcbridge.printable import printable
 
-app = typer.Typer(no_args_is_help=True, help="The console: run it, tokens, sessions.", rich_markup_mode=None)
+app = typer.Typer(no_args_is_help=True, help="The console: run it, its tokens, its sessions.", rich_markup_mode=None)
 token_app = typer.Typer(no_args_is_help=True, help="Tokens for the console and its API.", rich_markup_mode=None)
 sessions_app = typer.Typer(no_args_is_help=True, help="Who has signed in at the console.", rich_markup_mode=None)
 app.add_typer(token_app, name="token", short_help="Tokens for the console and its API: create, list, revoke.")
@@ -88,14 +88,14 @@ def _role(value: str) -> str:
 def create(
     name: Annotated[str, typer.Argument(help="Who or what uses it; the record names its actions by this.")],
     role: Annotated[str, typer.Option(help="viewer, operator or admin.", callback=_role)] = "viewer",
-    expires: Annotated[str, typer.Option(help="How long it counts: 12h, 30d, 52w; at most 366 days.")] = "90d",
+    expires: Annotated[str, typer.Option(help="How long it is valid: 12h, 30d, 52w; at most 366 days.")] = "90d",
     by: ByOption = "",
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Make a token for the console and its API, and show it, this once. Redis keeps a digest of it.
+    """Make a token for the console and its API, and show it this once. Redis keeps only a digest of it.
 
-    It counts where `tokens` of `console` is true in bridge.yaml.
+    It is accepted if `tokens` of `console` is true in bridge.yaml.
     """
     lasts = _lasts(expires)
     name = printable(name.strip())[:100]
@@ -115,7 +115,9 @@ def create(
             return 0
         out.print(made[1], markup=False)
         if not (session.configuration.console and session.configuration.console.tokens):
-            err.print("warning: tokens do not count yet: set tokens: true below console in bridge.yaml", style="yellow")
+            err.print(
+                "warning: tokens are not accepted yet: set tokens: true below console in bridge.yaml", style="yellow"
+            )
         return 0
 
     raise at_the_ledger(config, work)
@@ -129,7 +131,7 @@ def _lasts(text: str) -> float:
     return float(seconds)
 
 
-@token_app.command("list", short_help="Show the tokens, and none of their texts.")
+@token_app.command("list", short_help="Show the tokens, without their secrets.")
 def list_tokens(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show id, name, role and end of each token."""
 

@@ -43,7 +43,7 @@ def doctor(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Look at Redis, the public address, the companies' own settings and the DNS, live, and compare them with ours.
+    """Compare bridge.yaml with Redis, the public address, the companies' own settings, mail servers and the DNS.
 
     Nothing is changed and no message is sent. Each check takes 10 seconds at most; all of them run side by side.
     Exit code 0: nothing is wrong; 1: there is an error; 2: the configuration is wrong. No secret is shown.

@@ -30,7 +30,7 @@ def send_again(
 ) -> None:
     """Send a message that has ended once more, as a new message that its consumer gets a second time.
 
-    Needs DCBRIDGE_KEEP_TEXT. It waits in its conversation; opt-outs, quiet hours, limits and pauses hold for it. Agents
+    Needs DCBRIDGE_KEEP_TEXT. It waits in its conversation; opt-outs, quiet hours, limits and pauses apply to it. Agents
     get no receipt for it.
     """
     named, who = typed(ref), who_acts(by, why)

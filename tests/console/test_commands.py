@@ -25,7 +25,7 @@ async def test_a_token_is_shown_once_and_counts_until_it_is_revoked(
     shell, store = Session(redis, redis_server.url, tmp_path / "bridge"), Ledger(redis, keep=60, keep_dead=60).console
     made = await shell.types("console", "token", "create", "ada", "--role", "operator", "--by", "root")
     text = made.out.strip()
-    assert (made.code, "tokens do not count yet" in made.err) == (0, True)
+    assert (made.code, "tokens are not accepted yet" in made.err) == (0, True)
     found = await check(store, text)
     assert found
     assert (found[0].name, str(found[0].role)) == ("ada", "operator")
