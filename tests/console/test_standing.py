@@ -109,7 +109,7 @@ STOPS = [
 def test_what_stops_it(one: Control, who: str, then: str) -> None:
     found = said(entry(expires_at=MS + 3_600_000), waits=head("stopped"), stopping=[one])
     assert found.startswith(f"Waits: {who} since 2026-11-26 22:48:00 UTC (12 min), ")
-    assert found.endswith(f"{then} Not sent by 2026-11-27 00:00:00 UTC, it fails with reason 305.")
+    assert found.endswith(f"{then} If it is not sent by 2026-11-27 00:00:00 UTC, it fails with reason 305.")
     assert (", until 2026-11-26 23:01:00 UTC: wrong texts." in found) == (one.until is not None)
 
 

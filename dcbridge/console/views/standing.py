@@ -155,7 +155,7 @@ def _then(seen: Seen) -> str:
     if still:
         said.append("Its time to live stands still meanwhile.")
     elif entry.expires_at:
-        said.append(f"Not sent by {utc(_at(entry.expires_at))}, it fails with reason 305.")
+        said.append(f"If it is not sent by {utc(_at(entry.expires_at))}, it fails with reason 305.")
     return " ".join(said)
 
 
