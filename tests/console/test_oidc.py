@@ -85,6 +85,13 @@ async def test_somebody_signs_in_at_their_companys_account(redis: Redis) -> None
         assert "/logout?client_id=console" in (await there.console.get("/signed-out")).text
 
 
+async def test_who_has_not_signed_in_makes_us_ask_a_few_times_only(redis: Redis) -> None:
+    async with scene(redis) as there:
+        there.provider.signs.discovery = lambda found: found | {"issuer": "https://other.example"}  # not to be kept
+        assert {(await there.console.get("/signed-out")).status_code for _ in range(25)} == {200}
+        assert there.provider.signs.asked == ["discovery"] * 20
+
+
 async def test_an_answer_in_another_browser_is_refused(redis: Redis) -> None:
     async with scene(redis) as there:
         back = await there.at_provider()

@@ -14,9 +14,10 @@ from dcbridge.config.console import TrustedProxy
 from dcbridge.console.app import console_app
 from dcbridge.console.context import Role
 from dcbridge.console.main import require_sign_in
-from dcbridge.console.sign_in.limits import PEERS, Attempts, network_of
+from dcbridge.console.sign_in.limits import HOUR, PEERS, Attempts, network_of
 from dcbridge.console.sign_in.onwards import onwards
 from dcbridge.console.sign_in.proxy import Proxy
+from dcbridge.console.sign_in.sessions import Sessions
 from dcbridge.console.ways import ways_of
 from dcbridge.settings.problems import ConfigurationError
 from dcbridge.settings.process import Settings
@@ -94,6 +95,19 @@ async def _who(console: Console, cookie: str) -> Role | None:
     return None
 
 
+@pytest.mark.parametrize(("how", "ways", "there"), [("token", "tokens: true", True), ("token", "proxy", False),
+                                                    ("oidc", "tokens: true", False)])  # fmt: skip
+async def test_a_session_of_a_way_that_is_off_counts_nothing(redis: Redis, how: str, ways: str, there: bool) -> None:
+    proxy = "proxy: {peers: [192.0.2.0/24], roles: {admin: [root]}}"
+    console = _console(redis, f"\nconsole: {{{proxy if ways == 'proxy' else ways}}}\n")
+    secret = await console.context.ledger.console.begin("ada", "admin", how, lasts=60, idle=60)
+    known = console.context.configuration.console
+    assert known
+    request = Request({"type": "http", "headers": [(b"cookie", f"{COOKIE}={secret}".encode())]})
+    found = await Sessions(console.context.settings, known, console.context.ledger.console).who(request)
+    assert (found is not None) == there
+
+
 @pytest.mark.parametrize("how", ["sign-out", "token", "session", "idle", "absolute"])
 async def test_a_session_ends(redis: Redis, how: str) -> None:
     console = _console(redis)
@@ -168,6 +182,15 @@ async def test_another_site_cannot_sign_somebody_in(redis: Redis, headers: dict[
     assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
 
 
+def test_what_one_peer_tries_in_vain_keeps_nobody_else_out() -> None:
+    attempts = Attempts(clock=lambda: 0.0)
+    assert sum(attempts.may("192.0.2.1") for _ in range(1000)) == 20
+    assert attempts.may("192.0.2.2")
+    guesses = iter(range(0, 86_400, 6))  # of a whole day
+    record = Attempts(each=10, total=10, every=HOUR, clock=lambda: next(guesses))
+    assert sum(record.may("") for _ in range(14_400)) == 240
+
+
 async def test_guesses_are_limited_and_recorded_a_few_times(redis: Redis) -> None:
     console = _console(redis)
     codes = [(await console.post("/sign-in", {"token": "x"})).status_code for _ in range(25)]
@@ -179,8 +202,8 @@ def test_attempts_are_counted_by_network_and_forgotten() -> None:
     now = 0.0
     attempts = Attempts(each=2, total=5, clock=lambda: now)
     assert [attempts.may("192.0.2.1") for _ in range(3)] == [True, True, False]
-    assert [attempts.may(f"2001:db8::{n}") for n in range(3)] == [True, True, False]  # the sixth of all
-    assert not attempts.may("192.0.2.2")
+    assert [attempts.may(f"2001:db8::{n}") for n in range(3)] == [True, True, False]
+    assert [attempts.may("192.0.2.2") for _ in range(2)] == [True, False]  # the sixth of all that were allowed
     now = 60.0
     assert attempts.may("192.0.2.1")
     many = Attempts(total=10**9)

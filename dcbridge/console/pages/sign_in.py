@@ -16,7 +16,7 @@ from dcbridge.console.access import Role, action, form_of
 from dcbridge.console.context import ConsoleContext, Person
 from dcbridge.console.rendering import render
 from dcbridge.console.sign_in import sessions, tokens
-from dcbridge.console.sign_in.limits import Attempts
+from dcbridge.console.sign_in.limits import HOUR, Attempts
 from dcbridge.console.sign_in.oidc import CALLBACK, Provider, SignInRefused
 from dcbridge.console.sign_in.onwards import onwards
 
@@ -28,12 +28,15 @@ _LONGEST = 200  # characters of a cookie, and of a token that is typed
 
 @dataclass(frozen=True, slots=True)
 class _SignIn:
-    """Of one process. Refusals are counted, and not more than a few a minute are recorded."""
+    """Of one process. Refusals are counted, and not more than a few an hour are recorded: the record holds a bounded
+    number of lines, and nobody who cannot sign in may push the others out.
+    """
 
     context: ConsoleContext
     provider: Provider | None
     attempts: Attempts = field(default_factory=Attempts)
-    records: Attempts = field(default_factory=lambda: Attempts(each=10, total=10))
+    records: Attempts = field(default_factory=lambda: Attempts(each=10, total=10, every=HOUR))
+    looks: Attempts = field(default_factory=lambda: Attempts(each=20, total=60))  # that may ask the provider
 
     async def page(self, request: Request) -> Response:
         return self._shown(request, onwards(request.query_params.get("next", "/")))
@@ -116,13 +119,13 @@ class _SignIn:
             await self.context.ledger.controls.note("", "console.sign-in", how, "", f"refused: {why}")
 
     def _count(self, request: Request) -> None:
-        if not self.attempts.may(request.client.host if request.client else ""):
+        if not self.attempts.may(_peer(request)):
             raise HTTPException(429)
 
     async def out(self, request: Request) -> Response:
         """What is shown after sign-out; a provider keeps a session of its own."""
         leads = ""
-        if self.provider is not None:
+        if self.provider is not None and self.looks.may(_peer(request)):
             try:
                 end = (await self.provider.metadata()).end_session
             except SignInRefused:
@@ -130,6 +133,10 @@ class _SignIn:
             words = {"client_id": self.provider.oidc.client_id, "post_logout_redirect_uri": self.provider.public_url}
             leads = end + ("&" if "?" in end else "?") + urlencode(words) if end else ""
         return render(request, "signed_out.html", title="You are signed out", provider=leads)
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else ""
 
 
 @action("/sign-out", Role.VIEWER, "console.sign-out", recorded=False)

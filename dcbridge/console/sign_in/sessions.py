@@ -59,13 +59,17 @@ class Sessions:
         if not secret or len(secret) > LONGEST or not secret.isascii():
             return None
         found = await self.store.session(secret, self.console.idle_timeout)
-        if found is None:
+        if found is None or not self._is_on(found.how):
             return None
         try:
             person = Person(found.name, Role.of(found.role), found.how)
         except ValueError:  # of a newer version
             return None
         return SignedIn(person, form_token(self.settings, found.key), found.key)
+
+    def _is_on(self, how: str) -> bool:
+        """Whether people may sign in that way still."""
+        return {"token": self.console.tokens, "oidc": self.console.oidc is not None}.get(how, False)
 
 
 async def begin(request: Request, answer: Response, context: ConsoleContext, person: Person, token: str = "") -> None:
