@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from dcbridge.config.models import Configuration
+from dcbridge.console.sign_in.limits import Attempts
 from dcbridge.ledger import Ledger
 from dcbridge.operations.session import Session
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
+
+SEARCHES = 30  # for numbers and addresses, in a minute, of one person who may reveal none
 
 
 class Role(IntEnum):
@@ -70,10 +74,16 @@ class ConsoleContext:
     metrics: Metrics
     loaded: Callable[[], Configuration]
     ways: tuple[Way, ...] = ()
+    searches: Attempts = field(default_factory=lambda: Attempts(each=SEARCHES, total=20 * SEARCHES))
 
     @property
     def configuration(self) -> Configuration:
         return self.loaded()
+
+    def count_search(self, person: Person) -> None:
+        """One for a number or an address. Raises HTTPException: who may reveal none could try them all."""
+        if person.role < Role.OPERATOR and not self.searches.may_be_of(person.name):
+            raise HTTPException(429)
 
     def session(self) -> Session:
         """What dcbridge/operations works with."""

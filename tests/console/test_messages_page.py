@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.console.access import Role
+from dcbridge.console.context import SEARCHES
 from dcbridge.ledger import NewTask
 from dcbridge.ledger.controls import Target, What
 from tests.console.running import Console, open_console
@@ -67,6 +68,23 @@ async def test_a_number_finds_its_messages_and_is_in_no_address(console: Console
         assert listed(page) == [ref]
         assert "4661149" not in page
     assert listed((await console.get("/messages")).text) == [other, ref]
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR])
+@pytest.mark.parametrize("path", ["/messages/find", "/conversations/find", "/api/v1/messages/search"])
+async def test_who_may_not_see_numbers_cannot_try_them_all(redis: Redis, role: Role, path: str) -> None:
+    async with open_console(redis, role) as console:
+        codes = []
+        for n in range(SEARCHES + 2):
+            number = f"1650466{n:04d}"
+            if "api" in path:
+                codes.append((await console.client.post(path, json={"id": number})).status_code)
+            else:
+                codes.append((await console.post(path, {"q": number, "number": number})).status_code)
+        good, limited = (200 if "api" in path else 303), 2 if role == Role.VIEWER else 0
+        assert (codes.count(good), codes.count(429)) == (SEARCHES + 2 - limited, limited)
+        answer = await console.get("/messages?id=%2B16504660001")
+        assert (answer.status_code, "4660001" in answer.text) == (400, False)
 
 
 @pytest.mark.parametrize("query", ["state=failed", "reason=500", "state=failed&reason=500&channel=0123456789"])

@@ -152,6 +152,8 @@ class SearchBody(Fields):
 )  # fmt: skip
 async def search(call: Call) -> Mapping[str, Any]:
     session, given, channel = call.context.session(), call.body.id, call.body.channel
+    if find.is_address(given):
+        call.context.count_search(call.person)
     found = await lives(session, given, channel)
     if not found and find.is_address(given):
         found = await lives_of(session, await find.waiting_for(session, given, channel))

@@ -69,11 +69,12 @@ async def _list(request: Request, context: ConsoleContext, error: str = "") -> R
 
 
 @action("/conversations/find", Role.VIEWER, "find", recorded=False)
-async def by_number(request: Request, context: ConsoleContext, _person: Person) -> Response:
+async def by_number(request: Request, context: ConsoleContext, person: Person) -> Response:
     """Of a number or an address, which is not shown again."""
     given = form_of(request).get("number", "").strip()[:LONGEST]
     if not find.is_address(given):
         return await _list(request, context, "Give a number with its country code, or a mailbox.")
+    context.count_search(person)
     try:
         return RedirectResponse(f"/conversations/{searching.who_is(context.session(), given)}", 303)
     except NoTokenKey:

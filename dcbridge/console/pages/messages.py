@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -25,6 +26,8 @@ async def messages(request: Request, context: ConsoleContext, _person: Person) -
     now = await controls.now(context.ledger)
     asked = read(request.query_params, now)
     found, errors = Found((), "", 0), dict(asked.errors)
+    if find.is_address(asked.id):
+        raise HTTPException(400, "A number or an address does not belong in a URL. Enter it in the search field.")
     if asked.id:
         named = await searching.by_id(context.session(), asked.id)
         found = Found(await searching.rows_of(context.session(), named.members), "", len(named.members))
@@ -63,13 +66,14 @@ def _names(known: object) -> list[str]:
 
 
 @action("/messages/find", Role.VIEWER, "find", recorded=False)
-async def search(request: Request, context: ConsoleContext, _person: Person) -> Response:
+async def search(request: Request, context: ConsoleContext, person: Person) -> Response:
     """By whatever is in hand. What was typed is not shown again: it may be a number."""
     given = form_of(request).get("q", "").strip()[:LONGEST]
     session = context.session()
     if not given:
         return RedirectResponse("/messages", 303)
     if find.is_address(given):
+        context.count_search(person)
         try:
             return RedirectResponse(f"/messages?who={searching.who_is(session, given)}", 303)
         except NoTokenKey:
