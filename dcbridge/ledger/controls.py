@@ -14,10 +14,12 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError, ResponseError
 
 from dcbridge.ledger.script import Script, ms, slices, word
+from dcbridge.printable import printable
 
 MOST = 1000  # controls that are in force at one time, as in controls.lua
 PAGE = 200  # messages that are read in one round trip
 AT_ONCE = 100  # messages of one script
+LONGEST = 1000  # characters of one field of the record
 CANCELLED = "cancelled by the operator"
 REJECTED = "rejected by the operator"
 _SUBSCRIBERS = "subscribers/"
@@ -107,6 +109,7 @@ class Controls:
         """Stop it for so many seconds, 0 for no end. When it ends by itself, 0 for never; None where too many are
         stopped already.
         """
+        by, why = printable(by), printable(why)
         words = json.dumps({"by": by, "why": why})
         said, till = await self._script.record(
             "control_begin", target.key, ms(lasts), int(stands_still), words, by, why
@@ -115,7 +118,7 @@ class Controls:
 
     async def end(self, target: Target, *, by: str, why: str = "") -> bool:
         """What waits for it goes on; False where it was not stopped."""
-        return bool(await self._script.record("control_end", target.key, by, why))
+        return bool(await self._script.record("control_end", target.key, printable(by), printable(why)))
 
     async def any(self) -> bool:
         """Whether anything is stopped; False where Redis does not say so: whoever asks has a claim."""
@@ -173,8 +176,8 @@ class Controls:
         return [one.decode(errors="replace") for one in found]
 
     async def note(self, by: str, action: str, what: str, why: str, result: str) -> None:
-        """One line for the record."""
-        await self._script.record("audit", by, action, what, why, result)
+        """One line for the record. Whoever reads it sees what stands there: nothing that turns or ends a line."""
+        await self._script.record("audit", *(printable(one)[:LONGEST] for one in (by, action, what, why, result)))
 
     async def audit(self, count: int, since: float = 0.0) -> list[Action]:
         """The last lines of the record, the newest first."""

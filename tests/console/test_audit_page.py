@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from dcbridge.console.context import Role
-from dcbridge.ledger.controls import Action
+from dcbridge.ledger.controls import Action, Target, What
 from dcbridge.operations.audit import MOST, About, Wanted, about
 from tests.console.running import Console, open_console
 
@@ -27,6 +27,20 @@ LINES = (
 async def noted(console: Console) -> None:
     for by, action, what, why, result in LINES:
         await console.context.ledger.controls.note(by, action, what, why, result)
+
+
+async def test_nothing_in_the_record_turns_or_ends_a_line(redis: Redis) -> None:
+    """Also where a reason came from an operator's form: an admin reads it on a terminal."""
+    async with open_console(redis, Role.OPERATOR) as console:
+        controls = console.context.ledger.controls
+        bad = "a\x1b[31m\nb\u202ec"
+        await controls.note(bad, bad, bad, bad, "x" * 5000)
+        await controls.begin(Target(What.ALL), by=bad, why=bad)
+        lines = await controls.audit(9)
+        assert {word for one in lines for word in (one.by, one.why)} == {"a?[31m?b?c"}
+        assert max(len(one.result) for one in lines) == 1000
+        [one] = await controls.all()
+        assert (one.by, one.why) == ("a?[31m?b?c", "a?[31m?b?c")
 
 
 @pytest.mark.parametrize(
