@@ -13,12 +13,14 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from redis.asyncio import Redis
 
 from dcbridge.console.access import TABLE
+from dcbridge.console.api.dead_letters import page_of
 from dcbridge.console.api.document import document
 from dcbridge.console.api.operation import OPERATIONS, ROOT
 from dcbridge.console.app import rules
 from dcbridge.console.context import Role
 from dcbridge.console.sign_in.tokens import Bearer
 from dcbridge.ledger import Ledger
+from dcbridge.ledger.dead_letters import Selection
 from dcbridge.ledger.fields import Kind
 from tests.console.running import Console, open_console
 from tests.ledger.ledger_bench import Bench
@@ -106,6 +108,10 @@ async def test_dead_letters(redis: Redis) -> None:
         rest = await _asks(console, "GET", path, {"limit": 2, "cursor": first["cursor"]})
         assert sorted(one["id"] for page in (first, rest) for one in page["dead_letters"]) == ["r-0", "r-1", "r-2"]
         assert rest["cursor"] == ""
+        ids = await ledger.dead_letters.ids(newest_first=True)
+        none = Selection(reason="of none")
+        assert await page_of(ledger.dead_letters, ids, none, 9, most=2) == ([], ids[1])  # it goes on behind that one
+        assert await page_of(ledger.dead_letters, ids, none, 9, most=3) == ([], "")
         assert (await _asks(console, "GET", path + "/{id}", id="r-1"))["reason"] == "http 400"
         shown = await _asks(console, "POST", path + "/{id}/reveal", {"why": "asked"}, id="r-1")
         assert base64.b64decode(shown["raw"]).decode() == f"{TEXT} {CONSUMER}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -14,11 +14,12 @@ from dcbridge.console.api.operation import ROOT, Answer, Call, Fields, acts, rea
 from dcbridge.console.api.times import When, moment_of
 from dcbridge.console.context import Role
 from dcbridge.console.problems import Refusal
-from dcbridge.ledger.dead_letters import Selection
+from dcbridge.ledger.dead_letters import DeadLetters, Selection
 from dcbridge.ledger.fields import Kind
 from dcbridge.operations.dead_letters import Chosen, as_json, drop_all, matching, replay_all
 
 MOST = 1000  # letters of one request
+LOOKED = 10_000  # that one page looks at for those that match
 _KINDS = {kind.option: str(kind) for kind in Kind}
 
 
@@ -42,7 +43,7 @@ class LettersQuery(Fields):
 
 class LettersAnswer(Answer):
     dead_letters: list[Letter]
-    cursor: str = Field(description="For the next page; empty at the end.")
+    cursor: str = Field(description="For the next page; empty at the end. A page may be short, or empty, before it.")
 
 
 def _selection(what: str, channel: str, reason: str, since: float | None) -> Selection:
@@ -60,12 +61,20 @@ async def letters(call: Call) -> Mapping[str, Any]:
         if query.cursor not in ids:
             raise Refusal(422, "some fields are wrong", {"cursor": "is over: begin again without it"})
         ids = ids[ids.index(query.cursor) + 1 :]
+    found, cursor = await page_of(ledger.dead_letters, ids, selection, query.limit)
+    return {"dead_letters": found, "cursor": cursor}
+
+
+async def page_of(
+    letters: DeadLetters, ids: Sequence[str], selection: Selection, limit: int, most: int = LOOKED
+) -> tuple[list[dict[str, Any]], str]:
+    """At most `limit` of these that are selected, and the cursor of those behind them; `most` are looked at."""
     found: list[dict[str, Any]] = []
-    async for letter in matching(ledger.dead_letters, ids, selection):
-        if len(found) == query.limit:
-            return {"dead_letters": found, "cursor": found[-1]["id"]}
+    async for letter in matching(letters, ids[:most], selection):
+        if len(found) == limit:
+            return found, found[-1]["id"]
         found.append(as_json(letter))
-    return {"dead_letters": found, "cursor": ""}
+    return found, ids[most - 1] if len(ids) > most else ""
 
 
 class RawAnswer(Letter):
