@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
 from redis.asyncio import Redis
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from dcbridge.cli.dev.embedded_redis import EmbeddedRedis
@@ -140,9 +142,15 @@ async def test_what_is_no_console_is_not_believed(laptop: Laptop) -> None:
     async def hostile(_request: object) -> JSONResponse:
         return JSONResponse({"detail": "canary\x1b[31m" * 999, "errors": [1, {"field": ["x"]}]}, 422)
 
-    routes = [Route("/api/v1/status", other), Route("/api/v1/audit", hostile)]
+    async def packed(request: Request) -> Response:
+        assert request.headers["accept-encoding"] == "identity"
+        return Response(gzip.compress(b'{"pauses": []}'), headers={"Content-Encoding": "gzip"})
+
+    routes = [Route("/api/v1/status", other), Route("/api/v1/audit", hostile), Route("/api/v1/dead-letters", packed)]
     async with listening(Starlette(routes=routes)) as url:
         said = await laptop.types("--url", url, "status")
         assert (said.code, said.err) == (3, "error: there is no console at this URL: http 404\n")
         said = await laptop.types("--url", url, "audit")
         assert (said.code, "\x1b" in said.err, len(said.err) < 1000) == (2, False, True)
+        said = await laptop.types("--url", url, "dead", "list")
+        assert (said.code, said.err) == (3, "error: there is no console at this URL: http 200\n")
