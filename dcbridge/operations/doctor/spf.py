@@ -171,13 +171,17 @@ def _judged(domain: str, record: bytes, walked: Walked, about: About) -> Iterato
         yield about.ok(f"SPF: one record, {walked.lookups} of {MOST_LOOKUPS} lookups")
 
 
-async def _walk(names: Names, domain: str, record: bytes, walked: Walked, way: tuple[str, ...]) -> None:
-    """Count what a record leads to. `way`: the names of the records that led here. Raises NoSpf of the outermost."""
+async def _walk(
+    names: Names, domain: str, record: bytes, walked: Walked, way: tuple[str, ...], *, outermost: bool = True
+) -> None:
+    """Count what a record leads to. `way`: the names of the records that led here. `outermost`: it, or one that stands
+    in its place, so that its `all` counts. Raises NoSpf of the outermost.
+    """
     terms = terms_of(record)
     stop = next((at for at, one in enumerate(terms) if one.name == "all" and one.qualifier != "="), None)
     redirect = next((one for one in terms if one.qualifier == "=" and one.name == "redirect"), None)
     if stop is not None:
-        if len(way) == 1:
+        if outermost:
             walked.all = terms[stop].qualifier
             if any(one.qualifier != "=" for one in terms[stop + 1 :]):
                 walked.notes.append(f"what stands behind all in the record of {domain} is ignored")
@@ -189,7 +193,7 @@ async def _walk(names: Names, domain: str, record: bytes, walked: Walked, way: t
                 return
     if redirect is not None and stop is None:
         walked.lookups += 1
-        await _other(names, domain, "redirect", redirect.value, walked, way, outermost=len(way) == 1)
+        await _other(names, domain, "redirect", redirect.value, walked, way, outermost=outermost)
 
 
 async def _looked_up(names: Names, domain: str, term: Term, walked: Walked, way: tuple[str, ...]) -> None:
@@ -240,6 +244,6 @@ async def _other(
         walked.problems.append(f"{how} of {target}: it has {len(records) or 'no'} SPF record{'s' * (len(records) > 1)}")
     else:
         try:
-            await _walk(names, target, records[0], walked, (target,) if outermost else (*way, target))
+            await _walk(names, target, records[0], walked, (*way, target), outermost=outermost)
         except NoSpf as error:
             walked.problems.append(f"{how} of {target}: its record cannot be read: {error}")
