@@ -86,7 +86,7 @@ def _refusal(status: int, found: object) -> RemoteError:
             return RemoteError("the console does not know this token, or it is over: see --token", CANNOT_ASK)
         case 403:
             return RemoteError("the role of this token does not allow that", CANNOT_ASK)
-        case 404:
+        case 404 | 409:
             return RemoteError(detail, NO)
         case 503:
             return RemoteError(f"the console says: {detail}", AWAY)

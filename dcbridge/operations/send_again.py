@@ -7,19 +7,20 @@ from typing import Literal
 
 from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger
+from dcbridge.ledger.fields import MessageEntry
 from dcbridge.messages import message_ref, own_books
 from dcbridge.operations.controls import UnknownName, Who
 from dcbridge.own_messages import own_id
 
 SETTING = "DCBRIDGE_KEEP_TEXT"
 
-Refusal = Literal["", "not ended", "own", "not configured", "not kept"]
+Refusal = Literal["", "not ended", "own", "not configured", "not kept", "over"]
 WORDS: dict[Refusal, str] = {
     "not ended": "it has not ended: dcbridge retry makes its next attempt now",
-    "own": "dcbridge wrote it: call its trigger again",
+    "own": "no agent wrote it: call its trigger again, or send the message again that it repeats",
     "not configured": "its channel is not in bridge.yaml any more",
-    "not kept": f"its text is not kept: set {SETTING} to the hours for which a message can be sent again; one of"
-    " more than 64 KiB never can",
+    "not kept": f"its text is not kept: set {SETTING} to the hours for which a message can be sent again",
+    "over": f"its text is not kept any more, or never was: {SETTING} says for how many hours one of up to 64 KiB is",
 }
 
 
@@ -52,6 +53,21 @@ async def send_again(ledger: Ledger, configuration: Configuration, ref: str, who
     return answer
 
 
+async def why_not(ledger: Ledger, configuration: Configuration, ref: str, entry: MessageEntry) -> Refusal:
+    """What `send_again` would say now, "" where it would send. `entry`: of this message."""
+    if entry.is_own:
+        return "own"
+    if configuration.channel(entry.channel_id) is None:
+        return "not configured"
+    if not entry.ended_at:
+        return "not ended"
+    return "" if await ledger.own.kept(ref) else _not_kept(ledger)
+
+
+def _not_kept(ledger: Ledger) -> Refusal:
+    return "over" if ledger.own.keeps_text else "not kept"
+
+
 async def _answer(ledger: Ledger, configuration: Configuration, ref: str, key: str) -> Again:
     entry = await ledger.messages.entry(ref)
     channel = configuration.channel(entry.channel_id)
@@ -66,7 +82,7 @@ async def _answer(ledger: Ledger, configuration: Configuration, ref: str, key: s
         return Again("again", new)
     kept = await ledger.own.kept(ref)
     if kept is None:
-        return Again("refused", why="not kept" if entry.ended_at else "not ended")
+        return Again("refused", why=_not_kept(ledger) if entry.ended_at else "not ended")
     to_id, payload = kept
     outcome = await ledger.own.again(
         new,

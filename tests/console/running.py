@@ -80,10 +80,16 @@ def context_of(
 
 @asynccontextmanager
 async def open_console(
-    redis: Redis, role: Role = Role.ADMIN, *, more: str = "", whole: str = "", ways: tuple[Way, ...] = ()
+    redis: Redis,
+    role: Role = Role.ADMIN,
+    *,
+    more: str = "",
+    whole: str = "",
+    ways: tuple[Way, ...] = (),
+    settings: Settings | None = None,
 ) -> AsyncIterator[Console]:
     """Everybody has `role`, unless `ways` say who asks."""
-    context = context_of(redis, *(ways or (As(role),)), more=more, whole=whole)
+    context = context_of(redis, *(ways or (As(role),)), more=more, whole=whole, settings=settings)
     transport = httpx.ASGITransport(console_app(context), client=("127.0.0.1", 50000))
     async with httpx.AsyncClient(transport=transport, base_url=HERE) as client:
         yield Console(context, client)

@@ -109,7 +109,7 @@ async def test_a_viewer_is_offered_nothing(redis: Redis, bench: Bench) -> None:
         page = (await console.get(f"/messages/{ref}")).text
         assert "Resume provider" not in page
         assert "an operator may" in words(page)
-        for what in ("cancel", "resume", "reveal", "retry", "release", "reject", "pause-conversation"):
+        for what in ("cancel", "resume", "reveal", "retry", "release", "reject", "pause-conversation", "send-again"):
             assert (await console.post(f"/messages/{ref}/{what}", {"why": "x"})).status_code == 403
 
 

@@ -18,6 +18,7 @@ from dcbridge.ledger.fields import State
 from dcbridge.ledger.reports import index
 from dcbridge.ledger.reports import search as reports
 from dcbridge.operations import controls, find
+from dcbridge.operations import send_again as again
 from dcbridge.operations.controls import OPEN, WAITING, Filter, UnknownName, Who
 from dcbridge.operations.lives import as_json, lives, lives_of
 from dcbridge.operations.wording import utc
@@ -279,4 +280,35 @@ async def reject(call: Call) -> Mapping[str, Any]:
     return await _do(call, chosen, lambda refs, of, who: controls.cancel(ledger, refs, of, who, rejected=True))
 
 
-ROUTES = [listed, trace, search, cancel, retry, release, reject]
+# ---------------------------------------------------------------- once more
+
+
+class AgainBody(Fields):
+    key: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        description="Of this decision: the same key sends once, however often it is asked. Give a new random one."
+    )
+    why: Why = ""
+
+
+class AgainAnswer(Answer):
+    outcome: Literal["new", "again"] = Field(description="again: this key has sent it before.")
+    ref: str = Field(description="The new message.")
+
+
+@acts(
+    f"{ROOT}/messages/{{ref}}/send-again", Role.OPERATOR, "send again", AgainAnswer,
+    "Send a message that has ended once more, as a new one; 409 where that cannot be done.", AgainBody,
+)  # fmt: skip
+async def send_again(call: Call) -> Mapping[str, Any]:
+    context, body = call.context, call.body
+    who = Who(call.person.name[: controls.WORDS], printable(body.why)[: controls.WORDS])
+    try:
+        answer = await again.send_again(context.ledger, context.configuration, call.path["ref"], who, body.key)
+    except UnknownName as error:
+        raise Refusal(404, str(error)) from None
+    if answer.outcome == "refused":
+        raise Refusal(409, f"not sent again: {answer.words}")
+    return {"outcome": answer.outcome, "ref": answer.ref}
+
+
+ROUTES = [listed, trace, search, cancel, retry, release, reject, send_again]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from dcbridge.ledger.controls import Control, Target, What
 from dcbridge.ledger.fields import State
 from dcbridge.messages import AgentMessage
 from dcbridge.operations import controls
+from dcbridge.operations import send_again as again
 from dcbridge.operations.controls import UnknownName, Who
 from dcbridge.operations.lives import as_json
 
@@ -39,6 +41,9 @@ SAID = {
     "resumed": "What stopped it is resumed. Refresh in a moment to see where it is.",
     "not stopped": "That was not stopped any more.",
     "paused": "Its conversation is paused.",
+    "sent again": "This is the new message. It waits in its conversation, and no agent gets a receipt for it.",
+    "repeated": "This form has sent it before: this is its message. Nothing more was sent.",
+    **{why: f"It was not sent again: {words}." for why, words in again.WORDS.items()},
     "full": "Too many pauses are in force. Resume one of them first.",
     "other": "Its state does not allow that. Nothing was changed.",
 }
@@ -53,6 +58,7 @@ class Offer:
     sentence: str
     danger: bool = False
     fields: Mapping[str, str] | None = None
+    sure: str = ""  # what has to be ticked
 
     def of_form(self) -> dict[str, object]:
         return {
@@ -61,6 +67,7 @@ class Offer:
             "sentence": self.sentence,
             "danger": self.danger,
             "fields": list((self.fields or {}).items()),
+            "sure": self.sure,
         }
 
 
@@ -99,6 +106,19 @@ def offers(look: MessageLook) -> list[Offer]:
     return found
 
 
+def _once_more() -> Offer:
+    """Of a message that has ended. The key is of this form: the form sends once, however often it is posted."""
+    return Offer(
+        "send-again",
+        "Send it again",
+        "A new message to the same consumer. It waits in its conversation; opt-outs, quiet hours, limits and pauses"
+        " hold for it. The receipt of this one stays as it was posted.",
+        True,
+        {"key": secrets.token_hex(16)},
+        "The consumer may get it a second time",
+    )
+
+
 # ---------------------------------------------------------------- reading
 
 
@@ -118,6 +138,10 @@ async def trace(request: Request, context: ConsoleContext, _person: Person) -> R
 async def _page(request: Request, context: ConsoleContext, errors: Mapping[str, str] | None = None) -> Response:
     look = await _look(request, context)
     done = request.query_params.get("done", "")
+    actions, why_not = offers(look), ""
+    if look.ended:
+        refused = await again.why_not(context.ledger, context.configuration, look.ref, look.entry)
+        actions, why_not = (actions, again.WORDS[refused]) if refused else ([*actions, _once_more()], "")
     return render(
         request,
         "message.html",
@@ -126,12 +150,15 @@ async def _page(request: Request, context: ConsoleContext, errors: Mapping[str, 
         look=look,
         steps=steps(look.life.hops, len(look.life.parts)),
         facts=_facts(look),
-        actions=[one.of_form() for one in offers(look)],
+        actions=[one.of_form() for one in actions],
+        not_again=why_not,
         names={one.target.key: _name(one) for one in look.stopping},
         errors=errors or {},
         content_is_kept=bool(look.entry.to_id),
         notice=SAID.get(done, ""),
-        notice_kind="good" if done in ("cancelled", "woken", "released", "rejected", "resumed", "paused") else "warn",
+        notice_kind="good"
+        if done in ("cancelled", "woken", "released", "rejected", "resumed", "paused", "sent again")
+        else "warn",
     )
 
 
@@ -163,7 +190,10 @@ _LABELS = {
 def _facts(look: MessageLook) -> list[tuple[str, str, str]]:
     """Label, value and link of each; what the page says elsewhere is left out."""
     found = []
+    cause, _, repeats = look.entry.cause.partition(" ")
     links = {"channel": f"/channels/{look.entry.channel_id}", "provider": f"/providers/{look.provider}"}
+    if cause == "again":
+        links["caused by"] = f"/messages/{repeats}"
     for name, label in _LABELS.items():
         value = look.life.facts.get(name)
         if value in (None, "", [], 0):
@@ -230,6 +260,25 @@ async def _act(request: Request, context: ConsoleContext, person: Person, what: 
     return _back(look.ref, word)
 
 
+@action("/messages/{ref}/send-again", Role.OPERATOR, "send again", recorded=False)
+async def send_again(request: Request, context: ConsoleContext, person: Person) -> Response:
+    """Send one that has ended once more, as a new message, whose page is the answer."""
+    look = await _look(request, context)
+    form = form_of(request)
+    why, key = form.get("why", "").strip(), form.get("key", "")
+    if not why or not key or form.get("sure") != "1":
+        missing = "Say why: it stands in the audit." if not why else "Tick that the consumer may get it a second time."
+        return await _page(request, context, {"send-again": missing})
+    who = Who(person.name, why[: controls.WORDS])
+    try:
+        answer = await again.send_again(context.ledger, context.configuration, look.ref, who, key)
+    except UnknownName:
+        return _back(look.ref, "gone")
+    if answer.outcome == "refused":
+        return _back(look.ref, answer.why)
+    return _back(answer.ref, "sent again" if answer.outcome == "new" else "repeated")
+
+
 @action("/messages/{ref}/resume", Role.OPERATOR, "resume", recorded=False)
 async def resume(request: Request, context: ConsoleContext, person: Person) -> Response:
     """End what stops this message: only that, whatever the form names."""
@@ -271,7 +320,7 @@ async def _content(context: ConsoleContext, look: MessageLook) -> tuple[AgentMes
     payload = await context.ledger.messages.payload(entry.payload_ref) if entry.payload_ref else b""
     if not payload:
         return None, "Its text is deleted: it is kept only until the message has ended."
-    index = look.ref.partition("-")[2] if not entry.is_own else ""
+    index = look.ref.partition("-")[2]
     try:
         read = await asyncio.to_thread(
             read_stored, payload, int(index) if index.isdecimal() else 0, entry.message_id, entry.trace_id
@@ -286,5 +335,5 @@ def _back(ref: str, word: str) -> Response:
 
 
 ROUTES = [
-    message, trace, cancel, reject, release, retry, resume, pause_conversation, reveal,
+    message, trace, cancel, reject, release, retry, send_again, resume, pause_conversation, reveal,
 ]  # fmt: skip
