@@ -26,7 +26,7 @@ from dcbridge.operations.controls import UnknownName, Who
 from dcbridge.operations.lives import as_json
 
 # What an action answered -> a sentence; of the address only a word of these is shown.
-SAID = {
+SAID: dict[str, str] = {
     "cancelled": "The message is cancelled: the agent sees Failed, reason 500.",
     "again": "That was done before.",
     "under way": "Its request is under way or its outcome is not known: it is not ended, and it is not sent again.",
