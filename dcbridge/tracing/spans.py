@@ -35,6 +35,8 @@ Attributes = Mapping[str, str | int | float | bool | None]
 
 SYSTEM = "rq"
 LONGEST = 128  # characters of an attribute
+REFUSED = frozenset({400, 401, 404, 405, 413, 415})  # what somebody is answered who has shown no secret
+MOST_REFUSED = 60  # requests with such an answer whose spans are sent, in a minute
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY"})
 
 
@@ -67,6 +69,7 @@ class Tracing:
     ) -> None:
         """See `switch.start`."""
         self.tell = tell
+        self._refused = (0, 0)  # the minute, and how many there were in it
         self._ids = _Ids()
         self._provider = TracerProvider(
             resource=Resource.create(_resource(process, version)), id_generator=self._ids, shutdown_on_exit=False
@@ -105,12 +108,19 @@ class Tracing:
         return span, trace if sampled == self._by_itself(trace_id) else ids.marked(trace, sampled)
 
     def answered(self, span: Span, status: int, outcome: str, more: Attributes) -> None:
-        """The end of what `request` began."""
+        """The end of what `request` began. A span that is not ended is not sent: others cannot fill the queue."""
+        if status in REFUSED and not self._may_send_refused():
+            return
         span.set_attributes(_plain({"http.response.status_code": status, "outcome": outcome, **more}))
         if status >= 500:
             span.set_attribute("error.type", str(status))
             span.set_status(Status(StatusCode.ERROR))
         span.end()
+
+    def _may_send_refused(self) -> bool:
+        minute, (before, count) = int(time.monotonic() // 60), self._refused
+        self._refused = (minute, count + 1 if minute == before else 1)
+        return self._refused[1] <= MOST_REFUSED
 
     # ------------------------------------------------------------ work in the ledger
 

@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind
 from dcbridge.errors import Refused
 from dcbridge.tracing import ids, switch
 from dcbridge.tracing.ids import Parent
-from dcbridge.tracing.spans import Tracing
+from dcbridge.tracing.spans import MOST_REFUSED, Tracing
 from dcbridge.transport.sender import Sender
 from tests.tracing.collector import Collector
 
@@ -121,6 +121,21 @@ def test_what_the_sender_decided_holds_in_the_workers_too(
     finally:
         switch.stop()
     assert len(made.spans) == (5 if recorded else 0)
+
+
+def test_what_a_stranger_sends_fills_no_queue(made: Made) -> None:
+    """Without a secret, anybody may ask for a record of the trace."""
+
+    async def request(status: int) -> None:
+        span, _ = made.tracing.request("/webhooks/messages/{endpoint}", "POST", Parent(TRACE, SPAN, True), TRACE)
+        made.tracing.answered(span, status, "signature refused", {})
+
+    for status in (401, 404, 413) * MOST_REFUSED:
+        asyncio.run(request(status))
+    assert MOST_REFUSED <= len(made.named("POST /webhooks/messages/{endpoint}")) <= 2 * MOST_REFUSED  # a new minute
+    asyncio.run(request(200))
+    last = made.named("POST /webhooks/messages/{endpoint}")[-1]
+    assert (last.attributes or {})["http.response.status_code"] == 200
 
 
 def test_receipts_of_one_request_stay_in_their_own_traces(made: Made) -> None:
