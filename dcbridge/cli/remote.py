@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from dcbridge.printable import printable
 from dcbridge.settings.types import PublicUrl
 
 MOST = 64 << 20  # bytes of an answer
+WITHIN = 300.0  # seconds for all of them
 NO, CANNOT_ASK, AWAY = 1, 2, 3  # exit codes, as those of terminal.py
 _LOCAL_ONLY = "this command reads Redis itself: run it where Redis can be reached, without --url and DCBRIDGE_URL"
 
@@ -55,9 +57,10 @@ class Remote:
                 client.stream(method, f"/api/v1/{path}", **how) as answer,
             ):
                 content = bytearray()
+                until = time.monotonic() + WITHIN
                 for piece in answer.iter_raw():
                     content += piece
-                    if len(content) > MOST:
+                    if len(content) > MOST or time.monotonic() > until:
                         raise RemoteError("the console's answer is too long", AWAY)
                 status = answer.status_code
         except (httpx.HTTPError, UnicodeError) as error:
@@ -69,6 +72,11 @@ class Remote:
         if status == 200 and isinstance(found, dict):
             return found
         raise _refusal(status, found)
+
+
+def unreadable() -> RemoteError:
+    """Of an answer that has other fields than a console's."""
+    return RemoteError("the console's answer cannot be read: is it of another version?", AWAY)
 
 
 def _text(value: object) -> str:

@@ -20,7 +20,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 
-from dcbridge.cli.remote import Remote, RemoteError, chosen, local_only
+from dcbridge.cli.remote import Remote, RemoteError, chosen, local_only, unreadable
 from dcbridge.config.loader import load
 from dcbridge.config.models import Configuration
 from dcbridge.ledger import Ledger
@@ -112,7 +112,7 @@ def at_the_ledger(
     """
     try:
         if (there := chosen()) is not None:
-            return typer.Exit(remotely(there) if remotely else local_only())
+            return typer.Exit(_asked(there, remotely) if remotely else local_only())
     except RemoteError as error:
         say_error(str(error))
         return typer.Exit(error.code)
@@ -141,6 +141,14 @@ def at_the_ledger(
         return typer.Exit(asyncio.run(run()))
     except KeyboardInterrupt:
         return typer.Exit(0 if waits else INTERRUPTED)
+
+
+def _asked(there: Remote, remotely: Callable[[Remote], int]) -> int:
+    """Raises RemoteError, also for an answer that has other fields than a console's."""
+    try:
+        return remotely(there)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        raise unreadable() from None
 
 
 def say_error(words: str) -> None:

@@ -146,6 +146,18 @@ async def test_what_is_no_console_is_not_believed(laptop: Laptop) -> None:
         assert request.headers["accept-encoding"] == "identity"
         return Response(gzip.compress(b'{"pauses": []}'), headers={"Content-Encoding": "gzip"})
 
+    shapes: list[object] = [{}, {"dead_letters": "xy", "cursor": ""}, {"dead_letters": [{"id": 1}], "cursor": ""},
+                            {"found": [{"hops": []}], "dead_letters": []}, {"actions": [1]}]  # fmt: skip
+
+    async def misshapen(request: Request) -> Response:
+        return JSONResponse(shapes[int(request.path_params["shape"])])
+
+    routes = [Route("/{shape}/api/v1/{path:path}", misshapen)]
+    async with listening(Starlette(routes=routes)) as url:
+        for shape in range(len(shapes)):
+            for words in ("dead list", "dead show x", "trace m-1", "audit", "status", "pause channel c --why w"):
+                said = await laptop.types("--url", f"{url}/{shape}", *words.split())
+                assert said.code in (0, 3), (shape, words)
     routes = [Route("/api/v1/status", other), Route("/api/v1/audit", hostile), Route("/api/v1/dead-letters", packed)]
     async with listening(Starlette(routes=routes)) as url:
         said = await laptop.types("--url", url, "status")
