@@ -76,6 +76,8 @@ def init(
         raise refused(left)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if (folder / CONFIG).is_symlink():  # it is replaced, and not what it leads to
+            (folder / CONFIG).unlink()
         (folder / CONFIG).write_text(_written(whole), encoding="utf-8")
         write_private(folder / ENVIRONMENT, _environment(whole))
     except OSError as error:

@@ -122,7 +122,10 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "bridge.yaml").write_text("mine")
     assert run(tmp_path, *options(all_of("twilio"))).code == 1
     assert (tmp_path / "bridge.yaml").read_text() == "mine"
+    (tmp_path / "bridge.yaml").rename(tmp_path / "elsewhere")
+    (tmp_path / "bridge.yaml").symlink_to(tmp_path / "elsewhere")
     assert run(tmp_path, *options(all_of("twilio")), "--force").code == 0
+    assert (tmp_path / "elsewhere").read_text() == "mine"
     assert (tmp_path / ".env").is_file()
     assert not (tmp_path / "gone").exists()
 
