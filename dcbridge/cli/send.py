@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
@@ -30,12 +30,13 @@ from dcbridge.errors import Refused, SendError
 from dcbridge.genesys import signature
 from dcbridge.ledger.fields import State
 from dcbridge.messages import Address
-from dcbridge.operations.lives import Life, lives
-from dcbridge.operations.lives import as_json as life_as_json
 from dcbridge.operations.session import Session
 from dcbridge.printable import printable
 from dcbridge.providers import phone
 from dcbridge.providers.mail_message import mailbox_of
+
+if TYPE_CHECKING:
+    from dcbridge.operations.lives import Life
 
 WITHIN = 15.0  # seconds for the webhook
 LOOK = 0.3  # seconds between two looks
@@ -191,6 +192,9 @@ async def _posted(session: Session, message: Message, until: str, patience: floa
 
 async def _watch(session: Session, message: Message, until: str, patience: float, as_json: bool) -> int:
     """Print each step as it comes, until the message is where it should be, or at an end."""
+    from dcbridge.operations.lives import as_json as life_as_json
+    from dcbridge.operations.lives import lives
+
     deadline, shown, life = time.monotonic() + patience, 0, None
     while True:
         found = await lives(session, message.message_id, message.channel_id)

@@ -19,7 +19,6 @@ from dcbridge.ledger.reports import search as reports
 from dcbridge.operations.session import Progress, Session, unwatched
 from dcbridge.providers.callback import consumer_lane, consumer_task_id
 from dcbridge.providers.phone import plain, spellings
-from dcbridge.runtime.logs import Tokens
 from dcbridge.settings.process import Settings
 from dcbridge.tracing.ids import split
 
@@ -100,17 +99,16 @@ async def everywhere(session: Session, given: str, channel: str | None, looked: 
 async def _test(session: Session, given: str, channel: str | None) -> Callable[[Mapping[str, str]], bool]:
     """Whether an entry is one of those that are meant."""
     lanes = set(await _lanes(session, given, channel)) if is_address(given) else set()
-    tokens = None
-    if not session.settings.token_key_is_random:
-        tokens = Tokens(session.settings.token_key.get_secret_value().encode())
+    settings = session.settings
+    key = b"" if settings.token_key_is_random else settings.token_key.get_secret_value().encode()
     wanted = {given} if len(given) == TOKEN_LENGTH else set()  # one token in 300 has no letter, and looks like a number
-    if tokens and is_address(given):
-        wanted.add(tokens.of(given))
+    if key and is_address(given):
+        wanted.add(address_token(key, given))
 
     def fits(facts: Mapping[str, str]) -> bool:
         if given in facts.values() or split(facts.get(_TRACE, ""))[0] == given or facts.get(_LANE) in lanes:
             return True
-        return bool(tokens and wanted and _TO in facts and tokens.of(facts[_TO]) in wanted)
+        return bool(key and wanted and _TO in facts and address_token(key, facts[_TO]) in wanted)
 
     return fits
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from dcbridge.address_tokens import address_token
 from dcbridge.genesys.payloads import MAX_RECIPIENTS
 from dcbridge.ledger import Ledger
 from dcbridge.ledger.fields import MessageEntry, State
@@ -23,7 +24,6 @@ from dcbridge.operations.controls import told
 from dcbridge.operations.damage import LAST, sound
 from dcbridge.operations.session import Session
 from dcbridge.operations.wording import utc
-from dcbridge.runtime.logs import Tokens
 from dcbridge.settings.process import Settings
 from dcbridge.tracing.ids import split
 
@@ -214,7 +214,7 @@ def _consumer(settings: Settings, entry: MessageEntry) -> str:
     """The token by which the logs name the consumer, while the ledger still needs the address."""
     if not entry.to_id or settings.token_key_is_random:
         return ""
-    return Tokens(settings.token_key.get_secret_value().encode()).of(entry.to_id)
+    return address_token(settings.token_key.get_secret_value().encode(), entry.to_id)
 
 
 def _seconds(score: float | None) -> float | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dcbridge.address_tokens import address_token
 from dcbridge.ledger.refusals import Refusal
 from dcbridge.ledger.reports import books as ledger_books
 from dcbridge.ledger.reports import conversations, overview
@@ -25,7 +26,6 @@ from dcbridge.operations.mailboxes import MailboxStatus, mailboxes
 from dcbridge.operations.service_checks import JournalHere, SecretStatus, secrets_of
 from dcbridge.operations.session import Session
 from dcbridge.operations.wording import utc
-from dcbridge.runtime.logs import Tokens
 from dcbridge.settings.process import Settings
 
 LETTERS = 500  # of the newest dead letters whose kind is told
@@ -185,8 +185,8 @@ def _chosen(books: Books, wanted: Wanted, providers_of: Mapping[str, Sequence[st
 def _tokens(settings: Settings, heads: Sequence[Head]) -> dict[str, str]:
     if settings.token_key_is_random:
         return {}
-    tokens = Tokens(settings.token_key.get_secret_value().encode())
-    return {head.id: tokens.of(head.to) for head in heads if head.to}
+    key = settings.token_key.get_secret_value().encode()
+    return {head.id: address_token(key, head.to) for head in heads if head.to}
 
 
 def _journal(settings: Settings) -> JournalHere | None:

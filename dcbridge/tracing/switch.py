@@ -7,9 +7,12 @@ asks `current`, which is None unless an operator wants tracing.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
+
+from dcbridge import METRICS_SDK
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
@@ -36,6 +39,8 @@ def start(process: str, version: str, *, tell: bool = False, processor: SpanProc
 
     `tell`: requests to others carry the trace. `processor`: what takes the spans, in place of OTLP.
     """
+    if sys.modules.get(METRICS_SDK, True) is None:
+        del sys.modules[METRICS_SDK]  # of dcbridge/__init__.py; the exporter may want it
     from dcbridge.tracing.spans import Tracing
 
     global _current
