@@ -30,7 +30,7 @@ T = TypeVar("T")
 Argument = str | bytes | int
 
 BATCH = 64  # light verbs to a script: enough to share an fsync, few enough that others get their turn
-WORDS = 20  # arguments that weigh as much as a light verb: a message that is accepted has fewer
+WORDS = 24  # arguments that weigh as much as a light verb: a message that is accepted has fewer
 BYTES = 16_384  # of arguments that do
 BARRIER = "dcb:barrier"  # the small write of dcbridge.store.durability
 HEAVY = 8  # light verbs: one that weighs more is bulk

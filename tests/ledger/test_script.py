@@ -146,9 +146,9 @@ async def test_bulk_has_its_turn_beside_light_verbs_without_end(redis: Redis) ->
     ("words", "weight"),
     [
         (("claim", "ref", "token", 60000, 1000), 1),
-        (("accept", *["x"] * 16), 1),
-        (("accept", *["x"] * 16, b"x" * 20_000), 2),
-        (("accept", *["x"] * 896), 45),
+        (("accept", *["x"] * 20), 1),
+        (("accept", *["x"] * 20, b"x" * 20_000), 2),
+        (("accept", *["x"] * 1028), 43),
     ],
 )
 def test_a_verb_weighs_as_much_as_there_is_in_it(words: tuple[str | bytes | int, ...], weight: int) -> None:
