@@ -47,8 +47,9 @@ def probe(
     address: Annotated[str, typer.Argument(help="Mailbox that the email is from: one of your own.")],
     config: ConfigOption = None,
 ) -> None:
-    """Submit one email to Secure Email as genesys.secure_email writes it, and print the code for `verified`.
+    """Submit one test email to Secure Email, and print its code.
 
+    The email is written as genesys.secure_email says; the code belongs into its `verified`.
     Look at each field of the email in Genesys before you write the code into bridge.yaml: a field that Genesys does not
     know may be dropped without a word. Exit code 1 if Genesys did not take the email.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 _FACTORS: dict[str, dict[str, float]] = {
     "seconds": {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800},
+    "hours": {"m": 1 / 60, "h": 1, "d": 24},
     "days": {"h": 1 / 24, "d": 1, "w": 7},
     "bytes": {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30},
 }
@@ -26,7 +27,7 @@ _NUMERALS = re.compile(
 )
 _UNITS = re.compile(r"(messages a second|events a second|port|[a-z]+)\b", re.IGNORECASE)
 _EXAMPLES = {
-    "seconds": "30", "days": "7", "bytes": "1048576", "messages": "100", "messages a second": "10",
+    "seconds": "30", "hours": "24", "days": "7", "bytes": "1048576", "messages": "100", "messages a second": "10",
     "events": "100", "events a second": "10", "times": "3", "failures": "5", "requests": "10",
     "conversations": "5", "receipts": "100", "connections": "1000", "replicas": "1", "processes": "2",
 }  # fmt: skip

@@ -148,8 +148,10 @@ def test_after_that_nothing_is_left_of_anybody() -> None:
         stack.redis.start()
         until(lambda: stack.sandbox("counts")["seen"] == 2, "the agent sees what waited in the journal")
         until(lambda: not journalled(stack), "the journal is emptied")
-        # These are of processes that live; the stream of events is empty in the end, and stays.
-        known = [*for_ever(), re.compile("dcb:alive:.+|dcb:probe|dcb:services|dcb:signatures.*|dcb:interactions")]
+        # These are of processes that live; the stream of events is empty in the end, and stays; a day of the index is
+        # kept for two days more than its messages.
+        living = "dcb:alive:.+|dcb:probe|dcb:services|dcb:signatures.*|dcb:interactions|dcb:ix|dcb:ix:.+"
+        known = [*for_ever(), re.compile(living)]
         assert len(known) >= 7
         hours = re.compile("dcb:id:.+")  # a provider's id and our reference: as long as an update may come
 
@@ -167,4 +169,7 @@ def test_after_that_nothing_is_left_of_anybody() -> None:
             ids = list(connection.scan_iter("dcb:id:*"))
             assert ids
             assert all(0 < connection.pttl(key) <= CONFIRM * 1000 for key in ids)
+            lists = list(connection.scan_iter("dcb:ix:*"))
+            assert lists
+            assert all(0 < connection.pttl(key) <= (2 + SHORT) * DAY * 1000 for key in lists)
             assert stack.books().dead_letters == 0

@@ -87,7 +87,10 @@ def another(name: str) -> tuple[Any, str]:
         most = field.get("maximum", 10**9)
         number = min(max(field.get("minimum", 0), 3) + at, most) + 1_000_000 * (most > 2 * 10**6)
         return number, str(number)
-    return (2 + at / 256, f"{2 + at / 256}") if field["type"] == "number" else (f"words {at}", f"words {at}")
+    if field["type"] == "number":
+        return 2 + at / 256, f"{2 + at / 256}"
+    word = f"192.0.2.{at}:53" if "pattern" in field else f"words {at}"
+    return word, word
 
 
 def test_every_setting_reaches_the_processes() -> None:
