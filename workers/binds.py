@@ -160,7 +160,8 @@ class Binds:
         try:
             while not session.closed.is_set() and await self._may(provider, up=True, session=session_id):
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(session.closed.wait(), LOOK)
+                    async with asyncio.timeout(LOOK):
+                        await session.closed.wait()
         finally:
             self._sender.smpp.hold(provider.session, None)
             self._metrics.sessions.labels(provider.name).set(0)

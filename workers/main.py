@@ -78,7 +78,8 @@ async def _wait_for(connection: Redis, settings: Settings, *, listen: bool) -> b
     answers = False
     while not answers and not stop.is_set():
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), 0.5)
+            async with asyncio.timeout(0.5):
+                await stop.wait()
         with suppress(RedisError, OSError):
             answers = bool(await asyncio.to_thread(connection.ping))
     if page and serving:

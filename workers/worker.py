@@ -199,13 +199,15 @@ class RelayWorker(BaseWorker):
                     continue
                 if jobs is None:  # suspended; a blocking pop would not look
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._stop.wait(), BLOCK)
+                        async with asyncio.timeout(BLOCK):
+                            await self._stop.wait()
                     continue
                 if not jobs and any(
                     self._most(queue.name) <= 0 for queue in self.queues
                 ):  # a pop would wait for the other queues alone
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), SOON)
+                        async with asyncio.timeout(SOON):
+                            await self._changed.wait()
                     continue
                 if not jobs:
                     found = await cast(Any, redis.blpop(keys, BLOCK))
@@ -219,7 +221,8 @@ class RelayWorker(BaseWorker):
                 trouble = min(2.0, trouble * 2 or 0.1)
                 log.warning("worker_waits_for_redis", error=type(error).__name__)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._stop.wait(), trouble)
+                    async with asyncio.timeout(trouble):
+                        await self._stop.wait()
                 continue
             for job_id, queue, data in jobs:
                 worked = True
@@ -317,7 +320,8 @@ class RelayWorker(BaseWorker):
             try:
                 await asyncio.to_thread(self._be_registered)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(announced.wait(), HEARTBEAT)
+                    async with asyncio.timeout(HEARTBEAT):
+                        await announced.wait()
             except (RedisError, OSError):
                 await asyncio.sleep(1.0)
 
@@ -338,7 +342,8 @@ class RelayWorker(BaseWorker):
         while self._running and time.monotonic() < end and self._signals < 2:
             self._changed.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), 0.2)
+                async with asyncio.timeout(0.2):
+                    await self._changed.wait()
         for task in self._running:
             task.cancel()
 

@@ -42,12 +42,13 @@ async def _run(
     over = asyncio.Event()
 
     async def tell() -> None:
-        """It ends by itself: a cancellation in the middle of a command could be lost, or come after the last word."""
+        """It ends by itself: a cancellation could come after the last word was written, and before it was answered."""
         while not over.is_set():
             with suppress(Exception):  # Redis may be away; the work itself finds out
                 await ledger.runs.note(replace(run, done=done))
             with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), EVERY)
+                async with asyncio.timeout(EVERY):
+                    await over.wait()
 
     telling = asyncio.create_task(tell())
     try:

@@ -255,7 +255,8 @@ class Session:
         """Ask whether it is there. Units are answered in order: it has read the answers that were written before."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ask.wait(), every)
+                async with asyncio.timeout(every):
+                    await self._ask.wait()
             self._ask.clear()
             answered, self._answered = self._answered, []
             try:
@@ -283,7 +284,8 @@ class Session:
         """Unbind, and leave."""
         for task in tuple(self._arriving):
             with suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(task), UNBIND_SECONDS)
+                async with asyncio.timeout(UNBIND_SECONDS):
+                    await asyncio.shield(task)
         if not self.closed.is_set():
             answered, self._answered = self._answered, []
             with suppress(OutcomeUnknown, TimeoutError):
