@@ -95,7 +95,7 @@ def healthy(seconds: float = 12.0) -> list[str]:
             stack.agent_writes(to=stack.new_number())
         stack.agent_mails("recipient-1@mail.com")
         stack.settled()
-        deadline, faults = time.monotonic() + seconds, []
+        deadline, faults = time.monotonic() + seconds, list[str]()
         while time.monotonic() < deadline and not faults:
             code, told = status(stack)
             faults += [f"the exit code is {code}"] * bool(code)
