@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from dcbridge import METRICS_SDK
-
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
 
     from dcbridge.tracing.spans import Tracing
 
+_KEPT_OUT = "opentelemetry.sdk.metrics"  # by dcbridge/__init__.py, until it is wanted
 EXTRA = "opentelemetry.exporter.otlp.proto.http"
 Attributes = str | int | float | bool | None
 _NOTHING = nullcontext[None]()
@@ -39,8 +38,8 @@ def start(process: str, version: str, *, tell: bool = False, processor: SpanProc
 
     `tell`: requests to others carry the trace. `processor`: what takes the spans, in place of OTLP.
     """
-    if sys.modules.get(METRICS_SDK, True) is None:
-        del sys.modules[METRICS_SDK]  # of dcbridge/__init__.py; the exporter may want it
+    if sys.modules.get(_KEPT_OUT, True) is None:
+        del sys.modules[_KEPT_OUT]  # of dcbridge/__init__.py; the exporter may want it
     from dcbridge.tracing.spans import Tracing
 
     global _current
