@@ -238,6 +238,8 @@ class Messages:
         if known is None:
             message.receipts[given.recipient] = Receipt(given.status, given.reasons, time.time())
             world.counts[f"receipts.{given.status}"] += 1
+            if message.state == UNSEEN:
+                world.counts["copies"] += 1  # dcbridge has accepted it
         elif known.status == given.status and _codes(known.reasons) == _codes(given.reasons):
             known.repeated += 1
             world.counts["receipts.repeated"] += 1

@@ -69,7 +69,7 @@ function drawCounts(told) {
     const words = !both ? "" : same ? "= dcbridge" : `${told.still ? "≠" : "…"} ${both.bridge} in dcbridge`;
     show(`bridge-${id}`, words);
     mark.className = both && !same && told.still ? "bridge bad" : "bridge";
-    mark.title = !both ? "" : same ? "dcbridge’s books have as many" : told.still ? "dcbridge’s books have another number, and nothing is under way. A message that was posted by hand is in its books alone." : "Messages are under way; they are compared when all have ended";
+    mark.title = !both ? "" : same ? "dcbridge’s books have as many" : told.still ? "dcbridge’s books have another number, and nothing is under way." : "Messages are under way; they are compared when all have ended";
   }
   show("count-violations", told.here.violations);
   at("count-violations").classList.toggle("bad", told.here.violations > 0);

@@ -66,7 +66,7 @@ function fill(list, records, draw, nothing) {
   list.dataset.newest = newest;
 }
 
-const UNSEEN = "(not sent from this page: by hand, or before it was started afresh)";
+const UNSEEN = "(not sent from this page, but by dcbridge send or by hand, or before the sandbox was restarted)";
 const textOf = (message) => message.state === "unseen" ? UNSEEN : message.text;
 const bySeq = (one, other) => one.seq - other.seq;
 const last = (records) => records.sort(bySeq).slice(-KEPT_ROWS);

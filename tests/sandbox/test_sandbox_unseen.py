@@ -29,7 +29,7 @@ async def test_a_receipt_about_a_message_from_elsewhere_is_taken(receipt: dict[s
         [one] = unseen(worlds)
         assert (one.message_id, one.recipients, one.text) == (message_id, ("16504661149",), "")
         assert one.receipts["16504661149"].status == receipt["status"]
-        assert worlds.world.counts["unseen"] == 1
+        assert (worlds.world.counts["unseen"], worlds.world.counts["copies"]) == (1, 1), "as in dcbridge's books"
         assert worlds.world.counts["agent"] == 0, "it was not sent from here"
 
 
@@ -42,6 +42,7 @@ async def test_such_a_message_gets_each_recipients_receipt() -> None:
         assert (await worlds.nexus(batch(receipts[2]), "company.com")).status_code == 200
         [one] = unseen(worlds)
         assert (list(one.recipients), list(one.receipts)) == (to, to)
+        assert worlds.world.counts["copies"] == 3
         assert not worlds.world.violations
 
 
