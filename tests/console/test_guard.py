@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import httpx
 import pytest
 from redis.asyncio import Redis
@@ -10,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+import dcbridge.console
 from dcbridge.console import guard
 from dcbridge.console.access import TABLE, Rule, form_of, record
 from dcbridge.console.app import rules
@@ -18,10 +22,19 @@ from dcbridge.console.ways import OwnComputer
 from tests.console.running import CSRF, HERE, As, context_of, open_console
 
 ALL = list(rules())
+TEMPLATES = Path(dcbridge.console.__file__).parent / "templates"
 
 
 def test_all_of_the_table_is_routed() -> None:
     assert {(rule.method, rule.path) for rule in ALL} == set(TABLE)
+
+
+def test_what_a_template_asks_for_is_in_the_table() -> None:
+    """A link or a button that asks for a rule that is not there is never shown."""
+    text = "".join(one.read_text() for one in TEMPLATES.glob("*.html"))
+    asked = set(re.findall(r'may\("(GET|POST)", "([^"]+)"\)', text))
+    assert len(asked) > 20
+    assert asked <= set(TABLE)
 
 
 async def test_every_answer_says_what_a_browser_may_do(redis: Redis) -> None:

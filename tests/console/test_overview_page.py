@@ -58,6 +58,8 @@ async def test_what_is_paused_needs_attention_with_its_command(console: Console,
     assert "Channel 0123456789 is paused by anna" in words(page)
     assert "<code data-copy>dcbridge resume channel 0123456789</code>" in page
     assert words(page).count("By anna for ") == 2  # the channel and the provider
+    assert f'<a href="/channels/{CHANNEL}">' in page
+    assert '<a href="/providers/twilio">' in page
 
 
 async def test_hours_are_counted_in_the_index_and_shown_as_plots(console: Console, redis: Redis) -> None:
