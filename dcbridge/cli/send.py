@@ -224,9 +224,9 @@ def _result(message: Message, state: str, until: str, patience: float) -> int:
     if state in _DONE[until]:
         return 0
     if state in _ENDS:
-        say_error(f"the message is {state}: see {more}")
+        say_error(f"the message ended as {state}: see {more}")
     elif not state:
         say_error(f"the service accepted the message, and this Redis does not have it: see DCBRIDGE_REDIS_URL, {more}")
     else:
-        say_error(f"after {patience:g} s the message is {state}, and goes on: see {more}")
+        say_error(f"after {patience:g} s the message is {state}, and still under way: see {more}")
     return NO

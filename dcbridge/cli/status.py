@@ -50,9 +50,9 @@ def show_remote(there: Remote, wanted: Wanted, as_json: bool) -> int:
         table.add_row(*(Text(printable(str(cell))) for cell in cells))
     if found["channels"]:
         print_block(table)
-    out.print(
-        f"{len(found['services'])} services and {len(found['workers'])} workers run; {found['at']}.", markup=False
-    )
+    services, workers = len(found["services"]), len(found["workers"])
+    run = f"Services: {services}, workers: {workers}; {found['at']}"
+    out.print(printable(run), markup=False)
     return 1 if found["problems"] else 0
 
 

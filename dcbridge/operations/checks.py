@@ -145,7 +145,7 @@ def of_providers(now: Overview) -> list[Finding]:
         if one.open:
             when = f"in {format_age(one.next_probe_in)}" if one.next_probe_in else "is due"
             says = f"{one.name}: nothing has been sent for {format_age(one.open_for)} ({code_words(one.why)});"
-            says += f" {one.parked} wait; next attempt {when}"
+            says += f" {one.parked} wait{'s' if one.parked == 1 else ''}; next attempt {when}"
             findings.append(found("provider.breaker-open", says, more, one.name))
         elif one.openings:
             times = "once" if one.openings == 1 else f"{one.openings} times"

@@ -178,8 +178,8 @@ def told(one: Control, at: float) -> str:
     why = f": {one.why}" if one.why else ""
     age = format_age(max(0.0, at - one.since))
     return (
-        f"{name} is {word} by {one.by} for {age}{until}{why}{still}; {one.waiting:,} wait;"
-        f" dcbridge {ends_it(one.target)} ends it"
+        f"{name} is {word} by {one.by} for {age}{until}{why}{still};"
+        f" {one.waiting:,} wait{'s' if one.waiting == 1 else ''}; dcbridge {ends_it(one.target)} ends it"
     )
 
 

@@ -37,7 +37,7 @@ async def test_a_pause_is_seen_wherever_an_operator_looks_and_one_command_ends_i
         [ref] = await some(session, 1, channel)
         assert await session.ledger.messages.claim(ref, "mine", 60.0)
         [problem] = await problems(session)
-        assert re.match(rf"{what} {name} is paused by ann for .+, until .+Z: wrong.* texts; 1 wait; ", problem)
+        assert re.match(rf"{what} {name} is paused by ann for .+, until .+Z: wrong.* texts; 1 waits; ", problem)
         assert problem.endswith(f"; dcbridge resume {what} {name} ends it")
         shown, found = await status(session)
         assert shown.code == 1

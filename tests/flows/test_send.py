@@ -38,7 +38,7 @@ async def test_how_a_test_message_may_end(stack: Stack) -> None:
     assert orjson.loads(taken.out)["state"] in ("sent", "delivered")
     failed = await types(stack, "send", "--channel", "0123456789", "--to", UNREACHABLE)
     assert (failed.code, failed.err.partition(":")[0]) == (1, "error")
-    assert "the message is failed: see `dcbridge trace try-" in failed.err
+    assert "the message ended as failed: see `dcbridge trace try-" in failed.err
     email = await types(stack, "send", "--channel", "company.com", "--to", "ada@example.com", "--until", "submitted")
     assert email.code == 0, email.err
     assert "ada@" not in email.out
