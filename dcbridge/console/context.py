@@ -17,7 +17,7 @@ from dcbridge.operations.session import Session
 from dcbridge.runtime.metrics import Metrics
 from dcbridge.settings.process import Settings
 
-SEARCHES = 30  # for numbers and addresses, in a minute, of one person who may reveal none
+SEARCHES = 30  # in a minute, of one person who may reveal nothing
 
 
 class Role(IntEnum):
@@ -81,7 +81,9 @@ class ConsoleContext:
         return self.loaded()
 
     def count_search(self, person: Person) -> None:
-        """One for a number or an address. Raises HTTPException: who may reveal none could try them all."""
+        """One by what somebody has in hand. Raises HTTPException: who may reveal none could try all numbers, and an id
+        without an index costs a look at many keys.
+        """
         if person.role < Role.OPERATOR and not self.searches.may_be_of(person.name):
             raise HTTPException(429)
 

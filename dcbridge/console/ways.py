@@ -17,7 +17,7 @@ from dcbridge.ledger.console import ConsoleStore
 from dcbridge.settings.process import Settings
 from dcbridge.settings.types import is_loopback
 
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+_FORWARDED = ("forwarded", "x-forwarded-", "x-real-ip", "via")  # how such names begin
 _YOU = Person("you", Role.ADMIN, "dev")
 
 
@@ -32,15 +32,15 @@ class OwnComputer:
         """What a proxy brings comes from elsewhere."""
         if request.client is None or not is_loopback(f"http://{_in_url(request.client.host)}"):
             return None
-        return None if _any_of(request, _FORWARDED) else SignedIn(self.person, self.csrf)
+        return None if _begin_with(request, _FORWARDED) else SignedIn(self.person, self.csrf)
 
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _any_of(request: Request, names: Iterable[str]) -> bool:
-    return any(name in request.headers for name in names)
+def _begin_with(request: Request, names: Iterable[str]) -> bool:
+    return any(name.startswith(tuple(names)) for name in request.headers)
 
 
 def ways_of(settings: Settings, console: Console, store: ConsoleStore) -> tuple[Way, ...]:

@@ -69,6 +69,7 @@ async def test_a_host_that_is_not_known_is_refused(redis: Redis) -> None:
         ("10.1.2.3", {}, False),
         ("127.0.0.1", {"X-Forwarded-For": "10.1.2.3"}, False),
         ("127.0.0.1", {"Forwarded": "for=10.1.2.3"}, False),
+        ("127.0.0.1", {"X-Forwarded-Proto": "https"}, False),
     ],
 )
 async def test_only_this_computer_needs_no_sign_in(client: str, headers: dict[str, str], known: bool) -> None:

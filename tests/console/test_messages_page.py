@@ -83,6 +83,7 @@ async def test_who_may_not_see_numbers_cannot_try_them_all(redis: Redis, role: R
                 codes.append((await console.post(path, {"q": number, "number": number})).status_code)
         good, limited = (200 if "api" in path else 303), 2 if role == Role.VIEWER else 0
         assert (codes.count(good), codes.count(429)) == (SEARCHES + 2 - limited, limited)
+        assert (await console.get("/messages?id=x")).status_code == (429 if role == Role.VIEWER else 200)
         answer = await console.get("/messages?id=%2B16504660001")
         assert (answer.status_code, "4660001" in answer.text) == (400, False)
 

@@ -21,7 +21,7 @@ LONGEST = 320  # characters of what is searched for: no id, number or mailbox is
 
 
 @page("/messages", Role.VIEWER)
-async def messages(request: Request, context: ConsoleContext, _person: Person) -> Response:
+async def messages(request: Request, context: ConsoleContext, person: Person) -> Response:
     """What matches, the newest first; without a filter the newest of all."""
     now = await controls.now(context.ledger)
     asked = read(request.query_params, now)
@@ -29,6 +29,7 @@ async def messages(request: Request, context: ConsoleContext, _person: Person) -
     if find.is_address(asked.id):
         raise HTTPException(400, "A number or an address does not belong in a URL. Enter it in the search field.")
     if asked.id:
+        context.count_search(person)
         named = await searching.by_id(context.session(), asked.id)
         found = Found(await searching.rows_of(context.session(), named.members), "", len(named.members))
     elif not errors:
@@ -72,8 +73,8 @@ async def search(request: Request, context: ConsoleContext, person: Person) -> R
     session = context.session()
     if not given:
         return RedirectResponse("/messages", 303)
+    context.count_search(person)
     if find.is_address(given):
-        context.count_search(person)
         try:
             return RedirectResponse(f"/messages?who={searching.who_is(session, given)}", 303)
         except NoTokenKey:
