@@ -116,7 +116,7 @@ class Digests:
             for number, start in enumerate(range(0, len(whole), PIECE)):
                 field = f"{number} {channel}"
                 await self._redis.hset(key, field, whole[start : start + PIECE])
-        await self._redis.pexpire(key, int(keep * 1000))
+                await self._redis.pexpire(key, int(keep * 1000))  # with the first: this process may be killed
         await self._redis.hset("dcb:digests", day, str(count))
         return count
 

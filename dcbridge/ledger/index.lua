@@ -10,16 +10,17 @@
 --
 -- Nothing is taken out of these lists: each ends as a whole, a day or two after the messages of its day are forgotten. A
 -- list costs 27 bytes a message, where a sorted set costs 100. What has not ended yet is found in dcb:open:<channel>.
--- `keep`: for how many ms a list is kept; 0 where nothing is indexed.
+-- `keep`: for how many ms a list is kept; 0 where nothing is indexed. A list that is damaged, or that a newer version keeps in
+-- another way, stops no message: what was written before an error would stay.
 
 local index = {DAYS = 400} -- that are remembered at most
 
 function index.day(at)
-  return 'dcb:ix:' .. string.format('%.0f', math.floor(at / 86400000))
+  return 'dcb:ix:' .. string.format('%.0f', math.floor((tonumber(at) or 0) / 86400000))
 end
 
 function index.add(key, member, keep)
-  if redis.call('RPUSH', key, member) == 1 then redis.call('PEXPIRE', key, keep) end
+  if redis.pcall('RPUSH', key, member) == 1 then redis.call('PEXPIRE', key, keep) end
 end
 
 -- `consumer`: the digest of the address, "" for none.
@@ -39,11 +40,11 @@ function index.accepted(ref, channel, consumer, keep)
   if keep == 0 then return end
   index.today = index.today or index.day(now)
   local key = index.today
-  if redis.call('RPUSH', key, ref) == 1 then
+  if redis.pcall('RPUSH', key, ref) == 1 then
     redis.call('PEXPIRE', key, keep)
     local day = math.floor(now / 86400000)
-    redis.call('ZADD', 'dcb:ix', day, day)
-    redis.call('ZREMRANGEBYSCORE', 'dcb:ix', '-inf', day - index.DAYS)
+    redis.pcall('ZADD', 'dcb:ix', day, day)
+    redis.pcall('ZREMRANGEBYSCORE', 'dcb:ix', '-inf', day - index.DAYS)
   end
   index.add(key .. ':c/' .. string.gsub(channel, '^own/', ''), ref, keep)
   index.of_consumer(ref, consumer, keep)
@@ -57,7 +58,7 @@ end
 -- One that was delivered is found among all.
 function index.ended(ref, state, accepted_at)
   if state == S.delivered then return end
-  local day = index.day(tonumber(accepted_at) or 0)
+  local day = index.day(accepted_at)
   local left = redis.call('PTTL', day)
   if left > 0 then index.add(day .. ':s/' .. state, ref, left) end
 end

@@ -34,7 +34,7 @@ class KeptText:
 
     def seal(self, ref: str, to_id: str, payload: bytes) -> bytes:
         """b"" where it is not kept."""
-        if not self.keep or len(payload) > LARGEST:
+        if not self.keep_ms or len(payload) > LARGEST:
             return b""
         written = orjson.dumps([to_id, payload.decode("utf-8", "replace")])
         return _vault(self.keys[0]).lock(written.decode(), _about(ref))

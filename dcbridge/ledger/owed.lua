@@ -12,10 +12,11 @@ local WALK = 40 -- channels of the walk that a sweep looks at
 local MOST_REFUSING = 1000 -- channels, twice
 local REFUSED_FOR = 86400000 -- ms after the last one of all that they are remembered
 
--- `what`: r or c. What the platform answered about this channel was no good.
+-- `what`: r or c. What the platform answered about this channel was no good. It decides nothing, so an error stops nothing.
 function owed.refused(what, channel, code)
   local field = what .. '/' .. channel
-  local was = redis.call('HGET', 'dcb:refusing', field)
+  local was = redis.pcall('HGET', 'dcb:refusing', field)
+  if type(was) == 'table' then return end
   if not was and redis.call('HLEN', 'dcb:refusing') >= 2 * MOST_REFUSING then return end
   local since, count = string.match(was or '', '^(%d+) %d+ (%d+) ')
   redis.call('HSET', 'dcb:refusing', field,
@@ -24,7 +25,7 @@ function owed.refused(what, channel, code)
 end
 
 function owed.taken(what, channel)
-  redis.call('HDEL', 'dcb:refusing', what .. '/' .. channel)
+  redis.pcall('HDEL', 'dcb:refusing', what .. '/' .. channel)
 end
 
 function owed.wake(channel)

@@ -288,3 +288,19 @@ async def test_many_that_were_accepted_in_one_millisecond_are_each_found_once(be
     await bench.ledger.messages.accept(cast(Sequence[NewMessage], copies))
     found, _ = await all_pages(bench.redis, Query(state="accepted"), limit=11)
     assert sorted(found) == sorted(one.ref for one in copies)
+
+
+async def test_an_index_that_is_damaged_keeps_no_message_from_being_sent(bench: Bench) -> None:
+    """What was written before an error in a script stays: such a message would be known, and never be sent."""
+    await bench.ledger.pacing.announce({CHANNEL: "acme 0 0 0 0 0 0"})
+    now = int((await bench.redis.time())[0])
+    for day in (f"dcb:ix:{at // int(DAY)}" for at in (now, now + 60)):
+        for key in ("dcb:ix", day, f"{day}:c/{CHANNEL}", f"{day}:n/{digest(CONSUMER)[:2]}", f"{day}:p/acme"):
+            await bench.redis.set(key, "no list")
+    ref = await bench.put(to_id=CONSUMER)
+    claimed = await bench.ledger.messages.claim(ref, "mine", 60.0)
+    assert claimed.ours
+    assert claimed.entry.payload
+    own = new_own()
+    assert await bench.ledger.own.put(own) == "new"
+    assert await bench.difference() == 0
