@@ -13,7 +13,7 @@ from dcbridge.ledger import NewTask
 from dcbridge.ledger.digests import begins, day_of, entry
 from dcbridge.settings.process import DAY
 from tests.cli.session import Session
-from tests.ledger.ledger_bench import CHANNEL
+from tests.ledger.ledger_bench import CHANNEL, new_own
 
 
 async def three_of_each(session: Session) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ async def test_a_message_without_an_id_is_ambiguous_and_what_was_not_posted_is_n
         await session.ledger.tasks.claim(name, "mine", 60.0)
         await session.ledger.tasks.done(name, "mine", 600.0, ids=ids)
     await session.ledger.tasks.put([NewTask("c-waits", "consumer", "", b"{}", channel_id=CHANNEL)])
-    await session.put("m-own", ref="own-0123456789abcdef01234567")
+    assert await session.ledger.own.put(new_own()) == "new"
     told = await compares(session, rows, "--json")
     assert [one["ref"] for one in told.json["ambiguous"]["messages"]] == ["c-none"]
     assert sorted(one["id"] for one in told.json["only_ours"]["messages"]) == ["posted-3", "posted-4"]

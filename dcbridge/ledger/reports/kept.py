@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from dcbridge.ledger.fields import MessageEntry, TaskEntry, TaskState
 from dcbridge.ledger.reports.search import everything
+from dcbridge.messages import is_own
 
 _FIELDS = {
     "state": MessageEntry.state.wire,
@@ -43,7 +44,7 @@ async def our_messages(redis: Redis) -> AsyncIterator[tuple[int, list[OurMessage
 def _of(member: str, found: Mapping[str, str]) -> list[OurMessage]:
     facts = {name: found.get(wire, "") for name, wire in _FIELDS.items()}
     ref, channel = member.partition(":")[2], facts["channel"]
-    if ref.startswith("own-"):
+    if is_own(channel):
         return []  # dcbridge wrote it: Genesys does not know it
     if member.startswith("m:"):
         at = _seconds(facts["at"])
