@@ -13,7 +13,8 @@ from dcbridge.console.access import Role
 from dcbridge.console.context import SEARCHES
 from dcbridge.ledger import NewTask
 from dcbridge.ledger.controls import Target, What
-from tests.console.running import Console, open_console
+from dcbridge.settings.process import Settings
+from tests.console.running import KEY, Console, open_console
 from tests.console.test_message_page import words
 from tests.ledger.ledger_bench import CHANNEL, CONSUMER, Bench, new_message
 from tests.stack import sms_body
@@ -157,3 +158,6 @@ async def test_without_an_index_the_list_says_what_to_do(console: Console, redis
     await Bench(redis).put()  # by a ledger that does not index
     assert "Nothing is indexed yet." in words((await console.get("/messages")).text)
     assert len(listed((await console.get("/messages?state=accepted")).text)) == 1
+    await redis.zadd("dcb:ix", {"20000": 20000})  # of a time when it was on
+    async with open_console(redis, settings=Settings(token_key=KEY, search_index=False)) as off:
+        assert "DCBRIDGE_SEARCH_INDEX is off" in words((await off.get("/messages")).text)

@@ -52,6 +52,7 @@ async def _list(
         found=found,
         now=now,
         errors=errors,
+        indexes=context.settings.search_index,
         indexed=await index.is_there(context.ledger.redis),
         states=("", *STATES),
         channels=_names(context.configuration.channels),
