@@ -171,11 +171,9 @@ class Stack:
             "mail-in": f"http://127.0.0.1:{mail_operator}/readyz",
         }
         self.public = f"http://127.0.0.1:{self.ports.public}"
-        self.client = httpx.Client(
-            trust_env=False,
-            timeout=10.0,
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50, keepalive_expiry=2.0),
-        )
+        # None is kept: threads share it, and httpcore closes one that expires between its choice and its use.
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=0)
+        self.client = httpx.Client(trust_env=False, timeout=10.0, limits=limits)
         self._messages = random.randrange(10**9)
 
     def _configure(
